@@ -1,0 +1,87 @@
+"""Session stores for LangGraph apps: memory, file and Redis behind one protocol.
+
+Names are imported when they are first used: ``import wren_sessions`` loads neither redis, nor
+langgraph, nor pydantic.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from wren_sessions.config import Settings, open_store
+    from wren_sessions.errors import (
+        ConfigurationError,
+        ConflictError,
+        CorruptSessionError,
+        DecryptionError,
+        FormatVersionError,
+        InvalidSessionIdError,
+        SerializationError,
+        SessionError,
+        SessionExistsError,
+        SessionExpiredError,
+        SessionGoneError,
+        SessionNotFoundError,
+        StoreTimeoutError,
+        StoreUnavailableError,
+        UnsafeTypeError,
+        WrenSessionsError,
+    )
+    from wren_sessions.keys import Address, KeySpace
+    from wren_sessions.langgraph import SessionSaver
+    from wren_sessions.protocols import AsyncSessionStore, SessionStore
+    from wren_sessions.stores.file import FileStore
+    from wren_sessions.stores.memory import MemoryStore
+    from wren_sessions.stores.redis import RedisStore
+    from wren_sessions.ttl import TTLPolicy
+
+__version__: Final = "0.1.0"
+
+_MODULES: Final = {
+    "config": ("Settings", "open_store"),
+    "errors": (
+        "ConfigurationError",
+        "ConflictError",
+        "CorruptSessionError",
+        "DecryptionError",
+        "FormatVersionError",
+        "InvalidSessionIdError",
+        "SerializationError",
+        "SessionError",
+        "SessionExistsError",
+        "SessionExpiredError",
+        "SessionGoneError",
+        "SessionNotFoundError",
+        "StoreTimeoutError",
+        "StoreUnavailableError",
+        "UnsafeTypeError",
+        "WrenSessionsError",
+    ),
+    "keys": ("Address", "KeySpace"),
+    "langgraph": ("SessionSaver",),
+    "protocols": ("AsyncSessionStore", "SessionStore"),
+    "stores.file": ("FileStore",),
+    "stores.memory": ("MemoryStore",),
+    "stores.redis": ("RedisStore",),
+    "ttl": ("TTLPolicy",),
+}
+_HOME: Final = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [  # noqa: PLE0604 -- made from the one table above
+    "__version__",
+    *_HOME,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,139 @@
+"""Every error this package raises.
+
+::
+
+    WrenSessionsError
+    ├── ConfigurationError          a URL, option or setting that cannot work
+    ├── StoreUnavailableError       the server or file cannot be used right now
+    │   └── StoreTimeoutError       it did not answer in time; the call may have happened
+    ├── SessionError                something about one session (has .session)
+    │   ├── SessionNotFoundError    it is not there: never was, expired, or deleted
+    │   ├── SessionExpiredError     it outlived its idle timeout or maximum age
+    │   ├── SessionGoneError        it went away under a running graph before its deadline
+    │   ├── SessionExistsError      it is there, and the caller asked for a new one
+    │   ├── ConflictError           somebody else wrote it first
+    │   ├── CorruptSessionError     what is stored is damaged, or is not a session
+    │   └── FormatVersionError      it was written by a newer version of this package
+    ├── InvalidSessionIdError       a session, namespace or checkpoint id that cannot be a name
+    ├── SerializationError          a value that cannot be stored, or read back
+    │   └── UnsafeTypeError         stored data names a type that may not be built
+    └── DecryptionError             wrong key, or the data was changed
+
+An error says what happened, to what, and what to do next. It never carries a password. The facts
+are attributes too, and survive pickling (errors cross process pools). A miss is not an error: calls
+that look something up return ``None``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class WrenSessionsError(Exception):
+    """Base of every error of this package."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.message, self.__dict__.copy())
+
+
+def _restore(
+    kind: type[WrenSessionsError], message: str, facts: dict[str, Any]
+) -> WrenSessionsError:
+    error = kind.__new__(kind, message)
+    Exception.__init__(error, message)
+    error.__dict__.update(facts)
+    return error
+
+
+class ConfigurationError(WrenSessionsError):
+    """A URL, option, environment variable or argument that cannot work as given."""
+
+
+class StoreUnavailableError(WrenSessionsError):
+    """The server or file cannot be used right now: refused, down, full, read-only, no permission."""
+
+
+class StoreTimeoutError(StoreUnavailableError):
+    """The store did not answer in time. The call may or may not have happened."""
+
+
+class SessionError(WrenSessionsError):
+    """Something about one session.
+
+    Attributes:
+        session: its id, as the caller gave it.
+    """
+
+    def __init__(self, message: str, *, session: str) -> None:
+        super().__init__(message)
+        self.session = session
+
+
+class SessionNotFoundError(SessionError):
+    """There is no such session: it never was, it expired, or it was deleted."""
+
+
+class SessionExpiredError(SessionError):
+    """The session outlived its idle timeout or its maximum age."""
+
+
+class SessionGoneError(SessionError):
+    """The session went away under a running graph, before its deadline.
+
+    Somebody deleted it, the server evicted it, or a failover lost it. Nothing was written: what
+    was deleted is not brought back, and half a session is never written.
+    """
+
+
+class SessionExistsError(SessionError):
+    """The session is there already, and the caller asked for a new one."""
+
+
+class ConflictError(SessionError):
+    """Somebody else wrote the session between the caller's read and its write."""
+
+
+class CorruptSessionError(SessionError):
+    """What is stored under the session's name is damaged, or is not a session of this package."""
+
+
+class FormatVersionError(SessionError):
+    """The session was written by a newer version of this package.
+
+    Attributes:
+        found: the format version of the data.
+        supported: the newest format version that this package reads.
+    """
+
+    def __init__(self, message: str, *, session: str, found: int, supported: int) -> None:
+        super().__init__(message, session=session)
+        self.found = found
+        self.supported = supported
+
+
+class InvalidSessionIdError(WrenSessionsError):
+    """A session, namespace or checkpoint id that cannot be a name.
+
+    Attributes:
+        value: what was given.
+    """
+
+    def __init__(self, message: str, *, value: object) -> None:
+        super().__init__(message)
+        self.value = value
+
+
+class SerializationError(WrenSessionsError):
+    """A value that cannot be stored, or cannot be read back."""
+
+
+class UnsafeTypeError(SerializationError):
+    """Stored data names a type that may not be built here."""
+
+
+class DecryptionError(WrenSessionsError):
+    """The data cannot be decrypted: the key is wrong, or the data was changed."""

@@ -1,0 +1,215 @@
+"""Names: how sessions, checkpoints and their parts are called, everywhere.
+
+The address of a thing is ``<prefix>:<session>:<latest | checkpoint id>``. The command line takes
+it, and on Redis ``<prefix>:<session>:latest`` *is* the key: one hash holds the whole session, so
+``KEYS <prefix>:*`` shows each session once and ``TTL`` is the session's. The prefix is
+``langgraph:checkpoint`` unless configured.
+
+The schema of that hash, written down here and built nowhere else:
+
+==============================  ===================================================================
+field                           what
+==============================  ===================================================================
+``state``                       the header: JSON that a person can read
+``<id>``, ``<ns>/<id>``         the record of a checkpoint, root and subgraph namespaces
+``:meta``                       incarnation, created, updated, lifetime override, pin, sizes
+``:head/<ns>``                  the namespace's latest checkpoint, its highest id, the namespace
+                                made before it
+``:a<n>``                       segment *n* of the arena, 2,032 bytes each, the last one shorter
+``:w/<ns>/<id>``, ``…/<n>``     the log of pending writes of a checkpoint, and its further parts
+``:s/<ns>/<id>/<task>/<index>`` a pending write that is replaced, not appended (an interrupt, …)
+==============================  ===================================================================
+
+Ids are percent-encoded where they hold a separator, a glob or brace, a space or a control
+character. Two different (prefix, session, namespace, checkpoint) never meet in one name, every
+name is parsed back to what it was built from, and no id ever becomes a pattern.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
+
+DEFAULT_PREFIX: Final = "langgraph:checkpoint"
+LATEST: Final = "latest"
+STATE: Final = "state"
+META: Final = ":meta"
+MAX_ID_BYTES: Final = 1024
+
+_RESERVED = frozenset({LATEST, STATE})
+_UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029:%{}/*?\[\]\\^,]")
+_BAD_PREFIX = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029%{}*?\[\]\\^]")
+
+
+def encode(value: str) -> str:
+    """Percent-encode an id, so that it can be one part of a name.
+
+    Args:
+        value: any text that is valid Unicode, at most 1,024 bytes of UTF-8.
+
+    Returns:
+        The same text with separators, globs, braces, spaces and control characters encoded, and
+        the two reserved words told apart from ids that happen to be spelt like them.
+
+    Raises:
+        InvalidSessionIdError: it is no text, holds a lone surrogate, or is too long.
+    """
+    if not isinstance(value, str):
+        raise InvalidSessionIdError(
+            f"an id must be a string, not {type(value).__name__}: {value!r}", value=value
+        )
+    try:
+        size_bytes = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidSessionIdError(f"an id must be valid Unicode: {value!r}", value=value) from None
+    if size_bytes > MAX_ID_BYTES:
+        raise InvalidSessionIdError(
+            f"an id must be at most {MAX_ID_BYTES} bytes of UTF-8; this one has {size_bytes}: "
+            f"{value[:60]!r}…",
+            value=value,
+        )
+    if value in _RESERVED:
+        return f"%{ord(value[0]):02X}{value[1:]}"
+    return _UNSAFE.sub(_percent, value)
+
+
+def _percent(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match.group().encode())
+
+
+def decode(name: str) -> str:
+    """Turn what `encode` made back into the id."""
+    return unquote(name, errors="strict") if "%" in name else name
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A session, or one checkpoint of it.
+
+    Attributes:
+        session: the session's id.
+        checkpoint_id: the checkpoint in the root namespace; None means the latest one.
+    """
+
+    session: str
+    checkpoint_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpace:
+    """All names under one prefix.
+
+    Args:
+        prefix: literal text before every session's name. No glob, brace, space or control
+            character; not empty; no colon at either end.
+
+    Raises:
+        ConfigurationError: the prefix cannot be used.
+    """
+
+    prefix: str = DEFAULT_PREFIX
+
+    def __post_init__(self) -> None:
+        wrong = not self.prefix or self.prefix != self.prefix.strip(":")
+        if wrong or _BAD_PREFIX.search(self.prefix) or "::" in self.prefix:
+            raise ConfigurationError(
+                f"the key prefix {self.prefix!r} cannot be used: it must be plain text such as "
+                f"{DEFAULT_PREFIX!r}, without globs, braces, percent signs, spaces, control "
+                "characters, empty parts, or a colon at either end"
+            )
+
+    def address(self, session: str, checkpoint_id: str | None = None) -> str:
+        """The name of a session's latest state, or of one checkpoint.
+
+        Raises:
+            InvalidSessionIdError: an id cannot be a name; a session id is also never empty.
+        """
+        last = LATEST if checkpoint_id is None else encode(checkpoint_id)
+        return f"{self.prefix}:{check_session(session)}:{last}"
+
+    def session_key(self, session: str) -> str:
+        """The one Redis key that holds a session."""
+        return self.address(session)
+
+    def parse_address(self, name: str) -> Address | None:
+        """What `address` was made from, or None if this is no address under this prefix."""
+        head, _, last = name.rpartition(":")
+        prefix, _, session = head.rpartition(":")
+        if prefix != self.prefix or not session or not last:
+            return None
+        try:
+            found = Address(decode(session), None if last == LATEST else decode(last))
+            canonical = self.address(found.session, found.checkpoint_id)
+        except (InvalidSessionIdError, UnicodeDecodeError):
+            return None
+        return found if canonical == name else None
+
+    def parse_session_key(self, name: str) -> str | None:
+        """The session that a Redis key holds, or None for any other key."""
+        address = self.parse_address(name)
+        return address.session if address and address.checkpoint_id is None else None
+
+    @property
+    def pattern(self) -> str:
+        """The glob that every session's key matches; made from the checked prefix alone."""
+        return f"{self.prefix}:*:{LATEST}"
+
+
+def check_session(session: str) -> str:
+    """The encoded form of a session id.
+
+    Raises:
+        InvalidSessionIdError: it is empty, no text, or too long.
+    """
+    if session == "":
+        raise InvalidSessionIdError("a session id must not be empty", value=session)
+    return encode(session)
+
+
+def record_field(namespace: str, checkpoint_id: str) -> str:
+    """The field of a checkpoint's record: ``<id>`` in the root namespace, else ``<ns>/<id>``.
+
+    Raises:
+        InvalidSessionIdError: the checkpoint id is empty, or an id cannot be a name.
+    """
+    if checkpoint_id == "":
+        raise InvalidSessionIdError("a checkpoint id must not be empty", value=checkpoint_id)
+    name = encode(checkpoint_id)
+    return f"{encode(namespace)}/{name}" if namespace else name
+
+
+def parse_record_field(field: str) -> tuple[str, str] | None:
+    """The (namespace, checkpoint id) of a record's field, or None for any other field."""
+    namespace, _, checkpoint_id = field.rpartition("/")
+    if field == STATE or field.startswith(":") or not checkpoint_id:
+        return None
+    return decode(namespace), decode(checkpoint_id)
+
+
+def head_field(namespace: str) -> str:
+    """The field that holds a namespace's latest checkpoint."""
+    return f":head/{encode(namespace)}"
+
+
+def segment_field(number: int) -> str:
+    """The field of one segment of the arena."""
+    return f":a{number}"
+
+
+def writes_field(namespace: str, checkpoint_id: str) -> str:
+    """The field of a checkpoint's log of pending writes; part *n* of it is ``<field>/<n>``."""
+    return f":w/{encode(namespace)}/{encode(checkpoint_id)}"
+
+
+def special_prefix(namespace: str, checkpoint_id: str) -> str:
+    """The beginning of the fields of a checkpoint's replaceable writes; a write key ends it."""
+    return f":s/{encode(namespace)}/{encode(checkpoint_id)}/"
+
+
+def write_key(task_id: str, index: int) -> str:
+    """The name of a pending write within its checkpoint: ``<task>/<index>``."""
+    return f"{encode(task_id)}/{index}"

@@ -1,0 +1,242 @@
+"""The store protocol: what a backend implements, and all that the rest of the package asks of it.
+
+A store keeps sessions as `wren_sessions.records` describes them. Each method is one atomic
+operation: nobody ever sees half of it, and on a server it is one round trip. What needs several
+operations is built above the store, from these.
+
+To add a backend, write the methods of `SessionStore`, run `wren_sessions.testing.StoreContract`
+against it, and register its URL scheme (see ``docs/how-to/write-a-store.md``). The rules:
+
+- **Both faces.** A store's own methods block; ``store.aio`` has the same names to await. A driver
+  that only blocks gets its second face from `wren_sessions.stores.threaded.ThreadedStore`.
+- **Atomic, at most once.** Conditions are checked before anything is written. A commit whose token
+  was applied already answers as the first one did.
+- **A miss is None** (or False, or an empty page). An expired session is a miss, also before it has
+  been swept. A failure raises an error of `wren_sessions.errors`: an outage is never a miss, and
+  neither is damaged data.
+- **The store's clock** decides what is expired: one clock per store, not one per client.
+- **The caller's bytes** are kept as they are, and neither side can change the other's.
+- **Constructors do no I/O.** `close` may be called twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from wren_sessions.keys import KeySpace
+from wren_sessions.records import (
+    ArenaParts,
+    Commit,
+    Committed,
+    Life,
+    Loaded,
+    Scanned,
+    SessionInfo,
+    SessionPage,
+    Span,
+    Start,
+)
+from wren_sessions.ttl import Duration, TTLPolicy
+
+
+class SessionStore(Protocol):
+    """A store of sessions; every method blocks."""
+
+    @property
+    def ttl(self) -> TTLPolicy:
+        """How long its sessions live."""
+
+    @property
+    def keys(self) -> KeySpace:
+        """How its sessions are named."""
+
+    @property
+    def location(self) -> str:
+        """Where the sessions are, for people: a URL without password and without options."""
+
+    @property
+    def persistent(self) -> bool:
+        """Whether the sessions outlive this process."""
+
+    @property
+    def aio(self) -> AsyncSessionStore:
+        """The same store, to await."""
+
+    def commit(self, commit: Commit) -> Committed:
+        """Write one checkpoint, pending writes and header, all or nothing.
+
+        A commit that is done counts as use of the session: its deadline is set anew, unless the
+        policy's `refresh` is ``"never"`` and the session was there.
+
+        Args:
+            commit: what to write, under which conditions.
+
+        Returns:
+            What happened. A failed condition is an outcome, not an error, and nothing was written.
+
+        Raises:
+            InvalidSessionIdError: an id cannot be a name.
+            CorruptSessionError: what stands under the session's name is no session.
+            StoreUnavailableError: the store cannot be written; nothing was.
+            StoreTimeoutError: no answer came; the commit may have happened.
+        """
+
+    def load(
+        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+    ) -> Loaded | None:
+        """Read one checkpoint with its pending writes and the parts of the arena it refers to.
+
+        Counts as use of the session if the policy's `refresh` is ``"read"``.
+
+        Args:
+            session: the session's id.
+            namespace: a subgraph's path; the root namespace is empty.
+            checkpoint_id: which checkpoint; None for the namespace's head.
+
+        Returns:
+            The checkpoint, or None if the session or the checkpoint is not there.
+        """
+
+    def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
+        """Read records with their pending writes, newest first; the arena is not read.
+
+        Args:
+            session: the session's id.
+            starts: the namespaces, in order, each with the id below which to start (which need not
+                exist).
+            limit: how many records at the most, at least 1.
+
+        Returns:
+            The records, none if the session is not there, and where to go on.
+        """
+
+    def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
+        """Read parts of the arena.
+
+        Args:
+            session: the session's id.
+            spans: which parts; not overlapping.
+
+        Returns:
+            Their bytes, or None if the session, or any part of them, is not there.
+        """
+
+    def namespaces(self, session: str) -> tuple[str, ...]:
+        """The namespaces that have checkpoints, in the order in which they got their first."""
+
+    def info(self, session: str) -> SessionInfo | None:
+        """A session's life, header and size; None if it is not there. Does not count as use."""
+
+    def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
+        """One page of all sessions.
+
+        Args:
+            cursor: None to begin, then `SessionPage.cursor` of the page before.
+            limit: about how many sessions to return, at least 1; a page may hold fewer or more.
+
+        Raises:
+            ConfigurationError: the cursor is none of this store's.
+        """
+
+    def touch(self, session: str) -> Life | None:
+        """Use a session without changing it: its idle time starts again, whatever `refresh` says.
+
+        Returns:
+            Its life from now on, or None if it is not there.
+        """
+
+    def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
+        """Give a session an idle timeout of its own, from now on; None for no idle limit.
+
+        The policy's maximum age still bounds it, and a pinned session stays pinned.
+
+        Returns:
+            Its life from now on, or None if it is not there.
+        """
+
+    def pin(self, session: str, *, pinned: bool = True) -> Life | None:
+        """Keep a session for good, or (``pinned=False``) let it expire again, counted from now.
+
+        Returns:
+            Its life from now on, or None if it is not there.
+        """
+
+    def delete(self, session: str) -> bool:
+        """Delete a session, whole. False if it was not there."""
+
+    def copy(self, source: str, target: str, *, replace: bool = False) -> Life | None:
+        """Copy a session, whole: records, arena, pending writes, header, age, timeout and pin.
+
+        The copy counts as used now and has an incarnation of its own.
+
+        Args:
+            source: the session to copy.
+            target: the copy's id, not the source's.
+            replace: whether to replace a session that has that id already.
+
+        Returns:
+            The copy's life, or None if the source is not there.
+
+        Raises:
+            SessionExistsError: the target is there and `replace` is False; nothing was written.
+            SessionExpiredError: the source's age is past the maximum of this store's policy.
+        """
+
+    def ping(self) -> None:
+        """Make sure that the store answers.
+
+        Raises:
+            StoreUnavailableError: it does not; the message says what to check.
+        """
+
+    def close(self) -> None:
+        """Give back connections and files. Sessions stay."""
+
+
+class AsyncSessionStore(Protocol):
+    """The same methods, to await. See `SessionStore` for what they do."""
+
+    async def commit(self, commit: Commit) -> Committed:
+        """See `SessionStore.commit`."""
+
+    async def load(
+        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+    ) -> Loaded | None:
+        """See `SessionStore.load`."""
+
+    async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
+        """See `SessionStore.scan`."""
+
+    async def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
+        """See `SessionStore.read`."""
+
+    async def namespaces(self, session: str) -> tuple[str, ...]:
+        """See `SessionStore.namespaces`."""
+
+    async def info(self, session: str) -> SessionInfo | None:
+        """See `SessionStore.info`."""
+
+    async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
+        """See `SessionStore.list_sessions`."""
+
+    async def touch(self, session: str) -> Life | None:
+        """See `SessionStore.touch`."""
+
+    async def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
+        """See `SessionStore.set_ttl`."""
+
+    async def pin(self, session: str, *, pinned: bool = True) -> Life | None:
+        """See `SessionStore.pin`."""
+
+    async def delete(self, session: str) -> bool:
+        """See `SessionStore.delete`."""
+
+    async def copy(self, source: str, target: str, *, replace: bool = False) -> Life | None:
+        """See `SessionStore.copy`."""
+
+    async def ping(self) -> None:
+        """See `SessionStore.ping`."""
+
+    async def close(self) -> None:
+        """See `SessionStore.close`. Closes the store for both faces."""

@@ -1,0 +1,313 @@
+"""What goes into a store and what comes out of it: plain values, nothing else.
+
+A session holds
+
+- **records**: one per checkpoint, named by (namespace, checkpoint id). The body is opaque bytes;
+- an **arena**: bytes that are only ever appended. A record's body refers to spans of it, so a list
+  that grows by one element per step is stored once, not once per step;
+- **pending writes**: opaque bytes by key, per checkpoint, which may come before their checkpoint;
+- one **header**: ``state``, JSON for people;
+- one **life**: when it was made, when it ends. The session ends whole.
+
+A `Commit` is everything one atomic write does; `Committed` is its answer. Offsets of the arena are
+given out by the store: a record's own bytes (`Record.append`) start at `Stored.base`, which is why
+two writers need no lock and a commit needs no second trip.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
+
+Name: TypeAlias = tuple[str, str]
+"""(namespace, checkpoint id): the name of a record within its session."""
+
+
+class Span(NamedTuple):
+    """A range of the arena, in bytes."""
+
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """The offset just behind it."""
+        return self.offset + self.length
+
+
+def merge_spans(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """The same bytes in the fewest spans, in ascending order."""
+    merged: list[Span] = []
+    for span in sorted(spans):
+        if merged and span.offset <= merged[-1].end:
+            start = merged[-1].offset
+            merged[-1] = Span(start, max(merged[-1].end, span.end) - start)
+        elif span.length:
+            merged.append(span)
+    return tuple(merged)
+
+
+class ArenaParts:
+    """Spans of an arena with their bytes, as a store read them.
+
+    Args:
+        parts: (offset, bytes) in any order, not overlapping.
+    """
+
+    __slots__ = ("_data", "_starts")
+
+    def __init__(self, parts: Iterable[tuple[int, bytes]]) -> None:
+        ordered = sorted(parts)
+        self._starts = [offset for offset, _ in ordered]
+        self._data = [data for _, data in ordered]
+
+    def get(self, span: Span) -> bytes | None:
+        """The bytes of a span, or None where they were not read."""
+        at = bisect_right(self._starts, span.offset) - 1
+        if at < 0:
+            return None
+        start = span.offset - self._starts[at]
+        data = self._data[at][start : start + span.length]
+        return data if len(data) == span.length else None
+
+
+# --- what goes in ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A checkpoint to write. One that is there already under this name is replaced.
+
+    Attributes:
+        name: its namespace and id.
+        parent_id: the checkpoint of the same namespace that it continues, if any. The namespace's
+            head moves to this record if its id is higher than the head's (compared as bytes of
+            UTF-8), or if the head is its parent.
+        body: opaque.
+        append: bytes to add to the arena. The store decides where; `Stored.base` tells.
+        spans: the parts of the arena besides `append` that the body refers to. `load` brings them.
+    """
+
+    name: Name
+    parent_id: str | None
+    body: bytes
+    append: bytes = b""
+    spans: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """One pending write.
+
+    Attributes:
+        key: what makes it one, within its checkpoint: ``<task>/<index>``, see `keys.write_key`.
+        body: opaque.
+        replace: what a second write with this key does: replace the first (True), or nothing.
+    """
+
+    key: str
+    body: bytes
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writes:
+    """Pending writes of one checkpoint, which need not be there yet.
+
+    Attributes:
+        name: the checkpoint's namespace and id.
+        entries: the writes, in the order they were made.
+        spans: the parts of the arena that their bodies refer to. `load` brings them.
+    """
+
+    name: Name
+    entries: tuple[Write, ...]
+    spans: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """Everything that one atomic write does.
+
+    The conditions are checked before anything is written; where one fails, nothing is.
+
+    Attributes:
+        session: the session's id. It is made if it is not there and no condition forbids it.
+        token: random text that no other commit has. A commit with a token that was applied already
+            (a client library repeats a command whose reply it lost) answers as the first one did.
+        incarnation: the `Life.incarnation` the caller builds on; None for no condition.
+        witness: a record the caller builds on, which must be there; None for no condition.
+        new: the session must not be there.
+        created_ms: the creation time to give a session that this commit makes; None means now.
+        record: a checkpoint to write.
+        writes: pending writes to add.
+        state: the new header, written only where the record becomes its namespace's head (or
+            where there is no record); None leaves it.
+    """
+
+    session: str
+    token: str
+    incarnation: str | None = None
+    witness: Name | None = None
+    new: bool = False
+    created_ms: int | None = None
+    record: Record | None = None
+    writes: Writes | None = None
+    state: bytes | None = None
+
+
+# --- what comes out -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """The life of a session, by the store's own clock. Times are milliseconds since 1970.
+
+    Attributes:
+        incarnation: random text given to a session when it is made; a session made again under
+            the same id, after it expired or was deleted, has another one.
+        created_ms: when it was made.
+        updated_ms: when it was last written.
+        now_ms: the store's clock when it answered.
+        deadline_ms: when it expires; None for never.
+        pinned: it has no deadline because somebody pinned it.
+        revision: how many commits it has seen.
+    """
+
+    incarnation: str
+    created_ms: int
+    updated_ms: int
+    now_ms: int
+    deadline_ms: int | None
+    pinned: bool
+    revision: int
+
+    @property
+    def ttl_ms(self) -> int | None:
+        """Milliseconds left when the store answered; None for never."""
+        return None if self.deadline_ms is None else max(0, self.deadline_ms - self.now_ms)
+
+
+Outcome: TypeAlias = Literal["done", "gone", "stale", "exists", "expired"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """The answer to a `Commit`.
+
+    Attributes:
+        outcome: ``"done"``, or why nothing was written: ``"gone"``, the session is not there or is
+            another incarnation; ``"stale"``, the witness is not there; ``"exists"``, the session
+            is there and was to be new; ``"expired"``, its maximum age has passed.
+        now_ms: the store's clock.
+        life: of the session as it is now; None if it is not there.
+        base: where the record's own bytes start in the arena; 0 without a record.
+    """
+
+    outcome: Outcome
+    now_ms: int
+    life: Life | None = None
+    base: int = 0
+
+
+class StoredWrite(NamedTuple):
+    """A pending write as it was stored."""
+
+    key: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A checkpoint as it was stored.
+
+    Attributes:
+        name: its namespace and id.
+        body: as it was written.
+        base: where its own bytes start in the arena.
+        spans: all parts of the arena that it and its writes refer to, its own bytes included.
+        writes: its pending writes, one per key.
+    """
+
+    name: Name
+    body: bytes
+    base: int
+    spans: tuple[Span, ...] = ()
+    writes: tuple[StoredWrite, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """The answer to `load`.
+
+    Attributes:
+        life: the session's life.
+        stored: the checkpoint.
+        arena: the bytes of `stored.spans`; None where they are so many (`INLINE_BYTES`) that they
+            are better fetched with `read`.
+    """
+
+    life: Life
+    stored: Stored
+    arena: ArenaParts | None
+
+
+INLINE_BYTES = 1_048_576
+"""A store may leave the arena out of `Loaded` above this size."""
+
+
+class Start(NamedTuple):
+    """Where a scan of one namespace starts: below `before`, or at its highest id if None."""
+
+    namespace: str
+    before: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scanned:
+    """The answer to `scan`.
+
+    Attributes:
+        records: in the order asked for, within a namespace by descending id.
+        rest: what to pass to `scan` to go on; empty when there is no more.
+    """
+
+    records: tuple[Stored, ...]
+    rest: tuple[Start, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """What is known of a session without reading it.
+
+    Attributes:
+        session: its id.
+        life: its life.
+        state: its header, JSON; empty if it has none yet.
+        size_bytes: what it takes in the store; None in listings, where counting costs too much,
+            and where the server does not say.
+    """
+
+    session: str
+    life: Life
+    state: bytes
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPage:
+    """One page of a listing of sessions.
+
+    Attributes:
+        sessions: in no particular order. A session that is there during the whole listing is
+            listed; on Redis it may be listed twice.
+        cursor: what to pass to go on; None at the end. A page may be empty before the end.
+        foreign: how many entries under the store's prefix were no sessions of this package (such
+            as the pickles of old WREN versions) and were left out.
+    """
+
+    sessions: tuple[SessionInfo, ...] = field(default=())
+    cursor: str | None = None
+    foreign: int = 0

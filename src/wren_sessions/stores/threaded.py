@@ -1,0 +1,127 @@
+"""The awaitable face of a store that only blocks.
+
+A store written once, blocking, is awaited through threads of its own. LangGraph fills asyncio's
+default executor with its own work, so a store that used that one would wait behind the graph (0.5
+to 3 seconds were seen). A store whose calls never wait (a dict) is called in place: ``threads=0``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from wren_sessions.protocols import SessionStore
+from wren_sessions.records import (
+    ArenaParts,
+    Commit,
+    Committed,
+    Life,
+    Loaded,
+    Scanned,
+    SessionInfo,
+    SessionPage,
+    Span,
+    Start,
+)
+from wren_sessions.ttl import Duration
+
+T = TypeVar("T")
+
+
+class ThreadedStore:
+    """An `AsyncSessionStore` over a blocking store.
+
+    Args:
+        store: the blocking store.
+        threads: how many calls may run at once; 0 calls in place, for stores that never wait.
+    """
+
+    def __init__(self, store: SessionStore, threads: int) -> None:
+        self._store = store
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._executor: ThreadPoolExecutor | None = None
+        self._pid = os.getpid()
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        if not self._threads:
+            return call()
+        return await asyncio.get_running_loop().run_in_executor(self._pool(), call)
+
+    def _pool(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._executor is None or self._pid != os.getpid():  # threads do not survive a fork
+                self._pid = os.getpid()
+                self._executor = ThreadPoolExecutor(self._threads, "wren-sessions")
+            return self._executor
+
+    async def commit(self, commit: Commit) -> Committed:
+        """See `SessionStore.commit`."""
+        return await self._run(partial(self._store.commit, commit))
+
+    async def load(
+        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+    ) -> Loaded | None:
+        """See `SessionStore.load`."""
+        return await self._run(partial(self._store.load, session, namespace, checkpoint_id))
+
+    async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
+        """See `SessionStore.scan`."""
+        return await self._run(partial(self._store.scan, session, starts, limit))
+
+    async def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
+        """See `SessionStore.read`."""
+        return await self._run(partial(self._store.read, session, spans))
+
+    async def namespaces(self, session: str) -> tuple[str, ...]:
+        """See `SessionStore.namespaces`."""
+        return await self._run(partial(self._store.namespaces, session))
+
+    async def info(self, session: str) -> SessionInfo | None:
+        """See `SessionStore.info`."""
+        return await self._run(partial(self._store.info, session))
+
+    async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
+        """See `SessionStore.list_sessions`."""
+        return await self._run(partial(self._store.list_sessions, cursor, limit))
+
+    async def touch(self, session: str) -> Life | None:
+        """See `SessionStore.touch`."""
+        return await self._run(partial(self._store.touch, session))
+
+    async def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
+        """See `SessionStore.set_ttl`."""
+        return await self._run(partial(self._store.set_ttl, session, idle))
+
+    async def pin(self, session: str, *, pinned: bool = True) -> Life | None:
+        """See `SessionStore.pin`."""
+        return await self._run(partial(self._store.pin, session, pinned=pinned))
+
+    async def delete(self, session: str) -> bool:
+        """See `SessionStore.delete`."""
+        return await self._run(partial(self._store.delete, session))
+
+    async def copy(self, source: str, target: str, *, replace: bool = False) -> Life | None:
+        """See `SessionStore.copy`."""
+        return await self._run(partial(self._store.copy, source, target, replace=replace))
+
+    async def ping(self) -> None:
+        """See `SessionStore.ping`."""
+        await self._run(self._store.ping)
+
+    async def close(self) -> None:
+        """See `SessionStore.close`."""
+        await self._run(self._store.close)
+        self.shutdown()
+
+    def shutdown(self) -> None:
+        """End the threads, from the blocking face's `close`; a later call starts new ones."""
+        with self._lock:
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=False)

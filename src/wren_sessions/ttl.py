@@ -1,0 +1,166 @@
+"""How long sessions live: the one place that turns durations into milliseconds.
+
+Two clocks bound a session. *Idle* runs from its last use, *maximum age* from its creation; the
+deadline is ``min(last use + idle, created + max_age)``. What counts as use is `refresh`. The whole
+session expires at its deadline, at once; the store's own clock decides (the server's, on Redis).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal, TypeAlias, get_args
+
+from wren_sessions.errors import ConfigurationError
+
+Duration: TypeAlias = "str | int | float | timedelta"
+"""A length of time: ``"24h"``, ``"1h30m"``, ``"250ms"``; seconds as a number; or a `timedelta`."""
+
+Refresh: TypeAlias = Literal["write", "read", "never"]
+
+Override: TypeAlias = int | Literal["none"] | None
+"""A session's own idle timeout: milliseconds, ``"none"``, or None for the store's policy."""
+
+_UNIT_MS: Final = {
+    "ms": 1,
+    "s": 1_000,
+    "m": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+    "w": 604_800_000,
+}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+MAX_MS: Final = 100 * 366 * _UNIT_MS["d"]
+
+
+def to_ms(duration: Duration) -> int:
+    """A duration in whole milliseconds.
+
+    Args:
+        duration: text of numbers with units (ms, s, m, h, d, w; ``"1h30m"``), bare digits as text
+            or a number of seconds, or a `timedelta`.
+
+    Returns:
+        Milliseconds, at least 1.
+
+    Raises:
+        ConfigurationError: it is not a duration, not positive, or longer than 100 years.
+    """
+    try:
+        ms = _raw_ms(duration)
+    except (ValueError, OverflowError):
+        ms = math.nan
+    if math.isnan(ms):
+        raise ConfigurationError(
+            f"{duration!r} is not a duration: write '24h', '1h30m', '250ms', a number of seconds, "
+            "or pass a timedelta"
+        )
+    if not 1 <= ms <= MAX_MS:
+        raise ConfigurationError(
+            f"the duration {duration!r} must be at least 1 ms and at most 100 years; "
+            "pass None for no limit"
+        )
+    return round(ms)
+
+
+def _raw_ms(duration: Duration) -> float:
+    if isinstance(duration, timedelta):
+        return duration / timedelta(milliseconds=1)
+    if isinstance(duration, str):
+        return _parse_ms(duration.strip().lower())
+    if isinstance(duration, bool) or not isinstance(duration, int | float):
+        return math.nan
+    return duration * 1_000.0
+
+
+def _parse_ms(text: str) -> float:
+    if not _WHOLE.fullmatch(text):
+        return float(text) * 1_000 if re.fullmatch(r"\d+(\.\d+)?", text) else math.nan
+    return sum(float(number) * _UNIT_MS[unit] for number, unit in _PART.findall(text))
+
+
+def describe_ms(ms: int | None) -> str:
+    """A duration for people: ``"24h"``, ``"1h 30m"``, ``"250ms"``; None is ``"never"``."""
+    if ms is None:
+        return "never"
+    if ms < _UNIT_MS["s"]:
+        return f"{ms}ms"
+    parts = []
+    for unit in ("d", "h", "m", "s"):
+        count, ms = divmod(ms, _UNIT_MS[unit])
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2])
+
+
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class TTLPolicy:
+    """How long the sessions of a store live.
+
+    Args:
+        idle: how long a session lives after its last use; None for no idle limit. Default 24 hours.
+        max_age: how long it lives after its creation, however much it is used. Default: no limit.
+        refresh: what counts as use: ``"write"`` (default), ``"read"`` (reads and writes), or
+            ``"never"`` (the idle time runs from the creation).
+
+    Attributes:
+        idle_ms: the idle timeout in milliseconds, or None.
+        max_age_ms: the maximum age in milliseconds, or None.
+        refresh: as given.
+
+    Raises:
+        ConfigurationError: a duration or `refresh` that makes no sense.
+    """
+
+    idle_ms: int | None
+    max_age_ms: int | None
+    refresh: Refresh
+
+    def __init__(
+        self,
+        idle: Duration | None = "24h",
+        max_age: Duration | None = None,
+        refresh: Refresh = "write",
+    ) -> None:
+        if refresh not in get_args(Refresh):
+            raise ConfigurationError(
+                f"refresh must be one of 'write', 'read' or 'never', not {refresh!r}"
+            )
+        set_field = object.__setattr__  # the dataclass is frozen
+        set_field(self, "idle_ms", None if idle is None else to_ms(idle))
+        set_field(self, "max_age_ms", None if max_age is None else to_ms(max_age))
+        set_field(self, "refresh", refresh)
+
+    def deadline_ms(
+        self, *, used_ms: int, created_ms: int, override: Override = None
+    ) -> int | None:
+        """When a session expires, in milliseconds since 1970; None for never.
+
+        Args:
+            used_ms: its last use.
+            created_ms: its creation.
+            override: the session's own idle timeout: milliseconds, ``"none"`` for no idle limit,
+                or None to follow this policy.
+        """
+        idle_ms = self.idle_ms if override is None else override
+        ends = [] if idle_ms is None or idle_ms == "none" else [used_ms + idle_ms]
+        if self.max_age_ms is not None:
+            ends.append(created_ms + self.max_age_ms)
+        return min(ends, default=None)
+
+    def __str__(self) -> str:
+        age = f", at most {describe_ms(self.max_age_ms)} old" if self.max_age_ms else ""
+        idle = "no idle limit" if self.idle_ms is None else f"idle {describe_ms(self.idle_ms)}"
+        return f"{idle}{age}, refreshed on {self.refresh}"
+
+
+DAY: Final = TTLPolicy(idle="24h")
+"""The default on Redis and in memory."""
+
+FOREVER: Final = TTLPolicy(idle=None)
+"""The default on file: sessions stay until they are deleted."""
