@@ -1,0 +1,338 @@
+"""What to send to Redis for each store method, and how to read the answer: pure, no I/O.
+
+A `Plan` is one round trip: a script with its key and arguments, or a few plain commands, and the
+function that turns the reply into the method's result. `wren_sessions.stores.redis` has two shells,
+blocking and asyncio, that send plans. A plan, the store method and the ``lua/*.lua`` file of a
+script share one name; each file opens with its KEYS, ARGV and reply.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from secrets import token_hex
+from typing import Any, Final, Generic, TypeVar
+
+import msgpack
+
+from wren_sessions.errors import (
+    ConfigurationError,
+    SessionExistsError,
+    SessionExpiredError,
+)
+from wren_sessions.keys import (
+    META,
+    STATE,
+    KeySpace,
+    decode,
+    encode,
+    record_field,
+    segment_field,
+)
+from wren_sessions.records import (
+    INLINE_BYTES,
+    ArenaParts,
+    Commit,
+    Committed,
+    Life,
+    Loaded,
+    Scanned,
+    SessionInfo,
+    SessionPage,
+    Span,
+    Start,
+    Write,
+)
+from wren_sessions.stores._redis_replies import (
+    NO_KEY,
+    join_segments,
+    read_committed,
+    read_life,
+    read_life_text,
+    read_listed,
+    read_loaded,
+    read_scanned,
+    refuse,
+    segments_of,
+)
+from wren_sessions.ttl import Duration, TTLPolicy, to_ms
+
+T = TypeVar("T")
+
+MAX_NAMES: Final = 4_000  # fields in one HMGET
+
+
+class Script:
+    """A Lua file together with what all of them share.
+
+    Args:
+        name: of the file, without its ending.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.text = _lua("_common") + _lua(name)
+        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _lua(name: str) -> str:
+    return files(__package__).joinpath("lua", f"{name}.lua").read_text("utf-8")
+
+
+@cache
+def script(name: str) -> Script:
+    """The script of that name, read once."""
+    return Script(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[T]):
+    """One round trip.
+
+    Attributes:
+        session: what it is about, for errors; empty where it is about no one session.
+        read: turns the reply (of a script), or the list of replies (of commands), into the result.
+        script: the script to run, or None.
+        keys: the script's keys.
+        args: the script's arguments.
+        commands: the plain commands to send, where there is no script.
+    """
+
+    session: str
+    read: Callable[[Any], T]
+    script: Script | None = None
+    keys: tuple[bytes, ...] = ()
+    args: tuple[bytes, ...] = ()
+    commands: tuple[tuple[Any, ...], ...] = ()
+
+
+class Plans:
+    """Plans for the sessions of one store.
+
+    Args:
+        keys: how its sessions are named.
+        ttl: how long they live.
+    """
+
+    def __init__(self, keys: KeySpace, ttl: TTLPolicy) -> None:
+        self.keys = keys
+        self.ttl = ttl
+        self._clocks = (_number(ttl.idle_ms), _number(ttl.max_age_ms))
+        self._policy = (*self._clocks, ttl.refresh.encode())
+
+    def key(self, session: str) -> bytes:
+        """The session's key."""
+        return self.keys.session_key(session).encode()
+
+    def _scripted(
+        self, name: str, session: str, args: Sequence[bytes], read: Callable[[Any], T]
+    ) -> Plan[T]:
+        def checked(reply: Any) -> T:
+            refuse(session, reply)
+            return read(reply)
+
+        return Plan(session, checked, script(name), (self.key(session),), tuple(args))
+
+    def commit(self, commit: Commit) -> Plan[Committed]:
+        """See `SessionStore.commit`."""
+        head = (
+            commit.token.encode(),
+            *self._policy,
+            b"1" if commit.new else b"",
+            (commit.incarnation or "").encode(),
+            record_field(*commit.witness).encode() if commit.witness else b"",
+            b"" if commit.created_ms is None else b"%d" % commit.created_ms,
+            commit.state or b"",
+        )
+        args = (*head, *_record_args(commit), *_writes_args(commit))
+        return self._scripted("commit", commit.session, args, read_committed)
+
+    def load(
+        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+    ) -> Plan[Loaded | None]:
+        """See `SessionStore.load`."""
+        wanted = b"" if checkpoint_id is None else _id(checkpoint_id)
+        args = (*self._policy, _ns(namespace), wanted, b"%d" % INLINE_BYTES)
+        return self._scripted(
+            "load", session, args, lambda reply: read_loaded(session, namespace, reply)
+        )
+
+    def scan(self, session: str, starts: Sequence[Start], limit: int) -> Plan[Scanned]:
+        """See `SessionStore.scan`."""
+        args = [b"%d" % limit]
+        for start in starts:
+            args += [_ns(start.namespace), b"" if start.before is None else _id(start.before)]
+        return self._scripted(
+            "scan", session, args, lambda reply: read_scanned(session, starts, reply)
+        )
+
+    def read(self, session: str, spans: Sequence[Span]) -> Plan[ArenaParts | None]:
+        """See `SessionStore.read`."""
+        numbers = segments_of(spans)
+        names = [segment_field(n).encode() for n in numbers]
+        key = self.key(session)
+        commands = tuple(
+            ("HMGET", key, *names[at : at + MAX_NAMES]) for at in range(0, len(names), MAX_NAMES)
+        )
+
+        def read(replies: list[list[bytes | None]]) -> ArenaParts | None:
+            found = [segment for reply in replies for segment in reply]
+            return None if None in found else join_segments(numbers, found)
+
+        return Plan(session, read, commands=commands)
+
+    def namespaces(self, session: str) -> Plan[tuple[str, ...]]:
+        """See `SessionStore.namespaces`."""
+        return self._scripted(
+            "namespaces",
+            session,
+            (),
+            lambda reply: tuple(decode(ns[1:].decode()) for ns in reversed(reply[1:])),
+        )
+
+    def info(self, session: str) -> Plan[SessionInfo | None]:
+        """See `SessionStore.info`."""
+
+        def read(reply: Any) -> SessionInfo | None:
+            if reply[0] == b"miss":
+                return None
+            _, life, state, size = reply
+            size_bytes = None if size == b"" else int(size)
+            return SessionInfo(
+                session=session, life=read_life_text(life), state=state, size_bytes=size_bytes
+            )
+
+        return self._scripted("info", session, (), read)
+
+    def touch(self, session: str) -> Plan[Life | None]:
+        """See `SessionStore.touch`."""
+        return self._lifetime(session, b"touch")
+
+    def set_ttl(self, session: str, idle: Duration | None) -> Plan[Life | None]:
+        """See `SessionStore.set_ttl`."""
+        own = b"none" if idle is None else b"%d" % to_ms(idle)
+        return self._lifetime(session, b"ttl", own)
+
+    def pin(self, session: str, *, pinned: bool = True) -> Plan[Life | None]:
+        """See `SessionStore.pin`."""
+        return self._lifetime(session, b"pin" if pinned else b"unpin")
+
+    def _lifetime(self, session: str, what: bytes, own: bytes = b"") -> Plan[Life | None]:
+        args = (*self._clocks, what, own)
+        return self._scripted("lifetime", session, args, read_life)
+
+    def delete(self, session: str) -> Plan[bool]:
+        """See `SessionStore.delete`."""
+        return Plan(
+            session, lambda replies: bool(replies[0]), commands=(("UNLINK", self.key(session)),)
+        )
+
+    def copy(self, source: str, target: str, *, replace: bool = False) -> Plan[Life | None]:
+        """See `SessionStore.copy`."""
+        if source == target:
+            raise ConfigurationError(f"session {source!r} cannot be copied onto itself")
+
+        def read(reply: Any) -> Life | None:
+            refuse(source, reply)
+            if reply[0] == b"exists":
+                raise SessionExistsError(
+                    f"session {target!r} is there already; pass replace=True to replace it",
+                    session=target,
+                )
+            if reply[0] == b"expired":
+                raise SessionExpiredError(
+                    f"session {source!r} is past its maximum age and cannot be copied",
+                    session=source,
+                )
+            return read_life(reply)
+
+        args = (*self._clocks, token_hex(8).encode(), b"1" if replace else b"")
+        return Plan(source, read, script("copy"), (self.key(source), self.key(target)), args)
+
+    def find_keys(self, cursor: str | None, limit: int) -> Plan[tuple[str | None, list[bytes]]]:
+        """The first half of `SessionStore.list_sessions`: one SCAN."""
+        if cursor is not None and not re.fullmatch(r"\d{1,20}", cursor):
+            raise ConfigurationError(f"{cursor!r} is no cursor of a listing on Redis")
+
+        def read(replies: list[Any]) -> tuple[str | None, list[bytes]]:
+            at, names = replies[0]
+            return (str(int(at)) if int(at) else None), names
+
+        scan = ("SCAN", cursor or "0", "MATCH", self.keys.pattern.encode(), "COUNT", str(limit))
+        return Plan("", read, commands=(scan,))
+
+    def list_sessions(self, names: list[bytes], cursor: str | None) -> Plan[SessionPage]:
+        """The second half: the header and life of each key found."""
+        commands: list[tuple[Any, ...]] = [("TIME",)]
+        for name in names:
+            commands += [("HMGET", name, STATE.encode(), META.encode()), ("PTTL", name)]
+
+        def read(replies: list[Any]) -> SessionPage:
+            now_ms = int(replies[0][0]) * 1000 + int(replies[0][1]) // 1000
+            pairs = zip(replies[1::2], replies[2::2], strict=True)
+            found = [
+                read_listed(self.keys, name, fields, left_ms, now_ms)
+                for name, (fields, left_ms) in zip(names, pairs, strict=True)
+                if left_ms != NO_KEY  # it went away between the two trips
+            ]
+            sessions = tuple(info for info in found if info)
+            foreign = len(found) - len(sessions)
+            return SessionPage(sessions=sessions, cursor=cursor, foreign=foreign)
+
+        return Plan("", read, commands=tuple(commands))
+
+    def ping(self) -> Plan[None]:
+        """See `SessionStore.ping`."""
+        return Plan("", lambda _: None, commands=(("PING",),))
+
+
+# --- arguments ------------------------------------------------------------------------------------
+
+
+def _number(ms: int | None) -> bytes:
+    return b"-" if ms is None else b"%d" % ms
+
+
+def _ns(namespace: str) -> bytes:
+    return b"/" + encode(namespace).encode()
+
+
+def _id(checkpoint_id: str) -> bytes:
+    return record_field("", checkpoint_id).encode()
+
+
+def _spans(spans: Sequence[Span]) -> bytes:
+    return b",".join(b"%d+%d" % span for span in spans) or b"-"
+
+
+def _record_args(commit: Commit) -> tuple[bytes, ...]:
+    record = commit.record
+    if record is None:
+        return (b"",) * 7
+    namespace, checkpoint_id = record.name
+    parent = b"" if record.parent_id is None else _id(record.parent_id)
+    spans = _spans(record.spans)
+    return (b"1", _ns(namespace), _id(checkpoint_id), parent, spans, record.body, record.append)
+
+
+def _writes_args(commit: Commit) -> tuple[bytes, ...]:
+    writes = commit.writes
+    if writes is None:
+        return (b"",)
+    namespace, checkpoint_id = writes.name
+    kept = [write for write in writes.entries if not write.replace]
+    last = {write.key: write.body for write in writes.entries if write.replace}
+    chunk = _chunk(commit.token, kept) if kept else b""
+    pairs = [part for key, body in last.items() for part in (key.encode(), body)]
+    return (b"1", _ns(namespace), _id(checkpoint_id), _spans(writes.spans), chunk, *pairs)
+
+
+def _chunk(token: str, writes: Sequence[Write]) -> bytes:
+    """What one commit adds to a log: its token, by which a repeat is known, then the writes."""
+    flat = [part for write in writes for part in (write.key, write.body)]
+    packed: bytes = msgpack.packb([token, *flat])
+    return packed

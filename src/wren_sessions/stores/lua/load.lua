@@ -1,0 +1,58 @@
+-- load: one checkpoint, its pending writes, and the parts of the arena that they refer to.
+--
+-- KEYS  1 the session
+-- ARGV  1 idle ms or -   2 max age ms or -   3 refresh   4 /namespace   5 id, or '' for the latest
+--       6 the most bytes of the arena to reply
+-- Reply {'done', life, id, record, log parts, special pairs, segments or ''} | {'miss'}
+--       | {'foreign'} | {'version', v} | {'damaged', field}
+-- The segments are those that the spans touch, each once, in ascending order.
+local now = now_ms()
+local life, refusal = open(K)
+if refusal then return refusal end
+if not life then return {'miss'} end
+local ns, id = ARGV[4], ARGV[5]
+if id == '' then
+  local heads = redis.call('HGET', K, ':head' .. ns)
+  if not heads then return {'miss'} end
+  id = words(heads)[1]
+end
+local w, _, value = record(ns, id)
+if not w then
+  if ARGV[5] == '' then return {'damaged', record_field(ns, id)} end
+  return {'miss'}
+end
+if ARGV[3] == 'read' and not life.pinned then
+  local ends = deadline(life, now, ARGV[1], ARGV[2])
+  if ends and ends <= now then return {'miss'} end
+  expire(K, ends)
+end
+local parts, special, spans = pending(ns, id)
+
+local wanted, names = {}, {}
+local function want(offset, length)
+  if length == 0 then return end
+  for n = math.floor(offset / SEGMENT), math.floor((offset + length - 1) / SEGMENT) do
+    if not wanted[n] then
+      wanted[n] = true
+      names[#names + 1] = n
+    end
+  end
+end
+want(tonumber(w[2]), tonumber(w[3]))
+for _, list in ipairs({w[5], spans}) do
+  for offset, length in string.gmatch(list, '(%d+)%+(%d+)') do
+    want(tonumber(offset), tonumber(length))
+  end
+end
+local segments = {}
+if #names * SEGMENT > tonumber(ARGV[6]) then
+  segments = ''
+else
+  table.sort(names)
+  for i, n in ipairs(names) do names[i] = ':a' .. int(n) end
+  for at = 1, #names, 4000 do
+    local some = redis.call('HMGET', K, unpack(names, at, math.min(at + 3999, #names)))
+    for _, segment in ipairs(some) do segments[#segments + 1] = segment end
+  end
+end
+return {'done', life_text(K, life, now), id, value, parts, special, segments}
