@@ -17,13 +17,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 from typing import Final
-from urllib.parse import quote
 
 from wren_sessions.errors import ConfigurationError
 
-MAX_PORT: Final = 65_535
 HIDDEN: Final = "***"
 ENCODE_HINT: Final = (
     "in a user name or password write '/' as %2F, '?' as %3F, '#' as %23 and '@' as %40"
@@ -32,10 +29,7 @@ ENCODE_HINT: Final = (
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
 _UNREADABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _AUTHORITY = re.compile(r"[^/?#]*")
-_HOST = re.compile(r"[A-Za-z0-9._-]+")
 _SHOWN_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:]+)(:[0-9]{1,5})?")
-_HOST_AND_PORT = re.compile(r"(\[(?P<ipv6>[^\[\]]*)\]|(?P<name>[^\[\]:]*))(:(?P<port>[^:]*))?")
-_NOT_QUOTED: Final = "%:!$&'()*+,;=~"  # nothing here confuses a URL parser within a password
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -54,10 +48,10 @@ class StoreURL:
     path: str
     query: str
 
-    def with_query(self, query: str) -> str:
-        """The URL again, with other options."""
+    def join(self) -> str:
+        """The URL again."""
         slashes = "" if self.authority is None else f"//{self.authority}"
-        return f"{self.scheme}:{slashes}{self.path}{'?' * bool(query)}{query}"
+        return f"{self.scheme}:{slashes}{self.path}{'?' * bool(self.query)}{self.query}"
 
 
 def split_url(url: object) -> StoreURL:
@@ -94,11 +88,11 @@ def _split_rest(scheme: str, rest: str, *, authority: bool) -> StoreURL:
     return StoreURL(scheme, host, path, query)
 
 
-def redact(url: str) -> str:
+def redact(url: object) -> str:
     """A URL that can be shown: without password and options.
 
     Args:
-        url: any text, also one that is no proper URL.
+        url: anything, also what is no proper URL.
 
     Returns:
         ``redis://user:***@host:port/db``. Where it is not sure which part is the password, nothing
@@ -110,7 +104,7 @@ def redact(url: str) -> str:
         start = _SCHEME.match(url) if isinstance(url, str) else None
         return f"{start[1].lower()}:{start[2]}{HIDDEN}" if start and start[2] else HIDDEN
     if parts.authority is None:
-        return parts.with_query("")
+        return f"{parts.scheme}:{parts.path}"
     shown = _redact_authority(parts.authority)
     return f"{parts.scheme}://{HIDDEN if shown is None else shown + parts.path}"
 
@@ -121,68 +115,3 @@ def _redact_authority(authority: str) -> str | None:
     if hosts and not all(_SHOWN_HOST.fullmatch(host) for host in hosts.split(",")):
         return None
     return f"{f'{user}:' if password else ''}{HIDDEN}@{hosts}" if at else hosts
-
-
-def redis_url(parts: StoreURL) -> str:
-    """A checked URL for redis-py, without path and options; a unix socket's with its path.
-
-    User name and password mean what they meant; characters that a URL parser could stumble over
-    (and then quote in its error) are percent-encoded.
-
-    Raises:
-        ConfigurationError: the host, port or path cannot be used.
-    """
-    login, at, host = (parts.authority or "").rpartition("@")
-    start = f"{parts.scheme}://{quote(login, safe=_NOT_QUOTED)}{at}"
-    if parts.scheme == "unix":
-        return start + _check_socket_path(parts.path, host)
-    return start + _check_host(parts.scheme, host, needed=bool(at))
-
-
-def _check_socket_path(path: str, host: str) -> str:
-    if host or not path.strip("/"):
-        raise ConfigurationError(
-            "a unix URL must name a socket by its absolute path: unix:///run/redis.sock"
-        )
-    return path
-
-
-def _check_host(scheme: str, host_and_port: str, *, needed: bool) -> str:
-    found = _HOST_AND_PORT.fullmatch(host_and_port)
-    if found is None or (needed and not host_and_port):
-        raise ConfigurationError(f"the {scheme} URL must be like {scheme}://user:password@host:6379")
-    if host_and_port and not _is_host(found["name"], found["ipv6"]):
-        raise ConfigurationError(
-            f"the {scheme} URL has no host that can be used: a name of letters, digits, '.', '-' "
-            "and '_', an IPv4 address, or an IPv6 address in brackets"
-        )
-    if found["port"] is not None and parse_port(found["port"]) is None:
-        raise ConfigurationError(
-            f"the port of the {scheme} URL must be a number from 1 to {MAX_PORT}; if this is part "
-            f"of a password, {ENCODE_HINT}"
-        )
-    return host_and_port
-
-
-def _is_host(name: str | None, ipv6: str | None) -> bool:
-    return is_host_name(name or "") if ipv6 is None else is_ipv6(ipv6)
-
-
-def is_ipv6(text: str) -> bool:
-    """Whether this is an IPv6 address, with or without a zone."""
-    try:
-        IPv6Address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def is_host_name(text: str) -> bool:
-    """Whether this can be a host: a name, or an IPv4 address."""
-    return bool(_HOST.fullmatch(text))
-
-
-def parse_port(text: str) -> int | None:
-    """A port from 1 to 65,535, or None if the text is none."""
-    valid = text.isascii() and text.isdigit() and len(text) <= len(str(MAX_PORT))
-    return int(text) if valid and 1 <= int(text) <= MAX_PORT else None

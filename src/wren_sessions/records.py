@@ -138,19 +138,19 @@ class Commit:
         token: random text that no other commit has. A commit with a token that was applied already
             (a client library repeats a command whose reply it lost) answers as the first one did.
         incarnation: the `Life.incarnation` the caller builds on; None for no condition.
-        witness: a record the caller builds on, which must be there; None for no condition.
+        witnesses: the records that the caller builds on, which must all be there.
         new: the session must not be there.
         created_ms: the creation time to give a session that this commit makes; None means now.
         record: a checkpoint to write.
         writes: pending writes to add.
-        state: the new header, written only where the record becomes its namespace's head (or
-            where there is no record); None leaves it.
+        state: the new header, written where the record is its namespace's head afterwards, and
+            where there is no record; None leaves it.
     """
 
     session: str
     token: str
     incarnation: str | None = None
-    witness: Name | None = None
+    witnesses: tuple[Name, ...] = ()
     new: bool = False
     created_ms: int | None = None
     record: Record | None = None

@@ -19,8 +19,8 @@ def check_commit(commit: Commit) -> None:
         InvalidSessionIdError: that is so.
     """
     check_session(commit.session)
-    if commit.witness is not None:
-        record_field(*commit.witness)
+    for witness in commit.witnesses:
+        record_field(*witness)
     if commit.record is not None:
         record_field(*commit.record.name)
         encode(commit.record.parent_id or "")

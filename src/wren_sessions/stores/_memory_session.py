@@ -160,14 +160,14 @@ class Session:
             return "exists"
         if commit.incarnation not in (None, self.incarnation):
             return "gone"
-        if commit.witness is not None and self.record(commit.witness) is None:
+        if any(self.record(witness) is None for witness in commit.witnesses):
             return "stale"
         return None
 
     @staticmethod
     def refusal_without(commit: Commit) -> Outcome | None:
         """The same, where there is no session."""
-        return "gone" if commit.incarnation is not None or commit.witness is not None else None
+        return "gone" if commit.incarnation is not None or commit.witnesses else None
 
     def plan(self, commit: Commit) -> Change:
         """What a commit would change. Changes nothing."""

@@ -144,7 +144,7 @@ class Plans:
             *self._policy,
             b"1" if commit.new else b"",
             (commit.incarnation or "").encode(),
-            record_field(*commit.witness).encode() if commit.witness else b"",
+            " ".join(record_field(*name) for name in commit.witnesses).encode(),
             b"" if commit.created_ms is None else b"%d" % commit.created_ms,
             commit.state or b"",
         )

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 the session
 -- ARGV  1 token   2 idle ms or -   3 max age ms or -   4 refresh
---       5 '1' if the session must be new   6 incarnation or ''   7 witness's field or ''
+--       5 '1' if the session must be new   6 incarnation or ''   7 the witnesses' fields, or ''
 --       8 created ms for a session made now, or ''   9 header or ''
 --      10 '1' if a record follows in 11-16:
 --      11 /namespace   12 id   13 parent's id or ''   14 spans or -   15 body   16 bytes to append
@@ -31,7 +31,9 @@ if life and ARGV[5] == '1' then return {'exists', int(now), life_text(K, life, n
 if ARGV[6] ~= '' and (not life or life.incarnation ~= ARGV[6]) then return {'gone', int(now)} end
 if ARGV[7] ~= '' then
   if not life then return {'gone', int(now)} end
-  if redis.call('HEXISTS', K, ARGV[7]) == 0 then return {'stale', int(now)} end
+  for _, field in ipairs(words(ARGV[7])) do
+    if redis.call('HEXISTS', K, field) == 0 then return {'stale', int(now)} end
+  end
 end
 local fresh = not life
 if fresh then

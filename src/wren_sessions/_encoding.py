@@ -1,0 +1,223 @@
+"""A checkpoint as the body of a record, and back: pure, no I/O.
+
+A body is a frame: format version, codec (0, plain; compression and encryption are others), CRC-32
+of what follows, then a msgpack array::
+
+    record  [parent id, [type, bytes] of the rest and the metadata, channels, versions,
+             version of each channel, versions seen by each node, values]
+    write   [task id, index, task path, channel, type, pieces …]
+
+Channel names and versions stand once in a record and are referred to by number. A value is
+``[channel number, type, pieces …]``; a piece is bytes kept inline, or ``[offset, length, crc]`` in
+the arena, with a fourth element where the offset counts from the record's own base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn, TypeAlias
+from zlib import crc32
+
+import msgpack
+
+from wren_sessions._arena import Fresh, Known, Piece, Ranged
+from wren_sessions.errors import CorruptSessionError, FormatVersionError
+
+FORMAT: Final = 1
+_PLAIN: Final = 0
+_HEADER_BYTES: Final = 6
+
+Version: TypeAlias = str | int | float
+
+
+@dataclass(slots=True)
+class StoredValue:
+    """A value as a record names it.
+
+    Attributes:
+        kind: the serializer's type tag.
+        pieces: where its bytes are.
+        known: its bytes, where they are worth remembering.
+    """
+
+    kind: str
+    pieces: Sequence[Piece]
+    known: Known | None = None
+
+
+@dataclass(slots=True)
+class Body:
+    """What a record's body says.
+
+    Attributes:
+        parent_id: the checkpoint that this one continues.
+        head: type tag and bytes of the checkpoint's rest and metadata.
+        versions: the version of each channel.
+        seen: for each node, the version of each channel that it has seen.
+        values: the value of each channel that has one.
+    """
+
+    parent_id: str | None
+    head: tuple[str, bytes]
+    versions: dict[str, Version]
+    seen: dict[str, dict[str, Version]]
+    values: dict[str, StoredValue]
+
+
+@dataclass(slots=True)
+class WriteBody:
+    """What the body of a pending write says."""
+
+    task_id: str
+    index: int
+    path: str
+    channel: str
+    value: StoredValue
+
+
+class _Table:
+    """Numbers for values, in the order of their first use. 1, 1.0 and True are different."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[tuple[type, Any], int] = {}
+
+    def number(self, value: Any) -> int:
+        return self.numbers.setdefault((type(value), value), len(self.numbers))
+
+    def values(self) -> list[Any]:
+        return [value for _, value in self.numbers]
+
+
+def encode_body(body: Body) -> bytes:
+    """A record's body as bytes."""
+    channels, versions = _Table(), _Table()
+    own = [
+        number
+        for channel, version in body.versions.items()
+        for number in (channels.number(channel), versions.number(version))
+    ]
+    seen = {
+        node: [
+            number
+            for channel, version in channel_versions.items()
+            for number in (channels.number(channel), versions.number(version))
+        ]
+        for node, channel_versions in body.seen.items()
+    }
+    values = [
+        [channels.number(channel), value.kind, *map(_pack_piece, value.pieces)]
+        for channel, value in body.values.items()
+    ]
+    return _frame(
+        [body.parent_id, body.head, channels.values(), versions.values(), own, seen, values]
+    )
+
+
+def decode_body(data: bytes, session: str, what: str) -> Body:
+    """What `encode_body` was given.
+
+    Args:
+        data: the bytes.
+        session: its session, for errors.
+        what: what it is, for errors.
+
+    Raises:
+        CorruptSessionError: the bytes are not as they were written.
+        FormatVersionError: a newer version of this package wrote them.
+    """
+    fields = _unframe(data, session, what)
+    try:
+        parent_id, head, channels, versions, own, seen, values = fields
+        return Body(
+            parent_id=parent_id,
+            head=(head[0], head[1]),
+            versions=_pairs(own, channels, versions),
+            seen={node: _pairs(pairs, channels, versions) for node, pairs in seen.items()},
+            values={
+                channels[number]: StoredValue(kind, [_unpack_piece(piece) for piece in pieces])
+                for number, kind, *pieces in values
+            },
+        )
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError):
+        damaged(session, what)
+
+
+def encode_write(write: WriteBody) -> bytes:
+    """A pending write's body as bytes."""
+    value = write.value
+    return _frame(
+        [
+            write.task_id,
+            write.index,
+            write.path,
+            write.channel,
+            value.kind,
+            *map(_pack_piece, value.pieces),
+        ]
+    )
+
+
+def decode_write(data: bytes, session: str, what: str) -> WriteBody:
+    """What `encode_write` was given; errors as `decode_body`."""
+    fields = _unframe(data, session, what)
+    try:
+        task_id, index, path, channel, kind, *pieces = fields
+        value = StoredValue(kind, [_unpack_piece(piece) for piece in pieces])
+    except (ValueError, TypeError):
+        damaged(session, what)
+    return WriteBody(task_id=task_id, index=index, path=path, channel=channel, value=value)
+
+
+def damaged(session: str, what: str) -> NoReturn:
+    """Raise the error for bytes that are not as they were written."""
+    raise CorruptSessionError(
+        f"session {session!r} cannot be read: {what} is damaged; restore the session from a copy, "
+        "go back to an earlier checkpoint, or delete it",
+        session=session,
+    )
+
+
+def _pairs(
+    flat: Sequence[int], channels: Sequence[str], versions: Sequence[Version]
+) -> dict[str, Version]:
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return {channels[channel]: versions[version] for channel, version in pairs}
+
+
+def _pack_piece(piece: Piece) -> bytes | list[int]:
+    if isinstance(piece, bytes):
+        return piece
+    return [*piece, 1] if isinstance(piece, Fresh) else [*piece]
+
+
+def _unpack_piece(piece: Any) -> Piece:
+    if isinstance(piece, bytes):
+        return piece
+    offset, length, crc, *fresh = piece
+    return Fresh(offset, length, crc) if fresh else Ranged(offset, length, crc)
+
+
+def _frame(fields: list[Any]) -> bytes:
+    packed: bytes = msgpack.packb(fields)
+    return b"%c%c%b%b" % (FORMAT, _PLAIN, crc32(packed).to_bytes(4, "big"), packed)
+
+
+def _unframe(data: bytes, session: str, what: str) -> Any:
+    if len(data) <= _HEADER_BYTES:
+        damaged(session, what)
+    if data[0] > FORMAT or (data[0] == FORMAT and data[1] != _PLAIN):
+        raise FormatVersionError(
+            f"{what} of session {session!r} has format version {data[0]}.{data[1]}, and this "
+            f"wren-sessions reads up to {FORMAT}.{_PLAIN}: upgrade it",
+            session=session,
+            found=data[0],
+            supported=FORMAT,
+        )
+    packed = memoryview(data)[_HEADER_BYTES:]
+    if data[0] != FORMAT or crc32(packed).to_bytes(4, "big") != data[2:_HEADER_BYTES]:
+        damaged(session, what)
+    try:
+        return msgpack.unpackb(packed, strict_map_key=False)  # bounds every length by len(packed)
+    except (ValueError, msgpack.UnpackException):
+        damaged(session, what)

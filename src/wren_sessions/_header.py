@@ -1,0 +1,63 @@
+"""The header of a session: JSON that a person can read in redis-cli or a dashboard.
+
+It has the shape that WREN's people know, and holds no content: of the state, top-level numbers and
+booleans, how many messages there are, and strings only of the channels that the application names.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+VERSION: Final = "1.0"
+_METADATA: Final = ("step", "source")
+
+
+def header(
+    values: Mapping[str, Any],
+    *,
+    checkpoint_id: str,
+    timestamp: object,
+    metadata: Mapping[str, Any],
+    strings: Collection[str] = (),
+) -> bytes:
+    """The header of a session whose latest checkpoint this is.
+
+    Args:
+        values: the channels.
+        checkpoint_id: the checkpoint's id.
+        timestamp: when it was made, ISO 8601.
+        metadata: the checkpoint's metadata, of which step and source are shown.
+        strings: the channels whose strings may be shown.
+    """
+    shown = {name: value for name, value in values.items() if _shown(name, value, strings)}
+    messages = values.get("messages")
+    if isinstance(messages, list):
+        shown["message_count"] = len(messages)
+    about = {"timestamp": timestamp, "version": VERSION, "checkpoint_id": checkpoint_id}
+    about |= {name: metadata[name] for name in _METADATA if name in metadata}
+    return dump({"checkpoint": shown, "metadata": about, "config": {}})
+
+
+def empty_header(timestamp: str) -> bytes:
+    """The header of a session that has no checkpoint yet."""
+    return dump(
+        {"checkpoint": {}, "metadata": {"timestamp": timestamp, "version": VERSION}, "config": {}}
+    )
+
+
+def dump(fields: Mapping[str, Any]) -> bytes:
+    """A header's fields as JSON; what JSON has no form for is shown as text."""
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), default=str).encode(
+        "utf-8", "replace"
+    )
+
+
+def _shown(name: str, value: object, strings: Collection[str]) -> bool:
+    if name.startswith("__") or ":" in name:  # LangGraph's own channels
+        return False
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, bool | int) or (isinstance(value, str) and name in strings)

@@ -1,0 +1,134 @@
+"""URLs of Redis and Valkey servers: checks, and the form that redis-py reads.
+
+User name and password keep their meaning. Characters over which a URL parser could stumble (and
+then quote the URL in its error) are percent-encoded on the way to redis-py, and the rest is checked
+here, so that no parser behind has anything to complain about.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from ipaddress import IPv6Address
+from typing import Any, Final
+from urllib.parse import quote, unquote
+
+from wren_sessions._options import check_same
+from wren_sessions._urls import ENCODE_HINT, StoreURL
+from wren_sessions.errors import ConfigurationError
+
+MAX_PORT: Final = 65_535
+
+_ALIASES: Final = {"valkey": "redis", "valkeys": "rediss"}
+_HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_HOST_AND_PORT = re.compile(r"(\[(?P<ipv6>[^\[\]]*)\]|(?P<name>[^\[\]:]*))(:(?P<port>[^:]*))?")
+_DATABASE = re.compile(r"/?|/(?P<number>[0-9]{1,9})/?")
+_PORT = re.compile(r"[0-9]{1,5}")
+_LEFT_AS_IS: Final = "%:!$&'()*+,;=~"
+
+
+def canonical(parts: StoreURL) -> StoreURL:
+    """The URL as redis-py reads it: ``redis``, ``rediss`` or ``unix``, and nothing to stumble over.
+
+    Raises:
+        ConfigurationError: the host, port or path cannot be used.
+    """
+    login, at, host = (parts.authority or "").rpartition("@")
+    if parts.scheme == "unix":
+        _check_socket(host, parts.path)
+    else:
+        _check_host(parts.scheme, host, needed=bool(at))
+        _check_database(parts.scheme, parts.path)
+    return replace(
+        parts,
+        scheme=_ALIASES.get(parts.scheme, parts.scheme),
+        authority=f"{quote(login, safe=_LEFT_AS_IS)}{at}{host}",
+    )
+
+
+def _check_socket(host: str, path: str) -> None:
+    if host or not path.strip("/"):
+        raise ConfigurationError(
+            "a unix URL must name a socket by its absolute path: unix:///run/redis.sock"
+        )
+
+
+def _check_host(scheme: str, host_and_port: str, *, needed: bool) -> None:
+    """Refuse what is no host, with or without a port; no host at all is redis-py's localhost."""
+    if not host_and_port and not needed:
+        return
+    found = _HOST_AND_PORT.fullmatch(host_and_port)
+    if not found or not is_host(found["name"] or found["ipv6"] or ""):
+        raise ConfigurationError(
+            f"the {scheme} URL has no host that can be used. It must be like "
+            f"{scheme}://user:password@host:6379 with a name of letters, digits, '.', '-' and '_', "
+            "an IPv4 address, or an IPv6 address in brackets"
+        )
+    if found["port"] is not None and not is_port(found["port"]):
+        raise ConfigurationError(
+            f"the port of the {scheme} URL must be a number from 1 to {MAX_PORT}; if this was part "
+            f"of a password, {ENCODE_HINT}"
+        )
+
+
+def is_host(text: str) -> bool:
+    """Whether this can be a host: a name, an IPv4 address, or an IPv6 address without brackets."""
+    try:
+        return bool(_HOST_NAME.fullmatch(text) or IPv6Address(text))
+    except ValueError:
+        return False
+
+
+def is_port(text: str) -> bool:
+    """Whether this is a number from 1 to 65,535."""
+    return bool(_PORT.fullmatch(text)) and 1 <= int(text) <= MAX_PORT
+
+
+def _check_database(scheme: str, path: str) -> None:
+    if not _DATABASE.fullmatch(path):
+        raise ConfigurationError(
+            f"the path of the {scheme} URL must be the number of a database, as in "
+            f"{scheme}://host:6379/0"
+        )
+
+
+def connection(parts: StoreURL, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What to give to redis-py, which lets a URL silently win over arguments.
+
+    Args:
+        parts: what `canonical` made.
+        options: checked ones; user name, password and database may be in the URL instead.
+
+    Returns:
+        The URL, with the number of the database, and the other options.
+
+    Raises:
+        ConfigurationError: the URL and an option contradict each other.
+    """
+    rest = dict(options)
+    _check_login(parts.authority or "", rest)
+    if parts.scheme != "unix":
+        parts = replace(parts, path=_path(parts.path, rest.pop("db", None)))
+    return parts.join(), rest
+
+
+def _path(path: str, database: int | None) -> str:
+    found = _DATABASE.fullmatch(path)
+    number = found["number"] if found else None
+    if number is None:
+        return "" if database is None else f"/{database}"
+    check_same("db", int(number), int(number) if database is None else database, "as 'db'")
+    return f"/{int(number)}"
+
+
+def _check_login(authority: str, options: Mapping[str, Any]) -> None:
+    login, _, _ = authority.rpartition("@")
+    user, _, password = login.partition(":")
+    for name, encoded in (("username", user), ("password", password)):
+        if encoded and options.get(name) is not None:
+            check_same(name, unquote(encoded), options[name], "as an argument")
+    if login and options.get("credential_provider") is not None:
+        raise ConfigurationError(
+            "the URL has a user name or password, and credential_provider is given too: use one"
+        )

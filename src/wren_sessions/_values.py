@@ -1,0 +1,230 @@
+"""Values to pieces and records, and back: where a serializer meets the arena. Pure, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from zlib import crc32
+
+from wren_sessions._arena import Fresh, Known, Ranged, pack, unpack
+from wren_sessions._encoding import Body, StoredValue, Version, damaged, decode_body, decode_write
+from wren_sessions.errors import SerializationError, WrenSessionsError
+from wren_sessions.records import ArenaParts, Name, Span, Stored, merge_spans
+
+INLINE_BYTES: Final = 1_024  # a smaller value stands in the record itself
+MAX_OTHERS: Final = 8  # known values that a new one is compared with
+
+
+class Serializer(Protocol):
+    """What turns values into bytes: LangGraph's `SerializerProtocol`."""
+
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        """A value as (type tag, bytes)."""
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """The value again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A checkpoint as it was read. `writes` are (task id, channel, value), in LangGraph's order."""
+
+    name: Name
+    parent_id: str | None
+    values: dict[str, Any]
+    versions: dict[str, Version]
+    seen: dict[str, dict[str, Version]]
+    rest: dict[str, Any]
+    metadata: dict[str, Any]
+    writes: list[tuple[str, str, Any]]
+
+
+class Packer:
+    """Turns values into pieces, and collects what they append and what they build on.
+
+    Args:
+        parent: the record that the new one continues, if it is known.
+        records: all records known of the session, the last used first.
+        appends: whether what is new goes to the arena; else it stays inline.
+    """
+
+    def __init__(
+        self, parent: Body | None, records: Sequence[tuple[Name, Body]], *, appends: bool = True
+    ) -> None:
+        self.appended = bytearray()
+        self.large: list[tuple[StoredValue, bytes, Known | None]] = []
+        self._parent = parent
+        self._records = records
+        self._append = self._add if appends else None
+        self._used: set[int] = set()
+
+    def value(self, channel: str, value: Any, serde: Serializer, what: str) -> StoredValue:
+        """Store a channel's value; `what` names it in errors."""
+        kind, data = dump(serde, value, what)
+        if len(data) < INLINE_BYTES:
+            return StoredValue(kind, [data])
+        same = self._likeliest(channel)
+        pieces, used = pack(data, same, self._others(), self._append)
+        self._used.update(map(id, used))
+        stored = StoredValue(kind, pieces)
+        self.large.append((stored, data, same))
+        return stored
+
+    def _add(self, data: bytes) -> Fresh:
+        fresh = Fresh(len(self.appended), len(data), crc32(data))
+        self.appended += data
+        return fresh
+
+    def _likeliest(self, channel: str) -> Known | None:
+        for body in (self._parent, *(body for _, body in self._records)):
+            if body is not None and channel in body.values:
+                known = body.values[channel].known
+                if known is not None:
+                    return known
+        return None
+
+    def _others(self) -> list[Known]:
+        found = {
+            id(value.known): value.known
+            for _, body in self._records
+            for value in body.values.values()
+            if value.known is not None
+        }
+        return list(found.values())[:MAX_OTHERS]
+
+    def spans(self, values: Iterable[StoredValue]) -> tuple[Span, ...]:
+        """The parts of the arena that were there before and that values refer to."""
+        return merge_spans(
+            Span(piece.offset, piece.length)
+            for value in values
+            for piece in value.pieces
+            if isinstance(piece, Ranged)
+        )
+
+    def witnesses(self, own: Sequence[Name]) -> tuple[Name, ...]:
+        """The records that the values refer into, besides the record's `own` parent."""
+        names = list(own)
+        used = set(self._used)
+        if self._parent is not None:
+            used -= set(map(id, _knowns(self._parent)))
+        for name, body in self._records:
+            theirs = used & set(map(id, _knowns(body)))
+            if theirs:
+                names.append(name)
+                used -= theirs
+        return tuple(names)
+
+
+def _knowns(body: Body) -> Iterator[Known]:
+    return (value.known for value in body.values.values() if value.known is not None)
+
+
+def dump(serde: Serializer, value: Any, what: str) -> tuple[str, bytes]:
+    """A value as type tag and bytes; `what` names it in the error."""
+    try:
+        kind, data = serde.dumps_typed(value)
+    except Exception as error:
+        raise SerializationError(
+            f"{what} holds a {type(value).__module__}.{type(value).__qualname__} that cannot be "
+            f"stored: {error}"
+        ) from error
+    return kind, bytes(data)
+
+
+# --- pieces to values -----------------------------------------------------------------------------
+
+
+def read_record(
+    session: str, stored: Stored, arena: ArenaParts
+) -> tuple[Body, dict[str, tuple[str, bytes]]]:
+    """A record's body with its pieces settled, and each value's type tag and bytes."""
+    what = f"checkpoint {stored.name[1]!r}"
+    body = decode_body(stored.body, session, what)
+    data: dict[str, tuple[str, bytes]] = {}
+    for channel, value in body.values.items():
+        value.pieces = settled(value, stored.base)
+        found = unpack(value.pieces, arena)
+        if found is None:
+            damaged(session, f"channel {channel!r} of {what}")
+        data[channel] = (value.kind, found)
+        if len(found) >= INLINE_BYTES:
+            value.known = Known(found, value.pieces)
+    return body, data
+
+
+def settled(value: StoredValue, base: int) -> list[bytes | Ranged]:
+    """A value's pieces, once it is known where its record's own bytes are."""
+    return [piece.settled(base) if isinstance(piece, Fresh) else piece for piece in value.pieces]
+
+
+def read_snapshot(session: str, stored: Stored, arena: ArenaParts, serde: Serializer) -> Snapshot:
+    """A stored checkpoint with its values."""
+    body, data = read_record(session, stored, arena)
+    return snapshot(session, stored, arena, body, data, serde)
+
+
+def snapshot(
+    session: str,
+    stored: Stored,
+    arena: ArenaParts,
+    body: Body,
+    data: Mapping[str, tuple[str, bytes]],
+    serde: Serializer,
+) -> Snapshot:
+    """A checkpoint with its values, from what `read_record` gave."""
+    checkpoint = f"checkpoint {stored.name[1]!r} of session {session!r}"
+    rest, metadata = _loads(serde, body.head, checkpoint)
+    return Snapshot(
+        name=stored.name,
+        parent_id=body.parent_id,
+        values={
+            channel: _loads(serde, typed, f"channel {channel!r} of {checkpoint}")
+            for channel, typed in data.items()
+        },
+        versions=body.versions,
+        seen=body.seen,
+        rest=rest,
+        metadata=metadata,
+        writes=_pending(session, stored, arena, serde),
+    )
+
+
+def _pending(
+    session: str, stored: Stored, arena: ArenaParts, serde: Serializer
+) -> list[tuple[str, str, Any]]:
+    what = f"a pending write of checkpoint {stored.name[1]!r}"
+    writes = [decode_write(write.body, session, what) for write in stored.writes]
+    writes.sort(key=lambda write: (write.path, write.task_id, write.index))
+    found = []
+    for write in writes:
+        data = unpack(write.value.pieces, arena)  # type: ignore[arg-type] # never fresh
+        if data is None:
+            damaged(session, what)
+        value = _loads(serde, (write.value.kind, data), f"{what} of session {session!r}")
+        found.append((write.task_id, write.channel, value))
+    return found
+
+
+def read_metadata(session: str, stored: Stored, serde: Serializer) -> Mapping[str, Any]:
+    """The metadata of a stored checkpoint."""
+    what = f"checkpoint {stored.name[1]!r}"
+    body = decode_body(stored.body, session, what)
+    metadata: Mapping[str, Any] = _loads(serde, body.head, f"{what} of session {session!r}")[1]
+    return metadata
+
+
+def matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
+    """Whether metadata has all the values asked for."""
+    return all(metadata.get(key) == value for key, value in where.items())
+
+
+def _loads(serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:
+    try:
+        return serde.loads_typed(typed)
+    except WrenSessionsError:
+        raise
+    except Exception as error:
+        raise SerializationError(
+            f"{what} cannot be read back by {type(serde).__name__} (type {typed[0]!r}): {error}"
+        ) from error

@@ -1,0 +1,240 @@
+"""Where sessions are kept: from a URL, environment variables or ``.env``.
+
+`open_store` is all that most apps need. What decides, first to last: the URL that is passed;
+``WREN_SESSIONS_URL``; ``REDIS_URL``; ``REDIS_HOST`` and its companions; and if nothing does, the
+memory of the process, with a warning. Everything is read when it is asked for, never at import.
+``docs/reference/configuration.md`` lists URLs, options and variables.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+from wren_sessions import _environment as env
+from wren_sessions import _kinds as kinds
+from wren_sessions._environment import Variables
+from wren_sessions._options import check_policy, check_same, policy_from
+from wren_sessions._schemes import Target, is_redis, resolve
+from wren_sessions._urls import redact
+from wren_sessions.errors import ConfigurationError
+from wren_sessions.keys import DEFAULT_PREFIX
+from wren_sessions.protocols import SessionStore
+from wren_sessions.ttl import DAY, TTLPolicy
+
+logger = logging.getLogger("wren_sessions")
+
+MEMORY: Final = "memory://"
+ARGUMENT: Final = "argument"
+USE_REDIS: Final = "use_redis=False"
+NOTHING: Final = "nothing"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Settings:
+    """Where sessions are kept, and for how long. The repr shows neither passwords nor keys.
+
+    Args:
+        url: the URL of the store.
+        ttl: how long sessions live; None for what the URL says, else the backend's default: 24
+            hours after the last write in memory and on Redis, for good in a file.
+        prefix: what names of sessions begin with; None for what the URL says, else
+            ``langgraph:checkpoint``.
+        require_persistent: whether to refuse a store that ends with the process.
+        source: what decided on the URL: the name of a variable, ``"argument"``,
+            ``"use_redis=False"``, or ``"nothing"`` if nothing was configured.
+        encryption_keys: reserved: this version cannot encrypt, and refuses any.
+
+    Raises:
+        ConfigurationError: there are encryption keys, or `ttl` is no `TTLPolicy`.
+    """
+
+    url: str = MEMORY
+    ttl: TTLPolicy | None = None
+    prefix: str | None = None
+    require_persistent: bool = False
+    source: str = ARGUMENT
+    encryption_keys: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.encryption_keys:
+            raise ConfigurationError(
+                f"this version cannot encrypt sessions yet: unset {env.ENCRYPTION_KEYS}, or do not "
+                "store what has to be encrypted"
+            )
+        if self.ttl is not None and not isinstance(self.ttl, TTLPolicy):
+            raise ConfigurationError("ttl must be a policy, such as TTLPolicy(idle='24h')")
+
+    def __repr__(self) -> str:
+        return (
+            f"Settings(url={redact(self.url)!r}, ttl={self.ttl!r}, prefix={self.prefix!r}, "
+            f"require_persistent={self.require_persistent!r}, source={self.source!r})"
+        )
+
+    @classmethod
+    def from_env(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        dotenv: bool | str | Path = True,
+        use_redis: bool = True,
+    ) -> Self:
+        """Read the environment variables, and ``.env``.
+
+        Args:
+            environ: the variables; None for those of the process, which are not changed.
+            dotenv: True for ``.env`` in the working directory, if there is one; False for no file;
+                or the path of a file that must be there. The process's variables win over it.
+            use_redis: False to overlook every Redis server that the variables name.
+
+        Raises:
+            ConfigurationError: variables that contradict each other, are half of a configuration,
+                or cannot be understood; or a file that cannot be read.
+        """
+        variables = env.read_variables(environ, dotenv=dotenv)
+        found = env.find_url(variables, use_redis=use_redis)
+        url, source = found or (MEMORY, NOTHING if use_redis else USE_REDIS)
+        prefix: Any = variables.read(env.PREFIX, kinds.PREFIX)
+        ttl = _policy_of(variables, url, source)
+        return cls(url=url, ttl=ttl, prefix=prefix, source=source, **_guards_of(variables))
+
+    def open(self, **options: Any) -> SessionStore:
+        """Make the store. It does not connect before it is used.
+
+        Args:
+            options: the backend's own, as in the URL: text, or what the text stands for.
+
+        Raises:
+            ConfigurationError: the URL or an option cannot be used, an option has one value in the
+                URL and another elsewhere, or the store ends with the process and must not.
+        """
+        with _blamed_on(self.source):
+            target = resolve(self.url)
+            ttl, prefix = self._ttl_of(target), self._prefix_of(target)
+        store = target.make(ttl, prefix, options)
+        if self.require_persistent and not store.persistent:
+            store.close()
+            raise ConfigurationError(_not_persistent(self.source))
+        self._log(store)
+        return store
+
+    def _ttl_of(self, target: Target) -> TTLPolicy | None:
+        default = target.backend.ttl
+        if self.ttl is None:
+            return policy_from(target.common, default or DAY) if target.common else default
+        check_policy(target.common, self.ttl)
+        return self.ttl
+
+    def _prefix_of(self, target: Target) -> str:
+        in_url = target.common.get("prefix", self.prefix)
+        if self.prefix is not None:
+            check_same("prefix", in_url, self.prefix, f"as an argument or in {env.PREFIX}")
+        return DEFAULT_PREFIX if in_url is None else str(in_url)
+
+    def _log(self, store: SessionStore) -> None:
+        if self.source == NOTHING:
+            logger.warning(
+                "no store is configured: sessions are kept in memory and end with this process; "
+                "set %s, REDIS_URL or REDIS_HOST, or pass a URL",
+                env.URL,
+            )
+        logger.info(
+            "sessions are kept in %s (decided by: %s): %s", store.location, self.source, store.ttl
+        )
+
+
+def open_store(
+    url: str | None = None,
+    *,
+    ttl: TTLPolicy | None = None,
+    prefix: str | None = None,
+    use_redis: bool = True,
+    require_persistent: bool | None = None,
+    dotenv: bool | str | Path = True,
+    **options: Any,
+) -> SessionStore:
+    """Make the store that a URL, the environment variables or ``.env`` name.
+
+    It does not connect before it is used. It is a context manager, and an asynchronous one.
+
+    Args:
+        url: the URL of the store, such as ``redis://localhost:6379/0``, ``file:sessions.db`` or
+            ``memory://``; None to read the variables.
+        ttl: how long sessions live; None for what URL or variables say, else the backend's default:
+            24 hours after the last write in memory and on Redis, for good in a file.
+        prefix: what names of sessions begin with; None for what URL or variables say, else
+            ``langgraph:checkpoint``.
+        use_redis: False to keep sessions in memory whatever Redis server the variables name; a
+            ``WREN_SESSIONS_URL`` that names another store still holds.
+        require_persistent: True to refuse a store that ends with the process; None for what
+            ``WREN_SESSIONS_REQUIRE_PERSISTENT`` says, else False.
+        dotenv: True to read ``.env`` in the working directory, if there is one; False for no file;
+            or the path of a file that must be there.
+        options: the backend's own, as in its URL: text, or what the text stands for.
+
+    Returns:
+        The store. Its backend, without password, and its lifetime are logged at level INFO.
+
+    Raises:
+        ConfigurationError: the URL, a variable or an option cannot be used; no message holds a
+            password.
+    """
+    if url is None:
+        settings = Settings.from_env(dotenv=dotenv, use_redis=use_redis)
+    else:
+        settings = _settings_for(url, use_redis=use_redis, dotenv=dotenv)
+    given = {"ttl": ttl, "prefix": prefix, "require_persistent": require_persistent}
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return replace(settings, **chosen).open(**options)
+
+
+def _settings_for(url: str, *, use_redis: bool, dotenv: bool | str | Path) -> Settings:
+    """Settings for that URL. Of the variables, only the two that forbid something hold for it."""
+    if not use_redis and is_redis(url):
+        raise ConfigurationError("use_redis is False, but the URL names a Redis server")
+    return Settings(url=url, **_guards_of(env.read_variables(None, dotenv=dotenv)))
+
+
+def _guards_of(variables: Variables) -> dict[str, Any]:
+    return {
+        "require_persistent": bool(variables.read(env.REQUIRE_PERSISTENT, kinds.FLAG)),
+        "encryption_keys": variables.get(env.ENCRYPTION_KEYS),
+    }
+
+
+def _policy_of(variables: Variables, url: str, source: str) -> TTLPolicy | None:
+    """The lifetime that the variables set, completed by the URL's and the backend's."""
+    given = {
+        option: variables.read(name, kinds.LIMIT)
+        for option, name in (("ttl", env.TTL), ("max_age", env.MAX_AGE))
+        if variables.get(name) is not None
+    }
+    if not given:
+        return None
+    with _blamed_on(source):
+        target = resolve(url)
+    return policy_from({**target.common, **given}, target.backend.ttl or DAY)
+
+
+@contextmanager
+def _blamed_on(source: str) -> Iterator[None]:
+    """Say in an error which variable is at fault."""
+    try:
+        yield
+    except ConfigurationError as error:
+        if source == ARGUMENT:
+            raise
+        raise ConfigurationError(f"{source}: {error.message}") from None
+
+
+def _not_persistent(source: str) -> str:
+    why = "no store is configured, and the memory" if source == NOTHING else "the memory"
+    return (
+        f"{why} of a process does not outlive it, but a persistent store is required: set "
+        f"{env.URL}, REDIS_URL or REDIS_HOST, or pass the URL of a file or a server (or allow it: "
+        f"require_persistent=False, {env.REQUIRE_PERSISTENT}=0)"
+    )

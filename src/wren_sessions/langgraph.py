@@ -1,0 +1,513 @@
+"""`SessionSaver`: a LangGraph checkpointer on any session store, for ``invoke`` and ``ainvoke``.
+
+A session is LangGraph's ``thread_id``. This module translates LangGraph's types and nothing else;
+what is stored, and how, is in `wren_sessions._checkpoints`.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import string
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from uuid import UUID
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    get_checkpoint_metadata,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from wren_sessions._cache import DEFAULT_BYTES
+from wren_sessions._checkpoints import PAGE, Checkpoints, Put, TaskWrite
+from wren_sessions._steps import Steps, adrive, drive
+from wren_sessions._values import Snapshot
+from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
+from wren_sessions.protocols import SessionStore
+from wren_sessions.records import Start
+
+if TYPE_CHECKING:
+    import redis
+    import redis.asyncio
+
+_OWN_FIELDS: Final = ("id", "channel_values", "channel_versions", "versions_seen")
+_Tuples: TypeAlias = list[CheckpointTuple]  # within the saver, `list` is its method
+_Snapshots: TypeAlias = list[Snapshot]
+_ALPHABET: Final = string.ascii_letters + string.digits
+
+
+class SessionSaver(BaseCheckpointSaver[str]):
+    """Checkpoints of LangGraph threads on a session store.
+
+    One object serves blocking and asynchronous graphs, from any thread and any event loop. It can
+    be used with and without ``with``; a store that was passed in is never closed here.
+
+    Args:
+        store: where the sessions are kept.
+        serde: LangGraph's serializer; its default is used if None.
+        cache_bytes: how much to remember of what was written and read, so that a step is written
+            without reading its parent; 0 for nothing. Default 64 MiB.
+        header: channels whose strings may stand in a session's readable header, besides its
+            numbers and booleans.
+
+    Methods raise the errors of `wren_sessions.errors`; a thread or checkpoint that is not there,
+    or has expired, is None.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        *,
+        serde: SerializerProtocol | None = None,
+        cache_bytes: int = DEFAULT_BYTES,
+        header: Collection[str] = (),
+    ) -> None:
+        super().__init__(serde=serde)
+        self.store = store
+        self._checkpoints = Checkpoints(cache_bytes, header)
+        self._owns_store = False
+
+    # --- making one ---
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Self:
+        """A saver on the store at a URL, closed with it; see `wren_sessions.open_store`.
+
+        Args:
+            url: such as ``redis://localhost:6379/0``, ``file:sessions.db``, ``memory://``.
+            options: ``serde``, ``cache_bytes`` and ``header`` go to the saver, all others to
+                `open_store`.
+        """
+        return cls._opened(url, options)
+
+    @classmethod
+    def from_conn_string(cls, url: str, **options: Any) -> Self:
+        """The same as `from_url`: other LangGraph savers call it so, and use it in a ``with``."""
+        return cls._opened(url, options)
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """A saver on the store that the environment and ``.env`` name; options as in `from_url`."""
+        return cls._opened(None, options)
+
+    @classmethod
+    def from_client(cls, client: redis.Redis | redis.asyncio.Redis, **options: Any) -> Self:
+        """A saver on a Redis client of the application, which is never closed here.
+
+        Args:
+            client: a blocking client serves asynchronous graphs through threads; with an asyncio
+                client, blocking calls are a `ConfigurationError`.
+            options: ``ttl`` and ``prefix`` go to `RedisStore.from_client`, all others to the saver.
+        """
+        from wren_sessions.stores.redis import RedisStore  # noqa: PLC0415 -- loads redis
+
+        for_store = {name: options.pop(name) for name in ("ttl", "prefix") if name in options}
+        return cls(RedisStore.from_client(client, **for_store), **options)
+
+    @classmethod
+    def _opened(cls, url: str | None, options: dict[str, Any]) -> Self:
+        from wren_sessions.config import open_store  # noqa: PLC0415 -- config comes above the saver
+
+        own = ("serde", "cache_bytes", "header")
+        for_saver = {name: options.pop(name) for name in own if name in options}
+        saver = cls(open_store(url, **options), **for_saver)
+        saver._owns_store = True
+        return saver
+
+    def setup(self) -> None:
+        """There is nothing to set up; LangGraph users expect the method."""
+
+    async def asetup(self) -> None:
+        """There is nothing to set up; LangGraph users expect the method."""
+
+    def close(self) -> None:
+        """Close the store, if this saver opened it."""
+        if self._owns_store:
+            self.store.close()
+
+    async def aclose(self) -> None:
+        """Close the store, if this saver opened it."""
+        if self._owns_store:
+            await self.store.aio.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # --- the contract ---
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """The checkpoint that `config` names, or the latest of its thread and namespace."""
+        return drive(self._get(config), self.store)
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """See `get_tuple`."""
+        return await adrive(self._get(config), self.store.aio)
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002 -- LangGraph's name
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Checkpoints of a thread, namespace after namespace, each with the newest first.
+
+        Args:
+            config: the thread, and optionally its namespace and one checkpoint; None lists all
+                threads, page by page, which reads every session of the store.
+            filter: metadata that a checkpoint must have.
+            before: only checkpoints with a lower id than this config's.
+            limit: how many at the most.
+        """
+        search = _Search(config, filter, before, limit)
+        for session in _sessions(search, self.store):
+            drive(self._begin(search, session), self.store)
+            while search.going_on:
+                yield from drive(self._page(search, session), self.store)
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002 -- LangGraph's name
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """See `list`."""
+        search = _Search(config, filter, before, limit)
+        async for session in _asessions(search, self.store):
+            await adrive(self._begin(search, session), self.store.aio)
+            while search.going_on:
+                for found in await adrive(self._page(search, session), self.store.aio):
+                    yield found
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Write a checkpoint that continues the one `config` names."""
+        put = _put(config, checkpoint, metadata, new_versions)
+        drive(self._checkpoints.put(put, self.serde), self.store)
+        return _config(config, *put.name)
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """See `put`."""
+        put = _put(config, checkpoint, metadata, new_versions)
+        await adrive(self._checkpoints.put(put, self.serde), self.store.aio)
+        return _config(config, *put.name)
+
+    def put_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Add a task's pending writes to the checkpoint that `config` names."""
+        drive(self._put_writes(config, writes, task_id, task_path), self.store)
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """See `put_writes`."""
+        await adrive(self._put_writes(config, writes, task_id, task_path), self.store.aio)
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete a thread, whole; one that is not there is no error."""
+        drive(self._checkpoints.delete(_session(thread_id)), self.store)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """See `delete_thread`."""
+        await adrive(self._checkpoints.delete(_session(thread_id)), self.store.aio)
+
+    def get_next_version(self, current: Any, channel: None = None) -> str:
+        """The version after `current`: a counter, and 8 random characters that make forks differ.
+
+        Args:
+            current: the version now: of this saver, of another one (text that starts with a
+                counter), or an integer; None for none.
+            channel: not used; LangGraph passes it.
+        """
+        del channel
+        if current is None:
+            counter = 0
+        elif isinstance(current, int | float):
+            counter = int(current)
+        else:
+            counter = int(current.split(".")[0])
+        return f"{counter + 1:010}.{''.join(random.choices(_ALPHABET, k=8))}"  # noqa: S311 -- no secret
+
+    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> Self:
+        """A saver on the same store whose serializer allows further types; see LangGraph's docs."""
+        widen = getattr(super(), "with_allowlist", None)
+        if widen is not None:
+            widened: Self = widen(extra_allowlist)
+            return widened
+        return copy.copy(self)  # langgraph-checkpoint 3 has no allowlist to widen
+
+    # --- steps ---
+
+    def _get(self, config: RunnableConfig) -> Steps[CheckpointTuple | None]:
+        session, namespace, checkpoint_id = _names(config)
+        found = yield from self._checkpoints.get(session, namespace, checkpoint_id, self.serde)
+        return None if found is None else _tuple(_thread_id(config), found)
+
+    def _put_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str,
+    ) -> Steps[None]:
+        session, namespace, checkpoint_id = _names(config)
+        if checkpoint_id is None:
+            raise ConfigurationError("put_writes needs a config with a 'checkpoint_id'")
+        task_writes = [
+            TaskWrite(
+                channel=channel,
+                index=WRITES_IDX_MAP.get(channel, index),
+                value=value,
+                replace=channel in WRITES_IDX_MAP,
+            )
+            for index, (channel, value) in enumerate(writes)
+        ]
+        return self._checkpoints.put_writes(
+            session,
+            (namespace, checkpoint_id),
+            task_writes,
+            task_id=task_id,
+            task_path=task_path,
+            serde=self.serde,
+        )
+
+    def _begin(self, search: _Search, session: str) -> Steps[None]:
+        if search.namespace is None:
+            search.begin((yield from self._checkpoints.namespaces(session)))
+        else:
+            search.begin([search.namespace])
+
+    def _page(self, search: _Search, session: str) -> Steps[_Tuples]:
+        if search.checkpoint_id is not None:
+            found = yield from self._one(search, session)
+        else:
+            found, search.rest = yield from self._checkpoints.page(
+                session, search.rest, search.size, self.serde, search.where
+            )
+        return [_tuple(search.thread_id or session, item) for item in search.take(found)]
+
+    def _one(self, search: _Search, session: str) -> Steps[_Snapshots]:
+        """The one checkpoint that a search names, in each of its namespaces."""
+        starts, search.rest = search.rest, ()
+        found = []
+        for start in starts:
+            item = yield from self._checkpoints.get(
+                session, start.namespace, search.checkpoint_id, self.serde
+            )
+            if item is not None and search.matches(item):
+                found.append(item)
+        return found
+
+
+class _Search:
+    """What a listing looks for, and how far it has come."""
+
+    def __init__(
+        self,
+        config: RunnableConfig | None,
+        where: Mapping[str, Any] | None,
+        before: RunnableConfig | None,
+        limit: int | None,
+    ) -> None:
+        configurable = {} if config is None else config["configurable"]
+        self.thread_id = None if config is None else _thread_id(config)
+        self.session = None if config is None else _session(self.thread_id)
+        self.namespace: str | None = configurable.get("checkpoint_ns")
+        self.checkpoint_id: str | None = configurable.get("checkpoint_id") or None
+        self.where = where
+        self.before = None if before is None else before["configurable"].get("checkpoint_id")
+        self.left = limit
+        self.rest: tuple[Start, ...] = ()
+
+    def begin(self, namespaces: Sequence[str]) -> None:
+        """Start with a session."""
+        self.rest = tuple(Start(namespace, self.before) for namespace in namespaces)
+
+    @property
+    def done(self) -> bool:
+        """Whether the limit is reached."""
+        return self.left is not None and self.left <= 0
+
+    @property
+    def going_on(self) -> bool:
+        """Whether the session may have more."""
+        return bool(self.rest) and not self.done
+
+    @property
+    def size(self) -> int:
+        """How many records to look at next."""
+        return PAGE if self.where or self.left is None else min(self.left, PAGE)
+
+    def matches(self, item: Snapshot) -> bool:
+        """Whether a checkpoint that was read by its id is one that the search looks for."""
+        below = self.before is None or item.name[1] < self.before
+        return below and all(item.metadata.get(k) == v for k, v in (self.where or {}).items())
+
+    def take(self, found: list[Snapshot]) -> list[Snapshot]:
+        """As many as the limit leaves."""
+        if self.left is None:
+            return found
+        taken = found[: self.left]
+        self.left -= len(taken)
+        return taken
+
+
+def _sessions(search: _Search, store: SessionStore) -> Iterator[str]:
+    if search.session is not None:
+        yield search.session
+        return
+    cursor, more, seen = None, True, set[str]()
+    while more and not search.done:
+        page = store.list_sessions(cursor)
+        yield from (s.session for s in page.sessions if s.session not in seen)
+        seen.update(s.session for s in page.sessions)
+        cursor, more = page.cursor, page.cursor is not None
+
+
+async def _asessions(search: _Search, store: SessionStore) -> AsyncIterator[str]:
+    if search.session is not None:
+        yield search.session
+        return
+    cursor, more, seen = None, True, set[str]()
+    while more and not search.done:
+        page = await store.aio.list_sessions(cursor)
+        for session in (s.session for s in page.sessions if s.session not in seen):
+            yield session
+        seen.update(s.session for s in page.sessions)
+        cursor, more = page.cursor, page.cursor is not None
+
+
+# --- LangGraph's types ----------------------------------------------------------------------------
+
+
+def _thread_id(config: RunnableConfig) -> Any:
+    try:
+        return config["configurable"]["thread_id"]
+    except KeyError:
+        raise ConfigurationError(
+            "the config names no thread: pass {'configurable': {'thread_id': '…'}}"
+        ) from None
+
+
+def _session(thread_id: Any) -> str:
+    if isinstance(thread_id, str):
+        return thread_id
+    if isinstance(thread_id, UUID) or type(thread_id) is int:
+        return str(thread_id)  # applications pass these too
+    raise InvalidSessionIdError(
+        f"a thread_id must be a string, not {type(thread_id).__name__}: {thread_id!r}",
+        value=thread_id,
+    )
+
+
+def _names(config: RunnableConfig) -> tuple[str, str, str | None]:
+    session = _session(_thread_id(config))
+    configurable = config["configurable"]
+    return (
+        session,
+        configurable.get("checkpoint_ns") or "",
+        configurable.get("checkpoint_id") or None,
+    )
+
+
+def _config(config: RunnableConfig, namespace: str, checkpoint_id: str) -> RunnableConfig:
+    return _configured(_thread_id(config), namespace, checkpoint_id)
+
+
+def _configured(thread_id: Any, namespace: str, checkpoint_id: str) -> RunnableConfig:
+    return {
+        "configurable": {
+            "thread_id": thread_id,
+            "checkpoint_ns": namespace,
+            "checkpoint_id": checkpoint_id,
+        }
+    }
+
+
+def _put(
+    config: RunnableConfig,
+    checkpoint: Checkpoint,
+    metadata: CheckpointMetadata,
+    new_versions: ChannelVersions,
+) -> Put:
+    session, namespace, parent_id = _names(config)
+    return Put(
+        session=session,
+        name=(namespace, checkpoint["id"]),
+        parent_id=parent_id,
+        values=checkpoint["channel_values"],
+        versions=checkpoint["channel_versions"],
+        seen=checkpoint["versions_seen"],
+        rest={key: value for key, value in checkpoint.items() if key not in _OWN_FIELDS},
+        metadata=get_checkpoint_metadata(config, metadata),
+        changed=new_versions.keys(),
+    )
+
+
+def _tuple(thread_id: Any, found: Snapshot) -> CheckpointTuple:
+    namespace, checkpoint_id = found.name
+    checkpoint = {
+        **found.rest,
+        "id": checkpoint_id,
+        "channel_values": found.values,
+        "channel_versions": found.versions,
+        "versions_seen": found.seen,
+    }
+    parent = found.parent_id
+    return CheckpointTuple(
+        config=_configured(thread_id, namespace, checkpoint_id),
+        checkpoint=checkpoint,  # type: ignore[arg-type] # put together again from its parts
+        metadata=found.metadata,  # type: ignore[arg-type] # as it was put
+        parent_config=_configured(thread_id, namespace, parent) if parent else None,
+        pending_writes=found.writes,
+    )

