@@ -69,9 +69,35 @@ _MODULES: Final = {
 }
 _HOME: Final = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = [  # noqa: PLE0604 -- made from the one table above
+__all__ = [
+    "Address",
+    "AsyncSessionStore",
+    "ConfigurationError",
+    "ConflictError",
+    "CorruptSessionError",
+    "DecryptionError",
+    "FileStore",
+    "FormatVersionError",
+    "InvalidSessionIdError",
+    "KeySpace",
+    "MemoryStore",
+    "RedisStore",
+    "SerializationError",
+    "SessionError",
+    "SessionExistsError",
+    "SessionExpiredError",
+    "SessionGoneError",
+    "SessionNotFoundError",
+    "SessionSaver",
+    "SessionStore",
+    "Settings",
+    "StoreTimeoutError",
+    "StoreUnavailableError",
+    "TTLPolicy",
+    "UnsafeTypeError",
+    "WrenSessionsError",
     "__version__",
-    *_HOME,
+    "open_store",
 ]
 
 

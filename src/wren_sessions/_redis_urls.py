@@ -68,7 +68,7 @@ def _check_host(scheme: str, host_and_port: str, *, needed: bool) -> None:
     if found["port"] is not None and not is_port(found["port"]):
         raise ConfigurationError(
             f"the port of the {scheme} URL must be a number from 1 to {MAX_PORT}; if this was part "
-            f"of a password, {ENCODE_HINT}"
+            f"of a password: {ENCODE_HINT}"
         )
 
 
@@ -118,7 +118,10 @@ def _path(path: str, database: int | None) -> str:
     number = found["number"] if found else None
     if number is None:
         return "" if database is None else f"/{database}"
-    check_same("db", int(number), int(number) if database is None else database, "as 'db'")
+    if database not in {None, int(number)}:
+        raise ConfigurationError(
+            "the path of the URL names one database and the option 'db' another: give it once"
+        )
     return f"/{int(number)}"
 
 

@@ -92,9 +92,8 @@ def _check_names(
     for name in given:
         if name not in known:
             advice = f": {hints[name]}" if name in hints else near(name, known)
-            raise ConfigurationError(
-                f"unknown option {name!r}{advice} (known here: {', '.join(sorted(known))})"
-            )
+            listed = "" if advice else f" (known here: {', '.join(sorted(known))})"
+            raise ConfigurationError(f"unknown option {name!r}{advice}{listed}")
 
 
 def find_backend(scheme: str) -> Backend:

@@ -7,7 +7,7 @@
 
 A password may stand in the URL as it is, or percent-encoded, or both mixed; only ``/``, ``?`` and
 ``#`` have to be encoded, or the URL would end in the middle of it. To notice when it did, an ``@``
-behind the host is refused (write ``%40``), except in ``file:`` URLs, which have no secrets.
+behind the host is refused (write ``%40``), except in the path of a ``file:`` URL.
 
 What cannot be read may hold a password anywhere. So no error quotes any of the URL but its scheme,
 and `redact` shows the rest only where it is sure which part is the password.
@@ -80,7 +80,7 @@ def _split_rest(scheme: str, rest: str, *, authority: bool) -> StoreURL:
     found = _AUTHORITY.match(rest) if authority else None
     host = found[0] if found else None
     behind = rest[len(host or "") :]
-    if "@" in behind and scheme != "file":
+    if "@" in behind and (host or scheme != "file"):
         raise ConfigurationError(f"the {scheme} URL has an '@' behind its host: {ENCODE_HINT}")
     if "#" in behind:
         raise ConfigurationError(f"the {scheme} URL has a '#' in it; write it as %23")

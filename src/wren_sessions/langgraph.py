@@ -11,7 +11,7 @@ import random
 import string
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
@@ -27,20 +27,18 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from wren_sessions._cache import DEFAULT_BYTES
-from wren_sessions._checkpoints import PAGE, Checkpoints, Put, TaskWrite
+from wren_sessions._checkpoints import Checkpoints, Put, TaskWrite
+from wren_sessions._listing import Listing
 from wren_sessions._steps import Steps, adrive, drive
 from wren_sessions._values import Snapshot
 from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
 from wren_sessions.protocols import SessionStore
-from wren_sessions.records import Start
 
 if TYPE_CHECKING:
     import redis
     import redis.asyncio
 
 _OWN_FIELDS: Final = ("id", "channel_values", "channel_versions", "versions_seen")
-_Tuples: TypeAlias = list[CheckpointTuple]  # within the saver, `list` is its method
-_Snapshots: TypeAlias = list[Snapshot]
 _ALPHABET: Final = string.ascii_letters + string.digits
 
 
@@ -187,11 +185,10 @@ class SessionSaver(BaseCheckpointSaver[str]):
             before: only checkpoints with a lower id than this config's.
             limit: how many at the most.
         """
-        search = _Search(config, filter, before, limit)
-        for session in _sessions(search, self.store):
-            drive(self._begin(search, session), self.store)
-            while search.going_on:
-                yield from drive(self._page(search, session), self.store)
+        listing = self._listing(config, filter, before, limit)
+        while (page := drive(listing.more(), self.store)) is not None:
+            for session, found in page:
+                yield _tuple(_thread_id(config) if config else session, found)
 
     async def alist(
         self,
@@ -202,12 +199,10 @@ class SessionSaver(BaseCheckpointSaver[str]):
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
         """See `list`."""
-        search = _Search(config, filter, before, limit)
-        async for session in _asessions(search, self.store):
-            await adrive(self._begin(search, session), self.store.aio)
-            while search.going_on:
-                for found in await adrive(self._page(search, session), self.store.aio):
-                    yield found
+        listing = self._listing(config, filter, before, limit)
+        while (page := await adrive(listing.more(), self.store.aio)) is not None:
+            for session, found in page:
+                yield _tuple(_thread_id(config) if config else session, found)
 
     def put(
         self,
@@ -321,110 +316,24 @@ class SessionSaver(BaseCheckpointSaver[str]):
             serde=self.serde,
         )
 
-    def _begin(self, search: _Search, session: str) -> Steps[None]:
-        if search.namespace is None:
-            search.begin((yield from self._checkpoints.namespaces(session)))
-        else:
-            search.begin([search.namespace])
-
-    def _page(self, search: _Search, session: str) -> Steps[_Tuples]:
-        if search.checkpoint_id is not None:
-            found = yield from self._one(search, session)
-        else:
-            found, search.rest = yield from self._checkpoints.page(
-                session, search.rest, search.size, self.serde, search.where
-            )
-        return [_tuple(search.thread_id or session, item) for item in search.take(found)]
-
-    def _one(self, search: _Search, session: str) -> Steps[_Snapshots]:
-        """The one checkpoint that a search names, in each of its namespaces."""
-        starts, search.rest = search.rest, ()
-        found = []
-        for start in starts:
-            item = yield from self._checkpoints.get(
-                session, start.namespace, search.checkpoint_id, self.serde
-            )
-            if item is not None and search.matches(item):
-                found.append(item)
-        return found
-
-
-class _Search:
-    """What a listing looks for, and how far it has come."""
-
-    def __init__(
+    def _listing(
         self,
         config: RunnableConfig | None,
         where: Mapping[str, Any] | None,
         before: RunnableConfig | None,
         limit: int | None,
-    ) -> None:
+    ) -> Listing:
         configurable = {} if config is None else config["configurable"]
-        self.thread_id = None if config is None else _thread_id(config)
-        self.session = None if config is None else _session(self.thread_id)
-        self.namespace: str | None = configurable.get("checkpoint_ns")
-        self.checkpoint_id: str | None = configurable.get("checkpoint_id") or None
-        self.where = where
-        self.before = None if before is None else before["configurable"].get("checkpoint_id")
-        self.left = limit
-        self.rest: tuple[Start, ...] = ()
-
-    def begin(self, namespaces: Sequence[str]) -> None:
-        """Start with a session."""
-        self.rest = tuple(Start(namespace, self.before) for namespace in namespaces)
-
-    @property
-    def done(self) -> bool:
-        """Whether the limit is reached."""
-        return self.left is not None and self.left <= 0
-
-    @property
-    def going_on(self) -> bool:
-        """Whether the session may have more."""
-        return bool(self.rest) and not self.done
-
-    @property
-    def size(self) -> int:
-        """How many records to look at next."""
-        return PAGE if self.where or self.left is None else min(self.left, PAGE)
-
-    def matches(self, item: Snapshot) -> bool:
-        """Whether a checkpoint that was read by its id is one that the search looks for."""
-        below = self.before is None or item.name[1] < self.before
-        return below and all(item.metadata.get(k) == v for k, v in (self.where or {}).items())
-
-    def take(self, found: list[Snapshot]) -> list[Snapshot]:
-        """As many as the limit leaves."""
-        if self.left is None:
-            return found
-        taken = found[: self.left]
-        self.left -= len(taken)
-        return taken
-
-
-def _sessions(search: _Search, store: SessionStore) -> Iterator[str]:
-    if search.session is not None:
-        yield search.session
-        return
-    cursor, more, seen = None, True, set[str]()
-    while more and not search.done:
-        page = store.list_sessions(cursor)
-        yield from (s.session for s in page.sessions if s.session not in seen)
-        seen.update(s.session for s in page.sessions)
-        cursor, more = page.cursor, page.cursor is not None
-
-
-async def _asessions(search: _Search, store: SessionStore) -> AsyncIterator[str]:
-    if search.session is not None:
-        yield search.session
-        return
-    cursor, more, seen = None, True, set[str]()
-    while more and not search.done:
-        page = await store.aio.list_sessions(cursor)
-        for session in (s.session for s in page.sessions if s.session not in seen):
-            yield session
-        seen.update(s.session for s in page.sessions)
-        cursor, more = page.cursor, page.cursor is not None
+        return Listing(
+            self._checkpoints,
+            self.serde,
+            session=None if config is None else _session(_thread_id(config)),
+            namespace=configurable.get("checkpoint_ns"),
+            checkpoint_id=configurable.get("checkpoint_id") or None,
+            before=None if before is None else before["configurable"].get("checkpoint_id"),
+            where=where or {},
+            limit=limit,
+        )
 
 
 # --- LangGraph's types ----------------------------------------------------------------------------

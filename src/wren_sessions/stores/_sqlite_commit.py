@@ -23,9 +23,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
+
+Operation: TypeAlias = Callable[[sqlite3.Connection], Any]
 
 _PATIENCE_S: Final = 1.0
 
@@ -95,7 +97,7 @@ class GroupCommit:
     def __init__(
         self,
         connection: Callable[[], sqlite3.Connection],
-        chore: Callable[[], Callable[[sqlite3.Connection], object] | None],
+        chore: Callable[[], Operation | None],
     ) -> None:
         self._connection = connection
         self._chore = chore
@@ -122,8 +124,7 @@ class GroupCommit:
             while not job.settled:
                 self._lead_or_wait(job)
         except BaseException:
-            with suppress(ValueError):  # already run, or not there yet
-                self._queue.remove(job)
+            self._forget(job)
             raise
         return job.answer()
 
@@ -137,27 +138,29 @@ class GroupCommit:
                 if not job.settled:
                     self._run_queue()
         finally:
-            if self._queue:
-                self._wake_next()
-
-    def _wake_next(self) -> None:
-        with suppress(IndexError):  # somebody else led in the meantime
-            self._queue[0].wake.set()
+            with suppress(IndexError):  # nobody came later
+                self._queue[0].wake.set()
 
     def _run_queue(self) -> None:
-        jobs = tuple(self._queue.copy())
+        queued = self._queue.copy()
+        jobs = [job for job in queued if not job.settled]
         try:
-            self._run_batch(jobs)
+            self._run_batch(jobs, self._chore())
         except _TransactionLostError:
             for job in jobs:
-                self._run_batch((job,))
+                self._run_batch([job])
         finally:
-            while self._queue and self._queue[0].settled:
-                self._queue.popleft()
+            for job in queued:
+                if job.settled:
+                    self._forget(job)
         for job in jobs:
             job.wake.set()
 
-    def _run_batch(self, jobs: Sequence[Job[Any]]) -> None:
+    def _forget(self, job: Job[Any]) -> None:
+        with suppress(ValueError):  # whoever waited for it was interrupted, and has removed it
+            self._queue.remove(job)
+
+    def _run_batch(self, jobs: Sequence[Job[Any]], chore: Operation | None = None) -> None:
         """Settle jobs, all in one transaction."""
         batch = Batch()
         for job in jobs:
@@ -170,31 +173,31 @@ class GroupCommit:
             return
         committing = False
         try:
-            self._run_jobs(connection, jobs)
+            _run_jobs(connection, jobs, chore)
             committing = True
-            connection.execute("COMMIT")
+            if connection.in_transaction:
+                connection.execute("COMMIT")
             batch.settled = True
-        except _TransactionLostError:
-            raise
         except sqlite3.Error as error:
             _roll_back(connection)
             _fail(jobs, error, batch)
-        except BaseException:  # an interrupt: before the COMMIT, or just behind it
-            if connection.in_transaction or not committing:
-                _roll_back(connection)
-            else:
+        except BaseException:
+            if committing and not connection.in_transaction:  # interrupted just behind the COMMIT
                 batch.settled = True
+            _roll_back(connection)
             raise
 
-    def _run_jobs(self, connection: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> None:
-        chore = self._chore()
-        if chore is None and len(jobs) == 1:
-            _run_alone(connection, jobs[0])
-            return
-        for job in jobs:
-            _run_apart(connection, job)
-        if chore is not None:
-            _run_apart(connection, Job(chore))
+
+def _run_jobs(
+    connection: sqlite3.Connection, jobs: Sequence[Job[Any]], chore: Operation | None
+) -> None:
+    if chore is None and len(jobs) == 1:
+        _run_alone(connection, jobs[0])
+        return
+    for job in jobs:
+        _run_apart(connection, job)
+    if chore is not None:
+        _run_apart(connection, Job(chore))
 
 
 def _run_alone(connection: sqlite3.Connection, job: Job[Any]) -> None:
@@ -204,7 +207,6 @@ def _run_alone(connection: sqlite3.Connection, job: Job[Any]) -> None:
     except Exception as error:  # noqa: BLE001 -- it is the caller's answer
         job.fail(error)
         _roll_back(connection)
-        connection.execute("BEGIN")  # so that there is something to commit
 
 
 def _run_apart(connection: sqlite3.Connection, job: Job[Any]) -> None:

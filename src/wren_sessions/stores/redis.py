@@ -1,32 +1,24 @@
 """Sessions on Redis or Valkey: one hash per session, core commands and Lua only.
 
 Any Redis from 6.2 on will do, without modules; so will Valkey. Every method is one round trip
-(`list_sessions` makes two). The server's clock decides about lifetimes. This module is the only one
-that knows redis-py: it sends the plans of `_redis_plans`, blocking or with asyncio, and translates
-the driver's errors.
+(`list_sessions` makes two). The server's clock decides about lifetimes. The two shells here send
+the plans of `_redis_plans`, blocking and with asyncio.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
-from redis import exceptions as driver
-from redis.client import NEVER_DECODE
 
 from wren_sessions.errors import (
     ConfigurationError,
-    CorruptSessionError,
-    StoreTimeoutError,
-    StoreUnavailableError,
-    WrenSessionsError,
 )
 from wren_sessions.keys import DEFAULT_PREFIX, KeySpace
 from wren_sessions.protocols import AsyncSessionStore
@@ -42,6 +34,7 @@ from wren_sessions.records import (
     Span,
     Start,
 )
+from wren_sessions.stores._redis_driver import asend, location_of, made, send, translated
 from wren_sessions.stores._redis_plans import Plan, Plans
 from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import DAY, Duration, TTLPolicy
@@ -50,7 +43,6 @@ T = TypeVar("T")
 
 _DEFAULTS: Final = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0}
 _THREADS: Final = 16  # asynchronous calls at once, where the application gave a blocking client
-_RAW: Final = {NEVER_DECODE: True}
 
 
 class RedisStore:
@@ -92,7 +84,7 @@ class RedisStore:
             self._aio = ThreadedStore(self, _THREADS)
         else:
             self._aio = AsyncRedisStore(self)
-        self.location = _location(self._known_client())
+        self.location = location_of(self._known_client())
 
     @classmethod
     def from_url(
@@ -166,15 +158,14 @@ class RedisStore:
                         "calls: await the asynchronous ones (ainvoke, store.aio), or make it from "
                         "a URL or a redis.Redis"
                     )
-                self._client = _checked(redis.Redis.from_url, self._url, self._options)
+                self._client = made(redis.Redis.from_url, self._url, self._options)
             return self._client
 
     def make_async_client(self) -> redis.asyncio.Redis:
         """A new asyncio client of the store's own."""
         if self._url is None:
             raise ConfigurationError("this store has no URL to make an asyncio client from")
-        made: redis.asyncio.Redis = _checked(redis.asyncio.Redis.from_url, self._url, self._options)
-        return made
+        return made(redis.asyncio.Redis.from_url, self._url, self._options)
 
     @property
     def application_async_client(self) -> redis.asyncio.Redis | None:
@@ -189,7 +180,7 @@ class RedisStore:
     def _run(self, plan: Plan[T]) -> T:
         client = self._blocking_client()
         with translated(self.location, plan.session):
-            return plan.read(_send(client, plan))
+            return plan.read(send(client, plan))
 
     # --- the protocol ---
 
@@ -304,7 +295,7 @@ class AsyncRedisStore:
 
     async def _run(self, plan: Plan[T]) -> T:
         with translated(self._store.location, plan.session):
-            return plan.read(await _asend(self._client(), plan))
+            return plan.read(await asend(self._client(), plan))
 
     async def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
@@ -368,130 +359,3 @@ class AsyncRedisStore:
             await client.aclose()
         if self._store.application_async_client is None:
             self._store.close()
-
-
-# --- sending --------------------------------------------------------------------------------------
-
-
-def _evalsha(plan: Plan[Any]) -> tuple[Any, ...]:
-    assert plan.script is not None  # noqa: S101 -- for the type checker; the callers looked
-    return ("EVALSHA", plan.script.sha, len(plan.keys), *plan.keys, *plan.args)
-
-
-def _eval(plan: Plan[Any]) -> tuple[Any, ...]:
-    assert plan.script is not None  # noqa: S101 -- for the type checker; the callers looked
-    return ("EVAL", plan.script.text, len(plan.keys), *plan.keys, *plan.args)
-
-
-def _send(client: redis.Redis, plan: Plan[Any]) -> Any:
-    if plan.script is not None:
-        try:
-            return client.execute_command(*_evalsha(plan), **_RAW)
-        except driver.NoScriptError:  # the server has not seen it yet, or forgot it
-            return client.execute_command(*_eval(plan), **_RAW)
-    if len(plan.commands) == 1:
-        return [client.execute_command(*plan.commands[0], **_RAW)]
-    with client.pipeline(transaction=False) as pipe:
-        for command in plan.commands:
-            pipe.execute_command(*command, **_RAW)
-        return pipe.execute(raise_on_error=False)
-
-
-async def _asend(client: redis.asyncio.Redis, plan: Plan[Any]) -> Any:
-    if plan.script is not None:
-        try:
-            return await client.execute_command(*_evalsha(plan), **_RAW)
-        except driver.NoScriptError:  # the server has not seen it yet, or forgot it
-            return await client.execute_command(*_eval(plan), **_RAW)
-    if len(plan.commands) == 1:
-        return [await client.execute_command(*plan.commands[0], **_RAW)]
-    async with client.pipeline(transaction=False) as pipe:
-        for command in plan.commands:
-            pipe.execute_command(*command, **_RAW)
-        return await pipe.execute(raise_on_error=False)
-
-
-# --- errors ---------------------------------------------------------------------------------------
-
-
-@contextmanager
-def translated(location: str, session: str) -> Iterator[None]:
-    """Turn the driver's errors into ours, chained, with what to do next."""
-    try:
-        yield
-    except WrenSessionsError:
-        raise
-    except (driver.RedisError, OSError) as error:
-        _raise(error, location, session)
-
-
-def _raise(error: Exception, location: str, session: str) -> NoReturn:
-    text = str(error)
-    about = f" (session {session!r})" if session else ""
-    if isinstance(error, driver.TimeoutError | TimeoutError):
-        raise StoreTimeoutError(
-            f"Redis at {location} did not answer in time{about}: the call may or may not have "
-            "happened; check the server's load and the network, or raise socket_timeout"
-        ) from error
-    if "WRONGTYPE" in text:
-        raise CorruptSessionError(
-            f"the key of session {session!r} on {location} holds no session but another type of "
-            "value, such as the pickle that old WREN versions kept there; it is never unpickled: "
-            "let it expire, delete it, or use another prefix",
-            session=session,
-        ) from error
-    if "user_script" in text and "NOPERM" not in text and "OOM" not in text:
-        raise CorruptSessionError(
-            f"session {session!r} on {location} is damaged: {text}", session=session
-        ) from error
-    hint = next((hint for sign, hint in _HINTS if sign in text), _NO_ANSWER)
-    raise StoreUnavailableError(f"Redis at {location}{about}: {hint} ({text})") from error
-
-
-_HINTS: Final = (
-    ("WRONGPASS", "it refused the user name or password: check them"),
-    ("NOAUTH", "it wants a password, and none was given"),
-    ("invalid password", "it refused the password: check it"),
-    ("invalid username-password", "it refused the user name or password: check them"),
-    ("without any password configured", "it has no password, but one was given"),
-    ("NOPERM", "its access rules do not allow this user the keys or commands needed"),
-    ("DB index is out of range", "it has no database of that number"),
-    ("OOM", "it is out of memory and refused the write; nothing was written"),
-    ("MISCONF", "it refuses writes because it cannot save to disk"),
-    ("READONLY", "it is a read-only replica: connect to the primary"),
-    ("LOADING", "it is still loading its data: try again soon"),
-    ("MASTERDOWN", "its primary is down, and it may not answer"),
-    ("CLUSTERDOWN", "its cluster is down"),
-    ("MOVED", "it is part of a cluster, which redis:// cannot reach"),
-    ("CROSSSLOT", "it is part of a cluster, and the two sessions are on different nodes"),
-    ("max number of clients", "it has too many clients"),
-    ("SSL", "the TLS handshake failed: check rediss:// against redis://, and the certificate"),
-    ("unknown command", "it does not know a command that is needed: Redis 6.2 or newer is"),
-)
-_NO_ANSWER: Final = (
-    "it cannot be used; check host and port, that the server runs, and that no firewall is between"
-)
-
-
-def _checked(make: Any, url: str, options: dict[str, Any]) -> Any:
-    try:
-        return make(url, **options)
-    except (ValueError, TypeError, driver.RedisError):
-        problem = "the Redis URL or one of its options cannot be used"
-    # Not chained, and not quoted: what the driver says can hold the password.
-    raise ConfigurationError(
-        f"{problem}; a URL looks like redis://user:password@host:6379/0, with characters such as "
-        "/ @ : % in user and password percent-encoded"
-    )
-
-
-def _location(client: redis.Redis | redis.asyncio.Redis) -> str:
-    """Where a client connects, without user, password and options."""
-    pool = client.connection_pool
-    kwargs = pool.connection_kwargs
-    db = kwargs.get("db") or 0
-    if "path" in kwargs:
-        return f"unix://{kwargs['path']}?db={db}"
-    scheme = "rediss" if "SSL" in pool.connection_class.__name__ else "redis"
-    host = kwargs.get("host", "localhost")
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{kwargs.get('port', 6379)}/{db}"

@@ -22,8 +22,10 @@ A store whose clock cannot be set (a server's) makes `StoreContract.tick` short,
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
 
 from wren_sessions.testing.clock import FakeClock
 
@@ -32,24 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = ["FakeClock", "MakeStore", "PassTime", "StoreContract"]
 
-_REWRITTEN: Final = (
-    "contract",
-    "contract_arena",
-    "contract_base",
-    "contract_commits",
-    "contract_copies",
-    "contract_ids",
-    "contract_lives",
-    "contract_records",
-    "contract_sessions",
-    "contract_writes",
-)
+if "pytest" in sys.modules:  # the clock does without
+    import pytest
+
+    _asserting = (each.name for each in iter_modules(__path__) if each.name != "clock")
+    pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _asserting))
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import pytest  # the clock does without
-
-    pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _REWRITTEN))
     return getattr(import_module(f"{__name__}.contract"), name)

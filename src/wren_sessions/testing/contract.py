@@ -5,11 +5,15 @@ from __future__ import annotations
 from wren_sessions.testing.contract_arena import ArenaContract
 from wren_sessions.testing.contract_base import MakeStore, PassTime
 from wren_sessions.testing.contract_commits import CommitContract
+from wren_sessions.testing.contract_conditions import ConditionContract
 from wren_sessions.testing.contract_copies import CopyContract
+from wren_sessions.testing.contract_expiry import ExpiryContract
 from wren_sessions.testing.contract_ids import IdContract
 from wren_sessions.testing.contract_lives import LifeContract
 from wren_sessions.testing.contract_records import RecordContract
+from wren_sessions.testing.contract_scans import ScanContract
 from wren_sessions.testing.contract_sessions import SessionContract
+from wren_sessions.testing.contract_settings import SettingContract
 from wren_sessions.testing.contract_writes import WriteContract
 
 __all__ = ["MakeStore", "PassTime", "StoreContract"]
@@ -17,10 +21,14 @@ __all__ = ["MakeStore", "PassTime", "StoreContract"]
 
 class StoreContract(
     RecordContract,
+    ScanContract,
     ArenaContract,
     WriteContract,
     CommitContract,
+    ConditionContract,
     LifeContract,
+    SettingContract,
+    ExpiryContract,
     SessionContract,
     CopyContract,
     IdContract,

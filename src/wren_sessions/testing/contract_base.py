@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from typing import ClassVar, Protocol, TypeAlias, cast
+from typing import ClassVar, Protocol, TypeAlias
 
 import pytest
 import pytest_asyncio
@@ -39,7 +39,7 @@ class ContractBase:
 
     Attributes:
         tick: the unit of time of the tests. Sessions live four ticks or more in them, and a test
-            lets at most twelve pass. One tick is also how much a test tolerates: where
+            lets at most ten pass. One tick is also how much a test tolerates: where
             `pass_time` sleeps, choose it longer than the calls of a busy machine take, 100 ms say.
     """
 
@@ -69,7 +69,7 @@ class ContractBase:
 
         def open_face(ttl: TTLPolicy | None = None) -> AsyncSessionStore:
             store = make_store(ttl=ttl)
-            blocking = cast("AsyncSessionStore", ThreadedStore(store, threads=THREADS))
+            blocking: AsyncSessionStore = ThreadedStore(store, threads=THREADS)
             opened.append(store.aio if request.param == "async" else blocking)
             return opened[-1]
 

@@ -122,10 +122,15 @@ WITH_A_CHECKPOINT: dict[str, Callable[[AsyncSessionStore, Any], Awaitable[object
 }
 
 
+def short(value: object) -> str:
+    """The name of a test case."""
+    return ascii(value)[:24]
+
+
 class IdContract(ContractBase):
     """Ids: any text of at most 1,024 bytes, and nothing else."""
 
-    @pytest.mark.parametrize("nasty", NASTY_IDS)
+    @pytest.mark.parametrize("nasty", NASTY_IDS, ids=short)
     async def test_any_text_is_an_id(self, face: AsyncSessionStore, nasty: str) -> None:
         """Session, namespace, checkpoint and task may be any text, and come back as they were."""
         for ns in ("", nasty):
@@ -169,7 +174,7 @@ class IdContract(ContractBase):
             assert (await loaded(face, checkpoint_id, ns=ns)).stored.body == body
             assert await pending(face, checkpoint_id, ns=ns) == {"task/0": body}
 
-    @pytest.mark.parametrize("bad", NO_SESSION, ids=repr)
+    @pytest.mark.parametrize("bad", NO_SESSION, ids=short)
     @pytest.mark.parametrize("call", WITH_A_SESSION)
     async def test_what_is_no_session_id_is_refused(
         self, face: AsyncSessionStore, call: str, bad: Any
@@ -177,7 +182,7 @@ class IdContract(ContractBase):
         """A session id that cannot be a name is an error, and changes nothing."""
         await self.refused_id(face, WITH_A_SESSION[call], bad)
 
-    @pytest.mark.parametrize("bad", INVALID, ids=repr)
+    @pytest.mark.parametrize("bad", INVALID, ids=short)
     @pytest.mark.parametrize("call", WITH_A_NAMESPACE)
     async def test_what_is_no_namespace_is_refused(
         self, face: AsyncSessionStore, call: str, bad: Any
@@ -185,7 +190,7 @@ class IdContract(ContractBase):
         """A namespace that cannot be a name is an error, and changes nothing."""
         await self.refused_id(face, WITH_A_NAMESPACE[call], bad)
 
-    @pytest.mark.parametrize("bad", ["", *INVALID], ids=repr)
+    @pytest.mark.parametrize("bad", ["", *INVALID], ids=short)
     @pytest.mark.parametrize("call", WITH_A_CHECKPOINT)
     async def test_what_is_no_checkpoint_id_is_refused(
         self, face: AsyncSessionStore, call: str, bad: Any

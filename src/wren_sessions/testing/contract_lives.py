@@ -1,33 +1,16 @@
-"""The contract of lifetimes: idle, maximum age, override, pin; an expired session is a miss."""
+"""The contract of lifetimes: idle time, maximum age, and what counts as use."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 
-from wren_sessions.errors import ConfigurationError
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Life, Span, Start
-from wren_sessions.testing.build import (
-    SESSION,
-    add,
-    appended,
-    commit,
-    done,
-    info,
-    listed,
-    pending,
-    put,
-    scan_ids,
-    write,
-)
+from wren_sessions.testing.build import SESSION, done, put, scan_ids
 from wren_sessions.testing.contract_base import ContractBase, OpenFace, PassTime
 from wren_sessions.ttl import Duration, Refresh, TTLPolicy, to_ms
-
-
-def left_ms(life: Life | None) -> int | None:
-    """How long a life that is there has left."""
-    assert life is not None
-    return life.ttl_ms
 
 
 class LifeContract(ContractBase):
@@ -39,11 +22,13 @@ class LifeContract(ContractBase):
         assert found is not None
         return found.life
 
-    async def renews(self, face: AsyncSessionStore, use: object, pass_time: PassTime) -> bool:
+    async def renews(
+        self, face: AsyncSessionStore, use: Callable[[], Awaitable[object]], pass_time: PassTime
+    ) -> bool:
         """Whether awaiting `use()`, a tick later, moves the deadline."""
         before = (await self.life(face)).deadline_ms
         pass_time(self.ticks(1))
-        await use()  # type: ignore[operator]
+        await use()
         return (await self.life(face)).deadline_ms != before
 
     # --- deadlines --------------------------------------------------------------------------------
@@ -178,221 +163,3 @@ class LifeContract(ContractBase):
         face = open_face(self.idle(4))
         await done(face, put("1"))
         assert not await self.renews(face, lambda: face.commit(put("2", new=True)), pass_time)
-
-    # --- touch, set_ttl, pin ----------------------------------------------------------------------
-
-    async def test_touching_starts_the_idle_time_again(
-        self, open_face: OpenFace, pass_time: PassTime
-    ) -> None:
-        """A touched session has its whole idle time before it, and is not written."""
-        face = open_face(self.idle(4))
-        committed = await done(face, put("1"))
-        pass_time(self.ticks(2))
-        life = await face.touch(SESSION)
-        assert left_ms(life) == to_ms(self.ticks(4))
-        assert life is not None
-        assert committed.life is not None
-        assert life.updated_ms == committed.life.updated_ms
-        assert life.revision == committed.life.revision
-
-    async def test_a_session_has_an_idle_time_of_its_own(
-        self, open_face: OpenFace, pass_time: PassTime
-    ) -> None:
-        """`set_ttl` counts from now, for this session, and lasts through later commits."""
-        face = open_face(self.idle(4))
-        await done(face, put("1"))
-        await done(face, put("1", session="other"))
-        pass_time(self.ticks(1))
-        assert left_ms(await face.set_ttl(SESSION, self.ticks(50))) == to_ms(self.ticks(50))
-        assert left_ms((await done(face, put("2"))).life) == to_ms(self.ticks(50))
-        assert left_ms(await face.touch(SESSION)) == to_ms(self.ticks(50))
-        assert left_ms((await done(face, put("2", session="other"))).life) == to_ms(self.ticks(4))
-        assert left_ms(await face.set_ttl(SESSION, "90061001ms")) == 90_061_001
-        assert left_ms(await self.life(face)) not in (None, 0)
-
-    async def test_a_session_may_get_a_shorter_time(
-        self, open_face: OpenFace, pass_time: PassTime
-    ) -> None:
-        """A shorter idle time ends the session sooner."""
-        face = open_face(self.idle(50))
-        await done(face, put("1"))
-        await face.set_ttl(SESSION, self.ticks(4))
-        pass_time(self.ticks(5))
-        assert await face.info(SESSION) is None
-
-    async def test_a_session_may_have_no_idle_limit(self, open_face: OpenFace) -> None:
-        """`set_ttl` with None takes the idle limit away, but not the maximum age."""
-        face = open_face(self.idle(4))
-        await done(face, put("1"))
-        life = await face.set_ttl(SESSION, None)
-        assert life is not None
-        assert (life.deadline_ms, life.pinned) == (None, False)
-        assert (await done(face, put("2"))).life is not None
-        assert (await self.life(face)).deadline_ms is None
-        aging = open_face(TTLPolicy(idle=self.ticks(4), max_age=self.ticks(50)))
-        await done(aging, put("1", session="aging"))
-        for idle in (None, self.ticks(900)):
-            life = await aging.set_ttl("aging", idle)
-            assert life is not None
-            assert life.deadline_ms == life.created_ms + to_ms(self.ticks(50))
-
-    async def test_no_duration_is_refused(self, face: AsyncSessionStore) -> None:
-        """What is no duration is an error, and the session stays as it is."""
-        await done(face, put("1"))
-        before = await info(face)
-        for idle in ("soon", 0, -1, "0s"):
-            with pytest.raises(ConfigurationError):
-                await face.set_ttl(SESSION, idle)
-        assert await info(face) == before
-
-    async def test_a_pinned_session_stays(self, open_face: OpenFace, pass_time: PassTime) -> None:
-        """A pinned session has no deadline, whatever is done with it, until it is unpinned."""
-        face = open_face(TTLPolicy(idle=self.ticks(4), max_age=self.ticks(50), refresh="read"))
-        await done(face, put("1"))
-        lives = [
-            await face.pin(SESSION),
-            await face.pin(SESSION),
-            (await done(face, put("2"))).life,
-            await face.touch(SESSION),
-            await face.set_ttl(SESSION, self.ticks(6)),
-        ]
-        assert all(life and life.pinned and life.deadline_ms is None for life in lives)
-        pass_time(self.ticks(8))
-        assert await face.load(SESSION) is not None
-        life = await self.life(face)
-        assert life.pinned
-        assert life.ttl_ms is None
-        unpinned = await face.pin(SESSION, pinned=False)
-        assert left_ms(unpinned) == to_ms(self.ticks(6))
-        assert unpinned is not None
-        assert not unpinned.pinned
-
-    async def test_an_unpinned_session_expires(
-        self, open_face: OpenFace, pass_time: PassTime
-    ) -> None:
-        """The idle time of an unpinned session runs from there."""
-        face = open_face(self.idle(4))
-        await done(face, put("1"))
-        await face.pin(SESSION)
-        pass_time(self.ticks(5))
-        await face.pin(SESSION, pinned=False)
-        pass_time(self.ticks(2))
-        assert await face.info(SESSION) is not None
-        pass_time(self.ticks(3))
-        assert await face.info(SESSION) is None
-
-    async def test_a_pinned_session_may_be_older_than_the_maximum_age(
-        self, open_face: OpenFace, pass_time: PassTime
-    ) -> None:
-        """Past the maximum age, a pinned session can be written, but not unpinned."""
-        face = open_face(TTLPolicy(idle=None, max_age=self.ticks(4)))
-        await done(face, put("1"))
-        await face.pin(SESSION)
-        pass_time(self.ticks(5))
-        await done(face, put("2"))
-        assert await face.pin(SESSION, pinned=False) is None
-
-    # --- an expired session is a miss -------------------------------------------------------------
-
-    async def test_an_expired_session_is_a_miss(
-        self, open_face: OpenFace, pass_time: PassTime
-    ) -> None:
-        """No call finds anything of a session after its deadline."""
-        face = open_face(self.idle(4))
-        base = (await done(face, put("1", append=b"some", state=b"{}"))).base
-        await done(face, add("1", write("task", 0, b"value")))
-        pass_time(self.ticks(5))
-        assert await face.load(SESSION) is None
-        assert await face.load(SESSION, "", "1") is None
-        assert (await face.scan(SESSION, [Start("")], 10)).records == ()
-        assert await face.read(SESSION, [Span(base, 4)]) is None
-        assert await face.read(SESSION, []) is None
-        assert await face.namespaces(SESSION) == ()
-        assert await face.info(SESSION) is None
-        assert await listed(face) == {}
-
-    @pytest.mark.parametrize("call", ["touch", "set_ttl", "pin", "unpin", "delete", "copy"])
-    async def test_an_expired_session_cannot_be_kept(
-        self, open_face: OpenFace, pass_time: PassTime, call: str
-    ) -> None:
-        """No call brings a session back after its deadline."""
-        face = open_face(self.idle(4))
-        await done(face, put("1"))
-        pass_time(self.ticks(5))
-        assert not await self.on_the_session(face, call)
-        assert await face.info(SESSION) is None
-        assert await face.info("target") is None
-
-    @pytest.mark.parametrize("call", ["touch", "set_ttl", "pin", "unpin", "delete", "copy"])
-    async def test_a_session_that_never_was_is_a_miss(
-        self, face: AsyncSessionStore, call: str
-    ) -> None:
-        """Calls on a session that is not there answer a miss, and make none."""
-        assert not await self.on_the_session(face, call)
-        assert await listed(face) == {}
-
-    async def on_the_session(self, face: AsyncSessionStore, call: str) -> Life | bool | None:
-        """Call a method that changes the session's life."""
-        if call == "delete":
-            return await face.delete(SESSION)
-        calls = {
-            "touch": lambda: face.touch(SESSION),
-            "set_ttl": lambda: face.set_ttl(SESSION, "24h"),
-            "pin": lambda: face.pin(SESSION),
-            "unpin": lambda: face.pin(SESSION, pinned=False),
-            "copy": lambda: face.copy(SESSION, "target"),
-        }
-        life = await calls[call]()
-        assert life is None
-        return life
-
-    async def test_a_session_written_after_its_deadline_is_a_new_one(
-        self, open_face: OpenFace, pass_time: PassTime
-    ) -> None:
-        """Nothing of an expired session comes back: no record, write, byte, header or setting."""
-        face = open_face(self.idle(4))
-        old = (await done(face, put("1", ns="child", append=b"old", state=b"{}"))).life
-        await done(face, put("1", append=b"old"))
-        await done(face, add("2", write("task", 0, b"old"), write("a", -1, b"old", replaces=True)))
-        await face.set_ttl(SESSION, self.ticks(5))
-        pass_time(self.ticks(6))
-        new = (await done(face, put("2", append=b"new"))).life
-        assert old is not None
-        assert new is not None
-        assert new.incarnation != old.incarnation
-        assert new.revision == 1
-        assert new.created_ms > old.created_ms
-        assert new.ttl_ms == to_ms(self.ticks(4))
-        assert await scan_ids(face) == ["2"]
-        assert await face.namespaces(SESSION) == ("",)
-        assert await pending(face, "2") == {}
-        assert await appended(face, "2", 3) == b"new"
-        assert (await info(face)).state == b""
-
-    async def test_an_expired_session_is_gone_for_who_builds_on_it(
-        self, open_face: OpenFace, pass_time: PassTime
-    ) -> None:
-        """A commit with an incarnation or witness does not bring an expired session back."""
-        face = open_face(self.idle(4))
-        life = (await done(face, put("1"))).life
-        assert life is not None
-        pass_time(self.ticks(5))
-        for what in (
-            put("2", witnesses=(("", "1"),)),
-            put("2", incarnation=life.incarnation),
-            commit(state=b"{}", incarnation=life.incarnation),
-        ):
-            committed = await face.commit(what)
-            assert (committed.outcome, committed.life) == ("gone", None)
-        assert await face.info(SESSION) is None
-
-    async def test_a_new_session_may_follow_an_expired_one(
-        self, open_face: OpenFace, pass_time: PassTime
-    ) -> None:
-        """A session that has expired is not there, for a commit that wants a new one."""
-        face = open_face(self.idle(4))
-        again = put("1", new=True)
-        await done(face, again)
-        pass_time(self.ticks(5))
-        await done(face, put("2", new=True))
-        assert await scan_ids(face) == ["2"]

@@ -1,0 +1,95 @@
+"""What the file store checks before it looks: ids, numbers and cursors. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
+from wren_sessions.keys import check_session, decode, encode, record_field
+from wren_sessions.records import Commit, Start
+
+_CURSOR: Final = "after:"
+
+
+def check_commit(commit: Commit) -> None:
+    """Refuse a commit in which an id cannot be a name.
+
+    Raises:
+        InvalidSessionIdError: that is so.
+    """
+    check_session(commit.session)
+    if commit.witness is not None:
+        record_field(*commit.witness)
+    if commit.record is not None:
+        record_field(*commit.record.name)
+        encode(commit.record.parent_id or "")
+    if commit.writes is not None:
+        record_field(*commit.writes.name)
+
+
+def check_names(session: str, namespace: str, checkpoint_id: str | None) -> None:
+    """Refuse ids that cannot be names; no checkpoint id (None) is fine.
+
+    Raises:
+        InvalidSessionIdError: one is such an id.
+    """
+    check_session(session)
+    encode(namespace)
+    if checkpoint_id is not None:
+        record_field(namespace, checkpoint_id)
+
+
+def check_scan(session: str, starts: Sequence[Start], limit: int) -> None:
+    """Refuse a scan that makes no sense.
+
+    Raises:
+        InvalidSessionIdError: an id cannot be a name.
+        ConfigurationError: the limit is below 1.
+    """
+    check_session(session)
+    for start in starts:
+        encode(start.namespace)
+        encode(start.before or "")
+    check_limit(limit)
+
+
+def check_limit(limit: int) -> None:
+    """Refuse a limit below 1.
+
+    Raises:
+        ConfigurationError: it is.
+    """
+    if limit < 1:
+        raise ConfigurationError(f"limit must be at least 1, not {limit!r}")
+
+
+def make_cursor(session: str) -> str:
+    """The cursor of a page that ended with a session."""
+    return _CURSOR + encode(session)
+
+
+def parse_cursor(cursor: str | None) -> str:
+    """The session a page ended with; empty at the beginning.
+
+    Raises:
+        ConfigurationError: `make_cursor` did not make this.
+    """
+    if cursor is None:
+        return ""
+    session = _decoded(cursor.removeprefix(_CURSOR))
+    if not session or make_cursor(session) != cursor:
+        raise ConfigurationError(
+            f"{cursor!r} is no cursor of a file store: pass None to begin, then the cursor of the "
+            "page before"
+        )
+    return session
+
+
+def _decoded(name: str) -> str:
+    try:
+        session = decode(name)
+        encode(session)
+    except (InvalidSessionIdError, UnicodeDecodeError):
+        return ""
+    return session

@@ -1,0 +1,272 @@
+"""The connections of one process to one session file.
+
+Many threads read, each with a connection of its own from a small pool; one at a time writes (see
+`_sqlite_commit`). Every connection is checked against the file's identity before it is used, so
+that a file that was deleted, or replaced by a backup, is noticed.
+
+**Forks.** SQLite keeps a process's locks in tables of its own. A child inherits the tables, not the
+locks: connections it opens to the same file believe in locks that are not there. (Seen: the parent
+closes the file, SQLite removes the WAL that the child goes on writing to, and the child's commits
+are lost. And a fork during a transaction leaves the child locked out for good.) So before a fork
+all connections are closed, and both sides open new ones when they need them. If something forks
+behind Python's back (a C extension such as uWSGI's) with the file open, the child refuses to work.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, NamedTuple, Self, TypeVar
+from weakref import WeakSet
+
+from wren_sessions.errors import StoreUnavailableError
+from wren_sessions.stores._sqlite_commit import GroupCommit, Operation
+from wren_sessions.stores._sqlite_errors import is_passing, translated
+from wren_sessions.stores._sqlite_schema import Identity, Place, identity, open_file
+
+T = TypeVar("T")
+
+_IDLE: Final = 16
+
+
+class Gate:
+    """Lets threads in, until somebody shuts it and waits for those inside to leave."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside: set[int] = set()  # not a count: a thread that is interrupted here heals it
+        self._shut = False
+
+    def __enter__(self) -> Self:
+        with self._changed:
+            while self._shut:
+                self._changed.wait()
+            self._inside.add(threading.get_ident())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._inside.discard(threading.get_ident())
+            if self._shut:
+                self._changed.notify_all()
+
+    def shut(self) -> None:
+        """Let nobody in, and wait until nobody else is inside."""
+        with self._changed:
+            while self._shut:
+                self._changed.wait()
+            self._shut = True
+            while self._inside - {threading.get_ident()}:
+                self._changed.wait()
+
+    def open(self) -> None:
+        """Let threads in again."""
+        with self._changed:
+            self._shut = False
+            self._changed.notify_all()
+
+
+class _Kept(NamedTuple):
+    """An open connection, and the file it is to."""
+
+    connection: sqlite3.Connection
+    file: Identity
+
+
+class Database:
+    """A session file. Connections are opened when first used, and again after `close`.
+
+    Args:
+        place: the file.
+        chore: gives an operation to run along with a commit, if there is one to be done.
+    """
+
+    def __init__(self, place: Place, chore: Callable[[], Operation | None]) -> None:
+        self._place = place
+        self._chore = chore
+        self._start()
+        _databases.add(self)
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._gate = Gate()
+        self._open: set[sqlite3.Connection] = set()
+        self._idle: deque[_Kept] = deque()
+        self._writer: _Kept | None = None
+        self._doubted = False
+        self._commits = GroupCommit(self._writing, self._chore)
+
+    # --- using it ---------------------------------------------------------------------------------
+
+    def read(self, operation: Callable[[sqlite3.Connection], T], session: str = "") -> T:
+        """Run an operation in a read transaction.
+
+        Args:
+            operation: must have read all it wants when it returns.
+            session: the session it is about, for errors.
+
+        Raises:
+            WrenSessionsError: the file cannot be read.
+        """
+        self._check_process()
+        try:
+            with self._gate:
+                return self._read(operation)
+        except sqlite3.Error as error:
+            raise translated(error, self._place.path, session) from error
+
+    def write(self, operation: Callable[[sqlite3.Connection], T], session: str = "") -> T:
+        """Run an operation in a write transaction; see `GroupCommit.run`.
+
+        Args:
+            operation: may be run more than once.
+            session: the session it is about, for errors.
+
+        Raises:
+            WrenSessionsError: the file cannot be written; nothing was.
+        """
+        self._check_process()
+        try:
+            with self._gate:
+                return self._commits.run(operation)
+        except sqlite3.Error as error:
+            self._doubted = self._doubted or not is_passing(error)
+            raise translated(error, self._place.path, session) from error
+
+    def close(self) -> None:
+        """Wait for what is under way and close all connections; a later use opens new ones."""
+        if self._is_inherited():
+            return
+        self._gate.shut()
+        try:
+            self._close_all()
+        finally:
+            self._gate.open()
+
+    # --- connections ------------------------------------------------------------------------------
+
+    def _read(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        kept = self._reading()
+        try:
+            kept.connection.execute("BEGIN")
+            answer = operation(kept.connection)
+            kept.connection.execute("COMMIT")
+        except BaseException:
+            self._close(kept.connection)
+            raise
+        if len(self._idle) < _IDLE:
+            self._idle.append(kept)
+        else:
+            self._close(kept.connection)
+        return answer
+
+    def _reading(self) -> _Kept:
+        file = identity(self._place.path)
+        with suppress(IndexError):
+            while True:
+                kept = self._idle.pop()
+                if kept.file == file:
+                    return kept
+                self._close(kept.connection)
+        kept = self._connect()
+        kept.connection.execute("PRAGMA query_only = ON")
+        return kept
+
+    def _writing(self) -> sqlite3.Connection:
+        kept = self._writer
+        if kept is not None and (self._doubted or kept.file != identity(self._place.path)):
+            self._writer = None
+            self._close(kept.connection)
+            kept = None
+        if kept is None:
+            self._writer = kept = self._connect()
+            self._doubted = False
+        return kept.connection
+
+    def _connect(self) -> _Kept:
+        connection = open_file(self._place)
+        self._open.add(connection)
+        return _Kept(connection, identity(self._place.path))
+
+    def _close(self, connection: sqlite3.Connection) -> None:
+        self._open.discard(connection)
+        with suppress(sqlite3.Error):
+            connection.close()
+
+    def _close_all(self) -> None:
+        self._idle.clear()
+        self._writer = None
+        for connection in list(self._open):
+            self._close(connection)
+
+    # --- forks ------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Close everything and let nobody in, so that a child inherits nothing."""
+        if not self._is_inherited():
+            self._gate.shut()
+            self._close_all()
+
+    def after_fork_in_parent(self) -> None:
+        """Let everybody in again."""
+        if not self._is_inherited():
+            self._gate.open()
+
+    def after_fork_in_child(self) -> None:
+        """Start anew, for the other threads, and whatever they held, are gone."""
+        if not self._open:
+            self._start()
+
+    def _is_inherited(self) -> bool:
+        return self._pid != os.getpid()
+
+    def _check_process(self) -> None:
+        if not self._is_inherited():
+            return
+        with _starting:
+            if self._is_inherited() and not self._open:
+                self._start()
+        if self._is_inherited():
+            _kept_open.append(self)
+            raise StoreUnavailableError(
+                f"the session file {self._place.path} was open when this process was forked, and "
+                "not by os.fork(): SQLite could lose what is written here. Make the store after "
+                "the fork (uWSGI: lazy-apps = true), or close() it before"
+            )
+
+
+_databases: WeakSet[Database] = WeakSet()
+_kept_open: deque[Database] = deque(maxlen=64)  # inherited, so neither used nor closed
+_starting = threading.Lock()
+_forking = threading.Lock()
+
+
+def _before_fork() -> None:
+    _forking.acquire()  # noqa: SIM115 -- released on both sides of the fork
+    for database in list(_databases):
+        database.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for database in list(_databases):
+        database.after_fork_in_parent()
+    _forking.release()
+
+
+def _after_fork_in_child() -> None:
+    for database in list(_databases):
+        database.after_fork_in_child()
+    if _forking.locked():  # not so if only this hook was called, as uWSGI does
+        _forking.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

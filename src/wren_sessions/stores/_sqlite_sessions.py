@@ -1,0 +1,161 @@
+"""The rows of sessions: finding one, its life, making, copying and removing it.
+
+Everything here runs inside a transaction and reads no clock.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final, NamedTuple
+
+from wren_sessions.records import Life
+from wren_sessions.stores._sqlite_schema import ARENA_BITS
+from wren_sessions.ttl import Override, TTLPolicy
+
+COLUMNS: Final = (
+    "s.sid, s.incarnation, s.created_ms, s.updated_ms, s.deadline_ms, s.sweep_ms, s.own_idle, "
+    "s.pinned, s.revision, s.arena_end, s.arena_tail"
+)
+
+_FIND: Final = f"SELECT {COLUMNS} FROM sessions s WHERE id = ?"
+_MAKE: Final = """
+    INSERT INTO sessions (id, incarnation, created_ms, updated_ms, deadline_ms, sweep_ms, pinned,
+        revision, arena_end, arena_tail, state)
+    VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0, x'')"""
+_RENEW: Final = "UPDATE sessions SET deadline_ms = ?, own_idle = ?, pinned = ? WHERE sid = ?"
+_SWEEP_AT: Final = "UPDATE sessions SET sweep_ms = ? WHERE sid = ?"
+_COPY: Final = """
+    INSERT INTO sessions (id, incarnation, created_ms, updated_ms, deadline_ms, sweep_ms, own_idle,
+        pinned, revision, arena_end, arena_tail, state)
+    SELECT ?, ?, created_ms, ?, ?, ?, own_idle, pinned, revision, arena_end, arena_tail, state
+    FROM sessions WHERE sid = ?"""
+_COPY_ARENA: Final = "INSERT INTO arena SELECT pos + ?, data FROM arena WHERE pos >= ? AND pos < ?"
+_COPY_PARTS: Final = (
+    """INSERT INTO records (sid, namespace, id, token, base, spans, body)
+       SELECT ?, namespace, id, token, base, spans, body FROM records WHERE sid = ?""",
+    "INSERT INTO heads SELECT ?, namespace, head, made FROM heads WHERE sid = ?",
+    """INSERT INTO writes (sid, namespace, id, key, spans, body)
+       SELECT ?, namespace, id, key, spans, body FROM writes WHERE sid = ? ORDER BY rowid""",
+)
+_FORGET_ARENA: Final = "DELETE FROM arena WHERE pos >= ? AND pos < ?"
+_FORGET_PARTS: Final = tuple(
+    f"DELETE FROM {table} WHERE sid = ?" for table in ("records", "heads", "writes", "sessions")
+)
+
+
+class Row(NamedTuple):
+    """A session's row, without its name and header. See the columns in `_sqlite_schema`."""
+
+    sid: int
+    incarnation: str
+    created_ms: int
+    updated_ms: int
+    deadline_ms: int | None
+    sweep_ms: int | None
+    own_idle: Override
+    pinned: int
+    revision: int
+    arena_end: int
+    arena_tail: int
+
+    def alive(self, now_ms: int) -> bool:
+        """Whether its deadline is still to come."""
+        return not past(self.deadline_ms, now_ms)
+
+    def deadline(self, policy: TTLPolicy, now_ms: int) -> int | None:
+        """When it would expire if it were used now."""
+        if self.pinned:
+            return None
+        return policy.deadline_ms(
+            used_ms=now_ms, created_ms=self.created_ms, override=self.own_idle
+        )
+
+    def life(self, now_ms: int) -> Life:
+        """Its life, for the caller."""
+        return Life(
+            incarnation=self.incarnation,
+            created_ms=self.created_ms,
+            updated_ms=self.updated_ms,
+            now_ms=now_ms,
+            deadline_ms=self.deadline_ms,
+            pinned=bool(self.pinned),
+            revision=self.revision,
+        )
+
+
+def past(deadline_ms: int | None, now_ms: int) -> bool:
+    """Whether a deadline has come."""
+    return deadline_ms is not None and deadline_ms <= now_ms
+
+
+def find(connection: sqlite3.Connection, session: str, now_ms: int) -> Row | None:
+    """A session's row, or None if it is not there or has expired."""
+    row = find_any(connection, session)
+    return row if row and row.alive(now_ms) else None
+
+
+def find_any(connection: sqlite3.Connection, session: str) -> Row | None:
+    """A session's row, also of one that has expired and not been swept yet."""
+    found = connection.execute(_FIND, (session,)).fetchone()
+    return Row._make(found) if found else None
+
+
+def make(
+    connection: sqlite3.Connection,
+    session: str,
+    incarnation: str,
+    *,
+    created_ms: int,
+    now_ms: int,
+    deadline_ms: int | None,
+) -> Row:
+    """Make a session without anything in it."""
+    row = (session, incarnation, created_ms, now_ms, deadline_ms, deadline_ms)
+    sid = connection.execute(_MAKE, row).lastrowid or 0
+    return Row(
+        sid, incarnation, created_ms, now_ms, deadline_ms, deadline_ms, None, 0, 0, 0, 0
+    )
+
+
+def renew(connection: sqlite3.Connection, row: Row) -> None:
+    """Write a row's deadline, own idle timeout and pin."""
+    connection.execute(_RENEW, (row.deadline_ms, row.own_idle, row.pinned, row.sid))
+    sweep_in_time(connection, row.sid, row.sweep_ms, row.deadline_ms)
+
+
+def sweep_in_time(
+    connection: sqlite3.Connection, sid: int, sweep_ms: int | None, deadline_ms: int | None
+) -> None:
+    """Have a session looked at no later than its deadline."""
+    if deadline_ms is not None and (sweep_ms is None or deadline_ms < sweep_ms):
+        connection.execute(_SWEEP_AT, (deadline_ms, sid))
+
+
+def copy(
+    connection: sqlite3.Connection,
+    row: Row,
+    target: str,
+    incarnation: str,
+    *,
+    now_ms: int,
+    deadline_ms: int | None,
+) -> None:
+    """Copy a session, whole, to an id that is not there."""
+    values = (target, incarnation, now_ms, deadline_ms, deadline_ms, row.sid)
+    sid = connection.execute(_COPY, values).lastrowid or 0
+    shift = sid - row.sid << ARENA_BITS
+    connection.execute(_COPY_ARENA, (shift, *arena_bounds(row.sid)))
+    for statement in _COPY_PARTS:
+        connection.execute(statement, (sid, row.sid))
+
+
+def forget(connection: sqlite3.Connection, sid: int) -> None:
+    """Remove a session, whole."""
+    connection.execute(_FORGET_ARENA, arena_bounds(sid))
+    for statement in _FORGET_PARTS:
+        connection.execute(statement, (sid,))
+
+
+def arena_bounds(sid: int) -> tuple[int, int]:
+    """Where a session's arena starts in the table, and where the next one's does."""
+    return sid << ARENA_BITS, sid + 1 << ARENA_BITS
