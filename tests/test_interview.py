@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,14 @@ def answers_file(folder: Path, answers: list[str]) -> str:
 def begin(url: str, folder: Path, answers: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """A new interview with these answers; its session."""
     assert run.main(["--url", url, "--answers", answers_file(folder, answers)]) == 0
-    return re.findall(r"^Session (\S+)$", capsys.readouterr().out, re.MULTILINE)[0]
+    return session_in(capsys.readouterr().out)
+
+
+def session_in(shown: str) -> str:
+    """The session that an interview says it is."""
+    found = re.search(r"^Session (\S+)$", shown, re.MULTILINE)
+    assert found is not None
+    return found[1]
 
 
 def logged(path: Path) -> list[str]:
@@ -294,10 +301,15 @@ def test_an_empty_answer_is_asked_for_again(
 # --- several processes ----------------------------------------------------------------------------
 
 
+def process(*arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """The real command in a process of its own."""
+    return python(str(EXAMPLE / "run.py"), *arguments)
+
+
 @contextmanager
-def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The real command in a process of its own, killed if it takes too long."""
-    command = [sys.executable, "-X", "utf8", str(EXAMPLE / "run.py"), *arguments]
+def python(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python process with pipes, killed if it takes too long."""
+    command = [sys.executable, "-X", "utf8", *arguments]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, encoding="utf-8") as running:
         watchdog = threading.Timer(PATIENCE_S, running.kill)
@@ -334,7 +346,7 @@ def test_killed_between_two_answers_and_resumed(url: str, tmp_path: Path) -> Non
         shown = read_until(first, "4/8")
         first.send_signal(signal.SIGKILL)
         assert first.wait(PATIENCE_S) == -signal.SIGKILL
-    session = re.findall(r"^Session (\S+)$", shown, re.MULTILINE)[0]
+    session = session_in(shown)
     with process("--url", url, "--session", session) as second:
         again, _ = second.communicate("".join(f"{answer}\n" for answer in ANSWERS[3:]))
         assert second.returncode == 0
@@ -445,15 +457,12 @@ with run.open_backend(sys.argv[2]) as store:
 
 def test_processes_that_start_in_the_same_second_never_share_an_id(url: str) -> None:
     """Four processes take ten ids each, all at once: forty different ones."""
-    command = [sys.executable, "-c", CLAIM, str(EXAMPLE), url]
-    pipe = subprocess.PIPE
-    started = [
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, encoding="utf-8") for _ in range(4)
-    ]
-    for running in started:
-        read_until(running, "ready")
-    for running in started:
-        type_in(running, "go")
-    taken = [line for running in started for line in running.communicate()[0].split()]
-    assert all(running.returncode == 0 for running in started)
+    with ExitStack() as stack:
+        running = [stack.enter_context(python("-c", CLAIM, str(EXAMPLE), url)) for _ in range(4)]
+        for each in running:
+            read_until(each, "ready")
+        for each in running:
+            type_in(each, "go")
+        taken = [line for each in running for line in each.communicate()[0].split()]
+        assert [each.returncode for each in running] == [0] * 4
     assert len(taken) == len(set(taken)) == 40

@@ -11,16 +11,55 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
 from urllib.parse import unquote
 
-from wren_sessions import _kinds as kinds
-from wren_sessions import _redis_urls
-from wren_sessions._kinds import Kind
+from wren_sessions._kinds import (
+    FLAG,
+    INTERVAL,
+    NAME,
+    PATH,
+    SIZE,
+    SPAN,
+    TIMEOUT,
+    Kind,
+    one_of,
+    whole_number,
+)
+from wren_sessions._redis_urls import canonical_redis_url, redis_connection
 from wren_sessions._urls import StoreURL
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.ttl import DAY, FOREVER, TTLPolicy
+
+
+class OpenedStore(SessionStore, Protocol):
+    """A `SessionStore` that closes itself at the end of ``with`` or ``async with``."""
+
+    def __enter__(self) -> Self:
+        """The store itself."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        """Close it."""
+
+    async def __aenter__(self) -> Self:
+        """The store itself."""
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        """Close it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +78,9 @@ class Request:
     prefix: str
     options: dict[str, Any]
 
-    def call(self, make: Callable[..., Any], *args: object, **options: Any) -> SessionStore:
+    def call(self, make: Callable[..., Any], *args: object, **options: Any) -> OpenedStore:
         """Make the store."""
-        store: SessionStore = make(*args, ttl=self.ttl, prefix=self.prefix, **options)
+        store: OpenedStore = make(*args, ttl=self.ttl, prefix=self.prefix, **options)
         return store
 
 
@@ -61,7 +100,7 @@ class Backend:
     """
 
     load: Callable[[], Any]
-    make: Callable[[Any, Request], SessionStore]
+    make: Callable[[Any, Request], OpenedStore]
     check: Callable[[StoreURL], StoreURL]
     ttl: TTLPolicy | None = None
     options: Mapping[str, Kind] = field(default_factory=dict)
@@ -82,7 +121,7 @@ def _check_memory(parts: StoreURL) -> StoreURL:
     return parts
 
 
-def _make_memory(kind: Any, request: Request) -> SessionStore:
+def _make_memory(kind: Any, request: Request) -> OpenedStore:
     return request.call(kind, **request.options)
 
 
@@ -118,40 +157,41 @@ def _decoded(path: str) -> str:
         return ""
 
 
-def _make_file(kind: Any, request: Request) -> SessionStore:
+def _make_file(kind: Any, request: Request) -> OpenedStore:
     return request.call(kind, _file_path(request.parts), **request.options)
 
 
-def _make_redis(kind: Any, request: Request) -> SessionStore:
-    url, options = _redis_urls.connection(request.parts, request.options)
+def _make_redis(kind: Any, request: Request) -> OpenedStore:
+    url, options = redis_connection(request.parts, request.options)
     return request.call(kind.from_url, url, **options)
 
 
 _MEMORY_OPTIONS: Final[Mapping[str, Kind]] = {
-    "max_sessions": kinds.whole_number(1),
-    "max_bytes": kinds.SIZE,
+    "max_sessions": whole_number(1),
+    "max_bytes": SIZE,
 }
 _FILE_OPTIONS: Final[Mapping[str, Kind]] = {
-    "synchronous": kinds.one_of("full", "normal", "off"),
-    "busy_timeout": kinds.SPAN,
+    "synchronous": one_of("full", "normal", "off"),
+    "busy_timeout": SPAN,
+    "threads": whole_number(1),
 }
 _SOCKET_OPTIONS: Final[Mapping[str, Kind]] = {
-    "db": kinds.whole_number(0),
-    "socket_timeout": kinds.TIMEOUT,
-    "socket_connect_timeout": kinds.TIMEOUT,
-    "max_connections": kinds.whole_number(1),
-    "health_check_interval": kinds.INTERVAL,
-    "client_name": kinds.NAME,
-    "protocol": kinds.whole_number(2, 3),
+    "db": whole_number(0),
+    "socket_timeout": TIMEOUT,
+    "socket_connect_timeout": TIMEOUT,
+    "max_connections": whole_number(1),
+    "health_check_interval": INTERVAL,
+    "client_name": NAME,
+    "protocol": whole_number(2, 3),
 }
-_TCP_OPTIONS: Final[Mapping[str, Kind]] = {**_SOCKET_OPTIONS, "socket_keepalive": kinds.FLAG}
+_TCP_OPTIONS: Final[Mapping[str, Kind]] = {**_SOCKET_OPTIONS, "socket_keepalive": FLAG}
 _TLS_OPTIONS: Final[Mapping[str, Kind]] = {
-    "ssl_ca_certs": kinds.PATH,
-    "ssl_ca_path": kinds.PATH,
-    "ssl_certfile": kinds.PATH,
-    "ssl_keyfile": kinds.PATH,
-    "ssl_cert_reqs": kinds.one_of("required", "optional", "none"),
-    "ssl_check_hostname": kinds.FLAG,
+    "ssl_ca_certs": PATH,
+    "ssl_ca_path": PATH,
+    "ssl_certfile": PATH,
+    "ssl_keyfile": PATH,
+    "ssl_cert_reqs": one_of("required", "optional", "none"),
+    "ssl_check_hostname": FLAG,
 }
 _LOGIN: Final = frozenset({"username", "password", "credential_provider"})
 _IN_THE_URL: Final = "it is part of the URL, as in redis://user:password@host:6379"
@@ -168,7 +208,7 @@ def _redis(options: Mapping[str, Kind], arguments: Collection[str] = _LOGIN) -> 
     return Backend(
         load=_named("wren_sessions.stores.redis:RedisStore"),
         make=_make_redis,
-        check=_redis_urls.canonical,
+        check=canonical_redis_url,
         ttl=DAY,
         options=options,
         arguments=arguments,

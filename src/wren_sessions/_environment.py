@@ -18,12 +18,12 @@ from wren_sessions._redis_urls import MAX_PORT, is_host
 from wren_sessions._schemes import is_redis
 from wren_sessions.errors import ConfigurationError
 
-URL: Final = "WREN_SESSIONS_URL"
-TTL: Final = "WREN_SESSIONS_TTL"
-MAX_AGE: Final = "WREN_SESSIONS_MAX_AGE"
-PREFIX: Final = "WREN_SESSIONS_PREFIX"
-ENCRYPTION_KEYS: Final = "WREN_SESSIONS_ENCRYPTION_KEYS"
-REQUIRE_PERSISTENT: Final = "WREN_SESSIONS_REQUIRE_PERSISTENT"
+WREN_URL: Final = "WREN_SESSIONS_URL"
+WREN_TTL: Final = "WREN_SESSIONS_TTL"
+WREN_MAX_AGE: Final = "WREN_SESSIONS_MAX_AGE"
+WREN_PREFIX: Final = "WREN_SESSIONS_PREFIX"
+WREN_ENCRYPTION_KEYS: Final = "WREN_SESSIONS_ENCRYPTION_KEYS"
+WREN_REQUIRE_PERSISTENT: Final = "WREN_SESSIONS_REQUIRE_PERSISTENT"
 REDIS_URL: Final = "REDIS_URL"
 REDIS_HOST: Final = "REDIS_HOST"
 REDIS_PARTS: Final = (
@@ -125,9 +125,9 @@ def find_url(variables: Variables, *, use_redis: bool) -> tuple[str, str] | None
     Raises:
         ConfigurationError: they contradict each other, or are half of a configuration.
     """
-    url = variables.get(URL)
+    url = variables.get(WREN_URL)
     if url is not None and (use_redis or not _is_redis(url)):
-        return url, URL
+        return url, WREN_URL
     return _find_redis(variables) if use_redis else None
 
 
@@ -150,7 +150,7 @@ def _find_redis(variables: Variables) -> tuple[str, str] | None:
     if REDIS_HOST not in parts:
         raise ConfigurationError(
             f"{labels}: set, but {REDIS_HOST} is not; set it too, or unset the rest, or name the "
-            f"store with {URL}"
+            f"store with {WREN_URL}"
         )
     return _join_parts(variables), REDIS_HOST
 
@@ -159,12 +159,12 @@ def _check_alone(url: str, label: str, others: str) -> None:
     if others:
         raise ConfigurationError(
             f"{label} is set, and so is: {others}. Keep one of the two ways to name the Redis "
-            f"server, or set {URL}, which wins over both"
+            f"server, or set {WREN_URL}, which wins over both"
         )
     if not _is_redis(url):
         raise ConfigurationError(
             f"{label} must be the URL of a Redis server, such as redis://host:6379/0; other stores "
-            f"go into {URL}"
+            f"go into {WREN_URL}"
         )
 
 

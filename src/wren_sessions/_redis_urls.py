@@ -28,7 +28,7 @@ _PORT = re.compile(r"[0-9]{1,5}")
 _LEFT_AS_IS: Final = "%:!$&'()*+,;=~"
 
 
-def canonical(parts: StoreURL) -> StoreURL:
+def canonical_redis_url(parts: StoreURL) -> StoreURL:
     """The URL as redis-py reads it: ``redis``, ``rediss`` or ``unix``, and nothing to stumble over.
 
     Raises:
@@ -93,11 +93,11 @@ def _check_database(scheme: str, path: str) -> None:
         )
 
 
-def connection(parts: StoreURL, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def redis_connection(parts: StoreURL, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """What to give to redis-py, which lets a URL silently win over arguments.
 
     Args:
-        parts: what `canonical` made.
+        parts: what `canonical_redis_url` made.
         options: checked ones; user name, password and database may be in the URL instead.
 
     Returns:

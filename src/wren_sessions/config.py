@@ -15,9 +15,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
-from wren_sessions import _environment as env
-from wren_sessions import _kinds as kinds
-from wren_sessions._environment import Variables
+from wren_sessions._backends import OpenedStore
+from wren_sessions._environment import (
+    WREN_ENCRYPTION_KEYS,
+    WREN_MAX_AGE,
+    WREN_PREFIX,
+    WREN_REQUIRE_PERSISTENT,
+    WREN_TTL,
+    WREN_URL,
+    Variables,
+    find_url,
+    read_variables,
+)
+from wren_sessions._kinds import FLAG, LIMIT, PREFIX
 from wren_sessions._options import check_policy, check_same, policy_from
 from wren_sessions._schemes import Target, is_redis, resolve
 from wren_sessions._urls import redact
@@ -63,7 +73,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.encryption_keys:
             raise ConfigurationError(
-                f"this version cannot encrypt sessions yet: unset {env.ENCRYPTION_KEYS}, or do not "
+                f"this version cannot encrypt sessions yet: unset {WREN_ENCRYPTION_KEYS}, or do not "
                 "store what has to be encrypted"
             )
         if self.ttl is not None and not isinstance(self.ttl, TTLPolicy):
@@ -95,14 +105,14 @@ class Settings:
             ConfigurationError: variables that contradict each other, are half of a configuration,
                 or cannot be understood; or a file that cannot be read.
         """
-        variables = env.read_variables(environ, dotenv=dotenv)
-        found = env.find_url(variables, use_redis=use_redis)
+        variables = read_variables(environ, dotenv=dotenv)
+        found = find_url(variables, use_redis=use_redis)
         url, source = found or (MEMORY, NOTHING if use_redis else USE_REDIS)
-        prefix: Any = variables.read(env.PREFIX, kinds.PREFIX)
+        prefix: Any = variables.read(WREN_PREFIX, PREFIX)
         ttl = _policy_of(variables, url, source)
         return cls(url=url, ttl=ttl, prefix=prefix, source=source, **_guards_of(variables))
 
-    def open(self, **options: Any) -> SessionStore:
+    def open(self, **options: Any) -> OpenedStore:
         """Make the store. It does not connect before it is used.
 
         Args:
@@ -132,7 +142,7 @@ class Settings:
     def _prefix_of(self, target: Target) -> str:
         in_url = target.common.get("prefix", self.prefix)
         if self.prefix is not None:
-            check_same("prefix", in_url, self.prefix, f"as an argument or in {env.PREFIX}")
+            check_same("prefix", in_url, self.prefix, f"as an argument or in {WREN_PREFIX}")
         return DEFAULT_PREFIX if in_url is None else str(in_url)
 
     def _log(self, store: SessionStore) -> None:
@@ -140,7 +150,7 @@ class Settings:
             logger.warning(
                 "no store is configured: sessions are kept in memory and end with this process; "
                 "set %s, REDIS_URL or REDIS_HOST, or pass a URL",
-                env.URL,
+                WREN_URL,
             )
         logger.info(
             "sessions are kept in %s (decided by: %s): %s", store.location, self.source, store.ttl
@@ -156,7 +166,7 @@ def open_store(
     require_persistent: bool | None = None,
     dotenv: bool | str | Path = True,
     **options: Any,
-) -> SessionStore:
+) -> OpenedStore:
     """Make the store that a URL, the environment variables or ``.env`` name.
 
     It does not connect before it is used. It is a context manager, and an asynchronous one.
@@ -196,21 +206,21 @@ def _settings_for(url: str, *, use_redis: bool, dotenv: bool | str | Path) -> Se
     """Settings for that URL. Of the variables, only the two that forbid something hold for it."""
     if not use_redis and is_redis(url):
         raise ConfigurationError("use_redis is False, but the URL names a Redis server")
-    return Settings(url=url, **_guards_of(env.read_variables(None, dotenv=dotenv)))
+    return Settings(url=url, **_guards_of(read_variables(None, dotenv=dotenv)))
 
 
 def _guards_of(variables: Variables) -> dict[str, Any]:
     return {
-        "require_persistent": bool(variables.read(env.REQUIRE_PERSISTENT, kinds.FLAG)),
-        "encryption_keys": variables.get(env.ENCRYPTION_KEYS),
+        "require_persistent": bool(variables.read(WREN_REQUIRE_PERSISTENT, FLAG)),
+        "encryption_keys": variables.get(WREN_ENCRYPTION_KEYS),
     }
 
 
 def _policy_of(variables: Variables, url: str, source: str) -> TTLPolicy | None:
     """The lifetime that the variables set, completed by the URL's and the backend's."""
     given = {
-        option: variables.read(name, kinds.LIMIT)
-        for option, name in (("ttl", env.TTL), ("max_age", env.MAX_AGE))
+        option: variables.read(name, LIMIT)
+        for option, name in (("ttl", WREN_TTL), ("max_age", WREN_MAX_AGE))
         if variables.get(name) is not None
     }
     if not given:
@@ -235,6 +245,6 @@ def _not_persistent(source: str) -> str:
     why = "no store is configured, and the memory" if source == NOTHING else "the memory"
     return (
         f"{why} of a process does not outlive it, but a persistent store is required: set "
-        f"{env.URL}, REDIS_URL or REDIS_HOST, or pass the URL of a file or a server (or allow it: "
-        f"require_persistent=False, {env.REQUIRE_PERSISTENT}=0)"
+        f"{WREN_URL}, REDIS_URL or REDIS_HOST, or pass the URL of a file or a server (or allow it: "
+        f"require_persistent=False, {WREN_REQUIRE_PERSISTENT}=0)"
     )

@@ -51,17 +51,17 @@ def check_scan(session: str, starts: Sequence[Start], limit: int) -> None:
     for start in starts:
         encode(start.namespace)
         encode(start.before or "")
-    check_limit(limit)
+    check_at_least_1("limit", limit)
 
 
-def check_limit(limit: int) -> None:
-    """Refuse a limit below 1.
+def check_at_least_1(option: str, value: int) -> None:
+    """Refuse a number below 1.
 
     Raises:
-        ConfigurationError: it is.
+        ConfigurationError: it is such a number.
     """
-    if limit < 1:
-        raise ConfigurationError(f"limit must be at least 1, not {limit!r}")
+    if value < 1:
+        raise ConfigurationError(f"{option} must be at least 1, not {value!r}")
 
 
 def make_cursor(session: str) -> str:

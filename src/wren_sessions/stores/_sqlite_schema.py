@@ -245,5 +245,3 @@ def _to_wal(connection: sqlite3.Connection, place: Place) -> str:
             time.sleep(_RETRY_S)
         else:
             return str(mode)
-
-

@@ -112,9 +112,7 @@ def make(
     """Make a session without anything in it."""
     row = (session, incarnation, created_ms, now_ms, deadline_ms, deadline_ms)
     sid = connection.execute(_MAKE, row).lastrowid or 0
-    return Row(
-        sid, incarnation, created_ms, now_ms, deadline_ms, deadline_ms, None, 0, 0, 0, 0
-    )
+    return Row(sid, incarnation, created_ms, now_ms, deadline_ms, deadline_ms, None, 0, 0, 0, 0)
 
 
 def renew(connection: sqlite3.Connection, row: Row) -> None:
@@ -131,18 +129,16 @@ def sweep_in_time(
         connection.execute(_SWEEP_AT, (deadline_ms, sid))
 
 
-def copy(
-    connection: sqlite3.Connection,
-    row: Row,
-    target: str,
-    incarnation: str,
-    *,
-    now_ms: int,
-    deadline_ms: int | None,
-) -> None:
-    """Copy a session, whole, to an id that is not there."""
-    values = (target, incarnation, now_ms, deadline_ms, deadline_ms, row.sid)
-    sid = connection.execute(_COPY, values).lastrowid or 0
+def copy(connection: sqlite3.Connection, row: Row, target: str) -> None:
+    """Copy a session, whole, to an id that is not there.
+
+    Args:
+        connection: in a write transaction.
+        row: the source's, with the incarnation, time of writing and deadline of the copy.
+        target: the copy's id.
+    """
+    life = (row.incarnation, row.updated_ms, row.deadline_ms, row.deadline_ms)
+    sid = connection.execute(_COPY, (target, *life, row.sid)).lastrowid or 0
     shift = sid - row.sid << ARENA_BITS
     connection.execute(_COPY_ARENA, (shift, *arena_bounds(row.sid)))
     for statement in _COPY_PARTS:

@@ -109,8 +109,9 @@ class CopyContract(ContractBase):
         life = await face.copy(SESSION, TARGET, replace=True)
         assert life is not None
         assert life.ttl_ms == to_ms(self.ticks(50))
-        assert (await done(face, put("2", session=TARGET))).life is not None
-        assert (await info(face, TARGET)).life.deadline_ms is not None
+        written = (await done(face, put("2", session=TARGET))).life
+        assert written is not None
+        assert written.ttl_ms == to_ms(self.ticks(50))
 
     async def test_a_copy_does_not_outlive_the_maximum_age(
         self, open_face: OpenFace, pass_time: PassTime

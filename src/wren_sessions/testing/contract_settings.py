@@ -68,7 +68,7 @@ class SettingContract(ContractBase):
         assert life is not None
         assert (life.deadline_ms, life.pinned) == (None, False)
         assert (await done(face, put("2"))).life is not None
-        assert ((await info(face)).life).deadline_ms is None
+        assert (await info(face)).life.deadline_ms is None
         aging = open_face(TTLPolicy(idle=self.ticks(4), max_age=self.ticks(50)))
         await done(aging, put("1", session="aging"))
         for idle in (None, self.ticks(900)):

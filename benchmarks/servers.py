@@ -1,0 +1,94 @@
+"""Redis servers of a benchmark's own, on free loopback ports, with temporary folders."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from redis import Redis
+from redis.exceptions import BusyLoadingError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+HOST: Final = "127.0.0.1"
+PATIENCE_S: Final = 20.0
+POLL_S: Final = 0.02
+
+
+@contextmanager
+def redis_server(*options: str) -> Iterator[str]:
+    """Start a server that keeps nothing on disk; gives its URL, and stops it at the end.
+
+    Args:
+        options: of redis-server, such as ``"--maxmemory", "4mb"``.
+
+    Raises:
+        SystemExit: there is no redis-server and no valkey-server on the PATH, or it does not start.
+    """
+    executable = shutil.which("redis-server") or shutil.which("valkey-server")
+    if executable is None:
+        raise SystemExit("no redis-server or valkey-server on the PATH: pass --url redis://…")
+    port = _free_port()
+    command = f"{executable} --bind {HOST} --port {port} --appendonly no --save".split()
+    with tempfile.TemporaryDirectory(prefix="wren-benchmark-") as folder:
+        process = subprocess.Popen(
+            [*command, "", *options], cwd=folder, stdout=subprocess.DEVNULL
+        )
+        try:
+            _wait(port, lambda client: client.ping())
+            yield f"redis://{HOST}:{port}/0"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@contextmanager
+def redis_with_replica() -> Iterator[str]:
+    """Start a server with a replica, so that it counts what it replicates; gives its URL."""
+    quiet = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "3600")
+    with redis_server(*quiet) as url:
+        port = url.rpartition(":")[2].partition("/")[0]
+        with redis_server("--replicaof", f"{HOST} {port}"):
+            _wait(int(port), has_replica)
+            yield url
+
+
+def has_replica(client: Redis) -> bool:
+    """Whether a replica follows this server: only then is `replicated_bytes` counted."""
+    info: dict[str, Any] = client.info("replication")
+    return any(
+        replica["state"] == "online"
+        for name, replica in info.items()
+        if name.startswith("slave") and isinstance(replica, dict)
+    )
+
+
+def replicated_bytes(client: Redis) -> int:
+    """How much this server has sent to each replica since it started."""
+    info: dict[str, Any] = client.info("replication")
+    return int(info["master_repl_offset"])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait(port: int, answers: Any) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    with Redis(host=HOST, port=port) as client:
+        while time.monotonic() < deadline:
+            try:
+                if answers(client):
+                    return
+            except (RedisConnectionError, BusyLoadingError):
+                pass
+            time.sleep(POLL_S)
+    raise SystemExit(f"the redis-server on port {port} did not get ready in {PATIENCE_S:g} s")

@@ -1,0 +1,182 @@
+"""Reading the tables: checkpoints, arenas, listings. Inside a transaction; reads no clock."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from wren_sessions.errors import CorruptSessionError
+from wren_sessions.records import (
+    ArenaParts,
+    Loaded,
+    Scanned,
+    SessionInfo,
+    SessionPage,
+    Span,
+    Start,
+    Stored,
+    StoredWrite,
+    merge_spans,
+)
+from wren_sessions.stores import _sqlite_sessions as sessions
+from wren_sessions.stores._sqlite_checks import make_cursor
+from wren_sessions.stores._sqlite_schema import ARENA_BITS
+from wren_sessions.stores._sqlite_sessions import Row
+from wren_sessions.stores._sqlite_writing import unpack_spans
+
+_RECORD: Final = f"""
+    SELECT {sessions.COLUMNS}, r.id, r.base, r.spans, r.body
+    FROM sessions s JOIN records r ON r.sid = s.sid AND r.namespace = ?2 AND r.id = ?3
+    WHERE s.id = ?1"""
+_HEAD: Final = f"""
+    SELECT {sessions.COLUMNS}, r.id, r.base, r.spans, r.body
+    FROM sessions s JOIN heads h ON h.sid = s.sid AND h.namespace = ?2
+    JOIN records r ON r.sid = s.sid AND r.namespace = ?2 AND r.id = h.head
+    WHERE s.id = ?1"""
+_BELOW: Final = """
+    SELECT id, base, spans, body FROM records WHERE sid = ? AND namespace = ? AND id < ?
+    ORDER BY id DESC LIMIT ?"""
+_WRITES: Final = """
+    SELECT id, key, spans, body FROM writes WHERE sid = ? AND namespace = ? AND id BETWEEN ? AND ?
+    ORDER BY rowid"""
+_ARENA: Final = """
+    SELECT pos, data FROM arena
+    WHERE pos >= (SELECT max(pos) FROM arena WHERE pos <= ?1) AND pos < ?2 ORDER BY pos"""
+_NAMESPACES: Final = "SELECT namespace FROM heads WHERE sid = ? ORDER BY made"
+_INFO: Final = f"""
+    SELECT {sessions.COLUMNS}, s.state, length(CAST(s.id AS BLOB)) + length(s.state) + s.arena_end
+        + (SELECT total(length(body) + length(spans) + length(token)
+                  + length(CAST(namespace || id AS BLOB))) FROM records WHERE sid = s.sid)
+        + (SELECT total(length(body) + length(spans)
+                  + length(CAST(namespace || id || key AS BLOB))) FROM writes WHERE sid = s.sid)
+        + (SELECT total(length(CAST(namespace || head AS BLOB))) FROM heads WHERE sid = s.sid)
+    FROM sessions s WHERE s.id = ?"""
+_PAGE: Final = f"""
+    SELECT {sessions.COLUMNS}, s.id, s.state FROM sessions s
+    WHERE s.id > ? AND (s.deadline_ms IS NULL OR s.deadline_ms > ?) ORDER BY s.id LIMIT ?"""
+
+_TOP: Final = b""  # SQLite sorts every blob behind every text
+
+
+def load(
+    connection: sqlite3.Connection,
+    session: str,
+    namespace: str,
+    checkpoint_id: str | None,
+    now_ms: int,
+) -> tuple[Row, Loaded] | None:
+    """One checkpoint with all it refers to, and its session's row."""
+    if checkpoint_id is None:
+        found = connection.execute(_HEAD, (session, namespace)).fetchone()
+    else:
+        found = connection.execute(_RECORD, (session, namespace, checkpoint_id)).fetchone()
+    row = Row._make(found[:-4]) if found else None
+    if row is None or not row.alive(now_ms):
+        return None
+    (stored,) = _stored(connection, row.sid, namespace, [found[-4:]])
+    arena = read(connection, row, stored.spans, session)
+    if arena is None:
+        raise CorruptSessionError(
+            f"checkpoint {stored.name!r} of session {session!r} refers to bytes that were never "
+            "stored; what wrote it is at fault",
+            session=session,
+        )
+    return row, Loaded(life=row.life(now_ms), stored=stored, arena=arena)
+
+
+def scan(connection: sqlite3.Connection, sid: int, starts: Sequence[Start], limit: int) -> Scanned:
+    """Records with their writes, and where to go on; one record more is looked at to know."""
+    found: list[Stored] = []
+    for at, start in enumerate(starts):
+        wanted = limit - len(found)
+        before = _TOP if start.before is None else start.before
+        values = (sid, start.namespace, before, wanted + 1)
+        rows = connection.execute(_BELOW, values).fetchall()
+        found += _stored(connection, sid, start.namespace, rows[:wanted])
+        if len(rows) > wanted:
+            last = rows[wanted - 1][0] if wanted else start.before
+            rest = (Start(start.namespace, last), *starts[at + 1 :])
+            return Scanned(records=tuple(found), rest=rest)
+    return Scanned(records=tuple(found))
+
+
+def _stored(
+    connection: sqlite3.Connection, sid: int, namespace: str, rows: Sequence[Any]
+) -> list[Stored]:
+    """Records, given by descending id, with their writes."""
+    if not rows:
+        return []
+    writes: dict[str, list[StoredWrite]] = {row[0]: [] for row in rows}
+    spans = {row[0]: unpack_spans(row[2]) for row in rows}
+    bounds = (rows[-1][0], rows[0][0])
+    for owner, key, linked, body in connection.execute(_WRITES, (sid, namespace, *bounds)):
+        if owner in writes:
+            writes[owner].append(StoredWrite(key, body))
+            spans[owner] += unpack_spans(linked)
+    return [
+        Stored(
+            name=(namespace, name),
+            body=body,
+            base=base,
+            spans=merge_spans(spans[name]),
+            writes=tuple(writes[name]),
+        )
+        for name, base, _, body in rows
+    ]
+
+
+def read(
+    connection: sqlite3.Connection, row: Row, spans: Iterable[Span], session: str
+) -> ArenaParts | None:
+    """Parts of an arena, or None if it does not reach that far."""
+    parts = []
+    for span in spans:
+        if span.offset < 0 or span.end > row.arena_end:
+            return None
+        parts.append((span.offset, _part(connection, row.sid, span, session)))
+    return ArenaParts(parts)
+
+
+def _part(connection: sqlite3.Connection, sid: int, span: Span, session: str) -> bytes:
+    if not span.length:
+        return b""
+    start = sid << ARENA_BITS
+    rows = connection.execute(_ARENA, (start + span.offset, start + span.end)).fetchall()
+    skipped = start + span.offset - rows[0][0] if rows else 0
+    part = b"".join([data for _, data in rows])[skipped : skipped + span.length]
+    if len(part) != span.length:
+        raise CorruptSessionError(
+            f"session {session!r} is damaged: bytes {span.offset} to {span.end} of its arena are "
+            "missing. Restore it from a backup, or delete it",
+            session=session,
+        )
+    return part
+
+
+def namespaces(connection: sqlite3.Connection, sid: int) -> tuple[str, ...]:
+    """The namespaces, in the order in which they got their first checkpoint."""
+    return tuple([namespace for (namespace,) in connection.execute(_NAMESPACES, (sid,))])
+
+
+def info(connection: sqlite3.Connection, session: str, now_ms: int) -> SessionInfo | None:
+    """A session's life, header and size."""
+    found = connection.execute(_INFO, (session,)).fetchone()
+    row = Row._make(found[:-2]) if found else None
+    if row is None or not row.alive(now_ms):
+        return None
+    state, size_bytes = found[-2:]
+    return SessionInfo(
+        session=session, life=row.life(now_ms), state=state, size_bytes=int(size_bytes)
+    )
+
+
+def page(connection: sqlite3.Connection, after: str, limit: int, now_ms: int) -> SessionPage:
+    """The sessions behind an id, sorted by id."""
+    found = connection.execute(_PAGE, (after, now_ms, limit + 1)).fetchall()
+    listed = tuple(
+        SessionInfo(session=session, life=Row._make(columns).life(now_ms), state=state)
+        for *columns, session, state in found[:limit]
+    )
+    more = len(found) > limit
+    return SessionPage(sessions=listed, cursor=make_cursor(listed[-1].session) if more else None)

@@ -1,0 +1,145 @@
+"""The project itself: what importing it loads, and which module may import which."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import wren_sessions
+
+SOURCE = Path(wren_sessions.__file__).parent
+
+LAYERS = (
+    {"errors"},
+    {"keys", "ttl"},
+    {"records"},
+    {"protocols"},
+    {"_steps", "_arena"},
+    {"_encoding"},
+    {"_cache", "_header", "_values"},
+    {"_checkpoints"},
+    {"_listing"},
+    {"stores"},
+    {"config"},
+    {"langgraph"},
+    {"testing"},
+)
+DRIVERS = {
+    "redis": {"stores.redis", "stores._redis_driver"},
+    "sqlite3": {"stores."},
+    "langgraph": {"langgraph"},
+    "langchain_core": {"langgraph"},
+    "pydantic": set[str](),
+}
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+        yield name, ast.parse(path.read_text("utf-8"))
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Names of the modules that are imported, other than for type checking alone."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        else:
+            yield from imports(node)
+
+
+def layer(name: str) -> int:
+    head = name.split(".")[0]
+    found = [at for at, names in enumerate(LAYERS) if head in names]
+    assert found, f"{name} is in no layer: add it to LAYERS"
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "tree"), list(modules()), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_imports_go_down_only(name: str, tree: ast.Module) -> None:
+    """A module imports from its own layer or a lower one."""
+    if name in {"__init__", ""}:
+        return
+    for imported in imports(tree):
+        if imported.startswith("wren_sessions."):
+            below = imported.removeprefix("wren_sessions.")
+            if (name, below) == ("langgraph", "config"):
+                continue
+            assert layer(below) <= layer(name), f"{name} imports {below}, which is above it"
+
+
+def test_stores_do_not_import_each_other() -> None:
+    """What a store needs of another belongs below both."""
+    kinds = {"memory": "memory", "sqlite": "file", "file": "file", "redis": "redis"}
+
+    def kind(name: str) -> str | None:
+        return next(
+            (kinds[k] for k in kinds if name.split(".")[-1].lstrip("_").startswith(k)), None
+        )
+
+    for name, tree in modules():
+        if name.startswith("stores.") and kind(name):
+            for imported in imports(tree):
+                if ".stores." in imported:
+                    assert kind(imported) in {None, kind(name)}, f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("package", sorted(DRIVERS))
+def test_a_driver_is_imported_in_its_place_alone(package: str) -> None:
+    """Only the module that is there for a driver imports it."""
+    for name, tree in modules():
+        allowed = any(name.startswith(place) for place in DRIVERS[package]) or name.startswith(
+            "testing"
+        )
+        for imported in imports(tree):
+            if imported.split(".")[0] == package:
+                assert allowed, f"{name} imports {imported}"
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
+
+
+def test_importing_the_package_is_light() -> None:
+    """``import wren_sessions`` loads neither redis, nor langgraph, nor pydantic."""
+    heavy = {"redis", "langgraph", "langchain_core", "pydantic", "sqlite3", "msgpack", "dotenv"}
+    assert not loaded_by("import wren_sessions") & heavy
+
+
+def test_opening_memory_or_a_file_loads_no_redis() -> None:
+    """A store loads its own driver and no other."""
+    loaded = loaded_by("from wren_sessions import open_store; open_store('memory://').close()")
+    assert not loaded & {"redis", "langgraph", "pydantic", "sqlite3"}
+
+
+def test_every_public_name_is_there() -> None:
+    """Each name of ``__all__`` can be imported, and the lazy table holds no other."""
+    for name in wren_sessions.__all__:
+        assert getattr(wren_sessions, name) is not None
+    assert set(dir(wren_sessions)) == set(wren_sessions.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        wren_sessions.no_such_name  # noqa: B018
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    """What users import says what it is, and so do its public methods."""
+    for name in wren_sessions.__all__:
+        value = getattr(wren_sessions, name)
+        if isinstance(value, type) or callable(value):
+            assert value.__doc__, name
+        for attribute, member in vars(value).items() if isinstance(value, type) else ():
+            if callable(member) and not attribute.startswith("_"):
+                assert member.__doc__, f"{name}.{attribute}"
