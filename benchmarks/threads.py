@@ -97,6 +97,10 @@ class Speech:
             length += len(word) + 1
         return " ".join(words)[:size]
 
+    def number(self, below: int) -> int:
+        """A whole number."""
+        return self._random.randrange(below)
+
     def task_id(self) -> str:
         """A task's id, as long as LangGraph's."""
         digits = f"{self._random.getrandbits(128):032x}"

@@ -13,7 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from recording import CANARY, Recorder, empty_environment, recorded, refusal
+from recording import CANARY, VARIABLES, Recorder, empty_environment, recorded, refusal
+from wren_sessions._backends import BACKENDS, NOT_YET
+from wren_sessions._options import COMMON
 from wren_sessions.config import Settings, open_store
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.ttl import DAY, FOREVER, TTLPolicy
@@ -227,6 +229,27 @@ def test_import_loads_no_driver() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.strip()) == (0, "")
+
+
+def test_every_scheme_option_and_variable_is_documented() -> None:
+    """The reference lists what the tables hold, and the example file lists the variables."""
+    root = Path(__file__).parent.parent
+    reference = (root / "docs/reference/configuration.md").read_text("utf-8")
+    example = (root / ".env.example").read_text("utf-8")
+    options = {option for backend in BACKENDS.values() for option in backend.options}
+    arguments = {option for backend in BACKENDS.values() for option in backend.arguments}
+    for name in (*options, *arguments, *COMMON, *VARIABLES):
+        assert f"`{name}`" in reference, name
+    for scheme in (*BACKENDS, *NOT_YET):
+        assert f"`{scheme}:" in reference, scheme
+    for variable in set(VARIABLES) - {"WREN_SESSIONS_ENCRYPTION_KEYS"}:
+        assert f"{variable}=" in example, variable
+
+
+def test_example_file_can_be_read() -> None:
+    """The example file, copied as it is, names the server that it shows."""
+    settings = Settings.from_env({}, dotenv=Path(__file__).parent.parent / ".env.example")
+    assert "your-redis-password-here@your-redis-instance.redis-cloud.com:17887" in settings.url
 
 
 # --- the real stores ------------------------------------------------------------------------------

@@ -166,14 +166,17 @@ def test_variables_that_cannot_work(variables: dict[str, str], words: list[str])
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        (f"redis://:{CANARY}@h:bad", "WREN_SESSIONS_URL: the port of the redis URL"),
-        (f"redis://:{CANARY}@h?zzz=1", "WREN_SESSIONS_URL: unknown option 'zzz'"),
+        (f"redis://:{CANARY}@h:bad", "the port of the redis URL"),
+        (f"redis://:{CANARY}/1@h", "the redis URL has an '@' behind its host"),
+        (f"redis://:{CANARY}@h?zzz=1", "unknown option 'zzz'"),
     ],
 )
 def test_variable_is_blamed_for_its_url(url: str, words: str) -> None:
     """An error in a URL from a variable names the variable."""
     settings = read(WREN_SESSIONS_URL=url)
-    assert words in refusal(settings.open)
+    assert f"WREN_SESSIONS_URL: {words}" in refusal(settings.open)
+    settings = read(REDIS_URL=url)
+    assert f"REDIS_URL: {words}" in refusal(settings.open)
 
 
 @pytest.mark.parametrize(

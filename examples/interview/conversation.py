@@ -9,6 +9,13 @@ from graph import Graph, Interview, Waiting, beginning
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Interrupt, StateSnapshot
 
+from wren_sessions import SessionNotFoundError
+
+
+def not_found(session: str) -> SessionNotFoundError:
+    """What to say of a session that is not there."""
+    return SessionNotFoundError(f"session {session!r}: not found or expired", session=session)
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
@@ -36,7 +43,14 @@ class Conversation:
         return self._run(None if snapshot.values else beginning())
 
     def answer(self, text: str) -> Waiting | None:
-        """Answer the question; the next one, or None when the interview is complete."""
+        """Answer the question; the next one, or None when the interview is complete.
+
+        Raises:
+            SessionNotFoundError: the session expired while the person was thinking. LangGraph alone
+                would begin a new thread with this answer.
+        """
+        if not self.graph.get_state(self._config).values:
+            raise not_found(self.session)
         return self._run(Command(resume=text))
 
     @property

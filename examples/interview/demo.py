@@ -53,7 +53,7 @@ class Demo:
         done = subprocess.run(  # noqa: S603 -- our own script
             command, stdout=subprocess.PIPE, encoding="utf-8", check=False
         )
-        print(done.stdout)
+        print(done.stdout.rstrip())
         if done.returncode:
             sys.exit(f"{name} ended with exit code {done.returncode}")
         return done.stdout
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="wren-interview-"))
     folder.mkdir(parents=True, exist_ok=True)
-    demo = Demo(options.url or f"file://{(folder / 'interview.db').resolve()}", folder)
+    demo = Demo(options.url or (folder / "interview.db").resolve().as_uri(), folder)
     try:
         with open_store(demo.url) as store:
             return show(demo, store)
@@ -111,7 +111,7 @@ def show_session(store: SessionStore, session: str) -> None:
     row("kept in", store.location)
     row("size", size)
     row("expires", "never" if ttl_ms is None else f"in {describe_ms(ttl_ms)}")
-    row("header", info.state.decode())
+    row("header", json.dumps(json.loads(info.state)))
 
 
 def show_files(files: Sequence[Path]) -> None:

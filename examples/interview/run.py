@@ -22,12 +22,19 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from conversation import Conversation
+from conversation import Conversation, not_found
 from files import paths, write_files
 from graph import TURNS, build_graph
 from terminal import Answers, answers_from, ask_person, say, show_analysis, show_question
 
-from wren_sessions import SessionSaver, SessionStore, Settings, WrenSessionsError, open_store
+from wren_sessions import (
+    SessionNotFoundError,
+    SessionSaver,
+    SessionStore,
+    Settings,
+    WrenSessionsError,
+    open_store,
+)
 from wren_sessions.records import Commit
 from wren_sessions.ttl import describe_ms
 
@@ -46,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         answers = answers_from(options.answers) if options.answers else ask_person
         with open_backend(options.url) as store:
             return interview(store, options, answers)
+    except SessionNotFoundError as error:
+        print(error, file=sys.stderr)
+        return NOT_FOUND
     except (WrenSessionsError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return FAILED
@@ -72,8 +82,7 @@ def interview(store: SessionStore, options: argparse.Namespace, answers: Answers
     if session is None:
         session = new_session(store)
     elif store.info(session) is None:
-        print(f"session {session!r}: not found or expired", file=sys.stderr)
-        return NOT_FOUND
+        raise not_found(session)
     talk = Conversation(build_graph(SessionSaver(store)), session)
     introduce(store, session)
     try:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from wren_sessions._pruning import Retention
     from wren_sessions.config import Settings, open_store
     from wren_sessions.errors import (
         ConfigurationError,
@@ -60,6 +61,7 @@ _MODULES: Final = {
         "WrenSessionsError",
     ),
     "keys": ("Address", "KeySpace"),
+    "_pruning": ("Retention",),
     "langgraph": ("SessionSaver",),
     "protocols": ("AsyncSessionStore", "SessionStore"),
     "stores.file": ("FileStore",),
@@ -82,6 +84,7 @@ __all__ = [
     "KeySpace",
     "MemoryStore",
     "RedisStore",
+    "Retention",
     "SerializationError",
     "SessionError",
     "SessionExistsError",

@@ -12,15 +12,17 @@ place) and never by digest.
 3. What no run covers is appended.
 
 Elements are found by walking the msgpack structure; a value that has none (encrypted, compressed,
-another serializer) is one element. A value has at most `MAX_PIECES` pieces: past that, its cheapest
-neighbours are appended again as one, which costs O(log n) of a value's bytes over its life.
+another serializer) is one element. A value has at most `MAX_PIECES` pieces: past that, neighbours
+are appended again as one.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, pairwise
+from contextlib import suppress
+from itertools import accumulate, combinations
+from math import log2
 from typing import Final, NamedTuple, TypeAlias
 from zlib import crc32
 
@@ -31,10 +33,13 @@ from wren_sessions.records import ArenaParts, Span
 MAX_PIECES: Final = 32
 MIN_RUN_BYTES: Final = 64  # a shorter run costs more to name than to append
 MIN_ELEMENT_BYTES: Final = 64
-_INLINE_HEAD_BYTES: Final = 5  # the longest msgpack container header
 _DESCEND_EXT_BYTES: Final = 4_096
 _LONG_ARRAY: Final = 8
 _DEPTH: Final = 6
+_THRIFT: Final = 1.3  # at 1, appending costs least, at 1.6, editing all over a value; measured
+_ARRAYS: Final = {**dict.fromkeys(range(0x90, 0xA0), 1), 0xDC: 3, 0xDD: 5}  # header's length
+_MAPS: Final = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
+_LARGE_EXTS: Final = {0xC8: 4, 0xC9: 6}  # header's length
 
 
 class Ranged(NamedTuple):
@@ -70,16 +75,16 @@ class Known:
     """
 
     def __init__(self, data: bytes, pieces: Sequence[Piece], like: Known | None = None) -> None:
-        head = len(pieces[0]) if isinstance(pieces[0], bytes) else 0
-        self.body = data[head:]
+        head = len(pieces[0]) if pieces and isinstance(pieces[0], bytes) else 0
         ranged = [piece for piece in pieces if isinstance(piece, Ranged)]
-        self.complete = sum(piece.length for piece in ranged) == len(self.body)
-        self.pieces = _joined(self.body, ranged) if self.complete else ()
+        whole = head + sum(piece.length for piece in ranged) == len(data)
+        self.body = data[head:] if whole else b""  # nothing may refer to what is kept inline
+        self.pieces = _joined(self.body, ranged) if whole else ()
         self._starts = [0, *accumulate(piece.length for piece in self.pieces)]
         self._places: dict[int, int] = {}
         self._indexed = 0
-        if like is not None and like._indexed and self.body.startswith(like.body):
-            self._places, self._indexed = like._places, like._indexed
+        if like is not None and self.body.startswith(like.body):
+            self._places, self._indexed = like._places, like._indexed  # noqa: SLF001 -- the same class
 
     def settle(self, start: int, length: int) -> Iterator[Ranged]:
         """Where a part of the body lies."""
@@ -145,18 +150,27 @@ def cover(data: bytes, start: int, same: Known | None, others: Sequence[Known]) 
         same: the value at the parent, the likeliest beginning.
         others: further known values.
     """
-    if same is not None and data.startswith(same.body, start):
-        runs = [Run(same, 0, len(same.body))] if same.body else []
-        behind = start + len(same.body)
-        return [*runs, Run(None, behind, len(data) - behind)] if behind < len(data) else runs
-    runs = []
-    at = start
-    if same is not None and (length := _agreeing(data, start, same.body, 0)) >= MIN_RUN_BYTES:
-        runs.append(Run(same, 0, length))
-        at += length
     known = ([same] if same is not None else []) + [other for other in others if other is not same]
-    runs += _cover_elements(data, at, start, known)
-    return runs
+    first = _beginning(data, start, known)
+    behind = start + (first.length if first else 0)
+    if first and first.known and first.length == len(first.known.body):  # nothing but appended to
+        return [first, Run(None, behind, len(data) - behind)] if behind < len(data) else [first]
+    return [*([first] if first else []), *_cover_elements(data, behind, start, known)]
+
+
+def _beginning(data: bytes, start: int, known: Sequence[Known]) -> Run | None:
+    """The longest run of a known value's beginning that the data begin with, if it is worth it.
+
+    Not always that of the parent's value: a subgraph, or a fork, may have appended to it before.
+    """
+    longest: Run | None = None
+    for value in known:
+        if longest is not None and longest.length == len(data) - start:
+            break
+        length = _agreeing(data, start, value.body, 0)
+        if length >= MIN_RUN_BYTES and (longest is None or length > longest.length):
+            longest = Run(value, 0, length)
+    return longest
 
 
 def _cover_elements(data: bytes, at: int, start: int, known: Sequence[Known]) -> list[Run]:
@@ -215,20 +229,19 @@ def elements(bounds: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
 
 def boundaries(data: bytes, start: int = 0) -> list[int]:
     """Where the elements of msgpack values that stand one behind the other begin, ascending."""
-    found: list[int] = []
-    try:
-        _walk_all(data, start, len(data), found, _DEPTH)
-    except Exception:  # noqa: BLE001 -- no msgpack, or too deep: then these are all we know
-        found = [at for at in found if at < len(data)]
-    return found or [start]
+    return _walked(data, start, len(data), _DEPTH) or [start]
 
 
-def _walk_all(data: bytes, start: int, end: int, found: list[int], depth: int) -> None:
+def _walked(data: bytes, start: int, end: int, depth: int) -> list[int]:
+    """The beginnings of elements, as far as the data can be understood."""
     unpacker = msgpack.Unpacker(max_buffer_size=max(end - start, 1))
     unpacker.feed(memoryview(data)[start:end])
+    found: list[int] = []
     walk = _Walk(data, start, unpacker, found)
-    while start + unpacker.tell() < end:
-        walk.element(depth)
+    with suppress(Exception):  # no msgpack, or too deep: then these are all we know
+        while start + unpacker.tell() < end:
+            walk.element(depth)
+    return [at for at in found if at < end]
 
 
 class _Walk:
@@ -246,14 +259,14 @@ class _Walk:
         at = self.offset + self.unpacker.tell()
         self.found.append(at)
         kind = self.data[at]
-        if depth and (0x90 <= kind <= 0x9F or kind in {0xDC, 0xDD}):
+        if depth and kind in _ARRAYS:
             self._array(depth)
-        elif depth and (0x80 <= kind <= 0x8F or kind in {0xDE, 0xDF}):
+        elif depth and kind in _MAPS:
             self._map(depth)
         else:
             self.unpacker.skip()
-            if depth and kind in {0xC8, 0xC9}:
-                self._inside(at, self.offset + self.unpacker.tell(), kind, depth)
+            if depth and kind in _LARGE_EXTS:
+                self._inside(at + _LARGE_EXTS[kind], self.offset + self.unpacker.tell(), depth)
 
     def _array(self, depth: int) -> None:
         size = self.unpacker.read_array_header()
@@ -266,11 +279,10 @@ class _Walk:
             self.unpacker.skip()
             self.element(depth - 1)
 
-    def _inside(self, at: int, end: int, kind: int, depth: int) -> None:
+    def _inside(self, start: int, end: int, depth: int) -> None:
         """A large extension value, such as a Send: what it holds is msgpack again."""
-        payload = at + (4 if kind == 0xC8 else 6)
-        if end - payload > _DESCEND_EXT_BYTES:
-            _walk_all(self.data, payload, end, self.found, depth - 1)
+        if end - start > _DESCEND_EXT_BYTES:
+            self.found += _walked(self.data, start, end, depth - 1)
 
 
 # --- pieces ---------------------------------------------------------------------------------------
@@ -286,10 +298,7 @@ class Part(NamedTuple):
 
 def header_length(data: bytes) -> int:
     """How many bytes an array's header has, 0 for any other value."""
-    kind = data[0] if data else 0
-    if 0x90 <= kind <= 0x9F:
-        return 1
-    return {0xDC: 3, 0xDD: 5}.get(kind, 0)
+    return _ARRAYS.get(data[0], 0) if data else 0
 
 
 def pack(
@@ -332,15 +341,38 @@ def _parts(runs: Sequence[Run], start: int) -> list[Part]:
 
 
 def _bounded(parts: list[Part]) -> list[Part]:
-    """At most `MAX_PIECES` parts, appending as few bytes again as that takes."""
+    """At most `MAX_PIECES` parts: where there are more, neighbours are appended again as one.
+
+    Many of like length at once: then each of n appends is written again O(log n) times. (Always the
+    two shortest ones would make pieces of one length, and every further append would cost a fixed
+    part of the value.)
+    """
     if len(parts) > 4 * MAX_PIECES:
         parts = _largest(parts, MAX_PIECES)
     while len(parts) > MAX_PIECES:
-        costs = [_again(a) + _again(b) for a, b in pairwise(parts)]
-        at = costs.index(min(costs))
-        a, b = parts[at], parts[at + 1]
-        parts[at : at + 2] = [Part(a.start, a.length + b.length, None)]
+        start, end = _evenest(parts)
+        length = sum(part.length for part in parts[start:end])
+        parts[start:end] = [Part(parts[start].start, length, None)]
     return parts
+
+
+def _evenest(parts: Sequence[Part]) -> tuple[int, int]:
+    """The neighbours whose lengths have the most entropy for the bytes to append again."""
+    lengths = list(accumulate((part.length for part in parts), initial=0))
+    weights = list(accumulate((_bits(part.length) for part in parts), initial=0.0))
+    costs = list(accumulate(map(_again, parts), initial=0))
+
+    def evenness(window: tuple[int, int]) -> float:
+        start, end = window
+        entropy = _bits(lengths[end] - lengths[start]) - (weights[end] - weights[start])
+        return log2(entropy) - _THRIFT * log2(1 + costs[end] - costs[start])
+
+    bounds = range(len(parts) + 1)
+    return max(((a, b) for a, b in combinations(bounds, 2) if b - a > 1), key=evenness)
+
+
+def _bits(length: int) -> float:
+    return length * log2(length)
 
 
 def _again(part: Part) -> int:

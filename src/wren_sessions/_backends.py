@@ -62,9 +62,9 @@ class OpenedStore(SessionStore, Protocol):
         """Close it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Request:
-    """What to make a store from.
+    """What to make a store from. It has no repr that shows passwords.
 
     Attributes:
         parts: the URL as `Backend.check` left it.

@@ -50,6 +50,7 @@ class Cache:
         self._lock = threading.Lock()
         self._lives: OrderedDict[str, Life] = OrderedDict()
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._steps: OrderedDict[str, int] = OrderedDict()
         self._size_bytes = 0
 
     def life(self, session: str) -> Life | None:
@@ -77,6 +78,15 @@ class Cache:
         """Forget a session's records, but not its life."""
         with self._lock:
             self._drop(session)
+
+    def count(self, session: str, *, begin: bool = False) -> int:
+        """Count one more step of a session, or begin anew; how many there were since."""
+        with self._lock:
+            steps = 0 if begin else self._steps.pop(session, 0) + 1
+            self._steps[session] = steps
+            if len(self._steps) > MAX_LIVES:
+                self._steps.popitem(last=False)
+            return steps
 
     def record(self, session: str, name: Name) -> Body | None:
         """A record as it was written or read."""

@@ -22,11 +22,12 @@ from zlib import crc32
 import msgpack
 
 from wren_sessions._arena import Fresh, Known, Piece, Ranged
-from wren_sessions.errors import CorruptSessionError, FormatVersionError
+from wren_sessions.errors import CorruptSessionError, FormatVersionError, SerializationError
 
 FORMAT: Final = 1
 _PLAIN: Final = 0
 _HEADER_BYTES: Final = 6
+_MISSHAPEN: Final = (ValueError, TypeError, LookupError, AttributeError)
 
 Version: TypeAlias = str | int | float
 
@@ -164,7 +165,7 @@ def decode_write(data: bytes, session: str, what: str) -> WriteBody:
     try:
         task_id, index, path, channel, kind, *pieces = fields
         value = StoredValue(kind, [_unpack_piece(piece) for piece in pieces])
-    except (ValueError, TypeError):
+    except _MISSHAPEN:
         damaged(session, what)
     return WriteBody(task_id=task_id, index=index, path=path, channel=channel, value=value)
 
@@ -199,7 +200,13 @@ def _unpack_piece(piece: Any) -> Piece:
 
 
 def _frame(fields: list[Any]) -> bytes:
-    packed: bytes = msgpack.packb(fields)
+    try:
+        packed: bytes = msgpack.packb(fields)
+    except (TypeError, ValueError, OverflowError) as error:  # the values in it are bytes already
+        raise SerializationError(
+            "channel names and versions must be valid Unicode text, floats, or integers of 64 bits: "
+            f"{error}"
+        ) from error
     return b"%c%c%b%b" % (FORMAT, _PLAIN, crc32(packed).to_bytes(4, "big"), packed)
 
 

@@ -126,16 +126,9 @@ def find_url(variables: Variables, *, use_redis: bool) -> tuple[str, str] | None
         ConfigurationError: they contradict each other, or are half of a configuration.
     """
     url = variables.get(WREN_URL)
-    if url is not None and (use_redis or not _is_redis(url)):
+    if url is not None and (use_redis or not is_redis(url)):
         return url, WREN_URL
     return _find_redis(variables) if use_redis else None
-
-
-def _is_redis(url: str) -> bool:
-    try:
-        return is_redis(url)
-    except ConfigurationError:
-        return False  # whoever opens it explains what is wrong
 
 
 def _find_redis(variables: Variables) -> tuple[str, str] | None:
@@ -161,7 +154,7 @@ def _check_alone(url: str, label: str, others: str) -> None:
             f"{label} is set, and so is: {others}. Keep one of the two ways to name the Redis "
             f"server, or set {WREN_URL}, which wins over both"
         )
-    if not _is_redis(url):
+    if not is_redis(url):
         raise ConfigurationError(
             f"{label} must be the URL of a Redis server, such as redis://host:6379/0; other stores "
             f"go into {WREN_URL}"

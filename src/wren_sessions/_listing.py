@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from wren_sessions._checkpoints import PAGE, Checkpoints
+from wren_sessions._reading import PAGE, Reading
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Serializer, Snapshot, matches
 from wren_sessions.records import SessionPage, Start
@@ -19,7 +19,7 @@ class Listing:
     """Checkpoints of one session or of all, page by page.
 
     Args:
-        checkpoints: where they are.
+        reading: reads them.
         serde: the serializer.
         session: the session; None for all sessions of the store.
         namespace: the namespace; None for all of a session, in the order they were made.
@@ -31,7 +31,7 @@ class Listing:
 
     def __init__(
         self,
-        checkpoints: Checkpoints,
+        reading: Reading,
         serde: Serializer,
         *,
         session: str | None,
@@ -41,7 +41,7 @@ class Listing:
         where: Mapping[str, Any],
         limit: int | None,
     ) -> None:
-        self._checkpoints = checkpoints
+        self._reading = reading
         self._serde = serde
         self._namespace = namespace
         self._checkpoint_id = checkpoint_id
@@ -83,14 +83,14 @@ class Listing:
         if self._namespace is not None:
             namespaces: tuple[str, ...] = (self._namespace,)
         else:
-            namespaces = yield from self._checkpoints.namespaces(session)
+            namespaces = yield from self._reading.namespaces(session)
         self._rest = tuple(Start(namespace, self._before) for namespace in namespaces)
 
     def _page(self) -> Steps[list[Snapshot]]:
         if self._checkpoint_id is not None:
             return (yield from self._one(self._checkpoint_id))
         size = PAGE if self._where or self._left is None else min(self._left, PAGE)
-        found, self._rest = yield from self._checkpoints.page(
+        found, self._rest = yield from self._reading.page(
             self._session, self._rest, size, self._serde, self._where
         )
         return found
@@ -99,7 +99,7 @@ class Listing:
         start, self._rest = self._rest[0], self._rest[1:]
         if self._before is not None and checkpoint_id >= self._before:
             return []
-        found = yield from self._checkpoints.get(
+        found = yield from self._reading.get(
             self._session, start.namespace, checkpoint_id, self._serde
         )
         return [found] if found is not None and matches(found.metadata, self._where) else []

@@ -118,9 +118,9 @@ def find_backend(scheme: str) -> Backend:
     )
 
 
-def is_redis(url: str) -> bool:
-    """Whether a URL means a Redis or Valkey server, going by its scheme."""
-    scheme = split_url(url).scheme
+def is_redis(url: object) -> bool:
+    """Whether a URL means a Redis or Valkey server, going by its scheme alone."""
+    scheme = url.partition(":")[0].lower() if isinstance(url, str) else ""
     return scheme in REDIS or scheme in NOT_YET
 
 

@@ -174,12 +174,12 @@ def snapshot(
 ) -> Snapshot:
     """A checkpoint with its values, from what `read_record` gave."""
     checkpoint = f"checkpoint {stored.name[1]!r} of session {session!r}"
-    rest, metadata = _loads(serde, body.head, checkpoint)
+    rest, metadata = loads(serde, body.head, checkpoint)
     return Snapshot(
         name=stored.name,
         parent_id=body.parent_id,
         values={
-            channel: _loads(serde, typed, f"channel {channel!r} of {checkpoint}")
+            channel: loads(serde, typed, f"channel {channel!r} of {checkpoint}")
             for channel, typed in data.items()
         },
         versions=body.versions,
@@ -201,7 +201,7 @@ def _pending(
         data = unpack(write.value.pieces, arena)  # type: ignore[arg-type] # never fresh
         if data is None:
             damaged(session, what)
-        value = _loads(serde, (write.value.kind, data), f"{what} of session {session!r}")
+        value = loads(serde, (write.value.kind, data), f"{what} of session {session!r}")
         found.append((write.task_id, write.channel, value))
     return found
 
@@ -210,7 +210,7 @@ def read_metadata(session: str, stored: Stored, serde: Serializer) -> Mapping[st
     """The metadata of a stored checkpoint."""
     what = f"checkpoint {stored.name[1]!r}"
     body = decode_body(stored.body, session, what)
-    metadata: Mapping[str, Any] = _loads(serde, body.head, f"{what} of session {session!r}")[1]
+    metadata: Mapping[str, Any] = loads(serde, body.head, f"{what} of session {session!r}")[1]
     return metadata
 
 
@@ -219,7 +219,8 @@ def matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
     return all(metadata.get(key) == value for key, value in where.items())
 
 
-def _loads(serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:
+def loads(serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:
+    """A value from its type tag and bytes; `what` names it in the error."""
     try:
         return serde.loads_typed(typed)
     except WrenSessionsError:

@@ -73,8 +73,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.encryption_keys:
             raise ConfigurationError(
-                f"this version cannot encrypt sessions yet: unset {WREN_ENCRYPTION_KEYS}, or do not "
-                "store what has to be encrypted"
+                f"this version cannot encrypt sessions yet: unset {WREN_ENCRYPTION_KEYS}, and do "
+                "not store what has to be encrypted"
             )
         if self.ttl is not None and not isinstance(self.ttl, TTLPolicy):
             raise ConfigurationError("ttl must be a policy, such as TTLPolicy(idle='24h')")

@@ -65,7 +65,9 @@ def encode(value: str) -> str:
     try:
         size_bytes = len(value.encode())
     except UnicodeEncodeError:
-        raise InvalidSessionIdError(f"an id must be valid Unicode: {value!r}", value=value) from None
+        raise InvalidSessionIdError(
+            f"an id must be valid Unicode: {value!r}", value=value
+        ) from None
     if size_bytes > MAX_ID_BYTES:
         raise InvalidSessionIdError(
             f"an id must be at most {MAX_ID_BYTES} bytes of UTF-8; this one has {size_bytes}: "

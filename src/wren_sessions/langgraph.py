@@ -12,7 +12,6 @@ import string
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
-from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -22,23 +21,31 @@ from langgraph.checkpoint.base import (
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
-    get_checkpoint_metadata,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from wren_sessions._cache import DEFAULT_BYTES
-from wren_sessions._checkpoints import Checkpoints, Put, TaskWrite
+from wren_sessions._checkpoints import Checkpoints
+from wren_sessions._langgraph_types import (
+    config_for,
+    history_of,
+    names_of,
+    put_of,
+    session_of,
+    thread_of,
+    tuple_of,
+)
 from wren_sessions._listing import Listing
+from wren_sessions._pruning import Retention, choice_of, of_runs
 from wren_sessions._steps import Steps, adrive, drive
-from wren_sessions._values import Snapshot
-from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
+from wren_sessions._writing import Put, TaskWrite
+from wren_sessions.errors import ConfigurationError
 from wren_sessions.protocols import SessionStore
 
 if TYPE_CHECKING:
     import redis
     import redis.asyncio
 
-_OWN_FIELDS: Final = ("id", "channel_values", "channel_versions", "versions_seen")
 _ALPHABET: Final = string.ascii_letters + string.digits
 
 
@@ -55,6 +62,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
             without reading its parent; 0 for nothing. Default 64 MiB.
         header: channels whose strings may stand in a session's readable header, besides its
             numbers and booleans.
+        retention: how many checkpoints to keep while writing; None (default) keeps all.
 
     Methods raise the errors of `wren_sessions.errors`; a thread or checkpoint that is not there,
     or has expired, is None.
@@ -67,9 +75,11 @@ class SessionSaver(BaseCheckpointSaver[str]):
         serde: SerializerProtocol | None = None,
         cache_bytes: int = DEFAULT_BYTES,
         header: Collection[str] = (),
+        retention: Retention | None = None,
     ) -> None:
         super().__init__(serde=serde)
         self.store = store
+        self._retention = retention
         self._checkpoints = Checkpoints(cache_bytes, header)
         self._owns_store = False
 
@@ -81,8 +91,8 @@ class SessionSaver(BaseCheckpointSaver[str]):
 
         Args:
             url: such as ``redis://localhost:6379/0``, ``file:sessions.db``, ``memory://``.
-            options: ``serde``, ``cache_bytes`` and ``header`` go to the saver, all others to
-                `open_store`.
+            options: ``serde``, ``cache_bytes``, ``header`` and ``retention`` go to the saver, all
+                others to `open_store`.
         """
         return cls._opened(url, options)
 
@@ -114,7 +124,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
     def _opened(cls, url: str | None, options: dict[str, Any]) -> Self:
         from wren_sessions.config import open_store  # noqa: PLC0415 -- config comes above the saver
 
-        own = ("serde", "cache_bytes", "header")
+        own = ("serde", "cache_bytes", "header", "retention")
         for_saver = {name: options.pop(name) for name in own if name in options}
         saver = cls(open_store(url, **options), **for_saver)
         saver._owns_store = True
@@ -188,7 +198,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
         listing = self._listing(config, filter, before, limit)
         while (page := drive(listing.more(), self.store)) is not None:
             for session, found in page:
-                yield _tuple(_thread_id(config) if config else session, found)
+                yield tuple_of(thread_of(config) if config else session, found)
 
     async def alist(
         self,
@@ -202,7 +212,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
         listing = self._listing(config, filter, before, limit)
         while (page := await adrive(listing.more(), self.store.aio)) is not None:
             for session, found in page:
-                yield _tuple(_thread_id(config) if config else session, found)
+                yield tuple_of(thread_of(config) if config else session, found)
 
     def put(
         self,
@@ -212,9 +222,9 @@ class SessionSaver(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Write a checkpoint that continues the one `config` names."""
-        put = _put(config, checkpoint, metadata, new_versions)
-        drive(self._checkpoints.put(put, self.serde), self.store)
-        return _config(config, *put.name)
+        put = put_of(config, checkpoint, metadata, new_versions)
+        drive(self._write(put), self.store)
+        return config_for(config, *put.name)
 
     async def aput(
         self,
@@ -224,9 +234,9 @@ class SessionSaver(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """See `put`."""
-        put = _put(config, checkpoint, metadata, new_versions)
-        await adrive(self._checkpoints.put(put, self.serde), self.store.aio)
-        return _config(config, *put.name)
+        put = put_of(config, checkpoint, metadata, new_versions)
+        await adrive(self._write(put), self.store.aio)
+        return config_for(config, *put.name)
 
     def put_writes(
         self,
@@ -250,11 +260,81 @@ class SessionSaver(BaseCheckpointSaver[str]):
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete a thread, whole; one that is not there is no error."""
-        drive(self._checkpoints.delete(_session(thread_id)), self.store)
+        drive(self._checkpoints.pruning.delete(session_of(thread_id)), self.store)
 
     async def adelete_thread(self, thread_id: str) -> None:
         """See `delete_thread`."""
-        await adrive(self._checkpoints.delete(_session(thread_id)), self.store.aio)
+        await adrive(self._checkpoints.pruning.delete(session_of(thread_id)), self.store.aio)
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Delete the checkpoints that these runs made, in all threads: reads every session.
+
+        Raises:
+            ConflictError: a session was written all the time; it kept its checkpoints.
+        """
+        drive(self._delete_for_runs(run_ids), self.store)
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """See `delete_for_runs`."""
+        await adrive(self._delete_for_runs(run_ids), self.store.aio)
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy a thread, whole, to one that is not there yet; one that is not there is no error.
+
+        Raises:
+            SessionExistsError: the target is there; nothing was written.
+        """
+        drive(self._copy_thread(source_thread_id, target_thread_id), self.store)
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """See `copy_thread`."""
+        await adrive(self._copy_thread(source_thread_id, target_thread_id), self.store.aio)
+
+    def prune(
+        self,
+        thread_ids: Sequence[str],
+        *,
+        strategy: str = "keep_latest",
+        keep_last: int | None = None,
+    ) -> None:
+        """Drop checkpoints of threads, and give back the room that only they took.
+
+        What a pending interrupt, a fork's head and a channel that lives in its history need stays.
+
+        Args:
+            thread_ids: the threads; one that is not there is no error.
+            strategy: ``"keep_latest"`` keeps the latest checkpoint of each namespace, ``"delete"``
+                none, ``"keep_last"`` as many as `keep_last` says.
+            keep_last: how many checkpoints of each namespace to keep, at least 1. The namespaces
+                of single tasks go with the checkpoint that ran them.
+
+        Raises:
+            ConfigurationError: there is no such strategy, or `keep_last` does not go with it.
+            ConflictError: a thread was written all the time; it kept its checkpoints.
+        """
+        drive(self._prune(thread_ids, strategy, keep_last), self.store)
+
+    async def aprune(
+        self,
+        thread_ids: Sequence[str],
+        *,
+        strategy: str = "keep_latest",
+        keep_last: int | None = None,
+    ) -> None:
+        """See `prune`."""
+        await adrive(self._prune(thread_ids, strategy, keep_last), self.store.aio)
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """What each channel's ancestors contributed; by pages of ancestors, not one by one."""
+        return drive(self._history(config, channels), self.store)
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """See `get_delta_channel_history`."""
+        return await adrive(self._history(config, channels), self.store.aio)
 
     def get_next_version(self, current: Any, channel: None = None) -> str:
         """The version after `current`: a counter, and 8 random characters that make forks differ.
@@ -284,9 +364,11 @@ class SessionSaver(BaseCheckpointSaver[str]):
     # --- steps ---
 
     def _get(self, config: RunnableConfig) -> Steps[CheckpointTuple | None]:
-        session, namespace, checkpoint_id = _names(config)
-        found = yield from self._checkpoints.get(session, namespace, checkpoint_id, self.serde)
-        return None if found is None else _tuple(_thread_id(config), found)
+        session, namespace, checkpoint_id = names_of(config)
+        found = yield from self._checkpoints.reading.get(
+            session, namespace, checkpoint_id, self.serde
+        )
+        return None if found is None else tuple_of(thread_of(config), found)
 
     def _put_writes(
         self,
@@ -295,7 +377,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
         task_id: str,
         task_path: str,
     ) -> Steps[None]:
-        session, namespace, checkpoint_id = _names(config)
+        session, namespace, checkpoint_id = names_of(config)
         if checkpoint_id is None:
             raise ConfigurationError("put_writes needs a config with a 'checkpoint_id'")
         task_writes = [
@@ -307,7 +389,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
             )
             for index, (channel, value) in enumerate(writes)
         ]
-        return self._checkpoints.put_writes(
+        return self._checkpoints.writing.put_writes(
             session,
             (namespace, checkpoint_id),
             task_writes,
@@ -315,6 +397,36 @@ class SessionSaver(BaseCheckpointSaver[str]):
             task_path=task_path,
             serde=self.serde,
         )
+
+    def _write(self, put: Put) -> Steps[None]:
+        yield from self._checkpoints.writing.put(put, self.serde)
+        if self._retention is not None:
+            yield from self._checkpoints.pruning.retain(
+                put.session, self._retention.keep_last, self.serde
+            )
+
+    def _delete_for_runs(self, run_ids: Sequence[str]) -> Steps[None]:
+        if run_ids:
+            yield from self._checkpoints.pruning.prune_all(of_runs(run_ids), self.serde)
+
+    def _copy_thread(self, source: str, target: str) -> Steps[None]:
+        yield from self._checkpoints.pruning.copy(session_of(source), session_of(target))
+
+    def _prune(
+        self, thread_ids: Sequence[str], strategy: str, keep_last: int | None
+    ) -> Steps[None]:
+        choice = choice_of(strategy, keep_last)
+        for session in map(session_of, thread_ids):
+            if choice is None:
+                yield from self._checkpoints.pruning.delete(session)
+            else:
+                yield from self._checkpoints.pruning.prune(session, choice, self.serde)
+
+    def _history(self, config: RunnableConfig, channels: Sequence[str]) -> Steps[dict[str, Any]]:
+        if not channels:
+            return {}
+        found = yield from self._checkpoints.histories.read(*names_of(config), channels, self.serde)
+        return {channel: history_of(history) for channel, history in found.items()}
 
     def _listing(
         self,
@@ -325,98 +437,12 @@ class SessionSaver(BaseCheckpointSaver[str]):
     ) -> Listing:
         configurable = {} if config is None else config["configurable"]
         return Listing(
-            self._checkpoints,
+            self._checkpoints.reading,
             self.serde,
-            session=None if config is None else _session(_thread_id(config)),
+            session=None if config is None else session_of(thread_of(config)),
             namespace=configurable.get("checkpoint_ns"),
             checkpoint_id=configurable.get("checkpoint_id") or None,
             before=None if before is None else before["configurable"].get("checkpoint_id"),
             where=where or {},
             limit=limit,
         )
-
-
-# --- LangGraph's types ----------------------------------------------------------------------------
-
-
-def _thread_id(config: RunnableConfig) -> Any:
-    try:
-        return config["configurable"]["thread_id"]
-    except KeyError:
-        raise ConfigurationError(
-            "the config names no thread: pass {'configurable': {'thread_id': '…'}}"
-        ) from None
-
-
-def _session(thread_id: Any) -> str:
-    if isinstance(thread_id, str):
-        return thread_id
-    if isinstance(thread_id, UUID) or type(thread_id) is int:
-        return str(thread_id)  # applications pass these too
-    raise InvalidSessionIdError(
-        f"a thread_id must be a string, not {type(thread_id).__name__}: {thread_id!r}",
-        value=thread_id,
-    )
-
-
-def _names(config: RunnableConfig) -> tuple[str, str, str | None]:
-    session = _session(_thread_id(config))
-    configurable = config["configurable"]
-    return (
-        session,
-        configurable.get("checkpoint_ns") or "",
-        configurable.get("checkpoint_id") or None,
-    )
-
-
-def _config(config: RunnableConfig, namespace: str, checkpoint_id: str) -> RunnableConfig:
-    return _configured(_thread_id(config), namespace, checkpoint_id)
-
-
-def _configured(thread_id: Any, namespace: str, checkpoint_id: str) -> RunnableConfig:
-    return {
-        "configurable": {
-            "thread_id": thread_id,
-            "checkpoint_ns": namespace,
-            "checkpoint_id": checkpoint_id,
-        }
-    }
-
-
-def _put(
-    config: RunnableConfig,
-    checkpoint: Checkpoint,
-    metadata: CheckpointMetadata,
-    new_versions: ChannelVersions,
-) -> Put:
-    session, namespace, parent_id = _names(config)
-    return Put(
-        session=session,
-        name=(namespace, checkpoint["id"]),
-        parent_id=parent_id,
-        values=checkpoint["channel_values"],
-        versions=checkpoint["channel_versions"],
-        seen=checkpoint["versions_seen"],
-        rest={key: value for key, value in checkpoint.items() if key not in _OWN_FIELDS},
-        metadata=get_checkpoint_metadata(config, metadata),
-        changed=new_versions.keys(),
-    )
-
-
-def _tuple(thread_id: Any, found: Snapshot) -> CheckpointTuple:
-    namespace, checkpoint_id = found.name
-    checkpoint = {
-        **found.rest,
-        "id": checkpoint_id,
-        "channel_values": found.values,
-        "channel_versions": found.versions,
-        "versions_seen": found.seen,
-    }
-    parent = found.parent_id
-    return CheckpointTuple(
-        config=_configured(thread_id, namespace, checkpoint_id),
-        checkpoint=checkpoint,  # type: ignore[arg-type] # put together again from its parts
-        metadata=found.metadata,  # type: ignore[arg-type] # as it was put
-        parent_config=_configured(thread_id, namespace, parent) if parent else None,
-        pending_writes=found.writes,
-    )

@@ -31,6 +31,8 @@ from wren_sessions.records import (
     Committed,
     Life,
     Loaded,
+    Name,
+    Prune,
     Scanned,
     SessionInfo,
     SessionPage,
@@ -82,6 +84,17 @@ class SessionStore(Protocol):
             StoreTimeoutError: no answer came; the commit may have happened.
         """
 
+    def prune(self, prune: Prune) -> Committed:
+        """Drop records and what only they need, all or nothing. Does not count as use.
+
+        Args:
+            prune: what to drop, and what it was worked out from.
+
+        Returns:
+            ``"done"``, with the session's life, or None if it lost its last record and was
+            deleted; ``"gone"``; or ``"conflict"``.
+        """
+
     def load(
         self, session: str, namespace: str = "", checkpoint_id: str | None = None
     ) -> Loaded | None:
@@ -122,8 +135,12 @@ class SessionStore(Protocol):
             Their bytes, or None if the session, or any part of them, is not there.
         """
 
-    def namespaces(self, session: str) -> tuple[str, ...]:
-        """The namespaces that have checkpoints, in the order in which they got their first."""
+    def heads(self, session: str) -> tuple[Name, ...]:
+        """The latest checkpoint of each namespace, in the order in which they got their first.
+
+        Returns:
+            Names; none if the session is not there, or has no checkpoint.
+        """
 
     def info(self, session: str) -> SessionInfo | None:
         """A session's life, header and size; None if it is not there. Does not count as use."""
@@ -200,6 +217,9 @@ class AsyncSessionStore(Protocol):
     async def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
 
+    async def prune(self, prune: Prune) -> Committed:
+        """See `SessionStore.prune`."""
+
     async def load(
         self, session: str, namespace: str = "", checkpoint_id: str | None = None
     ) -> Loaded | None:
@@ -211,8 +231,8 @@ class AsyncSessionStore(Protocol):
     async def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
         """See `SessionStore.read`."""
 
-    async def namespaces(self, session: str) -> tuple[str, ...]:
-        """See `SessionStore.namespaces`."""
+    async def heads(self, session: str) -> tuple[Name, ...]:
+        """See `SessionStore.heads`."""
 
     async def info(self, session: str) -> SessionInfo | None:
         """See `SessionStore.info`."""

@@ -17,7 +17,7 @@ two writers need no lock and a commit needs no second trip.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -47,6 +47,13 @@ def merge_spans(spans: Iterable[Span]) -> tuple[Span, ...]:
         elif span.length:
             merged.append(span)
     return tuple(merged)
+
+
+def overlaps(spans: Sequence[Span], offset: int, end: int) -> bool:
+    """Whether merged spans have any of the bytes from `offset` up to `end`."""
+    at = bisect_right(spans, offset, key=lambda span: span.offset)
+    inside = at > 0 and spans[at - 1].end > offset
+    return inside or (at < len(spans) and spans[at].offset < end)
 
 
 class ArenaParts:
@@ -138,6 +145,7 @@ class Commit:
         token: random text that no other commit has. A commit with a token that was applied already
             (a client library repeats a command whose reply it lost) answers as the first one did.
         incarnation: the `Life.incarnation` the caller builds on; None for no condition.
+        revision: the `Life.revision` the caller builds on; None for no condition.
         witnesses: the records that the caller builds on, which must all be there.
         new: the session must not be there.
         created_ms: the creation time to give a session that this commit makes; None means now.
@@ -150,12 +158,39 @@ class Commit:
     session: str
     token: str
     incarnation: str | None = None
+    revision: int | None = None
     witnesses: tuple[Name, ...] = ()
     new: bool = False
     created_ms: int | None = None
     record: Record | None = None
     writes: Writes | None = None
     state: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prune:
+    """Records to drop, with their pending writes, and the parts of the arena nobody needs then.
+
+    It is not a use of the session, and leaves its deadline. Where a namespace loses its head, the
+    highest id that is left becomes the head; a session that loses its last record is deleted.
+
+    Attributes:
+        session: the session's id.
+        incarnation: the `Life.incarnation` that this was worked out from.
+        revision: the `Life.revision` that this was worked out from; a commit since then makes it
+            a ``"conflict"``.
+        drop: the records to drop; one that is not there is no error.
+        keep: all parts of the arena that what stays refers to.
+        free: the parts that only what is dropped refers to. Storage that lies in them, and not in
+            `keep`, is given back; offsets never move.
+    """
+
+    session: str
+    incarnation: str
+    revision: int
+    drop: tuple[Name, ...]
+    keep: tuple[Span, ...] = ()
+    free: tuple[Span, ...] = ()
 
 
 # --- what comes out -------------------------------------------------------------------------------
@@ -190,12 +225,12 @@ class Life:
         return None if self.deadline_ms is None else max(0, self.deadline_ms - self.now_ms)
 
 
-Outcome: TypeAlias = Literal["done", "gone", "stale", "exists", "expired"]
+Outcome: TypeAlias = Literal["done", "gone", "conflict", "stale", "exists", "expired"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
-    """The answer to a `Commit`.
+    """The answer to a `Commit` or a `Prune`.
 
     Attributes:
         outcome: ``"done"``, or why nothing was written: ``"gone"``, the session is not there or is
@@ -270,12 +305,14 @@ class Scanned:
     """The answer to `scan`.
 
     Attributes:
+        life: the session's life; None if it is not there.
         records: in the order asked for, within a namespace by descending id.
         rest: what to pass to `scan` to go on; empty when there is no more.
     """
 
     records: tuple[Stored, ...]
     rest: tuple[Start, ...] = ()
+    life: Life | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,8 +96,6 @@ def describe_ms(ms: int | None) -> str:
     return " ".join(parts[:2])
 
 
-
-
 @dataclass(frozen=True, slots=True, init=False)
 class TTLPolicy:
     """How long the sessions of a store live.

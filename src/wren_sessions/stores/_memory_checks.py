@@ -7,7 +7,7 @@ from typing import Final
 
 from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
 from wren_sessions.keys import check_session, decode, encode, record_field
-from wren_sessions.records import Commit, Start
+from wren_sessions.records import Commit, Prune, Start
 
 _CURSOR: Final = "after:"
 
@@ -26,6 +26,17 @@ def check_commit(commit: Commit) -> None:
         encode(commit.record.parent_id or "")
     if commit.writes is not None:
         record_field(*commit.writes.name)
+
+
+def check_prune(prune: Prune) -> None:
+    """Refuse a prune in which an id cannot be a name.
+
+    Raises:
+        InvalidSessionIdError: that is so.
+    """
+    check_session(prune.session)
+    for name in prune.drop:
+        record_field(*name)
 
 
 def check_names(session: str, namespace: str, checkpoint_id: str | None) -> None:

@@ -19,6 +19,7 @@ from wren_sessions.records import (
     Life,
     Name,
     Outcome,
+    Prune,
     Record,
     Scanned,
     SessionInfo,
@@ -29,7 +30,8 @@ from wren_sessions.records import (
     Writes,
     merge_spans,
 )
-from wren_sessions.ttl import Override
+from wren_sessions.stores._memory_arena import Arena
+from wren_sessions.ttl import Override, TTLPolicy
 
 
 class KeptRecord(NamedTuple):
@@ -74,6 +76,15 @@ class Namespace:
         if leads:
             self.head = checkpoint_id
 
+    def drop(self, checkpoint_id: str) -> KeptRecord | None:
+        """Drop a record; the highest id that is left becomes the head if it was that."""
+        record = self.records.pop(checkpoint_id, None)
+        if record is not None:
+            del self.ids[bisect_left(self.ids, checkpoint_id)]
+            if self.head == checkpoint_id:
+                self.head = self.ids[-1] if self.ids else ""
+        return record
+
     def below(self, before: str | None, limit: int) -> list[str]:
         """At most `limit` ids below `before`, the highest first."""
         end = len(self.ids) if before is None else bisect_left(self.ids, before)
@@ -99,7 +110,7 @@ class Session:
     pinned: bool = False
     revision: int = 0
     state: bytes = b""
-    arena: bytearray = field(default_factory=bytearray)
+    arena: Arena = field(default_factory=Arena)
     namespaces: dict[str, Namespace] = field(default_factory=dict)
     writes: dict[Name, dict[str, KeptWrite]] = field(default_factory=dict)
     size_bytes: int = 0
@@ -133,7 +144,32 @@ class Session:
 
     def expired(self, now_ms: int) -> bool:
         """Whether its deadline has come."""
-        return self.deadline_ms is not None and self.deadline_ms <= now_ms
+        return past(self.deadline_ms, now_ms)
+
+    def next_deadline_ms(self, ttl: TTLPolicy, now_ms: int) -> int | None:
+        """The deadline it would have if it were used now."""
+        if self.pinned:
+            return None
+        return ttl.deadline_ms(used_ms=now_ms, created_ms=self.created_ms, override=self.override)
+
+    def renew(
+        self,
+        ttl: TTLPolicy,
+        now_ms: int,
+        *,
+        override: Override = None,
+        pinned: bool | None = None,
+    ) -> bool:
+        """Use it now, and change its settings; False, and nothing changed, if it is too old."""
+        before = self.override, self.pinned
+        self.override = self.override if override is None else override
+        self.pinned = self.pinned if pinned is None else pinned
+        deadline_ms = self.next_deadline_ms(ttl, now_ms)
+        if past(deadline_ms, now_ms):
+            self.override, self.pinned = before
+            return False
+        self.deadline_ms = deadline_ms
+        return True
 
     def record(self, name: Name) -> KeptRecord | None:
         """The record of that name, if it is there."""
@@ -144,6 +180,10 @@ class Session:
         """The id of a namespace's head, if it has one."""
         found = self.namespaces.get(namespace)
         return found.head if found else None
+
+    def heads(self) -> tuple[Name, ...]:
+        """The head of each namespace, the oldest namespace first."""
+        return tuple((name, kept.head) for name, kept in self.namespaces.items())
 
     def applied(self, commit: Commit) -> int | None:
         """The base that a commit got when it was applied before; None if it was not."""
@@ -160,6 +200,8 @@ class Session:
             return "exists"
         if commit.incarnation not in (None, self.incarnation):
             return "gone"
+        if commit.revision not in (None, self.revision):
+            return "conflict"
         if any(self.record(witness) is None for witness in commit.witnesses):
             return "stale"
         return None
@@ -167,7 +209,8 @@ class Session:
     @staticmethod
     def refusal_without(commit: Commit) -> Outcome | None:
         """The same, where there is no session."""
-        return "gone" if commit.incarnation is not None or commit.witnesses else None
+        conditions = commit.incarnation is not None or commit.revision is not None
+        return "gone" if conditions or commit.witnesses else None
 
     def plan(self, commit: Commit) -> Change:
         """What a commit would change. Changes nothing."""
@@ -188,7 +231,7 @@ class Session:
         """Make the planned change."""
         if commit.record and change.record:
             namespace, checkpoint_id = commit.record.name
-            self.arena += commit.record.append
+            self.arena.append(commit.record.append)
             kept = self.namespaces.setdefault(namespace, Namespace())
             kept.put(checkpoint_id, change.record, leads=change.leads)
         if commit.writes and change.writes:
@@ -199,7 +242,7 @@ class Session:
         self.revision += 1
 
     def _kept(self, record: Record, token: str) -> KeptRecord:
-        base = len(self.arena)
+        base = self.arena.end
         own = Span(base, len(record.append))
         return KeptRecord(record.body, base, merge_spans((*record.spans, own)), token)
 
@@ -249,7 +292,7 @@ class Session:
         found = self.head(namespace) if checkpoint_id is None else checkpoint_id
         return None if found is None else self.stored((namespace, found))
 
-    def scan(self, starts: Sequence[Start], limit: int) -> Scanned:
+    def scan(self, starts: Sequence[Start], limit: int, now_ms: int) -> Scanned:
         """At most `limit` records, namespace after namespace, the highest ids first."""
         names: list[Name] = []
         for at, (namespace, before) in enumerate(starts):
@@ -259,19 +302,40 @@ class Session:
                 ids.pop()
                 names += ((namespace, found) for found in ids)
                 rest = (Start(namespace, ids[-1] if ids else before), *starts[at + 1 :])
-                return Scanned(records=self._all(names), rest=rest)
+                return Scanned(records=self._all(names), rest=rest, life=self.life(now_ms))
             names += ((namespace, found) for found in ids)
-        return Scanned(records=self._all(names))
+        return Scanned(records=self._all(names), life=self.life(now_ms))
 
     def _all(self, names: list[Name]) -> tuple[Stored, ...]:
         return tuple(stored for stored in map(self.stored, names) if stored)
 
     def read(self, spans: Sequence[Span]) -> ArenaParts | None:
-        """The bytes of spans, or None if the arena does not reach that far."""
-        if any(span.offset < 0 or span.end > len(self.arena) for span in spans):
-            return None
-        with memoryview(self.arena) as arena:
-            return ArenaParts((span.offset, bytes(arena[span.offset : span.end])) for span in spans)
+        """The bytes of spans, or None if any of them are not there."""
+        found = [(span.offset, self.arena.read(span)) for span in spans]
+        parts = [(offset, data) for offset, data in found if data is not None]
+        return ArenaParts(parts) if len(parts) == len(found) else None
+
+    def prune(self, prune: Prune, now_ms: int) -> int:
+        """Drop records with their writes, and free their room; how many bytes that were."""
+        before = self.size_bytes
+        for namespace, checkpoint_id in prune.drop:
+            kept = self.namespaces.get(namespace)
+            record = kept.drop(checkpoint_id) if kept else None
+            if record:
+                self.size_bytes -= len(record.body) + _name_bytes((namespace, checkpoint_id))
+            self._drop_writes((namespace, checkpoint_id))
+            if kept and not kept.ids:
+                del self.namespaces[namespace]
+        self.size_bytes -= self.arena.free(prune.free, prune.keep)
+        self.updated_ms = now_ms
+        self.revision += 1
+        return before - self.size_bytes
+
+    def _drop_writes(self, name: Name) -> None:
+        writes = self.writes.pop(name, None)
+        if writes:
+            self.size_bytes -= _name_bytes(name)
+            self.size_bytes -= sum(len(k.encode()) + len(w.body) for k, w in writes.items())
 
     def copy(self, now_ms: int) -> Session:
         """An independent copy, written now, with an incarnation of its own."""
@@ -283,6 +347,11 @@ class Session:
             namespaces={name: kept.copy() for name, kept in self.namespaces.items()},
             writes={name: kept.copy() for name, kept in self.writes.items()},
         )
+
+
+def past(deadline_ms: int | None, now_ms: int) -> bool:
+    """Whether a deadline has come."""
+    return deadline_ms is not None and deadline_ms <= now_ms
 
 
 def _name_bytes(name: Name) -> int:

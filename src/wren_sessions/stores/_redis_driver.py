@@ -1,18 +1,24 @@
-"""redis-py: sending a plan, translating what goes wrong, saying where a client connects.
+"""redis-py: clients, sending a plan, translating what goes wrong.
 
 Only this module and `wren_sessions.stores.redis` know the driver.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+import re
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeAlias
 
 import redis
 import redis.asyncio
 from redis import exceptions as driver
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import EqualJitterBackoff
 from redis.client import NEVER_DECODE
+from redis.retry import Retry
 
 from wren_sessions.errors import (
     ConfigurationError,
@@ -23,9 +29,9 @@ from wren_sessions.errors import (
 )
 from wren_sessions.stores._redis_plans import Plan
 
-C = TypeVar("C")
-
 _RAW: Final = {NEVER_DECODE: True}
+_DEFAULTS: Final = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "max_connections": 50}
+_REPEATS: Final = 3
 
 
 def _evalsha(plan: Plan[Any]) -> tuple[Any, ...]:
@@ -50,7 +56,7 @@ def send(client: redis.Redis, plan: Plan[Any]) -> Any:
     with client.pipeline(transaction=False) as pipe:
         for command in plan.commands:
             pipe.execute_command(*command, **_RAW)
-        return pipe.execute(raise_on_error=False)
+        return _checked(plan, pipe.execute(raise_on_error=False))
 
 
 async def asend(client: redis.asyncio.Redis, plan: Plan[Any]) -> Any:
@@ -65,7 +71,17 @@ async def asend(client: redis.asyncio.Redis, plan: Plan[Any]) -> Any:
     async with client.pipeline(transaction=False) as pipe:
         for command in plan.commands:
             pipe.execute_command(*command, **_RAW)
-        return await pipe.execute(raise_on_error=False)
+        return _checked(plan, await pipe.execute(raise_on_error=False))
+
+
+def _checked(plan: Plan[Any], replies: list[Any]) -> list[Any]:
+    """The replies of several commands; None for a key of another type, where the plan takes it."""
+    for at, reply in enumerate(replies):
+        if isinstance(reply, Exception):
+            if not plan.any_type or _WRONG_TYPE not in str(reply):
+                raise reply
+            replies[at] = None
+    return replies
 
 
 # --- errors ---------------------------------------------------------------------------------------
@@ -85,62 +101,213 @@ def translated(location: str, session: str) -> Iterator[None]:
 def _raise(error: Exception, location: str, session: str) -> NoReturn:
     text = str(error)
     about = f" (session {session!r})" if session else ""
-    if isinstance(error, driver.TimeoutError | TimeoutError):
-        raise StoreTimeoutError(
-            f"Redis at {location} did not answer in time{about}: the call may or may not have "
-            "happened; check the server's load and the network, or raise socket_timeout"
-        ) from error
-    if "WRONGTYPE" in text:
+    if _WRONG_TYPE in text:
         raise CorruptSessionError(
             f"the key of session {session!r} on {location} holds no session but another type of "
             "value, such as the pickle that old WREN versions kept there; it is never unpickled: "
             "let it expire, delete it, or use another prefix",
             session=session,
         ) from error
-    if "user_script" in text and "NOPERM" not in text and "OOM" not in text:
+    if damage := _DAMAGED.search(text):
         raise CorruptSessionError(
-            f"session {session!r} on {location} is damaged: {text}", session=session
+            f"session {session!r} on {location} cannot be read: its field {damage[1]!r} is "
+            "damaged; restore it from a copy, or delete it",
+            session=session,
         ) from error
-    hint = next((hint for sign, hint in _HINTS if sign in text), _NO_ANSWER)
-    raise StoreUnavailableError(f"Redis at {location}{about}: {hint} ({text})") from error
+    hint = next((hint for kinds, sign, hint in _HINTS if _fits(error, kinds, sign)), None)
+    if hint is None and isinstance(error, driver.TimeoutError | TimeoutError):
+        raise StoreTimeoutError(
+            f"Redis at {location} did not answer in time{about}: the call may or may not have "
+            "happened; check the server's load and the network, or raise socket_timeout"
+        ) from error
+    if hint is None and "user_script" in text:
+        raise CorruptSessionError(
+            f"session {session!r} on {location} is damaged ({text}); restore it from a copy, or "
+            "delete it",
+            session=session,
+        ) from error
+    kind = StoreTimeoutError if isinstance(error, driver.TimeoutError) else StoreUnavailableError
+    raise kind(f"Redis at {location}{about}: {hint or _NO_ANSWER} ({text})") from error
 
 
-_HINTS: Final = (
-    ("WRONGPASS", "it refused the user name or password: check them"),
-    ("NOAUTH", "it wants a password, and none was given"),
-    ("invalid password", "it refused the password: check it"),
-    ("invalid username-password", "it refused the user name or password: check them"),
-    ("without any password configured", "it has no password, but one was given"),
-    ("NOPERM", "its access rules do not allow this user the keys or commands needed"),
-    ("DB index is out of range", "it has no database of that number"),
-    ("OOM", "it is out of memory and refused the write; nothing was written"),
-    ("MISCONF", "it refuses writes because it cannot save to disk"),
-    ("READONLY", "it is a read-only replica: connect to the primary"),
-    ("LOADING", "it is still loading its data: try again soon"),
-    ("MASTERDOWN", "its primary is down, and it may not answer"),
-    ("CLUSTERDOWN", "its cluster is down"),
-    ("MOVED", "it is part of a cluster, which redis:// cannot reach"),
-    ("CROSSSLOT", "it is part of a cluster, and the two sessions are on different nodes"),
-    ("max number of clients", "it has too many clients"),
-    ("SSL", "the TLS handshake failed: check rediss:// against redis://, and the certificate"),
-    ("unknown command", "it does not know a command that is needed: Redis 6.2 or newer is"),
+def _fits(error: Exception, kinds: _Kinds, sign: str) -> bool:
+    return isinstance(error, kinds) and sign in str(error)
+
+
+_WRONG_TYPE: Final = "WRONGTYPE"
+_DAMAGED: Final = re.compile(r"DAMAGED (\S+)")  # see _common.lua
+_Kinds: TypeAlias = type[Exception] | tuple[type[Exception], ...]
+
+_UNREACHED: Final = (
+    "it could not be reached in time, and nothing was sent: check host, port and firewall, and that "
+    "the port of a rediss:// URL speaks TLS"
+)
+_REFUSED: Final = "it refused the user name or password: check them"
+_NO_PASSWORD: Final = "it has no password, but one was given: leave it out, or set one there"
+_PASSWORD: Final = "it wants a password, and none was given"
+_RIGHTS: Final = (
+    "its access rules do not allow this user what is needed: the keys under the prefix, and the "
+    "commands of hashes, keys, expiry and scripts"
+)
+_DATABASE: Final = "it has no database of that number: check the end of the URL"
+_MEMORY: Final = (
+    "it is out of memory and refused the write, so nothing was written: give it more memory or an "
+    "eviction policy, or delete sessions"
+)
+_READ_ONLY: Final = "it is a read-only replica: connect to the primary"
+_CONNECTIONS: Final = "all connections are in use: raise max_connections"
+_TLS: Final = "the TLS handshake failed: check rediss:// against redis://, and the certificate"
+_TOO_OLD: Final = "it does not know a command that is needed: Redis 6.2 or newer is, or Valkey"
+
+# The first that fits. The driver takes the code off an error that it has a class for, except where
+# a script met it.
+_HINTS: Final[tuple[tuple[_Kinds, str, str], ...]] = (
+    (driver.TimeoutError, "connecting", _UNREACHED),
+    (driver.RedisError, "without any password configured", _NO_PASSWORD),
+    (driver.RedisError, "invalid username-password", _REFUSED),
+    (driver.RedisError, "invalid password", _REFUSED),
+    (driver.AuthenticationError, "", _PASSWORD),
+    (driver.ResponseError, "NOAUTH", _PASSWORD),
+    (driver.NoPermissionError, "", _RIGHTS),
+    (driver.ResponseError, "NOPERM", _RIGHTS),
+    (driver.ResponseError, "The user executing the script", _RIGHTS),
+    (driver.ResponseError, "DB index is out of range", _DATABASE),
+    (driver.OutOfMemoryError, "", _MEMORY),
+    (driver.ResponseError, "OOM", _MEMORY),
+    (driver.ReadOnlyError, "", _READ_ONLY),
+    (driver.ResponseError, "READONLY", _READ_ONLY),
+    (driver.ResponseError, "MISCONF", "it refuses writes because it cannot save to disk"),
+    (driver.ResponseError, "NOREPLICAS", "it refuses writes for want of replicas"),
+    (driver.BusyLoadingError, "", "it is still loading its data: try again soon"),
+    (driver.ResponseError, "BUSY", "it is busy with a script: try again soon"),
+    (driver.MasterDownError, "", "its primary is down, and it may not answer"),
+    (driver.ClusterDownError, "", "its cluster is down"),
+    (driver.MovedError, "", "it is part of a cluster, which redis:// cannot reach"),
+    (driver.ClusterCrossSlotError, "", "it is part of a cluster, and the sessions are apart in it"),
+    (driver.ConnectionError, "max number of clients", "it has too many clients: close some"),
+    (driver.ConnectionError, "oo many connections", _CONNECTIONS),
+    (driver.ConnectionError, "No connection available", _CONNECTIONS),
+    (Exception, "SSL", _TLS),
+    (driver.ResponseError, "nknown command", _TOO_OLD),
+    (driver.ResponseError, "nknown Redis command", _TOO_OLD),
 )
 _NO_ANSWER: Final = (
     "it cannot be used; check host and port, that the server runs, and that no firewall is between"
 )
 
 
-def made(make: Callable[..., C], url: str, options: dict[str, Any]) -> C:
-    """A client for a URL; an error that says what is wrong and holds no password."""
+# --- clients --------------------------------------------------------------------------------------
+
+
+def blocking_client(url: str, options: dict[str, Any]) -> redis.Redis:
+    """A client for a URL. Who finds all its connections in use waits for one.
+
+    Raises:
+        ConfigurationError: the URL or an option cannot be used.
+    """
+    pool = _made(redis.BlockingConnectionPool, url, _completed(options, Retry))
+    return redis.Redis(connection_pool=pool)
+
+
+def asyncio_client(url: str, options: dict[str, Any]) -> redis.asyncio.Redis:
+    """An asyncio client for a URL, for one event loop; errors as `blocking_client`."""
+    pool = _made(redis.asyncio.ConnectionPool, url, _completed(options, AsyncRetry))
+    return redis.asyncio.Redis(connection_pool=pool)
+
+
+def _completed(options: dict[str, Any], kind: type[Retry] | type[AsyncRetry]) -> dict[str, Any]:
+    """The options, with ours where nothing is said.
+
+    A command whose connection was lost is repeated, which is safe: a commit is applied once however
+    often it is sent. One that timed out is not: its caller has waited long enough.
+    """
+    lost = (driver.ConnectionError,)
+    retry = options.get("retry") or Retry(EqualJitterBackoff(cap=0.5, base=0.02), _REPEATS, lost)
+    if not isinstance(retry, kind):  # a policy is the same, its two classes are not
+        retry = kind(retry._backoff, retry._retries, retry._supported_errors)  # noqa: SLF001
+    return {**_DEFAULTS, "retry_on_error": [*lost], **options, "retry": retry}
+
+
+def _made(kind: Any, url: str, options: dict[str, Any]) -> Any:
     try:
-        return make(url, **options)
-    except (ValueError, TypeError, driver.RedisError):
+        pool = kind.from_url(url, **options)
+        pool.connection_class(**pool.connection_kwargs)  # checks the options; connects when used
+        return pool
+    except (ValueError, TypeError, AttributeError, driver.RedisError):
         problem = "the Redis URL or one of its options cannot be used"
     # Not chained, and not quoted: what the driver says can hold the password.
     raise ConfigurationError(
         f"{problem}; a URL looks like redis://user:password@host:6379/0, with characters such as "
         "/ @ : % in user and password percent-encoded"
     )
+
+
+class LoopClient:
+    """The asyncio client of one event loop, and as many turns as it has connections.
+
+    Args:
+        client: the client.
+        owned: whether it is ours to close.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, *, owned: bool) -> None:
+        self.client = client
+        self.turns = asyncio.Semaphore(client.connection_pool.max_connections)
+        if owned:
+            # The turns are the bound: the driver's own can lose count when a call is cancelled.
+            client.connection_pool.max_connections = 2**31
+        self._keeper = _kept(client) if owned else None
+
+    async def open(self) -> None:
+        """Make sure that connections are closed with their event loop."""
+        if self._keeper is not None:
+            await anext(self._keeper)
+
+    async def close(self) -> None:
+        """Close the connections, where they are ours; they open again when used."""
+        if self._keeper is not None:
+            await self._keeper.aclose()
+
+
+async def _kept(client: redis.asyncio.Redis) -> AsyncGenerator[None]:
+    """An event loop ends the generators that wait in it, and so closes the client in time."""
+    try:
+        yield
+    finally:
+        await client.connection_pool.disconnect()
+
+
+class LoopClients:
+    """The asyncio clients of one store, one for each event loop: connections belong to their loop.
+
+    Args:
+        make: makes a client.
+        owned: whether clients are ours to close.
+    """
+
+    def __init__(self, make: Callable[[], redis.asyncio.Redis], *, owned: bool) -> None:
+        self._make = make
+        self._owned = owned
+        self._lock = threading.Lock()  # loops may run in several threads
+        self._clients: dict[asyncio.AbstractEventLoop, LoopClient] = {}
+
+    async def current(self) -> LoopClient:
+        """The running loop's client, made when first asked for."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if (found := self._clients.get(loop)) is not None:
+                return found
+            self._clients = {at: kept for at, kept in self._clients.items() if not at.is_closed()}
+            found = self._clients[loop] = LoopClient(self._make(), owned=self._owned)
+        await found.open()
+        return found
+
+    async def close(self) -> None:
+        """Close the running loop's client."""
+        with self._lock:
+            found = self._clients.pop(asyncio.get_running_loop(), None)
+        if found is not None:
+            await found.close()
 
 
 def location_of(client: redis.Redis | redis.asyncio.Redis) -> str:
@@ -151,5 +318,5 @@ def location_of(client: redis.Redis | redis.asyncio.Redis) -> str:
     if "path" in kwargs:
         return f"unix://{kwargs['path']}?db={db}"
     scheme = "rediss" if "SSL" in pool.connection_class.__name__ else "redis"
-    host = kwargs.get("host", "localhost")
+    host = kwargs.get("host") or "localhost"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{kwargs.get('port', 6379)}/{db}"

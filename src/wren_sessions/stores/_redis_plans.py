@@ -28,7 +28,6 @@ from wren_sessions.keys import (
     META,
     STATE,
     KeySpace,
-    decode,
     encode,
     record_field,
     segment_field,
@@ -40,6 +39,8 @@ from wren_sessions.records import (
     Committed,
     Life,
     Loaded,
+    Name,
+    Prune,
     Scanned,
     SessionInfo,
     SessionPage,
@@ -49,8 +50,9 @@ from wren_sessions.records import (
 )
 from wren_sessions.stores._redis_replies import (
     NO_KEY,
-    join_segments,
+    read_arena,
     read_committed,
+    read_heads,
     read_life,
     read_life_text,
     read_listed,
@@ -58,6 +60,7 @@ from wren_sessions.stores._redis_replies import (
     read_scanned,
     refuse,
     segments_of,
+    session_of,
 )
 from wren_sessions.ttl import Duration, TTLPolicy, to_ms
 
@@ -100,6 +103,7 @@ class Plan(Generic[T]):
         keys: the script's keys.
         args: the script's arguments.
         commands: the plain commands to send, where there is no script.
+        any_type: whether a key of another type is no error, and None among the replies instead.
     """
 
     session: str
@@ -108,6 +112,7 @@ class Plan(Generic[T]):
     keys: tuple[bytes, ...] = ()
     args: tuple[bytes, ...] = ()
     commands: tuple[tuple[Any, ...], ...] = ()
+    any_type: bool = False
 
 
 class Plans:
@@ -144,12 +149,21 @@ class Plans:
             *self._policy,
             b"1" if commit.new else b"",
             (commit.incarnation or "").encode(),
+            b"" if commit.revision is None else b"%d" % commit.revision,
             " ".join(record_field(*name) for name in commit.witnesses).encode(),
             b"" if commit.created_ms is None else b"%d" % commit.created_ms,
             commit.state or b"",
         )
         args = (*head, *_record_args(commit), *_writes_args(commit))
         return self._scripted("commit", commit.session, args, read_committed)
+
+    def prune(self, prune: Prune) -> Plan[Committed]:
+        """See `SessionStore.prune`."""
+        segments = sorted({*segments_of(prune.free)} - {*segments_of(prune.keep)})
+        head = (prune.incarnation.encode(), b"%d" % prune.revision, b"%d" % len(prune.drop))
+        names = [part for namespace, id_ in prune.drop for part in (_ns(namespace), _id(id_))]
+        args = (*head, *names, *(b"%d" % number for number in segments))
+        return self._scripted("prune", prune.session, args, read_committed)
 
     def load(
         self, session: str, namespace: str = "", checkpoint_id: str | None = None
@@ -175,24 +189,17 @@ class Plans:
         numbers = segments_of(spans)
         names = [segment_field(n).encode() for n in numbers]
         key = self.key(session)
+        starts = range(0, len(names), MAX_NAMES) or (0,)
         commands = tuple(
-            ("HMGET", key, *names[at : at + MAX_NAMES]) for at in range(0, len(names), MAX_NAMES)
+            ("HMGET", key, META.encode(), *names[at : at + MAX_NAMES]) for at in starts
+        )
+        return Plan(
+            session, lambda replies: read_arena(session, spans, numbers, replies), commands=commands
         )
 
-        def read(replies: list[list[bytes | None]]) -> ArenaParts | None:
-            found = [segment for reply in replies for segment in reply]
-            return None if None in found else join_segments(numbers, found)
-
-        return Plan(session, read, commands=commands)
-
-    def namespaces(self, session: str) -> Plan[tuple[str, ...]]:
-        """See `SessionStore.namespaces`."""
-        return self._scripted(
-            "namespaces",
-            session,
-            (),
-            lambda reply: tuple(decode(ns[1:].decode()) for ns in reversed(reply[1:])),
-        )
+    def heads(self, session: str) -> Plan[tuple[Name, ...]]:
+        """See `SessionStore.heads`."""
+        return self._scripted("heads", session, (), read_heads)
 
     def info(self, session: str) -> Plan[SessionInfo | None]:
         """See `SessionStore.info`."""
@@ -260,7 +267,8 @@ class Plans:
 
         def read(replies: list[Any]) -> tuple[str | None, list[bytes]]:
             at, names = replies[0]
-            return (str(int(at)) if int(at) else None), names
+            ours = [name for name in names if session_of(self.keys, name) is not None]
+            return (str(int(at)) if int(at) else None), ours
 
         scan = ("SCAN", cursor or "0", "MATCH", self.keys.pattern.encode(), "COUNT", str(limit))
         return Plan("", read, commands=(scan,))
@@ -272,18 +280,18 @@ class Plans:
             commands += [("HMGET", name, STATE.encode(), META.encode()), ("PTTL", name)]
 
         def read(replies: list[Any]) -> SessionPage:
-            now_ms = int(replies[0][0]) * 1000 + int(replies[0][1]) // 1000
-            pairs = zip(replies[1::2], replies[2::2], strict=True)
+            (seconds, micros), *rest = replies
+            now_ms = int(seconds) * 1000 + int(micros) // 1000
             found = [
                 read_listed(self.keys, name, fields, left_ms, now_ms)
-                for name, (fields, left_ms) in zip(names, pairs, strict=True)
+                for name, fields, left_ms in zip(names, rest[::2], rest[1::2], strict=True)
                 if left_ms != NO_KEY  # it went away between the two trips
             ]
             sessions = tuple(info for info in found if info)
             foreign = len(found) - len(sessions)
             return SessionPage(sessions=sessions, cursor=cursor, foreign=foreign)
 
-        return Plan("", read, commands=tuple(commands))
+        return Plan("", read, commands=tuple(commands), any_type=True)
 
     def ping(self) -> Plan[None]:
         """See `SessionStore.ping`."""
@@ -326,13 +334,12 @@ def _writes_args(commit: Commit) -> tuple[bytes, ...]:
     namespace, checkpoint_id = writes.name
     kept = [write for write in writes.entries if not write.replace]
     last = {write.key: write.body for write in writes.entries if write.replace}
-    chunk = _chunk(commit.token, kept) if kept else b""
+    chunk = _chunk(kept) if kept else b""
     pairs = [part for key, body in last.items() for part in (key.encode(), body)]
     return (b"1", _ns(namespace), _id(checkpoint_id), _spans(writes.spans), chunk, *pairs)
 
 
-def _chunk(token: str, writes: Sequence[Write]) -> bytes:
-    """What one commit adds to a log: its token, by which a repeat is known, then the writes."""
-    flat = [part for write in writes for part in (write.key, write.body)]
-    packed: bytes = msgpack.packb([token, *flat])
+def _chunk(writes: Sequence[Write]) -> bytes:
+    """What one commit adds to a log: an array of keys and bodies."""
+    packed: bytes = msgpack.packb([part for write in writes for part in (write.key, write.body)])
     return packed

@@ -7,13 +7,12 @@ Whatever is not as it was written is a `CorruptSessionError` that names the sess
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any, Final, NoReturn
 
 import msgpack
 
 from wren_sessions.errors import CorruptSessionError, FormatVersionError
-from wren_sessions.keys import KeySpace, decode
+from wren_sessions.keys import KeySpace, decode, segment_field
 from wren_sessions.records import (
     ArenaParts,
     Committed,
@@ -46,8 +45,6 @@ def refuse(session: str, reply: Any) -> None:
             )
         case b"version":
             _newer(session, reply[1])
-        case b"damaged":
-            corrupt(session, f"its field {reply[1].decode('utf-8', 'replace')!r} is damaged")
 
 
 def _newer(session: str, version: bytes) -> NoReturn:
@@ -92,10 +89,10 @@ def read_committed(reply: Any) -> Committed:
     if outcome == "done":
         life = read_life_text(reply[1])
         return Committed(outcome=outcome, now_ms=life.now_ms, life=life, base=int(reply[2]))
-    life_text = reply[2] if outcome == "exists" else None
-    return Committed(
-        outcome=outcome, now_ms=int(reply[1]), life=read_life_text(life_text) if life_text else None
-    )
+    if outcome == "deleted":
+        return Committed(outcome="done", now_ms=int(reply[1]))
+    now = read_life_text(reply[2]) if len(reply) > 2 else None  # noqa: PLR2004 -- as in commit.lua
+    return Committed(outcome=outcome, now_ms=int(reply[1]), life=now)
 
 
 def read_loaded(session: str, namespace: str, reply: Any) -> Loaded | None:
@@ -109,12 +106,20 @@ def read_loaded(session: str, namespace: str, reply: Any) -> Loaded | None:
         numbers = segments_of(stored.spans)
         if None in segments or len(segments) != len(numbers):
             corrupt(session, "a part of its arena is missing")
-        arena = join_segments(numbers, segments)
+        arena = _join_segments(session, numbers, segments)
     return Loaded(life=read_life_text(life), stored=stored, arena=arena)
 
 
+def read_heads(reply: Any) -> tuple[Name, ...]:
+    """The latest checkpoint of each namespace, the oldest namespace first."""
+    names = [part.decode() for part in reply[1:]]
+    pairs = list(zip(names[::2], names[1::2], strict=True))
+    return tuple((decode(namespace[1:]), decode(head)) for namespace, head in reversed(pairs))
+
+
 def read_scanned(session: str, starts: Sequence[Start], reply: Any) -> Scanned:
-    _, entries, rest = reply
+    _, life_text, entries, rest = reply
+    life = read_life_text(life_text) if life_text else None
     records = tuple(
         _stored(
             session,
@@ -126,10 +131,10 @@ def read_scanned(session: str, starts: Sequence[Start], reply: Any) -> Scanned:
         for pair, checkpoint_id, value, parts, special in entries
     )
     if rest == b"":
-        return Scanned(records=records)
+        return Scanned(records=records, life=life)
     at, before = int(rest[0]) - 1, rest[1]
     going_on = Start(starts[at].namespace, decode(before.decode()) if before else None)
-    return Scanned(records=records, rest=(going_on, *starts[at + 1 :]))
+    return Scanned(records=records, rest=(going_on, *starts[at + 1 :]), life=life)
 
 
 def _stored(session: str, name: Name, value: bytes, parts: Any, special: Any) -> Stored:
@@ -158,10 +163,7 @@ def _writes(parts: list[bytes], special: list[bytes]) -> tuple[tuple[StoredWrite
     found: dict[str, bytes] = {}
     for key, body in _unchunk(b"".join([first, *parts[1:]])):
         found.setdefault(key, body)
-    for key_bytes, body in zip(special[::2], special[1::2], strict=True):
-        if not isinstance(body, bytes):
-            raise TypeError(key_bytes)
-        found[key_bytes.decode()] = body
+    found |= {key.decode(): body for key, body in zip(special[::2], special[1::2], strict=True)}
     return tuple(StoredWrite(key, body) for key, body in found.items()), spans
 
 
@@ -169,7 +171,10 @@ def _unchunk(data: bytes) -> Iterator[tuple[str, bytes]]:
     unpacker = msgpack.Unpacker(max_buffer_size=len(data) or 1)
     unpacker.feed(data)
     for chunk in unpacker:
-        yield from zip(chunk[1::2], chunk[2::2], strict=True)
+        for key, body in zip(chunk[::2], chunk[1::2], strict=True):
+            if not isinstance(key, str) or not isinstance(body, bytes):
+                raise TypeError
+            yield key, body
     if unpacker.tell() != len(data):
         raise ValueError("truncated")
 
@@ -183,33 +188,62 @@ def segments_of(spans: Sequence[Span]) -> list[int]:
     return sorted(numbers)
 
 
-def join_segments(numbers: list[int], segments: Sequence[bytes | None]) -> ArenaParts:
+def read_arena(
+    session: str, spans: Sequence[Span], numbers: list[int], replies: list[Any]
+) -> ArenaParts | None:
+    """The parts of the arena that several HMGET brought, each with ``:meta`` in front."""
+    metas = [reply[0] for reply in replies]
+    found = [segment for reply in replies for segment in reply[1:]]
+    if None in metas or None in found:
+        return None
+    lives = {tuple(meta.split()[:2]) for meta in metas}
+    if len(lives) > 1:  # deleted and made again between two of them
+        return None
+    parts = _join_segments(session, numbers, found)
+    whole = all(parts.get(span) is not None for span in spans if span.length)
+    return parts if whole else None
+
+
+def _join_segments(session: str, numbers: list[int], segments: Sequence[bytes]) -> ArenaParts:
     """Join the segments that follow each other."""
-    cuts = [at for at, (a, b) in enumerate(pairwise(numbers), 1) if b != a + 1]
-    bounds = [0, *cuts, len(numbers)] if numbers else [0]
-    return ArenaParts(
-        (numbers[start] * SEGMENT_BYTES, b"".join(segments[start:end]))  # type: ignore[arg-type]
-        for start, end in pairwise(bounds)
-    )
+    runs: list[tuple[int, list[bytes]]] = []
+    for at, (number, segment) in enumerate(zip(numbers, segments, strict=True)):
+        if at and numbers[at - 1] == number - 1:
+            if len(runs[-1][1][-1]) != SEGMENT_BYTES:
+                corrupt(session, f"its field {segment_field(number - 1)!r} is damaged")
+            runs[-1][1].append(segment)
+        else:
+            runs.append((number * SEGMENT_BYTES, [segment]))
+    return ArenaParts((offset, b"".join(run)) for offset, run in runs)
+
+
+def session_of(keys: KeySpace, name: bytes) -> str | None:
+    """The session that a key is named after, or None if no session of this store could be."""
+    try:
+        return keys.parse_session_key(name.decode())
+    except UnicodeDecodeError:
+        return None
 
 
 def read_listed(
     keys: KeySpace, name: bytes, fields: Any, left_ms: int, now_ms: int
 ) -> SessionInfo | None:
-    """One entry of a listing; None if it is no session of this package."""
-    session = keys.parse_session_key(name.decode("utf-8", "replace"))
-    if session is None or not isinstance(fields, list) or fields[1] is None:
+    """One entry of a listing; None if it is no session that this version reads."""
+    state, meta = fields or (None, None)
+    session = session_of(keys, name)
+    words = [] if meta is None else meta.split()
+    if session is None or len(words) != META_WORDS or words[0] != b"%d" % FORMAT:
         return None
-    words = fields[1].split()
-    if words[0] != b"%d" % FORMAT or len(words) != META_WORDS:
+    try:
+        life = Life(
+            incarnation=words[1].decode(),
+            created_ms=int(words[2]),
+            updated_ms=int(words[3]),
+            now_ms=now_ms,
+            deadline_ms=None if left_ms < 0 else now_ms + left_ms,
+            pinned=words[7] == b"1",
+            revision=int(words[5]),
+        )
+    except ValueError:
         return None
-    life = Life(
-        incarnation=words[1].decode(),
-        created_ms=int(words[2]),
-        updated_ms=int(words[3]),
-        now_ms=now_ms,
-        deadline_ms=None if left_ms < 0 else now_ms + left_ms,
-        pinned=words[7] == b"1",
-        revision=int(words[5]),
-    )
-    return SessionInfo(session=session, life=life, state=fields[0] or b"")
+    return SessionInfo(session=session, life=life, state=state or b"")

@@ -7,7 +7,7 @@ from typing import Final
 
 from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
 from wren_sessions.keys import check_session, decode, encode, record_field
-from wren_sessions.records import Commit, Start
+from wren_sessions.records import Commit, Prune, Start
 
 _CURSOR: Final = "after:"
 
@@ -19,13 +19,24 @@ def check_commit(commit: Commit) -> None:
         InvalidSessionIdError: that is so.
     """
     check_session(commit.session)
-    if commit.witness is not None:
-        record_field(*commit.witness)
+    for witness in commit.witnesses:
+        record_field(*witness)
     if commit.record is not None:
         record_field(*commit.record.name)
         encode(commit.record.parent_id or "")
     if commit.writes is not None:
         record_field(*commit.writes.name)
+
+
+def check_prune(prune: Prune) -> None:
+    """Refuse a prune in which an id cannot be a name.
+
+    Raises:
+        InvalidSessionIdError: that is so.
+    """
+    check_session(prune.session)
+    for name in prune.drop:
+        record_field(*name)
 
 
 def check_names(session: str, namespace: str, checkpoint_id: str | None) -> None:

@@ -41,17 +41,20 @@ class Batch:
         self.settled = False
 
 
+_NONE: Final = Batch()
+
+
 class Job(Generic[T]):
     """An operation, and later its answer."""
 
-    __slots__ = ("_batch", "_error", "_operation", "_value", "wake")
+    __slots__ = ("_batch", "_error", "_operation", "_value", "_wake")
 
     def __init__(self, operation: Callable[[sqlite3.Connection], T]) -> None:
         self._operation = operation
         self._value: T
         self._error: BaseException | None = None
-        self._batch = Batch()
-        self.wake = threading.Event()
+        self._batch = _NONE
+        self._wake: threading.Event | None = None
 
     @property
     def settled(self) -> bool:
@@ -70,6 +73,19 @@ class Job(Generic[T]):
     def fail(self, error: BaseException) -> None:
         """Make an error the answer."""
         self._error = error
+
+    def wait(self, lead: threading.Lock) -> None:
+        """Wait while somebody else leads, until woken; but not for long."""
+        if self._wake is None:
+            self._wake = threading.Event()  # from now on a leader that ends wakes this one
+        if lead.locked() and not self.settled:
+            self._wake.wait(_PATIENCE_S)
+            self._wake.clear()
+
+    def wake(self) -> None:
+        """Wake whoever waits, to look whether the job is settled, or to lead."""
+        if self._wake is not None:
+            self._wake.set()
 
     def answer(self) -> T:
         """What the operation returned.
@@ -130,16 +146,19 @@ class GroupCommit:
 
     def _lead_or_wait(self, job: Job[Any]) -> None:
         if self._lead.locked():
-            job.wake.wait(_PATIENCE_S)
-            job.wake.clear()
+            job.wait(self._lead)
             return
         try:
             with self._lead:
                 if not job.settled:
                     self._run_queue()
         finally:
-            with suppress(IndexError):  # nobody came later
-                self._queue[0].wake.set()
+            if self._queue:
+                self._wake_next()
+
+    def _wake_next(self) -> None:
+        with suppress(IndexError):  # somebody else leads, and has emptied the queue
+            self._queue[0].wake()
 
     def _run_queue(self) -> None:
         queued = self._queue.copy()
@@ -154,11 +173,13 @@ class GroupCommit:
                 if job.settled:
                     self._forget(job)
         for job in jobs:
-            job.wake.set()
+            job.wake()
 
     def _forget(self, job: Job[Any]) -> None:
-        with suppress(ValueError):  # whoever waited for it was interrupted, and has removed it
+        try:
             self._queue.remove(job)
+        except ValueError:  # whoever waited for it was interrupted, and has removed it
+            return
 
     def _run_batch(self, jobs: Sequence[Job[Any]], chore: Operation | None = None) -> None:
         """Settle jobs, all in one transaction."""

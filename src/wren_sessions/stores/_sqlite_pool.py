@@ -20,7 +20,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, NamedTuple, Self, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from weakref import WeakSet
 
 from wren_sessions.errors import StoreUnavailableError
@@ -34,24 +34,33 @@ _IDLE: Final = 16
 
 
 class Gate:
-    """Lets threads in, until somebody shuts it and waits for those inside to leave."""
+    """Lets threads in, until somebody shuts it and waits for those inside to leave.
+
+    Who comes says so first and looks whether the gate is shut then; who shuts it says so first and
+    looks who is inside then. So one of them sees the other, and coming and going takes no lock.
+    """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
         self._inside: set[int] = set()  # not a count: a thread that is interrupted here heals it
         self._shut = False
+        self._changed = threading.Condition()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
+        self._inside.add(threading.get_ident())
+        while self._shut:
+            self.__exit__()
+            self._wait_until_open()
+            self._inside.add(threading.get_ident())
+
+    def _wait_until_open(self) -> None:
         with self._changed:
             while self._shut:
                 self._changed.wait()
-            self._inside.add(threading.get_ident())
-        return self
 
     def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._inside.discard(threading.get_ident())
-            if self._shut:
+        self._inside.discard(threading.get_ident())
+        if self._shut:
+            with self._changed:
                 self._changed.notify_all()
 
     def shut(self) -> None:
@@ -246,7 +255,7 @@ _forking = threading.Lock()
 
 
 def _before_fork() -> None:
-    _forking.acquire()  # noqa: SIM115 -- released on both sides of the fork
+    _forking.acquire()  # released on both sides of the fork
     for database in list(_databases):
         database.before_fork()
 

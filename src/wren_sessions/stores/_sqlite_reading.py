@@ -10,6 +10,7 @@ from wren_sessions.errors import CorruptSessionError
 from wren_sessions.records import (
     ArenaParts,
     Loaded,
+    Name,
     Scanned,
     SessionInfo,
     SessionPage,
@@ -25,15 +26,13 @@ from wren_sessions.stores._sqlite_schema import ARENA_BITS
 from wren_sessions.stores._sqlite_sessions import Row
 from wren_sessions.stores._sqlite_writing import unpack_spans
 
-_RECORD: Final = f"""
-    SELECT {sessions.COLUMNS}, r.id, r.base, r.spans, r.body
+_RECORD: Final = sessions.select("""r.id, r.base, r.spans, r.body
     FROM sessions s JOIN records r ON r.sid = s.sid AND r.namespace = ?2 AND r.id = ?3
-    WHERE s.id = ?1"""
-_HEAD: Final = f"""
-    SELECT {sessions.COLUMNS}, r.id, r.base, r.spans, r.body
+    WHERE s.id = ?1""")
+_HEAD: Final = sessions.select("""r.id, r.base, r.spans, r.body
     FROM sessions s JOIN heads h ON h.sid = s.sid AND h.namespace = ?2
     JOIN records r ON r.sid = s.sid AND r.namespace = ?2 AND r.id = h.head
-    WHERE s.id = ?1"""
+    WHERE s.id = ?1""")
 _BELOW: Final = """
     SELECT id, base, spans, body FROM records WHERE sid = ? AND namespace = ? AND id < ?
     ORDER BY id DESC LIMIT ?"""
@@ -43,18 +42,19 @@ _WRITES: Final = """
 _ARENA: Final = """
     SELECT pos, data FROM arena
     WHERE pos >= (SELECT max(pos) FROM arena WHERE pos <= ?1) AND pos < ?2 ORDER BY pos"""
-_NAMESPACES: Final = "SELECT namespace FROM heads WHERE sid = ? ORDER BY made"
-_INFO: Final = f"""
-    SELECT {sessions.COLUMNS}, s.state, length(CAST(s.id AS BLOB)) + length(s.state) + s.arena_end
+_HEADS: Final = "SELECT namespace, head FROM heads WHERE sid = ? ORDER BY made"
+_INFO: Final = sessions.select("""s.state,
+        length(CAST(s.id AS BLOB)) + length(s.state)
+        + (SELECT total(length(data)) FROM arena
+            WHERE pos >= s.sid << 32 AND pos < s.sid + 1 << 32)
         + (SELECT total(length(body) + length(spans) + length(token)
                   + length(CAST(namespace || id AS BLOB))) FROM records WHERE sid = s.sid)
         + (SELECT total(length(body) + length(spans)
                   + length(CAST(namespace || id || key AS BLOB))) FROM writes WHERE sid = s.sid)
         + (SELECT total(length(CAST(namespace || head AS BLOB))) FROM heads WHERE sid = s.sid)
-    FROM sessions s WHERE s.id = ?"""
-_PAGE: Final = f"""
-    SELECT {sessions.COLUMNS}, s.id, s.state FROM sessions s
-    WHERE s.id > ? AND (s.deadline_ms IS NULL OR s.deadline_ms > ?) ORDER BY s.id LIMIT ?"""
+    FROM sessions s WHERE s.id = ?""")
+_PAGE: Final = sessions.select("""s.id, s.state FROM sessions s
+    WHERE s.id > ? AND (s.deadline_ms IS NULL OR s.deadline_ms > ?) ORDER BY s.id LIMIT ?""")
 
 _TOP: Final = b""  # SQLite sorts every blob behind every text
 
@@ -75,30 +75,32 @@ def load(
     if row is None or not row.alive(now_ms):
         return None
     (stored,) = _stored(connection, row.sid, namespace, [found[-4:]])
-    arena = read(connection, row, stored.spans, session)
+    arena = read(connection, row.sid, stored.spans)
     if arena is None:
         raise CorruptSessionError(
-            f"checkpoint {stored.name!r} of session {session!r} refers to bytes that were never "
-            "stored; what wrote it is at fault",
+            f"checkpoint {stored.name!r} of session {session!r} refers to bytes that are not "
+            "there. Restore the session from a backup, or delete it",
             session=session,
         )
     return row, Loaded(life=row.life(now_ms), stored=stored, arena=arena)
 
 
-def scan(connection: sqlite3.Connection, sid: int, starts: Sequence[Start], limit: int) -> Scanned:
+def scan(
+    connection: sqlite3.Connection, row: Row, starts: Sequence[Start], limit: int, now_ms: int
+) -> Scanned:
     """Records with their writes, and where to go on; one record more is looked at to know."""
     found: list[Stored] = []
     for at, start in enumerate(starts):
         wanted = limit - len(found)
         before = _TOP if start.before is None else start.before
-        values = (sid, start.namespace, before, wanted + 1)
+        values = (row.sid, start.namespace, before, wanted + 1)
         rows = connection.execute(_BELOW, values).fetchall()
-        found += _stored(connection, sid, start.namespace, rows[:wanted])
+        found += _stored(connection, row.sid, start.namespace, rows[:wanted])
         if len(rows) > wanted:
             last = rows[wanted - 1][0] if wanted else start.before
             rest = (Start(start.namespace, last), *starts[at + 1 :])
-            return Scanned(records=tuple(found), rest=rest)
-    return Scanned(records=tuple(found))
+            return Scanned(records=tuple(found), rest=rest, life=row.life(now_ms))
+    return Scanned(records=tuple(found), life=row.life(now_ms))
 
 
 def _stored(
@@ -126,37 +128,34 @@ def _stored(
     ]
 
 
-def read(
-    connection: sqlite3.Connection, row: Row, spans: Iterable[Span], session: str
-) -> ArenaParts | None:
-    """Parts of an arena, or None if it does not reach that far."""
+def read(connection: sqlite3.Connection, sid: int, spans: Iterable[Span]) -> ArenaParts | None:
+    """Parts of an arena, or None if one of them is not there."""
     parts = []
     for span in spans:
-        if span.offset < 0 or span.end > row.arena_end:
+        part = _part(connection, sid, span) if span.offset >= 0 else None
+        if part is None:
             return None
-        parts.append((span.offset, _part(connection, row.sid, span, session)))
+        parts.append((span.offset, part))
     return ArenaParts(parts)
 
 
-def _part(connection: sqlite3.Connection, sid: int, span: Span, session: str) -> bytes:
+def _part(connection: sqlite3.Connection, sid: int, span: Span) -> bytes | None:
     if not span.length:
         return b""
-    start = sid << ARENA_BITS
-    rows = connection.execute(_ARENA, (start + span.offset, start + span.end)).fetchall()
-    skipped = start + span.offset - rows[0][0] if rows else 0
-    part = b"".join([data for _, data in rows])[skipped : skipped + span.length]
-    if len(part) != span.length:
-        raise CorruptSessionError(
-            f"session {session!r} is damaged: bytes {span.offset} to {span.end} of its arena are "
-            "missing. Restore it from a backup, or delete it",
-            session=session,
-        )
-    return part
+    start, end = (sid << ARENA_BITS) + span.offset, (sid << ARENA_BITS) + span.end
+    rows = connection.execute(_ARENA, (start, end)).fetchall()
+    first = at = rows[0][0] if rows else end
+    for pos, data in rows:
+        if pos != at:  # a prune left a gap here
+            return None
+        at += len(data)
+    whole = b"".join([data for _, data in rows])
+    return whole[start - first : end - first] if first <= start and end <= at else None
 
 
-def namespaces(connection: sqlite3.Connection, sid: int) -> tuple[str, ...]:
-    """The namespaces, in the order in which they got their first checkpoint."""
-    return tuple([namespace for (namespace,) in connection.execute(_NAMESPACES, (sid,))])
+def heads(connection: sqlite3.Connection, sid: int) -> tuple[Name, ...]:
+    """The latest checkpoint of each namespace, the oldest namespace first."""
+    return tuple(connection.execute(_HEADS, (sid,)).fetchall())
 
 
 def info(connection: sqlite3.Connection, session: str, now_ms: int) -> SessionInfo | None:

@@ -12,16 +12,20 @@ from wren_sessions.records import Life
 from wren_sessions.stores._sqlite_schema import ARENA_BITS
 from wren_sessions.ttl import Override, TTLPolicy
 
-COLUMNS: Final = (
-    "s.sid, s.incarnation, s.created_ms, s.updated_ms, s.deadline_ms, s.sweep_ms, s.own_idle, "
-    "s.pinned, s.revision, s.arena_end, s.arena_tail"
-)
 
-_FIND: Final = f"SELECT {COLUMNS} FROM sessions s WHERE id = ?"
+def select(rest: str) -> str:
+    """A statement whose rows begin with the columns of `Row`; `rest` names more, and ``FROM``."""
+    return (
+        "SELECT s.sid, s.incarnation, s.created_ms, s.updated_ms, s.deadline_ms, s.sweep_ms, "
+        f"s.own_idle, s.pinned, s.revision, s.arena_end, s.arena_tail, {rest}"
+    )
+
+
+_FIND: Final = select("s.id FROM sessions s WHERE s.id = ?")
 _MAKE: Final = """
-    INSERT INTO sessions (id, incarnation, created_ms, updated_ms, deadline_ms, sweep_ms, pinned,
-        revision, arena_end, arena_tail, state)
-    VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0, x'')"""
+    INSERT INTO sessions (id, incarnation, created_ms, updated_ms, pinned, revision, arena_end,
+        arena_tail, state)
+    VALUES (?, ?, ?, 0, 0, 0, 0, 0, x'')"""
 _RENEW: Final = "UPDATE sessions SET deadline_ms = ?, own_idle = ?, pinned = ? WHERE sid = ?"
 _SWEEP_AT: Final = "UPDATE sessions SET sweep_ms = ? WHERE sid = ?"
 _COPY: Final = """
@@ -38,8 +42,11 @@ _COPY_PARTS: Final = (
        SELECT ?, namespace, id, key, spans, body FROM writes WHERE sid = ? ORDER BY rowid""",
 )
 _FORGET_ARENA: Final = "DELETE FROM arena WHERE pos >= ? AND pos < ?"
-_FORGET_PARTS: Final = tuple(
-    f"DELETE FROM {table} WHERE sid = ?" for table in ("records", "heads", "writes", "sessions")
+_FORGET_PARTS: Final = (
+    "DELETE FROM records WHERE sid = ?",
+    "DELETE FROM heads WHERE sid = ?",
+    "DELETE FROM writes WHERE sid = ?",
+    "DELETE FROM sessions WHERE sid = ?",
 )
 
 
@@ -97,36 +104,38 @@ def find(connection: sqlite3.Connection, session: str, now_ms: int) -> Row | Non
 def find_any(connection: sqlite3.Connection, session: str) -> Row | None:
     """A session's row, also of one that has expired and not been swept yet."""
     found = connection.execute(_FIND, (session,)).fetchone()
-    return Row._make(found) if found else None
+    return Row._make(found[:-1]) if found else None
 
 
-def make(
-    connection: sqlite3.Connection,
-    session: str,
-    incarnation: str,
-    *,
-    created_ms: int,
-    now_ms: int,
-    deadline_ms: int | None,
-) -> Row:
-    """Make a session without anything in it."""
-    row = (session, incarnation, created_ms, now_ms, deadline_ms, deadline_ms)
-    sid = connection.execute(_MAKE, row).lastrowid or 0
-    return Row(sid, incarnation, created_ms, now_ms, deadline_ms, deadline_ms, None, 0, 0, 0, 0)
+def make(connection: sqlite3.Connection, session: str, incarnation: str, created_ms: int) -> Row:
+    """Make a session that holds nothing and has no deadline yet."""
+    made = connection.execute(_MAKE, (session, incarnation, created_ms))
+    return Row(
+        sid=made.lastrowid or 0,
+        incarnation=incarnation,
+        created_ms=created_ms,
+        updated_ms=0,
+        deadline_ms=None,
+        sweep_ms=None,
+        own_idle=None,
+        pinned=0,
+        revision=0,
+        arena_end=0,
+        arena_tail=0,
+    )
 
 
 def renew(connection: sqlite3.Connection, row: Row) -> None:
     """Write a row's deadline, own idle timeout and pin."""
     connection.execute(_RENEW, (row.deadline_ms, row.own_idle, row.pinned, row.sid))
-    sweep_in_time(connection, row.sid, row.sweep_ms, row.deadline_ms)
+    sweep_in_time(connection, row)
 
 
-def sweep_in_time(
-    connection: sqlite3.Connection, sid: int, sweep_ms: int | None, deadline_ms: int | None
-) -> None:
+def sweep_in_time(connection: sqlite3.Connection, row: Row) -> None:
     """Have a session looked at no later than its deadline."""
+    deadline_ms, sweep_ms = row.deadline_ms, row.sweep_ms
     if deadline_ms is not None and (sweep_ms is None or deadline_ms < sweep_ms):
-        connection.execute(_SWEEP_AT, (deadline_ms, sid))
+        connection.execute(_SWEEP_AT, (deadline_ms, row.sid))
 
 
 def copy(connection: sqlite3.Connection, row: Row, target: str) -> None:

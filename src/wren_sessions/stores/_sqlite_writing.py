@@ -28,13 +28,12 @@ from wren_sessions.ttl import TTLPolicy
 _PAGE_BYTES: Final = 4_000  # with SQLite's own bytes, one row of the arena fills one page
 _PIECE_BYTES: Final = 65_536  # reading one byte of a row means reading the row
 
-_LOOK: Final = f"""
-    SELECT {sessions.COLUMNS}, r.token, r.base, w.sid, h.head
+_LOOK: Final = sessions.select("""r.token, r.base, h.head
     FROM sessions s
     LEFT JOIN records r ON r.sid = s.sid AND r.namespace = ?2 AND r.id = ?3
-    LEFT JOIN records w ON w.sid = s.sid AND w.namespace = ?4 AND w.id = ?5
     LEFT JOIN heads h ON h.sid = s.sid AND h.namespace = ?2
-    WHERE s.id = ?1"""
+    WHERE s.id = ?1""")
+_WITNESS: Final = "SELECT 1 FROM records WHERE sid = ? AND namespace = ? AND id = ?"
 _PUT_RECORD: Final = """
     INSERT INTO records (sid, namespace, id, token, base, spans, body) VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (sid, namespace, id) DO UPDATE
@@ -75,7 +74,6 @@ class _Seen(NamedTuple):
         rest_sid: of the rows of an expired session; None if there are none.
         token: of the record that has the name of the commit's.
         base: of the same record.
-        witness: not None if the witness is there.
         head: of the record's namespace.
     """
 
@@ -83,7 +81,6 @@ class _Seen(NamedTuple):
     rest_sid: int | None = None
     token: str | None = None
     base: int | None = None
-    witness: int | None = None
     head: str | None = None
 
 
@@ -95,16 +92,16 @@ def commit(
     base = _applied(commit, seen)
     if base is not None:
         return _answer("done", seen.row, now_ms, base)
-    refusal = _refusal(commit, seen)
+    refusal = _refusal(connection, commit, seen.row)
     if refusal:
         return _answer(refusal, seen.row, now_ms)
     deadline_ms = _deadline(commit, seen.row, policy, now_ms)
     if sessions.past(deadline_ms, now_ms):
         return _answer("expired", seen.row, now_ms)
-    row = seen.row or _make(connection, commit, seen.rest_sid, now_ms, deadline_ms)
-    base = row.arena_end
-    row = _write(connection, commit, row, seen.head, now_ms, deadline_ms)
-    return _answer("done", row, now_ms, base if commit.record else 0)
+    row = seen.row or _make(connection, commit, seen.rest_sid, now_ms)
+    row = row._replace(updated_ms=now_ms, deadline_ms=deadline_ms, revision=row.revision + 1)
+    after = _write(connection, commit, row, seen.head)
+    return _answer("done", after, now_ms, row.arena_end if commit.record else 0)
 
 
 def _answer(outcome: Outcome, row: Row | None, now_ms: int, base: int = 0) -> Committed:
@@ -117,31 +114,34 @@ def _answer(outcome: Outcome, row: Row | None, now_ms: int, base: int = 0) -> Co
 
 def _look(connection: sqlite3.Connection, commit: Commit, now_ms: int) -> _Seen:
     name = commit.record.name if commit.record else (None, None)
-    values = (commit.session, *name, *(commit.witness or (None, None)))
-    found = connection.execute(_LOOK, values).fetchone()
+    found = connection.execute(_LOOK, (commit.session, *name)).fetchone()
     if found is None:
         return _Seen()
-    row = Row._make(found[:-4])
-    return _Seen(row, None, *found[-4:]) if row.alive(now_ms) else _Seen(rest_sid=row.sid)
+    row = Row._make(found[:-3])
+    return _Seen(row, None, *found[-3:]) if row.alive(now_ms) else _Seen(rest_sid=row.sid)
 
 
 def _applied(commit: Commit, seen: _Seen) -> int | None:
     """The base that a commit got when it was applied before; None if it was not."""
-    if seen.row is None:
+    if seen.row is None or commit.token not in {seen.token, seen.row.incarnation}:
         return None
-    if seen.token == commit.token or seen.row.incarnation == commit.token:
-        return seen.base or 0
-    return None
+    return seen.base or 0
 
 
-def _refusal(commit: Commit, seen: _Seen) -> Outcome | None:
-    if seen.row is None:
-        return "gone" if commit.incarnation is not None or commit.witness else None
+def _refusal(connection: sqlite3.Connection, commit: Commit, row: Row | None) -> Outcome | None:
+    if row is None:
+        builds_on = (commit.incarnation, commit.revision) != (None, None) or commit.witnesses
+        return "gone" if builds_on else None
     if commit.new:
         return "exists"
-    if commit.incarnation not in (None, seen.row.incarnation):
+    if commit.incarnation not in {None, row.incarnation}:
         return "gone"
-    return "stale" if commit.witness and seen.witness is None else None
+    if commit.revision not in {None, row.revision}:
+        return "conflict"
+    for witness in commit.witnesses:
+        if connection.execute(_WITNESS, (row.sid, *witness)).fetchone() is None:
+            return "stale"
+    return None
 
 
 def _deadline(commit: Commit, row: Row | None, policy: TTLPolicy, now_ms: int) -> int | None:
@@ -157,48 +157,23 @@ def _created(commit: Commit, now_ms: int) -> int:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def _make(
-    connection: sqlite3.Connection,
-    commit: Commit,
-    rest_sid: int | None,
-    now_ms: int,
-    deadline_ms: int | None,
-) -> Row:
+def _make(connection: sqlite3.Connection, commit: Commit, rest_sid: int | None, now_ms: int) -> Row:
+    """Make the session, in the place of one that has expired."""
     if rest_sid is not None:
         sessions.forget(connection, rest_sid)
-    return sessions.make(
-        connection,
-        commit.session,
-        commit.token,
-        created_ms=_created(commit, now_ms),
-        now_ms=now_ms,
-        deadline_ms=deadline_ms,
-    )
+    created_ms = _created(commit, now_ms)
+    return sessions.make(connection, commit.session, commit.token, created_ms)
 
 
-def _write(
-    connection: sqlite3.Connection,
-    commit: Commit,
-    row: Row,
-    head: str | None,
-    now_ms: int,
-    deadline_ms: int | None,
-) -> Row:
+def _write(connection: sqlite3.Connection, commit: Commit, row: Row, head: str | None) -> Row:
     """Write the parts of a commit and its session's row, which is returned."""
-    tail, leads, appended = row.arena_tail, True, b""
+    leads = True
+    after = row
     if commit.record:
-        appended = commit.record.append
-        tail = _append(connection, row, appended)
         leads = _put_record(connection, row, commit.record, commit.token, head)
+        after = _append(connection, row, commit.record.append)
     if commit.writes:
         _add_writes(connection, row.sid, commit.writes)
-    after = row._replace(
-        updated_ms=now_ms,
-        deadline_ms=deadline_ms,
-        revision=row.revision + 1,
-        arena_end=row.arena_end + len(appended),
-        arena_tail=tail,
-    )
     _update(connection, after, commit.state if leads else None)
     return after
 
@@ -206,23 +181,22 @@ def _write(
 def _update(connection: sqlite3.Connection, row: Row, state: bytes | None) -> None:
     life = (row.updated_ms, row.deadline_ms, row.revision)
     connection.execute(_UPDATE, (*life, row.arena_end, row.arena_tail, state, row.sid))
-    sessions.sweep_in_time(connection, row.sid, row.sweep_ms, row.deadline_ms)
+    sessions.sweep_in_time(connection, row)
 
 
-def _append(connection: sqlite3.Connection, row: Row, data: bytes) -> int:
-    """Append to an arena; return where its last row starts now."""
-    end, tail = row.arena_end, row.arena_tail
+def _append(connection: sqlite3.Connection, row: Row, data: bytes) -> Row:
+    """Append to an arena; the row with its new end."""
+    start, end, tail = row.sid << ARENA_BITS, row.arena_end, row.arena_tail
     if not data:
-        return tail
-    start = row.sid << ARENA_BITS
+        return row
     if tail < end and end - tail + len(data) <= _PAGE_BYTES:
         connection.execute(_APPEND, (data, start | tail))
-        return tail
+        return row._replace(arena_end=end + len(data))
     view = memoryview(data)
     offsets = range(0, len(data), _PIECE_BYTES)
-    rows = ((start + end + at, view[at : at + _PIECE_BYTES]) for at in offsets)
-    connection.executemany(_NEW_ROW, rows)
-    return end + offsets[-1]
+    pieces = ((start + end + at, view[at : at + _PIECE_BYTES]) for at in offsets)
+    connection.executemany(_NEW_ROW, pieces)
+    return row._replace(arena_end=end + len(data), arena_tail=end + offsets[-1])
 
 
 def _put_record(

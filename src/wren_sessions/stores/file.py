@@ -25,12 +25,15 @@ from wren_sessions.records import (
     Committed,
     Life,
     Loaded,
+    Name,
+    Prune,
     Scanned,
     SessionInfo,
     SessionPage,
     Span,
     Start,
 )
+from wren_sessions.stores import _sqlite_pruning as pruning
 from wren_sessions.stores import _sqlite_reading as reading
 from wren_sessions.stores import _sqlite_sessions as sessions
 from wren_sessions.stores import _sqlite_writing as writing
@@ -38,6 +41,7 @@ from wren_sessions.stores._sqlite_checks import (
     check_at_least_1,
     check_commit,
     check_names,
+    check_prune,
     check_scan,
     parse_cursor,
 )
@@ -135,6 +139,16 @@ class FileStore:
             commit.session,
         )
 
+    def prune(self, prune: Prune) -> Committed:
+        """See `SessionStore.prune`. Rows of the arena that nobody needs are overwritten."""
+        check_prune(prune)
+
+        def drop(connection: sqlite3.Connection) -> Committed:
+            self._sweeper.soon()
+            return pruning.prune(connection, prune, self._clock())
+
+        return self._database.write(drop, prune.session)
+
     def delete(self, session: str) -> bool:
         """See `SessionStore.delete`. Its bytes in the file are overwritten."""
         check_session(session)
@@ -217,8 +231,11 @@ class FileStore:
         check_scan(session, starts, limit)
 
         def scan(connection: sqlite3.Connection) -> Scanned:
-            row = sessions.find(connection, session, self._clock())
-            return reading.scan(connection, row.sid, starts, limit) if row else Scanned(records=())
+            now_ms = self._clock()
+            row = sessions.find(connection, session, now_ms)
+            if row is None:
+                return Scanned(records=())
+            return reading.scan(connection, row, starts, limit, now_ms)
 
         return self._database.read(scan, session)
 
@@ -228,19 +245,19 @@ class FileStore:
 
         def read(connection: sqlite3.Connection) -> ArenaParts | None:
             row = sessions.find(connection, session, self._clock())
-            return row and reading.read(connection, row, spans, session)
+            return row and reading.read(connection, row.sid, spans)
 
         return self._database.read(read, session)
 
-    def namespaces(self, session: str) -> tuple[str, ...]:
-        """See `SessionStore.namespaces`."""
+    def heads(self, session: str) -> tuple[Name, ...]:
+        """See `SessionStore.heads`."""
         check_session(session)
 
-        def namespaces(connection: sqlite3.Connection) -> tuple[str, ...]:
+        def heads(connection: sqlite3.Connection) -> tuple[Name, ...]:
             row = sessions.find(connection, session, self._clock())
-            return reading.namespaces(connection, row.sid) if row else ()
+            return reading.heads(connection, row.sid) if row else ()
 
-        return self._database.read(namespaces, session)
+        return self._database.read(heads, session)
 
     def info(self, session: str) -> SessionInfo | None:
         """See `SessionStore.info`. The size is that of its rows, without SQLite's own bytes."""
@@ -302,10 +319,10 @@ class FileStore:
 
     def ping(self) -> None:
         """See `SessionStore.ping`. Makes sure that the file can be written, and writes nothing."""
-        self._database.write(lambda connection: None)
+        self._database.write(lambda _: None)
 
     def close(self) -> None:
-        """See `SessionStore.close`. Waits for calls under way; a later call opens the file again."""
+        """See `SessionStore.close`. Waits for calls under way; a later call reopens the file."""
         self._aio.shutdown()
         self._database.close()
 
@@ -354,7 +371,7 @@ def _system_ms() -> int:
 
 def _absolute(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path)
-    if not isinstance(name, str) or not name or "\0" in name or name == ":memory:":
+    if not name or "\0" in name or name == ":memory:":
         raise ConfigurationError(
             f"a file store needs the path of a file, not {path!r}; sessions in memory are a "
             "MemoryStore"

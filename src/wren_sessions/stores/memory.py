@@ -27,7 +27,9 @@ from wren_sessions.records import (
     Committed,
     Life,
     Loaded,
+    Name,
     Outcome,
+    Prune,
     Scanned,
     SessionInfo,
     SessionPage,
@@ -38,11 +40,12 @@ from wren_sessions.stores._memory_checks import (
     check_at_least_1,
     check_commit,
     check_names,
+    check_prune,
     check_starts,
     make_cursor,
     parse_cursor,
 )
-from wren_sessions.stores._memory_session import Session
+from wren_sessions.stores._memory_session import Session, past
 from wren_sessions.stores._memory_shelf import Shelf
 from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import DAY, Duration, Override, TTLPolicy, to_ms
@@ -133,11 +136,9 @@ class MemoryStore:
 
     def _write(self, commit: Commit, there: Session | None, now_ms: int) -> Committed:
         session = there or Session.begin(commit, now_ms)
-        if there is None or self._ttl.refresh != "never":
-            deadline_ms = self._deadline_ms(session, now_ms)
-        else:
-            deadline_ms = session.deadline_ms
-        if _past(deadline_ms, now_ms):
+        renews = there is None or self._ttl.refresh != "never"
+        deadline_ms = session.next_deadline_ms(self._ttl, now_ms) if renews else session.deadline_ms
+        if past(deadline_ms, now_ms):
             return _committed("expired", there, now_ms)
         change = session.plan(commit)
         self._shelf.make_room(
@@ -153,6 +154,23 @@ class MemoryStore:
         else:
             self._shelf.keep(commit.session, session)
         return _committed("done", session, now_ms, change.record.base if change.record else 0)
+
+    def prune(self, prune: Prune) -> Committed:
+        """See `SessionStore.prune`."""
+        check_prune(prune)
+        with self._lock:
+            now_ms = self._now_ms()
+            there = self._shelf.find(prune.session, now_ms)
+            if there is None or there.incarnation != prune.incarnation:
+                return _committed("gone", there, now_ms)
+            if there.revision != prune.revision:
+                return _committed("conflict", there, now_ms)
+            had_records = bool(there.namespaces)
+            self._shelf.size_bytes -= there.prune(prune, now_ms)
+            if had_records and not there.namespaces:
+                self._shelf.drop(prune.session)
+                return _committed("done", None, now_ms)
+            return _committed("done", there, now_ms)
 
     def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
@@ -190,8 +208,7 @@ class MemoryStore:
     def _put_copy(
         self, source: str, copy: Session, target: str, there: Session | None, now_ms: int
     ) -> Life:
-        copy.deadline_ms = self._deadline_ms(copy, now_ms)
-        if _past(copy.deadline_ms, now_ms):
+        if not copy.renew(self._ttl, now_ms):
             raise SessionExpiredError(
                 f"cannot copy session {source!r}: it is older than the maximum age of "
                 f"this store ({self._ttl}). Pin it to keep it, or raise the maximum age",
@@ -228,8 +245,10 @@ class MemoryStore:
                     "never stored; what wrote it is at fault",
                     session=session,
                 )
-            if self._ttl.refresh == "read" and not self._renew(session, there, now_ms):
-                return None
+            if self._ttl.refresh == "read":
+                if not there.renew(self._ttl, now_ms):
+                    return None
+                self._shelf.queue(session, there.deadline_ms)
             return Loaded(life=there.life(now_ms), stored=found, arena=arena)
 
     def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
@@ -238,8 +257,9 @@ class MemoryStore:
         check_session(session)
         check_starts(starts)
         with self._lock:
-            there = self._used(session, self._now_ms())
-            return there.scan(starts, limit) if there else Scanned(records=())
+            now_ms = self._now_ms()
+            there = self._used(session, now_ms)
+            return there.scan(starts, limit, now_ms) if there else Scanned(records=())
 
     def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
         """See `SessionStore.read`."""
@@ -248,12 +268,12 @@ class MemoryStore:
             there = self._used(session, self._now_ms())
             return there.read(spans) if there else None
 
-    def namespaces(self, session: str) -> tuple[str, ...]:
-        """See `SessionStore.namespaces`."""
+    def heads(self, session: str) -> tuple[Name, ...]:
+        """See `SessionStore.heads`."""
         check_session(session)
         with self._lock:
             there = self._shelf.find(session, self._now_ms())
-            return tuple(there.namespaces) if there else ()
+            return there.heads() if there else ()
 
     def info(self, session: str) -> SessionInfo | None:
         """See `SessionStore.info`. The size counts what `max_bytes` counts."""
@@ -300,9 +320,10 @@ class MemoryStore:
         with self._lock:
             now_ms = self._now_ms()
             there = self._used(name, now_ms)
-            if there is None:
+            if not (there and there.renew(self._ttl, now_ms, override=override, pinned=pinned)):
                 return None
-            return self._renew(name, there, now_ms, override=override, pinned=pinned)
+            self._shelf.queue(name, there.deadline_ms)
+            return there.life(now_ms)
 
     def _now_ms(self) -> int:
         now_ms = self._clock()
@@ -314,33 +335,6 @@ class MemoryStore:
         if session:
             self._shelf.use(name)
         return session
-
-    def _deadline_ms(self, session: Session, now_ms: int) -> int | None:
-        if session.pinned:
-            return None
-        return self._ttl.deadline_ms(
-            used_ms=now_ms, created_ms=session.created_ms, override=session.override
-        )
-
-    def _renew(
-        self,
-        name: str,
-        session: Session,
-        now_ms: int,
-        *,
-        override: Override = None,
-        pinned: bool | None = None,
-    ) -> Life | None:
-        before = session.override, session.pinned
-        session.override = session.override if override is None else override
-        session.pinned = session.pinned if pinned is None else pinned
-        deadline_ms = self._deadline_ms(session, now_ms)
-        if _past(deadline_ms, now_ms):
-            session.override, session.pinned = before
-            return None
-        session.deadline_ms = deadline_ms
-        self._shelf.queue(name, deadline_ms)
-        return session.life(now_ms)
 
     # --- the rest ---------------------------------------------------------------------------------
 
@@ -375,10 +369,6 @@ class MemoryStore:
 
 def _system_ms() -> int:
     return int(time.time() * 1_000)
-
-
-def _past(deadline_ms: int | None, now_ms: int) -> bool:
-    return deadline_ms is not None and deadline_ms <= now_ms
 
 
 def _committed(outcome: Outcome, session: Session | None, now_ms: int, base: int = 0) -> Committed:

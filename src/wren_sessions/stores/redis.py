@@ -7,19 +7,15 @@ the plans of `_redis_plans`, blocking and with asyncio.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
 
-from wren_sessions.errors import (
-    ConfigurationError,
-)
+from wren_sessions.errors import ConfigurationError
 from wren_sessions.keys import DEFAULT_PREFIX, KeySpace
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
@@ -28,20 +24,29 @@ from wren_sessions.records import (
     Committed,
     Life,
     Loaded,
+    Name,
+    Prune,
     Scanned,
     SessionInfo,
     SessionPage,
     Span,
     Start,
 )
-from wren_sessions.stores._redis_driver import asend, location_of, made, send, translated
+from wren_sessions.stores._redis_driver import (
+    LoopClients,
+    asend,
+    asyncio_client,
+    blocking_client,
+    location_of,
+    send,
+    translated,
+)
 from wren_sessions.stores._redis_plans import Plan, Plans
 from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import DAY, Duration, TTLPolicy
 
 T = TypeVar("T")
 
-_DEFAULTS: Final = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0}
 _THREADS: Final = 16  # asynchronous calls at once, where the application gave a blocking client
 
 
@@ -101,13 +106,14 @@ class RedisStore:
             url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py takes it.
             ttl: how long sessions live; default 24 hours after the last write.
             prefix: what every key starts with.
-            options: passed to redis-py. Timeouts are 5 s to connect and 10 s to answer unless
-                given here or in the URL.
+            options: passed to redis-py. Unless given here or in the URL: 5 s to connect, 10 s to
+                answer, 50 connections (for which further calls wait), and three repeats of a
+                command whose connection was lost.
 
         Raises:
             ConfigurationError: the URL or an option cannot be used.
         """
-        return cls(url=url, options={**_DEFAULTS, **options}, ttl=ttl, prefix=prefix)
+        return cls(url=url, options=options, ttl=ttl, prefix=prefix)
 
     @classmethod
     def from_client(
@@ -158,14 +164,14 @@ class RedisStore:
                         "calls: await the asynchronous ones (ainvoke, store.aio), or make it from "
                         "a URL or a redis.Redis"
                     )
-                self._client = made(redis.Redis.from_url, self._url, self._options)
+                self._client = blocking_client(self._url, self._options)
             return self._client
 
     def make_async_client(self) -> redis.asyncio.Redis:
         """A new asyncio client of the store's own."""
         if self._url is None:
             raise ConfigurationError("this store has no URL to make an asyncio client from")
-        return made(redis.asyncio.Redis.from_url, self._url, self._options)
+        return asyncio_client(self._url, self._options)
 
     @property
     def application_async_client(self) -> redis.asyncio.Redis | None:
@@ -188,6 +194,10 @@ class RedisStore:
         """See `SessionStore.commit`."""
         return self._run(self._plans.commit(commit))
 
+    def prune(self, prune: Prune) -> Committed:
+        """See `SessionStore.prune`."""
+        return self._run(self._plans.prune(prune))
+
     def load(
         self, session: str, namespace: str = "", checkpoint_id: str | None = None
     ) -> Loaded | None:
@@ -202,9 +212,9 @@ class RedisStore:
         """See `SessionStore.read`."""
         return self._run(self._plans.read(session, spans))
 
-    def namespaces(self, session: str) -> tuple[str, ...]:
-        """See `SessionStore.namespaces`."""
-        return self._run(self._plans.namespaces(session))
+    def heads(self, session: str) -> tuple[Name, ...]:
+        """See `SessionStore.heads`."""
+        return self._run(self._plans.heads(session))
 
     def info(self, session: str) -> SessionInfo | None:
         """See `SessionStore.info`."""
@@ -247,7 +257,7 @@ class RedisStore:
         if isinstance(self._aio, ThreadedStore):
             self._aio.shutdown()
         if self._url is not None and self._client is not None:
-            self._client.close()
+            self._client.connection_pool.disconnect()
 
     def __enter__(self) -> Self:
         return self
@@ -275,31 +285,29 @@ class RedisStore:
 class AsyncRedisStore:
     """The awaitable face of a `RedisStore`: the same plans over asyncio clients.
 
-    An asyncio connection belongs to the event loop it was made on, so there is one client per
-    running loop, made when it is first used.
+    There is one client per event loop, made when it is first used, and closed with the loop.
     """
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
-            WeakKeyDictionary()
+        given = store.application_async_client
+        self._clients = LoopClients(
+            store.make_async_client if given is None else lambda: given, owned=given is None
         )
 
-    def _client(self) -> redis.asyncio.Redis:
-        if (given := self._store.application_async_client) is not None:
-            return given
-        loop = asyncio.get_running_loop()
-        if (client := self._clients.get(loop)) is None:
-            client = self._clients[loop] = self._store.make_async_client()
-        return client
-
     async def _run(self, plan: Plan[T]) -> T:
-        with translated(self._store.location, plan.session):
-            return plan.read(await asend(self._client(), plan))
+        found = await self._clients.current()
+        async with found.turns:
+            with translated(self._store.location, plan.session):
+                return plan.read(await asend(found.client, plan))
 
     async def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
         return await self._run(self._store.plans.commit(commit))
+
+    async def prune(self, prune: Prune) -> Committed:
+        """See `SessionStore.prune`."""
+        return await self._run(self._store.plans.prune(prune))
 
     async def load(
         self, session: str, namespace: str = "", checkpoint_id: str | None = None
@@ -315,9 +323,9 @@ class AsyncRedisStore:
         """See `SessionStore.read`."""
         return await self._run(self._store.plans.read(session, spans))
 
-    async def namespaces(self, session: str) -> tuple[str, ...]:
-        """See `SessionStore.namespaces`."""
-        return await self._run(self._store.plans.namespaces(session))
+    async def heads(self, session: str) -> tuple[Name, ...]:
+        """See `SessionStore.heads`."""
+        return await self._run(self._store.plans.heads(session))
 
     async def info(self, session: str) -> SessionInfo | None:
         """See `SessionStore.info`."""
@@ -354,8 +362,6 @@ class AsyncRedisStore:
 
     async def close(self) -> None:
         """Close this event loop's connections and the blocking ones, where they are our own."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
+        await self._clients.close()
         if self._store.application_async_client is None:
             self._store.close()

@@ -22,6 +22,8 @@ from wren_sessions.records import (
     Committed,
     Life,
     Loaded,
+    Name,
+    Prune,
     Scanned,
     SessionInfo,
     SessionPage,
@@ -64,6 +66,10 @@ class ThreadedStore:
         """See `SessionStore.commit`."""
         return await self._run(partial(self._store.commit, commit))
 
+    async def prune(self, prune: Prune) -> Committed:
+        """See `SessionStore.prune`."""
+        return await self._run(partial(self._store.prune, prune))
+
     async def load(
         self, session: str, namespace: str = "", checkpoint_id: str | None = None
     ) -> Loaded | None:
@@ -78,9 +84,9 @@ class ThreadedStore:
         """See `SessionStore.read`."""
         return await self._run(partial(self._store.read, session, spans))
 
-    async def namespaces(self, session: str) -> tuple[str, ...]:
-        """See `SessionStore.namespaces`."""
-        return await self._run(partial(self._store.namespaces, session))
+    async def heads(self, session: str) -> tuple[Name, ...]:
+        """See `SessionStore.heads`."""
+        return await self._run(partial(self._store.heads, session))
 
     async def info(self, session: str) -> SessionInfo | None:
         """See `SessionStore.info`."""

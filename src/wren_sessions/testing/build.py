@@ -13,7 +13,10 @@ from wren_sessions.records import (
     ArenaParts,
     Commit,
     Committed,
+    Life,
     Loaded,
+    Name,
+    Prune,
     Record,
     SessionInfo,
     Span,
@@ -66,6 +69,25 @@ def add(
     return commit(writes=Writes(name=(ns, checkpoint_id), entries=entries, spans=spans), **parts)
 
 
+def prune(
+    life: Life | None,
+    *names: Name,
+    session: str = SESSION,
+    keep: tuple[Span, ...] = (),
+    free: tuple[Span, ...] = (),
+) -> Prune:
+    """A prune of records, worked out from a session as it was then."""
+    assert life is not None
+    return Prune(
+        session=session,
+        incarnation=life.incarnation,
+        revision=life.revision,
+        drop=names,
+        keep=keep,
+        free=free,
+    )
+
+
 async def done(face: AsyncSessionStore, what: Commit) -> Committed:
     """Commit, and make sure that it was done."""
     committed = await face.commit(what)
@@ -90,6 +112,11 @@ async def loaded(
 async def head(face: AsyncSessionStore, ns: str = "", session: str = SESSION) -> str:
     """The id of a namespace's head, which is there."""
     return (await loaded(face, ns=ns, session=session)).stored.name[1]
+
+
+async def namespaces(face: AsyncSessionStore, session: str = SESSION) -> tuple[str, ...]:
+    """The namespaces that have checkpoints, in order."""
+    return tuple(namespace for namespace, _ in await face.heads(session))
 
 
 async def pending(

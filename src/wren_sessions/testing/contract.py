@@ -10,6 +10,7 @@ from wren_sessions.testing.contract_copies import CopyContract
 from wren_sessions.testing.contract_expiry import ExpiryContract
 from wren_sessions.testing.contract_ids import IdContract
 from wren_sessions.testing.contract_lives import LifeContract
+from wren_sessions.testing.contract_prunes import PruneContract
 from wren_sessions.testing.contract_records import RecordContract
 from wren_sessions.testing.contract_scans import ScanContract
 from wren_sessions.testing.contract_sessions import SessionContract
@@ -26,6 +27,7 @@ class StoreContract(
     WriteContract,
     CommitContract,
     ConditionContract,
+    PruneContract,
     LifeContract,
     SettingContract,
     ExpiryContract,

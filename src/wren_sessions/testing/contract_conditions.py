@@ -55,9 +55,23 @@ class ConditionContract(ContractBase):
         assert await scan_ids(face) == ["2", "1"]
         assert await pending(face, "1") == {}
 
+    async def test_another_revision_is_a_conflict(self, face: AsyncSessionStore) -> None:
+        """A commit is refused if somebody committed since the revision it builds on."""
+        await done(face, put("1"))
+        await done(face, put("2", revision=1))
+        for revision in (0, 1, 3):
+            what = put("3", append=b"some", revision=revision, state=b"{}")
+            await self.refused(face, what, "conflict")
+        again = put("3", revision=2)
+        await done(face, again)
+        await done(face, again)
+        await self.refused(face, add("1", write("t", 0, b"v"), revision=2), "conflict")
+        assert await scan_ids(face) == ["3", "2", "1"]
+
     async def test_a_missing_session_is_gone(self, face: AsyncSessionStore) -> None:
         """A commit that builds on a session does not make one."""
         await self.refused(face, put("2", incarnation="some", state=b"{}"), "gone")
+        await self.refused(face, put("2", revision=0, state=b"{}"), "gone")
         await self.refused(face, put("2", witnesses=(("", "1"),)), "gone")
         await self.refused(face, add("1", write("t", 0, b"v"), witnesses=(("", "1"),)), "gone")
         assert await face.load(SESSION) is None
@@ -86,7 +100,7 @@ class ConditionContract(ContractBase):
         await self.refused(face, put("2", witnesses=(("", "1"),)), "stale")
 
     async def test_the_order_of_conditions(self, face: AsyncSessionStore) -> None:
-        """Where several conditions fail: exists, then gone, then stale."""
+        """Where several conditions fail: exists, gone, conflict, stale, in this order."""
         committed = await done(face, put("1"))
         assert committed.life is not None
         there = committed.life.incarnation
@@ -94,6 +108,7 @@ class ConditionContract(ContractBase):
             face, put("2", new=True, incarnation="x", witnesses=(NOWHERE,)), "exists"
         )
         await self.refused(face, put("2", incarnation="x", witnesses=(NOWHERE,)), "gone")
+        await self.refused(face, put("2", revision=9, witnesses=(NOWHERE,)), "conflict")
         await self.refused(face, put("2", incarnation=there, witnesses=(NOWHERE,)), "stale")
 
     async def test_a_refused_commit_can_be_made_right(self, face: AsyncSessionStore) -> None:

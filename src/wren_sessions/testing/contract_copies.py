@@ -16,6 +16,7 @@ from wren_sessions.testing.build import (
     head,
     info,
     listed,
+    namespaces,
     pending,
     put,
     scan_ids,
@@ -46,10 +47,11 @@ class CopyContract(ContractBase):
         await fill(face)
         assert await face.copy(SESSION, TARGET) is not None
         everything = [Start(""), Start("child")]
-        assert await face.scan(TARGET, everything, 9) == await face.scan(SESSION, everything, 9)
+        copied = (await face.scan(TARGET, everything, 9)).records
+        assert copied == (await face.scan(SESSION, everything, 9)).records
         assert await head(face, session=TARGET) == "2"
         assert await head(face, "child", TARGET) == "5"
-        assert await face.namespaces(TARGET) == ("", "child")
+        assert await namespaces(face, TARGET) == ("", "child")
         assert (await info(face, TARGET)).state == b'{"at": 2}'
         assert await pending(face, "2", session=TARGET) == {"task/0": b"a", "task/-1": b"b"}
         await done(face, put("9", session=TARGET))
@@ -159,7 +161,7 @@ class CopyContract(ContractBase):
         await done(face, put("8", ns="old", session=TARGET, append=LARGE * 2))
         await done(face, add("3", write("old", 0, b"old"), session=TARGET))
         assert await face.copy(SESSION, TARGET, replace=True) is not None
-        assert await face.namespaces(TARGET) == ("", "child")
+        assert await namespaces(face, TARGET) == ("", "child")
         assert await pending(face, "3", session=TARGET) == {}
         assert await scan_ids(face, Start("old"), session=TARGET) == []
         assert await face.read(TARGET, [Span(0, len(LARGE) * 2)]) is None

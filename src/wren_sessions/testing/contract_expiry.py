@@ -14,6 +14,7 @@ from wren_sessions.testing.build import (
     done,
     info,
     listed,
+    namespaces,
     pending,
     put,
     scan_ids,
@@ -39,7 +40,7 @@ class ExpiryContract(ContractBase):
         assert (await face.scan(SESSION, [Start("")], 10)).records == ()
         assert await face.read(SESSION, [Span(base, 4)]) is None
         assert await face.read(SESSION, []) is None
-        assert await face.namespaces(SESSION) == ()
+        assert await namespaces(face, SESSION) == ()
         assert await face.info(SESSION) is None
         assert await listed(face) == {}
 
@@ -96,7 +97,7 @@ class ExpiryContract(ContractBase):
         assert new.created_ms > old.created_ms
         assert new.ttl_ms == to_ms(self.ticks(4))
         assert await scan_ids(face) == ["2"]
-        assert await face.namespaces(SESSION) == ("",)
+        assert await namespaces(face, SESSION) == ("",)
         assert await pending(face, "2") == {}
         assert await appended(face, "2", 3) == b"new"
         assert (await info(face)).state == b""

@@ -19,6 +19,7 @@ from wren_sessions.testing.build import (
     info,
     listed,
     loaded,
+    namespaces,
     pending,
     put,
     scan_ids,
@@ -99,7 +100,7 @@ WITH_A_SESSION: dict[str, Callable[[AsyncSessionStore, Any], Awaitable[object]]]
     "load": lambda face, bad: face.load(bad),
     "scan": lambda face, bad: face.scan(bad, [Start("")], 10),
     "read": lambda face, bad: face.read(bad, []),
-    "namespaces": lambda face, bad: face.namespaces(bad),
+    "heads": lambda face, bad: face.heads(bad),
     "info": lambda face, bad: face.info(bad),
     "touch": lambda face, bad: face.touch(bad),
     "set_ttl": lambda face, bad: face.set_ttl(bad, "24h"),
@@ -142,7 +143,7 @@ class IdContract(ContractBase):
             assert {entry.body for entry in found.writes} == {b"a", b"b"}
             assert await head(face, ns, nasty) == nasty
             assert await scan_ids(face, Start(ns), session=nasty) == [nasty]
-        assert await face.namespaces(nasty) == ("", nasty)
+        assert await namespaces(face, nasty) == ("", nasty)
         assert set(await listed(face)) == {nasty}
         assert (await info(face, nasty)).session == nasty
         assert await face.touch(nasty) is not None

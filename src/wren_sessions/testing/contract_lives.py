@@ -8,7 +8,7 @@ import pytest
 
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Life, Span, Start
-from wren_sessions.testing.build import SESSION, done, put, scan_ids
+from wren_sessions.testing.build import SESSION, done, namespaces, put, scan_ids
 from wren_sessions.testing.contract_base import ContractBase, OpenFace, PassTime
 from wren_sessions.ttl import Duration, Refresh, TTLPolicy, to_ms
 
@@ -127,7 +127,7 @@ class LifeContract(ContractBase):
         pass_time(self.ticks(1))
         await face.scan(SESSION, [Start("")], 10)
         await face.read(SESSION, [Span(base, 4)])
-        await face.namespaces(SESSION)
+        await namespaces(face, SESSION)
         await face.info(SESSION)
         await face.list_sessions()
         assert (await self.life(face)).deadline_ms == before

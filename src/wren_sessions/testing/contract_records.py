@@ -11,6 +11,7 @@ from wren_sessions.testing.build import (
     done,
     head,
     loaded,
+    namespaces,
     pending,
     put,
     scan_ids,
@@ -129,15 +130,23 @@ class RecordContract(ContractBase):
         self, face: AsyncSessionStore
     ) -> None:
         """A session names its namespaces in the order in which they got a checkpoint."""
-        assert await face.namespaces(SESSION) == ()
+        assert await namespaces(face, SESSION) == ()
         for ns in ("z", "", "a", "z", "m", ""):
             await done(face, put("1", ns=ns))
-        assert await face.namespaces(SESSION) == ("z", "", "a", "m")
+        assert await namespaces(face, SESSION) == ("z", "", "a", "m")
+
+    async def test_heads_are_named(self, face: AsyncSessionStore) -> None:
+        """Each namespace is named with its head, which need not be its highest id."""
+        await done(face, put("5"))
+        await done(face, put("1", ns="child"))
+        await done(face, put("3", parent="5"))
+        await done(face, put("2", ns="child"))
+        assert await face.heads(SESSION) == (("", "3"), ("child", "2"))
 
     async def test_pending_writes_make_no_namespace(self, face: AsyncSessionStore) -> None:
         """A namespace that only has pending writes is not named."""
         await done(face, add("1", write("task", 0, b"value"), ns="child"))
-        assert await face.namespaces(SESSION) == ()
+        assert await namespaces(face, SESSION) == ()
 
     async def test_namespaces_do_not_mix(self, face: AsyncSessionStore) -> None:
         """The same id in two namespaces is two records."""

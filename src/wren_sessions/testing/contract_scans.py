@@ -25,12 +25,14 @@ class ScanContract(ContractBase):
         assert (one.name, one.body) == (("", "1"), b"one")
         assert [entry.body for entry in one.writes] == [b"value"]
         assert page.rest == ()
+        assert page.life is not None
+        assert page.life.revision == committed.life.revision  # type: ignore[union-attr]
 
     async def test_a_scan_of_nothing_is_empty(self, face: AsyncSessionStore) -> None:
         """A scan of what is not there finds nothing and has no rest."""
         for starts in ([], [Start("")], [Start("", "1"), Start("child")]):
             page = await face.scan(SESSION, starts, 10)
-            assert (page.records, page.rest) == ((), ())
+            assert (page.records, page.rest, page.life) == ((), (), None)
         await done(face, put("1"))
         page = await face.scan(SESSION, [Start("child"), Start("", "1")], 10)
         assert (page.records, page.rest) == ((), ())

@@ -19,6 +19,7 @@ from wren_sessions.testing.build import (
     done,
     info,
     listed,
+    namespaces,
     pending,
     put,
     scan_ids,
@@ -71,7 +72,7 @@ class SessionContract(ContractBase):
         assert await face.info(SESSION) is None
         assert await face.load(SESSION) is None
         assert await face.read(SESSION, [Span(0, 1)]) is None
-        assert await face.namespaces(SESSION) == ()
+        assert await namespaces(face, SESSION) == ()
         new = (await done(face, put("2"))).life
         assert old is not None
         assert new is not None

@@ -5,14 +5,17 @@
 --          (ms | none | - to follow the store), revision, arena bytes, pinned (1 | 0), the namespace
 --          made last (/<ns> | -)
 -- :head/x  three words: the latest checkpoint, the highest id, the namespace made before (or -)
--- record   one line of five words, then the body: token, base, own bytes, the next lower id (or -),
+-- record   one line of five words, then the body: token, base, own bytes, the next lower id (or :),
 --          other spans of the arena as offset+length,… (or -)
 -- log      one line of three words, then bytes: further parts, keys of replaceable writes as k,k
 --          (or -), spans (or -)
+-- :done    the tokens of the latest commits that wrote no record, the last one first
 --
 -- Every reply starts with a status word. A life in a reply is one text: incarnation, created,
--- updated, now, deadline (or -), pinned, revision. Times are milliseconds since 1970.
+-- updated, now, deadline (or -), pinned, revision. Times are milliseconds since 1970. What is not
+-- as it was written ends a script, before it writes, with an error that says DAMAGED and the field.
 local SEGMENT = 2032
+local NO_ID = ':' -- an id holds no colon
 local K = KEYS[1]
 
 local function int(n) return string.format('%.0f', n) end
@@ -28,6 +31,13 @@ local function words(text)
   return found
 end
 
+local function damaged(field) error('DAMAGED ' .. field, 0) end
+
+local function number(field, word)
+  if not word or not string.find(word, '^-?%d+$') then damaged(field) end
+  return tonumber(word)
+end
+
 -- The session's life; nil and nil if it is not there; nil and a reply if it cannot be used.
 local function open(key)
   local raw = redis.call('HGET', key, ':meta')
@@ -36,11 +46,13 @@ local function open(key)
     return nil, nil
   end
   local w = words(raw)
-  if w[1] ~= '1' then return nil, {'version', w[1]} end
-  if #w ~= 9 then return nil, {'damaged', ':meta'} end
+  if w[1] ~= '1' then return nil, {'version', w[1] or ''} end
+  if #w ~= 9 then damaged(':meta') end
+  if w[5] ~= '-' and w[5] ~= 'none' then number(':meta', w[5]) end
   return {
-    incarnation = w[2], created = tonumber(w[3]), updated = tonumber(w[4]), override = w[5],
-    revision = tonumber(w[6]), arena = tonumber(w[7]), pinned = w[8] == '1', last_ns = w[9],
+    incarnation = w[2], created = number(':meta', w[3]), updated = number(':meta', w[4]),
+    override = w[5], revision = number(':meta', w[6]), arena = number(':meta', w[7]),
+    pinned = w[8] == '1', last_ns = w[9],
   }
 end
 
@@ -68,11 +80,22 @@ local function expire(key, ends)
   if ends then redis.call('PEXPIREAT', key, int(ends)) else redis.call('PERSIST', key) end
 end
 
+-- When the server will remove a key, to the millisecond; nil for never.
+local function ends_at(key)
+  local at = redis.pcall('PEXPIRETIME', key)
+  if type(at) == 'number' then return at >= 0 and at or nil end
+  while true do -- Redis 6.2 only tells how long it is, from a clock that may tick between two calls
+    local before, left, after = now_ms(), redis.call('PTTL', key), now_ms()
+    if left < 0 then return nil end
+    if before == after then return after + left end
+  end
+end
+
 local function life_text(key, life, now)
-  local left = redis.call('PTTL', key)
+  local ends = ends_at(key)
   return table.concat({
     life.incarnation, int(life.created), int(life.updated), int(now),
-    left < 0 and '-' or int(now + left), life.pinned and '1' or '0', int(life.revision),
+    ends and int(ends) or '-', life.pinned and '1' or '0', int(life.revision),
   }, ' ')
 end
 
@@ -90,41 +113,81 @@ local function below(a, b)
   return #a < #b
 end
 
+-- A field that is a line of `count` words and bytes behind it: words, bytes and all of it.
+local function line(field, count)
+  local value = redis.call('HGET', K, field)
+  if not value then return nil end
+  local cut = string.find(value, '\n', 1, true)
+  local w = cut and words(string.sub(value, 1, cut - 1)) or {}
+  if #w ~= count then damaged(field) end
+  return w, string.sub(value, cut + 1), value
+end
+
+-- A namespace's three words; nil if it has no checkpoint.
+local function head(ns)
+  local field = ':head' .. ns
+  local value = redis.call('HGET', K, field)
+  if not value then return nil end
+  local w = words(value)
+  if #w ~= 3 then damaged(field) end
+  return w
+end
+
+-- A session's namespaces, the one made last first.
+local function namespaces(life)
+  local found, seen, ns = {}, {}, life.last_ns
+  while ns ~= '-' do
+    local w = head(ns)
+    if not w or seen[ns] then damaged(':head' .. ns) end
+    seen[ns] = true
+    found[#found + 1] = ns
+    ns = w[3]
+  end
+  return found
+end
+
 local function record_field(ns, id)
   if ns == '/' then return id end
   return string.sub(ns, 2) .. '/' .. id
 end
 
--- A record's five words and its body; nil if it is not there.
+-- A record's five words, its body, and all of it; nil if it is not there.
 local function record(ns, id)
-  local value = redis.call('HGET', K, record_field(ns, id))
-  if not value then return nil end
-  local cut = string.find(value, '\n', 1, true)
-  return words(string.sub(value, 1, cut - 1)), string.sub(value, cut + 1), value
+  local field = record_field(ns, id)
+  local w, body, value = line(field, 5)
+  -- The chain of ids goes down, or a walk along it might not come to an end.
+  if w and w[4] ~= NO_ID and not below(w[4], id) then damaged(field) end
+  return w, body, value
+end
+
+-- The same, of a record that must be there.
+local function chained(ns, id)
+  local w, body, value = record(ns, id)
+  if not w then damaged(record_field(ns, id)) end
+  return w, body, value
 end
 
 local function log_field(ns, id) return ':w' .. ns .. '/' .. id end
 
--- A log's three words and the bytes of its first part; nil if there is none.
-local function log(ns, id)
-  local value = redis.call('HGET', K, log_field(ns, id))
-  if not value then return nil end
-  local cut = string.find(value, '\n', 1, true)
-  return words(string.sub(value, 1, cut - 1)), string.sub(value, cut + 1), value
-end
-
--- A checkpoint's pending writes as a reply: all parts of the log, then (key, body) pairs.
+-- A checkpoint's pending writes as a reply: all parts of the log, then (key, body) pairs; and the
+-- spans of the arena that they refer to.
 local function pending(ns, id)
-  local w, _, value = log(ns, id)
+  local field = log_field(ns, id)
+  local w, _, value = line(field, 3)
   if not w then return {}, {}, '-' end
   local parts, special = {value}, {}
-  for n = 1, tonumber(w[1]) do
-    parts[n + 1] = redis.call('HGET', K, log_field(ns, id) .. '/' .. n)
+  for n = 1, number(field, w[1]) do
+    local part = redis.call('HGET', K, field .. '/' .. n)
+    if not part then damaged(field .. '/' .. n) end
+    parts[n + 1] = part
   end
   if w[2] ~= '-' then
     for key in string.gmatch(w[2], '[^,]+') do
+      local name = ':s' .. ns .. '/' .. id .. '/' .. key
+      local body = redis.call('HGET', K, name)
+      if not body then damaged(name) end
       special[#special + 1] = key
-      special[#special + 1] = redis.call('HGET', K, ':s' .. ns .. '/' .. id .. '/' .. key)
+      special[#special + 1] = body
     end
   end
   return parts, special, w[3]

@@ -2,50 +2,58 @@
 --
 -- KEYS  1 the session
 -- ARGV  1 token   2 idle ms or -   3 max age ms or -   4 refresh
---       5 '1' if the session must be new   6 incarnation or ''   7 the witnesses' fields, or ''
---       8 created ms for a session made now, or ''   9 header or ''
---      10 '1' if a record follows in 11-16:
---      11 /namespace   12 id   13 parent's id or ''   14 spans or -   15 body   16 bytes to append
---      17 '1' if pending writes follow in 18-21 and from 22 on:
---      18 /namespace   19 id   20 spans or -   21 bytes for the log, '' if none
---      22 … pairs of key and body of the writes that are replaced
--- Reply {'done', life, base} | {'gone', now} | {'stale', now} | {'exists', now, life}
---       | {'expired', now} | {'foreign'} | {'version', v} | {'damaged', field}
+--       5 '1' if the session must be new   6 incarnation or ''   7 revision or ''
+--       8 the witnesses' fields, or ''   9 created ms for a session made now, or ''
+--      10 header or ''
+--      11 '1' if a record follows in 12-17:
+--      12 /namespace   13 id   14 parent's id or ''   15 spans or -   16 body   17 bytes to append
+--      18 '1' if pending writes follow in 19-22 and from 23 on:
+--      19 /namespace   20 id   21 spans or -   22 bytes for the log, '' if none
+--      23 … pairs of key and body of the writes that are replaced
+-- Reply {'done', life, base} | {outcome, now, life or ''} with one of the outcomes gone, conflict,
+--       stale, exists, expired | {'foreign'} | {'version', v}
+local RECENT = 16 -- tokens kept: more than are on their way at once, for one session
 local token, idle, max_age, refresh = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local with_record, with_writes = ARGV[11] == '1', ARGV[18] == '1'
 local now = now_ms()
 local life, refusal = open(K)
 if refusal then return refusal end
 
+local function refused(outcome)
+  return {outcome, int(now), life and life_text(K, life, now) or ''}
+end
+
 -- A repeated commit answers as the first did.
-local old = nil
+local old, recent = nil, ''
 if life then
-  if ARGV[10] == '1' then old = record(ARGV[11], ARGV[12]) end
-  if old and old[1] == token then return {'done', life_text(K, life, now), old[2]} end
-  if ARGV[5] == '1' and life.incarnation == token then
-    return {'done', life_text(K, life, now), '0'}
+  local known = life.incarnation == token
+  if with_record then
+    old = record(ARGV[12], ARGV[13])
+    known = known or old and old[1] == token
+  else
+    recent = redis.call('HGET', K, ':done') or ''
+    known = known or string.find(' ' .. recent .. ' ', ' ' .. token .. ' ', 1, true)
   end
+  if known then return {'done', life_text(K, life, now), old and old[2] or '0'} end
 end
 
 -- Conditions.
-if life and ARGV[5] == '1' then return {'exists', int(now), life_text(K, life, now)} end
-if ARGV[6] ~= '' and (not life or life.incarnation ~= ARGV[6]) then return {'gone', int(now)} end
-if ARGV[7] ~= '' then
-  if not life then return {'gone', int(now)} end
-  for _, field in ipairs(words(ARGV[7])) do
-    if redis.call('HEXISTS', K, field) == 0 then return {'stale', int(now)} end
-  end
+if life and ARGV[5] == '1' then return refused('exists') end
+if not life and ARGV[6] .. ARGV[7] .. ARGV[8] ~= '' then return refused('gone') end
+if ARGV[6] ~= '' and life.incarnation ~= ARGV[6] then return refused('gone') end
+if ARGV[7] ~= '' and life.revision ~= tonumber(ARGV[7]) then return refused('conflict') end
+for _, field in ipairs(words(ARGV[8])) do
+  if redis.call('HEXISTS', K, field) == 0 then return refused('stale') end
 end
 local fresh = not life
-if fresh then
-  local created = ARGV[8] ~= '' and tonumber(ARGV[8]) or now
-  life = {
-    incarnation = token, created = created, updated = now, override = '-', revision = 0,
-    arena = 0, pinned = false, last_ns = '-',
-  }
-end
+local there = life or {
+  incarnation = token, created = ARGV[9] ~= '' and tonumber(ARGV[9]) or now, updated = now,
+  override = '-', revision = 0, arena = 0, pinned = false, last_ns = '-',
+}
 local renew = fresh or refresh ~= 'never'
-local ends = deadline(life, now, idle, max_age)
-if renew and ends and ends <= now then return {'expired', int(now)} end
+local ends = deadline(there, now, idle, max_age)
+if renew and ends and ends <= now then return refused('expired') end
+life = there
 
 -- Everything is worked out before anything is written: `out` holds fields and values.
 local out = {}
@@ -54,105 +62,100 @@ local function set(field, value)
   out[#out + 1] = value
 end
 
+-- Add bytes to the arena: the last segment is filled up, others follow.
 local function append(bytes)
-  local number = math.floor(life.arena / SEGMENT)
-  local fill = life.arena - number * SEGMENT
-  local data = bytes
+  if #bytes == 0 then return end
+  local n = math.floor(life.arena / SEGMENT)
+  local fill = life.arena - n * SEGMENT
   if fill > 0 then
-    local last = redis.call('HGET', K, ':a' .. int(number))
-    if not last or #last ~= fill then return ':a' .. int(number) end
-    data = last .. bytes
+    local last = redis.call('HGET', K, ':a' .. int(n))
+    if not last or #last ~= fill then damaged(':a' .. int(n)) end
+    bytes = last .. bytes
   end
-  for at = 1, #data, SEGMENT do
-    set(':a' .. int(number), string.sub(data, at, at + SEGMENT - 1))
-    number = number + 1
+  for at = 1, #bytes, SEGMENT do
+    set(':a' .. int(n), string.sub(bytes, at, at + SEGMENT - 1))
+    n = n + 1
   end
-  life.arena = life.arena + #bytes
+  life.arena = life.arena - fill + #bytes
 end
 
--- The next lower id of a new record, and where it goes in its namespace's chain of ids.
+-- Put a new id into its namespace's chain; the next lower id and the highest one.
 local function enter(ns, id, top)
-  if not top then return '-', id end
+  if not top then return NO_ID, id end
   if below(top, id) then return top, id end
   local above = top
   while true do
-    local w, body = record(ns, above)
-    if not w then return nil, record_field(ns, above) end
-    if w[4] == '-' or below(w[4], id) then
-      local lower = w[4]
+    local w, body = chained(ns, above)
+    local lower = w[4]
+    if lower == NO_ID or below(lower, id) then
       w[4] = id
       set(record_field(ns, above), table.concat(w, ' ') .. '\n' .. body)
       return lower, top
     end
-    above = w[4]
+    above = lower
   end
 end
 
-local base = 0
-local state = ARGV[9] ~= ''
-if ARGV[10] == '1' then
-  local ns, id, parent = ARGV[11], ARGV[12], ARGV[13]
-  local heads = redis.call('HGET', K, ':head' .. ns)
-  local h = heads and words(heads) or {}
-  local head, top, before = h[1], h[2], h[3]
-  if not before then
-    before = life.last_ns
-    life.last_ns = ns
-  end
+local function write_record(ns, id, parent, spans, body, bytes)
+  local h = head(ns)
+  local lead, top, before = nil, nil, life.last_ns
+  if h then lead, top, before = h[1], h[2], h[3] else life.last_ns = ns end
+  if old and not h then damaged(':head' .. ns) end
   local lower = old and old[4]
-  if not lower then
-    lower, top = enter(ns, id, top)
-    if not lower then return {'damaged', top} end
-  end
-  base = life.arena
-  local bytes = ARGV[16]
-  if #bytes > 0 then
-    local damaged = append(bytes)
-    if damaged then return {'damaged', damaged} end
-  end
-  local line = table.concat({token, int(base), #bytes, lower, ARGV[14]}, ' ')
-  set(record_field(ns, id), line .. '\n' .. ARGV[15])
-  if not head or head == parent or below(head, id) then head = id end
-  state = state and head == id
-  set(':head' .. ns, head .. ' ' .. top .. ' ' .. before)
+  if not old then lower, top = enter(ns, id, top) end
+  local base = life.arena
+  append(bytes)
+  local first = table.concat({token, int(base), #bytes, lower, spans}, ' ')
+  set(record_field(ns, id), first .. '\n' .. body)
+  if not lead or lead == parent or below(lead, id) then lead = id end
+  set(':head' .. ns, lead .. ' ' .. top .. ' ' .. before)
+  return base, lead == id
 end
 
-if ARGV[17] == '1' then
-  local ns, id, spans, bytes = ARGV[18], ARGV[19], ARGV[20], ARGV[21]
+local function add(list, item)
+  if item == '-' or string.find(',' .. list .. ',', ',' .. item .. ',', 1, true) then return list end
+  return list == '-' and item or list .. ',' .. item
+end
+
+local function write_log(ns, id, spans, bytes)
   local field = log_field(ns, id)
-  local w, first, value = log(ns, id)
+  local w, first, value = line(field, 3)
   if not w then w, first = {'0', '-', '-'}, '' end
-  for at = 22, #ARGV, 2 do
-    local name = ':s' .. ns .. '/' .. id .. '/' .. ARGV[at]
-    if redis.call('HEXISTS', K, name) == 0 then
-      w[2] = w[2] == '-' and ARGV[at] or w[2] .. ',' .. ARGV[at]
-    end
-    set(name, ARGV[at + 1])
+  for at = 23, #ARGV, 2 do
+    w[2] = add(w[2], ARGV[at])
+    set(':s' .. ns .. '/' .. id .. '/' .. ARGV[at], ARGV[at + 1])
   end
-  if spans ~= '-' and not string.find(w[3], spans, 1, true) then
-    w[3] = w[3] == '-' and spans or w[3] .. ',' .. spans
-  end
-  local number = tonumber(w[1])
-  local last = number == 0 and first or redis.call('HGET', K, field .. '/' .. number)
-  if not last then return {'damaged', field .. '/' .. number} end
-  if #bytes > 0 and not string.find(last, token, 1, true) then
+  w[3] = add(w[3], spans)
+  if #bytes > 0 then
+    local n, last = number(field, w[1]), first
+    if n > 0 then last = redis.call('HGET', K, field .. '/' .. int(n)) end
+    if not last then damaged(field .. '/' .. int(n)) end
     if #last > 0 and #last + #bytes > SEGMENT then
-      number = number + 1
-      w[1] = int(number)
+      n = n + 1
+      w[1] = int(n)
       last = ''
     end
     last = last .. bytes
-    if number > 0 then set(field .. '/' .. number, last) else first = last end
+    if n > 0 then set(field .. '/' .. int(n), last) else first = last end
   end
   local changed = table.concat(w, ' ') .. '\n' .. first
   if changed ~= value then set(field, changed) end
 end
 
--- Write.
-if state then set('state', ARGV[9]) end
+local base, leads = 0, not with_record
+if with_record then
+  base, leads = write_record(ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16], ARGV[17])
+elseif not fresh then
+  local tokens = words(token .. ' ' .. recent)
+  set(':done', table.concat(tokens, ' ', 1, math.min(#tokens, RECENT)))
+end
+if with_writes then write_log(ARGV[19], ARGV[20], ARGV[21], ARGV[22]) end
+if leads and ARGV[10] ~= '' then set('state', ARGV[10]) end
 life.updated = now
 life.revision = life.revision + 1
 set(':meta', meta(life))
+
+-- Write.
 for at = 1, #out, 2000 do
   redis.call('HSET', K, unpack(out, at, math.min(at + 1999, #out)))
 end

@@ -9,9 +9,9 @@ local life, refusal = open(K)
 if refusal then return refusal end
 if not life then return {'miss'} end
 if redis.call('EXISTS', KEYS[2]) == 1 then
-  local there = redis.call('TYPE', KEYS[2]).ok == 'hash' and open(KEYS[2])
-  if there and there.incarnation == ARGV[3] then
-    return {'done', life_text(KEYS[2], there, now)}
+  local raw = redis.call('TYPE', KEYS[2]).ok == 'hash' and redis.call('HGET', KEYS[2], ':meta')
+  if raw and words(raw)[2] == ARGV[3] then
+    return {'done', life_text(KEYS[2], open(KEYS[2]), now)}
   end
   if ARGV[4] ~= '1' then return {'exists'} end
 end

@@ -4,33 +4,30 @@
 -- ARGV  1 idle ms or -   2 max age ms or -   3 refresh   4 /namespace   5 id, or '' for the latest
 --       6 the most bytes of the arena to reply
 -- Reply {'done', life, id, record, log parts, special pairs, segments or ''} | {'miss'}
---       | {'foreign'} | {'version', v} | {'damaged', field}
+--       | {'foreign'} | {'version', v}
 -- The segments are those that the spans touch, each once, in ascending order.
 local now = now_ms()
 local life, refusal = open(K)
 if refusal then return refusal end
 if not life then return {'miss'} end
 local ns, id = ARGV[4], ARGV[5]
+local w, value, _
 if id == '' then
-  local heads = redis.call('HGET', K, ':head' .. ns)
-  if not heads then return {'miss'} end
-  id = words(heads)[1]
-end
-local w, _, value = record(ns, id)
-if not w then
-  if ARGV[5] == '' then return {'damaged', record_field(ns, id)} end
-  return {'miss'}
-end
-if ARGV[3] == 'read' and not life.pinned then
-  local ends = deadline(life, now, ARGV[1], ARGV[2])
-  if ends and ends <= now then return {'miss'} end
-  expire(K, ends)
+  local h = head(ns)
+  if not h then return {'miss'} end
+  id = h[1]
+  w, _, value = chained(ns, id)
+else
+  w, _, value = record(ns, id)
+  if not w then return {'miss'} end
 end
 local parts, special, spans = pending(ns, id)
 
 local wanted, names = {}, {}
-local function want(offset, length)
+local function want(field, offset, length)
+  offset, length = number(field, offset), number(field, length)
   if length == 0 then return end
+  if offset + length > life.arena then damaged(field) end
   for n = math.floor(offset / SEGMENT), math.floor((offset + length - 1) / SEGMENT) do
     if not wanted[n] then
       wanted[n] = true
@@ -38,11 +35,9 @@ local function want(offset, length)
     end
   end
 end
-want(tonumber(w[2]), tonumber(w[3]))
-for _, list in ipairs({w[5], spans}) do
-  for offset, length in string.gmatch(list, '(%d+)%+(%d+)') do
-    want(tonumber(offset), tonumber(length))
-  end
+want(record_field(ns, id), w[2], w[3])
+for field, list in pairs({[record_field(ns, id)] = w[5], [log_field(ns, id)] = spans}) do
+  for offset, length in string.gmatch(list, '(%d+)%+(%d+)') do want(field, offset, length) end
 end
 local segments = {}
 if #names * SEGMENT > tonumber(ARGV[6]) then
@@ -54,5 +49,11 @@ else
     local some = redis.call('HMGET', K, unpack(names, at, math.min(at + 3999, #names)))
     for _, segment in ipairs(some) do segments[#segments + 1] = segment end
   end
+end
+
+if ARGV[3] == 'read' and not life.pinned then
+  local ends = deadline(life, now, ARGV[1], ARGV[2])
+  if ends and ends <= now then return {'miss'} end
+  expire(K, ends)
 end
 return {'done', life_text(K, life, now), id, value, parts, special, segments}

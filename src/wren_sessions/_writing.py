@@ -1,0 +1,357 @@
+"""Writing checkpoints and pending writes: steps.
+
+A put takes over from the parent's record every channel whose version did not change, writes small
+values inline and covers large ones with what the arena holds already. It is one commit, whose
+witnesses are the records that it builds on; if this process does not know the parent, one load
+comes before.
+
+**When the session went away** between two calls, the commit writes nothing and says so. If its
+known deadline has passed it expired: a put, which holds all values, writes the whole checkpoint as
+a new session of the same age (`SessionExpiredError` past the maximum age, or where a channel lives
+in its history alone); regular pending writes are left out, for the checkpoint they belong to is
+gone and the next one holds their effect. Before the deadline somebody deleted or evicted it, and
+nothing brings it back: `SessionGoneError`.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from wren_sessions._arena import Known
+from wren_sessions._cache import Cache
+from wren_sessions._encoding import Body, StoredValue, Version, WriteBody, encode_body, encode_write
+from wren_sessions._header import header
+from wren_sessions._reading import Reading
+from wren_sessions._steps import Call, Steps
+from wren_sessions._values import Packer, Serializer, dump, read_record, settled
+from wren_sessions.errors import SessionExpiredError, SessionGoneError
+from wren_sessions.keys import write_key
+from wren_sessions.records import Commit, Committed, Life, Name, Record, Write, Writes
+
+logger = logging.getLogger("wren_sessions")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """A checkpoint to write.
+
+    Attributes:
+        session: the session's id.
+        name: namespace and checkpoint id.
+        parent_id: the checkpoint that it continues.
+        values: the value of each channel that has one.
+        versions: the version of each channel.
+        seen: for each node, the version of each channel that it has seen.
+        rest: everything else that the checkpoint holds.
+        metadata: its metadata.
+        changed: the channels whose value is to be taken from `values`, whatever the parent has.
+    """
+
+    session: str
+    name: Name
+    parent_id: str | None
+    values: Mapping[str, Any]
+    versions: Mapping[str, Version]
+    seen: Mapping[str, Mapping[str, Version]]
+    rest: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    changed: Collection[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskWrite:
+    """A pending write: `replace` makes a second one with this index count instead of the first."""
+
+    channel: str
+    index: int
+    value: Any
+    replace: bool
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A record on its way: what to commit, and what to remember once it is."""
+
+    record: Record
+    body: Body
+    witnesses: tuple[Name, ...]
+    large: list[tuple[StoredValue, bytes, Known | None]]
+
+
+class Writing:
+    """Writing to the sessions of one store.
+
+    Args:
+        cache: what this process remembers of them.
+        reading: reads what it has forgotten.
+        header_strings: channels whose strings may stand in a session's readable header.
+    """
+
+    def __init__(self, cache: Cache, reading: Reading, header_strings: Collection[str]) -> None:
+        self._cache = cache
+        self._reading = reading
+        self._header_strings = frozenset(header_strings)
+
+    # --- put ---
+
+    def put(self, put: Put, serde: Serializer) -> Steps[None]:
+        """Write a checkpoint.
+
+        Raises:
+            SerializationError: a value cannot be stored; nothing was written.
+            SessionExpiredError: the session is past its maximum age.
+            SessionGoneError: the session was deleted or evicted before its deadline.
+        """
+        try:
+            yield from self._put(put, serde)
+        except BaseException:
+            self._cache.forget(put.session)
+            raise
+
+    def _put(self, put: Put, serde: Serializer) -> Steps[None]:
+        parent = yield from self._parent(put)
+        life = self._cache.life(put.session)
+        if put.parent_id is not None and parent is None and life is None:
+            _gone(put.session)
+        continues = put.parent_id is not None or put.name[0] != ""
+        expected = life.incarnation if life is not None and continues else None
+        draft = self._draft(put, parent, serde)
+        done: Committed = yield self._commit(put, draft, incarnation=expected)
+        if done.outcome == "stale":  # the parent was pruned, the session lives
+            self._cache.forget(put.session)
+            draft = self._draft(put, None, serde)
+            done = yield self._commit(put, draft, incarnation=expected)
+        if done.outcome == "gone":
+            self._cache.forget(put.session)
+            draft = self._draft(put, None, serde)
+            done = yield from self._revive(put, draft, life, done.now_ms)
+        if done.outcome == "expired":
+            _expired(put.session)
+        self._settle(put, draft, done)
+
+    def _parent(self, put: Put) -> Steps[Body | None]:
+        if put.parent_id is None:
+            return None
+        name = (put.name[0], put.parent_id)
+        body = self._cache.record(put.session, name)
+        if body is None:
+            loaded = yield from self._reading.load(put.session, *name)
+            if loaded is not None:
+                body, _ = read_record(put.session, *loaded)
+                self._cache.remember(put.session, name, body, instead_of=None)
+        return body
+
+    def _commit(self, put: Put, draft: _Draft, **conditions: Any) -> Call:
+        return Call(
+            "commit",
+            Commit(
+                session=put.session,
+                token=secrets.token_urlsafe(8),
+                witnesses=draft.witnesses,
+                record=draft.record,
+                state=self._state(put),
+                **conditions,
+            ),
+        )
+
+    def _state(self, put: Put) -> bytes | None:
+        if put.name[0] != "":
+            return None
+        return header(
+            put.values,
+            checkpoint_id=put.name[1],
+            timestamp=put.rest.get("ts"),
+            metadata=put.metadata,
+            strings=self._header_strings,
+        )
+
+    def _revive(self, put: Put, draft: _Draft, life: Life | None, now_ms: int) -> Steps[Committed]:
+        """Write a checkpoint whose session expired as a new session of the same age."""
+        if life is None or life.deadline_ms is None or now_ms < life.deadline_ms:
+            _gone(put.session)
+        if put.metadata.get("counters_since_delta_snapshot"):
+            _expired(put.session)
+        done: Committed = yield self._commit(put, draft, new=True, created_ms=life.created_ms)
+        if done.outcome == "exists":
+            # Another task of this process may have revived it; if somebody else did, it is theirs.
+            ours = self._cache.life(put.session)
+            if ours is None or done.life is None or ours.incarnation != done.life.incarnation:
+                _gone(put.session)
+            done = yield self._commit(put, draft, incarnation=ours.incarnation)
+        if done.outcome == "gone":
+            _gone(put.session)
+        return done
+
+    def _settle(self, put: Put, draft: _Draft, done: Committed) -> None:
+        assert done.life is not None  # noqa: S101 -- a commit that is done has one
+        for value, data, same in draft.large:
+            value.pieces = settled(value, done.base)
+            value.known = Known(data, value.pieces, like=same)
+        self._cache.live(put.session, done.life)
+        before = None if put.parent_id is None else (put.name[0], put.parent_id)
+        self._cache.remember(put.session, put.name, draft.body, instead_of=before)
+
+    def _draft(self, put: Put, parent: Body | None, serde: Serializer) -> _Draft:
+        packer = Packer(parent, self._cache.records(put.session))
+        values: dict[str, StoredValue] = {}
+        for channel in {**put.versions, **put.values}:
+            inherited = _inherited(channel, put, parent)
+            if inherited is not None:
+                values[channel] = inherited
+            elif channel in put.values:
+                what = f"channel {channel!r} of session {put.session!r}"
+                values[channel] = packer.value(channel, put.values[channel], serde, what)
+        about = f"the metadata of checkpoint {put.name[1]!r} of session {put.session!r}"
+        body = Body(
+            parent_id=put.parent_id,
+            head=dump(serde, [dict(put.rest), dict(put.metadata)], about),
+            versions=dict(put.versions),
+            seen={node: dict(seen) for node, seen in put.seen.items()},
+            values=values,
+        )
+        record = Record(
+            name=put.name,
+            parent_id=put.parent_id,
+            body=encode_body(body),
+            append=bytes(packer.appended),
+            spans=packer.spans(values.values()),
+        )
+        own = [(put.name[0], put.parent_id)] if parent is not None and put.parent_id else []
+        return _Draft(record, body, packer.witnesses(own), packer.large)
+
+    # --- pending writes ---
+
+    def put_writes(
+        self,
+        session: str,
+        name: Name,
+        writes: Sequence[TaskWrite],
+        *,
+        task_id: str,
+        task_path: str,
+        serde: Serializer,
+    ) -> Steps[None]:
+        """Add a task's pending writes to a checkpoint, which need not be there yet.
+
+        Raises:
+            SerializationError: a value cannot be stored; nothing was written.
+            SessionExpiredError: the session expired, and the writes (an interrupt, say) are all
+                that there is of something.
+            SessionGoneError: the session was deleted or evicted before its deadline.
+        """
+        try:
+            yield from self._put_writes(session, name, writes, task_id, task_path, serde)
+        except BaseException:
+            self._cache.forget(session)
+            raise
+
+    def _put_writes(
+        self,
+        session: str,
+        name: Name,
+        writes: Sequence[TaskWrite],
+        task_id: str,
+        path: str,
+        serde: Serializer,
+    ) -> Steps[None]:
+        if not writes:
+            return
+        life = self._cache.life(session)
+
+        def commit(packer: Packer) -> Call:
+            entries = [
+                WriteBody(
+                    task_id=task_id,
+                    index=write.index,
+                    path=path,
+                    channel=write.channel,
+                    value=packer.value(
+                        write.channel,
+                        write.value,
+                        serde,
+                        f"the write to channel {write.channel!r} of session {session!r}",
+                    ),
+                )
+                for write in writes
+            ]
+            return Call(
+                "commit",
+                Commit(
+                    session=session,
+                    token=secrets.token_urlsafe(8),
+                    incarnation=None if life is None else life.incarnation,
+                    witnesses=packer.witnesses([]),
+                    writes=Writes(
+                        name=name,
+                        entries=tuple(map(_write, entries, writes)),
+                        spans=packer.spans([entry.value for entry in entries]),
+                    ),
+                ),
+            )
+
+        packer = Packer(None, self._cache.records(session), appends=False)
+        done: Committed = yield commit(packer)
+        if done.outcome == "stale":  # what it would have referred to was pruned
+            self._cache.forget(session)
+            done = yield commit(Packer(None, [], appends=False))
+        if done.outcome == "expired":
+            _expired(session)
+        if done.outcome == "gone":
+            self._left_out(session, writes, life, done.now_ms)
+        elif done.life is not None:
+            self._cache.live(session, done.life)
+
+    def _left_out(
+        self, session: str, writes: Sequence[TaskWrite], life: Life | None, now_ms: int
+    ) -> None:
+        """The session of pending writes is not there: say so, unless the next put repairs it."""
+        if life is None or life.deadline_ms is None or now_ms < life.deadline_ms:
+            _gone(session)
+        if any(write.replace for write in writes):
+            _expired(session)
+        logger.warning(
+            "session %r expired while its graph was running; its next checkpoint will be written "
+            "whole",
+            session,
+        )
+
+
+# --- small parts ----------------------------------------------------------------------------------
+
+
+def _gone(session: str) -> NoReturn:
+    raise SessionGoneError(
+        f"session {session!r} went away while it was in use: it was deleted, evicted or lost "
+        "before its deadline; nothing was written. Start it again, or restore it from a copy",
+        session=session,
+    )
+
+
+def _expired(session: str) -> NoReturn:
+    raise SessionExpiredError(
+        f"session {session!r} expired while it was in use, and cannot go on: nothing was written. "
+        "Start a new one, or give sessions a longer idle timeout or maximum age",
+        session=session,
+    )
+
+
+def _inherited(channel: str, put: Put, parent: Body | None) -> StoredValue | None:
+    """The parent's value of a channel that did not change since."""
+    if parent is None or channel in put.changed or channel not in put.versions:
+        return None
+    theirs, ours = parent.versions.get(channel), put.versions[channel]
+    if type(theirs) is not type(ours) or theirs != ours:
+        return None
+    return parent.values.get(channel)
+
+
+def _write(entry: WriteBody, write: TaskWrite) -> Write:
+    return Write(
+        key=write_key(entry.task_id, entry.index),
+        body=encode_write(entry),
+        replace=write.replace,
+    )

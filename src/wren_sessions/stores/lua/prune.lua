@@ -1,0 +1,114 @@
+-- prune: drop checkpoints with their pending writes, and segments of the arena.
+--
+-- KEYS  1 the session
+-- ARGV  1 incarnation   2 revision   3 how many checkpoints
+--       4 … pairs of /namespace and id of the checkpoints; then numbers of segments
+-- Reply {'done', life, 0} | {'deleted', now} | {'gone', now} | {'conflict', now, life}
+--       | {'foreign'} | {'version', v}
+-- The arena's last segment stays, for the next commit fills it.
+local now = now_ms()
+local life, refusal = open(K)
+if refusal then return refusal end
+if not life or life.incarnation ~= ARGV[1] then return {'gone', int(now)} end
+if life.revision ~= tonumber(ARGV[2]) then
+  return {'conflict', int(now), life_text(K, life, now)}
+end
+
+-- Everything is worked out before anything is written: `fields` go, `out` holds fields and values.
+local fields, out, dropped = {}, {}, {}
+local function drop(field) fields[#fields + 1] = field end
+local function set(field, value)
+  out[#out + 1] = field
+  out[#out + 1] = value
+end
+
+local function drop_record(ns, id)
+  dropped[ns] = dropped[ns] or {}
+  dropped[ns][id] = true
+  drop(record_field(ns, id))
+  local field = log_field(ns, id)
+  local w = line(field, 3)
+  if not w then return end
+  drop(field)
+  for n = 1, number(field, w[1]) do drop(field .. '/' .. n) end
+  if w[2] == '-' then return end
+  for key in string.gmatch(w[2], '[^,]+') do drop(':s' .. ns .. '/' .. id .. '/' .. key) end
+end
+
+local segments = 4 + 2 * tonumber(ARGV[3])
+for at = 4, segments - 1, 2 do drop_record(ARGV[at], ARGV[at + 1]) end
+local last = math.floor(life.arena / SEGMENT)
+for at = segments, #ARGV do
+  if tonumber(ARGV[at]) ~= last then drop(':a' .. ARGV[at]) end
+end
+
+-- A namespace's chain of ids without what is dropped; the highest id that is left, if any.
+local function relink(ns, id)
+  local gone, top, above = dropped[ns], nil, nil
+  local function point(lower)
+    if above and above.words[4] ~= lower then
+      above.words[4] = lower
+      set(record_field(ns, above.id), table.concat(above.words, ' ') .. '\n' .. above.body)
+    end
+  end
+  while id ~= NO_ID do
+    local w, body = chained(ns, id)
+    local after = w[4]
+    if not gone[id] then
+      top = top or id
+      point(id)
+      above = {id = id, words = w, body = body}
+    end
+    id = after
+  end
+  point(NO_ID)
+  return top
+end
+
+local heads, emptied = {}, false
+for ns, gone in pairs(dropped) do
+  local h = head(ns)
+  if h then
+    local top = relink(ns, h[2])
+    if gone[h[1]] then h[1] = top end
+    h[2] = top
+    heads[ns] = h
+    emptied = emptied or not top
+  end
+end
+
+-- The chain of namespaces without those that are empty now.
+if emptied then
+  local above = nil
+  local all = namespaces(life)
+  life.last_ns = '-'
+  for _, ns in ipairs(all) do
+    local h = heads[ns] or head(ns)
+    if h[2] then
+      if above then above[3] = ns else life.last_ns = ns end
+      heads[ns], above = h, h
+    else
+      drop(':head' .. ns)
+    end
+  end
+  if above then above[3] = '-' end
+  if life.last_ns == '-' then
+    redis.call('UNLINK', K)
+    return {'deleted', int(now)}
+  end
+end
+for ns, h in pairs(heads) do
+  if h[2] then set(':head' .. ns, table.concat(h, ' ')) end
+end
+life.revision = life.revision + 1
+life.updated = now
+set(':meta', meta(life))
+
+-- Write.
+for at = 1, #fields, 4000 do
+  redis.call('HDEL', K, unpack(fields, at, math.min(at + 3999, #fields)))
+end
+for at = 1, #out, 2000 do
+  redis.call('HSET', K, unpack(out, at, math.min(at + 1999, #out)))
+end
+return {'done', life_text(K, life, now), '0'}

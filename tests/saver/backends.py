@@ -1,0 +1,116 @@
+"""The three stores that the tests of the saver run on, and both faces of a saver."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
+
+from wren_sessions import SessionSaver
+from wren_sessions.protocols import SessionStore
+from wren_sessions.stores.file import FileStore
+from wren_sessions.stores.memory import MemoryStore
+from wren_sessions.stores.redis import RedisStore
+from wren_sessions.testing import FakeClock
+from wren_sessions.ttl import DAY, TTLPolicy
+
+BACKENDS: Final = ("memory", "file", "redis")
+FACES: Final = ("sync", "async")
+
+
+class Backend:
+    """One place for sessions, and the stores that a test opens on it.
+
+    Args:
+        name: ``"memory"``, ``"file"`` or ``"redis"``.
+        url: where it is.
+    """
+
+    def __init__(self, name: str, url: str) -> None:
+        self.name = name
+        self.url = url
+        self.clock = FakeClock()
+        self._opened: list[SessionStore] = []
+
+    def store(self, ttl: TTLPolicy = DAY) -> SessionStore:
+        """A store on the place; in memory, there is only the first one."""
+        if self.name == "memory" and self._opened:
+            return self._opened[0]
+        self._opened.append(self._make(ttl))
+        return self._opened[-1]
+
+    def _make(self, ttl: TTLPolicy) -> SessionStore:
+        if self.name == "memory":
+            return MemoryStore(ttl=ttl, clock=self.clock)
+        if self.name == "file":
+            path = self.url.removeprefix("file://")
+            return FileStore(path, ttl=ttl, clock=self.clock, synchronous="off")
+        return RedisStore.from_url(self.url, ttl=ttl)
+
+    async def close(self) -> None:
+        """Close the stores."""
+        for store in self._opened:
+            await store.aio.close()
+            store.close()
+
+
+def place(name: str, request: pytest.FixtureRequest) -> str:
+    """The URL of an empty place; asks for a server only where one is needed."""
+    if name == "redis":
+        url: str = request.getfixturevalue("redis_url")
+        return url
+    if name == "file":
+        folder: Path = request.getfixturevalue("tmp_path")
+        return f"file://{folder / 'sessions.db'}"
+    return "memory://"
+
+
+class BlockingSaver(SessionSaver):
+    """A saver whose awaitable methods are its blocking ones: a test of the one is one of both."""
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """The blocking method."""
+        return self.get_tuple(config)
+
+    async def alist(
+        self, config: RunnableConfig | None, **options: Any
+    ) -> AsyncIterator[CheckpointTuple]:
+        """The blocking method."""
+        for found in self.list(config, **options):
+            yield found
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """The blocking method."""
+        return self.put(config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """The blocking method."""
+        self.put_writes(config, writes, task_id, task_path)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """The blocking method."""
+        self.delete_thread(thread_id)
+
+
+SAVERS: Final[dict[str, type[SessionSaver]]] = {"sync": BlockingSaver, "async": SessionSaver}

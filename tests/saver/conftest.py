@@ -1,0 +1,32 @@
+"""Fixtures of the saver's tests: every backend, both faces."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from saver.backends import BACKENDS, FACES, SAVERS, Backend, place
+from wren_sessions import SessionSaver
+
+
+@pytest_asyncio.fixture(params=BACKENDS)
+async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
+    """An empty place for sessions."""
+    opened = Backend(request.param, place(request.param, request))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(params=FACES)
+def face(request: pytest.FixtureRequest) -> str:
+    """Which methods of a saver are tested."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def saver(backend: Backend, face: str) -> SessionSaver:
+    """A saver; tests await its methods, whichever face they are."""
+    return SAVERS[face](backend.store())

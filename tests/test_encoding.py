@@ -1,0 +1,211 @@
+"""Bodies of records and writes: they come back as they were, and damage is always noticed."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from zlib import crc32
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wren_sessions._arena import Fresh, Ranged
+from wren_sessions._encoding import (
+    FORMAT,
+    Body,
+    StoredValue,
+    WriteBody,
+    decode_body,
+    decode_write,
+    encode_body,
+    encode_write,
+)
+from wren_sessions.errors import CorruptSessionError, FormatVersionError, SerializationError
+
+SESSION: Final = "cli_20251108_145739"
+WHAT: Final = "checkpoint 'c1'"
+NOTICED: Final = (CorruptSessionError, FormatVersionError)
+
+# --- anything that a record may say ---------------------------------------------------------------
+
+names = st.text(max_size=20)
+versions = st.one_of(
+    st.integers(-(2**63), 2**64 - 1),
+    st.floats(allow_nan=False),
+    st.text(max_size=30),
+    st.booleans(),
+    st.sampled_from([1, 1.0, "1", True, "00000001.aBcDeFgH"]),
+)
+counts = st.integers(0, 2**63)
+pieces = st.one_of(
+    st.binary(max_size=50),
+    st.builds(Ranged, counts, counts, st.integers(0, 2**32 - 1)),
+    st.builds(Fresh, counts, counts, st.integers(0, 2**32 - 1)),
+)
+values = st.builds(StoredValue, names, st.lists(pieces, max_size=4))
+bodies = st.builds(
+    Body,
+    parent_id=st.none() | names,
+    head=st.tuples(names, st.binary(max_size=50)),
+    versions=st.dictionaries(names, versions, max_size=5),
+    seen=st.dictionaries(names, st.dictionaries(names, versions, max_size=3), max_size=4),
+    values=st.dictionaries(names, values, max_size=5),
+)
+writes = st.builds(
+    WriteBody,
+    task_id=names,
+    index=st.integers(-4, 2**31),
+    path=names,
+    channel=names,
+    value=st.builds(StoredValue, names, st.lists(pieces, max_size=4)),
+)
+
+
+def typed(value: Any) -> Any:
+    """A value that differs from others that are merely equal, as 1 is from True."""
+    if isinstance(value, dict):
+        return {key: typed(found) for key, found in value.items()}
+    return type(value).__name__, value
+
+
+@given(bodies)
+def test_a_body_comes_back_as_it_was(body: Body) -> None:
+    """Names, versions and pieces keep their values, their order and their types."""
+    found = decode_body(encode_body(body), SESSION, WHAT)
+    assert found == body
+    assert typed(found.versions) == typed(body.versions)
+    assert typed(found.seen) == typed(body.seen)
+    assert [*found.versions, *found.seen, *found.values] == [
+        *body.versions,
+        *body.seen,
+        *body.values,
+    ]
+    for channel, value in body.values.items():
+        assert [type(p) for p in found.values[channel].pieces] == [type(p) for p in value.pieces]
+
+
+@given(writes)
+def test_a_write_comes_back_as_it_was(write: WriteBody) -> None:
+    """Task, index, path, channel and value of a pending write are kept."""
+    assert decode_write(encode_write(write), SESSION, WHAT) == write
+
+
+def test_versions_that_are_equal_keep_their_types() -> None:
+    """1, 1.0, "1" and True are four versions, also where one record holds them all."""
+    mixed: dict[str, Any] = {"int": 1, "float": 1.0, "text": "1", "bool": True, "again": 1}
+    body = Body(None, ("msgpack", b""), mixed, {"node": dict(reversed(mixed.items()))}, {})
+    found = decode_body(encode_body(body), SESSION, WHAT)
+    assert typed(found.versions) == typed(mixed)
+    assert typed(found.seen["node"]) == typed(mixed)
+
+
+def test_a_channel_without_a_value_or_a_version_is_kept() -> None:
+    """A version without a value, and a value without a version, are two different things."""
+    value = StoredValue("msgpack", [b"x"])
+    body = Body("p", ("msgpack", b""), {"only version": 1}, {}, {"only value": value})
+    found = decode_body(encode_body(body), SESSION, WHAT)
+    assert set(found.versions) == {"only version"}
+    assert set(found.values) == {"only value"}
+
+
+def test_a_version_stands_once_in_a_record() -> None:
+    """A hundred nodes that saw the same version do not store it a hundred times."""
+    version = "0000000001.abcdefgh"
+    seen = {str(node): {"messages": version} for node in range(100)}
+    data = encode_body(Body(None, ("msgpack", b""), {"messages": version}, seen, {}))
+    assert data.count(version.encode()) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        Body(None, ("msgpack", b""), {"a": 2**70}, {}, {}),
+        Body(None, ("msgpack", b""), {"\ud800": 1}, {}, {}),
+        Body(None, ("msgpack", b""), {"a": object()}, {}, {}),  # type: ignore[dict-item]
+    ],
+    ids=["huge", "surrogate", "no version"],
+)
+def test_what_no_record_can_hold_is_an_error_of_ours(body: Body) -> None:
+    """Names and versions that cannot be written down are refused before anything is."""
+    with pytest.raises(SerializationError, match="channel names and versions"):
+        encode_body(body)
+
+
+# --- damage ---------------------------------------------------------------------------------------
+
+
+@given(bodies, st.data())
+@settings(max_examples=200)
+def test_a_changed_byte_is_noticed(body: Body, data: st.DataObject) -> None:
+    """Whichever byte of a record changes, it is an error that names the session, and no other."""
+    encoded = bytearray(encode_body(body))
+    encoded[data.draw(st.integers(0, len(encoded) - 1))] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(NOTICED) as caught:
+        decode_body(bytes(encoded), SESSION, WHAT)
+    assert SESSION in str(caught.value)
+    assert caught.value.session == SESSION
+
+
+@given(writes, st.data())
+def test_a_changed_byte_of_a_write_is_noticed(write: WriteBody, data: st.DataObject) -> None:
+    """The same for pending writes."""
+    encoded = bytearray(encode_write(write))
+    encoded[data.draw(st.integers(0, len(encoded) - 1))] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(NOTICED):
+        decode_write(bytes(encoded), SESSION, WHAT)
+
+
+@given(bodies, st.data())
+def test_a_truncated_body_is_noticed(body: Body, data: st.DataObject) -> None:
+    """Bytes missing at the end are an error."""
+    encoded = encode_body(body)
+    with pytest.raises(CorruptSessionError):
+        decode_body(encoded[: data.draw(st.integers(0, len(encoded) - 1))], SESSION, WHAT)
+
+
+@given(bodies, st.binary(min_size=1, max_size=20))
+def test_bytes_too_many_are_noticed(body: Body, more: bytes) -> None:
+    """So are bytes that do not belong there."""
+    with pytest.raises(CorruptSessionError):
+        decode_body(encode_body(body) + more, SESSION, WHAT)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 300) | st.text(max_size=5) | st.binary(max_size=5),
+    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=20,
+)
+
+
+@given(anything | st.lists(anything, min_size=5, max_size=7), st.sampled_from(["body", "write"]))
+@settings(max_examples=300)
+def test_a_frame_with_other_contents_is_no_record(contents: Any, what: str) -> None:
+    """A frame that is whole but holds something else is an error, or reads as what it is."""
+    packed = msgpack.packb(contents)
+    frame = bytes([FORMAT, 0]) + crc32(packed).to_bytes(4, "big") + packed
+    decode = decode_body if what == "body" else decode_write
+    try:
+        decode(frame, SESSION, WHAT)
+    except CorruptSessionError as error:
+        assert error.session == SESSION  # noqa: PT017 -- it need not be raised
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_refused(data: bytes) -> None:
+    """What is no frame at all is an error of ours."""
+    with pytest.raises(NOTICED):
+        decode_body(data, SESSION, WHAT)
+
+
+# --- versions of the format -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", [bytes([FORMAT + 1, 0]), bytes([FORMAT, 9]), b"\xff\xff"])
+def test_a_newer_format_is_refused_by_name(start: bytes) -> None:
+    """What a later version wrote says which version it takes, and is not called damaged."""
+    with pytest.raises(FormatVersionError, match="upgrade") as caught:
+        decode_body(start + b"whatever that version wrote", SESSION, WHAT)
+    assert caught.value.found == start[0]
+    assert caught.value.supported == FORMAT
+    assert caught.value.session == SESSION
