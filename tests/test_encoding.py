@@ -15,6 +15,7 @@ from wren_sessions._encoding import (
     FORMAT,
     Body,
     StoredValue,
+    Version,
     WriteBody,
     decode_body,
     decode_write,
@@ -112,7 +113,7 @@ def test_a_channel_without_a_value_or_a_version_is_kept() -> None:
 def test_a_version_stands_once_in_a_record() -> None:
     """A hundred nodes that saw the same version do not store it a hundred times."""
     version = "0000000001.abcdefgh"
-    seen = {str(node): {"messages": version} for node in range(100)}
+    seen: dict[str, dict[str, Version]] = {str(node): {"messages": version} for node in range(100)}
     data = encode_body(Body(None, ("msgpack", b""), {"messages": version}, seen, {}))
     assert data.count(version.encode()) == 1
 

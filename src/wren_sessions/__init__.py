@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from wren_sessions._pruning import Retention
+    from wren_sessions._session_steps import Session
     from wren_sessions.config import Settings, open_store
     from wren_sessions.errors import (
         ConfigurationError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from wren_sessions.keys import Address, KeySpace
     from wren_sessions.langgraph import SessionSaver
     from wren_sessions.protocols import AsyncSessionStore, SessionStore
+    from wren_sessions.sessions import Sessions
     from wren_sessions.stores.file import FileStore
     from wren_sessions.stores.memory import MemoryStore
     from wren_sessions.stores.redis import RedisStore
@@ -64,6 +66,8 @@ _MODULES: Final = {
     "_pruning": ("Retention",),
     "langgraph": ("SessionSaver",),
     "protocols": ("AsyncSessionStore", "SessionStore"),
+    "sessions": ("Sessions",),
+    "_session_steps": ("Session",),
     "stores.file": ("FileStore",),
     "stores.memory": ("MemoryStore",),
     "stores.redis": ("RedisStore",),
@@ -86,6 +90,7 @@ __all__ = [
     "RedisStore",
     "Retention",
     "SerializationError",
+    "Session",
     "SessionError",
     "SessionExistsError",
     "SessionExpiredError",
@@ -93,6 +98,7 @@ __all__ = [
     "SessionNotFoundError",
     "SessionSaver",
     "SessionStore",
+    "Sessions",
     "Settings",
     "StoreTimeoutError",
     "StoreUnavailableError",

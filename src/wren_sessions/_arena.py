@@ -5,7 +5,8 @@ a new value is to cover its bytes with runs of values that are known to be in th
 append the rest. Runs are compared as bytes, never by object identity (nodes change messages in
 place) and never by digest.
 
-1. The value at the parent is nearly always the beginning of the new one: one ``startswith``.
+1. The value at the parent is nearly always the beginning of the new one: one ``startswith``. If
+   another value agrees with more of it, a subgraph's say, that one is the beginning.
 2. Else the common beginning is kept, and behind it the value is looked at element by element: an
    index from the hash of an element to its place in a known value finds what was trimmed, moved or
    left behind an edit. From there a run goes on as long as the bytes agree.
@@ -150,26 +151,28 @@ def cover(data: bytes, start: int, same: Known | None, others: Sequence[Known]) 
         same: the value at the parent, the likeliest beginning.
         others: further known values.
     """
+    if same is not None and data.startswith(same.body, start):
+        first = _beginning(data, start, others, Run(same, 0, len(same.body)))
+        behind = start + first.length
+        rest = [Run(None, behind, len(data) - behind)] if behind < len(data) else []
+        return [first, *rest] if first.length else rest
     known = ([same] if same is not None else []) + [other for other in others if other is not same]
-    first = _beginning(data, start, known)
-    behind = start + (first.length if first else 0)
-    if first and first.known and first.length == len(first.known.body):  # nothing but appended to
-        return [first, Run(None, behind, len(data) - behind)] if behind < len(data) else [first]
-    return [*([first] if first else []), *_cover_elements(data, behind, start, known)]
+    first = _beginning(data, start, known, Run(None, 0, 0))
+    runs = [first] if first.length else []
+    return [*runs, *_cover_elements(data, start + first.length, start, known)]
 
 
-def _beginning(data: bytes, start: int, known: Sequence[Known]) -> Run | None:
-    """The longest run of a known value's beginning that the data begin with, if it is worth it.
+def _beginning(data: bytes, start: int, known: Sequence[Known], longest: Run) -> Run:
+    """The longest run of a known value's beginning that the data begin with.
 
-    Not always that of the parent's value: a subgraph, or a fork, may have appended to it before.
+    That is not always the parent's value: a subgraph, or a fork, may have appended to it before.
     """
-    longest: Run | None = None
     for value in known:
-        if longest is not None and longest.length == len(data) - start:
-            break
-        length = _agreeing(data, start, value.body, 0)
-        if length >= MIN_RUN_BYTES and (longest is None or length > longest.length):
-            longest = Run(value, 0, length)
+        least = max(longest.length + 1, MIN_RUN_BYTES)
+        if least <= min(len(value.body), len(data) - start):
+            length = _agreeing(data, start, value.body, 0)
+            if length >= least:
+                longest = Run(value, 0, length)
     return longest
 
 

@@ -13,6 +13,7 @@ from wren_sessions._history import Histories
 from wren_sessions._pruning import Pruning
 from wren_sessions._reading import Reading
 from wren_sessions._writing import Writing
+from wren_sessions.records import Life
 
 
 class Checkpoints:
@@ -24,8 +25,12 @@ class Checkpoints:
     """
 
     def __init__(self, cache_bytes: int, header_strings: Collection[str]) -> None:
-        cache = Cache(cache_bytes)
+        self._cache = cache = Cache(cache_bytes)
         self.reading = Reading(cache)
         self.writing = Writing(cache, self.reading, header_strings)
         self.pruning = Pruning(cache)
         self.histories = Histories(cache)
+
+    def life(self, session: str) -> Life | None:
+        """A session's life as the store last told it to this process."""
+        return self._cache.life(session)

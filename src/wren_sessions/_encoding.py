@@ -91,7 +91,11 @@ class _Table:
 
 
 def encode_body(body: Body) -> bytes:
-    """A record's body as bytes."""
+    """A record's body as bytes.
+
+    Raises:
+        SerializationError: a name or a version cannot be written down.
+    """
     channels, versions = _Table(), _Table()
     own = [
         number
@@ -140,12 +144,12 @@ def decode_body(data: bytes, session: str, what: str) -> Body:
                 for number, kind, *pieces in values
             },
         )
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError):
+    except _MISSHAPEN:
         damaged(session, what)
 
 
 def encode_write(write: WriteBody) -> bytes:
-    """A pending write's body as bytes."""
+    """A pending write's body as bytes; errors as `encode_body`."""
     value = write.value
     return _frame(
         [
@@ -204,7 +208,7 @@ def _frame(fields: list[Any]) -> bytes:
         packed: bytes = msgpack.packb(fields)
     except (TypeError, ValueError, OverflowError) as error:  # the values in it are bytes already
         raise SerializationError(
-            "channel names and versions must be valid Unicode text, floats, or integers of 64 bits: "
+            "channel names and versions must be valid Unicode, and numbers of at most 64 bits: "
             f"{error}"
         ) from error
     return b"%c%c%b%b" % (FORMAT, _PLAIN, crc32(packed).to_bytes(4, "big"), packed)

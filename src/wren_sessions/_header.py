@@ -13,6 +13,7 @@ from typing import Any, Final
 
 VERSION: Final = "1.0"
 _METADATA: Final = ("step", "source")
+_MAX_INT: Final = 2**63  # what other readers of JSON take without rounding or refusing it
 
 
 def header(
@@ -36,8 +37,12 @@ def header(
     messages = values.get("messages")
     if isinstance(messages, list):
         shown["message_count"] = len(messages)
-    about = {"timestamp": timestamp, "version": VERSION, "checkpoint_id": checkpoint_id}
-    about |= {name: metadata[name] for name in _METADATA if name in metadata}
+    about = {"timestamp": str(timestamp), "version": VERSION, "checkpoint_id": checkpoint_id}
+    about |= {
+        name: found
+        for name in _METADATA
+        if isinstance(found := metadata.get(name), str) or _is_number(found)
+    }
     return dump({"checkpoint": shown, "metadata": about, "config": {}})
 
 
@@ -55,9 +60,13 @@ def dump(fields: Mapping[str, Any]) -> bytes:
     )
 
 
-def _shown(name: str, value: object, strings: Collection[str]) -> bool:
-    if name.startswith("__") or ":" in name:  # LangGraph's own channels
+def _shown(name: object, value: object, strings: Collection[str]) -> bool:
+    if not isinstance(name, str) or name.startswith("__") or ":" in name:  # LangGraph's own
         return False
+    return _is_number(value) or (isinstance(value, str) and name in strings)
+
+
+def _is_number(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
-    return isinstance(value, bool | int) or (isinstance(value, str) and name in strings)
+    return isinstance(value, int) and -_MAX_INT <= value < _MAX_INT

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from wren_sessions._cache import Cache
-from wren_sessions._encoding import damaged
+from wren_sessions._encoding import Body, damaged
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import (
     Serializer,
@@ -57,8 +57,12 @@ class Reading:
             return None
         stored, arena = found
         body, data = read_record(session, stored, arena)
-        self._cache.remember(session, stored.name, body, instead_of=None)
+        self.remember(session, stored.name, body)
         return snapshot(session, stored, arena, body, data, serde)
+
+    def remember(self, session: str, name: Name, body: Body) -> None:
+        """Remember a record that was read, for the checkpoint that continues it."""
+        self._cache.remember(session, name, body, instead_of=None)
 
     def load(
         self, session: str, namespace: str, checkpoint_id: str | None

@@ -16,10 +16,12 @@ nothing brings it back: `SessionGoneError`.
 from __future__ import annotations
 
 import logging
+import random
 import secrets
+import string
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from wren_sessions._arena import Known
 from wren_sessions._cache import Cache
@@ -28,11 +30,18 @@ from wren_sessions._header import header
 from wren_sessions._reading import Reading
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Packer, Serializer, dump, read_record, settled
-from wren_sessions.errors import SessionExpiredError, SessionGoneError
+from wren_sessions.errors import (
+    ConflictError,
+    SessionExistsError,
+    SessionExpiredError,
+    SessionGoneError,
+)
 from wren_sessions.keys import write_key
 from wren_sessions.records import Commit, Committed, Life, Name, Record, Write, Writes
 
 logger = logging.getLogger("wren_sessions")
+
+_ALPHABET: Final = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +58,8 @@ class Put:
         rest: everything else that the checkpoint holds.
         metadata: its metadata.
         changed: the channels whose value is to be taken from `values`, whatever the parent has.
+        new: the session must not be there.
+        revision: the session's revision that this builds on; None for no condition.
     """
 
     session: str
@@ -60,6 +71,8 @@ class Put:
     rest: Mapping[str, Any]
     metadata: Mapping[str, Any]
     changed: Collection[str]
+    new: bool = False
+    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,22 +128,24 @@ class Writing:
     def _put(self, put: Put, serde: Serializer) -> Steps[None]:
         parent = yield from self._parent(put)
         life = self._cache.life(put.session)
-        if put.parent_id is not None and parent is None and life is None:
+        if put.parent_id is not None and parent is None and (life is None or _has_history(put)):
             _gone(put.session)
         continues = put.parent_id is not None or put.name[0] != ""
         expected = life.incarnation if life is not None and continues else None
+        conditions = {"incarnation": expected, "new": put.new, "revision": put.revision}
         draft = self._draft(put, parent, serde)
-        done: Committed = yield self._commit(put, draft, incarnation=expected)
+        done: Committed = yield self._commit(put, draft, **conditions)
         if done.outcome == "stale":  # the parent was pruned, the session lives
             self._cache.forget(put.session)
+            if _has_history(put):
+                _gone(put.session)
             draft = self._draft(put, None, serde)
-            done = yield self._commit(put, draft, incarnation=expected)
+            done = yield self._commit(put, draft, **conditions)
         if done.outcome == "gone":
             self._cache.forget(put.session)
             draft = self._draft(put, None, serde)
             done = yield from self._revive(put, draft, life, done.now_ms)
-        if done.outcome == "expired":
-            _expired(put.session)
+        _check(put.session, done)
         self._settle(put, draft, done)
 
     def _parent(self, put: Put) -> Steps[Body | None]:
@@ -173,7 +188,7 @@ class Writing:
         """Write a checkpoint whose session expired as a new session of the same age."""
         if life is None or life.deadline_ms is None or now_ms < life.deadline_ms:
             _gone(put.session)
-        if put.metadata.get("counters_since_delta_snapshot"):
+        if _has_history(put):
             _expired(put.session)
         done: Committed = yield self._commit(put, draft, new=True, created_ms=life.created_ms)
         if done.outcome == "exists":
@@ -182,8 +197,6 @@ class Writing:
             if ours is None or done.life is None or ours.incarnation != done.life.incarnation:
                 _gone(put.session)
             done = yield self._commit(put, draft, incarnation=ours.incarnation)
-        if done.outcome == "gone":
-            _gone(put.session)
         return done
 
     def _settle(self, put: Put, draft: _Draft, done: Committed) -> None:
@@ -337,6 +350,44 @@ def _expired(session: str) -> NoReturn:
         "Start a new one, or give sessions a longer idle timeout or maximum age",
         session=session,
     )
+
+
+def _check(session: str, done: Committed) -> None:
+    """Raise what a commit says that it could not do."""
+    match done.outcome:
+        case "gone" | "stale":
+            _gone(session)
+        case "expired":
+            _expired(session)
+        case "exists":
+            raise SessionExistsError(f"session {session!r} is there already", session=session)
+        case "conflict":
+            raise ConflictError(
+                f"somebody else wrote session {session!r} since it was loaded; nothing was "
+                "written: load it again, and make the change on what is there now",
+                session=session,
+            )
+
+
+def _has_history(put: Put) -> bool:
+    """Whether a channel's value lives in the writes of ancestors (LangGraph's `DeltaChannel`)."""
+    return bool(put.metadata.get("counters_since_delta_snapshot"))
+
+
+def next_version(current: Any) -> str:
+    """The version after `current`: a counter, and 8 random characters that make forks differ.
+
+    Args:
+        current: the version now: one of these, another saver's (text that starts with a counter),
+            or a number; None for none.
+    """
+    if current is None:
+        counter = 0
+    elif isinstance(current, int | float):
+        counter = int(current)
+    else:
+        counter = int(current.split(".")[0])
+    return f"{counter + 1:010}.{''.join(random.choices(_ALPHABET, k=8))}"  # noqa: S311 -- no secret
 
 
 def _inherited(channel: str, put: Put, parent: Body | None) -> StoredValue | None:

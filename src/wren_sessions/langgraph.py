@@ -7,8 +7,6 @@ what is stored, and how, is in `wren_sessions._checkpoints`.
 from __future__ import annotations
 
 import copy
-import random
-import string
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -38,15 +36,13 @@ from wren_sessions._langgraph_types import (
 from wren_sessions._listing import Listing
 from wren_sessions._pruning import Retention, choice_of, of_runs
 from wren_sessions._steps import Steps, adrive, drive
-from wren_sessions._writing import Put, TaskWrite
+from wren_sessions._writing import Put, TaskWrite, next_version
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.protocols import SessionStore
 
 if TYPE_CHECKING:
     import redis
     import redis.asyncio
-
-_ALPHABET: Final = string.ascii_letters + string.digits
 
 
 class SessionSaver(BaseCheckpointSaver[str]):
@@ -337,21 +333,9 @@ class SessionSaver(BaseCheckpointSaver[str]):
         return await adrive(self._history(config, channels), self.store.aio)
 
     def get_next_version(self, current: Any, channel: None = None) -> str:
-        """The version after `current`: a counter, and 8 random characters that make forks differ.
-
-        Args:
-            current: the version now: of this saver, of another one (text that starts with a
-                counter), or an integer; None for none.
-            channel: not used; LangGraph passes it.
-        """
+        """The version after `current`; `channel` is not used, LangGraph passes it."""
         del channel
-        if current is None:
-            counter = 0
-        elif isinstance(current, int | float):
-            counter = int(current)
-        else:
-            counter = int(current.split(".")[0])
-        return f"{counter + 1:010}.{''.join(random.choices(_ALPHABET, k=8))}"  # noqa: S311 -- no secret
+        return next_version(current)
 
     def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> Self:
         """A saver on the same store whose serializer allows further types; see LangGraph's docs."""

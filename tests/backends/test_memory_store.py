@@ -117,9 +117,9 @@ def test_the_incarnation_is_the_token() -> None:
     assert life.incarnation == "made it"
 
 
-def test_a_repeated_commit_that_made_its_session_is_not_counted() -> None:
+def test_a_repeated_commit_that_made_its_session_is_not_counted(clock: FakeClock) -> None:
     """Pending writes that made a session are recognised when they are repeated."""
-    store = MemoryStore()
+    store = MemoryStore(clock=clock)
     again = add("1", write("task", 0, b"value", replaces=True))
     assert store.commit(again).life == store.commit(again).life
 

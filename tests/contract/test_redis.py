@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import TypeAlias
 
 import pytest
-from redis import Redis
+import pytest_asyncio
+import redis.asyncio
+from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 
-from wren_sessions.protocols import SessionStore
+from backends.fake_time import fake_time
+from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.stores.redis import RedisStore
-from wren_sessions.testing import MakeStore, PassTime, StoreContract
+from wren_sessions.testing import FakeClock, MakeStore, PassTime, StoreContract
+from wren_sessions.testing.contract_arena import ArenaContract
+from wren_sessions.testing.contract_base import ContractBase, OpenFace
+from wren_sessions.testing.contract_commits import CommitContract
+from wren_sessions.testing.contract_conditions import ConditionContract
+from wren_sessions.testing.contract_copies import CopyContract
+from wren_sessions.testing.contract_ids import IdContract
+from wren_sessions.testing.contract_prunes import PruneContract
+from wren_sessions.testing.contract_records import RecordContract
+from wren_sessions.testing.contract_scans import ScanContract
+from wren_sessions.testing.contract_sessions import SessionContract
+from wren_sessions.testing.contract_writes import WriteContract
 from wren_sessions.ttl import Duration, TTLPolicy, to_ms
 
+Client: TypeAlias = redis.Redis | redis.asyncio.Redis
 
-class OnServer(StoreContract):
+
+def stores_on(client: Client) -> MakeStore:
+    """Stores on a client of the application."""
+
+    def make(*, ttl: TTLPolicy | None = None) -> SessionStore:
+        return RedisStore.from_client(client, ttl=ttl)
+
+    return make
+
+
+class RealTime(ContractBase):
     """Time passes on the server, so the tests wait for it."""
 
     tick = "100ms"
@@ -29,12 +55,115 @@ class OnServer(StoreContract):
         return wait
 
 
-class TestRedisStore(OnServer):
-    """A store with connections of its own."""
+class FakeTime(ContractBase):
+    """The server is a fake whose clock is moved by hand."""
+
+    @pytest.fixture
+    def clock(self) -> Iterator[FakeClock]:
+        """The clock of the test's server."""
+        with fake_time() as clock:
+            yield clock
+
+    @pytest.fixture
+    def pass_time(self, clock: FakeClock) -> PassTime:
+        """Time passes when the test says so."""
+        return clock.advance
+
+
+class AwaitedOnly(ContractBase):
+    """Stores on an asyncio client have one face."""
+
+    @pytest_asyncio.fixture
+    async def open_face(self, make_store: MakeStore) -> AsyncIterator[OpenFace]:  # type: ignore[override]
+        """Makes stores and gives the face that can be awaited."""
+        opened: list[AsyncSessionStore] = []
+
+        def open_face(ttl: TTLPolicy | None = None) -> AsyncSessionStore:
+            opened.append(make_store(ttl=ttl).aio)
+            return opened[-1]
+
+        yield open_face
+        for face in opened:
+            await face.close()
+
+
+class TransportContract(
+    RecordContract,
+    ScanContract,
+    ArenaContract,
+    WriteContract,
+    CommitContract,
+    ConditionContract,
+    PruneContract,
+    SessionContract,
+    CopyContract,
+    IdContract,
+):
+    """The contract but for lifetimes, which no client has a part in: waiting for them takes long."""
+
+
+class TestRedisStore(RealTime, StoreContract):
+    """A store with connections of its own, on a real server."""
 
     @pytest.fixture
     def make_store(self, redis_url: str) -> MakeStore:
+        """Stores that connect by URL."""
+
         def make(*, ttl: TTLPolicy | None = None) -> SessionStore:
             return RedisStore.from_url(redis_url, ttl=ttl)
 
         return make
+
+    @pytest.mark.leaves_keys("without limits, nothing expires")
+    async def test_without_limits_there_is_no_deadline(self, open_face: OpenFace) -> None:
+        """A store without idle timeout and maximum age keeps its sessions."""
+        await super().test_without_limits_there_is_no_deadline(open_face)
+
+    @pytest.mark.leaves_keys("without limits, nothing expires")
+    async def test_a_session_may_have_no_idle_limit(self, open_face: OpenFace) -> None:
+        """`set_ttl` with None takes the idle limit away, but not the maximum age."""
+        await super().test_a_session_may_have_no_idle_limit(open_face)
+
+
+class TestBlockingClient(RealTime, TransportContract):
+    """A store on a blocking client of the application, on a real server."""
+
+    @pytest.fixture(params=[False, True], ids=["bytes", "decoded"])
+    def make_store(self, redis_url: str, request: pytest.FixtureRequest) -> Iterator[MakeStore]:
+        """Stores on one client, which may decode what it reads; the store gets bytes anyway."""
+        with redis.Redis.from_url(redis_url, decode_responses=request.param) as client:
+            yield stores_on(client)
+
+
+class TestAsyncioClient(AwaitedOnly, RealTime, TransportContract):
+    """A store on an asyncio client of the application, on a real server."""
+
+    @pytest_asyncio.fixture(params=[False, True], ids=["bytes", "decoded"])
+    async def make_store(  # type: ignore[override]
+        self, redis_url: str, request: pytest.FixtureRequest
+    ) -> AsyncIterator[MakeStore]:
+        """Stores on one client, of the test's event loop."""
+        client = redis.asyncio.Redis.from_url(redis_url, decode_responses=request.param)
+        yield stores_on(client)
+        await client.connection_pool.disconnect()
+
+
+class TestFakeRedis(FakeTime, StoreContract):
+    """A store on a blocking client of fakeredis."""
+
+    @pytest.fixture(params=[False, True], ids=["bytes", "decoded"])
+    def make_store(self, clock: FakeClock, request: pytest.FixtureRequest) -> Iterator[MakeStore]:
+        """Stores on one fake server."""
+        with FakeRedis(server=FakeServer(), decode_responses=request.param) as client:
+            yield stores_on(client)
+
+
+class TestFakeAsyncRedis(AwaitedOnly, FakeTime, StoreContract):
+    """A store on an asyncio client of fakeredis."""
+
+    @pytest_asyncio.fixture
+    async def make_store(self, clock: FakeClock) -> AsyncIterator[MakeStore]:  # type: ignore[override]
+        """Stores on one fake server."""
+        client = FakeAsyncRedis(server=FakeServer())
+        yield stores_on(client)
+        await client.connection_pool.disconnect()

@@ -139,12 +139,12 @@ _DAMAGED: Final = re.compile(r"DAMAGED (\S+)")  # see _common.lua
 _Kinds: TypeAlias = type[Exception] | tuple[type[Exception], ...]
 
 _UNREACHED: Final = (
-    "it could not be reached in time, and nothing was sent: check host, port and firewall, and that "
-    "the port of a rediss:// URL speaks TLS"
+    "it could not be reached in time, and nothing was sent: check host, port and firewall, and "
+    "that the port of a rediss:// URL speaks TLS"
 )
 _REFUSED: Final = "it refused the user name or password: check them"
-_NO_PASSWORD: Final = "it has no password, but one was given: leave it out, or set one there"
-_PASSWORD: Final = "it wants a password, and none was given"
+_HAS_NONE: Final = "it has no password, but one was given: leave it out, or set one there"
+_WANTS_ONE: Final = "it wants a password, and none was given"
 _RIGHTS: Final = (
     "its access rules do not allow this user what is needed: the keys under the prefix, and the "
     "commands of hashes, keys, expiry and scripts"
@@ -163,11 +163,11 @@ _TOO_OLD: Final = "it does not know a command that is needed: Redis 6.2 or newer
 # a script met it.
 _HINTS: Final[tuple[tuple[_Kinds, str, str], ...]] = (
     (driver.TimeoutError, "connecting", _UNREACHED),
-    (driver.RedisError, "without any password configured", _NO_PASSWORD),
+    (driver.RedisError, "without any password configured", _HAS_NONE),
     (driver.RedisError, "invalid username-password", _REFUSED),
     (driver.RedisError, "invalid password", _REFUSED),
-    (driver.AuthenticationError, "", _PASSWORD),
-    (driver.ResponseError, "NOAUTH", _PASSWORD),
+    (driver.AuthenticationError, "", _WANTS_ONE),
+    (driver.ResponseError, "NOAUTH", _WANTS_ONE),
     (driver.NoPermissionError, "", _RIGHTS),
     (driver.ResponseError, "NOPERM", _RIGHTS),
     (driver.ResponseError, "The user executing the script", _RIGHTS),
@@ -215,14 +215,16 @@ def asyncio_client(url: str, options: dict[str, Any]) -> redis.asyncio.Redis:
     return redis.asyncio.Redis(connection_pool=pool)
 
 
-def _completed(options: dict[str, Any], kind: type[Retry] | type[AsyncRetry]) -> dict[str, Any]:
+def _completed(options: dict[str, Any], kind: type[Retry | AsyncRetry]) -> dict[str, Any]:
     """The options, with ours where nothing is said.
 
     A command whose connection was lost is repeated, which is safe: a commit is applied once however
     often it is sent. One that timed out is not: its caller has waited long enough.
     """
     lost = (driver.ConnectionError,)
-    retry = options.get("retry") or Retry(EqualJitterBackoff(cap=0.5, base=0.02), _REPEATS, lost)
+    retry: Any = options.get("retry") or Retry(
+        EqualJitterBackoff(cap=0.5, base=0.02), _REPEATS, lost
+    )
     if not isinstance(retry, kind):  # a policy is the same, its two classes are not
         retry = kind(retry._backoff, retry._retries, retry._supported_errors)  # noqa: SLF001
     return {**_DEFAULTS, "retry_on_error": [*lost], **options, "retry": retry}

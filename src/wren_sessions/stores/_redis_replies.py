@@ -91,8 +91,8 @@ def read_committed(reply: Any) -> Committed:
         return Committed(outcome=outcome, now_ms=life.now_ms, life=life, base=int(reply[2]))
     if outcome == "deleted":
         return Committed(outcome="done", now_ms=int(reply[1]))
-    now = read_life_text(reply[2]) if len(reply) > 2 else None  # noqa: PLR2004 -- as in commit.lua
-    return Committed(outcome=outcome, now_ms=int(reply[1]), life=now)
+    life_now = read_life_text(reply[2]) if reply[2] else None
+    return Committed(outcome=outcome, now_ms=int(reply[1]), life=life_now)
 
 
 def read_loaded(session: str, namespace: str, reply: Any) -> Loaded | None:

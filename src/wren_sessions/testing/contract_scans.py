@@ -87,7 +87,9 @@ class ScanContract(ContractBase):
         await done(face, put("1"))
         await done(face, put("2"))
         assert (await face.scan(SESSION, [Start("")], 2)).rest == ()
-        assert (await face.scan(SESSION, [Start("")], 1)).rest != ()
+        page = await face.scan(SESSION, [Start("")], 1)
+        assert page.rest != ()
+        assert page.life is not None
 
     async def test_a_record_that_comes_late_is_scanned_in_its_place(
         self, face: AsyncSessionStore

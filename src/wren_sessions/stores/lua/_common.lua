@@ -99,6 +99,11 @@ local function life_text(key, life, now)
   }, ' ')
 end
 
+-- The reply of what was not done, with the life of the session that is there, if any.
+local function refused(outcome, life, now)
+  return {outcome, int(now), life and life_text(K, life, now) or ''}
+end
+
 local function decoded(id)
   return (string.gsub(id, '%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end))
 end

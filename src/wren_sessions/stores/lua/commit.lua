@@ -19,10 +19,6 @@ local now = now_ms()
 local life, refusal = open(K)
 if refusal then return refusal end
 
-local function refused(outcome)
-  return {outcome, int(now), life and life_text(K, life, now) or ''}
-end
-
 -- A repeated commit answers as the first did.
 local old, recent = nil, ''
 if life then
@@ -38,12 +34,12 @@ if life then
 end
 
 -- Conditions.
-if life and ARGV[5] == '1' then return refused('exists') end
-if not life and ARGV[6] .. ARGV[7] .. ARGV[8] ~= '' then return refused('gone') end
-if ARGV[6] ~= '' and life.incarnation ~= ARGV[6] then return refused('gone') end
-if ARGV[7] ~= '' and life.revision ~= tonumber(ARGV[7]) then return refused('conflict') end
+if life and ARGV[5] == '1' then return refused('exists', life, now) end
+if not life and ARGV[6] .. ARGV[7] .. ARGV[8] ~= '' then return refused('gone', life, now) end
+if ARGV[6] ~= '' and life.incarnation ~= ARGV[6] then return refused('gone', life, now) end
+if ARGV[7] ~= '' and life.revision ~= tonumber(ARGV[7]) then return refused('conflict', life, now) end
 for _, field in ipairs(words(ARGV[8])) do
-  if redis.call('HEXISTS', K, field) == 0 then return refused('stale') end
+  if redis.call('HEXISTS', K, field) == 0 then return refused('stale', life, now) end
 end
 local fresh = not life
 local there = life or {
@@ -52,7 +48,7 @@ local there = life or {
 }
 local renew = fresh or refresh ~= 'never'
 local ends = deadline(there, now, idle, max_age)
-if renew and ends and ends <= now then return refused('expired') end
+if renew and ends and ends <= now then return refused('expired', life, now) end
 life = there
 
 -- Everything is worked out before anything is written: `out` holds fields and values.

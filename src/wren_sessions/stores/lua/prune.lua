@@ -3,16 +3,14 @@
 -- KEYS  1 the session
 -- ARGV  1 incarnation   2 revision   3 how many checkpoints
 --       4 … pairs of /namespace and id of the checkpoints; then numbers of segments
--- Reply {'done', life, 0} | {'deleted', now} | {'gone', now} | {'conflict', now, life}
+-- Reply {'done', life, 0} | {'deleted', now} | {'gone', now, life or ''} | {'conflict', now, life}
 --       | {'foreign'} | {'version', v}
 -- The arena's last segment stays, for the next commit fills it.
 local now = now_ms()
 local life, refusal = open(K)
 if refusal then return refusal end
-if not life or life.incarnation ~= ARGV[1] then return {'gone', int(now)} end
-if life.revision ~= tonumber(ARGV[2]) then
-  return {'conflict', int(now), life_text(K, life, now)}
-end
+if not life or life.incarnation ~= ARGV[1] then return refused('gone', life, now) end
+if life.revision ~= tonumber(ARGV[2]) then return refused('conflict', life, now) end
 
 -- Everything is worked out before anything is written: `fields` go, `out` holds fields and values.
 local fields, out, dropped = {}, {}, {}
