@@ -2,8 +2,10 @@
 
 Two things are remembered, each bounded, the least recently used forgotten first:
 
-- the *life* of a session: a commit names the incarnation it builds on, so that a session that went
-  away is not brought back as a fragment, and the deadline tells an expired one from a deleted one;
+- the *lives* of a session, the present one and past ones, and which checkpoints were seen in which:
+  a commit names the incarnation that its parent belongs to, so that a session that went away is
+  neither brought back as a fragment nor goes on in a new one of the same id. The deadline tells an
+  expired session from a deleted one;
 - the *records* written or read last, with the bytes of their large values, so that the next step
   is written without reading its parent.
 
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +25,8 @@ from wren_sessions._encoding import Body
 from wren_sessions.records import Life, Name
 
 MAX_LIVES: Final = 10_000
+MAX_PAST: Final = 4  # lives of one session
+MAX_ORIGINS: Final = 64  # checkpoints of one session
 MAX_RECORDS: Final = 64  # in one session
 DEFAULT_BYTES: Final = 64 * 1_048_576
 _RECORD_BYTES: Final = 4_096  # what a record costs besides its large values, about
@@ -32,6 +36,49 @@ _RECORD_BYTES: Final = 4_096  # what a record costs besides its large values, ab
 class _Session:
     records: OrderedDict[Name, Body] = field(default_factory=OrderedDict)
     size_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A life, and whether a subgraph had a memory of its own in it."""
+
+    life: Life
+    memories: bool = False
+
+
+@dataclass(slots=True)
+class _Lives:
+    """The lives of one session: by incarnation, and which of them is the present one."""
+
+    present: str | None = None
+    seen: OrderedDict[str, _Seen] = field(default_factory=OrderedDict)
+    origins: OrderedDict[Name, str] = field(default_factory=OrderedDict)
+
+    def add(self, life: Life) -> bool:
+        """Note a life as it was last told; whether it is another one than before."""
+        there = self.seen.setdefault(life.incarnation, _Seen(life))
+        if life.now_ms >= there.life.now_ms:
+            there.life = life
+        self.seen.move_to_end(life.incarnation)
+        present = self.seen.get(self.present or "")
+        if len(self.seen) > MAX_PAST:
+            self.seen.popitem(last=False)
+        if self.present == life.incarnation or (present and life.now_ms < present.life.now_ms):
+            return False  # or a late answer about a past one
+        self.present = life.incarnation
+        return True
+
+    def place(self, name: Name, incarnation: str) -> None:
+        """Note in which life a checkpoint is."""
+        self.origins[name] = incarnation
+        self.origins.move_to_end(name)
+        if len(self.origins) > MAX_ORIGINS:
+            self.origins.popitem(last=False)
+
+
+def keeps_memory(namespace: str) -> bool:
+    """Whether a subgraph's namespace outlives its task: LangGraph then puts no task id in it."""
+    return namespace != "" and ":" not in namespace
 
 
 def _values(body: Body) -> Iterator[Known]:
@@ -48,31 +95,53 @@ class Cache:
     def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._lives: OrderedDict[str, Life] = OrderedDict()
+        self._lives: OrderedDict[str, _Lives] = OrderedDict()
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._steps: OrderedDict[str, int] = OrderedDict()
         self._size_bytes = 0
 
     def life(self, session: str) -> Life | None:
-        """The session's life as this process knows it; kept also when it is known to be over."""
+        """The session's present life as this process knows it, also when it is over by now."""
         with self._lock:
-            return self._lives.get(session)
+            lives = self._lives.get(session)
+            seen = lives.seen.get(lives.present or "") if lives else None
+            return seen.life if seen else None
 
-    def live(self, session: str, life: Life) -> None:
-        """Remember a life; records of another incarnation are forgotten."""
+    def life_of(self, session: str, names: Iterable[Name]) -> Life | None:
+        """The life that the first of these checkpoints that is known belongs to."""
         with self._lock:
-            before = self._lives.pop(session, None)
-            if before is not None and before.incarnation != life.incarnation:
+            lives = self._lives.get(session)
+            for name in names if lives else ():
+                seen = lives.seen.get(lives.origins.get(name, "")) if lives else None
+                if seen:
+                    return seen.life
+            return None
+
+    def live(self, session: str, life: Life, name: Name | None = None) -> None:
+        """Remember a life and a checkpoint in it; records of another life are forgotten."""
+        with self._lock:
+            lives = self._lives.setdefault(session, _Lives())
+            self._lives.move_to_end(session)
+            if lives.add(life):
                 self._drop(session)
-            self._lives[session] = life
+            if name is not None:
+                lives.place(name, life.incarnation)
             if len(self._lives) > MAX_LIVES:
                 self._drop(self._lives.popitem(last=False)[0])
 
     def absent(self, session: str) -> None:
         """The session is not there: what this process writes next is a new one."""
         with self._lock:
-            self._lives.pop(session, None)
+            if session in self._lives:
+                self._lives[session].present = None
             self._drop(session)
+
+    def has_memories(self, session: str, life: Life | None) -> bool:
+        """Whether a subgraph is known to have a memory of its own in a life of the session."""
+        with self._lock:
+            lives = self._lives.get(session)
+            seen = lives.seen.get(life.incarnation) if lives and life else None
+            return seen is not None and seen.memories
 
     def forget(self, session: str) -> None:
         """Forget a session's records, but not its life."""
@@ -106,9 +175,11 @@ class Cache:
 
     def remember(self, session: str, name: Name, body: Body, *, instead_of: Name | None) -> None:
         """Remember a record, and forget the one that it continues."""
-        if not self._max_bytes:
-            return
         with self._lock:
+            if body.memories or keeps_memory(name[0]):
+                self._note_memories(session, name)
+            if not self._max_bytes:
+                return
             remembered = self._sessions.setdefault(session, _Session())
             self._sessions.move_to_end(session)
             if instead_of is not None:
@@ -120,6 +191,12 @@ class Cache:
             self._measure(remembered)
             while self._size_bytes > self._max_bytes and self._sessions:
                 self._drop(next(iter(self._sessions)))
+
+    def _note_memories(self, session: str, name: Name) -> None:
+        lives = self._lives.get(session)
+        seen = lives.seen.get(lives.origins.get(name, "")) if lives else None
+        if seen:
+            seen.memories = True
 
     def _measure(self, remembered: _Session) -> None:
         shared = {

@@ -4,12 +4,13 @@ A body is a frame: format version, codec (0, plain; compression and encryption a
 of what follows, then a msgpack array::
 
     record  [parent id, [type, bytes] of the rest and the metadata, channels, versions,
-             version of each channel, versions seen by each node, values]
+             version of each channel, versions seen by each node, values, memories]
     write   [task id, index, task path, channel, type, pieces …]
 
 Channel names and versions stand once in a record and are referred to by number. A value is
 ``[channel number, type, pieces …]``; a piece is bytes kept inline, or ``[offset, length, crc]`` in
-the arena, with a fourth element where the offset counts from the record's own base.
+the arena, with a fourth element where the offset counts from the record's own base. Memories is
+left out where it is false.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Body:
         versions: the version of each channel.
         seen: for each node, the version of each channel that it has seen.
         values: the value of each channel that has one.
+        memories: whether a subgraph keeps a memory of its own in the session, beside this one.
     """
 
     parent_id: str | None
@@ -64,6 +66,7 @@ class Body:
     versions: dict[str, Version]
     seen: dict[str, dict[str, Version]]
     values: dict[str, StoredValue]
+    memories: bool = False
 
 
 @dataclass(slots=True)
@@ -114,9 +117,8 @@ def encode_body(body: Body) -> bytes:
         [channels.number(channel), value.kind, *map(_pack_piece, value.pieces)]
         for channel, value in body.values.items()
     ]
-    return _frame(
-        [body.parent_id, body.head, channels.values(), versions.values(), own, seen, values]
-    )
+    fields = [body.parent_id, body.head, channels.values(), versions.values(), own, seen, values]
+    return _frame([*fields, True] if body.memories else fields)
 
 
 def decode_body(data: bytes, session: str, what: str) -> Body:
@@ -133,7 +135,7 @@ def decode_body(data: bytes, session: str, what: str) -> Body:
     """
     fields = _unframe(data, session, what)
     try:
-        parent_id, head, channels, versions, own, seen, values = fields
+        parent_id, head, channels, versions, own, seen, values, *memories = fields
         return Body(
             parent_id=parent_id,
             head=(head[0], head[1]),
@@ -143,6 +145,7 @@ def decode_body(data: bytes, session: str, what: str) -> Body:
                 channels[number]: StoredValue(kind, [_unpack_piece(piece) for piece in pieces])
                 for number, kind, *pieces in values
             },
+            memories=any(memories),
         )
     except _MISSHAPEN:
         damaged(session, what)

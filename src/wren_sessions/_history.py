@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from wren_sessions._arena import unpack
 from wren_sessions._cache import Cache
 from wren_sessions._encoding import Body, WriteBody, damaged, decode_body, decode_write
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Serializer, loads, settled
+from wren_sessions.errors import SessionGoneError
 from wren_sessions.records import (
     ArenaParts,
     Loaded,
@@ -61,7 +62,11 @@ class Histories:
         channels: Sequence[str],
         serde: Serializer,
     ) -> Steps[dict[str, History]]:
-        """The histories of channels up to a checkpoint, whose own writes do not count."""
+        """The histories of channels up to a checkpoint, whose own writes do not count.
+
+        Raises:
+            SessionGoneError: the checkpoint, or an ancestor that is needed, is not there.
+        """
         for _ in range(3):
             walk = _Walk(session, namespace, channels)
             target = yield from self._target(session, namespace, checkpoint_id)
@@ -86,6 +91,8 @@ class Histories:
                 return checkpoint_id, body.parent_id
         loaded: Loaded | None = yield Call("load", session, namespace, checkpoint_id)
         if loaded is None:
+            if checkpoint_id is not None:
+                _incomplete(session, checkpoint_id)
             return None
         name = loaded.stored.name
         body = decode_body(loaded.stored.body, session, f"checkpoint {name[1]!r}")
@@ -110,7 +117,7 @@ class _Walk:
             if parent not in self.page:
                 stored = yield from self._fetch(parent, below)
                 if stored is None:
-                    return
+                    _incomplete(self.session, parent)
             self._visit(self.page[parent])
             below, parent = parent, self._body.parent_id
 
@@ -172,3 +179,12 @@ class _Walk:
         if data is None:
             damaged(self.session, what)
         return loads(serde, (kind, data), f"{what} of session {self.session!r}")
+
+
+def _incomplete(session: str, checkpoint_id: str) -> NoReturn:
+    raise SessionGoneError(
+        f"a channel of session {session!r} lives in the writes since an earlier checkpoint, and "
+        f"checkpoint {checkpoint_id!r} is not there any more: the session expired, or was deleted, "
+        "evicted or pruned. Start it again, or restore it from a copy",
+        session=session,
+    )

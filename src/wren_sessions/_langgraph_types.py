@@ -96,6 +96,7 @@ def put_of(
         rest={key: value for key, value in checkpoint.items() if key not in _OWN_FIELDS},
         metadata=get_checkpoint_metadata(config, metadata),
         changed=new_versions.keys(),
+        within=tuple((metadata.get("parents") or {}).items()),
     )
 
 

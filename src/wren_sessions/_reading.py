@@ -72,7 +72,7 @@ class Reading:
             loaded: Loaded | None = yield Call("load", session, namespace, checkpoint_id)
             if loaded is None:
                 return None
-            self._cache.live(session, loaded.life)
+            self._cache.live(session, loaded.life, loaded.stored.name)
             arena = loaded.arena
             if arena is None:
                 arena = yield Call("read", session, loaded.stored.spans)

@@ -6,11 +6,15 @@ witnesses are the records that it builds on; if this process does not know the p
 comes before.
 
 **When the session went away** between two calls, the commit writes nothing and says so. If its
-known deadline has passed it expired: a put, which holds all values, writes the whole checkpoint as
-a new session of the same age (`SessionExpiredError` past the maximum age, or where a channel lives
-in its history alone); regular pending writes are left out, for the checkpoint they belong to is
-gone and the next one holds their effect. Before the deadline somebody deleted or evicted it, and
-nothing brings it back: `SessionGoneError`.
+known deadline has passed it expired: a put in the root namespace, which holds all values, writes the
+whole checkpoint as a new session of the same age; regular pending writes are left out, for the
+checkpoint they belong to is gone and the next one holds their effect. It is a `SessionExpiredError`
+where that would bring back a fragment: past the maximum age, from a subgraph, where a subgraph has
+a memory of its own, or a channel lives in its history. Before the deadline somebody deleted or
+evicted it, and nothing brings it back: `SessionGoneError`.
+
+Which life of a session a checkpoint belongs to is known from the checkpoint it continues. So a run
+whose session was deleted does not go on in the one that was begun since under the same id.
 """
 
 from __future__ import annotations
@@ -58,6 +62,7 @@ class Put:
         rest: everything else that the checkpoint holds.
         metadata: its metadata.
         changed: the channels whose value is to be taken from `values`, whatever the parent has.
+        within: the checkpoints of the graphs that this one's graph runs in.
         new: the session must not be there.
         revision: the session's revision that this builds on; None for no condition.
     """
@@ -71,6 +76,7 @@ class Put:
     rest: Mapping[str, Any]
     metadata: Mapping[str, Any]
     changed: Collection[str]
+    within: Sequence[Name] = ()
     new: bool = False
     revision: int | None = None
 
@@ -116,7 +122,8 @@ class Writing:
 
         Raises:
             SerializationError: a value cannot be stored; nothing was written.
-            SessionExpiredError: the session is past its maximum age.
+            SessionExpiredError: the session expired, and cannot be written whole: it is past its
+                maximum age, this is a subgraph's checkpoint, or a part of it lived elsewhere.
             SessionGoneError: the session was deleted or evicted before its deadline.
         """
         try:
@@ -127,26 +134,35 @@ class Writing:
 
     def _put(self, put: Put, serde: Serializer) -> Steps[None]:
         parent = yield from self._parent(put)
-        life = self._cache.life(put.session)
+        life = self._life(put)
         if put.parent_id is not None and parent is None and (life is None or _has_history(put)):
             _gone(put.session)
-        continues = put.parent_id is not None or put.name[0] != ""
-        expected = life.incarnation if life is not None and continues else None
+        expected = None if life is None else life.incarnation
         conditions = {"incarnation": expected, "new": put.new, "revision": put.revision}
-        draft = self._draft(put, parent, serde)
+        known = [] if life is None else self._cache.records(put.session)
+        memories = self._cache.has_memories(put.session, life)
+        draft = self._draft(put, serde, parent, known, memories=memories)
         done: Committed = yield self._commit(put, draft, **conditions)
         if done.outcome == "stale":  # the parent was pruned, the session lives
             self._cache.forget(put.session)
             if _has_history(put):
                 _gone(put.session)
-            draft = self._draft(put, None, serde)
+            draft = self._draft(put, serde, memories=memories)
             done = yield self._commit(put, draft, **conditions)
         if done.outcome == "gone":
             self._cache.forget(put.session)
-            draft = self._draft(put, None, serde)
+            draft = self._draft(put, serde)
             done = yield from self._revive(put, draft, life, done.now_ms)
         _check(put.session, done)
         self._settle(put, draft, done)
+
+    def _life(self, put: Put) -> Life | None:
+        """The life that a checkpoint belongs to; None where it may begin a session."""
+        own = [] if put.parent_id is None else [(put.name[0], put.parent_id)]
+        life = self._cache.life_of(put.session, [*own, *put.within])
+        if life is None and put.parent_id is None and put.name[0] != "":
+            return self._cache.life(put.session)
+        return life
 
     def _parent(self, put: Put) -> Steps[Body | None]:
         if put.parent_id is None:
@@ -188,15 +204,12 @@ class Writing:
         """Write a checkpoint whose session expired as a new session of the same age."""
         if life is None or life.deadline_ms is None or now_ms < life.deadline_ms:
             _gone(put.session)
-        if _has_history(put):
+        if put.name[0] != "" or _has_history(put) or self._cache.has_memories(put.session, life):
             _expired(put.session)
+        # If the id has been taken since, that session is somebody else's.
         done: Committed = yield self._commit(put, draft, new=True, created_ms=life.created_ms)
         if done.outcome == "exists":
-            # Another task of this process may have revived it; if somebody else did, it is theirs.
-            ours = self._cache.life(put.session)
-            if ours is None or done.life is None or ours.incarnation != done.life.incarnation:
-                _gone(put.session)
-            done = yield self._commit(put, draft, incarnation=ours.incarnation)
+            _gone(put.session)
         return done
 
     def _settle(self, put: Put, draft: _Draft, done: Committed) -> None:
@@ -204,12 +217,20 @@ class Writing:
         for value, data, same in draft.large:
             value.pieces = settled(value, done.base)
             value.known = Known(data, value.pieces, like=same)
-        self._cache.live(put.session, done.life)
+        self._cache.live(put.session, done.life, put.name)
         before = None if put.parent_id is None else (put.name[0], put.parent_id)
         self._cache.remember(put.session, put.name, draft.body, instead_of=before)
 
-    def _draft(self, put: Put, parent: Body | None, serde: Serializer) -> _Draft:
-        packer = Packer(parent, self._cache.records(put.session))
+    def _draft(
+        self,
+        put: Put,
+        serde: Serializer,
+        parent: Body | None = None,
+        known: Sequence[tuple[Name, Body]] = (),
+        *,
+        memories: bool = False,
+    ) -> _Draft:
+        packer = Packer(parent, known)
         values: dict[str, StoredValue] = {}
         for channel in {**put.versions, **put.values}:
             inherited = _inherited(channel, put, parent)
@@ -225,6 +246,7 @@ class Writing:
             versions=dict(put.versions),
             seen={node: dict(seen) for node, seen in put.seen.items()},
             values=values,
+            memories=memories,
         )
         record = Record(
             name=put.name,
@@ -273,7 +295,7 @@ class Writing:
     ) -> Steps[None]:
         if not writes:
             return
-        life = self._cache.life(session)
+        life = self._cache.life_of(session, [name]) or self._cache.life(session)
 
         def commit(packer: Packer) -> Call:
             entries = [
@@ -316,7 +338,7 @@ class Writing:
         if done.outcome == "gone":
             self._left_out(session, writes, life, done.now_ms)
         elif done.life is not None:
-            self._cache.live(session, done.life)
+            self._cache.live(session, done.life, name)
 
     def _left_out(
         self, session: str, writes: Sequence[TaskWrite], life: Life | None, now_ms: int

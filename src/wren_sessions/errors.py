@@ -119,12 +119,12 @@ class InvalidSessionIdError(WrenSessionsError):
     """A session, namespace or checkpoint id that cannot be a name.
 
     Attributes:
-        value: what was given.
+        value: what was given; its repr where it is no plain value, so that the error can be pickled.
     """
 
     def __init__(self, message: str, *, value: object) -> None:
         super().__init__(message)
-        self.value = value
+        self.value = value if isinstance(value, str | bytes | int | float | None) else repr(value)
 
 
 class SerializationError(WrenSessionsError):

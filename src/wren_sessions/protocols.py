@@ -16,13 +16,14 @@ against it, and register its URL scheme (see ``docs/how-to/write-a-store.md``). 
   neither is damaged data.
 - **The store's clock** decides what is expired: one clock per store, not one per client.
 - **The caller's bytes** are kept as they are, and neither side can change the other's.
-- **Constructors do no I/O.** `close` may be called twice.
+- **Constructors do no I/O.** `close` may be called twice; ``with`` and ``async with`` call it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from wren_sessions.keys import KeySpace
 from wren_sessions.records import (
@@ -100,7 +101,8 @@ class SessionStore(Protocol):
     ) -> Loaded | None:
         """Read one checkpoint with its pending writes and the parts of the arena it refers to.
 
-        Counts as use of the session if the policy's `refresh` is ``"read"``.
+        Counts as use of the session if the policy's `refresh` is ``"read"`` and the checkpoint is
+        there.
 
         Args:
             session: the session's id.
@@ -122,6 +124,9 @@ class SessionStore(Protocol):
 
         Returns:
             The records, none if the session is not there, and where to go on.
+
+        Raises:
+            ConfigurationError: the limit is below 1.
         """
 
     def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
@@ -153,14 +158,15 @@ class SessionStore(Protocol):
             limit: about how many sessions to return, at least 1; a page may hold fewer or more.
 
         Raises:
-            ConfigurationError: the cursor is none of this store's.
+            ConfigurationError: the cursor is none of this store's, or the limit is below 1.
         """
 
     def touch(self, session: str) -> Life | None:
         """Use a session without changing it: its idle time starts again, whatever `refresh` says.
 
         Returns:
-            Its life from now on, or None if it is not there.
+            Its life from now on, or None if it is not there, or is past the maximum age of this
+            store's policy.
         """
 
     def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
@@ -176,7 +182,8 @@ class SessionStore(Protocol):
         """Keep a session for good, or (``pinned=False``) let it expire again, counted from now.
 
         Returns:
-            Its life from now on, or None if it is not there.
+            Its life from now on, or None if it is not there, or could not live on without its pin
+            because its maximum age has passed; then nothing was changed.
         """
 
     def delete(self, session: str) -> bool:
@@ -185,7 +192,7 @@ class SessionStore(Protocol):
     def copy(self, source: str, target: str, *, replace: bool = False) -> Life | None:
         """Copy a session, whole: records, arena, pending writes, header, age, timeout and pin.
 
-        The copy counts as used now and has an incarnation of its own.
+        The copy counts as used now and has an incarnation of its own; its revision is the source's.
 
         Args:
             source: the session to copy.
@@ -196,6 +203,7 @@ class SessionStore(Protocol):
             The copy's life, or None if the source is not there.
 
         Raises:
+            ConfigurationError: source and target are the same session.
             SessionExistsError: the target is there and `replace` is False; nothing was written.
             SessionExpiredError: the source's age is past the maximum of this store's policy.
         """
@@ -209,6 +217,30 @@ class SessionStore(Protocol):
 
     def close(self) -> None:
         """Give back connections and files. Sessions stay."""
+
+    def __enter__(self) -> Self:
+        """The store itself."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        """Close it."""
+
+    async def __aenter__(self) -> Self:
+        """The store itself."""
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        """Close it."""
 
 
 class AsyncSessionStore(Protocol):

@@ -106,16 +106,16 @@ class GroupCommit:
     """The one writer of a process.
 
     Args:
-        connection: gives the connection to write with; called by whoever leads, and no other.
+        begin: begins a write transaction and gives its connection; called by whoever leads alone.
         chore: gives an operation to run along with a batch, if there is one to be done.
     """
 
     def __init__(
         self,
-        connection: Callable[[], sqlite3.Connection],
+        begin: Callable[[], sqlite3.Connection],
         chore: Callable[[], Operation | None],
     ) -> None:
-        self._connection = connection
+        self._begin = begin
         self._chore = chore
         self._lead = threading.Lock()
         self._queue: deque[Job[Any]] = deque()
@@ -187,8 +187,7 @@ class GroupCommit:
         for job in jobs:
             job.join(batch)
         try:
-            connection = self._connection()
-            connection.execute("BEGIN IMMEDIATE")
+            connection = self._begin()
         except Exception as error:  # noqa: BLE001 -- it is everybody's answer
             _fail(jobs, error, batch)
             return

@@ -26,7 +26,13 @@ from weakref import WeakSet
 from wren_sessions.errors import StoreUnavailableError
 from wren_sessions.stores._sqlite_commit import GroupCommit, Operation
 from wren_sessions.stores._sqlite_errors import is_passing, translated
-from wren_sessions.stores._sqlite_schema import Identity, Place, identity, open_file
+from wren_sessions.stores._sqlite_schema import (
+    Identity,
+    Place,
+    execute_patiently,
+    identity,
+    open_file,
+)
 
 T = TypeVar("T")
 
@@ -107,7 +113,7 @@ class Database:
         self._idle: deque[_Kept] = deque()
         self._writer: _Kept | None = None
         self._doubted = False
-        self._commits = GroupCommit(self._writing, self._chore)
+        self._commits = GroupCommit(self._begin, self._chore)
 
     # --- using it ---------------------------------------------------------------------------------
 
@@ -185,7 +191,8 @@ class Database:
         kept.connection.execute("PRAGMA query_only = ON")
         return kept
 
-    def _writing(self) -> sqlite3.Connection:
+    def _begin(self) -> sqlite3.Connection:
+        """Begin a write transaction."""
         kept = self._writer
         if kept is not None and (self._doubted or kept.file != identity(self._place.path)):
             self._writer = None
@@ -194,6 +201,8 @@ class Database:
         if kept is None:
             self._writer = kept = self._connect()
             self._doubted = False
+            kept.connection.execute("PRAGMA busy_timeout = 0")
+        execute_patiently(kept.connection, "BEGIN IMMEDIATE", self._place)
         return kept.connection
 
     def _connect(self) -> _Kept:

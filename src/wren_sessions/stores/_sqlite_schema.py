@@ -23,6 +23,7 @@ deadline moves away, so that a commit that renews a session leaves the index alo
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import threading
 import time
@@ -88,7 +89,7 @@ _SCHEMA: Final = (
 )
 
 _JOURNAL_BYTES: Final = 8_388_608
-_RETRY_S: Final = 0.005
+_PAUSE_S: Final = (0.000_5, 0.003)
 
 # Closing a file drops all POSIX locks that this process has on it, also SQLite's. So nothing but
 # SQLite ever opens an existing session file here, and the one that makes it does so alone.
@@ -175,8 +176,12 @@ def _make_file(path: Path) -> None:
 
 def _check(connection: sqlite3.Connection, place: Place) -> None:
     """Make the tables in a new file; refuse a file that is not ours, untouched."""
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only before the first page
     try:
-        if _is_new(connection, place):
+        connection.execute("BEGIN")
+        new = _is_new(connection, place)
+        connection.execute("COMMIT")
+        if new:
             _make_tables(connection, place)
     except sqlite3.DatabaseError as error:
         if code_of(error) == sqlite3.SQLITE_NOTADB:
@@ -188,6 +193,11 @@ def _check(connection: sqlite3.Connection, place: Place) -> None:
 
 
 def _is_new(connection: sqlite3.Connection, place: Place) -> bool:
+    """Whether the file has no tables yet; to be called in a transaction.
+
+    Raises:
+        ConfigurationError: it has those of somebody else, or of a newer version.
+    """
     owner = _number(connection, "PRAGMA application_id")
     version = _number(connection, "PRAGMA user_version")
     if owner == APPLICATION_ID:
@@ -212,8 +222,7 @@ def _number(connection: sqlite3.Connection, statement: str) -> int:
 
 
 def _make_tables(connection: sqlite3.Connection, place: Place) -> None:
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only before the first page
-    connection.execute("BEGIN IMMEDIATE")
+    execute_patiently(connection, "BEGIN IMMEDIATE", place)
     if _is_new(connection, place):  # nobody was faster
         for statement in _SCHEMA:
             connection.execute(statement)
@@ -221,7 +230,8 @@ def _make_tables(connection: sqlite3.Connection, place: Place) -> None:
 
 
 def _configure(connection: sqlite3.Connection, place: Place) -> None:
-    mode = _to_wal(connection, place)
+    # SQLite does not always wait for this one by itself when others do the same.
+    (mode,) = execute_patiently(connection, "PRAGMA journal_mode = WAL", place).fetchone()
     if mode != "wal":
         raise ConfigurationError(
             f"the session file {place.path} is on a file system without shared memory (SQLite's "
@@ -233,15 +243,22 @@ def _configure(connection: sqlite3.Connection, place: Place) -> None:
     connection.execute("PRAGMA secure_delete = ON")  # what was deleted is overwritten
 
 
-def _to_wal(connection: sqlite3.Connection, place: Place) -> str:
-    """Switch to WAL; SQLite does not always wait for this one when others do the same."""
+def execute_patiently(
+    connection: sqlite3.Connection, statement: str, place: Place
+) -> sqlite3.Cursor:
+    """Execute a statement that needs a lock; wait while another process has it.
+
+    SQLite's own waiting sleeps longer each time, up to 100 ms. Where processes write all the time,
+    who comes later is faster: one of eight waited for 1.2 seconds, and for … with this.
+
+    Raises:
+        sqlite3.Error: the lock was not to be had, or something else failed.
+    """
     give_up = time.monotonic() + place.busy_ms / 1_000
     while True:
         try:
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            return connection.execute(statement)
         except sqlite3.OperationalError as error:
             if code_of(error) != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
                 raise
-            time.sleep(_RETRY_S)
-        else:
-            return str(mode)
+        time.sleep(random.uniform(*_PAUSE_S))  # noqa: S311 -- no cryptography

@@ -43,16 +43,21 @@ class Sweeper:
             return None
         return self.sweep
 
-    def soon(self) -> None:
-        """Sweep with the next commit: something was removed."""
-        self._swept_ms = None
-
     def sweep(self, connection: sqlite3.Connection) -> None:
         """Remove some expired sessions and give back some free pages."""
         now_ms = self._clock()
-        removed_all = _remove_expired(connection, now_ms)
-        shrunk = shrink(connection)
-        self._swept_ms = now_ms if removed_all and shrunk else None
+        self._swept_ms = now_ms if _remove_expired(connection, now_ms) else None
+        self.shrink(connection)
+
+    def shrink(self, connection: sqlite3.Connection) -> None:
+        """Give back some free pages; if there are more, the next commit goes on with it."""
+        free = _number(connection, "PRAGMA freelist_count")
+        kept = max(_KEPT_PAGES, _number(connection, "PRAGMA page_count") // _KEPT_PART)
+        if free > kept:
+            pages = min(free - kept, _PAGES)
+            connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        if free > kept + _PAGES:
+            self._swept_ms = None
 
 
 def _remove_expired(connection: sqlite3.Connection, now_ms: int) -> bool:
@@ -65,16 +70,6 @@ def _remove_expired(connection: sqlite3.Connection, now_ms: int) -> bool:
         if connection.total_changes >= enough:
             return at == len(due) < _SESSIONS
     return len(due) < _SESSIONS
-
-
-def shrink(connection: sqlite3.Connection) -> bool:
-    """Give some free pages back to the file system; whether that was enough."""
-    free = _number(connection, "PRAGMA freelist_count")
-    kept = max(_KEPT_PAGES, _number(connection, "PRAGMA page_count") // _KEPT_PART)
-    if free <= kept:
-        return True
-    connection.execute(f"PRAGMA incremental_vacuum({min(free - kept, _PAGES)})").fetchall()
-    return free - kept <= _PAGES
 
 
 def _number(connection: sqlite3.Connection, statement: str) -> int:

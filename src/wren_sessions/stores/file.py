@@ -144,8 +144,9 @@ class FileStore:
         check_prune(prune)
 
         def drop(connection: sqlite3.Connection) -> Committed:
-            self._sweeper.soon()
-            return pruning.prune(connection, prune, self._clock())
+            answer = pruning.prune(connection, prune, self._clock())
+            self._sweeper.shrink(connection)
+            return answer
 
         return self._database.write(drop, prune.session)
 
@@ -158,7 +159,7 @@ class FileStore:
             if row is None:
                 return False
             sessions.forget(connection, row.sid)
-            self._sweeper.soon()
+            self._sweeper.shrink(connection)
             return True
 
         return self._database.write(delete, session)

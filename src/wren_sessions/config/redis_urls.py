@@ -14,8 +14,8 @@ from ipaddress import IPv6Address
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
-from wren_sessions._options import check_same
-from wren_sessions._urls import ENCODE_HINT, StoreURL
+from wren_sessions.config.options import check_same
+from wren_sessions.config.urls import ENCODE_HINT, StoreURL
 from wren_sessions.errors import ConfigurationError
 
 MAX_PORT: Final = 65_535

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Final, get_args
 from urllib.parse import unquote_plus
 
-from wren_sessions._kinds import LIMIT, PREFIX, Kind, one_of
+from wren_sessions.config.kinds import LIMIT, PREFIX, Kind, one_of
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.ttl import Refresh, TTLPolicy
 

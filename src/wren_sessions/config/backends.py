@@ -11,11 +11,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final
 from urllib.parse import unquote
 
-from wren_sessions._kinds import (
+from wren_sessions.config.kinds import (
     FLAG,
     INTERVAL,
     NAME,
@@ -27,39 +26,11 @@ from wren_sessions._kinds import (
     one_of,
     whole_number,
 )
-from wren_sessions._redis_urls import canonical_redis_url, redis_connection
-from wren_sessions._urls import StoreURL
+from wren_sessions.config.redis_urls import canonical_redis_url, redis_connection
+from wren_sessions.config.urls import StoreURL
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.ttl import DAY, FOREVER, TTLPolicy
-
-
-class OpenedStore(SessionStore, Protocol):
-    """A `SessionStore` that closes itself at the end of ``with`` or ``async with``."""
-
-    def __enter__(self) -> Self:
-        """The store itself."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
-        """Close it."""
-
-    async def __aenter__(self) -> Self:
-        """The store itself."""
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
-        """Close it."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -78,9 +49,9 @@ class Request:
     prefix: str
     options: dict[str, Any]
 
-    def call(self, make: Callable[..., Any], *args: object, **options: Any) -> OpenedStore:
+    def call(self, make: Callable[..., Any], *args: object, **options: Any) -> SessionStore:
         """Make the store."""
-        store: OpenedStore = make(*args, ttl=self.ttl, prefix=self.prefix, **options)
+        store: SessionStore = make(*args, ttl=self.ttl, prefix=self.prefix, **options)
         return store
 
 
@@ -100,7 +71,7 @@ class Backend:
     """
 
     load: Callable[[], Any]
-    make: Callable[[Any, Request], OpenedStore]
+    make: Callable[[Any, Request], SessionStore]
     check: Callable[[StoreURL], StoreURL]
     ttl: TTLPolicy | None = None
     options: Mapping[str, Kind] = field(default_factory=dict)
@@ -121,7 +92,7 @@ def _check_memory(parts: StoreURL) -> StoreURL:
     return parts
 
 
-def _make_memory(kind: Any, request: Request) -> OpenedStore:
+def _make_memory(kind: Any, request: Request) -> SessionStore:
     return request.call(kind, **request.options)
 
 
@@ -157,11 +128,11 @@ def _decoded(path: str) -> str:
         return ""
 
 
-def _make_file(kind: Any, request: Request) -> OpenedStore:
+def _make_file(kind: Any, request: Request) -> SessionStore:
     return request.call(kind, _file_path(request.parts), **request.options)
 
 
-def _make_redis(kind: Any, request: Request) -> OpenedStore:
+def _make_redis(kind: Any, request: Request) -> SessionStore:
     url, options = redis_connection(request.parts, request.options)
     return request.call(kind.from_url, url, **options)
 

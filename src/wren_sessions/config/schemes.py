@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
-from wren_sessions._backends import BACKENDS, NOT_YET, REDIS, Backend, OpenedStore, Request
-from wren_sessions._options import COMMON, convert_all, merge, near, split_query
-from wren_sessions._urls import StoreURL, split_url
+from wren_sessions.config.backends import BACKENDS, NOT_YET, REDIS, Backend, Request
+from wren_sessions.config.options import COMMON, convert_all, merge, near, split_query
+from wren_sessions.config.urls import StoreURL, split_url
 from wren_sessions.errors import ConfigurationError
+from wren_sessions.protocols import SessionStore
 from wren_sessions.ttl import TTLPolicy
 
 ENTRY_POINTS: Final = "wren_sessions.stores"
@@ -43,7 +44,7 @@ class Target:
 
     def make(
         self, ttl: TTLPolicy | None, prefix: str, arguments: Mapping[str, object]
-    ) -> OpenedStore:
+    ) -> SessionStore:
         """Make the store.
 
         Raises:
@@ -140,5 +141,5 @@ def _unchanged(parts: StoreURL) -> StoreURL:
     return parts
 
 
-def _make_plugin(kind: Any, request: Request) -> OpenedStore:
+def _make_plugin(kind: Any, request: Request) -> SessionStore:
     return request.call(getattr(kind, "from_url", kind), request.parts.join(), **request.options)

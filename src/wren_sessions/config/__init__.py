@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
-from wren_sessions._backends import OpenedStore
-from wren_sessions._environment import (
+from wren_sessions.config.environment import (
     WREN_ENCRYPTION_KEYS,
     WREN_MAX_AGE,
     WREN_PREFIX,
@@ -27,10 +26,10 @@ from wren_sessions._environment import (
     find_url,
     read_variables,
 )
-from wren_sessions._kinds import FLAG, LIMIT, PREFIX
-from wren_sessions._options import check_policy, check_same, policy_from
-from wren_sessions._schemes import Target, is_redis, resolve
-from wren_sessions._urls import redact
+from wren_sessions.config.kinds import FLAG, LIMIT, PREFIX
+from wren_sessions.config.options import check_policy, check_same, policy_from
+from wren_sessions.config.schemes import Target, is_redis, resolve
+from wren_sessions.config.urls import redact
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.keys import DEFAULT_PREFIX
 from wren_sessions.protocols import SessionStore
@@ -112,7 +111,7 @@ class Settings:
         ttl = _policy_of(variables, url, source)
         return cls(url=url, ttl=ttl, prefix=prefix, source=source, **_guards_of(variables))
 
-    def open(self, **options: Any) -> OpenedStore:
+    def open(self, **options: Any) -> SessionStore:
         """Make the store. It does not connect before it is used.
 
         Args:
@@ -166,7 +165,7 @@ def open_store(
     require_persistent: bool | None = None,
     dotenv: bool | str | Path = True,
     **options: Any,
-) -> OpenedStore:
+) -> SessionStore:
     """Make the store that a URL, the environment variables or ``.env`` name.
 
     It does not connect before it is used. It is a context manager, and an asynchronous one.

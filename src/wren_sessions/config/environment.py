@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from wren_sessions._kinds import FLAG, Kind, whole_number
-from wren_sessions._redis_urls import MAX_PORT, is_host
-from wren_sessions._schemes import is_redis
+from wren_sessions.config.kinds import FLAG, Kind, whole_number
+from wren_sessions.config.redis_urls import MAX_PORT, is_host
+from wren_sessions.config.schemes import is_redis
 from wren_sessions.errors import ConfigurationError
 
 WREN_URL: Final = "WREN_SESSIONS_URL"
