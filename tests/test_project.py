@@ -19,7 +19,7 @@ LAYERS = (
     {"keys", "ttl"},
     {"records"},
     {"protocols", "serializers"},
-    {"_steps", "_arena"},
+    {"_steps", "_arena", "_outcomes"},
     {"_encoding"},
     {"_cache", "_header", "_values"},
     {"_reading", "_pruning", "_history"},

@@ -37,7 +37,11 @@ def header(
     messages = values.get("messages")
     if isinstance(messages, list):
         shown["message_count"] = len(messages)
-    about = {"timestamp": str(timestamp), "version": VERSION, "checkpoint_id": checkpoint_id}
+    about: dict[str, object] = {
+        "timestamp": str(timestamp),
+        "version": VERSION,
+        "checkpoint_id": checkpoint_id,
+    }
     about |= {
         name: found
         for name in _METADATA

@@ -6,8 +6,8 @@ witnesses are the records that it builds on; if this process does not know the p
 comes before.
 
 **When the session went away** between two calls, the commit writes nothing and says so. If its
-known deadline has passed it expired: a put in the root namespace, which holds all values, writes the
-whole checkpoint as a new session of the same age; regular pending writes are left out, for the
+known deadline has passed it expired: a put in the root namespace, which holds all values, writes
+the whole checkpoint as a new session of the same age; regular pending writes are left out, for the
 checkpoint they belong to is gone and the next one holds their effect. It is a `SessionExpiredError`
 where that would bring back a fragment: past the maximum age, from a subgraph, where a subgraph has
 a memory of its own, or a channel lives in its history. Before the deadline somebody deleted or
@@ -25,21 +25,16 @@ import secrets
 import string
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from wren_sessions._arena import Known
 from wren_sessions._cache import Cache
 from wren_sessions._encoding import Body, StoredValue, Version, WriteBody, encode_body, encode_write
 from wren_sessions._header import header
+from wren_sessions._outcomes import check, expired, gone
 from wren_sessions._reading import Reading
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Packer, Serializer, dump, read_record, settled
-from wren_sessions.errors import (
-    ConflictError,
-    SessionExistsError,
-    SessionExpiredError,
-    SessionGoneError,
-)
 from wren_sessions.keys import write_key
 from wren_sessions.records import Commit, Committed, Life, Name, Record, Write, Writes
 
@@ -136,7 +131,7 @@ class Writing:
         parent = yield from self._parent(put)
         life = self._life(put)
         if put.parent_id is not None and parent is None and (life is None or _has_history(put)):
-            _gone(put.session)
+            gone(put.session)
         expected = None if life is None else life.incarnation
         conditions = {"incarnation": expected, "new": put.new, "revision": put.revision}
         known = [] if life is None else self._cache.records(put.session)
@@ -146,14 +141,14 @@ class Writing:
         if done.outcome == "stale":  # the parent was pruned, the session lives
             self._cache.forget(put.session)
             if _has_history(put):
-                _gone(put.session)
+                gone(put.session)
             draft = self._draft(put, serde, memories=memories)
             done = yield self._commit(put, draft, **conditions)
         if done.outcome == "gone":
             self._cache.forget(put.session)
             draft = self._draft(put, serde)
             done = yield from self._revive(put, draft, life, done.now_ms)
-        _check(put.session, done)
+        check(put.session, done)
         self._settle(put, draft, done)
 
     def _life(self, put: Put) -> Life | None:
@@ -203,13 +198,13 @@ class Writing:
     def _revive(self, put: Put, draft: _Draft, life: Life | None, now_ms: int) -> Steps[Committed]:
         """Write a checkpoint whose session expired as a new session of the same age."""
         if life is None or life.deadline_ms is None or now_ms < life.deadline_ms:
-            _gone(put.session)
+            gone(put.session)
         if put.name[0] != "" or _has_history(put) or self._cache.has_memories(put.session, life):
-            _expired(put.session)
+            expired(put.session)
         # If the id has been taken since, that session is somebody else's.
         done: Committed = yield self._commit(put, draft, new=True, created_ms=life.created_ms)
         if done.outcome == "exists":
-            _gone(put.session)
+            gone(put.session)
         return done
 
     def _settle(self, put: Put, draft: _Draft, done: Committed) -> None:
@@ -279,7 +274,9 @@ class Writing:
             SessionGoneError: the session was deleted or evicted before its deadline.
         """
         try:
-            yield from self._put_writes(session, name, writes, task_id, task_path, serde)
+            yield from self._put_writes(
+                session, name, writes, task_id=task_id, path=task_path, serde=serde
+            )
         except BaseException:
             self._cache.forget(session)
             raise
@@ -289,6 +286,7 @@ class Writing:
         session: str,
         name: Name,
         writes: Sequence[TaskWrite],
+        *,
         task_id: str,
         path: str,
         serde: Serializer,
@@ -334,7 +332,7 @@ class Writing:
             self._cache.forget(session)
             done = yield commit(Packer(None, [], appends=False))
         if done.outcome == "expired":
-            _expired(session)
+            expired(session)
         if done.outcome == "gone":
             self._left_out(session, writes, life, done.now_ms)
         elif done.life is not None:
@@ -345,9 +343,9 @@ class Writing:
     ) -> None:
         """The session of pending writes is not there: say so, unless the next put repairs it."""
         if life is None or life.deadline_ms is None or now_ms < life.deadline_ms:
-            _gone(session)
+            gone(session)
         if any(write.replace for write in writes):
-            _expired(session)
+            expired(session)
         logger.warning(
             "session %r expired while its graph was running; its next checkpoint will be written "
             "whole",
@@ -356,39 +354,6 @@ class Writing:
 
 
 # --- small parts ----------------------------------------------------------------------------------
-
-
-def _gone(session: str) -> NoReturn:
-    raise SessionGoneError(
-        f"session {session!r} went away while it was in use: it was deleted, evicted or lost "
-        "before its deadline; nothing was written. Start it again, or restore it from a copy",
-        session=session,
-    )
-
-
-def _expired(session: str) -> NoReturn:
-    raise SessionExpiredError(
-        f"session {session!r} expired while it was in use, and cannot go on: nothing was written. "
-        "Start a new one, or give sessions a longer idle timeout or maximum age",
-        session=session,
-    )
-
-
-def _check(session: str, done: Committed) -> None:
-    """Raise what a commit says that it could not do."""
-    match done.outcome:
-        case "gone" | "stale":
-            _gone(session)
-        case "expired":
-            _expired(session)
-        case "exists":
-            raise SessionExistsError(f"session {session!r} is there already", session=session)
-        case "conflict":
-            raise ConflictError(
-                f"somebody else wrote session {session!r} since it was loaded; nothing was "
-                "written: load it again, and make the change on what is there now",
-                session=session,
-            )
 
 
 def _has_history(put: Put) -> bool:
