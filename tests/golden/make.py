@@ -1,0 +1,45 @@
+"""Make the golden files of the present format: ``python tests/golden/make.py`` (needs a server)."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+from base64 import b64encode
+from contextlib import closing
+from pathlib import Path
+
+import redis
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from golden import content  # noqa: E402 -- found only now
+from servers import start_server  # noqa: E402
+from wren_sessions import FileStore, RedisStore, SessionSaver  # noqa: E402
+
+
+def make_redis() -> None:
+    """A session's key on Redis, field by field."""
+    with start_server() as server, redis.Redis.from_url(server.url) as client:
+        store = RedisStore.from_client(client)
+        content.write(SessionSaver(store))
+        fields = client.hgetall(store.keys.session_key(content.SESSION))
+    text = {b64encode(name).decode(): b64encode(value).decode() for name, value in fields.items()}
+    (HERE / "v1.redis.json").write_text(json.dumps(text, indent=0, sort_keys=True) + "\n")
+
+
+def make_file() -> None:
+    """A session file."""
+    path = HERE / "v1.sqlite3"
+    path.unlink(missing_ok=True)
+    with FileStore(path) as store:
+        content.write(SessionSaver(store))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")  # one file, without -wal and -shm
+        connection.execute("VACUUM")
+
+
+if __name__ == "__main__":
+    make_redis()
+    make_file()

@@ -1,0 +1,60 @@
+"""Sessions that the first version of the format wrote are read by every later one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from base64 import b64decode
+from pathlib import Path
+
+import pytest
+import redis
+from fakeredis import FakeRedis
+
+from golden import content
+from wren_sessions import FileStore, RedisStore, SessionSaver
+
+HERE = Path(__file__).parent
+
+
+def restore(client: redis.Redis) -> RedisStore:
+    """Put the golden key on a server, and open it."""
+    store = RedisStore.from_client(client)
+    fields = json.loads((HERE / "v1.redis.json").read_text())
+    key = store.keys.session_key(content.SESSION)
+    client.hset(key, mapping={b64decode(name): b64decode(fields[name]) for name in fields})
+    client.expire(key, 3_600)
+    return store
+
+
+def test_version_1_is_read_from_redis(redis_url: str) -> None:
+    """A real server gives back what version 1 wrote."""
+    with redis.Redis.from_url(redis_url) as client:
+        content.check(SessionSaver(restore(client)))
+
+
+def test_version_1_is_read_from_fakeredis() -> None:
+    """So does fakeredis, where there is no server."""
+    with FakeRedis() as client:
+        content.check(SessionSaver(restore(client)))
+
+
+def test_version_1_is_read_from_a_file(tmp_path: Path) -> None:
+    """A session file of version 1 is read."""
+    shutil.copy(HERE / "v1.sqlite3", tmp_path / "sessions.db")
+    with FileStore(tmp_path / "sessions.db") as store:
+        content.check(SessionSaver(store))
+
+
+@pytest.mark.redis_server
+def test_version_1_is_gone_on_with(redis_url: str) -> None:
+    """A session of version 1 is written further."""
+    with redis.Redis.from_url(redis_url) as client:
+        saver = SessionSaver(restore(client))
+        found = saver.get_tuple(content.config())
+        assert found is not None
+        after = content.checkpoint(9, {"messages": content.messages(6), "turn_count": 9})
+        saver.put(found.config, after, {"source": "loop", "step": 9}, after["channel_versions"])
+        latest = saver.get_tuple(content.config())
+        assert latest is not None
+        assert latest.checkpoint == after
