@@ -30,10 +30,11 @@ from interview_example import (
     talk_through,
     terminal,
 )
-from wren_sessions import SessionSaver, open_store
+from wren_sessions import SessionNotFoundError, SessionSaver, open_store
 
 SETTINGS = re.compile(r"WREN_SESSIONS_|REDIS_")
 PATIENCE_S = 60
+TUTORIAL = EXAMPLE.parents[1] / "docs" / "tutorials" / "interview.md"
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +79,18 @@ def test_a_whole_interview_on_every_backend(any_url: str) -> None:
     assert state["profile_data"]["words"] == sum(len(analysis.words(answer)) for answer in ANSWERS)
     assert info is not None
     assert json.loads(info.state)["checkpoint"]["turn_count"] == graph.TURNS
+
+
+def test_a_session_that_goes_away_while_the_person_thinks(any_url: str) -> None:
+    """The answer is refused with a clear error, and no fragment of a session is left behind."""
+    with closing(open_store(any_url)) as store:
+        talk = conversation.Conversation(graph.build_graph(SessionSaver(store)), "gone")
+        talk.waiting()
+        talk.answer(ANSWERS[0])
+        store.delete("gone")
+        with pytest.raises(SessionNotFoundError, match="'gone': not found or expired"):
+            talk.answer(ANSWERS[1])
+        assert store.info("gone") is None
 
 
 class PowerCutError(Exception):
@@ -424,6 +437,21 @@ def test_the_demonstration_refuses_a_store_that_ends_with_its_process(
     """Two processes need something between them."""
     assert demo.main(["--url", "memory://", "--folder", str(tmp_path)]) == 2
     assert "ends with its process" in capsys.readouterr().err
+
+
+def test_the_tutorial_shows_what_really_happens() -> None:
+    """Each question and answer on the page is that of an interview with the sample answers."""
+    with closing(open_store("memory://")) as store:
+        talk = conversation.Conversation(graph.build_graph(SessionSaver(store)), "shown")
+        talk_through(talk, ANSWERS)
+        said = said_by(talk.state, "ai")
+    page = TUTORIAL.read_text(encoding="utf-8")
+    real = [f"{number}/8 {text}" for number, text in enumerate(said, 1)]
+    shown = demo.questions(page)
+    assert len(shown) >= 5
+    assert set(shown) <= set(real)
+    flat = " ".join(page.split())
+    assert all(answer in flat for answer in ANSWERS[:3])
 
 
 # --- session ids ----------------------------------------------------------------------------------
