@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import secrets
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from io import TextIOWrapper
-from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -29,13 +27,13 @@ from terminal import Answers, answers_from, ask_person, say, show_analysis, show
 
 from wren_sessions import (
     SessionNotFoundError,
+    Sessions,
     SessionSaver,
     SessionStore,
     Settings,
     WrenSessionsError,
     open_store,
 )
-from wren_sessions.records import Commit
 from wren_sessions.ttl import describe_ms
 
 NOT_FOUND: Final = 1
@@ -108,18 +106,12 @@ def open_backend(url: str | None) -> SessionStore:
     return settings.open()
 
 
-def new_session(store: SessionStore, now: Callable[[], datetime] = datetime.now) -> str:
+def new_session(store: SessionStore, now: Callable[[], datetime] | None = None) -> str:
     """Take an id that nobody has: ``cli_YYYYMMDD_HHMMSS`` in local time, then with ``_2``, ``_3``.
 
     The store decides, in one atomic step, so two processes never get the same one.
     """
-    first = now().strftime("cli_%Y%m%d_%H%M%S")
-    for number in count(1):
-        session = first if number == 1 else f"{first}_{number}"
-        claim = Commit(session=session, token=secrets.token_hex(8), new=True, state=b"{}")
-        if store.commit(claim).outcome != "exists":
-            return session
-    raise AssertionError
+    return Sessions(store, now=now).create(prefix="cli").id
 
 
 def converse(talk: Conversation, answers: Answers, *, resumed: bool) -> bool:

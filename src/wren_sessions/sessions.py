@@ -16,7 +16,7 @@ all that changes one raise `SessionNotFoundError`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -40,6 +40,8 @@ class Sessions:
         cache_bytes: how much to remember of what was written and read; 0 for nothing.
         header: keys whose strings may stand in a session's readable header, besides its numbers
             and booleans.
+        now: gives the time that ids and checkpoints are stamped with; None for the system's clock.
+            Lifetimes are decided by the store's clock.
     """
 
     def __init__(
@@ -49,10 +51,12 @@ class Sessions:
         serde: Serializer | None = None,
         cache_bytes: int = DEFAULT_BYTES,
         header: Collection[str] = (),
+        now: Callable[[], datetime] | None = None,
     ) -> None:
         self.store = store
         self._steps = SessionSteps(Checkpoints(cache_bytes, header), serde)
-        self.aio = AsyncSessions(store, self._steps)
+        self._now = now or _now
+        self.aio = AsyncSessions(store, self._steps, self._now)
 
     def create(
         self,
@@ -72,7 +76,7 @@ class Sessions:
         Raises:
             SessionExistsError: there is a session with the id that was given.
         """
-        return drive(self._steps.create(session_id, prefix, _now(), state), self.store)
+        return drive(self._steps.create(session_id, prefix, self._now(), state), self.store)
 
     def save(
         self,
@@ -99,7 +103,7 @@ class Sessions:
             SessionNotFoundError: `expect` was given and there is no such session.
             SerializationError: a value cannot be stored; nothing was written.
         """
-        steps = self._steps.save(session_id, state, _now(), expect=expect, replace=replace)
+        steps = self._steps.save(session_id, state, self._now(), expect=expect, replace=replace)
         return drive(steps, self.store)
 
     def get(self, session_id: str, *, at: str | None = None) -> Session | None:
@@ -170,11 +174,15 @@ class AsyncSessions:
     Args:
         store: where the sessions are.
         steps: the work, shared with the blocking face.
+        now: gives the time.
     """
 
-    def __init__(self, store: SessionStore, steps: SessionSteps) -> None:
+    def __init__(
+        self, store: SessionStore, steps: SessionSteps, now: Callable[[], datetime]
+    ) -> None:
         self.store = store
         self._steps = steps
+        self._now = now
 
     async def create(
         self,
@@ -184,7 +192,9 @@ class AsyncSessions:
         state: Mapping[str, Any] | None = None,
     ) -> Session:
         """See `Sessions.create`."""
-        return await adrive(self._steps.create(session_id, prefix, _now(), state), self.store.aio)
+        return await adrive(
+            self._steps.create(session_id, prefix, self._now(), state), self.store.aio
+        )
 
     async def save(
         self,
@@ -195,7 +205,7 @@ class AsyncSessions:
         replace: bool = False,
     ) -> Session:
         """See `Sessions.save`."""
-        steps = self._steps.save(session_id, state, _now(), expect=expect, replace=replace)
+        steps = self._steps.save(session_id, state, self._now(), expect=expect, replace=replace)
         return await adrive(steps, self.store.aio)
 
     async def get(self, session_id: str, *, at: str | None = None) -> Session | None:
