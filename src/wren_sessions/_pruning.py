@@ -276,7 +276,7 @@ def _belongs(survey: Survey, name: Name, roots: Collection[str]) -> bool:
         return True
     parents = survey.entries[namespace, head].metadata.get("parents") or {}
     root = parents.get("")
-    return root is None or root in roots or ("", root) not in survey.entries
+    return root is None or root in roots
 
 
 def _with_history(survey: Survey, keep: Collection[Name]) -> set[Name]:
