@@ -93,9 +93,10 @@ def test_room_is_given_back(plain: SessionSaver) -> None:
     graph = chat(plain)
     for turn in range(10):
         graph.update_state(THREAD, {"items": [f"{turn} {WORDS * 5}"]}, as_node="speak")
+    last: Any = {"id": "ffffffff-0000-6000-8000-000000000000", "channel_values": {}}
     plain.put(
         graph.get_state(THREAD).config,
-        {**_latest(plain), "id": "ffffffff-0000-6000-8000-000000000000", "channel_values": {}},
+        _latest(plain) | last,
         {"source": "update", "step": 99},
         dict.fromkeys(_latest(plain)["channel_versions"], "0000009999.zzzzzzzz"),
     )

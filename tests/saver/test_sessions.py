@@ -159,8 +159,12 @@ async def test_an_edit_saves_what_the_block_changed(calls: Calls) -> None:
     assert (await calls.load("one")).state == {"a": 2}
     with pytest.raises(ZeroDivisionError):
         await calls.edit("one", lambda state: state.update(a=1 // 0))
+
+    def interfere(state: dict[str, Any]) -> None:
+        calls.sessions.save("one", state | {"a": 9})
+
     with pytest.raises(ConflictError):
-        await calls.edit("one", lambda _: calls.sessions.save("one", {"a": 9}) and None)
+        await calls.edit("one", interfere)
     assert (await calls.load("one")).state == {"a": 9}
 
 
