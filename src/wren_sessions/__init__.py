@@ -33,6 +33,19 @@ if TYPE_CHECKING:
     )
     from wren_sessions.keys import Address, KeySpace
     from wren_sessions.langgraph import SessionSaver
+    from wren_sessions.moving import (
+        acopy_sessions,
+        aimport_checkpoints,
+        copy_sessions,
+        import_checkpoints,
+    )
+    from wren_sessions.moving._reports import (
+        CopiedSession,
+        CopyReport,
+        ImportedThread,
+        ImportReport,
+        Progress,
+    )
     from wren_sessions.protocols import AsyncSessionStore, SessionStore
     from wren_sessions.sessions import Sessions
     from wren_sessions.stores.file import FileStore
@@ -65,6 +78,14 @@ _MODULES: Final = {
     "keys": ("Address", "KeySpace"),
     "_pruning": ("Retention",),
     "langgraph": ("SessionSaver",),
+    "moving": ("acopy_sessions", "aimport_checkpoints", "copy_sessions", "import_checkpoints"),
+    "moving._reports": (
+        "CopiedSession",
+        "CopyReport",
+        "ImportReport",
+        "ImportedThread",
+        "Progress",
+    ),
     "protocols": ("AsyncSessionStore", "SessionStore"),
     "sessions": ("Sessions",),
     "_session_steps": ("Session",),
@@ -80,13 +101,18 @@ __all__ = [
     "AsyncSessionStore",
     "ConfigurationError",
     "ConflictError",
+    "CopiedSession",
+    "CopyReport",
     "CorruptSessionError",
     "DecryptionError",
     "FileStore",
     "FormatVersionError",
+    "ImportReport",
+    "ImportedThread",
     "InvalidSessionIdError",
     "KeySpace",
     "MemoryStore",
+    "Progress",
     "RedisStore",
     "Retention",
     "SerializationError",
@@ -106,6 +132,10 @@ __all__ = [
     "UnsafeTypeError",
     "WrenSessionsError",
     "__version__",
+    "acopy_sessions",
+    "aimport_checkpoints",
+    "copy_sessions",
+    "import_checkpoints",
     "open_store",
 ]
 

@@ -90,6 +90,9 @@ class Cache:
 
     Args:
         max_bytes: how much the records may take in all; 0 remembers none.
+
+    Attributes:
+        size_bytes: how much they take, about.
     """
 
     def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
@@ -98,7 +101,7 @@ class Cache:
         self._lives: OrderedDict[str, _Lives] = OrderedDict()
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._steps: OrderedDict[str, int] = OrderedDict()
-        self._size_bytes = 0
+        self.size_bytes = 0
 
     def life(self, session: str) -> Life | None:
         """The session's present life as this process knows it, also when it is over by now."""
@@ -189,7 +192,7 @@ class Cache:
             if len(remembered.records) > MAX_RECORDS:
                 remembered.records.popitem(last=False)
             self._measure(remembered)
-            while self._size_bytes > self._max_bytes and self._sessions:
+            while self.size_bytes > self._max_bytes and self._sessions:
                 self._drop(next(iter(self._sessions)))
 
     def _note_memories(self, session: str, name: Name) -> None:
@@ -204,10 +207,10 @@ class Cache:
         }
         size = sum(len(known.body) for known in shared.values())
         size += _RECORD_BYTES * len(remembered.records)
-        self._size_bytes += size - remembered.size_bytes
+        self.size_bytes += size - remembered.size_bytes
         remembered.size_bytes = size
 
     def _drop(self, session: str) -> None:
         remembered = self._sessions.pop(session, None)
         if remembered is not None:
-            self._size_bytes -= remembered.size_bytes
+            self.size_bytes -= remembered.size_bytes

@@ -182,8 +182,9 @@ def snapshot(
             channel: loads(serde, typed, f"channel {channel!r} of {checkpoint}")
             for channel, typed in data.items()
         },
-        versions=body.versions,
-        seen=body.seen,
+        # Copies: a graph writes into what it was given, and the body is remembered.
+        versions=dict(body.versions),
+        seen={node: dict(seen) for node, seen in body.seen.items()},
         rest=rest,
         metadata=metadata,
         writes=_pending(session, stored, arena, serde),

@@ -124,7 +124,7 @@ class TransportContract(
     CopyContract,
     IdContract,
 ):
-    """The contract but for lifetimes, which no client has a part in: waiting for them takes long."""
+    """The contract but for lifetimes: no client has a part in them, and waiting takes long."""
 
 
 class TestRedisStore(RealTime, StoreContract):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
@@ -96,11 +97,12 @@ class Namespace:
 
 
 _NOTHING: Final = Namespace()
+_RECENT: Final = 16  # more than are on their way at once, for one session
 
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """One session and everything in it."""
+    """One session and everything in it; `recent` are tokens of commits that wrote no record."""
 
     incarnation: str
     created_ms: int
@@ -110,6 +112,7 @@ class Session:
     pinned: bool = False
     revision: int = 0
     state: bytes = b""
+    recent: deque[str] = field(default_factory=lambda: deque(maxlen=_RECENT))
     arena: Arena = field(default_factory=Arena)
     namespaces: dict[str, Namespace] = field(default_factory=dict)
     writes: dict[Name, dict[str, KeptWrite]] = field(default_factory=dict)
@@ -190,9 +193,8 @@ class Session:
         there = self.record(commit.record.name) if commit.record else None
         if there and there.token == commit.token:
             return there.base
-        if self.incarnation == commit.token:  # this commit made the session
-            return there.base if there else 0
-        return None
+        made_it = self.incarnation == commit.token
+        return 0 if made_it or commit.token in self.recent else None
 
     def refusal(self, commit: Commit) -> Outcome | None:
         """The condition of a commit that does not hold, as its outcome."""
@@ -234,6 +236,8 @@ class Session:
             self.arena.append(commit.record.append)
             kept = self.namespaces.setdefault(namespace, Namespace())
             kept.put(checkpoint_id, change.record, leads=change.leads)
+        else:
+            self.recent.append(commit.token)
         if commit.writes and change.writes:
             self.writes.setdefault(commit.writes.name, {}).update(change.writes)
         self.state = change.state
@@ -343,6 +347,7 @@ class Session:
             self,
             incarnation=secrets.token_hex(8),
             updated_ms=now_ms,
+            recent=self.recent.copy(),
             arena=self.arena.copy(),
             namespaces={name: kept.copy() for name, kept in self.namespaces.items()},
             writes={name: kept.copy() for name, kept in self.writes.items()},

@@ -61,6 +61,15 @@ def send(client: redis.Redis, plan: Plan[Any]) -> Any:
 
 async def asend(client: redis.asyncio.Redis, plan: Plan[Any]) -> Any:
     """See `send`."""
+    task = asyncio.current_task()
+    cancelled = task.cancelling() if task else 0
+    replies = await _asend(client, plan)
+    if task and task.cancelling() > cancelled:  # lost by `wait_for` of Python 3.11, in the driver
+        raise asyncio.CancelledError
+    return replies
+
+
+async def _asend(client: redis.asyncio.Redis, plan: Plan[Any]) -> Any:
     if plan.script is not None:
         try:
             return await client.execute_command(*_evalsha(plan), **_RAW)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from hashlib import sha1
 from importlib.resources import files
 from secrets import token_hex
@@ -50,7 +50,9 @@ from wren_sessions.records import (
 )
 from wren_sessions.stores._redis_replies import (
     NO_KEY,
+    crc_of,
     read_arena,
+    read_checked,
     read_committed,
     read_heads,
     read_life,
@@ -58,7 +60,6 @@ from wren_sessions.stores._redis_replies import (
     read_listed,
     read_loaded,
     read_scanned,
-    refuse,
     segments_of,
     session_of,
 )
@@ -134,13 +135,16 @@ class Plans:
         return self.keys.session_key(session).encode()
 
     def _scripted(
-        self, name: str, session: str, args: Sequence[bytes], read: Callable[[Any], T]
+        self,
+        name: str,
+        session: str,
+        args: Sequence[bytes],
+        read: Callable[[Any], T],
+        *others: str,
     ) -> Plan[T]:
-        def checked(reply: Any) -> T:
-            refuse(session, reply)
-            return read(reply)
-
-        return Plan(session, checked, script(name), (self.key(session),), tuple(args))
+        keys = tuple(self.key(known) for known in (session, *others))
+        checked = partial(read_checked, session, read)
+        return Plan(session, checked, script(name), keys, tuple(args))
 
     def commit(self, commit: Commit) -> Plan[Committed]:
         """See `SessionStore.commit`."""
@@ -244,7 +248,6 @@ class Plans:
             raise ConfigurationError(f"session {source!r} cannot be copied onto itself")
 
         def read(reply: Any) -> Life | None:
-            refuse(source, reply)
             if reply[0] == b"exists":
                 raise SessionExistsError(
                     f"session {target!r} is there already; pass replace=True to replace it",
@@ -258,7 +261,7 @@ class Plans:
             return read_life(reply)
 
         args = (*self._clocks, token_hex(8).encode(), b"1" if replace else b"")
-        return Plan(source, read, script("copy"), (self.key(source), self.key(target)), args)
+        return self._scripted("copy", source, args, read, target)
 
     def find_keys(self, cursor: str | None, limit: int) -> Plan[tuple[str | None, list[bytes]]]:
         """The first half of `SessionStore.list_sessions`: one SCAN."""
@@ -340,6 +343,8 @@ def _writes_args(commit: Commit) -> tuple[bytes, ...]:
 
 
 def _chunk(writes: Sequence[Write]) -> bytes:
-    """What one commit adds to a log: an array of keys and bodies."""
-    packed: bytes = msgpack.packb([part for write in writes for part in (write.key, write.body)])
+    """What one commit adds to a log: the CRC-32 of its keys, then each key with its body."""
+    keys = [write.key for write in writes]
+    flat = [part for write in writes for part in (write.key, write.body)]
+    packed: bytes = msgpack.packb([crc_of(keys), *flat])
     return packed

@@ -6,8 +6,9 @@ Whatever is not as it was written is a `CorruptSessionError` that names the sess
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NoReturn, TypeVar
+from zlib import crc32
 
 import msgpack
 
@@ -28,14 +29,29 @@ from wren_sessions.records import (
     merge_spans,
 )
 
+T = TypeVar("T")
+
 FORMAT: Final = 1
 SEGMENT_BYTES: Final = 2_032  # as in _common.lua; why this size: docs/explanation/storage.md
 NO_KEY: Final = -2  # what PTTL says of a key that is not there
 META_WORDS: Final = 9
 
 
-def refuse(session: str, reply: Any) -> None:
-    """Raise what a script says that it could not do."""
+def read_checked(session: str, read: Callable[[Any], T], reply: Any) -> T:
+    """Read what a script replied.
+
+    Raises:
+        CorruptSessionError: what stands at the key is no session of this package, or damaged.
+        FormatVersionError: a newer version of this package wrote it.
+    """
+    _refuse(session, reply)
+    try:
+        return read(reply)
+    except (ValueError, TypeError, IndexError):
+        corrupt(session, "what its key holds is damaged")
+
+
+def _refuse(session: str, reply: Any) -> None:
     match reply[0]:
         case b"foreign":
             raise CorruptSessionError(
@@ -159,24 +175,32 @@ def _writes(parts: list[bytes], special: list[bytes]) -> tuple[tuple[StoredWrite
     if not parts:
         return (), []
     line, first = parts[0].split(b"\n", 1)
-    spans = _read_spans(line.split()[2])
+    _, _, span_text, size_bytes = line.split()
+    data = b"".join([first, *parts[1:]])
+    if len(data) != int(size_bytes):
+        raise ValueError("truncated")
     found: dict[str, bytes] = {}
-    for key, body in _unchunk(b"".join([first, *parts[1:]])):
+    for key, body in _unchunk(data):
         found.setdefault(key, body)
     found |= {key.decode(): body for key, body in zip(special[::2], special[1::2], strict=True)}
-    return tuple(StoredWrite(key, body) for key, body in found.items()), spans
+    writes = tuple(StoredWrite(key, body) for key, body in found.items())
+    return writes, _read_spans(span_text)
 
 
 def _unchunk(data: bytes) -> Iterator[tuple[str, bytes]]:
     unpacker = msgpack.Unpacker(max_buffer_size=len(data) or 1)
     unpacker.feed(data)
-    for chunk in unpacker:
-        for key, body in zip(chunk[::2], chunk[1::2], strict=True):
-            if not isinstance(key, str) or not isinstance(body, bytes):
-                raise TypeError
-            yield key, body
-    if unpacker.tell() != len(data):
-        raise ValueError("truncated")
+    while unpacker.tell() < len(data):
+        crc, *flat = unpacker.unpack()
+        keys, bodies = flat[::2], flat[1::2]
+        if crc_of(keys) != crc or not all(isinstance(body, bytes) for body in bodies):
+            raise ValueError("changed")
+        yield from zip(keys, bodies, strict=True)
+
+
+def crc_of(keys: Sequence[str]) -> int:
+    """What shows that the keys of pending writes are as they were; bodies have their own."""
+    return crc32("\n".join(keys).encode())
 
 
 def segments_of(spans: Sequence[Span]) -> list[int]:

@@ -23,79 +23,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from copy import copy
+from typing import Any, TypeAlias, TypeVar
+
+from wren_sessions.stores._sqlite_jobs import Batch, Job
 
 T = TypeVar("T")
 
 Operation: TypeAlias = Callable[[sqlite3.Connection], Any]
-
-_PATIENCE_S: Final = 1.0
-
-
-class Batch:
-    """Operations that share a transaction; `settled` once it is known what became of them."""
-
-    __slots__ = ("settled",)
-
-    def __init__(self) -> None:
-        self.settled = False
-
-
-_NONE: Final = Batch()
-
-
-class Job(Generic[T]):
-    """An operation, and later its answer."""
-
-    __slots__ = ("_batch", "_error", "_operation", "_value", "_wake")
-
-    def __init__(self, operation: Callable[[sqlite3.Connection], T]) -> None:
-        self._operation = operation
-        self._value: T
-        self._error: BaseException | None = None
-        self._batch = _NONE
-        self._wake: threading.Event | None = None
-
-    @property
-    def settled(self) -> bool:
-        """Whether the answer is final."""
-        return self._batch.settled
-
-    def join(self, batch: Batch) -> None:
-        """Become part of a transaction, perhaps after another one came to nothing."""
-        self._batch = batch
-        self._error = None
-
-    def run(self, connection: sqlite3.Connection) -> None:
-        """Run the operation."""
-        self._value = self._operation(connection)
-
-    def fail(self, error: BaseException) -> None:
-        """Make an error the answer."""
-        self._error = error
-
-    def wait(self, lead: threading.Lock) -> None:
-        """Wait while somebody else leads, until woken; but not for long."""
-        if self._wake is None:
-            self._wake = threading.Event()  # from now on a leader that ends wakes this one
-        if lead.locked() and not self.settled:
-            self._wake.wait(_PATIENCE_S)
-            self._wake.clear()
-
-    def wake(self) -> None:
-        """Wake whoever waits, to look whether the job is settled, or to lead."""
-        if self._wake is not None:
-            self._wake.set()
-
-    def answer(self) -> T:
-        """What the operation returned.
-
-        Raises:
-            Exception: whatever it raised, or the transaction.
-        """
-        if self._error is not None:
-            raise self._error
-        return self._value
 
 
 class _TransactionLostError(Exception):
@@ -141,6 +76,7 @@ class GroupCommit:
                 self._lead_or_wait(job)
         except BaseException:
             self._forget(job)
+            self._wake_next()
             raise
         return job.answer()
 
@@ -248,7 +184,14 @@ def _roll_back(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
 
 
-def _fail(jobs: Sequence[Job[Any]], error: BaseException, batch: Batch) -> None:
+def _fail(jobs: Sequence[Job[Any]], error: Exception, batch: Batch) -> None:
     for job in jobs:
-        job.fail(error)
+        job.fail(_twin(error))
     batch.settled = True
+
+
+def _twin(error: Exception) -> Exception:
+    """The same error for another thread, which will add its own traceback."""
+    twin = copy(error)
+    twin.__cause__ = error.__cause__
+    return twin

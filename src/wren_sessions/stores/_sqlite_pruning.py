@@ -11,7 +11,6 @@ from typing import Final
 
 from wren_sessions.records import Committed, Name, Prune, overlaps
 from wren_sessions.stores import _sqlite_sessions as sessions
-from wren_sessions.stores._sqlite_schema import ARENA_BITS
 from wren_sessions.stores._sqlite_sessions import Row
 
 _DROP: Final = (
@@ -19,18 +18,17 @@ _DROP: Final = (
     "DELETE FROM writes WHERE sid = ? AND namespace = ? AND id = ?",
 )
 _DROP_HEADS: Final = """
-    DELETE FROM heads WHERE sid = ?1 AND NOT EXISTS
-        (SELECT 1 FROM records r WHERE r.sid = ?1 AND r.namespace = heads.namespace)"""
+    DELETE FROM heads WHERE sid = ? AND NOT EXISTS
+        (SELECT 1 FROM records r WHERE r.sid = heads.sid AND r.namespace = heads.namespace)"""
 _MOVE_HEADS: Final = """
     UPDATE heads SET head = (SELECT max(id) FROM records r
-        WHERE r.sid = ?1 AND r.namespace = heads.namespace)
-    WHERE sid = ?1 AND NOT EXISTS (SELECT 1 FROM records r
-        WHERE r.sid = ?1 AND r.namespace = heads.namespace AND r.id = heads.head)"""
+        WHERE r.sid = heads.sid AND r.namespace = heads.namespace)
+    WHERE sid = ? AND NOT EXISTS (SELECT 1 FROM records r
+        WHERE r.sid = heads.sid AND r.namespace = heads.namespace AND r.id = heads.head)"""
 _ANY_HEAD: Final = "SELECT 1 FROM heads WHERE sid = ? LIMIT 1"
 _TOUCHED: Final = """
     SELECT pos, length(data) FROM arena
-    WHERE pos >= coalesce((SELECT max(pos) FROM arena WHERE pos <= ?1 AND pos >= ?3), ?1)
-        AND pos < ?2"""
+    WHERE pos >= coalesce((SELECT max(pos) FROM arena WHERE pos BETWEEN ? AND ?), ?) AND pos < ?"""
 _DROP_ROW: Final = "DELETE FROM arena WHERE pos = ?"
 _UPDATE: Final = "UPDATE sessions SET updated_ms = ?, revision = ? WHERE sid = ?"
 
@@ -64,9 +62,9 @@ def _free(connection: sqlite3.Connection, row: Row, prune: Prune) -> None:
     start, behind = sessions.arena_bounds(row.sid)
     unused: set[int] = set()
     for span in prune.free:
-        bounds = (start + span.offset, min(start + span.end, behind), start)
-        for pos, length in connection.execute(_TOUCHED, bounds).fetchall():
-            offset = pos - (row.sid << ARENA_BITS)
+        first, end = start + span.offset, min(start + span.end, behind)
+        for pos, length in connection.execute(_TOUCHED, (start, first, first, end)).fetchall():
+            offset = pos - start
             # The last row stays: the next commit may fill it up.
             if offset != row.arena_tail and not overlaps(prune.keep, offset, offset + length):
                 unused.add(pos)

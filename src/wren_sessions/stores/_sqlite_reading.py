@@ -27,12 +27,12 @@ from wren_sessions.stores._sqlite_sessions import Row
 from wren_sessions.stores._sqlite_writing import unpack_spans
 
 _RECORD: Final = sessions.select("""r.id, r.base, r.spans, r.body
-    FROM sessions s JOIN records r ON r.sid = s.sid AND r.namespace = ?2 AND r.id = ?3
-    WHERE s.id = ?1""")
+    FROM sessions s JOIN records r ON r.sid = s.sid AND r.namespace = ? AND r.id = ?
+    WHERE s.id = ?""")
 _HEAD: Final = sessions.select("""r.id, r.base, r.spans, r.body
-    FROM sessions s JOIN heads h ON h.sid = s.sid AND h.namespace = ?2
-    JOIN records r ON r.sid = s.sid AND r.namespace = ?2 AND r.id = h.head
-    WHERE s.id = ?1""")
+    FROM sessions s JOIN heads h ON h.sid = s.sid AND h.namespace = ?
+    JOIN records r ON r.sid = s.sid AND r.namespace = h.namespace AND r.id = h.head
+    WHERE s.id = ?""")
 _BELOW: Final = """
     SELECT id, base, spans, body FROM records WHERE sid = ? AND namespace = ? AND id < ?
     ORDER BY id DESC LIMIT ?"""
@@ -41,7 +41,7 @@ _WRITES: Final = """
     ORDER BY rowid"""
 _ARENA: Final = """
     SELECT pos, data FROM arena
-    WHERE pos >= (SELECT max(pos) FROM arena WHERE pos <= ?1) AND pos < ?2 ORDER BY pos"""
+    WHERE pos >= (SELECT max(pos) FROM arena WHERE pos <= ?) AND pos < ? ORDER BY pos"""
 _HEADS: Final = "SELECT namespace, head FROM heads WHERE sid = ? ORDER BY made"
 _INFO: Final = sessions.select("""s.state,
         length(CAST(s.id AS BLOB)) + length(s.state)
@@ -68,9 +68,9 @@ def load(
 ) -> tuple[Row, Loaded] | None:
     """One checkpoint with all it refers to, and its session's row."""
     if checkpoint_id is None:
-        found = connection.execute(_HEAD, (session, namespace)).fetchone()
+        found = connection.execute(_HEAD, (namespace, session)).fetchone()
     else:
-        found = connection.execute(_RECORD, (session, namespace, checkpoint_id)).fetchone()
+        found = connection.execute(_RECORD, (namespace, checkpoint_id, session)).fetchone()
     row = Row._make(found[:-4]) if found else None
     if row is None or not row.alive(now_ms):
         return None

@@ -90,6 +90,11 @@ class Row(NamedTuple):
         )
 
 
+def check_writable(connection: sqlite3.Connection) -> None:
+    """Raise what SQLite raises if the file cannot be written; ``BEGIN IMMEDIATE`` may not."""
+    connection.execute("DELETE FROM sessions WHERE sid < 0")
+
+
 def past(deadline_ms: int | None, now_ms: int) -> bool:
     """Whether a deadline has come."""
     return deadline_ms is not None and deadline_ms <= now_ms

@@ -21,7 +21,7 @@ _KEPT_PART: Final = 8  # … or this part of the file, if that is more
 
 _PUT_OFF: Final = """
     UPDATE sessions SET sweep_ms = deadline_ms
-    WHERE sweep_ms <= ?1 AND (deadline_ms IS NULL OR deadline_ms > ?1)"""
+    WHERE sweep_ms <= ? AND (deadline_ms IS NULL OR deadline_ms > ?)"""
 _DUE: Final = "SELECT sid FROM sessions WHERE sweep_ms <= ? ORDER BY sweep_ms LIMIT ?"
 
 
@@ -53,16 +53,15 @@ class Sweeper:
         """Give back some free pages; if there are more, the next commit goes on with it."""
         free = _number(connection, "PRAGMA freelist_count")
         kept = max(_KEPT_PAGES, _number(connection, "PRAGMA page_count") // _KEPT_PART)
-        if free > kept:
-            pages = min(free - kept, _PAGES)
-            connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        for _ in range(min(free - kept, _PAGES)):
+            connection.execute("PRAGMA incremental_vacuum(1)")  # the driver takes only one step
         if free > kept + _PAGES:
             self._swept_ms = None
 
 
 def _remove_expired(connection: sqlite3.Connection, now_ms: int) -> bool:
     """Remove expired sessions, oldest first; whether that was all."""
-    connection.execute(_PUT_OFF, (now_ms,))
+    connection.execute(_PUT_OFF, (now_ms, now_ms))
     due = connection.execute(_DUE, (now_ms, _SESSIONS)).fetchall()
     enough = connection.total_changes + _ROWS
     for at, (sid,) in enumerate(due, start=1):

@@ -30,9 +30,9 @@ _PIECE_BYTES: Final = 65_536  # reading one byte of a row means reading the row
 
 _LOOK: Final = sessions.select("""r.token, r.base, h.head
     FROM sessions s
-    LEFT JOIN records r ON r.sid = s.sid AND r.namespace = ?2 AND r.id = ?3
-    LEFT JOIN heads h ON h.sid = s.sid AND h.namespace = ?2
-    WHERE s.id = ?1""")
+    LEFT JOIN records r ON r.sid = s.sid AND r.namespace = ? AND r.id = ?
+    LEFT JOIN heads h ON h.sid = s.sid AND h.namespace = ?
+    WHERE s.id = ?""")
 _WITNESS: Final = "SELECT 1 FROM records WHERE sid = ? AND namespace = ? AND id = ?"
 _PUT_RECORD: Final = """
     INSERT INTO records (sid, namespace, id, token, base, spans, body) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -113,8 +113,9 @@ def _answer(outcome: Outcome, row: Row | None, now_ms: int, base: int = 0) -> Co
 
 
 def _look(connection: sqlite3.Connection, commit: Commit, now_ms: int) -> _Seen:
-    name = commit.record.name if commit.record else (None, None)
-    found = connection.execute(_LOOK, (commit.session, *name)).fetchone()
+    namespace, checkpoint_id = commit.record.name if commit.record else (None, None)
+    values = (namespace, checkpoint_id, namespace, commit.session)
+    found = connection.execute(_LOOK, values).fetchone()
     if found is None:
         return _Seen()
     row = Row._make(found[:-3])

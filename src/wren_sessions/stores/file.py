@@ -45,8 +45,8 @@ from wren_sessions.stores._sqlite_checks import (
     check_scan,
     parse_cursor,
 )
+from wren_sessions.stores._sqlite_open import Place, Synchronous
 from wren_sessions.stores._sqlite_pool import Database
-from wren_sessions.stores._sqlite_schema import Place, Synchronous
 from wren_sessions.stores._sqlite_sessions import Row
 from wren_sessions.stores._sqlite_sweep import Sweeper
 from wren_sessions.stores.threaded import ThreadedStore
@@ -320,7 +320,7 @@ class FileStore:
 
     def ping(self) -> None:
         """See `SessionStore.ping`. Makes sure that the file can be written, and writes nothing."""
-        self._database.write(lambda _: None)
+        self._database.write(sessions.check_writable)
 
     def close(self) -> None:
         """See `SessionStore.close`. Waits for calls under way; a later call reopens the file."""

@@ -7,8 +7,8 @@
 -- :head/x  three words: the latest checkpoint, the highest id, the namespace made before (or -)
 -- record   one line of five words, then the body: token, base, own bytes, the next lower id (or :),
 --          other spans of the arena as offset+length,… (or -)
--- log      one line of three words, then bytes: further parts, keys of replaceable writes as k,k
---          (or -), spans (or -)
+-- log      one line of four words, then bytes: further parts, keys of replaceable writes as k,k
+--          (or -), spans (or -), bytes in all parts
 -- :done    the tokens of the latest commits that wrote no record, the last one first
 --
 -- Every reply starts with a status word. A life in a reply is one text: incarnation, created,
@@ -129,9 +129,10 @@ local function line(field, count)
 end
 
 -- A namespace's three words; nil if it has no checkpoint.
-local function head(ns)
+local function head(life, ns)
   local field = ':head' .. ns
   local value = redis.call('HGET', K, field)
+  if not value and life.last_ns == ns then damaged(field) end
   if not value then return nil end
   local w = words(value)
   if #w ~= 3 then damaged(field) end
@@ -142,7 +143,7 @@ end
 local function namespaces(life)
   local found, seen, ns = {}, {}, life.last_ns
   while ns ~= '-' do
-    local w = head(ns)
+    local w = head(life, ns)
     if not w or seen[ns] then damaged(':head' .. ns) end
     seen[ns] = true
     found[#found + 1] = ns
@@ -178,7 +179,7 @@ local function log_field(ns, id) return ':w' .. ns .. '/' .. id end
 -- spans of the arena that they refer to.
 local function pending(ns, id)
   local field = log_field(ns, id)
-  local w, _, value = line(field, 3)
+  local w, _, value = line(field, 4)
   if not w then return {}, {}, '-' end
   local parts, special = {value}, {}
   for n = 1, number(field, w[1]) do

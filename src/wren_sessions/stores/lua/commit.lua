@@ -93,7 +93,7 @@ local function enter(ns, id, top)
 end
 
 local function write_record(ns, id, parent, spans, body, bytes)
-  local h = head(ns)
+  local h = head(life, ns)
   local lead, top, before = nil, nil, life.last_ns
   if h then lead, top, before = h[1], h[2], h[3] else life.last_ns = ns end
   if old and not h then damaged(':head' .. ns) end
@@ -115,13 +115,14 @@ end
 
 local function write_log(ns, id, spans, bytes)
   local field = log_field(ns, id)
-  local w, first, value = line(field, 3)
-  if not w then w, first = {'0', '-', '-'}, '' end
+  local w, first, value = line(field, 4)
+  if not w then w, first = {'0', '-', '-', '0'}, '' end
   for at = 23, #ARGV, 2 do
     w[2] = add(w[2], ARGV[at])
     set(':s' .. ns .. '/' .. id .. '/' .. ARGV[at], ARGV[at + 1])
   end
   w[3] = add(w[3], spans)
+  w[4] = int(number(field, w[4]) + #bytes)
   if #bytes > 0 then
     local n, last = number(field, w[1]), first
     if n > 0 then last = redis.call('HGET', K, field .. '/' .. int(n)) end

@@ -7,6 +7,6 @@ if refusal then return refusal end
 local reply = {'done'}
 for _, ns in ipairs(life and namespaces(life) or {}) do
   reply[#reply + 1] = ns
-  reply[#reply + 1] = head(ns)[1]
+  reply[#reply + 1] = head(life, ns)[1]
 end
 return reply

@@ -13,7 +13,7 @@ if not life then return {'miss'} end
 local ns, id = ARGV[4], ARGV[5]
 local w, value, _
 if id == '' then
-  local h = head(ns)
+  local h = head(life, ns)
   if not h then return {'miss'} end
   id = h[1]
   w, _, value = chained(ns, id)

@@ -25,7 +25,7 @@ local function drop_record(ns, id)
   dropped[ns][id] = true
   drop(record_field(ns, id))
   local field = log_field(ns, id)
-  local w = line(field, 3)
+  local w = line(field, 4)
   if not w then return end
   drop(field)
   for n = 1, number(field, w[1]) do drop(field .. '/' .. n) end
@@ -65,7 +65,7 @@ end
 
 local heads, emptied = {}, false
 for ns, gone in pairs(dropped) do
-  local h = head(ns)
+  local h = head(life, ns)
   if h then
     local top = relink(ns, h[2])
     if gone[h[1]] then h[1] = top end
@@ -81,7 +81,7 @@ if emptied then
   local all = namespaces(life)
   life.last_ns = '-'
   for _, ns in ipairs(all) do
-    local h = heads[ns] or head(ns)
+    local h = heads[ns] or head(life, ns)
     if h[2] then
       if above then above[3] = ns else life.last_ns = ns end
       heads[ns], above = h, h

@@ -14,7 +14,7 @@ local function reply(rest) return {'done', life_text(K, life, now), entries, res
 
 -- The first id of a namespace below `before`.
 local function first(ns, before)
-  local h = head(ns)
+  local h = head(life, ns)
   if not h then return NO_ID end
   local id = h[2]
   if before == '' then return id end

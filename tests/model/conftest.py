@@ -1,0 +1,2 @@
+import pytest
+pytest.register_assert_rewrite("model.machine", "model.model")

@@ -1,0 +1,58 @@
+"""Every store does what the model does, whatever the commands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from model.backends import Backend, InFile, OnFakeRedis, OnServer, fake_servers
+from model.machine import StoreMachine
+
+THOROUGH: Final = int(os.environ.get("WREN_TEST_THOROUGH", "1"))
+"""How many times as many runs as usual: 100 takes an hour."""
+
+STEPS: Final = 40
+
+
+def run(make: Callable[[], Backend], runs: int) -> None:
+    """Run the machine in many places, one after the other."""
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        lambda: StoreMachine(make()),
+        settings=settings(
+            max_examples=runs * THOROUGH,
+            stateful_step_count=STEPS,
+            deadline=None,
+            report_multiple_bugs=False,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
+
+
+def test_a_store_in_memory() -> None:
+    """Sessions in memory are as the model has them."""
+    run(Backend, 100)
+
+
+def test_a_store_in_a_file(tmp_path: Path) -> None:
+    """Sessions in a file are as the model has them."""
+    numbers = count()
+    run(lambda: InFile(tmp_path / f"{next(numbers)}.db"), 40)
+
+
+def test_a_store_on_fakeredis() -> None:
+    """Sessions on Redis are as the model has them, also as time passes."""
+    with fake_servers() as clock:
+        run(lambda: OnFakeRedis(clock), 40)
+
+
+@pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
+def test_a_store_on_a_server(redis_url: str, *, awaited: bool) -> None:
+    """Sessions on a real server are as the model has them, on both faces."""
+    run(lambda: OnServer(redis_url, awaited=awaited), 15)

@@ -1,0 +1,162 @@
+"""A store to which something happens between two calls, and what may happen to it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import redis
+
+from saver import graphs
+from saver.backends import Backend
+from wren_sessions import SessionSaver
+from wren_sessions.protocols import SessionStore
+from wren_sessions.records import Committed, Life, Loaded, Scanned
+
+THREAD: Final = "cli_20251108_145739"
+CONFIG: Final[Any] = {"configurable": {"thread_id": THREAD}}
+LATER_MS: Final = 25 * 3_600_000
+CALLS: Final = frozenset({"commit", "load", "scan", "read", "heads", "namespaces", "prune"})
+
+
+class MeddledStore:
+    """A store that lets something happen before its n-th call, on either face.
+
+    Args:
+        store: the store.
+
+    Attributes:
+        calls: how many calls there were.
+        at: before which call it happens; 0 for never.
+        happen: what happens.
+        late_ms: by how much the store's clock is ahead in its answers.
+    """
+
+    def __init__(self, store: SessionStore) -> None:
+        self.store = store
+        self.calls = 0
+        self.at = 0
+        self.happen: Callable[[], object] = lambda: None
+        self.late_ms = 0
+        self._lock = threading.Lock()
+
+    @property
+    def aio(self) -> Any:
+        """The awaitable face."""
+        return _Face(self)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.store, name)
+        if name not in CALLS:
+            return found
+
+        def call(*args: Any, **options: Any) -> Any:
+            self.before()
+            return self.told(found(*args, **options))
+
+        return call
+
+    def before(self) -> None:
+        """Count a call, and let it happen if it is time."""
+        with self._lock:
+            self.calls += 1
+            now = self.calls == self.at
+        if now:
+            self.happen()
+
+    def told(self, answer: Any) -> Any:
+        """The answer, by a clock that may be ahead."""
+        if not self.late_ms:
+            return answer
+        if isinstance(answer, Life):
+            ends = answer.deadline_ms
+            return replace(
+                answer,
+                now_ms=answer.now_ms + self.late_ms,
+                deadline_ms=None if ends is None else ends + self.late_ms,
+            )
+        if isinstance(answer, Committed):
+            life = self.told(answer.life)
+            return replace(answer, now_ms=answer.now_ms + self.late_ms, life=life)
+        if isinstance(answer, Loaded | Scanned):
+            return replace(answer, life=self.told(answer.life))
+        return answer
+
+
+class _Face:
+    def __init__(self, meddled: MeddledStore) -> None:
+        self._meddled = meddled
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._meddled.store.aio, name)
+        if name not in CALLS:
+            return found
+
+        async def call(*args: Any, **options: Any) -> Any:
+            self._meddled.before()
+            return self._meddled.told(await found(*args, **options))
+
+        return call
+
+
+# --- what may happen ------------------------------------------------------------------------------
+
+
+class Fates:
+    """What may happen to the session of a running graph.
+
+    Args:
+        backend: where it is.
+        meddled: the store that the graph's saver uses.
+        saver: the graph's saver.
+    """
+
+    def __init__(self, backend: Backend, meddled: MeddledStore, saver: SessionSaver) -> None:
+        self._backend = backend
+        self._meddled = meddled
+        self._saver = saver
+        self._elsewhere = backend.store()
+
+    def deleted_here(self) -> None:
+        """The application deletes the thread, by the same saver."""
+        SessionSaver.delete_thread(self._saver, THREAD)
+
+    def deleted_elsewhere(self) -> None:
+        """Another process deletes it, or the server evicts it."""
+        if self._backend.name == "redis":
+            with redis.Redis.from_url(self._backend.url) as client:
+                client.unlink(self._elsewhere.keys.session_key(THREAD))
+        else:
+            self._elsewhere.delete(THREAD)
+
+    def looked_for(self) -> None:
+        """It is deleted elsewhere, and the application finds that out by itself."""
+        self.deleted_elsewhere()
+        assert self._saver.get_tuple(CONFIG) is None
+
+    def expired(self) -> None:
+        """Its deadline passes."""
+        if self._backend.name == "redis":
+            self.deleted_elsewhere()
+            self._meddled.late_ms = LATER_MS
+        else:
+            self._backend.clock.advance("25h")
+
+    def replaced_here(self) -> None:
+        """The application deletes it and begins a new one, by the same saver."""
+        self.deleted_here()
+        self._begin(self._saver)
+
+    def replaced_elsewhere(self) -> None:
+        """Another process does."""
+        self.deleted_elsewhere()
+        self._begin(SessionSaver(self._elsewhere))
+
+    def _begin(self, saver: SessionSaver) -> None:
+        graphs.chat().compile(checkpointer=saver).invoke(
+            {"messages": [graphs.said(500, "human")]}, CONFIG
+        )
+
+

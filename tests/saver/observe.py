@@ -1,0 +1,84 @@
+"""What a graph did, as plain values that two savers must agree on: without ids, versions, times."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Final
+
+from langchain_core.messages import BaseMessage
+from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.types import Interrupt, StateSnapshot
+
+_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}")
+_VERSION: Final = re.compile(r"(\d{10,32})\.[\w.]+")
+
+
+class Observer:
+    """Turns what a graph returned into plain values; equal ids get equal numbers."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, str] = {}
+
+    def see(self, value: Any) -> Any:
+        """A value without what differs from run to run."""
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, StateSnapshot):
+            return self._fields(value._asdict(), "created_at")
+        if isinstance(value, CheckpointTuple):
+            return self._tuple(value)
+        if isinstance(value, BaseMessage):
+            return self.see({"class": type(value).__name__, **value.model_dump()})
+        if isinstance(value, BaseException):
+            return f"{type(value).__name__}: {self._text(str(value))}"
+        if isinstance(value, Mapping):
+            return self._fields(value)
+        if isinstance(value, set | frozenset):
+            return sorted(map(repr, map(self.see, sorted(value, key=masked))))
+        if isinstance(value, tuple) and hasattr(value, "_asdict"):
+            return self._fields(value._asdict())
+        if isinstance(value, list | tuple):
+            # Tasks that run side by side interrupt in any order.
+            asked = all(isinstance(item, Interrupt) for item in value)
+            return [self.see(item) for item in (sorted(value, key=masked) if asked else value)]
+        return self._other(value)
+
+    def _other(self, value: Any) -> Any:
+        if is_dataclass(value) and not isinstance(value, type):
+            return self._fields({f.name: getattr(value, f.name, None) for f in fields(value)})
+        if value is None or isinstance(value, int | float | bytes):
+            return value
+        if hasattr(value, "__slots__"):
+            named = {name: getattr(value, name, None) for name in value.__slots__}
+            return self._fields({"class": type(value).__name__, **named})
+        return self._text(repr(value))
+
+    def _tuple(self, value: CheckpointTuple) -> Any:
+        checkpoint = {name: found for name, found in value.checkpoint.items() if name != "ts"}
+        return {
+            "config": self.see(value.config),
+            "checkpoint": self.see(checkpoint),
+            "metadata": self.see(value.metadata),
+            "parent": self.see(value.parent_config),
+            # Writes of one path are in the order of their tasks' ids, which are random.
+            "writes": [self.see(write) for write in sorted(value.pending_writes or [], key=masked)],
+        }
+
+    def _fields(self, value: Mapping[Any, Any], *without: str) -> dict[Any, Any]:
+        keys = sorted((key for key in value if key not in without), key=masked)
+        return {self.see(key): self.see(value[key]) for key in keys}
+
+    def _text(self, text: str) -> str:
+        if version := _VERSION.fullmatch(text):
+            return f"version {int(version[1])}"
+        return _ID.sub(self._number, text)
+
+    def _number(self, found: re.Match[str]) -> str:
+        return self._numbers.setdefault(found[0], f"<{len(self._numbers)}>")
+
+
+def masked(value: Any) -> str:
+    """A value's text without ids and versions."""
+    return _ID.sub("<id>", _VERSION.sub("<version>", repr(value)))

@@ -1,0 +1,201 @@
+"""Pending writes: their order, which one counts, and that none is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langgraph.checkpoint.base import WRITES_IDX_MAP, writes_sort_key
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME, SCHEDULED
+
+from saver.backends import Backend
+from saver.chains import Chain, config, get, pending, revision
+from wren_sessions import ConfigurationError, MemoryStore, SessionSaver
+from wren_sessions.records import Start
+
+LONG = [f"message {number} " * 20 for number in range(40)]
+
+
+async def test_writes_are_in_langgraphs_order(saver: SessionSaver) -> None:
+    """By the path of the task, then its id, then their place in it, however they came in."""
+    at = await Chain(saver).put("c1")
+    calls = [("~2", "b"), ("~10", "c"), ("", "z"), ("~2", "a"), ("~1", "d")]
+    expected = []
+    for path, task in calls:
+        await saver.aput_writes(at, [("x", 0), (ERROR, "e"), ("y", 1)], task, path)
+        expected += [((path, task, index), (task, channel)) for index, channel in _placed()]
+    found = [(task, channel) for task, channel, _ in await pending(saver, at)]
+    assert found == [
+        named for _, named in sorted(expected, key=lambda e: writes_sort_key(*e[0]))
+    ]
+    listed = [item async for item in saver.alist(config())]
+    assert listed[0].pending_writes == await pending(saver, at)
+
+
+def _placed() -> list[tuple[int, str]]:
+    return [(0, "x"), (WRITES_IDX_MAP[ERROR], ERROR), (2, "y")]
+
+
+async def test_the_first_write_of_each_place_counts(saver: SessionSaver) -> None:
+    """A task that is run again adds what it had not written, and changes nothing else."""
+    at = await Chain(saver).put("c1")
+    await saver.aput_writes(at, [("a", 1), ("b", 2)], "task")
+    await saver.aput_writes(at, [("a", 8), ("b", 9), ("c", 3)], "task")
+    assert await pending(saver, at) == [("task", "a", 1), ("task", "b", 2), ("task", "c", 3)]
+
+
+@pytest.mark.parametrize("channel", [ERROR, SCHEDULED, INTERRUPT, RESUME])
+async def test_a_special_write_replaces_the_one_before(saver: SessionSaver, channel: str) -> None:
+    """The last error, schedule, interrupt and answer of a task count; its other writes stay."""
+    at = await Chain(saver).put("c1")
+    await saver.aput_writes(at, [("a", 1)], "task")
+    await saver.aput_writes(at, [(channel, "first")], "other")
+    for value in ("first", LONG, "last"):
+        await saver.aput_writes(at, [(channel, value)], "task")
+    assert sorted(await pending(saver, at)) == sorted(
+        [("task", "a", 1), ("task", channel, "last"), ("other", channel, "first")]
+    )
+
+
+async def test_writes_may_come_before_their_checkpoint(saver: SessionSaver) -> None:
+    """LangGraph sends both at once, and either may be first."""
+    await saver.aput_writes(config(checkpoint_id="c1"), [("a", LONG)], "task", "~1")
+    assert await saver.aget_tuple(config()) is None
+    at = await Chain(saver).put("c1", {"x": 1})
+    assert await pending(saver, at) == [("task", "a", LONG)]
+
+
+async def test_tasks_and_checkpoints_keep_their_writes_apart(saver: SessionSaver) -> None:
+    """The same place in another task, namespace, checkpoint or thread is another place."""
+    places = [
+        (config(), "c1", "t1"),
+        (config(), "c1", "t2"),
+        (config(), "c2", "t1"),
+        (config(checkpoint_ns="sub"), "c1", "t1"),
+        (config("other thread"), "c1", "t1"),
+    ]
+    for at in (config(), config(checkpoint_ns="sub"), config("other thread")):
+        chain = Chain(saver, at["configurable"]["thread_id"], at["configurable"]["checkpoint_ns"])
+        for checkpoint_id in ("c1", "c2"):
+            await chain.put(checkpoint_id)
+    for number, (at, checkpoint_id, task) in enumerate(places):
+        await saver.aput_writes(_at(at, checkpoint_id), [("x", number)], task)
+    for number, (at, checkpoint_id, task) in enumerate(places):
+        assert (task, "x", number) in await pending(saver, _at(at, checkpoint_id))
+    assert len(await pending(saver, config(checkpoint_id="c1"))) == 2
+
+
+def _at(at: Any, checkpoint_id: str) -> Any:
+    return {"configurable": {**at["configurable"], "checkpoint_id": checkpoint_id}}
+
+
+async def test_a_deleted_thread_leaves_no_writes(saver: SessionSaver) -> None:
+    """A thread begun again under the same ids finds nothing of the one before."""
+    at = await Chain(saver).put("c1")
+    await saver.aput_writes(at, [("a", 1), (INTERRUPT, "x")], "task")
+    await saver.adelete_thread(at["configurable"]["thread_id"])
+    assert await saver.aget_tuple(at) is None
+    again = await Chain(saver).put("c1")
+    assert await pending(saver, again) == []
+
+
+async def test_no_writes_are_no_commit(saver: SessionSaver) -> None:
+    """An empty list neither makes a session nor counts as a use of one."""
+    await saver.aput_writes(config(checkpoint_id="c1"), [], "task")
+    assert await revision(saver.store) is None
+    at = await Chain(saver).put("c1")
+    await saver.aput_writes(at, [], "task")
+    assert await revision(saver.store) == 1
+
+
+async def test_writes_need_a_checkpoint(saver: SessionSaver) -> None:
+    """A config without a checkpoint id is a mistake of the caller."""
+    with pytest.raises(ConfigurationError, match="checkpoint_id"):
+        await saver.aput_writes(config(), [("a", 1)], "task")
+
+
+async def test_a_write_of_what_is_there_already_costs_next_to_nothing(
+    backend: Backend, face: str
+) -> None:
+    """A node that returns the whole list it was given does not store the list again."""
+    saver = SessionSaver(backend.store())
+    at = await Chain(saver).put("c1", {"messages": LONG})
+    before = await backend.store().aio.info(at["configurable"]["thread_id"])
+    await saver.aput_writes(at, [("messages", [*LONG, "one more"])], "task")
+    after = await backend.store().aio.info(at["configurable"]["thread_id"])
+    assert before
+    assert after
+    if before.size_bytes and after.size_bytes and backend.name == "memory":  # it counts exactly
+        assert after.size_bytes - before.size_bytes < 500
+    for reader in (saver, SessionSaver(backend.store())):
+        assert await pending(reader, at) == [("task", "messages", [*LONG, "one more"])]
+        listed = [item async for item in reader.alist(config())]
+        assert listed[0].pending_writes == [("task", "messages", [*LONG, "one more"])]
+
+
+async def test_many_writes_of_many_tasks_are_all_there(saver: SessionSaver) -> None:
+    """Fifty tasks that write at once, some of it large, lose nothing."""
+    at = await Chain(saver).put("c1", {"messages": LONG})
+    await asyncio.gather(
+        *(
+            saver.aput_writes(at, [("x", number), ("messages", LONG[number:])], f"t{number:02}")
+            for number in range(40)
+        )
+    )
+    expected = [
+        (f"t{number:02}", channel, value)
+        for number in range(40)
+        for channel, value in (("x", number), ("messages", LONG[number:]))
+    ]
+    assert await pending(saver, at) == expected
+
+
+async def test_writes_of_a_page_of_checkpoints_come_with_it(saver: SessionSaver) -> None:
+    """A listing brings each checkpoint's own writes, and the arena that they refer to."""
+    chain = Chain(saver)
+    for number in range(5):
+        at = await chain.put(f"c{number}", {"messages": LONG[: 10 + number]})
+        await saver.aput_writes(at, [("messages", LONG[number:])], "task")
+    found = [item.pending_writes async for item in saver.alist(config())]
+    assert found == [[("task", "messages", LONG[number:])] for number in (4, 3, 2, 1, 0)]
+    page = await saver.store.aio.scan(str(config()["configurable"]["thread_id"]), [Start("")], 10)
+    assert all(stored.writes for stored in page.records)
+
+
+channels = st.sampled_from(["a", "b", ERROR, SCHEDULED, INTERRUPT, RESUME])
+calls = st.lists(
+    st.tuples(
+        st.sampled_from(["c1", "c2", "not yet"]),
+        st.lists(st.tuples(channels, st.integers(0, 99)), max_size=5),
+        st.sampled_from(["t1", "t2", "t3"]),
+        st.sampled_from(["", "~1", "~2"]),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(calls)
+def test_any_writes_are_those_of_langgraphs_own_memory(given_calls: list[Any]) -> None:
+    """Whatever tasks write, in whatever order, the same writes are pending."""
+
+    async def run() -> None:
+        savers: tuple[Any, ...] = (SessionSaver(MemoryStore()), InMemorySaver())
+        found = []
+        for saver in savers:
+            chain = Chain(saver)
+            await chain.put("c1")
+            await chain.put("c2")
+            for checkpoint_id, writes, task, path in given_calls:
+                at = config(checkpoint_id=checkpoint_id)
+                await saver.aput_writes(at, writes, task, path)
+            await chain.put("not yet")
+            found.append([await get(saver, config(checkpoint_id=i)) for i in ("c1", "c2", "not yet")])
+        for ours, theirs in zip(*found, strict=True):
+            assert ours.pending_writes == theirs.pending_writes
+
+    asyncio.run(run())

@@ -1,0 +1,281 @@
+"""What a process remembers: bounded, forgotten in time, safe for threads, and never mixed up."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Final
+
+import pytest
+
+from wren_sessions import _cache
+from wren_sessions._arena import Known, Ranged
+from wren_sessions._cache import MAX_ORIGINS, MAX_PAST, MAX_RECORDS, Cache, keeps_memory
+from wren_sessions._encoding import Body, StoredValue
+from wren_sessions.records import Life, Name
+
+SESSION: Final = "cli_20251108_145739"
+FIRST: Final = ("", "c1")
+SECOND: Final = ("", "c2")
+
+
+def life(incarnation: str = "a", now_ms: int = 1_000) -> Life:
+    """A session's life as a store told it."""
+    return Life(
+        incarnation=incarnation,
+        created_ms=1,
+        updated_ms=now_ms,
+        now_ms=now_ms,
+        deadline_ms=now_ms + 1_000,
+        pinned=False,
+        revision=1,
+    )
+
+
+def body(size_bytes: int = 0, *, memories: bool = False) -> Body:
+    """A record with one large value."""
+    values = {"messages": StoredValue("msgpack", [Ranged(0, size_bytes, 0)])}
+    if size_bytes:
+        values["messages"].known = Known(os.urandom(size_bytes), [Ranged(0, size_bytes, 0)])
+    return Body(None, ("msgpack", b""), {}, {}, values, memories)
+
+
+def filled(cache: Cache, session: str = SESSION, name: Name = FIRST, size_bytes: int = 0) -> Body:
+    """Remember one record of a session."""
+    record = body(size_bytes)
+    cache.live(session, life(), name)
+    cache.remember(session, name, record, instead_of=None)
+    return record
+
+
+# --- records --------------------------------------------------------------------------------------
+
+
+def test_a_record_is_remembered_until_another_continues_it() -> None:
+    """The record written last is known, the one before it is not kept."""
+    cache = Cache()
+    first = filled(cache)
+    assert cache.record(SESSION, FIRST) is first
+    second = body()
+    cache.remember(SESSION, SECOND, second, instead_of=FIRST)
+    assert cache.record(SESSION, FIRST) is None
+    assert cache.records(SESSION) == [(SECOND, second)]
+
+
+def test_the_record_used_last_comes_first() -> None:
+    """What a new value most likely resembles is compared first."""
+    cache = Cache()
+    filled(cache, name=FIRST)
+    filled(cache, name=SECOND)
+    assert [name for name, _ in cache.records(SESSION)] == [SECOND, FIRST]
+    cache.record(SESSION, FIRST)
+    assert [name for name, _ in cache.records(SESSION)] == [FIRST, SECOND]
+
+
+def test_a_session_has_a_bounded_number_of_records() -> None:
+    """A graph with many subgraphs does not make one session crowd out all others."""
+    cache = Cache()
+    for number in range(MAX_RECORDS + 10):
+        filled(cache, name=("ns", str(number)))
+    assert len(cache.records(SESSION)) == MAX_RECORDS
+    assert cache.record(SESSION, ("ns", "0")) is None
+
+
+def test_all_records_take_a_bounded_number_of_bytes() -> None:
+    """Past the bound the session used least recently is forgotten, whole."""
+    cache = Cache(max_bytes=110_000)
+    for session in ("old", "used", "new"):
+        filled(cache, session, size_bytes=30_000)
+    cache.record("used", FIRST)
+    cache.record("old", FIRST)
+    filled(cache, "more", size_bytes=30_000)
+    assert [s for s in ("old", "used", "new", "more") if cache.records(s)] == [
+        "old",
+        "used",
+        "more",
+    ]
+    assert cache.size_bytes <= 110_000
+
+
+def test_bytes_that_records_share_count_once() -> None:
+    """A long list in fifty records of one session is in memory once."""
+    cache = Cache(max_bytes=1_000_000)
+    known = Known(os.urandom(400_000), [Ranged(0, 400_000, 0)])
+    for number in range(20):
+        record = body()
+        record.values["messages"].known = known
+        cache.remember(SESSION, ("", str(number)), record, instead_of=None)
+    assert len(cache.records(SESSION)) == 20
+    assert cache.size_bytes < 600_000
+
+
+def test_forgetting_everything_leaves_nothing_counted() -> None:
+    """The bytes of what was forgotten are free again, by whichever way it was forgotten."""
+    cache = Cache()
+    filled(cache, "a", size_bytes=5_000)
+    filled(cache, "b", size_bytes=5_000)
+    filled(cache, "c", size_bytes=5_000)
+    cache.forget("a")
+    cache.absent("b")
+    cache.live("c", life("another", now_ms=2_000))
+    assert cache.size_bytes == 0
+    assert not any(cache.records(session) for session in "abc")
+
+
+def test_a_cache_of_no_bytes_remembers_lives_alone() -> None:
+    """Without records the next step reads its parent, and still knows what it belongs to."""
+    cache = Cache(max_bytes=0)
+    filled(cache, size_bytes=10)
+    assert cache.record(SESSION, FIRST) is None
+    assert cache.life_of(SESSION, [FIRST]) == life()
+
+
+# --- lives ----------------------------------------------------------------------------------------
+
+
+def test_a_life_is_known_until_the_session_is_known_not_to_be_there() -> None:
+    """Forgetting records keeps it; a session that is not there has none."""
+    cache = Cache()
+    filled(cache)
+    cache.forget(SESSION)
+    assert cache.life(SESSION) == life()
+    cache.absent(SESSION)
+    assert cache.life(SESSION) is None
+    assert Cache().life(SESSION) is None
+
+
+def test_records_of_another_life_are_forgotten() -> None:
+    """What a deleted session held is never built on in the one that took its id."""
+    cache = Cache()
+    filled(cache)
+    cache.live(SESSION, life("b", now_ms=2_000))
+    assert cache.record(SESSION, FIRST) is None
+
+
+def test_a_checkpoint_belongs_to_the_life_it_was_seen_in() -> None:
+    """A run that began before its session was replaced is told from one that began after."""
+    cache = Cache()
+    cache.live(SESSION, life("a"), FIRST)
+    cache.absent(SESSION)
+    cache.live(SESSION, life("b", now_ms=2_000), SECOND)
+    first, second = cache.life_of(SESSION, [FIRST]), cache.life_of(SESSION, [SECOND])
+    assert first
+    assert first.incarnation == "a"
+    assert second
+    assert second.incarnation == "b"
+    assert cache.life_of(SESSION, [("", "other"), FIRST]) == first
+    assert cache.life_of(SESSION, [("", "other")]) is None
+    assert cache.life_of("other", [FIRST]) is None
+
+
+def test_the_latest_answer_about_a_life_counts() -> None:
+    """Answers that arrive out of order neither shorten a life nor bring a past one back."""
+    cache = Cache()
+    cache.live(SESSION, life("a", now_ms=2_000), FIRST)
+    cache.live(SESSION, life("a", now_ms=1_000))
+    assert cache.life(SESSION) == life("a", now_ms=2_000)
+    filled(cache, name=FIRST)
+    cache.live(SESSION, life("b", now_ms=3_000), SECOND)
+    cache.remember(SESSION, SECOND, body(), instead_of=None)
+    cache.live(SESSION, life("a", now_ms=2_500), FIRST)
+    assert cache.life(SESSION) == life("b", now_ms=3_000)
+    assert cache.record(SESSION, SECOND) is not None
+
+
+def test_lives_and_checkpoints_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither many sessions, nor many lives, nor many checkpoints are remembered without end."""
+    monkeypatch.setattr(_cache, "MAX_LIVES", 3)
+    cache = Cache()
+    for number in range(5):
+        filled(cache, str(number))
+    assert [str(n) for n in range(5) if cache.life(str(n))] == ["2", "3", "4"]
+    assert not cache.records("0")
+    for number in range(MAX_PAST + 2):
+        cache.live(SESSION, life(str(number), now_ms=number), ("", str(number)))
+    assert cache.life_of(SESSION, [("", "0")]) is None
+    assert cache.life_of(SESSION, [("", "2")]) == life("2", now_ms=2)
+    for number in range(MAX_ORIGINS):
+        cache.live(SESSION, life("last", now_ms=99), ("ns", str(number)))
+    assert cache.life_of(SESSION, [("", "5")]) is None
+    assert cache.life_of(SESSION, [("ns", "0")]) == life("last", now_ms=99)
+
+
+# --- memories of subgraphs ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("namespace", "keeps"),
+    [
+        ("", False),
+        ("agent:8f1c6c6e-6d1f-5b0b-8f1c-6c6e6d1f5b0b", False),
+        ("agent", True),
+        ("agent|tools", True),
+        ("agent|tools:8f1c6c6e", False),
+        ("agent|1", True),
+    ],
+)
+def test_a_namespace_without_a_task_outlives_it(namespace: str, *, keeps: bool) -> None:
+    """A subgraph with a checkpointer of its own keeps one namespace over all turns."""
+    assert keeps_memory(namespace) is keeps
+
+
+@pytest.mark.parametrize(
+    ("name", "memories", "known"),
+    [(FIRST, True, True), (("agent", "c"), False, True), (FIRST, False, False)],
+)
+def test_a_memory_of_a_subgraph_is_known_for_its_life(
+    name: Name, *, memories: bool, known: bool
+) -> None:
+    """From the subgraph's own record, or from one that says so; not in the session's next life."""
+    cache = Cache(max_bytes=0)
+    cache.live(SESSION, life("a"), name)
+    cache.remember(SESSION, name, body(memories=memories), instead_of=None)
+    assert cache.has_memories(SESSION, life("a")) is known
+    assert not cache.has_memories(SESSION, life("b"))
+    assert not cache.has_memories(SESSION, None)
+    assert not cache.has_memories("other", life("a"))
+
+
+# --- counting, threads ----------------------------------------------------------------------------
+
+
+def test_steps_are_counted_per_session() -> None:
+    """Each session counts for itself, until it begins anew."""
+    cache = Cache()
+    assert [cache.count("a"), cache.count("a"), cache.count("b")] == [1, 2, 1]
+    assert cache.count("a", begin=True) == 0
+    assert cache.count("a") == 1
+
+
+def test_threads_leave_the_count_of_bytes_right() -> None:
+    """Many threads that remember and forget at once never lose a byte of the account."""
+    cache = Cache(max_bytes=300_000)
+    start = threading.Barrier(8)
+    failures: list[BaseException] = []
+
+    def work(seed: int) -> None:
+        start.wait()
+        try:
+            for number in range(150):
+                session = str((seed + number) % 5)
+                filled(cache, session, ("", str(number % 7)), size_bytes=10_000)
+                cache.records(session)
+                cache.record(session, FIRST)
+                if number % 11 == seed % 11:
+                    cache.forget(session)
+                if number % 13 == seed % 13:
+                    cache.absent(session)
+                cache.live(session, life(str(number % 3), now_ms=number))
+        except BaseException as error:  # noqa: BLE001 -- shown by the test's own thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert 0 <= cache.size_bytes <= 300_000
+    for session in "01234":
+        cache.forget(session)
+    assert cache.size_bytes == 0
