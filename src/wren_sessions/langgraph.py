@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -111,14 +111,14 @@ class SessionSaver(BaseCheckpointSaver[str]):
                 client, blocking calls are a `ConfigurationError`.
             options: ``ttl`` and ``prefix`` go to `RedisStore.from_client`, all others to the saver.
         """
-        from wren_sessions.stores.redis import RedisStore  # noqa: PLC0415 -- loads redis
+        from wren_sessions.stores.redis import RedisStore
 
         for_store = {name: options.pop(name) for name in ("ttl", "prefix") if name in options}
         return cls(RedisStore.from_client(client, **for_store), **options)
 
     @classmethod
     def _opened(cls, url: str | None, options: dict[str, Any]) -> Self:
-        from wren_sessions.config import open_store  # noqa: PLC0415 -- config comes above the saver
+        from wren_sessions.config import open_store
 
         own = ("serde", "cache_bytes", "header", "retention")
         for_saver = {name: options.pop(name) for name in own if name in options}

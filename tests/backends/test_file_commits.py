@@ -43,7 +43,7 @@ class Writer:
         )
         self.connection.execute("CREATE TABLE texts (text TEXT UNIQUE)")
         self.chore: Operation | None = None
-        self.commits = GroupCommit(self._begin, lambda: self.chore)
+        self.commits = GroupCommit(self._begin, lambda: self.chore, threading.Lock())
         self.outcomes: dict[str, object] = {}
 
     def _begin(self) -> sqlite3.Connection:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from model.backends import Backend, InFile, OnFakeRedis, OnServer, fake_servers
@@ -30,6 +30,7 @@ def run(make: Callable[[], Backend], runs: int) -> None:
             stateful_step_count=STEPS,
             deadline=None,
             report_multiple_bugs=False,
+            phases=[Phase.explicit, Phase.reuse, Phase.generate] if os.environ.get("NOSHRINK") else tuple(Phase),
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )

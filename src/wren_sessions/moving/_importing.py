@@ -13,7 +13,7 @@ under the same id, it is not the same thread: `ConflictError`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -67,11 +67,14 @@ class Importing:
     def run(self, threads: Iterable[Any] | None) -> Steps[ImportReport]:
         """Import threads, all of them if None."""
         source = source_of(self.saver, SOURCE, SOURCE_STORE)
-        names = list(threads) if threads is not None else (yield from source.threads())
+        found: dict[Any, list[Entry] | None] = (
+            dict.fromkeys(threads) if threads is not None else (yield from source.threads())
+        )
         done = []
-        for thread in names:
+        for thread, known in found.items():
+            entries = (yield from source.entries(thread)) if known is None else known
             one = _Thread(self, thread, source, target_of(self.target, thread))
-            done.append((yield from one.move()))
+            done.append((yield from one.move(source.ordered(entries))))
         return ImportReport(tuple(done))
 
 
@@ -87,9 +90,8 @@ class _Thread:
         self._versions = Versions(job.target)
         self._written = self._skipped = 0
 
-    def move(self) -> Steps[ImportedThread]:
-        """Move it."""
-        entries = yield from self._source.entries(self._thread)
+    def move(self, entries: Sequence[Entry]) -> Steps[ImportedThread]:
+        """Move it: these checkpoints, in this order."""
         there = {entry.name for entry in (yield from self._target.begin())}
         ahead = self._compared(entries, there)
         for number, entry in enumerate(entries, 1):

@@ -1,7 +1,8 @@
 """What a saver holds: its threads, the checkpoints of each, and one checkpoint. Steps.
 
 LangGraph's savers list checkpoints whole. Only their names are kept, and each is read by its name
-afterwards, so that a move never holds more than one. What is known of a saver beyond the contract:
+afterwards, so that a move never holds more than one. Since a listing costs as much as reading
+everything, there is one for all threads. What is known of a saver beyond the contract:
 
 - a `SessionSaver` is listed from its records, which hold the names without any value;
 - PostgreSQL's answers a listing from one query of which it fetches all rows: it is asked for pages;
@@ -64,15 +65,23 @@ class Source:
     def __init__(self, side: str) -> None:
         self.side = side
 
-    def threads(self) -> Steps[list[Any]]:
-        """All threads, as the application named them."""
-        found = yield from self._list(None)
-        return list(dict.fromkeys(thread for thread, _ in found))
+    def threads(self) -> Steps[dict[Any, list[Entry] | None]]:
+        """All threads, as the application named them, each with its checkpoints if known."""
+        found: dict[Any, list[Entry] | None] = {}
+        for thread, entry in (yield from self._list(None)):
+            entries = found.setdefault(thread, [])
+            if entries is not None:
+                entries.append(entry)
+        return found
 
     def entries(self, thread: Any) -> Steps[list[Entry]]:
-        """The checkpoints of a thread, the oldest first."""
+        """The checkpoints of a thread, in any order."""
         found = yield from self._list(config_of(thread))
-        return sorted((entry for _, entry in found), key=_age)
+        return [entry for _, entry in found]
+
+    def ordered(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Checkpoints in the order in which to move them: the oldest first."""
+        return sorted(entries, key=_age)
 
     def heads(self, thread: Any, entries: Iterable[Entry]) -> Steps[dict[str, str]]:
         """The latest checkpoint of each namespace: the one with the highest id."""
@@ -129,22 +138,19 @@ class SessionSource(Source):
         super().__init__(side)
         self._store = store
 
-    def threads(self) -> Steps[list[Any]]:
-        """All sessions."""
-        found: dict[str, None] = {}
+    def threads(self) -> Steps[dict[Any, list[Entry] | None]]:
+        """All sessions; their checkpoints are listed one session at a time."""
+        found: dict[Any, list[Entry] | None] = {}
         cursor = None
         while True:
             page: SessionPage = yield Call(f"{self._store}.list_sessions", cursor)
             found |= dict.fromkeys(info.session for info in page.sessions)
             cursor = page.cursor
             if cursor is None:
-                return list(found)
+                return found
 
     def entries(self, thread: Any) -> Steps[list[Entry]]:
-        """The checkpoints of a thread: the oldest first, but none before its parent.
-
-        Its head may be older than others by its id, if the clock of a machine was slow.
-        """
+        """The checkpoints of a thread, in any order."""
         session = session_of(thread)
         heads: tuple[Name, ...] = yield Call(f"{self._store}.heads", session)
         rest = tuple(Start(namespace) for namespace, _ in heads)
@@ -155,7 +161,14 @@ class SessionSource(Source):
                 body = decode_body(stored.body, session, f"checkpoint {stored.name[1]!r}")
                 found.append(Entry(*stored.name, body.parent_id))
             rest = page.rest
-        return parents_first(sorted(found, key=_age))
+        return found
+
+    def ordered(self, entries: Iterable[Entry]) -> list[Entry]:
+        """The oldest first, but none before its parent.
+
+        The latest may have a lower id than others, if the clock of a machine was slow.
+        """
+        return parents_first(super().ordered(entries))
 
     def heads(self, thread: Any, entries: Iterable[Entry]) -> Steps[dict[str, str]]:
         """The latest checkpoint of each namespace."""

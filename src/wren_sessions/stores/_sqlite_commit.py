@@ -43,15 +43,19 @@ class GroupCommit:
     Args:
         begin: begins a write transaction and gives its connection; called by whoever leads alone.
         chore: gives an operation to run along with a batch, if there is one to be done.
+        turn: held during a transaction; what else writes the file in this process shares it, so
+            that it waits here and not by asking SQLite again and again.
     """
 
     def __init__(
         self,
         begin: Callable[[], sqlite3.Connection],
         chore: Callable[[], Operation | None],
+        turn: threading.Lock,
     ) -> None:
         self._begin = begin
         self._chore = chore
+        self._turn = turn
         self._lead = threading.Lock()
         self._queue: deque[Job[Any]] = deque()
 
@@ -87,7 +91,8 @@ class GroupCommit:
         try:
             with self._lead:
                 if not job.settled:
-                    self._run_queue()
+                    with self._turn:
+                        self._run_queue()
         finally:
             if self._queue:
                 self._wake_next()

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from wren_sessions.errors import StoreUnavailableError
 from wren_sessions.stores._sqlite_commit import GroupCommit, Operation
@@ -73,7 +73,7 @@ class Database:
         self._doubted = False
         self._reading = Gate()
         self._batches = 0
-        self._commits = GroupCommit(self._begin, self._chore)
+        self._commits = GroupCommit(self._begin, self._chore, _turn_at(self._place.path))
 
     # --- using it ---------------------------------------------------------------------------------
 
@@ -236,8 +236,16 @@ class Database:
             )
 
 
+def _turn_at(path: str) -> threading.Lock:
+    """The lock that all stores of this process on one file share."""
+    with _naming:
+        return _turns.setdefault(path, threading.Lock())
+
+
+_turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 _databases: WeakSet[Database] = WeakSet()
 _kept_open: deque[Database] = deque(maxlen=64)  # inherited, so neither used nor closed
+_naming = threading.Lock()
 _starting = threading.Lock()
 _forking = threading.Lock()
 

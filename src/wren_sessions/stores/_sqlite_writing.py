@@ -124,9 +124,11 @@ def _look(connection: sqlite3.Connection, commit: Commit, now_ms: int) -> _Seen:
 
 def _applied(commit: Commit, seen: _Seen) -> int | None:
     """The base that a commit got when it was applied before; None if it was not."""
-    if seen.row is None or commit.token not in {seen.token, seen.row.incarnation}:
+    if seen.row is None:
         return None
-    return seen.base or 0
+    if seen.token == commit.token:
+        return seen.base
+    return 0 if seen.row.incarnation == commit.token else None  # it made the session
 
 
 def _refusal(connection: sqlite3.Connection, commit: Commit, row: Row | None) -> Outcome | None:

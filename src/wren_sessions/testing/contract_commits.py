@@ -58,6 +58,15 @@ class CommitContract(ContractBase):
         assert second.base == first.base
         assert await info(face) == before
 
+    async def test_a_repeat_does_not_answer_for_another(self, face: AsyncSessionStore) -> None:
+        """The commit that made a session is answered as then, though its record was replaced."""
+        again = put("1", append=b"some")
+        first = await done(face, again)
+        await done(face, put("1", append=b"more"))
+        before = await info(face)
+        assert (await done(face, again)).base == first.base
+        assert await info(face) == before
+
     async def test_repeated_writes_are_there_once(self, face: AsyncSessionStore) -> None:
         """A repeated commit of pending writes doubles none of them."""
         await done(face, put("1"))

@@ -30,7 +30,10 @@ if life then
     recent = redis.call('HGET', K, ':done') or ''
     known = known or string.find(' ' .. recent .. ' ', ' ' .. token .. ' ', 1, true)
   end
-  if known then return {'done', life_text(K, life, now), old and old[2] or '0'} end
+  if known then
+    local base = old and old[1] == token and old[2] or '0' -- the first commit of all starts at 0
+    return {'done', life_text(K, life, now), base}
+  end
 end
 
 -- Conditions.
