@@ -5,8 +5,6 @@ a checkpointer: get_tuple, put (the input), put_writes, put (the loop). Without 
 redis-server of its own, with a replica, so that replicated bytes are counted too.
 """
 
-# ruff: noqa: E402 -- the folder above is put on the path first, to find the modules beside this
-
 from __future__ import annotations
 
 import argparse
@@ -21,14 +19,15 @@ from typing import Final, TypeVar
 
 sys.path.append(str(Path(__file__).parent.parent))
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from redis import Redis
-
 from benchmarks import report
 from benchmarks.meters import MeteredStore, Wire
 from benchmarks.servers import has_replica, redis_with_replica, replicated_bytes
 from benchmarks.threads import Speech, Thread
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from redis import Redis
+
 from wren_sessions import SessionSaver, open_store
 from wren_sessions.protocols import SessionStore
 from wren_sessions.stores.redis import RedisStore
@@ -93,11 +92,17 @@ class Chat:
     Args:
         store: where it is kept.
         sent: how many bytes were sent so far; None counts what the commits carry.
+        serde: the serializer; None for LangGraph's.
     """
 
-    def __init__(self, store: SessionStore, sent: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        store: SessionStore,
+        sent: Callable[[], int] | None = None,
+        serde: SerializerProtocol | None = None,
+    ) -> None:
         self.metered = MeteredStore(store)
-        self.thread = Thread(SessionSaver(self.metered.face), SESSION)
+        self.thread = Thread(SessionSaver(self.metered.face, serde=serde), SESSION)
         self.messages: list[AnyMessage] = []
         self.put_bytes: list[int] = []
         self.get_ms: list[float] = []
@@ -105,6 +110,11 @@ class Chat:
         self._sent = sent or (lambda: self.metered.carried_bytes)
         self._speech = Speech()
         self._turn = 0
+
+    def hold(self, messages: int) -> None:
+        """As many turns as it takes to come to so many messages."""
+        while len(self.messages) < messages:
+            self.turn()
 
     def turn(self) -> None:
         """One message of the person's, one answer."""
@@ -143,6 +153,7 @@ def run(
     *,
     sent: Callable[[], int] | None = None,
     replicated: Callable[[], int] | None = None,
+    serde: SerializerProtocol | None = None,
 ) -> ChatCost:
     """Hold a chat, and say what it cost. The session is deleted first, and left behind.
 
@@ -151,11 +162,12 @@ def run(
         messages: how many messages, an even number from 20 on.
         sent: how many bytes were sent to the store so far; None counts what the commits carry.
         replicated: how many bytes the store replicated so far; None where that is not known.
+        serde: the serializer; None for LangGraph's.
     """
     store.delete(SESSION)
     replicated_before = replicated() if replicated else 0
-    chat = Chat(store, sent)
-    total_ms = _timed_ms(lambda: [chat.turn() for _ in range(messages // 2)])
+    chat = Chat(store, sent, serde)
+    total_ms = _timed_ms(lambda: chat.hold(messages))
     info = store.info(SESSION)
     return ChatCost(
         messages=len(chat.messages),
@@ -171,7 +183,9 @@ def run(
     )
 
 
-def run_on_redis(url: str, messages: int = 1_000) -> ChatCost:
+def run_on_redis(
+    url: str, messages: int = 1_000, serde: SerializerProtocol | None = None
+) -> ChatCost:
     """`run` on a Redis server, with the bytes counted on the connection."""
     wire = Wire()
     with wire.client(url) as client, Redis.from_url(url) as other:
@@ -181,6 +195,7 @@ def run_on_redis(url: str, messages: int = 1_000) -> ChatCost:
             messages,
             sent=lambda: wire.sent_bytes,
             replicated=(lambda: replicated_bytes(other)) if counts else None,
+            serde=serde,
         )
 
 

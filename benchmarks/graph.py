@@ -6,8 +6,6 @@ Stored bytes must grow as the conversation does: with exponent 1. Without a URL 
 redis-server of its own.
 """
 
-# ruff: noqa: E402 -- the folder above is put on the path first, to find the modules beside this
-
 from __future__ import annotations
 
 import argparse
@@ -22,15 +20,15 @@ from typing import Annotated, Any, Final, TypedDict
 
 sys.path.append(str(Path(__file__).parent.parent))
 
+from benchmarks import report
+from benchmarks.servers import redis_server
+from benchmarks.threads import Speech
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 
-from benchmarks import report
-from benchmarks.servers import redis_server
-from benchmarks.threads import Speech
 from wren_sessions import SessionSaver, open_store
 from wren_sessions.protocols import SessionStore
 
@@ -66,12 +64,12 @@ class GraphCost:
         return self.stored_bytes / self.final_bytes
 
 
-def interview_graph(saver: BaseCheckpointSaver[Any], speech: Speech) -> Any:
+def interview_graph(saver: BaseCheckpointSaver[Any], speech: Speech, message_bytes: int) -> Any:
     """An interviewer who says something, then an analysis of the answer."""
 
     def interviewer(state: Interview) -> Interview:
         return {
-            "messages": [AIMessage(speech.text(), id=speech.task_id())],
+            "messages": [AIMessage(speech.text(message_bytes), id=speech.task_id())],
             "turn_count": state.get("turn_count", 0) + 1,
         }
 
@@ -96,21 +94,24 @@ def interview_graph(saver: BaseCheckpointSaver[Any], speech: Speech) -> Any:
     return builder.compile(checkpointer=saver)
 
 
-def run(store: SessionStore, turns: Sequence[int] = TURNS) -> list[GraphCost]:
+def run(
+    store: SessionStore, turns: Sequence[int] = TURNS, message_bytes: int = 600
+) -> list[GraphCost]:
     """Hold one conversation, and say what it cost after so many turns. It is left behind.
 
     Args:
         store: where to keep it.
         turns: when to measure, ascending.
+        message_bytes: how long each message's text is.
     """
     session = "benchmark-graph"
     store.delete(session)
     speech = Speech()
-    graph = interview_graph(SessionSaver(store), speech)
+    graph = interview_graph(SessionSaver(store), speech, message_bytes)
     config = {"configurable": {"thread_id": session}}
     costs: list[GraphCost] = []
     for turn in range(1, turns[-1] + 1):
-        said = HumanMessage(speech.text(), id=speech.task_id())
+        said = HumanMessage(speech.text(message_bytes), id=speech.task_id())
         state = graph.invoke({"messages": [said]}, config)
         if turn in turns:
             costs.append(_cost(store, session, turn, state["messages"]))
@@ -157,11 +158,13 @@ def main() -> None:
     """Run as a script."""
     parser = argparse.ArgumentParser(description="Measure how a session grows.")
     parser.add_argument("--url", help="redis://…, file:…, memory://; default: a Redis of its own")
+    parser.add_argument("--message-bytes", type=int, default=600, help="default 600")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     options = parser.parse_args()
     with ExitStack() as stack:
         url = options.url or stack.enter_context(redis_server())
-        costs = run(stack.enter_context(open_store(url)))
+        store = stack.enter_context(open_store(url))
+        costs = run(store, message_bytes=options.message_bytes)
     report.show(rows(costs))
     print(f"growth exponent {exponent(costs):.3f}")
     report.save(options.json, costs)

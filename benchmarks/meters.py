@@ -85,19 +85,19 @@ class _MeteredConnection(Connection):
 
     def __init__(self, *args: Any, wire: Wire, **kwargs: Any) -> None:
         self.wire = wire
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
 
-    def pack_command(self, *args: Any) -> Any:
+    def send_command(self, *args: Any, **kwargs: Any) -> Any:
         self.wire.commands.append(str(args[0]))
-        return super().pack_command(*args)
+        return super().send_command(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def pack_commands(self, commands: Iterable[Any]) -> Any:
         named = list(commands)
         self.wire.commands += [str(command[0]) for command in named]
-        return super().pack_commands(named)
+        return super().pack_commands(named)  # type: ignore[no-untyped-call]
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> Any:  # noqa: FBT001, FBT002 -- redis-py's signature
         chunks = [command] if isinstance(command, str | bytes) else list(command)
         self.wire.sent_bytes += sum(len(chunk) for chunk in chunks)
         self.wire.sends += 1
-        return super().send_packed_command(chunks, check_health)
+        return super().send_packed_command(chunks, check_health)  # type: ignore[no-untyped-call]

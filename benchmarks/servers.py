@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -36,11 +36,10 @@ def redis_server(*options: str) -> Iterator[str]:
     port = _free_port()
     command = f"{executable} --bind {HOST} --port {port} --appendonly no --save".split()
     with tempfile.TemporaryDirectory(prefix="wren-benchmark-") as folder:
-        process = subprocess.Popen(
-            [*command, "", *options], cwd=folder, stdout=subprocess.DEVNULL
-        )
+        process = subprocess.Popen([*command, "", *options], cwd=folder, stdout=subprocess.DEVNULL)
         try:
-            _wait(port, lambda client: client.ping())
+            with Redis(host=HOST, port=port) as client:
+                wait_until(lambda: bool(client.ping()))
             yield f"redis://{HOST}:{port}/0"
         finally:
             process.terminate()
@@ -53,8 +52,8 @@ def redis_with_replica() -> Iterator[str]:
     quiet = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "3600")
     with redis_server(*quiet) as url:
         port = url.rpartition(":")[2].partition("/")[0]
-        with redis_server("--replicaof", f"{HOST} {port}"):
-            _wait(int(port), has_replica)
+        with redis_server("--replicaof", f"{HOST} {port}"), Redis.from_url(url) as client:
+            wait_until(lambda: has_replica(client))
             yield url
 
 
@@ -81,14 +80,18 @@ def _free_port() -> int:
         return port
 
 
-def _wait(port: int, answers: Any) -> None:
+def wait_until(answers: Callable[[], bool]) -> None:
+    """Ask again and again until the answer is yes.
+
+    Raises:
+        SystemExit: it was not, for 20 seconds.
+    """
     deadline = time.monotonic() + PATIENCE_S
-    with Redis(host=HOST, port=port) as client:
-        while time.monotonic() < deadline:
-            try:
-                if answers(client):
-                    return
-            except (RedisConnectionError, BusyLoadingError):
-                pass
-            time.sleep(POLL_S)
-    raise SystemExit(f"the redis-server on port {port} did not get ready in {PATIENCE_S:g} s")
+    while time.monotonic() < deadline:
+        try:
+            if answers():
+                return
+        except (RedisConnectionError, BusyLoadingError):
+            pass
+        time.sleep(POLL_S)
+    raise SystemExit(f"a redis-server did not get ready in {PATIENCE_S:g} s")

@@ -10,6 +10,7 @@ from typing import Any, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     BaseCheckpointSaver,
+    ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
@@ -27,11 +28,11 @@ class Thread:
     """
 
     def __init__(
-        self, saver: BaseCheckpointSaver[str], thread_id: str, namespace: str = ""
+        self, saver: BaseCheckpointSaver[Any], thread_id: str, namespace: str = ""
     ) -> None:
         self.saver = saver
-        self.versions: dict[str, str] = {}
-        self._seen: dict[str, dict[str, str]] = {"__input__": {}}
+        self.versions: ChannelVersions = {}
+        self._seen: dict[str, ChannelVersions] = {"__input__": {}}
         self._step = -2
         self._latest: RunnableConfig = {
             "configurable": {"thread_id": thread_id, "checkpoint_ns": namespace}
@@ -43,7 +44,7 @@ class Thread:
         found = self.saver.get_tuple(self._latest)
         if found is not None:
             self.config = found.config
-            self.versions = dict(cast("dict[str, str]", found.checkpoint["channel_versions"]))
+            self.versions = dict(found.checkpoint["channel_versions"])
             self._step = int(found.metadata["step"])
         return found
 
@@ -58,7 +59,9 @@ class Thread:
         self._step += 1
         if source == "loop":
             self._seen["chat"] = {"branch:to:chat": self.versions.get("branch:to:chat", "")}
-        new = {name: self.saver.get_next_version(self.versions.get(name), None) for name in changed}
+        new: ChannelVersions = {
+            name: self.saver.get_next_version(self.versions.get(name), None) for name in changed
+        }
         self.versions |= new
         checkpoint = {
             "v": 4,

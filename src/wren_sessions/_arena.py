@@ -10,7 +10,8 @@ place) and never by digest.
 2. Else the common beginning is kept, and behind it the value is looked at element by element: an
    index from the hash of an element to its place in a known value finds what was trimmed, moved or
    left behind an edit. From there a run goes on as long as the bytes agree.
-3. What no run covers is appended.
+3. What no run covers is appended. Of a value that is no list, a short beginning and end stay
+   inline: in the arena, they would part the elements of a list that are appended before and after.
 
 Elements are found by walking the msgpack structure; a value that has none (encrypted, compressed,
 another serializer) is one element. A value has at most `MAX_PIECES` pieces: past that, neighbours
@@ -19,28 +20,21 @@ are appended again as one.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from itertools import accumulate, combinations
-from math import log2
+from itertools import accumulate, combinations, pairwise
 from typing import Final, NamedTuple, TypeAlias
 from zlib import crc32
 
-import msgpack
-
+from wren_sessions._elements import MIN_ELEMENT_BYTES, boundaries, elements, header_length
 from wren_sessions.records import ArenaParts, Span
 
 MAX_PIECES: Final = 32
+FEWER_PIECES: Final = 24  # how many are left where there would be more; measured: 16 to 24 are best
 MIN_RUN_BYTES: Final = 64  # a shorter run costs more to name than to append
-MIN_ELEMENT_BYTES: Final = 64
-_DESCEND_EXT_BYTES: Final = 4_096
-_LONG_ARRAY: Final = 8
-_DEPTH: Final = 6
-_THRIFT: Final = 1.3  # at 1, appending costs least, at 1.6, editing all over a value; measured
-_ARRAYS: Final = {**dict.fromkeys(range(0x90, 0xA0), 1), 0xDC: 3, 0xDD: 5}  # header's length
-_MAPS: Final = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
-_LARGE_EXTS: Final = {0xC8: 4, 0xC9: 6}  # header's length
+_RUN_BYTES_BEHIND: Final = 256  # the same, of another value and behind the known beginning
+_INLINE_BYTES: Final = 256  # what stands around the long elements of a value may be inline
+_SEARCHED_BYTES: Final = 16_384  # how far the end of a value is looked at for that
 
 
 class Ranged(NamedTuple):
@@ -71,15 +65,17 @@ class Known:
 
     Args:
         data: the value's bytes.
-        pieces: where they lie, settled. The first may be inline: a container's header.
+        pieces: where they lie, settled. The first and the last may be inline.
         like: a known value that this one may continue; what was indexed of it is taken over.
     """
 
     def __init__(self, data: bytes, pieces: Sequence[Piece], like: Known | None = None) -> None:
         head = len(pieces[0]) if pieces and isinstance(pieces[0], bytes) else 0
+        tail = len(pieces[-1]) if len(pieces) > 1 and isinstance(pieces[-1], bytes) else 0
         ranged = [piece for piece in pieces if isinstance(piece, Ranged)]
-        whole = head + sum(piece.length for piece in ranged) == len(data)
-        self.body = data[head:] if whole else b""  # nothing may refer to what is kept inline
+        whole = head + sum(piece.length for piece in ranged) + tail == len(data)
+        # Nothing may refer to what is kept inline.
+        self.body = data[head : len(data) - tail] if whole else b""
         self.pieces = _joined(self.body, ranged) if whole else ()
         self._starts = [0, *accumulate(piece.length for piece in self.pieces)]
         self._places: dict[int, int] = {}
@@ -99,6 +95,11 @@ class Known:
                 part = memoryview(self.body)[start:stop]
                 yield Ranged(piece.offset + start - begin, stop - start, crc32(part))
             start, at = stop, at + 1
+
+    @property
+    def unsearched_bytes(self) -> int:
+        """How much has to be indexed before something can be found here."""
+        return len(self.body) - self._indexed
 
     def find(self, data: bytes, start: int, end: int) -> int | None:
         """Where an element of other data stands in the body, if it does."""
@@ -151,15 +152,17 @@ def cover(data: bytes, start: int, same: Known | None, others: Sequence[Known]) 
         same: the value at the parent, the likeliest beginning.
         others: further known values.
     """
-    if same is not None and data.startswith(same.body, start):
+    if same is not None and same.body and data.startswith(same.body, start):
         first = _beginning(data, start, others, Run(same, 0, len(same.body)))
         behind = start + first.length
-        rest = [Run(None, behind, len(data) - behind)] if behind < len(data) else []
-        return [first, *rest] if first.length else rest
+        rest = len(data) - behind
+        near = [v for v in others if v is not first.known and v.unsearched_bytes <= 4 * rest]
+        runs = _cover_elements(data, behind, behind, near, _RUN_BYTES_BEHIND)
+        return [first, *runs] if first.length else runs
     known = ([same] if same is not None else []) + [other for other in others if other is not same]
     first = _beginning(data, start, known, Run(None, 0, 0))
     runs = [first] if first.length else []
-    return [*runs, *_cover_elements(data, start + first.length, start, known)]
+    return [*runs, *_cover_elements(data, start + first.length, start, known, MIN_RUN_BYTES)]
 
 
 def _beginning(data: bytes, start: int, known: Sequence[Known], longest: Run) -> Run:
@@ -176,7 +179,9 @@ def _beginning(data: bytes, start: int, known: Sequence[Known], longest: Run) ->
     return longest
 
 
-def _cover_elements(data: bytes, at: int, start: int, known: Sequence[Known]) -> list[Run]:
+def _cover_elements(
+    data: bytes, at: int, start: int, known: Sequence[Known], least: int
+) -> list[Run]:
     if not known:
         return [Run(None, at, len(data) - at)] if at < len(data) else []
     runs: list[Run] = []
@@ -185,7 +190,7 @@ def _cover_elements(data: bytes, at: int, start: int, known: Sequence[Known]) ->
         if begin < at:
             continue
         found = _find(data, begin, end, known)
-        if found is None:
+        if found is None or found.length < least:
             continue
         if literal < begin:
             runs.append(Run(None, literal, begin - literal))
@@ -221,73 +226,6 @@ def _agreeing(a: bytes, i: int, b: bytes, j: int) -> int:
     return length
 
 
-def elements(bounds: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
-    """From each boundary to the first one at least `MIN_ELEMENT_BYTES` behind it."""
-    ends = [*bounds, size]
-    for start in bounds:
-        at = bisect_left(ends, start + MIN_ELEMENT_BYTES)
-        if at < len(ends):
-            yield start, ends[at]
-
-
-def boundaries(data: bytes, start: int = 0) -> list[int]:
-    """Where the elements of msgpack values that stand one behind the other begin, ascending."""
-    return _walked(data, start, len(data), _DEPTH) or [start]
-
-
-def _walked(data: bytes, start: int, end: int, depth: int) -> list[int]:
-    """The beginnings of elements, as far as the data can be understood."""
-    unpacker = msgpack.Unpacker(max_buffer_size=max(end - start, 1))
-    unpacker.feed(memoryview(data)[start:end])
-    found: list[int] = []
-    walk = _Walk(data, start, unpacker, found)
-    with suppress(Exception):  # no msgpack, or too deep: then these are all we know
-        while start + unpacker.tell() < end:
-            walk.element(depth)
-    return [at for at in found if at < end]
-
-
-class _Walk:
-    """One pass over msgpack data that notes where elements begin."""
-
-    def __init__(
-        self, data: bytes, offset: int, unpacker: msgpack.Unpacker, found: list[int]
-    ) -> None:
-        self.data = data
-        self.offset = offset
-        self.unpacker = unpacker
-        self.found = found
-
-    def element(self, depth: int) -> None:
-        at = self.offset + self.unpacker.tell()
-        self.found.append(at)
-        kind = self.data[at]
-        if depth and kind in _ARRAYS:
-            self._array(depth)
-        elif depth and kind in _MAPS:
-            self._map(depth)
-        else:
-            self.unpacker.skip()
-            if depth and kind in _LARGE_EXTS:
-                self._inside(at + _LARGE_EXTS[kind], self.offset + self.unpacker.tell(), depth)
-
-    def _array(self, depth: int) -> None:
-        size = self.unpacker.read_array_header()
-        below = depth - 1 if size <= _LONG_ARRAY else 0
-        for _ in range(size):
-            self.element(below)
-
-    def _map(self, depth: int) -> None:
-        for _ in range(self.unpacker.read_map_header()):
-            self.unpacker.skip()
-            self.element(depth - 1)
-
-    def _inside(self, start: int, end: int, depth: int) -> None:
-        """A large extension value, such as a Send: what it holds is msgpack again."""
-        if end - start > _DESCEND_EXT_BYTES:
-            self.found += _walked(self.data, start, end, depth - 1)
-
-
 # --- pieces ---------------------------------------------------------------------------------------
 
 
@@ -297,11 +235,6 @@ class Part(NamedTuple):
     start: int
     length: int
     place: Ranged | None
-
-
-def header_length(data: bytes) -> int:
-    """How many bytes an array's header has, 0 for any other value."""
-    return _ARRAYS.get(data[0], 0) if data else 0
 
 
 def pack(
@@ -321,13 +254,40 @@ def pack(
     Returns:
         The pieces, and the known values that they refer to.
     """
-    head = header_length(data)
+    head = header_length(data) or _beginning_inline(data)
     runs = cover(data, head, same, others)
+    parts = _bounded(_parts(runs, head))
+    end = len(data) if header_length(data) else _end_inline(data, parts)
     pieces: list[Piece] = [data[:head]] if head else []
-    for start, length, place in _bounded(_parts(runs, head)):
-        literal = data[start : start + length] if place is None else b""
-        pieces.append(place or (append(literal) if append else literal))
+    for start, length, place in parts:
+        literal = data[start : min(start + length, end)] if place is None else b""
+        if place or literal:
+            pieces.append(place or (append(literal) if append else literal))
+    if end < len(data):
+        pieces.append(data[end:])
     return pieces, [run.known for run in runs if run.known is not None]
+
+
+def _beginning_inline(data: bytes) -> int:
+    """How many bytes stand before the first long element of a value that is no array."""
+    bounds = boundaries(data[: 2 * _INLINE_BYTES], depth=2)
+    long = (a for a, b in pairwise([*bounds, len(data)]) if b - a >= MIN_ELEMENT_BYTES)
+    first = next(long, 0)
+    return first if first <= _INLINE_BYTES else 0
+
+
+def _end_inline(data: bytes, parts: Sequence[Part]) -> int:
+    """Where what stands behind the last long element of a value begins.
+
+    In the arena, it would part what is appended before from what is appended next.
+    """
+    size = len(data)
+    if not parts or parts[-1].place is not None or parts[-1].length > _SEARCHED_BYTES:
+        return size
+    bounds = [*boundaries(data, parts[-1].start, depth=0), size]
+    long = (b for a, b in pairwise(bounds) if b - a >= MIN_ELEMENT_BYTES)
+    end = max(long, default=parts[-1].start)
+    return end if size - end <= _INLINE_BYTES else size
 
 
 def _parts(runs: Sequence[Run], start: int) -> list[Part]:
@@ -346,36 +306,30 @@ def _parts(runs: Sequence[Run], start: int) -> list[Part]:
 def _bounded(parts: list[Part]) -> list[Part]:
     """At most `MAX_PIECES` parts: where there are more, neighbours are appended again as one.
 
-    Many of like length at once: then each of n appends is written again O(log n) times. (Always the
-    two shortest ones would make pieces of one length, and every further append would cost a fixed
-    part of the value.)
+    Those that cost the fewest bytes per part saved, until there are `FEWER_PIECES`. (To join just
+    the cheapest two soon leaves parts of one length, and every further one costs as much as they.)
     """
-    if len(parts) > 4 * MAX_PIECES:
+    if len(parts) <= MAX_PIECES:
+        return parts
+    if len(parts) > 2 * MAX_PIECES:
         parts = _largest(parts, MAX_PIECES)
-    while len(parts) > MAX_PIECES:
-        start, end = _evenest(parts)
+    while len(parts) > FEWER_PIECES:
+        start, end = _cheapest(parts)
         length = sum(part.length for part in parts[start:end])
         parts[start:end] = [Part(parts[start].start, length, None)]
     return parts
 
 
-def _evenest(parts: Sequence[Part]) -> tuple[int, int]:
-    """The neighbours whose lengths have the most entropy for the bytes to append again."""
-    lengths = list(accumulate((part.length for part in parts), initial=0))
-    weights = list(accumulate((_bits(part.length) for part in parts), initial=0.0))
+def _cheapest(parts: Sequence[Part]) -> tuple[int, int]:
+    """The neighbours that cost the fewest bytes per part saved."""
     costs = list(accumulate(map(_again, parts), initial=0))
 
-    def evenness(window: tuple[int, int]) -> float:
+    def price(window: tuple[int, int]) -> float:
         start, end = window
-        entropy = _bits(lengths[end] - lengths[start]) - (weights[end] - weights[start])
-        return log2(entropy) - _THRIFT * log2(1 + costs[end] - costs[start])
+        return (costs[end] - costs[start]) / (end - start - 1)
 
     bounds = range(len(parts) + 1)
-    return max(((a, b) for a, b in combinations(bounds, 2) if b - a > 1), key=evenness)
-
-
-def _bits(length: int) -> float:
-    return length * log2(length)
+    return min(((a, b) for a, b in combinations(bounds, 2) if b - a > 1), key=price)
 
 
 def _again(part: Part) -> int:

@@ -5,7 +5,8 @@ Two things are remembered, each bounded, the least recently used forgotten first
 - the *lives* of a session, the present one and past ones, and which checkpoints were seen in which:
   a commit names the incarnation that its parent belongs to, so that a session that went away is
   neither brought back as a fragment nor goes on in a new one of the same id. The deadline tells an
-  expired session from a deleted one;
+  expired session from a deleted one. Pending writes that come before their checkpoint belong to no
+  life yet, and wait here for it;
 - the *records* written or read last, with the bytes of their large values, so that the next step
   is written without reading its parent.
 
@@ -17,8 +18,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from wren_sessions._arena import Known
 from wren_sessions._encoding import Body
@@ -27,6 +29,7 @@ from wren_sessions.records import Life, Name
 MAX_LIVES: Final = 10_000
 MAX_PAST: Final = 4  # lives of one session
 MAX_ORIGINS: Final = 64  # checkpoints of one session
+MAX_HELD: Final = 64  # checkpoints of one session that pending writes wait for
 MAX_RECORDS: Final = 64  # in one session
 DEFAULT_BYTES: Final = 64 * 1_048_576
 _RECORD_BYTES: Final = 4_096  # what a record costs besides its large values, about
@@ -48,11 +51,28 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Lives:
-    """The lives of one session: by incarnation, and which of them is the present one."""
+    """The lives of one session, and which checkpoint belongs to which of them.
+
+    Attributes:
+        present: the incarnation of the present one, if it is there.
+        deleted: this process deleted the session, and has not looked for it since.
+        seen: the lives, by incarnation.
+        origins: the incarnations of checkpoints.
+        begun: the same for checkpoints that are being written; None where they begin a life.
+        held: pending writes of checkpoints that are not there yet.
+    """
 
     present: str | None = None
+    deleted: bool = False
     seen: OrderedDict[str, _Seen] = field(default_factory=OrderedDict)
     origins: OrderedDict[Name, str] = field(default_factory=OrderedDict)
+    begun: dict[Name, str | None] = field(default_factory=dict)
+    held: OrderedDict[Name, list[Any]] = field(default_factory=OrderedDict)
+
+    def of(self, name: Name) -> Life | None:
+        """The life that a checkpoint belongs to, if that is known."""
+        seen = self.seen.get(self.origins.get(name) or self.begun.get(name) or "")
+        return seen.life if seen else None
 
     def add(self, life: Life) -> bool:
         """Note a life as it was last told; whether it is another one than before."""
@@ -65,7 +85,7 @@ class _Lives:
             self.seen.popitem(last=False)
         if self.present == life.incarnation or (present and life.now_ms < present.life.now_ms):
             return False  # or a late answer about a past one
-        self.present = life.incarnation
+        self.present, self.deleted = life.incarnation, False
         return True
 
     def place(self, name: Name, incarnation: str) -> None:
@@ -74,6 +94,15 @@ class _Lives:
         self.origins.move_to_end(name)
         if len(self.origins) > MAX_ORIGINS:
             self.origins.popitem(last=False)
+
+
+_looked: ContextVar[tuple[Cache, str, str | None] | None] = ContextVar("_looked", default=None)
+"""What the root namespace was last looked for in, and in which life it was found, in this context.
+
+LangGraph looks for a thread before it runs a graph on it, and runs nodes and saves in copies of
+that context: so a subgraph's first checkpoint, which continues nothing, is known to belong to the
+life that its run began in.
+"""
 
 
 def keeps_memory(namespace: str) -> bool:
@@ -114,11 +143,8 @@ class Cache:
         """The life that the first of these checkpoints that is known belongs to."""
         with self._lock:
             lives = self._lives.get(session)
-            for name in names if lives else ():
-                seen = lives.seen.get(lives.origins.get(name, "")) if lives else None
-                if seen:
-                    return seen.life
-            return None
+            known = (lives.of(name) for name in names) if lives else ()
+            return next((life for life in known if life), None)
 
     def live(self, session: str, life: Life, name: Name | None = None) -> None:
         """Remember a life and a checkpoint in it; records of another life are forgotten."""
@@ -132,12 +158,65 @@ class Cache:
             if len(self._lives) > MAX_LIVES:
                 self._drop(self._lives.popitem(last=False)[0])
 
-    def absent(self, session: str) -> None:
-        """The session is not there: what this process writes next is a new one."""
+    def absent(self, session: str, *, deleted: bool = False) -> None:
+        """The session was looked for and is not there, or was deleted by this process."""
         with self._lock:
             if session in self._lives:
                 self._lives[session].present = None
+                self._lives[session].deleted = deleted
             self._drop(session)
+
+    def is_deleted(self, session: str) -> bool:
+        """Whether this process deleted the session, and has not looked for it since."""
+        with self._lock:
+            lives = self._lives.get(session)
+            return lives is not None and lives.deleted
+
+    def look(self, session: str, life: Life | None) -> None:
+        """A graph, perhaps, looked for a session and found it in this life, or did not."""
+        _looked.set((self, session, life.incarnation if life else None))
+
+    def life_looked_at(self, session: str) -> Life | None:
+        """The life in which the session was found by the last look in this context."""
+        looked = _looked.get()
+        if looked is None or looked[:2] != (self, session):
+            return None
+        with self._lock:
+            lives = self._lives.get(session)
+            seen = lives.seen.get(looked[2] or "") if lives else None
+            return seen.life if seen else None
+
+    def begin(self, session: str, name: Name, life: Life | None) -> None:
+        """A checkpoint is being written, in this life or as the first of one."""
+        with self._lock:
+            lives = self._lives.setdefault(session, _Lives())
+            lives.begun[name] = life.incarnation if life else None
+
+    def end(self, session: str, name: Name) -> list[Any]:
+        """It is no longer being written; gives the pending writes that waited for it."""
+        with self._lock:
+            lives = self._lives.get(session)
+            if lives is None:
+                return []
+            lives.begun.pop(name, None)
+            return lives.held.pop(name, [])
+
+    def is_begun(self, session: str, name: Name) -> bool:
+        """Whether a checkpoint is being written."""
+        with self._lock:
+            lives = self._lives.get(session)
+            return lives is not None and name in lives.begun
+
+    def hold(self, session: str, name: Name, writes: Any) -> Life | None:
+        """Let pending writes wait for their checkpoint; gives its life if it is there by now."""
+        with self._lock:
+            lives = self._lives.setdefault(session, _Lives())
+            if life := lives.of(name):
+                return life
+            lives.held.setdefault(name, []).append(writes)
+            if len(lives.held) > MAX_HELD:
+                lives.held.popitem(last=False)
+            return None
 
     def has_memories(self, session: str, life: Life | None) -> bool:
         """Whether a subgraph is known to have a memory of its own in a life of the session."""
@@ -193,13 +272,24 @@ class Cache:
                 remembered.records.popitem(last=False)
             self._measure(remembered)
             while self.size_bytes > self._max_bytes and self._sessions:
-                self._drop(next(iter(self._sessions)))
+                self._forget_oldest()
 
     def _note_memories(self, session: str, name: Name) -> None:
         lives = self._lives.get(session)
         seen = lives.seen.get(lives.origins.get(name, "")) if lives else None
         if seen:
             seen.memories = True
+
+    def _forget_oldest(self) -> None:
+        """Forget the oldest record of the session used least recently.
+
+        Not all of them: without the newest ones, a new subgraph writes its parent's list again.
+        """
+        session, remembered = next(iter(self._sessions.items()))
+        remembered.records.popitem(last=False)
+        self._measure(remembered)
+        if not remembered.records:
+            self._drop(session)
 
     def _measure(self, remembered: _Session) -> None:
         shared = {

@@ -156,7 +156,7 @@ class Pruning:
 
     def delete(self, session: str) -> Steps[bool]:
         """Delete a session; False if it was not there."""
-        self._cache.forget(session)
+        self._cache.absent(session, deleted=True)
         found: bool = yield Call("delete", session)
         return found
 

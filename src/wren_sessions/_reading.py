@@ -52,8 +52,6 @@ class Reading:
         """
         found = yield from self.load(session, namespace, checkpoint_id)
         if found is None:
-            if namespace == "" and checkpoint_id is None:
-                self._cache.absent(session)
             return None
         stored, arena = found
         body, data = read_record(session, stored, arena)
@@ -70,7 +68,11 @@ class Reading:
         """A checkpoint as it is stored, with the parts of the arena that it refers to."""
         for _ in range(3):
             loaded: Loaded | None = yield Call("load", session, namespace, checkpoint_id)
+            if namespace == "":
+                self._cache.look(session, None if loaded is None else loaded.life)
             if loaded is None:
+                if namespace == "" and checkpoint_id is None:
+                    self._cache.absent(session)
                 return None
             self._cache.live(session, loaded.life, loaded.stored.name)
             arena = loaded.arena

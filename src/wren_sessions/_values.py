@@ -61,7 +61,10 @@ class Packer:
 
     def value(self, channel: str, value: Any, serde: Serializer, what: str) -> StoredValue:
         """Store a channel's value; `what` names it in errors."""
-        kind, data = dump(serde, value, what)
+        return self.packed(channel, *dump(serde, value, what))
+
+    def packed(self, channel: str, kind: str, data: bytes) -> StoredValue:
+        """Store a channel's value that is bytes already."""
         if len(data) < INLINE_BYTES:
             return StoredValue(kind, [data])
         same = self._likeliest(channel)

@@ -1,4 +1,4 @@
-"""Writing checkpoints and pending writes: steps.
+"""Writing checkpoints: steps.
 
 A put takes over from the parent's record every channel whose version did not change, writes small
 values inline and covers large ones with what the arena holds already. It is one commit, whose
@@ -7,11 +7,10 @@ comes before.
 
 **When the session went away** between two calls, the commit writes nothing and says so. If its
 known deadline has passed it expired: a put in the root namespace, which holds all values, writes
-the whole checkpoint as a new session of the same age; regular pending writes are left out, for the
-checkpoint they belong to is gone and the next one holds their effect. It is a `SessionExpiredError`
-where that would bring back a fragment: past the maximum age, from a subgraph, where a subgraph has
-a memory of its own, or a channel lives in its history. Before the deadline somebody deleted or
-evicted it, and nothing brings it back: `SessionGoneError`.
+the whole checkpoint as a new session of the same age. It is a `SessionExpiredError` where that
+would bring back a fragment: past the maximum age, from a subgraph, where a subgraph has a memory
+of its own, or a channel lives in its history. Before the deadline somebody deleted or evicted it,
+and nothing brings it back: `SessionGoneError`.
 
 Which life of a session a checkpoint belongs to is known from the checkpoint it continues. So a run
 whose session was deleted does not go on in the one that was begun since under the same id.
@@ -19,7 +18,6 @@ whose session was deleted does not go on in the one that was begun since under t
 
 from __future__ import annotations
 
-import logging
 import random
 import secrets
 import string
@@ -29,16 +27,14 @@ from typing import Any, Final
 
 from wren_sessions._arena import Known
 from wren_sessions._cache import Cache
-from wren_sessions._encoding import Body, StoredValue, Version, WriteBody, encode_body, encode_write
+from wren_sessions._encoding import Body, StoredValue, Version, encode_body
 from wren_sessions._header import header
 from wren_sessions._outcomes import check, expired, gone
+from wren_sessions._pending import Pending
 from wren_sessions._reading import Reading
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Packer, Serializer, dump, read_record, settled
-from wren_sessions.keys import write_key
-from wren_sessions.records import Commit, Committed, Life, Name, Record, Write, Writes
-
-logger = logging.getLogger("wren_sessions")
+from wren_sessions.records import Commit, Committed, Life, Name, Record
 
 _ALPHABET: Final = string.ascii_letters + string.digits
 
@@ -76,16 +72,6 @@ class Put:
     revision: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskWrite:
-    """A pending write: `replace` makes a second one with this index count instead of the first."""
-
-    channel: str
-    index: int
-    value: Any
-    replace: bool
-
-
 @dataclass(slots=True)
 class _Draft:
     """A record on its way: what to commit, and what to remember once it is."""
@@ -103,12 +89,16 @@ class Writing:
         cache: what this process remembers of them.
         reading: reads what it has forgotten.
         header_strings: channels whose strings may stand in a session's readable header.
+
+    Attributes:
+        pending: writes what belongs to checkpoints besides.
     """
 
     def __init__(self, cache: Cache, reading: Reading, header_strings: Collection[str]) -> None:
         self._cache = cache
         self._reading = reading
         self._header_strings = frozenset(header_strings)
+        self.pending = Pending(cache)
 
     # --- put ---
 
@@ -124,6 +114,7 @@ class Writing:
         try:
             yield from self._put(put, serde)
         except BaseException:
+            self._cache.end(put.session, put.name)
             self._cache.forget(put.session)
             raise
 
@@ -132,6 +123,7 @@ class Writing:
         life = self._life(put)
         if put.parent_id is not None and parent is None and (life is None or _has_history(put)):
             gone(put.session)
+        self._cache.begin(put.session, put.name, life)
         expected = None if life is None else life.incarnation
         conditions = {"incarnation": expected, "new": put.new, "revision": put.revision}
         known = [] if life is None else self._cache.records(put.session)
@@ -150,14 +142,19 @@ class Writing:
             done = yield from self._revive(put, draft, life, done.now_ms)
         check(put.session, done)
         self._settle(put, draft, done)
+        yield from self.pending.flush(put.session, put.name)
 
     def _life(self, put: Put) -> Life | None:
         """The life that a checkpoint belongs to; None where it may begin a session."""
         own = [] if put.parent_id is None else [(put.name[0], put.parent_id)]
         life = self._cache.life_of(put.session, [*own, *put.within])
-        if life is None and put.parent_id is None and put.name[0] != "":
-            return self._cache.life(put.session)
-        return life
+        if life is not None or put.parent_id is not None or put.new:
+            return life
+        if put.name[0] != "":
+            life = self._cache.life_looked_at(put.session)
+            if life is None and self._cache.is_deleted(put.session):
+                gone(put.session)  # a graph that begins a session looks for it first
+        return life or self._cache.life(put.session)
 
     def _parent(self, put: Put) -> Steps[Body | None]:
         if put.parent_id is None:
@@ -253,105 +250,6 @@ class Writing:
         own = [(put.name[0], put.parent_id)] if parent is not None and put.parent_id else []
         return _Draft(record, body, packer.witnesses(own), packer.large)
 
-    # --- pending writes ---
-
-    def put_writes(
-        self,
-        session: str,
-        name: Name,
-        writes: Sequence[TaskWrite],
-        *,
-        task_id: str,
-        task_path: str,
-        serde: Serializer,
-    ) -> Steps[None]:
-        """Add a task's pending writes to a checkpoint, which need not be there yet.
-
-        Raises:
-            SerializationError: a value cannot be stored; nothing was written.
-            SessionExpiredError: the session expired, and the writes (an interrupt, say) are all
-                that there is of something.
-            SessionGoneError: the session was deleted or evicted before its deadline.
-        """
-        try:
-            yield from self._put_writes(
-                session, name, writes, task_id=task_id, path=task_path, serde=serde
-            )
-        except BaseException:
-            self._cache.forget(session)
-            raise
-
-    def _put_writes(
-        self,
-        session: str,
-        name: Name,
-        writes: Sequence[TaskWrite],
-        *,
-        task_id: str,
-        path: str,
-        serde: Serializer,
-    ) -> Steps[None]:
-        if not writes:
-            return
-        life = self._cache.life_of(session, [name]) or self._cache.life(session)
-
-        def commit(packer: Packer) -> Call:
-            entries = [
-                WriteBody(
-                    task_id=task_id,
-                    index=write.index,
-                    path=path,
-                    channel=write.channel,
-                    value=packer.value(
-                        write.channel,
-                        write.value,
-                        serde,
-                        f"the write to channel {write.channel!r} of session {session!r}",
-                    ),
-                )
-                for write in writes
-            ]
-            return Call(
-                "commit",
-                Commit(
-                    session=session,
-                    token=secrets.token_urlsafe(8),
-                    incarnation=None if life is None else life.incarnation,
-                    witnesses=packer.witnesses([]),
-                    writes=Writes(
-                        name=name,
-                        entries=tuple(map(_write, entries, writes)),
-                        spans=packer.spans([entry.value for entry in entries]),
-                    ),
-                ),
-            )
-
-        packer = Packer(None, self._cache.records(session), appends=False)
-        done: Committed = yield commit(packer)
-        if done.outcome == "stale":  # what it would have referred to was pruned
-            self._cache.forget(session)
-            done = yield commit(Packer(None, [], appends=False))
-        if done.outcome == "expired":
-            expired(session)
-        if done.outcome == "gone":
-            self._left_out(session, writes, life, done.now_ms)
-        elif done.life is not None:
-            self._cache.live(session, done.life, name)
-
-    def _left_out(
-        self, session: str, writes: Sequence[TaskWrite], life: Life | None, now_ms: int
-    ) -> None:
-        """The session of pending writes is not there: say so, unless the next put repairs it."""
-        if life is None or life.deadline_ms is None or now_ms < life.deadline_ms:
-            gone(session)
-        if any(write.replace for write in writes):
-            expired(session)
-        logger.warning(
-            "session %r expired while its graph was running; its next checkpoint will be written "
-            "whole",
-            session,
-        )
-
 
 # --- small parts ----------------------------------------------------------------------------------
 
@@ -385,11 +283,3 @@ def _inherited(channel: str, put: Put, parent: Body | None) -> StoredValue | Non
     if type(theirs) is not type(ours) or theirs != ours:
         return None
     return parent.values.get(channel)
-
-
-def _write(entry: WriteBody, write: TaskWrite) -> Write:
-    return Write(
-        key=write_key(entry.task_id, entry.index),
-        body=encode_write(entry),
-        replace=write.replace,
-    )

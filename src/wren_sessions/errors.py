@@ -54,7 +54,7 @@ class ConfigurationError(WrenSessionsError):
 
 
 class StoreUnavailableError(WrenSessionsError):
-    """The server or file cannot be used right now: refused, down, full, read-only, no permission."""
+    """The server or file cannot be used right now: refused, down, full, no permission."""
 
 
 class StoreTimeoutError(StoreUnavailableError):
@@ -119,7 +119,7 @@ class InvalidSessionIdError(WrenSessionsError):
     """A session, namespace or checkpoint id that cannot be a name.
 
     Attributes:
-        value: what was given; its repr where it is no plain value, so that the error can be pickled.
+        value: what was given; its repr where it is no plain value, so that it can be pickled.
     """
 
     def __init__(self, message: str, *, value: object) -> None:

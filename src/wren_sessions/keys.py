@@ -18,6 +18,7 @@ field                           what
 ``:a<n>``                       segment *n* of the arena, 2,032 bytes each, the last one shorter
 ``:w/<ns>/<id>``, ``…/<n>``     the log of pending writes of a checkpoint, and its further parts
 ``:s/<ns>/<id>/<task>/<index>`` a pending write that is replaced, not appended (an interrupt, …)
+``:done``                       by what the latest commits are known again if they are repeated
 ==============================  ===================================================================
 
 Ids are percent-encoded where they hold a separator, a glob or brace, a space or a control

@@ -34,9 +34,10 @@ from wren_sessions._langgraph_types import (
     tuple_of,
 )
 from wren_sessions._listing import Listing
+from wren_sessions._pending import TaskWrite
 from wren_sessions._pruning import Retention, choice_of, of_runs
 from wren_sessions._steps import Steps, adrive, drive
-from wren_sessions._writing import Put, TaskWrite, next_version
+from wren_sessions._writing import Put, next_version
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.protocols import SessionStore
 
@@ -373,7 +374,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
             )
             for index, (channel, value) in enumerate(writes)
         ]
-        return self._checkpoints.writing.put_writes(
+        return self._checkpoints.writing.pending.put_writes(
             session,
             (namespace, checkpoint_id),
             task_writes,

@@ -15,7 +15,7 @@ def run_code(code: str, *args: str) -> str:
     """Run code with arguments, and return what it printed.
 
     Raises:
-        AssertionError: it failed, or wrote to its standard error; ResourceWarnings go there too.
+        AssertionError: it failed, or Python complained of what it left behind.
     """
     paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     run = subprocess.run(
@@ -25,5 +25,7 @@ def run_code(code: str, *args: str) -> str:
         text=True,
         check=False,
     )
-    assert (run.returncode, run.stderr) == (0, ""), run.stderr
+    assert run.returncode == 0, run.stderr
+    for complaint in ("ResourceWarning", "Exception ignored", "never retrieved", "Traceback"):
+        assert complaint not in run.stderr, run.stderr
     return run.stdout

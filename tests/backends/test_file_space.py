@@ -118,6 +118,19 @@ def test_many_expired_sessions_are_swept_a_few_at_a_time(
     assert counts == [87, 23, 1, 1]
 
 
+def test_a_large_session_is_swept_by_itself(path: Path, store: FileStore, clock: FakeClock) -> None:
+    """A sweep ends behind a session with many rows, and the next commit goes on."""
+    for number in range(3):
+        entries = [write("task", index, b"value") for index in range(1_100)]
+        store.commit(add("1", *entries, session=f"old {number}"))
+    clock.advance("2h")
+    counts = []
+    for _ in range(4):
+        store.commit(commit("in use", state=b"{}"))
+        counts.append(rows(path)["sessions"])
+    assert counts == [3, 2, 1, 1]
+
+
 def test_a_session_made_again_has_nothing_of_the_expired_one(
     path: Path, store: FileStore, clock: FakeClock
 ) -> None:
@@ -185,8 +198,11 @@ def test_pruning_gives_space_back(path: Path, store: FileStore) -> None:
     assert store.commit(put("3", append=b"more")).base == kept + 4
 
 
-def test_the_log_does_not_grow_for_ever(path: Path, store: FileStore) -> None:
+def test_the_log_does_not_grow_for_ever(
+    path: Path, store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Reads that overlap without a pause do not keep the write-ahead log from starting anew."""
+    monkeypatch.setattr("wren_sessions.stores._sqlite_pool._LONG_LOG_BYTES", 1_000_000)
     store.commit(put("0", session="read", append=bytes(500_000)))
     done = threading.Event()
 
@@ -198,10 +214,10 @@ def test_the_log_does_not_grow_for_ever(path: Path, store: FileStore) -> None:
     for reader in readers:
         reader.start()
     log, longest = path.with_name("sessions.db-wal"), 0
-    for number in range(1_200):
+    for number in range(500):
         store.commit(put(f"{number:04}", append=bytes(20_000)))
         longest = max(longest, log.stat().st_size)
     done.set()
     for reader in readers:
         reader.join()
-    assert longest < 20_000_000
+    assert longest < 6_000_000

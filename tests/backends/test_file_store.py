@@ -303,6 +303,12 @@ for call in (lambda: store.commit(put("2")), store.ping):
         assert sys.argv[1] in str(error), error
     else:
         sys.exit("that should not work")
+try:
+    FileStore(sys.argv[1] + ".new").ping()
+except StoreUnavailableError as error:
+    assert "cannot be made" in str(error), error
+else:
+    assert os.access(os.path.dirname(sys.argv[1]), os.W_OK, effective_ids=True)
 """
 
 

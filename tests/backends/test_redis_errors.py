@@ -97,6 +97,8 @@ def ways(guarded: int, plain: int) -> dict[str, Way]:
 @pytest.fixture(params=ways(0, 0))
 def way(request: pytest.FixtureRequest, guarded: RedisServer, open_server: RedisServer) -> Way:
     """One way after the other."""
+    if request.param == "no socket" and redis.__version__.startswith("5.0."):
+        pytest.skip("redis-py 5.0 leaves such a socket open")
     return ways(guarded.port, open_server.port)[request.param]
 
 
@@ -295,7 +297,7 @@ async def test_a_full_server_refuses_a_write_whole(
 @pytest_asyncio.fixture
 async def replica(open_server: RedisServer, admin: redis.Redis) -> AsyncIterator[RedisServer]:
     """A replica of the open server, in step with it."""
-    with start_server("--replicaof", f"{open_server.host} {open_server.port}") as replica:
+    with start_server("--replicaof", open_server.host, str(open_server.port)) as replica:
         with redis.Redis.from_url(replica.url) as client:
             while client.info("replication")["master_link_status"] != "up":
                 pass

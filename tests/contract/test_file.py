@@ -23,11 +23,12 @@ class TestFileStore(StoreContract):
 
     @pytest.fixture
     def make_store(self, clock: FakeClock, tmp_path: Path) -> MakeStore:
-        """Stores with a file each."""
+        """Stores with a file each; nobody cuts the power."""
         names = count()
 
         def make(*, ttl: TTLPolicy | None = None) -> SessionStore:
-            return FileStore(tmp_path / f"{next(names)}.db", ttl=ttl, clock=clock)
+            file = tmp_path / f"{next(names)}.db"
+            return FileStore(file, ttl=ttl, clock=clock, synchronous="off")
 
         return make
 

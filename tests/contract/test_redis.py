@@ -20,7 +20,6 @@ from wren_sessions.testing.contract_base import ContractBase, OpenFace
 from wren_sessions.testing.contract_commits import CommitContract
 from wren_sessions.testing.contract_conditions import ConditionContract
 from wren_sessions.testing.contract_copies import CopyContract
-from wren_sessions.testing.contract_ids import IdContract
 from wren_sessions.testing.contract_prunes import PruneContract
 from wren_sessions.testing.contract_records import RecordContract
 from wren_sessions.testing.contract_scans import ScanContract
@@ -122,9 +121,8 @@ class TransportContract(
     PruneContract,
     SessionContract,
     CopyContract,
-    IdContract,
 ):
-    """The contract but for lifetimes: no client has a part in them, and waiting takes long."""
+    """The contract but for lifetimes and names, in which no client has a part."""
 
 
 class TestRedisStore(RealTime, StoreContract):

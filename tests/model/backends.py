@@ -34,10 +34,12 @@ class Backend:
         slack_ms: how much a listing may be wrong about deadlines, where the clock does not stand
             still.
         exact: whether a session has expired in the very millisecond of its deadline.
+        steady: whether a listing is complete although sessions come and go meanwhile.
     """
 
     slack_ms: int = 0
     exact: bool = True
+    steady: bool = True
 
     def __init__(self) -> None:
         self.clock: FakeClock | None = FakeClock()
@@ -81,6 +83,7 @@ class OnFakeRedis(Backend):
     """
 
     exact = False  # Redis keeps a key for the whole of its last millisecond
+    steady = False  # a cursor of fakeredis (2.40) counts the keys before it
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__()

@@ -53,6 +53,8 @@ SESSIONS: Final = ("a", "b:*", "ü %")
 NAMESPACES: Final = ("", "", "", "child", "s/x:1")
 IDS: Final = ("0", "1", "10", "2", "3", "B", "a:", "é", "～", "𝄞")
 KEYS: Final = tuple(write_key(task, at) for task in ("t", "u:1, /") for at in (0, 1, -1))
+LIVES: Final = ("touch", "pin", "pin", "unpin", "unpin", None, "1m", "7m", "1h")
+STEPS: Final = (-1, 0, 1, "1ms", "1m", "1m", "4m", "9m", "25m")
 SIZES: Final = (0, 1, 7, 200, 2_031, 2_032, 2_033, 4_064, 9_000, 66_000)
 
 
@@ -192,6 +194,11 @@ class StoreMachine(RuleBasedStateMachine):
             found.append(Span(offset, min(cut.length, len(session.arena) - offset)))
         return tuple(span for span in found if session.holds(span))
 
+    def there(self, name: str) -> str:
+        """A session that is there: this one, if it is."""
+        self.told(None)
+        return name if name in self.model.sessions else next(iter(self.model.sessions), name)
+
     def name(self, name: str, pick: Pick) -> Name:
         """The name that was drawn."""
         session = self.session(name)
@@ -240,7 +247,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(
         name=sessions,
-        record=names,
+        pick=picks,
         parent=parents,
         body=bodies,
         size=st.sampled_from(SIZES),
@@ -251,7 +258,7 @@ class StoreMachine(RuleBasedStateMachine):
     def put(
         self,
         name: str,
-        record: Name,
+        pick: Pick,
         parent: str | None,
         body: bytes,
         size: int,
@@ -259,8 +266,8 @@ class StoreMachine(RuleBasedStateMachine):
         state: bytes | None,
         drawn: Conditions,
     ) -> None:
-        """Commit a record."""
-        what = self.record(name, record, parent, body, size, linked)
+        """Commit a record, in the place of another one or not."""
+        what = self.record(name, self.name(name, pick), parent, body, size, linked)
         self.commit(name, drawn, record=what, state=state)
 
     def record(
@@ -492,7 +499,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.to_list = (self.to_list & self.model.sessions.keys()) - found
         self.cursor = page.cursor
         if page.cursor is None:
-            assert not self.to_list  # what was there all the time
+            assert not self.to_list or not self.backend.steady  # these were there all the time
             self.to_list = None
 
     def leave(self) -> None:
@@ -502,7 +509,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     # --- lifetimes --------------------------------------------------------------------------------
 
-    @rule(name=sessions, how=st.sampled_from(["touch", "pin", "unpin", None, "1m", "7m", "1h"]))
+    @rule(name=sessions, how=st.sampled_from(LIVES))
     def alter(self, name: str, how: str | None) -> None:
         """Touch a session, pin or unpin it, or give it an idle timeout of its own."""
         change: dict[str, Any] = {}
@@ -528,6 +535,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(source=sessions, onto=sessions, replacing=st.booleans())
     def copy(self, source: str, onto: str, *, replacing: bool) -> None:
         """Copy a session."""
+        source = self.there(source) if replacing else source
         try:
             answer = self.store.copy(source, onto, replace=replacing)
         except ConfigurationError:
@@ -545,10 +553,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     # --- pruning ----------------------------------------------------------------------------------
 
-    @rule(target=surveys, name=sessions, chosen=st.lists(st.booleans(), max_size=12), extra=names)
-    def survey(self, name: str, chosen: list[bool], extra: Name) -> Any:
+    @rule(target=surveys, name=sessions, chosen=st.lists(st.booleans(), max_size=12), extra=picks)
+    def survey(self, name: str, chosen: list[bool], extra: Pick) -> Any:
         """Look at all records of a session, as pruning does, and choose some to drop."""
         everything = tuple(map(Start, dict.fromkeys(NAMESPACES)))
+        name = self.there(name)
         records = self.scan_all(name, everything, PAGE)
         session = self.session(name)
         if session is None:
@@ -557,10 +566,13 @@ class StoreMachine(RuleBasedStateMachine):
         dropped = [stored for stored, flag in zip(records, flags, strict=False) if flag]
         names = {stored.name for stored in dropped}
         kept = [span for stored in records if stored.name not in names for span in stored.spans]
-        if session.checkpoints.keys() & {extra} == set():
-            names.add(extra)  # not there, or waiting for its record
-        for waiting in set(session.waiting()) - names:
-            kept += session.named(waiting)
+        waiting = session.waiting()
+        if isinstance(extra, int) and waiting:
+            names.add(waiting[extra % len(waiting)])
+        if isinstance(extra, tuple) and extra not in session.checkpoints:
+            names.add(extra)
+        for name_ in set(waiting) - names:
+            kept += session.named(name_)
         return Prune(
             session=name,
             incarnation=session.incarnation,
@@ -578,8 +590,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert answer == self.model.prune(prune)
         self.leave()
 
-    @rule(name=sessions, chosen=st.lists(st.booleans(), min_size=1, max_size=12), extra=names)
-    def survey_and_prune(self, name: str, chosen: list[bool], extra: Name) -> None:
+    @rule(name=sessions, chosen=st.lists(st.booleans(), min_size=1, max_size=12), extra=picks)
+    def survey_and_prune(self, name: str, chosen: list[bool], extra: Pick) -> None:
         """Prune at once."""
         found = self.survey(name, chosen, extra)
         if isinstance(found, Prune):
@@ -588,7 +600,7 @@ class StoreMachine(RuleBasedStateMachine):
     # --- time -------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.clock is not None)
-    @rule(name=sessions, step=st.sampled_from([-1, 0, 1, "1ms", "1m", "1m", "4m", "9m"]))
+    @rule(name=sessions, step=st.sampled_from(STEPS))
     def wait(self, name: str, step: int | str) -> None:
         """Let time pass: by a duration, or until about a session's deadline."""
         assert self.clock is not None

@@ -18,7 +18,7 @@ from model.machine import StoreMachine
 THOROUGH: Final = int(os.environ.get("WREN_TEST_THOROUGH", "1"))
 """How many times as many runs as usual: 100 takes an hour."""
 
-STEPS: Final = 40
+STEPS: Final = 50
 
 
 def run(make: Callable[[], Backend], runs: int) -> None:
@@ -38,7 +38,7 @@ def run(make: Callable[[], Backend], runs: int) -> None:
 
 def test_a_store_in_memory() -> None:
     """Sessions in memory are as the model has them."""
-    run(Backend, 100)
+    run(Backend, 150)
 
 
 def test_a_store_in_a_file(tmp_path: Path) -> None:

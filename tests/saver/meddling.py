@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ class MeddledStore:
         calls: how many calls there were.
         at: before which call it happens; 0 for never.
         happen: what happens.
+        anew: whether it happened before a graph looked for its thread, and so before it began.
         late_ms: by how much the store's clock is ahead in its answers.
     """
 
@@ -39,6 +41,7 @@ class MeddledStore:
         self.calls = 0
         self.at = 0
         self.happen: Callable[[], object] = lambda: None
+        self.anew = False
         self.late_ms = 0
         self._lock = threading.Lock()
 
@@ -53,17 +56,18 @@ class MeddledStore:
             return found
 
         def call(*args: Any, **options: Any) -> Any:
-            self.before()
+            self.before(name, args)
             return self.told(found(*args, **options))
 
         return call
 
-    def before(self) -> None:
+    def before(self, name: str, args: tuple[Any, ...]) -> None:
         """Count a call, and let it happen if it is time."""
         with self._lock:
             self.calls += 1
             now = self.calls == self.at
         if now:
+            self.anew = name == "load" and args[1:] in {("", None), ("",), ()}
             self.happen()
 
     def told(self, answer: Any) -> Any:
@@ -95,7 +99,7 @@ class _Face:
             return found
 
         async def call(*args: Any, **options: Any) -> Any:
-            self._meddled.before()
+            self._meddled.before(name, args)
             return self._meddled.told(await found(*args, **options))
 
         return call
@@ -134,7 +138,7 @@ class Fates:
     def looked_for(self) -> None:
         """It is deleted elsewhere, and the application finds that out by itself."""
         self.deleted_elsewhere()
-        assert self._saver.get_tuple(CONFIG) is None
+        assert copy_context().run(self._saver.get_tuple, CONFIG) is None
 
     def expired(self) -> None:
         """Its deadline passes."""
@@ -143,6 +147,10 @@ class Fates:
             self._meddled.late_ms = LATER_MS
         else:
             self._backend.clock.advance("25h")
+
+    def outlived(self) -> None:
+        """Its maximum age passes."""
+        self._backend.clock.advance("40h")
 
     def replaced_here(self) -> None:
         """The application deletes it and begins a new one, by the same saver."""
@@ -155,8 +163,8 @@ class Fates:
         self._begin(SessionSaver(self._elsewhere))
 
     def _begin(self, saver: SessionSaver) -> None:
-        graphs.chat().compile(checkpointer=saver).invoke(
-            {"messages": [graphs.said(500, "human")]}, CONFIG
-        )
+        graph = graphs.chat().compile(checkpointer=saver)
+        given = {"messages": [graphs.said(500, "human")]}
+        copy_context().run(graph.invoke, given, CONFIG)  # another request, another context
 
 

@@ -57,10 +57,9 @@ def import_checkpoints(
 
     Raises:
         ConflictError: the target has the thread, and it is not what an earlier import wrote; or
-            somebody else writes it at the same time.
+            it was written or deleted by somebody else, or ran out, while it was imported.
         SerializationError: a value cannot be stored, or is read back as another.
         CorruptSessionError: anything else of a checkpoint is read back as another.
-        SessionExpiredError: the thread outlived the target's maximum age while it was imported.
         ConfigurationError: the source has no blocking methods, or lists too many checkpoints.
     """
     job = _import_job(saver, target, threads, verify=verify, on_progress=on_progress)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from wren_sessions._cache import DEFAULT_BYTES, Cache
 from wren_sessions._encoding import Version, WriteBody, encode_write
@@ -19,7 +19,7 @@ from wren_sessions._reading import Reading
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Packer
 from wren_sessions._writing import Put, Writing
-from wren_sessions.errors import ConflictError, SessionExpiredError
+from wren_sessions.errors import ConflictError
 from wren_sessions.keys import write_key
 from wren_sessions.moving._comparing import SPECIAL, PendingWrite, by_task, paths, writes_of
 from wren_sessions.moving._reports import Entry
@@ -239,22 +239,14 @@ class SessionTarget(Writing):
 
     def _done(self, commit: Commit) -> Steps[Committed]:
         done: Committed = yield Call("commit", commit)
-        if done.outcome == "expired":
-            raise SessionExpiredError(
-                f"session {self._session!r} is older than the target's maximum age",
+        if done.outcome != "done":
+            raise ConflictError(
+                f"session {self._session!r} was written or deleted by somebody else, or ran out, "
+                "while it was being imported: keep applications away from it, and import it again",
                 session=self._session,
             )
-        if done.outcome != "done":
-            self._disturbed()
         self._now = done.life
         return done
-
-    def _disturbed(self) -> NoReturn:
-        raise ConflictError(
-            f"somebody else wrote or deleted session {self._session!r} while it was being "
-            "imported: keep applications away from it, and import it again",
-            session=self._session,
-        )
 
 
 def _numbered(writes: Sequence[PendingWrite]) -> Iterable[tuple[str, int]]:

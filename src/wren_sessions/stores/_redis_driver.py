@@ -177,6 +177,7 @@ _HINTS: Final[tuple[tuple[_Kinds, str, str], ...]] = (
     (driver.RedisError, "invalid password", _REFUSED),
     (driver.AuthenticationError, "", _WANTS_ONE),
     (driver.ResponseError, "NOAUTH", _WANTS_ONE),
+    (driver.RedisError, "unauthenticated", _WANTS_ONE),  # what a long command meets first
     (driver.NoPermissionError, "", _RIGHTS),
     (driver.ResponseError, "NOPERM", _RIGHTS),
     (driver.ResponseError, "The user executing the script", _RIGHTS),

@@ -3,8 +3,8 @@
 A caller puts its operation into the queue. If nobody leads, it leads: it takes the lock, runs all
 that is in the queue in one transaction, and wakes those whose operations it ran and the first one
 that came later. So a lone caller commits at once and in its own thread, and many share one wait for
-the disk (200 threads with ``synchronous=full``: 14,000 commits a second here, against 217 with a
-connection per thread).
+the disk: 200 threads with ``synchronous=full``, on a busy machine with two cores, make 2,500 to
+9,600 commits a second, against 350 with a connection per thread.
 
 Rules:
 
@@ -113,8 +113,7 @@ class GroupCommit:
             for job in queued:
                 if job.settled:
                     self._forget(job)
-        for job in jobs:
-            job.wake()
+                    job.wake()
 
     def _forget(self, job: Job[Any]) -> None:
         try:

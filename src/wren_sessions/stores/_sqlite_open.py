@@ -179,8 +179,9 @@ def execute_patiently(
     """Execute a statement that needs a lock; wait while another process has it.
 
     SQLite's own waiting grows to 100 ms at a time, and who has waited long is passed by others
-    all the time: with 8 processes that wrote without a pause one waited for 1.5 to 6 seconds, with
-    24 for more than 10. With this it was 0.4 to 0.8 seconds, and nobody gave up.
+    all the time: of 8 processes that wrote without a pause one waited for 1.5 to 6 seconds, and of
+    24 some gave up after 10. With these pauses 8 waited for 0.8 seconds at most, and of 24 nobody
+    gave up.
 
     Raises:
         sqlite3.Error: the lock was not to be had, or something else failed.

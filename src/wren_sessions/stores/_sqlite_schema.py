@@ -42,6 +42,7 @@ SCHEMA: Final = (
         revision INTEGER NOT NULL,
         arena_end INTEGER NOT NULL CHECK (arena_end <= {1 << ARENA_BITS}),
         arena_tail INTEGER NOT NULL, -- where the last row of the arena starts
+        recent TEXT NOT NULL, -- tokens of the last commits without a record, the last one first
         state BLOB NOT NULL
     )""",
     "CREATE INDEX sessions_to_sweep ON sessions (sweep_ms) WHERE sweep_ms IS NOT NULL",

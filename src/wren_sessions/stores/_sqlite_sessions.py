@@ -17,21 +17,22 @@ def select(rest: str) -> str:
     """A statement whose rows begin with the columns of `Row`; `rest` names more, and ``FROM``."""
     return (
         "SELECT s.sid, s.incarnation, s.created_ms, s.updated_ms, s.deadline_ms, s.sweep_ms, "
-        f"s.own_idle, s.pinned, s.revision, s.arena_end, s.arena_tail, {rest}"
+        f"s.own_idle, s.pinned, s.revision, s.arena_end, s.arena_tail, s.recent, {rest}"
     )
 
 
 _FIND: Final = select("s.id FROM sessions s WHERE s.id = ?")
 _MAKE: Final = """
     INSERT INTO sessions (id, incarnation, created_ms, updated_ms, pinned, revision, arena_end,
-        arena_tail, state)
-    VALUES (?, ?, ?, 0, 0, 0, 0, 0, x'')"""
+        arena_tail, recent, state)
+    VALUES (?, ?, ?, 0, 0, 0, 0, 0, '', x'')"""
 _RENEW: Final = "UPDATE sessions SET deadline_ms = ?, own_idle = ?, pinned = ? WHERE sid = ?"
 _SWEEP_AT: Final = "UPDATE sessions SET sweep_ms = ? WHERE sid = ?"
 _COPY: Final = """
     INSERT INTO sessions (id, incarnation, created_ms, updated_ms, deadline_ms, sweep_ms, own_idle,
-        pinned, revision, arena_end, arena_tail, state)
-    SELECT ?, ?, created_ms, ?, ?, ?, own_idle, pinned, revision, arena_end, arena_tail, state
+        pinned, revision, arena_end, arena_tail, recent, state)
+    SELECT ?, ?, created_ms, ?, ?, ?, own_idle, pinned, revision, arena_end, arena_tail, recent,
+        state
     FROM sessions WHERE sid = ?"""
 _COPY_ARENA: Final = "INSERT INTO arena SELECT pos + ?, data FROM arena WHERE pos >= ? AND pos < ?"
 _COPY_PARTS: Final = (
@@ -64,6 +65,7 @@ class Row(NamedTuple):
     revision: int
     arena_end: int
     arena_tail: int
+    recent: str
 
     def alive(self, now_ms: int) -> bool:
         """Whether its deadline is still to come."""
@@ -127,6 +129,7 @@ def make(connection: sqlite3.Connection, session: str, incarnation: str, created
         revision=0,
         arena_end=0,
         arena_tail=0,
+        recent="",
     )
 
 

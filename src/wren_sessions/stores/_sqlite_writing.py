@@ -26,6 +26,7 @@ from wren_sessions.stores._sqlite_sessions import Row
 from wren_sessions.ttl import TTLPolicy
 
 _PAGE_BYTES: Final = 4_000  # with SQLite's own bytes, one row of the arena fills one page
+_RECENT: Final = 16  # tokens kept: more than are on their way at once, for one session
 _PIECE_BYTES: Final = 65_536  # reading one byte of a row means reading the row
 
 _LOOK: Final = sessions.select("""r.token, r.base, h.head
@@ -50,7 +51,7 @@ _FIRST_WINS: Final = f"{_ADD_WRITE} NOTHING"
 _LAST_WINS: Final = f"{_ADD_WRITE} UPDATE SET spans = excluded.spans, body = excluded.body"
 _UPDATE: Final = """
     UPDATE sessions SET updated_ms = ?, deadline_ms = ?, revision = ?, arena_end = ?,
-        arena_tail = ?, state = coalesce(?, state)
+        arena_tail = ?, recent = ?, state = coalesce(?, state)
     WHERE sid = ?"""
 
 _PAIR: Final = Struct(">QQ")
@@ -128,7 +129,8 @@ def _applied(commit: Commit, seen: _Seen) -> int | None:
         return None
     if seen.token == commit.token:
         return seen.base
-    return 0 if seen.row.incarnation == commit.token else None  # it made the session
+    made_it = seen.row.incarnation == commit.token
+    return 0 if made_it or commit.token in seen.row.recent.split() else None
 
 
 def _refusal(connection: sqlite3.Connection, commit: Commit, row: Row | None) -> Outcome | None:
@@ -175,6 +177,9 @@ def _write(connection: sqlite3.Connection, commit: Commit, row: Row, head: str |
     if commit.record:
         leads = _put_record(connection, row, commit.record, commit.token, head)
         after = _append(connection, row, commit.record.append)
+    else:
+        tokens = [commit.token, *row.recent.split()]
+        after = row._replace(recent=" ".join(tokens[:_RECENT]))
     if commit.writes:
         _add_writes(connection, row.sid, commit.writes)
     _update(connection, after, commit.state if leads else None)
@@ -183,7 +188,8 @@ def _write(connection: sqlite3.Connection, commit: Commit, row: Row, head: str |
 
 def _update(connection: sqlite3.Connection, row: Row, state: bytes | None) -> None:
     life = (row.updated_ms, row.deadline_ms, row.revision)
-    connection.execute(_UPDATE, (*life, row.arena_end, row.arena_tail, state, row.sid))
+    arena = (row.arena_end, row.arena_tail)
+    connection.execute(_UPDATE, (*life, *arena, row.recent, state, row.sid))
     sessions.sweep_in_time(connection, row)
 
 

@@ -75,6 +75,17 @@ class CommitContract(ContractBase):
         await done(face, again)
         assert await pending(face, "1") == {"task/0": b"a", "task/-1": b"b"}
 
+    async def test_a_repeat_without_record_counts_once(self, face: AsyncSessionStore) -> None:
+        """Of a repeated commit of writes or of a header, the session counts one, for a while."""
+        await done(face, put("1"))
+        both = add("1", write("task", 0, b"a")), commit(state=b"{}", revision=2)
+        for again in both:
+            await done(face, again)
+        before = await info(face)
+        for again in both:
+            assert (await done(face, again)).base == 0
+        assert await info(face) == before
+
     async def test_another_token_is_another_commit(self, face: AsyncSessionStore) -> None:
         """The same content with a new token is written again."""
         first = await done(face, put("1", append=b"some"))
