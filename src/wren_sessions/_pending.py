@@ -5,9 +5,9 @@ may come first. Writes that are first wait in this process until their checkpoin
 written after it; then it is known which life of the session they belong to, and a session that was
 deleted does not come back as a few writes without a checkpoint.
 
-When the session went away: if its known deadline has passed, regular writes are left out with a
-warning, for their checkpoint is gone and the next one, which is written whole, holds their effect.
-An interrupt, an answer or an error is nowhere else: `SessionExpiredError`. Before the deadline:
+When the session went away: if its known deadline has passed, writes are left out with a warning,
+for their checkpoint is gone and the next one, which is written whole, holds their effect. Only an
+interrupt or an error is nowhere else: `SessionExpiredError`. Before the deadline:
 `SessionGoneError`.
 """
 
@@ -32,12 +32,21 @@ logger = logging.getLogger("wren_sessions")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskWrite:
-    """A pending write: `replace` makes a second one with this index count instead of the first."""
+    """A pending write.
+
+    Attributes:
+        channel: what it is written to.
+        index: its place among the writes of its task.
+        value: what is written.
+        replace: whether a second one with this index counts instead of the first.
+        alone: whether it is all that there is of something: the next checkpoint does not hold it.
+    """
 
     channel: str
     index: int
     value: Any
     replace: bool
+    alone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +56,6 @@ class _Batch:
     task_id: str
     path: str
     writes: tuple[tuple[TaskWrite, tuple[str, bytes]], ...]
-
-    @property
-    def special(self) -> bool:
-        """Whether it holds something that the next checkpoint will not."""
-        return any(write.replace for write, _ in self.writes)
 
     def pack(self, packer: Packer) -> list[tuple[WriteBody, Write]]:
         """The writes as they are stored."""
@@ -156,7 +160,7 @@ class Pending:
         """The session is not there: say so, unless the next checkpoint repairs it."""
         if life is None or life.deadline_ms is None or now_ms < life.deadline_ms:
             gone(session)
-        if batch.special:
+        if any(write.alone for write, _ in batch.writes):
             expired(session)
         logger.warning(
             "session %r expired while its graph was running; its next checkpoint will be written "

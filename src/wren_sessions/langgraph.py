@@ -21,6 +21,7 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
 
 from wren_sessions._cache import DEFAULT_BYTES
 from wren_sessions._checkpoints import Checkpoints
@@ -371,6 +372,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
                 index=WRITES_IDX_MAP.get(channel, index),
                 value=value,
                 replace=channel in WRITES_IDX_MAP,
+                alone=channel in {ERROR, INTERRUPT},
             )
             for index, (channel, value) in enumerate(writes)
         ]

@@ -92,6 +92,15 @@ def test_a_relative_path_belongs_to_the_folder_of_the_moment(
     assert (tmp_path / "sessions.db").exists()
 
 
+@pytest.mark.parametrize("name", ["a?mode=memory", "50%41.db", "a b#c.db", "räume.db", ":x:"])
+def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    """Nothing in a file's name means anything to SQLite."""
+    with FileStore(tmp_path / name) as store:
+        store.commit(put("1"))
+        assert body(store) == b"body"
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
 @pytest.mark.parametrize("bad", ["", ":memory:", "a\0b"])
 def test_a_path_that_is_no_file_is_refused(bad: str) -> None:
     """What SQLite would take for something else than a file is refused at once."""

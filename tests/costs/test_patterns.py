@@ -106,9 +106,10 @@ def test_a_subgraph_as_a_node(costs: list[patterns.PatternCost]) -> None:
 
 
 def test_a_subgraph_that_writes_at_the_same_time(costs: list[patterns.PatternCost]) -> None:
-    """Over 120 turns (slow) as LangGraph runs it by default, what both write at once is twice there.
+    """Over 120 turns (slow) as LangGraph runs it by default, it stays far from the square.
 
-    How often that happens is a matter of luck; it stays far from the square.
+    What parent and subgraph write at the same time is appended by both. How often that happens is
+    a matter of luck.
     """
     cost = run(costs, patterns.subgraph_node_async, 120)
     assert cost.carried_exponent < 1.5

@@ -93,14 +93,16 @@ sessions = st.sampled_from([*SESSIONS, SESSIONS[0], SESSIONS[0]])
 namespaces = st.sampled_from(NAMESPACES)
 ids = st.sampled_from(IDS)
 names: st.SearchStrategy[Name] = st.tuples(namespaces, ids)
-picks: st.SearchStrategy[Pick] = st.integers(0, 7) | st.integers(0, 30) | names
+picks: st.SearchStrategy[Pick] = st.integers(0, 1) | st.integers(0, 30) | names
 parents = st.sampled_from(["head", "head", None, *IDS])
 cuts = st.lists(st.builds(Cut, st.integers(0, 20_000), st.integers(0, 5_000)), max_size=3)
 records = st.lists(st.builds(Step, names, st.booleans(), cuts), min_size=2, max_size=5)
 headers = st.none() | st.sampled_from([b"{}", b'{"turn_count": 8}', '{"é": "\\n"}'.encode()])
 bodies = st.sampled_from([b"", b"\n", b"1 2 3\n", b"body", bytes(range(256)), b"x" * 3_000])
 entries = st.lists(
-    st.builds(Write, key=st.sampled_from(KEYS), body=bodies, replace=st.booleans()), max_size=4
+    st.builds(Write, key=st.sampled_from(KEYS), body=bodies, replace=st.booleans()),
+    min_size=1,
+    max_size=4,
 )
 unconditional = st.just(Conditions())
 builds_on = st.builds(

@@ -102,10 +102,10 @@ async def test_what_checkpoints_share_stays_shared(
 ) -> None:
     """A long conversation takes as much in the target as if it had been led there."""
     source, target = backend.store(), opened(other)
-    talk(SessionSaver(source), 60)
+    talk(SessionSaver(source), 25)
     report = await copied(face, source, target)
     target.delete("t")
-    talk(SessionSaver(target), 60)
+    talk(SessionSaver(target), 25)
     native, size_bytes = known(target).size_bytes, report.copied[0].size_bytes
     if native is not None and size_bytes is not None:
         assert size_bytes <= 1.05 * native
@@ -282,6 +282,7 @@ async def test_an_interrupted_copy(backend: Backend, face: str) -> None:
         await copied(face, source, target, on_progress=when(3, stop))
     assert target.info("t") is None
     assert len(sessions_of(target)) == 1  # copying.…
+    assert copy_sessions(target, MemoryStore()) == CopyReport(copied=())
     await copied(face, source, target)
     assert sessions_of(target) == {"t"}
 

@@ -98,11 +98,11 @@ async def test_namespaces_forks_and_interrupts(backend: Backend, face: str) -> N
 async def test_an_import_takes_what_a_chat_takes(backend: Backend, face: str) -> None:
     """What checkpoints share is stored once, as if the graph had run here."""
     source, store = InMemorySaver(), backend.store()
-    talk(source, 60)
+    talk(source, 40)
     await moved(face, source, SessionSaver(store))
     imported = store.info("t")
     store.delete("t")
-    talk(SessionSaver(store), 60)
+    talk(SessionSaver(store), 40)
     native = store.info("t")
     assert imported is not None
     assert native is not None

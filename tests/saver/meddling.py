@@ -32,7 +32,8 @@ class MeddledStore:
         calls: how many calls there were.
         at: before which call it happens; 0 for never.
         happen: what happens.
-        anew: whether it happened before a graph looked for its thread, and so before it began.
+        anew: whether a graph looked for its thread next, and so began after it.
+        puts_since: how many checkpoints were to be written since.
         late_ms: by how much the store's clock is ahead in its answers.
     """
 
@@ -42,6 +43,7 @@ class MeddledStore:
         self.at = 0
         self.happen: Callable[[], object] = lambda: None
         self.anew = False
+        self.puts_since = 0
         self.late_ms = 0
         self._lock = threading.Lock()
 
@@ -63,11 +65,15 @@ class MeddledStore:
 
     def before(self, name: str, args: tuple[Any, ...]) -> None:
         """Count a call, and let it happen if it is time."""
+        puts = name == "commit" and args[0].record is not None
+        looks = name == "load" and args[1:] in {("", None), ("",), ()}
         with self._lock:
             self.calls += 1
             now = self.calls == self.at
+            if self.calls >= self.at > 0:
+                self.anew = self.anew or (looks and not self.puts_since)
+                self.puts_since += puts
         if now:
-            self.anew = name == "load" and args[1:] in {("", None), ("",), ()}
             self.happen()
 
     def told(self, answer: Any) -> Any:

@@ -90,9 +90,9 @@ def difference(
     a, b = ours.checkpoint, theirs.checkpoint
     if parent_of(ours) != parent_of(theirs):
         return Difference("its parent", value=False)
-    if not _alike(a["channel_versions"], b["channel_versions"]):
+    if not same(a["channel_versions"], b["channel_versions"], serde):
         return Difference("the versions of its channels", value=False)
-    if not _alike(a["versions_seen"], b["versions_seen"]):
+    if not same(a["versions_seen"], b["versions_seen"], serde):
         return Difference("the versions that its nodes have seen", value=False)
     if not same(ours.metadata, theirs.metadata, serde):
         return Difference("its metadata", value=True)
@@ -115,24 +115,19 @@ def _values(a: Mapping[str, Any], b: Mapping[str, Any], serde: Serializer) -> Di
 
 
 def same(a: Any, b: Any, serde: Serializer) -> bool:
-    """Whether two values are the same, types included: the same bytes, or alike part by part."""
-    with suppress(Exception):
-        if serde.dumps_typed(a) == serde.dumps_typed(b):
-            return True
-    with suppress(Exception):  # values compare as they like
-        return _alike(a, b)
-    return False
-
-
-def _alike(a: Any, b: Any) -> bool:
-    """The same parts, where only the order of what has none may differ."""
+    """Whether two values are the same, part by part: types count, the order of sets does not."""
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_alike(value, b[key]) for key, value in a.items())
+        return a.keys() == b.keys() and all(same(a[key], b[key], serde) for key in a)
     if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(_alike, a, b))
-    return bool(a == b)
+        return len(a) == len(b) and all(same(*parts, serde) for parts in zip(a, b, strict=True))
+    with suppress(Exception):  # values compare as they like: arrays as arrays, NaN as different
+        if a == b:
+            return True
+    with suppress(Exception):
+        return serde.dumps_typed(a) == serde.dumps_typed(b)
+    return False
 
 
 # --- pending writes -------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ copies it, in one step, to where it belongs.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -46,6 +47,16 @@ PAGE: Final = 100
 CHUNK_BYTES: Final = 1_048_576
 
 
+def staging_name(session: str) -> str:
+    """What a session is called until its copy is complete: of one length, whatever its id."""
+    return f"copying.{sha256(session.encode()).hexdigest()[:32]}"
+
+
+def is_staging(session: str) -> bool:
+    """Whether a session is what an interrupted copy left behind."""
+    return re.fullmatch(r"copying\.[0-9a-f]{32}", session) is not None
+
+
 class ChangedError(Exception):
     """The source was written while it was being copied."""
 
@@ -56,7 +67,7 @@ class Staging:
     def __init__(self, info: SessionInfo, on_progress: OnProgress | None) -> None:
         self._info = info
         self._on_progress = on_progress
-        self._staging = f"copying.{sha256(info.session.encode()).hexdigest()[:32]}"
+        self._staging = staging_name(info.session)
         self._incarnation = ""
         self._places = Places()
         self._written: dict[Name, bytes] = {}

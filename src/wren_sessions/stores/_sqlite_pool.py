@@ -175,9 +175,9 @@ class Database:
 
         Seen with eight threads that read without a pause: 103 MB after twelve seconds.
         """
-        with suppress(OSError):
-            if Path(f"{self._place.path}-wal").stat().st_size < _LONG_LOG_BYTES:
-                return
+        log = Path(f"{self._place.path}-wal")
+        if not log.exists() or log.stat().st_size < _LONG_LOG_BYTES:
+            return
         try:
             self._reading.shut()
             connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
@@ -185,9 +185,10 @@ class Database:
             self._reading.open()
 
     def _connect(self) -> _Kept:
+        file = identity(self._place.path)
         connection = open_file(self._place)
         self._open.add(connection)
-        return _Kept(connection, identity(self._place.path))
+        return _Kept(connection, file or identity(self._place.path))
 
     def _close(self, connection: sqlite3.Connection) -> None:
         self._open.discard(connection)
@@ -215,7 +216,9 @@ class Database:
 
     def after_fork_in_child(self) -> None:
         """Start anew, for the other threads, and whatever they held, are gone."""
-        if not self._open:
+        if self._open:  # only this hook was called
+            _kept_open.add(self)
+        else:
             self._start()
 
     def _is_inherited(self) -> bool:
@@ -228,7 +231,7 @@ class Database:
             if self._is_inherited() and not self._open:
                 self._start()
         if self._is_inherited():
-            _kept_open.append(self)
+            _kept_open.add(self)
             raise StoreUnavailableError(
                 f"the session file {self._place.path} was open when this process was forked, and "
                 "not by os.fork(): SQLite could lose what is written here. Make the store after "
@@ -244,7 +247,7 @@ def _turn_at(path: str) -> threading.Lock:
 
 _turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 _databases: WeakSet[Database] = WeakSet()
-_kept_open: deque[Database] = deque(maxlen=64)  # inherited, so neither used nor closed
+_kept_open: set[Database] = set()  # inherited, so neither used nor closed
 _naming = threading.Lock()
 _starting = threading.Lock()
 _forking = threading.Lock()

@@ -63,7 +63,8 @@ class FileStore:
 
     Args:
         path: the file; a relative one belongs to the working directory of this moment.
-        ttl: how long sessions live; None for `ttl.FOREVER`, until they are deleted.
+        ttl: how long sessions live; None for `ttl.FOREVER`, until they are deleted. With
+            ``refresh="read"``, a load that moves the deadline is also a commit.
         prefix: what addresses of sessions begin with; nothing is shared through it here.
         synchronous: whether a commit waits for the disk. ``"full"`` (default): it survives a power
             cut. ``"normal"``: it survives a crash of this process; a power cut may take the last
@@ -371,7 +372,7 @@ def _system_ms() -> int:
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     if not name or "\0" in name or name == ":memory:":
         raise ConfigurationError(
             f"a file store needs the path of a file, not {path!r}; sessions in memory are a "
