@@ -14,9 +14,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from recording import CANARY, VARIABLES, Recorder, empty_environment, recorded, refusal
+from wren_sessions.config import Settings, open_store
 from wren_sessions.config.backends import BACKENDS, NOT_YET
 from wren_sessions.config.options import COMMON
-from wren_sessions.config import Settings, open_store
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.ttl import DAY, FOREVER, TTLPolicy
 

@@ -14,6 +14,7 @@ LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 
 
 def page_id(page: Path) -> str:
+    """A page's path from the top of the repository."""
     return str(page.relative_to(ROOT))
 
 

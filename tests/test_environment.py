@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from redis.connection import parse_url
 
 from recording import CANARY, VARIABLES, empty_environment, recorded, refusal
-from wren_sessions.config.environment import REDIS_PARTS
 from wren_sessions.config import Settings
+from wren_sessions.config.environment import REDIS_PARTS
 from wren_sessions.ttl import TTLPolicy
 
 GUIDE = f"""\

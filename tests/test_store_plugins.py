@@ -47,7 +47,8 @@ def _plugins(monkeypatch: pytest.MonkeyPatch) -> None:
         for scheme, name in names.items()
     ]
     monkeypatch.setattr(
-        "wren_sessions.config.schemes.entry_points", lambda group: EntryPoints(points).select(group=group)
+        "wren_sessions.config.schemes.entry_points",
+        lambda group: EntryPoints(points).select(group=group),
     )
 
 

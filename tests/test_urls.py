@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from redis.connection import parse_url
 
 from recording import CANARY, Recorder, assert_no_canary, empty_environment, recorded, refusal
-from wren_sessions.config.urls import redact, split_url
 from wren_sessions.config import Settings
+from wren_sessions.config.urls import redact, split_url
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.keys import DEFAULT_PREFIX
 from wren_sessions.ttl import DAY, FOREVER, TTLPolicy

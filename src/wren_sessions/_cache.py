@@ -58,7 +58,8 @@ class _Lives:
         deleted: this process deleted the session, and has not looked for it since.
         seen: the lives, by incarnation.
         origins: the incarnations of checkpoints.
-        begun: the same for checkpoints that are being written; None where they begin a life.
+        begun: the same for checkpoints that are being written, as far as it is known: the session
+            may expire, and the checkpoint begin another life.
         held: pending writes of checkpoints that are not there yet.
     """
 
@@ -70,9 +71,14 @@ class _Lives:
     held: OrderedDict[Name, list[Any]] = field(default_factory=OrderedDict)
 
     def of(self, name: Name) -> Life | None:
-        """The life that a checkpoint belongs to, if that is known."""
-        seen = self.seen.get(self.origins.get(name) or self.begun.get(name) or "")
+        """The life that a checkpoint belongs to, if it is there."""
+        seen = self.seen.get(self.origins.get(name, ""))
         return seen.life if seen else None
+
+    def expected(self, name: Name) -> Life | None:
+        """The same, also if it is being written."""
+        seen = self.seen.get(self.begun.get(name) or "")
+        return self.of(name) or (seen.life if seen else None)
 
     def add(self, life: Life) -> bool:
         """Note a life as it was last told; whether it is another one than before."""
@@ -140,10 +146,10 @@ class Cache:
             return seen.life if seen else None
 
     def life_of(self, session: str, names: Iterable[Name]) -> Life | None:
-        """The life that the first of these checkpoints that is known belongs to."""
+        """The life that the first of these checkpoints that is known belongs to, or will."""
         with self._lock:
             lives = self._lives.get(session)
-            known = (lives.of(name) for name in names) if lives else ()
+            known = (lives.expected(name) for name in names) if lives else ()
             return next((life for life in known if life), None)
 
     def live(self, session: str, life: Life, name: Name | None = None) -> None:
@@ -201,11 +207,11 @@ class Cache:
             lives.begun.pop(name, None)
             return lives.held.pop(name, [])
 
-    def is_begun(self, session: str, name: Name) -> bool:
-        """Whether a checkpoint is being written."""
+    def whereabouts(self, session: str, name: Name) -> tuple[Life | None, bool]:
+        """The life of a checkpoint that is there, and whether it is being written."""
         with self._lock:
             lives = self._lives.get(session)
-            return lives is not None and name in lives.begun
+            return (lives.of(name), name in lives.begun) if lives else (None, False)
 
     def hold(self, session: str, name: Name, writes: Any) -> Life | None:
         """Let pending writes wait for their checkpoint; gives its life if it is there by now."""

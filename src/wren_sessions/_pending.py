@@ -124,13 +124,13 @@ class Pending:
 
     def flush(self, session: str, name: Name) -> Steps[None]:
         """Write what waited for a checkpoint that is there now; errors as `put_writes`."""
-        life = self._cache.life_of(session, [name])
+        life, _ = self._cache.whereabouts(session, name)
         for batch in self._cache.end(session, name):
             yield from self._write(session, name, batch, life)
 
     def _put_writes(self, session: str, name: Name, batch: _Batch) -> Steps[None]:
-        life = self._cache.life_of(session, [name])
-        if life is None and not self._cache.is_begun(session, name):
+        life, begun = self._cache.whereabouts(session, name)
+        if life is None and not begun:
             # Nothing is known of the checkpoint here; another process may have written it.
             done: Committed = yield _commit(
                 session, name, batch, Packer(None, [], appends=False), name

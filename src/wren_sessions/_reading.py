@@ -54,9 +54,9 @@ class Reading:
         if found is None:
             return None
         stored, arena = found
-        body, data = read_record(session, stored, arena)
-        self.remember(session, stored.name, body)
-        return snapshot(session, stored, arena, body, data, serde)
+        read = read_record(session, stored, arena)
+        self.remember(session, stored.name, read[0])
+        return snapshot(session, stored, arena, serde, read)
 
     def remember(self, session: str, name: Name, body: Body) -> None:
         """Remember a record that was read, for the checkpoint that continues it."""

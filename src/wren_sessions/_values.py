@@ -163,19 +163,18 @@ def settled(value: StoredValue, base: int) -> list[bytes | Ranged]:
 
 def read_snapshot(session: str, stored: Stored, arena: ArenaParts, serde: Serializer) -> Snapshot:
     """A stored checkpoint with its values."""
-    body, data = read_record(session, stored, arena)
-    return snapshot(session, stored, arena, body, data, serde)
+    return snapshot(session, stored, arena, serde, read_record(session, stored, arena))
 
 
 def snapshot(
     session: str,
     stored: Stored,
     arena: ArenaParts,
-    body: Body,
-    data: Mapping[str, tuple[str, bytes]],
     serde: Serializer,
+    read: tuple[Body, Mapping[str, tuple[str, bytes]]],
 ) -> Snapshot:
     """A checkpoint with its values, from what `read_record` gave."""
+    body, data = read
     checkpoint = f"checkpoint {stored.name[1]!r} of session {session!r}"
     rest, metadata = loads(serde, body.head, checkpoint)
     return Snapshot(

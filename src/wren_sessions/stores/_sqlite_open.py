@@ -106,6 +106,7 @@ def _make_file(path: Path) -> None:
 def _check(connection: sqlite3.Connection, place: Place) -> None:
     """Make the tables in a new file; refuse a file that is not ours, untouched."""
     try:
+        connection.execute(f"PRAGMA synchronous = {place.synchronous}")
         connection.execute("BEGIN")
         new = _is_new(connection, place)
         connection.execute("COMMIT")
@@ -167,7 +168,6 @@ def _configure(connection: sqlite3.Connection, place: Place) -> None:
             f"the session file {place.path} is on a file system without shared memory (SQLite's "
             f"journal mode stayed {mode!r}). Choose a path on a local disk"
         )
-    connection.execute(f"PRAGMA synchronous = {place.synchronous}")
     connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("PRAGMA secure_delete = ON")  # what was deleted is overwritten
