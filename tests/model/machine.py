@@ -54,7 +54,7 @@ NAMESPACES: Final = ("", "", "", "child", "s/x:1")
 IDS: Final = ("0", "1", "10", "2", "3", "B", "a:", "é", "～", "𝄞")
 KEYS: Final = tuple(write_key(task, at) for task in ("t", "u:1, /") for at in (0, 1, -1))
 LIVES: Final = ("touch", "pin", "pin", "unpin", "unpin", None, "1m", "7m", "1h")
-STEPS: Final = (-1, 0, 1, "1ms", "1m", "1m", "4m", "9m", "25m")
+STEPS: Final = (-1, -1, 0, 1, "1ms", "1m", "1m", "1m", "4m", "9m", "25m")
 SIZES: Final = (0, 1, 7, 200, 2_031, 2_032, 2_033, 4_064, 9_000, 66_000)
 
 
@@ -125,7 +125,7 @@ conditions = unconditional | unconditional | builds_on | begins
 starts = st.lists(st.builds(Start, namespaces, st.none() | ids), max_size=4).map(tuple)
 policies = st.builds(
     TTLPolicy,
-    idle=st.sampled_from([None, "10m"]),
+    idle=st.sampled_from([None, "10m", "1h"]),
     max_age=st.sampled_from([None, "25m"]),
     refresh=st.sampled_from(["write", "read", "never"]),
 )
@@ -160,6 +160,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Compare everything that is there at the end."""
         try:
             for name in SESSIONS:
+                self.put_what_waits(name)
                 self.look_at_everything(name)
             self.list_all(limit=2)
         finally:
@@ -449,6 +450,12 @@ class StoreMachine(RuleBasedStateMachine):
             assert known == (name, self.model.life(name), session.state)
             assert answer.size_bytes is None or answer.size_bytes > 0
 
+    def put_what_waits(self, name: str) -> None:
+        """Commit the checkpoints that only have pending writes, so that these can be seen."""
+        session = self.session(name)
+        for waiting in session.waiting() if session else []:
+            self.commit(name, Conditions(), record=self.record(name, waiting, None, b"", 0, []))
+
     def look_at_everything(self, name: str) -> None:
         """Compare all that there is of a session."""
         self.info(name)
@@ -534,9 +541,11 @@ class StoreMachine(RuleBasedStateMachine):
         assert answer == self.model.delete(name)
         self.leave()
 
-    @rule(source=sessions, onto=sessions, replacing=st.booleans())
-    def copy(self, source: str, onto: str, *, replacing: bool) -> None:
-        """Copy a session."""
+    @rule(source=sessions, onto=sessions, replacing=st.booleans(), pick=picks, written=entries)
+    def copy(
+        self, source: str, onto: str, pick: Pick, written: list[Write], *, replacing: bool
+    ) -> None:
+        """Copy a session, and write to the one that was copied: the copy must not notice."""
         source = self.there(source) if replacing else source
         try:
             answer = self.store.copy(source, onto, replace=replacing)
@@ -552,6 +561,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert source != onto
             fresh = answer.incarnation if answer else ""
             assert answer == self.model.copy(source, onto, fresh, replace=replacing)
+            self.add(source, pick, written, [], Conditions())
 
     # --- pruning ----------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from model.machine import StoreMachine
 THOROUGH: Final = int(os.environ.get("WREN_TEST_THOROUGH", "1"))
 """How many times as many runs as usual: 100 takes an hour."""
 
-STEPS: Final = 50
+STEPS: Final = 40
 
 
 def run(make: Callable[[], Backend], runs: int) -> None:
@@ -38,22 +38,22 @@ def run(make: Callable[[], Backend], runs: int) -> None:
 
 def test_a_store_in_memory() -> None:
     """Sessions in memory are as the model has them."""
-    run(Backend, 150)
+    run(Backend, 250)
 
 
 def test_a_store_in_a_file(tmp_path: Path) -> None:
     """Sessions in a file are as the model has them."""
     numbers = count()
-    run(lambda: InFile(tmp_path / f"{next(numbers)}.db"), 40)
+    run(lambda: InFile(tmp_path / f"{next(numbers)}.db"), 80)
 
 
 def test_a_store_on_fakeredis() -> None:
     """Sessions on Redis are as the model has them, also as time passes."""
     with fake_servers() as clock:
-        run(lambda: OnFakeRedis(clock), 40)
+        run(lambda: OnFakeRedis(clock), 60)
 
 
 @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
 def test_a_store_on_a_server(redis_url: str, *, awaited: bool) -> None:
     """Sessions on a real server are as the model has them, on both faces."""
-    run(lambda: OnServer(redis_url, awaited=awaited), 15)
+    run(lambda: OnServer(redis_url, awaited=awaited), 25)

@@ -21,7 +21,7 @@ from wren_sessions.records import (
     merge_spans,
 )
 from wren_sessions.stores import _sqlite_sessions as sessions
-from wren_sessions.stores._sqlite_checks import make_cursor
+from wren_sessions.stores._checks import make_cursor
 from wren_sessions.stores._sqlite_schema import ARENA_BITS
 from wren_sessions.stores._sqlite_sessions import Row
 from wren_sessions.stores._sqlite_writing import unpack_spans

@@ -37,7 +37,7 @@ from wren_sessions.stores import _sqlite_pruning as pruning
 from wren_sessions.stores import _sqlite_reading as reading
 from wren_sessions.stores import _sqlite_sessions as sessions
 from wren_sessions.stores import _sqlite_writing as writing
-from wren_sessions.stores._sqlite_checks import (
+from wren_sessions.stores._checks import (
     check_at_least_1,
     check_commit,
     check_names,

@@ -36,12 +36,12 @@ from wren_sessions.records import (
     Span,
     Start,
 )
-from wren_sessions.stores._memory_checks import (
+from wren_sessions.stores._checks import (
     check_at_least_1,
     check_commit,
     check_names,
     check_prune,
-    check_starts,
+    check_scan,
     make_cursor,
     parse_cursor,
 )
@@ -253,9 +253,7 @@ class MemoryStore:
 
     def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
-        check_at_least_1("limit", limit)
-        check_session(session)
-        check_starts(starts)
+        check_scan(session, starts, limit)
         with self._lock:
             now_ms = self._now_ms()
             there = self._used(session, now_ms)

@@ -1,8 +1,8 @@
-"""What the memory store checks before it looks: ids, bounds and cursors. Pure."""
+"""What stores check before they look: ids, numbers and cursors. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
@@ -51,15 +51,18 @@ def check_names(session: str, namespace: str, checkpoint_id: str | None) -> None
         record_field(namespace, checkpoint_id)
 
 
-def check_starts(starts: Iterable[Start]) -> None:
-    """Refuse starts of a scan whose ids cannot be names.
+def check_scan(session: str, starts: Sequence[Start], limit: int) -> None:
+    """Refuse a scan that makes no sense.
 
     Raises:
-        InvalidSessionIdError: one has such an id.
+        InvalidSessionIdError: an id cannot be a name.
+        ConfigurationError: the limit is below 1.
     """
+    check_session(session)
     for start in starts:
         encode(start.namespace)
         encode(start.before or "")
+    check_at_least_1("limit", limit)
 
 
 def check_at_least_1(option: str, value: int | None) -> None:
@@ -85,16 +88,16 @@ def parse_cursor(cursor: str | None) -> str:
     """
     if cursor is None:
         return ""
-    session = _unquoted(cursor.removeprefix(_CURSOR))
+    session = _decoded(cursor.removeprefix(_CURSOR))
     if not session or make_cursor(session) != cursor:
         raise ConfigurationError(
-            f"{cursor!r} is no cursor of a memory store: pass None to begin, then the cursor of "
-            "the page before"
+            f"{cursor!r} is no cursor of this store: pass None to begin, then the cursor of the "
+            "page before"
         )
     return session
 
 
-def _unquoted(name: str) -> str:
+def _decoded(name: str) -> str:
     try:
         session = decode(name)
         encode(session)
