@@ -112,5 +112,17 @@ class BlockingSaver(SessionSaver):
         """The blocking method."""
         self.delete_thread(thread_id)
 
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """The blocking method."""
+        self.delete_for_runs(run_ids)
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """The blocking method."""
+        self.copy_thread(source_thread_id, target_thread_id)
+
+    async def aprune(self, thread_ids: Sequence[str], **options: Any) -> None:
+        """The blocking method."""
+        self.prune(thread_ids, **options)
+
 
 SAVERS: Final[dict[str, type[SessionSaver]]] = {"sync": BlockingSaver, "async": SessionSaver}

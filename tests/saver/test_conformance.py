@@ -1,4 +1,4 @@
-"""LangGraph's conformance kit: every base capability, on every backend, on both faces."""
+"""LangGraph's conformance kit: every capability, on every backend, on both faces."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator
 import pytest
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.conformance import checkpointer_test, validate
-from langgraph.checkpoint.conformance.capabilities import BASE_CAPABILITIES
+from langgraph.checkpoint.conformance.capabilities import ALL_CAPABILITIES
 
 from saver.backends import SAVERS, Backend
 
 
-@pytest.mark.parametrize("capability", sorted(found.value for found in BASE_CAPABILITIES))
+@pytest.mark.parametrize("capability", sorted(found.value for found in ALL_CAPABILITIES))
 async def test_the_kit_finds_no_fault(backend: Backend, face: str, capability: str) -> None:
     """A capability passes all of its tests, and some were run."""
     store = backend.store()
