@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import sqlite3
+from importlib.util import find_spec
 from typing import Annotated, Any, Final, TypedDict
 
 import pytest
@@ -11,7 +12,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 
-sqlite = pytest.importorskip("langgraph.checkpoint.sqlite", reason="needs a saver to move from")
+from servers import unavailable
 
 THREAD: Final[Any] = {"configurable": {"thread_id": "t"}}
 TEXT: Final = "lorem ipsum dolor sit amet " * 4
@@ -130,6 +131,9 @@ def latest(saver: BaseCheckpointSaver[Any], namespaces: set[str]) -> dict[str, A
 
 def sqlite_saver(path: Any = ":memory:") -> BaseCheckpointSaver[str]:
     """LangGraph's saver on an SQLite database."""
+    if not find_spec("langgraph.checkpoint.sqlite"):
+        unavailable("there is no langgraph-checkpoint-sqlite to move from and to")
+    sqlite = pytest.importorskip("langgraph.checkpoint.sqlite")
     saver: BaseCheckpointSaver[str] = sqlite.SqliteSaver(
         sqlite3.connect(path, check_same_thread=False)
     )

@@ -109,7 +109,9 @@ class App:
             found = list(self.saver.list(config))
         else:
             found = [item async for item in self.saver.alist(config)]
-        for item in sorted(found, key=lambda item: masked(item.config["configurable"]["checkpoint_ns"])):
+        for item in sorted(
+            found, key=lambda item: masked(item.config["configurable"]["checkpoint_ns"])
+        ):
             self.note(item)
 
 

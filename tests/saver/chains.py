@@ -106,7 +106,9 @@ async def pending(saver: BaseCheckpointSaver[Any], at: RunnableConfig) -> list[t
     return (await get(saver, at)).pending_writes or []
 
 
-async def ids(saver: BaseCheckpointSaver[Any], at: RunnableConfig | None, **options: Any) -> list[str]:
+async def ids(
+    saver: BaseCheckpointSaver[Any], at: RunnableConfig | None, **options: Any
+) -> list[str]:
     """The ids of what a listing finds, in order."""
     return [found.checkpoint["id"] async for found in saver.alist(at, **options)]
 

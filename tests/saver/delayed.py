@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
@@ -34,10 +35,8 @@ class Signal:
 
     async def await_it(self) -> None:
         """Wait on this event loop, but not for ever."""
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._loop.wait(), PATIENCE_S)
-        except TimeoutError:
-            pass
 
 
 class _Delayed(SessionSaver):

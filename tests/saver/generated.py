@@ -96,7 +96,8 @@ def _function(name: str, node: Node, *, leads: bool) -> Any:
             for number in range(node.says)
         ]
         if leads:  # two nodes that remove the same message would be an error
-            new["messages"] += [RemoveMessage(id=str(m.id)) for m in messages[: node.forgets]]
+            gone: list[Any] = [RemoveMessage(id=str(m.id)) for m in messages[: node.forgets]]
+            new["messages"] += gone
             new["last"] = node.last
         return new
 
@@ -110,7 +111,7 @@ async def act(app: App, graph: list[Layer], todo: list[Action], durability: str,
     await app.invoke({"log": ["begin"]}, config, durability=durability)
     for what, number, value in todo:
         with _noted(app):
-            await _one(app, config, what, number, value, durability)
+            await _one(app, config, (what, number, value), durability)
     with _noted(app):
         await app.history(config)
     await app.everything(name)
@@ -125,9 +126,8 @@ def _noted(app: App) -> Iterator[None]:
         app.note(error)
 
 
-async def _one(
-    app: App, config: RunnableConfig, what: str, number: int, value: Any, durability: str
-) -> None:
+async def _one(app: App, config: RunnableConfig, action: Action, durability: str) -> None:
+    what, number, value = action
     state = await app.state(config)
     if what == "run":
         await app.invoke({"log": [value], "last": value}, config, durability=durability)

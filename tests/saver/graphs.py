@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Final, TypedDict
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -18,11 +18,13 @@ try:
 except ImportError:  # LangGraph 1.0 has none
     DeltaChannel = None  # type: ignore[assignment,misc]
 
+HAS_DELTA: Final = DeltaChannel is not None
+
 
 class Chat(TypedDict, total=False):
     """A conversation, as WREN's."""
 
-    messages: Annotated[list[AnyMessage], add_messages]
+    messages: Annotated[list[Any], add_messages]
     turn_count: int
     is_complete: bool
     profile: dict[str, Any]
@@ -147,7 +149,7 @@ def fan_out(*, fails: Sequence[str] = ()) -> StateGraph[Any, Any, Any, Any]:
     """Map and reduce; items in `fails` raise an error the first time."""
     left = set(fails)
 
-    def work(item: Any) -> Work:
+    def work(item: Any) -> Any:
         if item in left:
             left.discard(item)
             raise ValueError(f"cannot work on {item}")
@@ -156,14 +158,15 @@ def fan_out(*, fails: Sequence[str] = ()) -> StateGraph[Any, Any, Any, Any]:
     def reduce(state: Work) -> Work:
         return {"count": len(state["log"]), "log": sorted(state["log"])}
 
-    builder = StateGraph(Work)
+    builder: Any = StateGraph(Work)
     builder.add_node("work", work)
     builder.add_node("reduce", reduce)
     builder.add_conditional_edges(
         START, lambda state: [Send("work", item) for item in state["items"]], ["work"]
     )
     builder.add_edge("work", "reduce")
-    return builder
+    found: StateGraph[Any, Any, Any, Any] = builder
+    return found
 
 
 def failing(times: int, *, retried: bool = False) -> StateGraph[Any, Any, Any, Any]:
@@ -272,7 +275,9 @@ def appended(state: list[str], writes: Sequence[list[str]]) -> list[str]:
 def delta(frequency: int) -> StateGraph[Any, Any, Any, Any]:
     """A graph with a `DeltaChannel` that is stored every so many updates."""
     channel: Any = DeltaChannel(appended, list, snapshot_frequency=frequency)
-    state: Any = TypedDict("state", {"log": Annotated[list, channel], "count": int})  # type: ignore[operator,misc]
+    fields: Any = {"log": Annotated[list[str], channel], "count": int}
+    make: Any = TypedDict
+    state = make("state", fields)
 
     def node(name: str) -> Any:
         return lambda state: {"log": [f"{name} {len(state['log'])} " * 30]}

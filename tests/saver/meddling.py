@@ -172,5 +172,3 @@ class Fates:
         graph = graphs.chat().compile(checkpointer=saver)
         given = {"messages": [graphs.said(500, "human")]}
         copy_context().run(graph.invoke, given, CONFIG)  # another request, another context
-
-

@@ -11,7 +11,9 @@ from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.types import Interrupt, StateSnapshot
 
-_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}")
+_ID: Final = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}"
+)
 _VERSION: Final = re.compile(r"(\d{10,32})\.[\w.]+")
 
 
@@ -23,27 +25,30 @@ class Observer:
 
     def see(self, value: Any) -> Any:
         """A value without what differs from run to run."""
-        if isinstance(value, str):
-            return self._text(value)
-        if isinstance(value, StateSnapshot):
-            return self._fields(value._asdict(), "created_at")
-        if isinstance(value, CheckpointTuple):
-            return self._tuple(value)
-        if isinstance(value, BaseMessage):
-            return self.see({"class": type(value).__name__, **value.model_dump()})
-        if isinstance(value, BaseException):
-            return f"{type(value).__name__}: {self._text(str(value))}"
-        if isinstance(value, Mapping):
-            return self._fields(value)
-        if isinstance(value, set | frozenset):
-            return sorted(map(repr, map(self.see, sorted(value, key=masked))))
-        if isinstance(value, tuple) and hasattr(value, "_asdict"):
-            return self._fields(value._asdict())
-        if isinstance(value, list | tuple):
-            # Tasks that run side by side interrupt in any order.
-            asked = all(isinstance(item, Interrupt) for item in value)
-            return [self.see(item) for item in (sorted(value, key=masked) if asked else value)]
-        return self._other(value)
+        match value:
+            case str():
+                seen: Any = self._text(value)
+            case StateSnapshot():
+                seen = self._fields(value._asdict(), "created_at")
+            case CheckpointTuple():
+                seen = self._tuple(value)
+            case BaseMessage():
+                seen = self.see({"class": type(value).__name__, **value.model_dump()})
+            case BaseException():
+                seen = f"{type(value).__name__}: {self._text(str(value))}"
+            case Mapping():
+                seen = self._fields(value)
+            case set() | frozenset():
+                seen = [self.see(item) for item in sorted(value, key=masked)]
+            case tuple() if hasattr(value, "_asdict"):
+                seen = self._fields(value._asdict())
+            case list() | tuple():
+                # Tasks that run side by side interrupt in any order.
+                asked = all(isinstance(item, Interrupt) for item in value)
+                seen = [self.see(item) for item in (sorted(value, key=masked) if asked else value)]
+            case _:
+                seen = self._other(value)
+        return seen
 
     def _other(self, value: Any) -> Any:
         if is_dataclass(value) and not isinstance(value, type):

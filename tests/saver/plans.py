@@ -32,7 +32,7 @@ def _say(number: int) -> Any:
     return {"messages": [graphs.said(number, "human")]}
 
 
-PLANS: Final[dict[str, Plan]] = {
+_PLANS: Final[dict[str, Plan]] = {
     "chat": Plan(graphs.chat, [_say(1), _say(2)], [_say(3)]),
     "first turn": Plan(graphs.chat, [], [_say(1)]),
     "subgraph": Plan(graphs.outer, [{"log": ["1"]}], [{"log": ["2"]}]),
@@ -52,6 +52,8 @@ PLANS: Final[dict[str, Plan]] = {
         {"interrupt_before": ["b"]},
     ),
 }
-if graphs.DeltaChannel is not None:
-    PLANS["delta"] = Plan(lambda: graphs.delta(50), [{"log": ["1"]}], [{"log": ["2"]}])
-    PLANS["delta snapshots"] = Plan(lambda: graphs.delta(2), [{"log": ["1"]}], [{"log": ["2"]}])
+_DELTA: Final = {
+    "delta": Plan(lambda: graphs.delta(50), [{"log": ["1"]}], [{"log": ["2"]}]),
+    "delta snapshots": Plan(lambda: graphs.delta(2), [{"log": ["1"]}], [{"log": ["2"]}]),
+}
+PLANS: Final = _PLANS | (_DELTA if graphs.HAS_DELTA else {})

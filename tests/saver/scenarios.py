@@ -1,12 +1,12 @@
-"""What people do with graphs, step by step: each scenario drives an app, which notes what it sees."""
+"""What people do with graphs, step by step: a scenario drives an app, which notes what it sees."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from langgraph.graph import END
-from langgraph.types import Command
+from langgraph.types import Command, StateUpdate
 
 from saver import graphs
 from saver.apps import App, thread
@@ -111,8 +111,6 @@ async def updates(app: App) -> None:
 
 async def updates_at_once(app: App) -> None:
     """Several steps of updates in one call."""
-    from langgraph.types import StateUpdate  # noqa: PLC0415 -- beside what uses it
-
     app.use(graphs.line("a", "b"))
     await app.invoke({"log": ["begin"]}, thread())
     first = [StateUpdate({"log": ["one"]}, "a"), StateUpdate({"log": ["two"]}, "b")]
@@ -325,40 +323,39 @@ def durable(durability: str) -> Scenario:
     return scenario
 
 
+_SINGLE: Final = (
+    a_conversation,
+    streaming,
+    other_keys,
+    several_interrupts,
+    parallel_interrupts,
+    parallel_interrupts_at_once,
+    breakpoints,
+    updates,
+    updates_at_once,
+    copies,
+    time_travel,
+    replayed_interrupts,
+    replayed_subgraph,
+    replayed_memory,
+    fan_out,
+    fan_out_that_fails,
+    failing,
+    retrying,
+    commanding,
+    functional,
+)
 SCENARIOS: Final[dict[str, Scenario]] = {
-    scenario.__name__: scenario
-    for scenario in (
-        a_conversation,
-        streaming,
-        other_keys,
-        several_interrupts,
-        parallel_interrupts,
-        parallel_interrupts_at_once,
-        breakpoints,
-        updates,
-        updates_at_once,
-        copies,
-        time_travel,
-        replayed_interrupts,
-        replayed_subgraph,
-        replayed_memory,
-        fan_out,
-        fan_out_that_fails,
-        failing,
-        retrying,
-        commanding,
-        functional,
-    )
+    **{scenario.__name__: scenario for scenario in _SINGLE},
+    **{f"trimming_{how}": trimming(how) for how in ("one", "front", "all", "edit")},
+    **{f"durability_{how}": durable(how) for how in DURABILITIES},
+    **{
+        f"subgraph{'_own' * bool(own)}{'_asks' * asks}_{depth}": a_subgraph(
+            own=own, asks=asks, depth=depth
+        )
+        for own in (None, True)
+        for asks in (False, True)
+        for depth in (1, 2)
+    },
+    **{f"delta_{frequency}": delta(frequency) for frequency in (1, 3, 50) if graphs.HAS_DELTA},
 }
-SCENARIOS |= {f"trimming_{how}": trimming(how) for how in ("one", "front", "all", "edit")}
-SCENARIOS |= {f"durability_{how}": durable(how) for how in DURABILITIES}
-SCENARIOS |= {
-    f"subgraph{'_own' * bool(own)}{'_asks' * asks}_{depth}": a_subgraph(
-        own=own, asks=asks, depth=depth
-    )
-    for own in (None, True)
-    for asks in (False, True)
-    for depth in (1, 2)
-}
-if graphs.DeltaChannel is not None:
-    SCENARIOS |= {f"delta_{frequency}": delta(frequency) for frequency in (1, 3, 50)}

@@ -278,5 +278,3 @@ async def test_one_saver_serves_several_event_loops_and_threads(backend: Backend
     threads = [item.config["configurable"]["thread_id"] async for item in saver.alist(None)]
     assert {*threads} == {"t0", "t1", "t2", "t3"}
     assert len(threads) == 16
-
-

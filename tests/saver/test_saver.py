@@ -1,7 +1,8 @@
-"""Checkpoints: how they are listed, kept apart, shared between processes, and never half written."""
+"""Checkpoints: how they are listed, kept apart, shared by processes, and never half written."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -14,7 +15,6 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from saver.backends import SAVERS, Backend
 from saver.chains import THREAD, Chain, config, get, ids, pending, revision, values
-from wren_sessions.ttl import DAY, FOREVER
 from wren_sessions import (
     ConfigurationError,
     InvalidSessionIdError,
@@ -23,6 +23,7 @@ from wren_sessions import (
     SessionGoneError,
     SessionSaver,
 )
+from wren_sessions.ttl import DAY, FOREVER
 
 LONG = [f"message {number} " * 20 for number in range(40)]
 
@@ -33,7 +34,14 @@ LONG = [f"message {number} " * 20 for number in range(40)]
 async def test_the_configs_metadata_is_merged_as_langgraph_does(saver: SessionSaver) -> None:
     """What the config says besides the thread is found with the checkpoint, and nothing more."""
     settings: Any = {
-        "metadata": {"user": "ada", "tries": 3, "share": 0.5, "ok": True, "list": ["no"], "nul": "a\0b"},
+        "metadata": {
+            "user": "ada",
+            "tries": 3,
+            "share": 0.5,
+            "ok": True,
+            "list": ["no"],
+            "nul": "a\0b",
+        },
         "configurable": {
             "thread_id": THREAD,
             "checkpoint_ns": "",
@@ -194,22 +202,21 @@ async def test_a_long_listing_can_be_left_at_any_point(saver: SessionSaver) -> N
 
 async def test_nothing_mutable_is_shared_with_the_caller(saver: SessionSaver) -> None:
     """Whoever changes what was put, or what was read, changes no checkpoint."""
-    mine: dict[str, Any] = {"messages": list(LONG), "profile": {"a": [1]}}
-    metadata = {"tags": ["x"]}
+    mine: Any = {"messages": list(LONG), "profile": {"a": [1]}}
+    metadata: Any = {"tags": ["x"]}
     chain = Chain(saver)
     at = await chain.put("c1", mine, metadata=metadata)
-    write = {"big": list(LONG), "small": [1]}
+    write: Any = {"big": list(LONG), "small": [1]}
     await saver.aput_writes(at, [("w", write)], "task")
     for spoiled in (mine["messages"], mine["profile"]["a"], metadata["tags"], write["big"]):
         spoiled.append("spoiled")
     for _ in range(2):
         found = await get(saver, at)
-        listed = [item async for item in saver.alist(config())][0]
-        assert found == listed
+        assert [item async for item in saver.alist(config())] == [found]
         assert found.checkpoint["channel_values"] == {"messages": LONG, "profile": {"a": [1]}}
         assert found.metadata["tags"] == ["x"]  # type: ignore[typeddict-item]
         assert found.pending_writes == [("task", "w", {"big": LONG, "small": [1]})]
-        for spoiled in (
+        shared: list[Any] = [
             found.checkpoint["channel_values"]["messages"],
             found.checkpoint["channel_values"]["profile"]["a"],
             found.checkpoint["channel_versions"],
@@ -217,7 +224,8 @@ async def test_nothing_mutable_is_shared_with_the_caller(saver: SessionSaver) ->
             found.metadata,
             found.config["configurable"],
             found.pending_writes[0][2]["big"],
-        ):
+        ]
+        for spoiled in shared:
             spoiled.clear()
     continued = await chain.put("c2", {"other": 1}, versions={})
     assert (await values(saver, continued))["profile"] == {"a": [1]}
@@ -261,7 +269,8 @@ async def test_a_second_process_sees_and_continues_everything(backend: Backend, 
     saver = SAVERS[face](backend.store(FOREVER if backend.name == "file" else DAY))
     at = await Chain(saver).put("c1", {"messages": LONG, "count": 1})
     await saver.aput_writes(at, [("x", LONG)], "task")
-    run = subprocess.run(
+    run = await asyncio.to_thread(
+        subprocess.run,
         [sys.executable, "-c", _OTHER, backend.url, face],
         capture_output=True,
         text=True,
@@ -376,7 +385,7 @@ async def test_what_cannot_be_stored_is_named_and_nothing_is_written(saver: Sess
 
 
 async def test_a_value_that_cannot_be_read_back_is_named() -> None:
-    """What a serializer refuses to read is an error that says where it stands, not a missing value."""
+    """What a serializer refuses to read is an error that says where it stands, no missing value."""
     saver = SessionSaver(MemoryStore())
     await Chain(saver).put("c1", {"x": LONG})
 

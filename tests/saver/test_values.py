@@ -138,7 +138,9 @@ async def test_a_channel_may_lose_its_value(saver: SessionSaver) -> None:
     found = []
     savers: tuple[Any, ...] = (saver, InMemorySaver())
     for one in savers:
-        first = await Chain(one).put("c1", {"gone": LONG, "stays": 1}, versions={"gone": 1, "stays": 1})
+        first = await Chain(one).put(
+            "c1", {"gone": LONG, "stays": 1}, versions={"gone": 1, "stays": 1}
+        )
         checkpoint: Any = {**(await get(one, first)).checkpoint, "id": "c2"}
         checkpoint["channel_values"] = {"stays": 1}
         checkpoint["channel_versions"] = {"gone": 2, "stays": 1}
@@ -163,7 +165,11 @@ async def test_a_channel_keeps_its_value_while_its_version_stays(saver: SessionS
 async def test_versions_keep_their_types(saver: SessionSaver) -> None:
     """A thread that came from another saver has versions of several kinds, and keeps them."""
     chain = Chain(saver)
-    versions: dict[str, Any] = {"int": 1, "text": "00000000000000000000000000000007.0.5", "float": 1.0}
+    versions: dict[str, Any] = {
+        "int": 1,
+        "text": "00000000000000000000000000000007.0.5",
+        "float": 1.0,
+    }
     await chain.put("c1", dict.fromkeys(versions, 0), versions=versions)
     at = await chain.put("c2", {"int": 5})
     found = (await get(SAVERS["async"](saver.store), at)).checkpoint["channel_versions"]
@@ -218,11 +224,11 @@ async def test_langgraphs_encrypted_serializer_works(backend: Backend, face: str
     saver = SAVERS[face](store, serde=EncryptedSerializer(_Cipher()))
     chain = Chain(saver)
     for number in range(3):
-        at = await chain.put(f"c{number}", {"messages": LONG[: 20 + number], "x": number})
-    await saver.aput_writes(at, [("messages", LONG)], "task")
+        await chain.put(f"c{number}", {"messages": LONG[: 20 + number], "x": number})
+    await saver.aput_writes(chain.at, [("messages", LONG)], "task")
     reader = SAVERS[face](store, serde=EncryptedSerializer(_Cipher()))
     assert await values(reader) == {"messages": LONG[:22], "x": 2}
-    assert await pending(reader, at) == [("task", "messages", LONG)]
+    assert await pending(reader, chain.at) == [("task", "messages", LONG)]
     assert await ids(reader, config(), filter={"source": "loop"}) == ["c2", "c1", "c0"]
     loaded = await store.aio.load(str(config()["configurable"]["thread_id"]))
     assert loaded

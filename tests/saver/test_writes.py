@@ -29,9 +29,7 @@ async def test_writes_are_in_langgraphs_order(saver: SessionSaver) -> None:
         await saver.aput_writes(at, [("x", 0), (ERROR, "e"), ("y", 1)], task, path)
         expected += [((path, task, index), (task, channel)) for index, channel in _placed()]
     found = [(task, channel) for task, channel, _ in await pending(saver, at)]
-    assert found == [
-        named for _, named in sorted(expected, key=lambda e: writes_sort_key(*e[0]))
-    ]
+    assert found == [named for _, named in sorted(expected, key=lambda e: writes_sort_key(*e[0]))]
     listed = [item async for item in saver.alist(config())]
     assert listed[0].pending_writes == await pending(saver, at)
 
@@ -65,6 +63,7 @@ async def test_writes_may_come_before_their_checkpoint(saver: SessionSaver) -> N
     """LangGraph sends both at once, and either may be first."""
     await saver.aput_writes(config(checkpoint_id="c1"), [("a", LONG)], "task", "~1")
     assert await saver.aget_tuple(config()) is None
+    assert await revision(saver.store) is None  # writes alone are no session
     at = await Chain(saver).put("c1", {"x": 1})
     assert await pending(saver, at) == [("task", "a", LONG)]
 
@@ -194,7 +193,9 @@ def test_any_writes_are_those_of_langgraphs_own_memory(given_calls: list[Any]) -
                 at = config(checkpoint_id=checkpoint_id)
                 await saver.aput_writes(at, writes, task, path)
             await chain.put("not yet")
-            found.append([await get(saver, config(checkpoint_id=i)) for i in ("c1", "c2", "not yet")])
+            found.append(
+                [await get(saver, config(checkpoint_id=i)) for i in ("c1", "c2", "not yet")]
+            )
         for ours, theirs in zip(*found, strict=True):
             assert ours.pending_writes == theirs.pending_writes
 
