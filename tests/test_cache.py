@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
+from contextvars import copy_context
 from typing import Final
 
 import pytest
 
 from wren_sessions import _cache
 from wren_sessions._arena import Known, Ranged
-from wren_sessions._cache import MAX_ORIGINS, MAX_PAST, MAX_RECORDS, Cache, keeps_memory
+from wren_sessions._cache import (
+    MAX_HELD,
+    MAX_ORIGINS,
+    MAX_PAST,
+    MAX_RECORDS,
+    Cache,
+    keeps_memory,
+)
 from wren_sessions._encoding import Body, StoredValue
 from wren_sessions.records import Life, Name
 
@@ -279,3 +287,72 @@ def test_threads_leave_the_count_of_bytes_right() -> None:
     for session in "01234":
         cache.forget(session)
     assert cache.size_bytes == 0
+
+
+# --- what is on its way ---------------------------------------------------------------------------
+
+
+def test_writes_wait_for_a_checkpoint_that_is_not_there() -> None:
+    """They are given back once, when it is; after that they need not wait."""
+    cache = Cache()
+    assert cache.whereabouts(SESSION, FIRST) == (None, False)
+    cache.begin(SESSION, FIRST, None)
+    assert cache.whereabouts(SESSION, FIRST) == (None, True)
+    assert cache.hold(SESSION, FIRST, "one") is None
+    assert cache.hold(SESSION, FIRST, "two") is None
+    cache.live(SESSION, life(), FIRST)
+    assert cache.hold(SESSION, FIRST, "late") == life()
+    assert cache.end(SESSION, FIRST) == ["one", "two"]
+    assert cache.end(SESSION, FIRST) == []
+    assert cache.whereabouts(SESSION, FIRST) == (life(), False)
+    assert Cache().end(SESSION, FIRST) == []
+
+
+def test_writes_that_nothing_comes_for_are_bounded() -> None:
+    """A checkpoint that is never written does not keep its writes in memory for ever."""
+    cache = Cache()
+    for number in range(MAX_HELD + 5):
+        cache.hold(SESSION, ("", str(number)), number)
+    assert cache.end(SESSION, ("", "0")) == []
+    assert cache.end(SESSION, ("", str(MAX_HELD))) == [MAX_HELD]
+
+
+def test_a_checkpoint_that_is_being_written_counts_for_those_within_it() -> None:
+    """A subgraph's checkpoint may come before the root's has been written."""
+    cache = Cache()
+    cache.live(SESSION, life("a"), FIRST)
+    cache.begin(SESSION, SECOND, life("a"))
+    assert cache.life_of(SESSION, [SECOND]) == life("a")
+    assert cache.whereabouts(SESSION, SECOND) == (None, True)
+    cache.end(SESSION, SECOND)
+    assert cache.life_of(SESSION, [SECOND]) is None
+
+
+def test_what_was_looked_for_belongs_to_the_context_that_looked() -> None:
+    """Two requests in one process do not mix up the lives that they began with."""
+    cache = Cache()
+    cache.live(SESSION, life("a"), FIRST)
+    cache.look(SESSION, life("a"))
+    copied = copy_context()
+    cache.live(SESSION, life("b", now_ms=2_000), SECOND)
+    cache.look(SESSION, life("b", now_ms=2_000))
+    assert cache.life_looked_at(SESSION) == life("b", now_ms=2_000)
+    assert copied.run(cache.life_looked_at, SESSION) == life("a")
+    assert cache.life_looked_at("other") is None
+    assert Cache().life_looked_at(SESSION) is None
+    cache.look(SESSION, None)
+    assert cache.life_looked_at(SESSION) is None
+
+
+def test_a_deletion_is_known_until_the_next_look() -> None:
+    """What this process deleted is told from what was merely not found."""
+    cache = Cache()
+    cache.live(SESSION, life("a"), FIRST)
+    cache.absent(SESSION, deleted=True)
+    assert cache.is_deleted(SESSION)
+    cache.absent(SESSION)
+    assert not cache.is_deleted(SESSION)
+    cache.absent(SESSION, deleted=True)
+    cache.live(SESSION, life("b", now_ms=2_000))
+    assert not cache.is_deleted(SESSION)
+    assert not cache.is_deleted("other")

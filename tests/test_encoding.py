@@ -52,6 +52,7 @@ bodies = st.builds(
     versions=st.dictionaries(names, versions, max_size=5),
     seen=st.dictionaries(names, st.dictionaries(names, versions, max_size=3), max_size=4),
     values=st.dictionaries(names, values, max_size=5),
+    memories=st.booleans(),
 )
 writes = st.builds(
     WriteBody,

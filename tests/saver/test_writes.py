@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from langgraph.checkpoint.base import WRITES_IDX_MAP, writes_sort_key
+from langgraph.checkpoint.base import WRITES_IDX_MAP
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME, SCHEDULED
 
@@ -29,7 +29,7 @@ async def test_writes_are_in_langgraphs_order(saver: SessionSaver) -> None:
         await saver.aput_writes(at, [("x", 0), (ERROR, "e"), ("y", 1)], task, path)
         expected += [((path, task, index), (task, channel)) for index, channel in _placed()]
     found = [(task, channel) for task, channel, _ in await pending(saver, at)]
-    assert found == [named for _, named in sorted(expected, key=lambda e: writes_sort_key(*e[0]))]
+    assert found == [named for _, named in sorted(expected)]
     listed = [item async for item in saver.alist(config())]
     assert listed[0].pending_writes == await pending(saver, at)
 
