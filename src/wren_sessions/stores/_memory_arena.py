@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from wren_sessions.records import Span, overlaps
@@ -22,6 +22,20 @@ class Arena:
     size_bytes: int = 0
     _starts: list[int] = field(default_factory=list)
     _pieces: list[bytes] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, end: int, pieces: Iterable[tuple[int, bytes]]) -> Arena:
+        """The arena that has these pieces, in the order of their offsets."""
+        arena = cls(end)
+        for start, piece in pieces:
+            arena._starts.append(start)
+            arena._pieces.append(piece)
+            arena.size_bytes += len(piece)
+        return arena
+
+    def pieces(self) -> list[tuple[int, bytes]]:
+        """The pieces with their offsets, in order."""
+        return list(zip(self._starts, self._pieces, strict=True))
 
     def append(self, data: bytes) -> None:
         """Add a piece at the end."""
@@ -54,7 +68,7 @@ class Arena:
         before = self.size_bytes
         left = [
             (start, piece)
-            for start, piece in zip(self._starts, self._pieces, strict=True)
+            for start, piece in self.pieces()
             if overlaps(keep, start, start + len(piece))
             or not overlaps(free, start, start + len(piece))
         ]

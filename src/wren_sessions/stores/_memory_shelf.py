@@ -60,6 +60,17 @@ class Shelf:
         self.size_bytes += session.size_bytes
         self.queue(name, session.deadline_ms)
 
+    def admit(self, name: str, session: Session, now_ms: int, *, spare: Collection[str]) -> None:
+        """The same, after making room; see `make_room`."""
+        there = self.find(name, now_ms)
+        self.make_room(
+            now_ms,
+            grown_bytes=session.size_bytes - (there.size_bytes if there else 0),
+            added=0 if there else 1,
+            spare=spare,
+        )
+        self.keep(name, session)
+
     def grow(self, name: str, grown_bytes: int) -> None:
         """Count what was added to a session that is there."""
         self.size_bytes += grown_bytes

@@ -45,6 +45,7 @@ from wren_sessions.stores._checks import (
     make_cursor,
     parse_cursor,
 )
+from wren_sessions.stores._memory_dump import pack, unpack
 from wren_sessions.stores._memory_session import Session, past
 from wren_sessions.stores._memory_shelf import Shelf
 from wren_sessions.stores.threaded import ThreadedStore
@@ -203,11 +204,9 @@ class MemoryStore:
                     "first, or pass replace=True",
                     session=target,
                 )
-            return self._put_copy(source, original.copy(now_ms), target, there, now_ms)
+            return self._put_copy(source, original.copy(now_ms), target, now_ms)
 
-    def _put_copy(
-        self, source: str, copy: Session, target: str, there: Session | None, now_ms: int
-    ) -> Life:
+    def _put_copy(self, source: str, copy: Session, target: str, now_ms: int) -> Life:
         if not copy.renew(self._ttl, now_ms):
             raise SessionExpiredError(
                 f"cannot copy session {source!r}: it is older than the maximum age of "
@@ -215,14 +214,8 @@ class MemoryStore:
                 session=source,
             )
         copy.size_bytes += len(target.encode()) - len(source.encode())
-        self._shelf.make_room(
-            now_ms,
-            grown_bytes=copy.size_bytes - (there.size_bytes if there else 0),
-            added=0 if there else 1,
-            spare=(source, target),
-        )
         self._shelf.use(source)
-        self._shelf.keep(target, copy)
+        self._shelf.admit(target, copy, now_ms, spare=(source, target))
         return copy.life(now_ms)
 
     # --- reading ----------------------------------------------------------------------------------
@@ -292,6 +285,31 @@ class MemoryStore:
         page = infos[:limit]
         more = len(infos) > limit
         return SessionPage(sessions=page, cursor=make_cursor(page[-1].session) if more else None)
+
+    # --- dumps ------------------------------------------------------------------------------------
+
+    def dump(self, session: str) -> bytes | None:
+        """A session as bytes, whole, for `restore`; None if it is not there. No use of it.
+
+        The same session gives the same bytes, so they tell whether something changed.
+        """
+        check_session(session)
+        with self._lock:
+            there = self._shelf.find(session, self._now_ms())
+            return pack(there) if there else None
+
+    def restore(self, session: str, data: bytes) -> None:
+        """Put a session there as it was dumped, deadline and all, in the place of one of this id.
+
+        Raises:
+            CorruptSessionError: the bytes are no dump of a session, or they are damaged.
+            FormatVersionError: a newer version of this package dumped it.
+            StoreUnavailableError: the store is bounded, and full; nothing was changed.
+        """
+        check_session(session)
+        restored = unpack(session, data)
+        with self._lock:
+            self._shelf.admit(session, restored, self._now_ms(), spare=(session,))
 
     # --- lifetimes --------------------------------------------------------------------------------
 

@@ -130,7 +130,7 @@ local function write_log(ns, id, spans, bytes)
     local n, last = number(field, w[1]), first
     if n > 0 then last = redis.call('HGET', K, field .. '/' .. int(n)) end
     if not last then damaged(field .. '/' .. int(n)) end
-    if #last > 0 and #last + #bytes > SEGMENT then
+    if (#last > 0 or n == 0) and #last + #bytes > SEGMENT then
       n = n + 1
       w[1] = int(n)
       last = ''
