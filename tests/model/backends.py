@@ -16,6 +16,8 @@ from fakeredis import FakeRedis, FakeServer
 from fakeredis.commands_mixins.generic_mixin import GenericCommandsMixin
 
 from backends.fake_time import fake_time
+from dictionary import Dictionary
+from kv_store import KeyValueStore
 from wren_sessions.protocols import SessionStore
 from wren_sessions.stores.file import FileStore
 from wren_sessions.stores.memory import MemoryStore
@@ -54,6 +56,14 @@ class Backend:
 
     def close(self) -> None:
         """Give back everything, and forget all sessions."""
+
+
+class InExample(Backend):
+    """Example stores on a dictionary each."""
+
+    def open(self, ttl: TTLPolicy) -> SessionStore:
+        """A store on a new dictionary."""
+        return KeyValueStore(Dictionary(), ttl=ttl, clock=self.clock)
 
 
 class InFile(Backend):

@@ -130,7 +130,9 @@ class Model:
     def life(self, name: str) -> Life | None:
         """The life of a session that is there."""
         session = self.sessions.get(name)
-        return session and Life(
+        if session is None:
+            return None
+        return Life(
             incarnation=session.incarnation,
             created_ms=session.created_ms,
             updated_ms=session.updated_ms,

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from model.backends import Backend, InFile, OnFakeRedis, OnServer, fake_servers
+from model.backends import Backend, InExample, InFile, OnFakeRedis, OnServer, fake_servers
 from model.machine import StoreMachine
 
 THOROUGH: Final = int(os.environ.get("WREN_TEST_THOROUGH", "1"))
@@ -23,14 +23,17 @@ STEPS: Final = 40
 
 def run(make: Callable[[], Backend], runs: int) -> None:
     """Run the machine in many places, one after the other."""
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: StoreMachine(make()),
+
+    def machine() -> StoreMachine:
+        return StoreMachine(make())
+
+    run_state_machine_as_test(
+        machine,  # type: ignore[arg-type]  # it is only called
         settings=settings(
             max_examples=runs * THOROUGH,
             stateful_step_count=STEPS,
             deadline=None,
             report_multiple_bugs=False,
-            phases=[Phase.explicit, Phase.reuse, Phase.generate] if os.environ.get("NOSHRINK") else tuple(Phase),
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )
@@ -39,6 +42,11 @@ def run(make: Callable[[], Backend], runs: int) -> None:
 def test_a_store_in_memory() -> None:
     """Sessions in memory are as the model has them."""
     run(Backend, 250)
+
+
+def test_the_example_store() -> None:
+    """Sessions in the store of ``examples/store`` are as the model has them."""
+    run(InExample, 60)
 
 
 def test_a_store_in_a_file(tmp_path: Path) -> None:
