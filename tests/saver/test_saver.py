@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -275,7 +275,7 @@ async def test_a_second_process_sees_and_continues_everything(backend: Backend, 
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout) == [{"messages": LONG, "count": 1}, [["task", "x", LONG]]]
