@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import configparser
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,18 @@ def page_id(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def installed_example_store(folder: Path) -> Path:
+    """What ``pip install`` would leave of the example store: its entry points."""
+    project = tomllib.loads((ROOT / "examples/store/pyproject.toml").read_text())["project"]
+    info = folder / f"{project['name']}-{project['version']}.dist-info"
+    info.mkdir()
+    points = configparser.ConfigParser()
+    points.read_dict(project["entry-points"])
+    with (info / "entry_points.txt").open("w") as file:
+        points.write(file)
+    return folder
+
+
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if BLOCK.search(page.read_text())], ids=page_id
 )
@@ -26,6 +40,7 @@ def test_the_examples_of_a_page_run(
 ) -> None:
     """The Python blocks of a page run one after the other, in an empty folder, without settings."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(installed_example_store(tmp_path))
     for name in ("WREN_SESSIONS_URL", "REDIS_URL", "REDIS_HOST"):
         monkeypatch.delenv(name, raising=False)
     scope: dict[str, object] = {"__name__": "example"}

@@ -28,7 +28,7 @@ class KeyValue(Protocol):
     """What a service must be able to do: three operations, each of them atomic.
 
     What its driver raises has to leave here as an error of `wren_sessions.errors`: an outage as
-    `StoreUnavailableError`, never as None.
+    `StoreUnavailableError`, never as None. Its location is shown to people: no password.
     """
 
     location: str

@@ -70,10 +70,13 @@ def test_a_session_comes_back_as_it_was(store: MemoryStore, clock: FakeClock) ->
     assert other.heads(SESSION) == store.heads(SESSION) == (("", "3"), ("child", "2"))
     assert other.scan(SESSION, EVERYTHING, 10) == store.scan(SESSION, EVERYTHING, 10)
     assert other.load(SESSION, "", "5") is not None
-    for each in (store, other):
-        clock.advance("90m")  # its own idle time is two hours
-        each.commit(put("9"))
-    assert other.touch(SESSION) is not None
+    clock.advance("90m")  # its own idle time is two hours
+    again = put("9", append=b"nine")
+    assert other.commit(again) == store.commit(again)
+    assert other.info(SESSION) == store.info(SESSION)
+    parts = other.read(SESSION, [Span(0, 3), Span(300, 14)])
+    assert parts is not None
+    assert (parts.get(Span(0, 3)), parts.get(Span(304, 5))) == (b"one", b"three")
     assert other._shelf.size_bytes == store._shelf.size_bytes
 
 

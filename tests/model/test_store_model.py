@@ -41,7 +41,7 @@ def run(make: Callable[[], Backend], runs: int) -> None:
 
 def test_a_store_in_memory() -> None:
     """Sessions in memory are as the model has them."""
-    run(Backend, 250)
+    run(Backend, 400)
 
 
 def test_the_example_store() -> None:

@@ -8,13 +8,13 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 from langchain_core.messages import BaseMessage
-from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.checkpoint.base import CheckpointTuple, PendingWrite
 from langgraph.types import Interrupt, StateSnapshot
 
 _ID: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}"
 )
-_VERSION: Final = re.compile(r"(\d{10,32})\.[\w.]+")
+_VERSION: Final = re.compile(r"(\d{10,32})\.[\w.+-]+")
 
 
 class Observer:
@@ -67,9 +67,15 @@ class Observer:
             "checkpoint": self.see(checkpoint),
             "metadata": self.see(value.metadata),
             "parent": self.see(value.parent_config),
-            # Writes of one path are in the order of their tasks' ids, which are random.
-            "writes": [self.see(write) for write in sorted(value.pending_writes or [], key=masked)],
+            "writes": self._writes(value.pending_writes or []),
         }
+
+    def _writes(self, writes: list[PendingWrite]) -> Any:
+        """Each task's writes; in what order the tasks are listed is LangGraph's own affair."""
+        tasks: dict[str, list[Any]] = {}
+        for task, channel, value in writes:
+            tasks.setdefault(task, []).append((channel, value))
+        return [self.see(sorted(found, key=masked)) for found in sorted(tasks.values(), key=masked)]
 
     def _fields(self, value: Mapping[Any, Any], *without: str) -> dict[Any, Any]:
         keys = sorted((key for key in value if key not in without), key=masked)

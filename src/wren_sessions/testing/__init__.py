@@ -18,6 +18,8 @@ To test a store, subclass `StoreContract` and tell it how to make one; it needs 
 
 A store whose clock cannot be set (a server's) makes `StoreContract.tick` short, and its
 ``pass_time`` sleeps.
+
+To test an application, name `wren_sessions.testing.fixtures` among its pytest plugins.
 """
 
 from __future__ import annotations
