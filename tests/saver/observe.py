@@ -75,7 +75,8 @@ class Observer:
         tasks: dict[str, list[Any]] = {}
         for task, channel, value in writes:
             tasks.setdefault(task, []).append((channel, value))
-        return [self.see(sorted(found, key=masked)) for found in sorted(tasks.values(), key=masked)]
+        in_order = [sorted(found, key=masked) for found in tasks.values()]
+        return [self.see(found) for found in sorted(in_order, key=masked)]
 
     def _fields(self, value: Mapping[Any, Any], *without: str) -> dict[Any, Any]:
         keys = sorted((key for key in value if key not in without), key=masked)
