@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,15 @@ from servers import ServerAddress, leaked_keys, shared_server
 
 SERVER_FIXTURE = "redis_server"
 SERVER_MARKER = "redis_server"
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, also where the tests run in the background and were told to ignore it.
+
+    The second processes that tests interrupt would inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

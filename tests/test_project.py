@@ -29,15 +29,22 @@ LAYERS = (
     {"stores"},
     {"config"},
     {"_session_steps", "_langgraph_types"},
+    {"transcripts"},
     {"sessions", "langgraph"},
     {"moving", "testing"},
+    {"archives"},
+    {"cli"},
 )
 DRIVERS = {
     "redis": {"stores.redis", "stores._redis_driver"},
     "sqlite3": {"stores."},
-    "langgraph": {"langgraph", "_langgraph_types"},
-    "langchain_core": {"langgraph", "_langgraph_types"},
-    "pydantic": set[str](),
+    "langgraph": {"langgraph", "_langgraph_types", "serializers."},
+    "langchain_core": {"langgraph", "_langgraph_types", "serializers."},
+    "pydantic": {"serializers."},
+    "cryptography": {"serializers.encryption"},
+    "zstandard": {"serializers.compression"},
+    "typer": {"cli"},
+    "rich": {"cli"},
 }
 
 
