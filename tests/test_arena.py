@@ -171,7 +171,7 @@ def test_what_is_known_of_a_value_is_where_it_lies(
         found = b"".join(bytes(shelf.arena[p.offset : p.offset + p.length]) for p in places)
         assert found == known.body[start : start + length]
         assert all(
-            crc32(bytes(shelf.arena[p.offset : p.offset + p.length])) == p.crc for p in places
+            crc32(bytes(shelf.arena[p.offset : p.offset + p.length])) == p.sum for p in places
         )
 
 

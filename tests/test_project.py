@@ -21,7 +21,7 @@ LAYERS = (
     {"records"},
     {"protocols", "serializers"},
     {"_steps", "_arena", "_elements", "_outcomes"},
-    {"_encoding"},
+    {"_encoding", "_protection"},
     {"_cache", "_header", "_values"},
     {"_reading", "_pending", "_pruning", "_history"},
     {"_writing", "_listing"},
@@ -36,7 +36,7 @@ LAYERS = (
     {"cli"},
 )
 DRIVERS = {
-    "redis": {"stores.redis", "stores._redis_driver"},
+    "redis": {"stores.redis", "stores._redis_driver", "stores._redis_diagnosis"},
     "sqlite3": {"stores."},
     "langgraph": {"langgraph", "_langgraph_types", "serializers."},
     "langchain_core": {"langgraph", "_langgraph_types", "serializers."},

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace as with_changes
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from dictionary import dictionary_at
 from wren_sessions import records
@@ -144,11 +144,18 @@ class KeyValueStore:
         """Delete a session."""
         return self._run(session, lambda memory: memory.delete(session))
 
-    def copy(self, source: str, target: str, *, replace: bool = False) -> records.Life | None:
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | records.Life = False,
+        state: bytes | None = None,
+        expect: records.Life | None = None,
+    ) -> records.Life | None:
         """Copy a session."""
-        return self._run(
-            target, lambda memory: memory.copy(source, target, replace=replace), source
-        )
+        how: dict[str, Any] = {"replace": replace, "state": state, "expect": expect}
+        return self._run(target, lambda memory: memory.copy(source, target, **how), source)
 
     # --- all sessions, and the store itself -------------------------------------------------------
 

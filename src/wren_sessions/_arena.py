@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
 from itertools import accumulate, combinations, pairwise
 from typing import Final, NamedTuple, TypeAlias
 from zlib import crc32
@@ -37,12 +38,31 @@ _INLINE_BYTES: Final = 256  # what stands around the long elements of a value ma
 _SEARCHED_BYTES: Final = 16_384  # how far the end of a value is looked at for that
 
 
+Sum: TypeAlias = int | bytes
+"""What tells bytes from others: a CRC-32, or a digest where nobody may be able to forge one."""
+
+
+def checksum(data: bytes | memoryview, like: Sum) -> Sum:
+    """The sum of bytes, of the same sort as another one."""
+    return crc32(data) if isinstance(like, int) else digest(data)
+
+
+def digest(data: bytes | memoryview) -> bytes:
+    """A sum that cannot be forged."""
+    return blake2b(data, digest_size=16).digest()
+
+
 class Ranged(NamedTuple):
-    """A piece that is in the arena: absolute offset, length, CRC-32."""
+    """A piece that is in the arena: absolute offset, length, checksum."""
 
     offset: int
     length: int
-    crc: int
+    sum: Sum
+
+    @property
+    def end(self) -> int:
+        """The offset just behind it."""
+        return self.offset + self.length
 
 
 class Fresh(NamedTuple):
@@ -50,14 +70,26 @@ class Fresh(NamedTuple):
 
     offset: int
     length: int
-    crc: int
+    sum: Sum
 
     def settled(self, base: int) -> Ranged:
         """The same piece once the store has said where the commit's bytes are."""
-        return Ranged(base + self.offset, self.length, self.crc)
+        return Ranged(base + self.offset, self.length, self.sum)
 
 
 Piece: TypeAlias = bytes | Ranged | Fresh
+
+
+class Plain(NamedTuple):
+    """What a value was before it was sealed or compressed.
+
+    Attributes:
+        before: what stands in front of the sealed value.
+        body: the bytes that were cut into chunks.
+    """
+
+    before: bytes
+    body: bytes
 
 
 class Known:
@@ -67,15 +99,23 @@ class Known:
         data: the value's bytes.
         pieces: where they lie, settled. The first and the last may be inline.
         like: a known value that this one may continue; what was indexed of it is taken over.
+        plain: what it was before it was sealed or compressed, if it was.
     """
 
-    def __init__(self, data: bytes, pieces: Sequence[Piece], like: Known | None = None) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        pieces: Sequence[Piece],
+        like: Known | None = None,
+        plain: Plain | None = None,
+    ) -> None:
         head = len(pieces[0]) if pieces and isinstance(pieces[0], bytes) else 0
         tail = len(pieces[-1]) if len(pieces) > 1 and isinstance(pieces[-1], bytes) else 0
         ranged = [piece for piece in pieces if isinstance(piece, Ranged)]
         whole = head + sum(piece.length for piece in ranged) + tail == len(data)
         # Nothing may refer to what is kept inline.
         self.body = data[head : len(data) - tail] if whole else b""
+        self.plain = plain if whole else None
         self.pieces = _joined(self.body, ranged) if whole else ()
         self._starts = [0, *accumulate(piece.length for piece in self.pieces)]
         self._places: dict[int, int] = {}
@@ -93,7 +133,7 @@ class Known:
                 yield piece
             else:
                 part = memoryview(self.body)[start:stop]
-                yield Ranged(piece.offset + start - begin, stop - start, crc32(part))
+                yield Ranged(piece.offset + start - begin, stop - start, checksum(part, piece.sum))
             start, at = stop, at + 1
 
     @property
@@ -123,13 +163,22 @@ def _joined(body: bytes, pieces: Sequence[Ranged]) -> tuple[Ranged, ...]:
     at = 0
     for piece in pieces:
         last = joined[-1] if joined else None
-        if last and last.offset + last.length == piece.offset:
-            crc = crc32(memoryview(body)[at : at + piece.length], last.crc)
-            joined[-1] = Ranged(last.offset, last.length + piece.length, crc)
+        at += piece.length
+        if last and last.end == piece.offset and type(last.sum) is type(piece.sum):
+            joined[-1] = _with(last, piece, memoryview(body)[:at])
         else:
             joined.append(piece)
-        at += piece.length
     return tuple(joined)
+
+
+def _with(first: Ranged, second: Ranged, body: memoryview) -> Ranged:
+    """Two pieces that follow each other as one; the body ends with their bytes."""
+    length = first.length + second.length
+    if isinstance(first.sum, int):
+        both: Sum = crc32(body[len(body) - second.length :], first.sum)
+    else:
+        both = digest(body[len(body) - length :])
+    return Ranged(first.offset, length, both)
 
 
 # --- covering a value with runs -------------------------------------------------------------------
@@ -242,6 +291,7 @@ def pack(
     same: Known | None,
     others: Sequence[Known],
     append: Callable[[bytes], Fresh] | None,
+    inline: tuple[int, int] | None = None,
 ) -> tuple[list[Piece], list[Known]]:
     """A value as pieces.
 
@@ -250,14 +300,16 @@ def pack(
         same: the value at the parent, if it is known.
         others: further known values.
         append: adds bytes to the arena; None keeps what is new inline.
+        inline: how many bytes at the beginning and at the end stay inline; None to find out.
 
     Returns:
         The pieces, and the known values that they refer to.
     """
-    head = header_length(data) or _beginning_inline(data)
-    runs = cover(data, head, same, others)
+    head = inline[0] if inline else header_length(data) or first_inline(data)
+    whole = data[: len(data) - inline[1]] if inline else data
+    runs = cover(whole, head, same, others)
     parts = _bounded(_parts(runs, head))
-    end = len(data) if header_length(data) else _end_inline(data, parts)
+    end = len(whole) if inline or header_length(data) else _end_inline(data, parts)
     pieces: list[Piece] = [data[:head]] if head else []
     for start, length, place in parts:
         literal = data[start : min(start + length, end)] if place is None else b""
@@ -268,7 +320,7 @@ def pack(
     return pieces, [run.known for run in runs if run.known is not None]
 
 
-def _beginning_inline(data: bytes) -> int:
+def first_inline(data: bytes) -> int:
     """How many bytes stand before the first long element of a value that is no array."""
     bounds = boundaries(data[: 2 * _INLINE_BYTES], depth=2)
     long = (a for a, b in pairwise([*bounds, len(data)]) if b - a >= MIN_ELEMENT_BYTES)
@@ -281,12 +333,19 @@ def _end_inline(data: bytes, parts: Sequence[Part]) -> int:
 
     In the arena, it would part what is appended before from what is appended next.
     """
+    if not parts or parts[-1].place is not None:
+        return len(data)
+    return last_inline(data, parts[-1].start)
+
+
+def last_inline(data: bytes, start: int) -> int:
+    """The same, of what begins at `start`."""
     size = len(data)
-    if not parts or parts[-1].place is not None or parts[-1].length > _SEARCHED_BYTES:
+    if size - start > _SEARCHED_BYTES:
         return size
-    bounds = [*boundaries(data, parts[-1].start, depth=0), size]
+    bounds = [*boundaries(data, start, depth=0), size]
     long = (b for a, b in pairwise(bounds) if b - a >= MIN_ELEMENT_BYTES)
-    end = max(long, default=parts[-1].start)
+    end = max(long, default=start)
     return end if size - end <= _INLINE_BYTES else size
 
 
@@ -358,7 +417,7 @@ def unpack(pieces: Sequence[bytes | Ranged], arena: ArenaParts) -> bytes | None:
             found.append(piece)
             continue
         data = arena.get(Span(piece.offset, piece.length))
-        if data is None or crc32(data) != piece.crc:
+        if data is None or checksum(data, piece.sum) != piece.sum:
             return None
         found.append(data)
     return found[0] if len(found) == 1 else b"".join(found)

@@ -32,6 +32,17 @@ def elements(bounds: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
             yield start, ends[at]
 
 
+def cuts(bounds: Sequence[int], end: int) -> Iterator[tuple[int, int]]:
+    """From the first boundary to the end, in parts of at least `MIN_ELEMENT_BYTES` but the last."""
+    start = bounds[0]
+    for bound in bounds:
+        if bound - start >= MIN_ELEMENT_BYTES:
+            yield start, bound
+            start = bound
+    if start < end:
+        yield start, end
+
+
 def boundaries(data: bytes, start: int = 0, depth: int = _DEPTH) -> list[int]:
     """Where the elements of msgpack values that stand one behind the other begin, ascending."""
     return _walked(data, start, len(data), depth) or [start]

@@ -1,14 +1,15 @@
 """A checkpoint as the body of a record, and back: pure, no I/O.
 
-A body is a frame: format version, codec (0, plain; compression and encryption are others), CRC-32
-of what follows, then a msgpack array::
+A body is a frame: format version, codec, CRC-32 of what follows, then a msgpack array (codec 0),
+or the same compressed (2). What is encrypted (1) is a frame as a whole, without a CRC-32. The array
+is::
 
     record  [parent id, [type, bytes] of the rest and the metadata, channels, versions,
              version of each channel, versions seen by each node, values, memories]
     write   [task id, index, task path, channel, type, pieces …]
 
 Channel names and versions stand once in a record and are referred to by number. A value is
-``[channel number, type, pieces …]``; a piece is bytes kept inline, or ``[offset, length, crc]`` in
+``[channel number, type, pieces …]``; a piece is bytes kept inline, or ``[offset, length, checksum]`` in
 the arena, with a fourth element where the offset counts from the record's own base. Memories is
 left out where it is false.
 """
@@ -23,10 +24,16 @@ from zlib import crc32
 import msgpack
 
 from wren_sessions._arena import Fresh, Known, Piece, Ranged
-from wren_sessions.errors import CorruptSessionError, FormatVersionError, SerializationError
+from wren_sessions.errors import (
+    CorruptSessionError,
+    DecryptionError,
+    FormatVersionError,
+    SerializationError,
+)
+from wren_sessions.serializers.compression import Compression, decompress
 
 FORMAT: Final = 1
-_PLAIN: Final = 0
+_PLAIN, _SEALED, _ZSTD = range(3)  # codecs
 _HEADER_BYTES: Final = 6
 _MISSHAPEN: Final = (ValueError, TypeError, LookupError, AttributeError)
 
@@ -193,7 +200,7 @@ def _pairs(
     return {channels[channel]: versions[version] for channel, version in pairs}
 
 
-def _pack_piece(piece: Piece) -> bytes | list[int]:
+def _pack_piece(piece: Piece) -> bytes | list[int | bytes]:
     if isinstance(piece, bytes):
         return piece
     return [*piece, 1] if isinstance(piece, Fresh) else [*piece]
@@ -202,8 +209,8 @@ def _pack_piece(piece: Piece) -> bytes | list[int]:
 def _unpack_piece(piece: Any) -> Piece:
     if isinstance(piece, bytes):
         return piece
-    offset, length, crc, *fresh = piece
-    return Fresh(offset, length, crc) if fresh else Ranged(offset, length, crc)
+    offset, length, total, *fresh = piece
+    return Fresh(offset, length, total) if fresh else Ranged(offset, length, total)
 
 
 def _frame(fields: list[Any]) -> bytes:
@@ -214,24 +221,66 @@ def _frame(fields: list[Any]) -> bytes:
             "channel names and versions must be valid Unicode, and numbers of at most 64 bits: "
             f"{error}"
         ) from error
-    return b"%c%c%b%b" % (FORMAT, _PLAIN, crc32(packed).to_bytes(4, "big"), packed)
+    return _framed(_PLAIN, packed)
+
+
+def _framed(codec: int, data: bytes) -> bytes:
+    return b"%c%c%b%b" % (FORMAT, codec, crc32(data).to_bytes(4, "big"), data)
+
+
+def compressed(frame: bytes, compression: Compression) -> bytes:
+    """A frame with its array compressed, where that is worth it."""
+    if frame[:2] != bytes((FORMAT, _PLAIN)):
+        return frame
+    packed = compression.compress(frame[_HEADER_BYTES:])
+    return frame if packed is None else _framed(_ZSTD, packed)
+
+
+def sealed_frame(sealed: bytes) -> bytes:
+    """A frame that holds another one, encrypted."""
+    return b"%c%c%b" % (FORMAT, _SEALED, sealed)
+
+
+def is_sealed_body(data: bytes) -> bool:
+    """Whether a frame is encrypted."""
+    return data[:2] == bytes((FORMAT, _SEALED))
+
+
+def opened_frame(data: bytes) -> bytes:
+    """What `sealed_frame` was given."""
+    return data[2:]
 
 
 def _unframe(data: bytes, session: str, what: str) -> Any:
     if len(data) <= _HEADER_BYTES:
         damaged(session, what)
-    if data[0] > FORMAT or (data[0] == FORMAT and data[1] != _PLAIN):
-        raise FormatVersionError(
-            f"{what} of session {session!r} has format version {data[0]}.{data[1]}, and this "
-            f"wren-sessions reads up to {FORMAT}.{_PLAIN}: upgrade it",
-            session=session,
-            found=data[0],
-            supported=FORMAT,
-        )
-    packed = memoryview(data)[_HEADER_BYTES:]
-    if data[0] != FORMAT or crc32(packed).to_bytes(4, "big") != data[2:_HEADER_BYTES]:
+    _check_format(data, session, what)
+    packed = data[_HEADER_BYTES:]
+    if crc32(packed).to_bytes(4, "big") != data[2:_HEADER_BYTES]:
         damaged(session, what)
     try:
+        if data[1] == _ZSTD:
+            packed = decompress(packed)
         return msgpack.unpackb(packed, strict_map_key=False)  # bounds every length by len(packed)
-    except (ValueError, msgpack.UnpackException):
+    except (ValueError, msgpack.UnpackException, SerializationError):
         damaged(session, what)
+
+
+def _check_format(data: bytes, session: str, what: str) -> None:
+    """Make sure that a frame can be read here."""
+    version, codec = data[0], data[1]
+    if version > FORMAT or (version == FORMAT and codec > _ZSTD):
+        raise FormatVersionError(
+            f"{what} of session {session!r} has format version {version}.{codec}, and this "
+            f"wren-sessions reads up to {FORMAT}.{_ZSTD}: upgrade it",
+            session=session,
+            found=version,
+            supported=FORMAT,
+        )
+    if version != FORMAT:
+        damaged(session, what)
+    if codec == _SEALED:
+        raise DecryptionError(
+            f"{what} of session {session!r} is encrypted: open the store with its key "
+            "(encryption=, WREN_SESSIONS_ENCRYPTION_KEYS)"
+        )

@@ -14,8 +14,9 @@ from typing import Any, Final, NoReturn
 from wren_sessions._arena import unpack
 from wren_sessions._cache import Cache
 from wren_sessions._encoding import Body, WriteBody, damaged, decode_body, decode_write
+from wren_sessions._protection import Protection
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import Serializer, loads, settled
+from wren_sessions._values import Serializer, loads, settled, unwrap
 from wren_sessions.errors import SessionGoneError
 from wren_sessions.records import (
     ArenaParts,
@@ -49,10 +50,12 @@ class Histories:
 
     Args:
         cache: what this process remembers of them.
+        protection: what happened to values before they were stored.
     """
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, protection: Protection) -> None:
         self._cache = cache
+        self._protection = protection
 
     def read(
         self,
@@ -68,7 +71,7 @@ class Histories:
             SessionGoneError: the checkpoint, or an ancestor that is needed, is not there.
         """
         for _ in range(3):
-            walk = _Walk(session, namespace, channels)
+            walk = _Walk(session, namespace, channels, self._protection)
             target = yield from self._target(session, namespace, checkpoint_id)
             if target is not None:
                 yield from walk.run(*target)
@@ -102,8 +105,11 @@ class Histories:
 class _Walk:
     """One walk up the chain of parents."""
 
-    def __init__(self, session: str, namespace: str, channels: Sequence[str]) -> None:
+    def __init__(
+        self, session: str, namespace: str, channels: Sequence[str], protection: Protection
+    ) -> None:
         self.session = session
+        self._protection = protection
         self.namespace = namespace
         self.channels = tuple(channels)
         self.missing = set(channels)
@@ -178,7 +184,9 @@ class _Walk:
         data = unpack(pieces, arena)
         if data is None:
             damaged(self.session, what)
-        return loads(serde, (kind, data), f"{what} of session {self.session!r}")
+        about = f"{what} of session {self.session!r}"
+        kind, data, _ = unwrap(self._protection, (kind, data), about)
+        return loads(serde, (kind, data), about)
 
 
 def _incomplete(session: str, checkpoint_id: str) -> NoReturn:

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from wren_sessions._cache import Cache
-from wren_sessions._encoding import WriteBody, encode_write
+from wren_sessions._encoding import Body, WriteBody, encode_write
 from wren_sessions._outcomes import expired, gone
+from wren_sessions._protection import Protection
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Packer, Serializer, dump
 from wren_sessions.keys import write_key
@@ -87,10 +88,12 @@ class Pending:
 
     Args:
         cache: what this process remembers of them.
+        protection: what happens to values before they are stored.
     """
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, protection: Protection) -> None:
         self._cache = cache
+        self._protection = protection
 
     def put_writes(
         self,
@@ -132,9 +135,7 @@ class Pending:
         life, begun = self._cache.whereabouts(session, name)
         if life is None and not begun:
             # Nothing is known of the checkpoint here; another process may have written it.
-            done: Committed = yield _commit(
-                session, name, batch, Packer(None, [], appends=False), name
-            )
+            done: Committed = yield _commit(session, name, batch, self._packer(), name)
             if done.outcome == "done" and done.life is not None:
                 self._cache.live(session, done.life, name)
                 return
@@ -143,18 +144,20 @@ class Pending:
             yield from self._write(session, name, batch, life)
 
     def _write(self, session: str, name: Name, batch: _Batch, life: Life | None) -> Steps[None]:
-        packer = Packer(None, self._cache.records(session), appends=False)
+        packer = self._packer(self._cache.records(session))
         done: Committed = yield _commit(session, name, batch, packer, life=life)
         if done.outcome == "stale":  # what it would have referred to was pruned
             self._cache.forget(session)
-            packer = Packer(None, [], appends=False)
-            done = yield _commit(session, name, batch, packer, life=life)
+            done = yield _commit(session, name, batch, self._packer(), life=life)
         if done.outcome == "expired":
             expired(session)
         if done.outcome == "gone":
             self._left_out(session, batch, life, done.now_ms)
         elif done.life is not None:
             self._cache.live(session, done.life, name)
+
+    def _packer(self, known: Sequence[tuple[Name, Body]] = ()) -> Packer:
+        return Packer(None, known, appends=False, protection=self._protection)
 
     def _left_out(self, session: str, batch: _Batch, life: Life | None, now_ms: int) -> None:
         """The session is not there: say so, unless the next checkpoint repairs it."""

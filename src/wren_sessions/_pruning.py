@@ -20,8 +20,9 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 from wren_sessions._cache import Cache
 from wren_sessions._encoding import Body, decode_body
+from wren_sessions._header import empty_header, header
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import Serializer, read_metadata
+from wren_sessions._values import Serializer, loads
 from wren_sessions.errors import ConfigurationError, ConflictError, WrenSessionsError
 from wren_sessions.records import (
     Committed,
@@ -68,6 +69,7 @@ class Entry:
 
     name: Name
     body: Body
+    rest: Mapping[str, Any]
     metadata: Mapping[str, Any]
     spans: tuple[Span, ...]
 
@@ -187,8 +189,9 @@ class Pruning:
 
 def _entry(session: str, stored: Stored, serde: Serializer) -> Entry:
     body = decode_body(stored.body, session, f"checkpoint {stored.name[1]!r}")
-    metadata = read_metadata(session, stored, serde)
-    return Entry(stored.name, body, metadata, stored.spans)
+    about = f"checkpoint {stored.name[1]!r} of session {session!r}"
+    rest, metadata = loads(serde, body.head, about)
+    return Entry(stored.name, body, rest, metadata, stored.spans)
 
 
 def _prune(session: str, survey: Survey, drop: Collection[Name]) -> Prune:
@@ -201,7 +204,24 @@ def _prune(session: str, survey: Survey, drop: Collection[Name]) -> Prune:
         drop=tuple(sorted(drop)),
         keep=merge_spans(span for entry in kept for span in entry.spans),
         free=merge_spans(span for entry in dropped for span in entry.spans),
+        state=_new_header(survey, drop),
     )
+
+
+def _new_header(survey: Survey, drop: Collection[Name]) -> bytes | None:
+    """The header of a session that loses its latest checkpoint; None if it does not.
+
+    It tells which checkpoint is the latest now. Its numbers come back with the next one: they are
+    in the values, which a prune does not read.
+    """
+    if ("", survey.heads.get("", "")) not in drop:
+        return None
+    left = [name for name in survey.entries if name[0] == "" and name not in drop]
+    if not left:
+        return empty_header("")
+    entry = survey.entries[max(left)]
+    timestamp = entry.rest.get("ts")
+    return header({}, checkpoint_id=entry.name[1], timestamp=timestamp, metadata=entry.metadata)
 
 
 def _busy(session: str) -> NoReturn:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from wren_sessions._cache import Cache
 from wren_sessions._encoding import Body, damaged
+from wren_sessions._protection import Protection
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import (
     Serializer,
@@ -35,10 +36,12 @@ class Reading:
 
     Args:
         cache: what this process remembers of them; it learns from what is read.
+        protection: what happened to values before they were stored.
     """
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, protection: Protection) -> None:
         self._cache = cache
+        self._protection = protection
 
     def get(
         self, session: str, namespace: str, checkpoint_id: str | None, serde: Serializer
@@ -54,13 +57,16 @@ class Reading:
         if found is None:
             return None
         stored, arena = found
-        read = read_record(session, stored, arena)
-        self.remember(session, stored.name, read[0])
-        return snapshot(session, stored, arena, serde, read)
+        read = self.record(session, stored, arena)
+        return snapshot(session, stored, arena, serde, read=read, protection=self._protection)
 
-    def remember(self, session: str, name: Name, body: Body) -> None:
-        """Remember a record that was read, for the checkpoint that continues it."""
-        self._cache.remember(session, name, body, instead_of=None)
+    def record(
+        self, session: str, stored: Stored, arena: ArenaParts
+    ) -> tuple[Body, dict[str, tuple[str, bytes]]]:
+        """A record's body and its values' bytes; remembered for the one that continues it."""
+        body, data = read_record(session, stored, arena, self._protection)
+        self._cache.remember(session, stored.name, body, instead_of=None)
+        return body, data
 
     def load(
         self, session: str, namespace: str, checkpoint_id: str | None
@@ -118,7 +124,8 @@ class Reading:
                 arena = yield Call("read", session, spans)
             if arena is not None:
                 return [
-                    read_snapshot(session, stored, arena, serde) for stored in chosen
+                    read_snapshot(session, stored, arena, serde, self._protection)
+                    for stored in chosen
                 ], scanned.rest
             # It was deleted or pruned between the two calls: look again.
         damaged(session, "its arena")

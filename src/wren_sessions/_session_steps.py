@@ -14,7 +14,7 @@ from wren_sessions._encoding import Body, decode_write
 from wren_sessions._header import empty_header
 from wren_sessions._pruning import Survey
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import Serializer, dump, loads, read_record
+from wren_sessions._values import Serializer, dump, loads
 from wren_sessions._writing import Put, next_version
 from wren_sessions.errors import ConflictError, SessionExistsError, SessionNotFoundError
 from wren_sessions.records import (
@@ -114,8 +114,7 @@ class SessionSteps:
         if found is None:
             return None
         stored, arena = found
-        body, data = read_record(session_id, stored, arena)
-        self._checkpoints.reading.remember(session_id, stored.name, body)
+        body, data = self._checkpoints.reading.record(session_id, stored, arena)
         return _Head(stored, body, data, arena)
 
     def _session(self, session_id: str, head: _Head, life: Life) -> Session:

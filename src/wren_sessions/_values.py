@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from zlib import crc32
 
-from wren_sessions._arena import Fresh, Known, Ranged, pack, unpack
+from wren_sessions._arena import Fresh, Known, Plain, Ranged, digest, pack, unpack
 from wren_sessions._encoding import Body, StoredValue, Version, damaged, decode_body, decode_write
-from wren_sessions.errors import SerializationError, WrenSessionsError
+from wren_sessions._protection import PLAIN, Protection, is_sealed
+from wren_sessions.errors import DecryptionError, SerializationError, WrenSessionsError
 from wren_sessions.records import ArenaParts, Name, Span, Stored, merge_spans
 
 INLINE_BYTES: Final = 1_024  # a smaller value stands in the record itself
@@ -24,6 +25,21 @@ class Serializer(Protocol):
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         """The value again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Large:
+    """A value that goes to the arena, and what will be known of it once it is there."""
+
+    value: StoredValue
+    data: bytes
+    like: Known | None
+    plain: Plain | None
+
+    def settle(self, base: int) -> None:
+        """Remember where its bytes are."""
+        self.value.pieces = settled(self.value, base)
+        self.value.known = Known(self.data, self.value.pieces, self.like, self.plain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +63,20 @@ class Packer:
         parent: the record that the new one continues, if it is known.
         records: all records known of the session, the last used first.
         appends: whether what is new goes to the arena; else it stays inline.
+        protection: what happens to values before.
     """
 
     def __init__(
-        self, parent: Body | None, records: Sequence[tuple[Name, Body]], *, appends: bool = True
+        self,
+        parent: Body | None,
+        records: Sequence[tuple[Name, Body]],
+        *,
+        appends: bool = True,
+        protection: Protection = PLAIN,
     ) -> None:
         self.appended = bytearray()
-        self.large: list[tuple[StoredValue, bytes, Known | None]] = []
+        self.large: list[Large] = []
+        self._protection = protection
         self._parent = parent
         self._records = records
         self._append = self._add if appends else None
@@ -67,15 +90,29 @@ class Packer:
         """Store a channel's value that is bytes already."""
         if len(data) < INLINE_BYTES:
             return StoredValue(kind, [data])
-        same = self._likeliest(channel)
-        pieces, used = pack(data, same, self._others(), self._append)
+        same, others = self._likeliest(channel), self._others()
+        wrapped = self._protection.wrap(kind, data, [same, *others] if same else others)
+        inline = plain = None
+        if wrapped is not None:
+            kind, data, *_, plain = wrapped
+            inline = (wrapped.head, wrapped.tail)
+        pieces, used = pack(data, same, others, self._append, inline)
         self._used.update(map(id, used))
         stored = StoredValue(kind, pieces)
-        self.large.append((stored, data, same))
+        self.large.append(Large(stored, data, same, plain))
         return stored
 
+    def inherited(self, channel: str) -> StoredValue | None:
+        """The parent's value of a channel; None if it may not be taken over."""
+        found = self._parent.values.get(channel) if self._parent else None
+        if found is None or not self._protection.encryption or is_sealed(found.kind):
+            return found
+        # Plain data in the arena, from before encryption was on.
+        return None if any(isinstance(piece, Ranged) for piece in found.pieces) else found
+
     def _add(self, data: bytes) -> Fresh:
-        fresh = Fresh(len(self.appended), len(data), crc32(data))
+        total = digest(data) if self._protection.encryption else crc32(data)
+        fresh = Fresh(len(self.appended), len(data), total)
         self.appended += data
         return fresh
 
@@ -139,7 +176,7 @@ def dump(serde: Serializer, value: Any, what: str) -> tuple[str, bytes]:
 
 
 def read_record(
-    session: str, stored: Stored, arena: ArenaParts
+    session: str, stored: Stored, arena: ArenaParts, protection: Protection
 ) -> tuple[Body, dict[str, tuple[str, bytes]]]:
     """A record's body with its pieces settled, and each value's type tag and bytes."""
     what = f"checkpoint {stored.name[1]!r}"
@@ -150,10 +187,22 @@ def read_record(
         found = unpack(value.pieces, arena)
         if found is None:
             damaged(session, f"channel {channel!r} of {what}")
-        data[channel] = (value.kind, found)
+        about = f"channel {channel!r} of {what} of session {session!r}"
+        kind, unwrapped, plain = unwrap(protection, (value.kind, found), about)
+        data[channel] = (kind, unwrapped)
         if len(found) >= INLINE_BYTES:
-            value.known = Known(found, value.pieces)
+            value.known = Known(found, value.pieces, plain=plain)
     return body, data
+
+
+def unwrap(
+    protection: Protection, stored: tuple[str, bytes], what: str
+) -> tuple[str, bytes, Plain | None]:
+    """A value's type tag and bytes as the serializer gave them; `what` names it in errors."""
+    try:
+        return protection.unwrap(*stored)
+    except (SerializationError, DecryptionError) as error:
+        raise type(error)(f"{what} cannot be read: {error.message}") from error
 
 
 def settled(value: StoredValue, base: int) -> list[bytes | Ranged]:
@@ -161,9 +210,12 @@ def settled(value: StoredValue, base: int) -> list[bytes | Ranged]:
     return [piece.settled(base) if isinstance(piece, Fresh) else piece for piece in value.pieces]
 
 
-def read_snapshot(session: str, stored: Stored, arena: ArenaParts, serde: Serializer) -> Snapshot:
+def read_snapshot(
+    session: str, stored: Stored, arena: ArenaParts, serde: Serializer, protection: Protection
+) -> Snapshot:
     """A stored checkpoint with its values."""
-    return snapshot(session, stored, arena, serde, read_record(session, stored, arena))
+    read = read_record(session, stored, arena, protection)
+    return snapshot(session, stored, arena, serde, read=read, protection=protection)
 
 
 def snapshot(
@@ -171,7 +223,9 @@ def snapshot(
     stored: Stored,
     arena: ArenaParts,
     serde: Serializer,
+    *,
     read: tuple[Body, Mapping[str, tuple[str, bytes]]],
+    protection: Protection,
 ) -> Snapshot:
     """A checkpoint with its values, from what `read_record` gave."""
     body, data = read
@@ -189,12 +243,12 @@ def snapshot(
         seen={node: dict(seen) for node, seen in body.seen.items()},
         rest=rest,
         metadata=metadata,
-        writes=_pending(session, stored, arena, serde),
+        writes=_pending(session, stored, arena, serde, protection),
     )
 
 
 def _pending(
-    session: str, stored: Stored, arena: ArenaParts, serde: Serializer
+    session: str, stored: Stored, arena: ArenaParts, serde: Serializer, protection: Protection
 ) -> list[tuple[str, str, Any]]:
     what = f"a pending write of checkpoint {stored.name[1]!r}"
     writes = [decode_write(write.body, session, what) for write in stored.writes]
@@ -204,7 +258,9 @@ def _pending(
         data = unpack(write.value.pieces, arena)  # type: ignore[arg-type] # never fresh
         if data is None:
             damaged(session, what)
-        value = loads(serde, (write.value.kind, data), f"{what} of session {session!r}")
+        about = f"{what} of session {session!r}"
+        kind, data, _ = unwrap(protection, (write.value.kind, data), about)
+        value = loads(serde, (kind, data), about)
         found.append((write.task_id, write.channel, value))
     return found
 

@@ -25,15 +25,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from wren_sessions._arena import Known
 from wren_sessions._cache import Cache
 from wren_sessions._encoding import Body, StoredValue, Version, encode_body
 from wren_sessions._header import header
 from wren_sessions._outcomes import check, expired, gone
 from wren_sessions._pending import Pending
+from wren_sessions._protection import Protection
 from wren_sessions._reading import Reading
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import Packer, Serializer, dump, read_record, settled
+from wren_sessions._values import Large, Packer, Serializer, dump, read_record
 from wren_sessions.records import Commit, Committed, Life, Name, Record
 
 _ALPHABET: Final = string.ascii_letters + string.digits
@@ -79,7 +79,7 @@ class _Draft:
     record: Record
     body: Body
     witnesses: tuple[Name, ...]
-    large: list[tuple[StoredValue, bytes, Known | None]]
+    large: list[Large]
 
 
 class Writing:
@@ -89,16 +89,24 @@ class Writing:
         cache: what this process remembers of them.
         reading: reads what it has forgotten.
         header_strings: channels whose strings may stand in a session's readable header.
+        protection: what happens to values before they are stored.
 
     Attributes:
         pending: writes what belongs to checkpoints besides.
     """
 
-    def __init__(self, cache: Cache, reading: Reading, header_strings: Collection[str]) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        reading: Reading,
+        header_strings: Collection[str],
+        protection: Protection,
+    ) -> None:
         self._cache = cache
         self._reading = reading
         self._header_strings = frozenset(header_strings)
-        self.pending = Pending(cache)
+        self._protection = protection
+        self.pending = Pending(cache, protection)
 
     # --- put ---
 
@@ -164,7 +172,7 @@ class Writing:
         if body is None:
             loaded = yield from self._reading.load(put.session, *name)
             if loaded is not None:
-                body, _ = read_record(put.session, *loaded)
+                body, _ = read_record(put.session, *loaded, self._protection)
                 self._cache.remember(put.session, name, body, instead_of=None)
         return body
 
@@ -206,9 +214,8 @@ class Writing:
 
     def _settle(self, put: Put, draft: _Draft, done: Committed) -> None:
         assert done.life is not None  # noqa: S101 -- a commit that is done has one
-        for value, data, same in draft.large:
-            value.pieces = settled(value, done.base)
-            value.known = Known(data, value.pieces, like=same)
+        for large in draft.large:
+            large.settle(done.base)
         self._cache.live(put.session, done.life, put.name)
         before = None if put.parent_id is None else (put.name[0], put.parent_id)
         self._cache.remember(put.session, put.name, draft.body, instead_of=before)
@@ -222,11 +229,11 @@ class Writing:
         *,
         memories: bool = False,
     ) -> _Draft:
-        packer = Packer(parent, known)
+        packer = Packer(parent, known, protection=self._protection)
         values: dict[str, StoredValue] = {}
         for channel in {**put.versions, **put.values}:
-            inherited = _inherited(channel, put, parent)
-            if inherited is not None:
+            unchanged = _is_unchanged(channel, put, parent)
+            if unchanged and (inherited := packer.inherited(channel)):
                 values[channel] = inherited
             elif channel in put.values:
                 what = f"channel {channel!r} of session {put.session!r}"
@@ -275,11 +282,9 @@ def next_version(current: Any) -> str:
     return f"{counter + 1:010}.{''.join(random.choices(_ALPHABET, k=8))}"  # noqa: S311 -- no secret
 
 
-def _inherited(channel: str, put: Put, parent: Body | None) -> StoredValue | None:
-    """The parent's value of a channel that did not change since."""
+def _is_unchanged(channel: str, put: Put, parent: Body | None) -> bool:
+    """Whether the parent's value of a channel is still the value."""
     if parent is None or channel in put.changed or channel not in put.versions:
-        return None
+        return False
     theirs, ours = parent.versions.get(channel), put.versions[channel]
-    if type(theirs) is not type(ours) or theirs != ours:
-        return None
-    return parent.values.get(channel)
+    return type(theirs) is type(ours) and theirs == ours

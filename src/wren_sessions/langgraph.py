@@ -36,6 +36,7 @@ from wren_sessions._langgraph_types import (
 )
 from wren_sessions._listing import Listing
 from wren_sessions._pending import TaskWrite
+from wren_sessions._protection import protection_of
 from wren_sessions._pruning import Retention, choice_of, of_runs
 from wren_sessions._steps import Steps, adrive, drive
 from wren_sessions._writing import Put, next_version
@@ -78,7 +79,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
         super().__init__(serde=serde)
         self.store = store
         self._retention = retention
-        self._checkpoints = Checkpoints(cache_bytes, header)
+        self._checkpoints = Checkpoints(cache_bytes, header, protection_of(store))
         self._owns_store = False
 
     # --- making one ---

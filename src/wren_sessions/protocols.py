@@ -189,7 +189,15 @@ class SessionStore(Protocol):
     def delete(self, session: str) -> bool:
         """Delete a session, whole. False if it was not there."""
 
-    def copy(self, source: str, target: str, *, replace: bool = False) -> Life | None:
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Life | None:
         """Copy a session, whole: records, arena, pending writes, header, age, timeout and pin.
 
         The copy counts as used now and has an incarnation of its own; its revision is the source's.
@@ -197,7 +205,10 @@ class SessionStore(Protocol):
         Args:
             source: the session to copy.
             target: the copy's id, not the source's.
-            replace: whether to replace a session that has that id already.
+            replace: whether to replace a session that has that id already; a life: only that one,
+                if nobody has written it since.
+            state: the copy's header; None for the source's.
+            expect: a life of the source: to copy it only if nobody has written it since.
 
         Returns:
             The copy's life, or None if the source is not there.
@@ -205,6 +216,8 @@ class SessionStore(Protocol):
         Raises:
             ConfigurationError: source and target are the same session.
             SessionExistsError: the target is there and `replace` is False; nothing was written.
+            ConflictError: source or target are not as `expect` or `replace` say; nothing was
+                written.
             SessionExpiredError: the source's age is past the maximum of this store's policy.
         """
 
@@ -284,7 +297,15 @@ class AsyncSessionStore(Protocol):
     async def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
 
-    async def copy(self, source: str, target: str, *, replace: bool = False) -> Life | None:
+    async def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Life | None:
         """See `SessionStore.copy`."""
 
     async def ping(self) -> None:

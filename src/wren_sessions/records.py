@@ -21,6 +21,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
+from wren_sessions.ttl import Override
+
 Name: TypeAlias = tuple[str, str]
 """(namespace, checkpoint id): the name of a record within its session."""
 
@@ -183,6 +185,7 @@ class Prune:
         keep: all parts of the arena that what stays refers to.
         free: the parts that only what is dropped refers to. Storage that lies in them, and not in
             `keep`, is given back; offsets never move.
+        state: the new header; None leaves it.
     """
 
     session: str
@@ -191,6 +194,7 @@ class Prune:
     drop: tuple[Name, ...]
     keep: tuple[Span, ...] = ()
     free: tuple[Span, ...] = ()
+    state: bytes | None = None
 
 
 # --- what comes out -------------------------------------------------------------------------------
@@ -282,11 +286,13 @@ class Loaded:
         stored: the checkpoint.
         arena: the bytes of `stored.spans`; None where they are so many (`INLINE_BYTES`) that they
             are better fetched with `read`.
+        state: the session's header; empty if it has none yet.
     """
 
     life: Life
     stored: Stored
     arena: ArenaParts | None
+    state: bytes = b""
 
 
 INLINE_BYTES = 1_048_576
@@ -325,12 +331,15 @@ class SessionInfo:
         state: its header, JSON; empty if it has none yet.
         size_bytes: what it takes in the store; None in listings, where counting costs too much,
             and where the server does not say.
+        idle: the session's own idle timeout: milliseconds, or ``"none"`` for none; None where it
+            follows the store's policy, and in listings.
     """
 
     session: str
     life: Life
     state: bytes
     size_bytes: int | None = None
+    idle: Override = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

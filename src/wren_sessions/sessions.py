@@ -23,6 +23,7 @@ from typing import Any
 
 from wren_sessions._cache import DEFAULT_BYTES
 from wren_sessions._checkpoints import Checkpoints
+from wren_sessions._protection import protection_of
 from wren_sessions._session_steps import Session, SessionSteps
 from wren_sessions._steps import adrive, drive
 from wren_sessions._values import Serializer
@@ -54,7 +55,7 @@ class Sessions:
         now: Callable[[], datetime] | None = None,
     ) -> None:
         self.store = store
-        self._steps = SessionSteps(Checkpoints(cache_bytes, header), serde)
+        self._steps = SessionSteps(Checkpoints(cache_bytes, header, protection_of(store)), serde)
         self._now = now or _now
         self.aio = AsyncSessions(store, self._steps, self._now)
 

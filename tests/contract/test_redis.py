@@ -89,6 +89,11 @@ class FakeServers(StoreContract):
         await super().test_a_copy_starts_its_idle_time(open_face, pass_time)
 
     @SHARED
+    async def test_a_copy_has_the_header_it_is_given(self, face: AsyncSessionStore) -> None:
+        """The source keeps its own."""
+        await super().test_a_copy_has_the_header_it_is_given(face)
+
+    @SHARED
     async def test_a_copy_does_not_notice(self, face: AsyncSessionStore) -> None:
         """Pruning a session leaves a copy of it alone, and the other way round."""
         await super().test_a_copy_does_not_notice(face)

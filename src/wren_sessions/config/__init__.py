@@ -27,12 +27,14 @@ from wren_sessions.config.environment import (
     read_variables,
 )
 from wren_sessions.config.kinds import FLAG, LIMIT, PREFIX
-from wren_sessions.config.options import check_policy, check_same, policy_from
+from wren_sessions.config.options import LIFETIME, check_policy, check_same, policy_from
 from wren_sessions.config.schemes import Target, is_redis, resolve
 from wren_sessions.config.urls import redact
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.keys import DEFAULT_PREFIX
 from wren_sessions.protocols import SessionStore
+from wren_sessions.serializers.compression import Compression
+from wren_sessions.serializers.encryption import Encryption
 from wren_sessions.ttl import DAY, TTLPolicy
 
 logger = logging.getLogger("wren_sessions")
@@ -56,10 +58,12 @@ class Settings:
         require_persistent: whether to refuse a store that ends with the process.
         source: what decided on the URL: the name of a variable, ``"argument"``,
             ``"use_redis=False"``, or ``"nothing"`` if nothing was configured.
-        encryption_keys: reserved: this version cannot encrypt, and refuses any.
+        encryption: the keys to encrypt with; None to store what can be read.
+        compression: how to compress; None for what the URL says (``compression=zstd``), else not at
+            all.
 
     Raises:
-        ConfigurationError: there are encryption keys, or `ttl` is no `TTLPolicy`.
+        ConfigurationError: an argument is not of its type.
     """
 
     url: str = MEMORY
@@ -67,21 +71,22 @@ class Settings:
     prefix: str | None = None
     require_persistent: bool = False
     source: str = ARGUMENT
-    encryption_keys: str | None = None
+    encryption: Encryption | None = None
+    compression: Compression | None = None
 
     def __post_init__(self) -> None:
-        if self.encryption_keys:
-            raise ConfigurationError(
-                f"this version cannot encrypt sessions yet: unset {WREN_ENCRYPTION_KEYS}, and do "
-                "not store what has to be encrypted"
-            )
+        for name, kind in (("encryption", Encryption), ("compression", Compression)):
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, kind):
+                raise ConfigurationError(f"{name} must be {kind.__name__}(…) or None")
         if self.ttl is not None and not isinstance(self.ttl, TTLPolicy):
             raise ConfigurationError("ttl must be a policy, such as TTLPolicy(idle='24h')")
 
     def __repr__(self) -> str:
         return (
             f"Settings(url={redact(self.url)!r}, ttl={self.ttl!r}, prefix={self.prefix!r}, "
-            f"require_persistent={self.require_persistent!r}, source={self.source!r})"
+            f"require_persistent={self.require_persistent!r}, source={self.source!r}, "
+            f"encryption={self.encryption!r}, compression={self.compression!r})"
         )
 
     @classmethod
@@ -124,7 +129,10 @@ class Settings:
         with _blamed_on(self.source):
             target = resolve(self.url)
             ttl, prefix = self._ttl_of(target), self._prefix_of(target)
+            compression = self._compression_of(target)
         store = target.make(ttl, prefix, options)
+        if self.encryption is not None or compression is not None:
+            store = _protected(store, self.encryption, compression)
         if self.require_persistent and not store.persistent:
             store.close()
             raise ConfigurationError(_not_persistent(self.source))
@@ -134,7 +142,8 @@ class Settings:
     def _ttl_of(self, target: Target) -> TTLPolicy | None:
         default = target.backend.ttl
         if self.ttl is None:
-            return policy_from(target.common, default or DAY) if target.common else default
+            given = {name: value for name, value in target.common.items() if name in LIFETIME}
+            return policy_from(given, default or DAY) if given else default
         check_policy(target.common, self.ttl)
         return self.ttl
 
@@ -144,6 +153,12 @@ class Settings:
             check_same("prefix", in_url, self.prefix, f"as an argument or in {WREN_PREFIX}")
         return DEFAULT_PREFIX if in_url is None else str(in_url)
 
+    def _compression_of(self, target: Target) -> Compression | None:
+        in_url = target.common.get("compression")
+        if self.compression is not None or in_url in {None, "none"}:
+            return self.compression
+        return Compression()
+
     def _log(self, store: SessionStore) -> None:
         if self.source == NOTHING:
             logger.warning(
@@ -151,8 +166,13 @@ class Settings:
                 "set %s, REDIS_URL or REDIS_HOST, or pass a URL",
                 WREN_URL,
             )
+        keys = "" if self.encryption is None else f", encrypted with {self.encryption.newest!r}"
         logger.info(
-            "sessions are kept in %s (decided by: %s): %s", store.location, self.source, store.ttl
+            "sessions are kept in %s (decided by: %s): %s%s",
+            store.location,
+            self.source,
+            store.ttl,
+            keys,
         )
 
 
@@ -163,6 +183,8 @@ def open_store(
     prefix: str | None = None,
     use_redis: bool = True,
     require_persistent: bool | None = None,
+    encryption: Encryption | None = None,
+    compression: Compression | None = None,
     dotenv: bool | str | Path = True,
     **options: Any,
 ) -> SessionStore:
@@ -181,6 +203,10 @@ def open_store(
             ``WREN_SESSIONS_URL`` that names another store still holds.
         require_persistent: True to refuse a store that ends with the process; None for what
             ``WREN_SESSIONS_REQUIRE_PERSISTENT`` says, else False.
+        encryption: the keys to encrypt with; None for those of ``WREN_SESSIONS_ENCRYPTION_KEYS``,
+            without which what is stored can be read.
+        compression: how to compress; None for what the URL says (``compression=zstd``), else not at
+            all.
         dotenv: True to read ``.env`` in the working directory, if there is one; False for no file;
             or the path of a file that must be there.
         options: the backend's own, as in its URL: text, or what the text stands for.
@@ -196,13 +222,19 @@ def open_store(
         settings = Settings.from_env(dotenv=dotenv, use_redis=use_redis)
     else:
         settings = _settings_for(url, use_redis=use_redis, dotenv=dotenv)
-    given = {"ttl": ttl, "prefix": prefix, "require_persistent": require_persistent}
+    given = {
+        "ttl": ttl,
+        "prefix": prefix,
+        "require_persistent": require_persistent,
+        "encryption": encryption,
+        "compression": compression,
+    }
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return replace(settings, **chosen).open(**options)
 
 
 def _settings_for(url: str, *, use_redis: bool, dotenv: bool | str | Path) -> Settings:
-    """Settings for that URL. Of the variables, only the two that forbid something hold for it."""
+    """Settings for that URL. Of the variables, only the two that guard something hold for it."""
     if not use_redis and is_redis(url):
         raise ConfigurationError("use_redis is False, but the URL names a Redis server")
     return Settings(url=url, **_guards_of(read_variables(None, dotenv=dotenv)))
@@ -211,8 +243,24 @@ def _settings_for(url: str, *, use_redis: bool, dotenv: bool | str | Path) -> Se
 def _guards_of(variables: Variables) -> dict[str, Any]:
     return {
         "require_persistent": bool(variables.read(WREN_REQUIRE_PERSISTENT, FLAG)),
-        "encryption_keys": variables.get(WREN_ENCRYPTION_KEYS),
+        "encryption": _encryption_of(variables),
     }
+
+
+def _encryption_of(variables: Variables) -> Encryption | None:
+    keys = variables.get(WREN_ENCRYPTION_KEYS)
+    if keys is None:
+        return None
+    with _blamed_on(WREN_ENCRYPTION_KEYS):
+        return Encryption.from_text(keys)
+
+
+def _protected(
+    store: SessionStore, encryption: Encryption | None, compression: Compression | None
+) -> SessionStore:
+    from wren_sessions.stores.protected import ProtectedStore  # needs msgpack, as no other store
+
+    return ProtectedStore(store, encryption=encryption, compression=compression)
 
 
 def _policy_of(variables: Variables, url: str, source: str) -> TTLPolicy | None:

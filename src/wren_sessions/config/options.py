@@ -20,8 +20,11 @@ COMMON: Final[Mapping[str, Kind]] = {
     "max_age": LIMIT,
     "refresh": one_of(*get_args(Refresh)),
     "prefix": PREFIX,
+    "compression": one_of("zstd", "none"),
 }
 """What every URL may say, whatever its scheme."""
+
+LIFETIME: Final = frozenset({"ttl", "max_age", "refresh"})
 
 _OUTSIDE: Final = {
     "ttl": "in the argument ttl or in WREN_SESSIONS_TTL",

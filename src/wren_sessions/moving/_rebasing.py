@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
-from zlib import crc32
 
-from wren_sessions._arena import Fresh, Piece, Ranged
+from wren_sessions._arena import Fresh, Piece, Ranged, checksum
 from wren_sessions._encoding import Body, StoredValue, WriteBody, decode_body, decode_write
 from wren_sessions._values import settled
 from wren_sessions.records import ArenaParts, Span, Stored, merge_spans
@@ -136,8 +135,9 @@ class Rebase:
     def _moved(self, piece: Ranged) -> Iterator[Piece]:
         parts = self._parts(piece)
         for (span, offset), kind in parts:
-            crc = piece.crc if len(parts) == 1 else crc32(self._arena.get(span) or b"")
-            yield kind(offset, span.length, crc)
+            part = self._arena.get(span) or b""
+            total = piece.sum if len(parts) == 1 else checksum(part, piece.sum)
+            yield kind(offset, span.length, total)
 
     def _parts(self, piece: Ranged) -> list[tuple[Place, type[Ranged | Fresh]]]:
         span = span_of(piece)

@@ -138,8 +138,9 @@ class SessionTarget(Writing):
 
     def __init__(self, saver: SessionSaver, session: str) -> None:
         cache = Cache(DEFAULT_BYTES)
-        strings = saver._checkpoints.writing._header_strings  # noqa: SLF001 -- of this package
-        super().__init__(cache, Reading(cache), strings)
+        checkpoints = saver._checkpoints  # noqa: SLF001 -- of this package
+        protection = checkpoints.protection
+        super().__init__(cache, Reading(cache, protection), checkpoints.header_strings, protection)
         self.source: Source = SessionSource(SIDE, STORE)
         self._serde = saver.serde
         self._session = session
@@ -212,7 +213,12 @@ class SessionTarget(Writing):
         """Pending writes to store, and the records that they refer into."""
         if not writes:
             return None, ()
-        packer = Packer(None, self._cache.records(self._session), appends=False)
+        packer = Packer(
+            None,
+            self._cache.records(self._session),
+            appends=False,
+            protection=self._protection,
+        )
         bodies = [self._body(packer, *each) for each in zip(_numbered(writes), writes, strict=True)]
         stored = Writes(
             name=name,

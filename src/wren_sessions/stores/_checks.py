@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
+from wren_sessions.errors import ConfigurationError, ConflictError, InvalidSessionIdError
 from wren_sessions.keys import check_session, decode, encode, record_field
-from wren_sessions.records import Commit, Prune, Start
+from wren_sessions.records import Commit, Life, Prune, Start
 
 _CURSOR: Final = "after:"
 
@@ -26,6 +26,22 @@ def check_commit(commit: Commit) -> None:
         encode(commit.record.parent_id or "")
     if commit.writes is not None:
         record_field(*commit.writes.name)
+
+
+def check_unchanged(source: str, target: str, known: Life | None, there: Life | None) -> None:
+    """Refuse a copy if one of its sessions was written, or made anew, since it was looked at.
+
+    Raises:
+        ConflictError: that is so.
+    """
+    if known is None:
+        return
+    if there is None or (known.incarnation, known.revision) != (there.incarnation, there.revision):
+        raise ConflictError(
+            f"session {source!r} was not copied to {target!r}: one of them was written meanwhile; "
+            "try again",
+            session=source,
+        )
 
 
 def check_prune(prune: Prune) -> None:

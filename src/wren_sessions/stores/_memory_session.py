@@ -143,7 +143,9 @@ class Session:
     def info(self, name: str, now_ms: int, size_bytes: int | None = None) -> SessionInfo:
         """What is known of it without reading it, for the caller."""
         life = self.life(now_ms)
-        return SessionInfo(session=name, life=life, state=self.state, size_bytes=size_bytes)
+        return SessionInfo(
+            session=name, life=life, state=self.state, size_bytes=size_bytes, idle=self.override
+        )
 
     def expired(self, now_ms: int) -> bool:
         """Whether its deadline has come."""
@@ -331,6 +333,9 @@ class Session:
             if kept and not kept.ids:
                 del self.namespaces[namespace]
         self.size_bytes -= self.arena.free(prune.free, prune.keep)
+        if prune.state is not None:
+            self.size_bytes += len(prune.state) - len(self.state)
+            self.state = prune.state
         self.updated_ms = now_ms
         self.revision += 1
         return before - self.size_bytes
@@ -341,12 +346,15 @@ class Session:
             self.size_bytes -= _name_bytes(name)
             self.size_bytes -= sum(len(k.encode()) + len(w.body) for k, w in writes.items())
 
-    def copy(self, now_ms: int) -> Session:
-        """An independent copy, written now, with an incarnation of its own."""
+    def copy(self, now_ms: int, state: bytes | None) -> Session:
+        """An independent copy, written now, with an incarnation, perhaps a header of its own."""
+        state = self.state if state is None else state
         return replace(
             self,
             incarnation=secrets.token_hex(8),
             updated_ms=now_ms,
+            state=state,
+            size_bytes=self.size_bytes + len(state) - len(self.state),
             recent=self.recent.copy(),
             arena=self.arena.copy(),
             namespaces={name: kept.copy() for name, kept in self.namespaces.items()},

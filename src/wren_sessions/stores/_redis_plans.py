@@ -21,6 +21,7 @@ import msgpack
 
 from wren_sessions.errors import (
     ConfigurationError,
+    ConflictError,
     SessionExistsError,
     SessionExpiredError,
 )
@@ -59,6 +60,7 @@ from wren_sessions.stores._redis_replies import (
     read_life_text,
     read_listed,
     read_loaded,
+    read_override,
     read_scanned,
     segments_of,
     session_of,
@@ -164,7 +166,12 @@ class Plans:
     def prune(self, prune: Prune) -> Plan[Committed]:
         """See `SessionStore.prune`."""
         segments = sorted({*segments_of(prune.free)} - {*segments_of(prune.keep)})
-        head = (prune.incarnation.encode(), b"%d" % prune.revision, b"%d" % len(prune.drop))
+        head = (
+            prune.incarnation.encode(),
+            b"%d" % prune.revision,
+            prune.state or b"",
+            b"%d" % len(prune.drop),
+        )
         names = [part for namespace, id_ in prune.drop for part in (_ns(namespace), _id(id_))]
         args = (*head, *names, *(b"%d" % number for number in segments))
         return self._scripted("prune", prune.session, args, read_committed)
@@ -211,10 +218,13 @@ class Plans:
         def read(reply: Any) -> SessionInfo | None:
             if reply[0] == b"miss":
                 return None
-            _, life, state, size = reply
-            size_bytes = None if size == b"" else int(size)
+            _, life, state, size, idle = reply
             return SessionInfo(
-                session=session, life=read_life_text(life), state=state, size_bytes=size_bytes
+                session=session,
+                life=read_life_text(life),
+                state=state,
+                size_bytes=None if size == b"" else int(size),
+                idle=read_override(idle),
             )
 
         return self._scripted("info", session, (), read)
@@ -242,7 +252,15 @@ class Plans:
             session, lambda replies: bool(replies[0]), commands=(("UNLINK", self.key(session)),)
         )
 
-    def copy(self, source: str, target: str, *, replace: bool = False) -> Plan[Life | None]:
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Plan[Life | None]:
         """See `SessionStore.copy`."""
         if source == target:
             raise ConfigurationError(f"session {source!r} cannot be copied onto itself")
@@ -253,6 +271,12 @@ class Plans:
                     f"session {target!r} is there already; pass replace=True to replace it",
                     session=target,
                 )
+            if reply[0] == b"conflict":
+                raise ConflictError(
+                    f"session {source!r} was not copied to {target!r}: one of them was written "
+                    "meanwhile; try again",
+                    session=source,
+                )
             if reply[0] == b"expired":
                 raise SessionExpiredError(
                     f"session {source!r} is past its maximum age and cannot be copied",
@@ -260,7 +284,9 @@ class Plans:
                 )
             return read_life(reply)
 
-        args = (*self._clocks, token_hex(8).encode(), b"1" if replace else b"")
+        there = _life(replace) if isinstance(replace, Life) else b""
+        how = (token_hex(8).encode(), b"1" if replace else b"", state or b"")
+        args = (*self._clocks, *how, b"" if expect is None else _life(expect), there)
         return self._scripted("copy", source, args, read, target)
 
     def find_keys(self, cursor: str | None, limit: int) -> Plan[tuple[str | None, list[bytes]]]:
@@ -306,6 +332,10 @@ class Plans:
 
 def _number(ms: int | None) -> bytes:
     return b"-" if ms is None else b"%d" % ms
+
+
+def _life(life: Life) -> bytes:
+    return b"%b %d" % (life.incarnation.encode(), life.revision)
 
 
 def _ns(namespace: str) -> bytes:

@@ -28,6 +28,7 @@ from wren_sessions.records import (
     StoredWrite,
     merge_spans,
 )
+from wren_sessions.ttl import Override
 
 T = TypeVar("T")
 
@@ -100,6 +101,12 @@ def read_life(reply: Any) -> Life | None:
     return None if reply[0] == b"miss" else read_life_text(reply[1])
 
 
+def read_override(word: bytes) -> Override:
+    if word == b"-":
+        return None
+    return "none" if word == b"none" else int(word)
+
+
 def read_committed(reply: Any) -> Committed:
     outcome = reply[0].decode()
     if outcome == "done":
@@ -114,7 +121,7 @@ def read_committed(reply: Any) -> Committed:
 def read_loaded(session: str, namespace: str, reply: Any) -> Loaded | None:
     if reply[0] == b"miss":
         return None
-    _, life, checkpoint_id, value, parts, special, segments = reply
+    _, life, checkpoint_id, value, parts, special, segments, state = reply
     name = (namespace, decode(checkpoint_id.decode()))
     stored = _stored(session, name, value, parts, special)
     arena = None
@@ -123,7 +130,7 @@ def read_loaded(session: str, namespace: str, reply: Any) -> Loaded | None:
         if None in segments or len(segments) != len(numbers):
             corrupt(session, "a part of its arena is missing")
         arena = _join_segments(session, numbers, segments)
-    return Loaded(life=read_life_text(life), stored=stored, arena=arena)
+    return Loaded(life=read_life_text(life), stored=stored, arena=arena, state=state)
 
 
 def read_heads(reply: Any) -> tuple[Name, ...]:

@@ -30,7 +30,9 @@ _TOUCHED: Final = """
     SELECT pos, length(data) FROM arena
     WHERE pos >= coalesce((SELECT max(pos) FROM arena WHERE pos BETWEEN ? AND ?), ?) AND pos < ?"""
 _DROP_ROW: Final = "DELETE FROM arena WHERE pos = ?"
-_UPDATE: Final = "UPDATE sessions SET updated_ms = ?, revision = ? WHERE sid = ?"
+_UPDATE: Final = (
+    "UPDATE sessions SET updated_ms = ?, revision = ?, state = coalesce(?, state) WHERE sid = ?"
+)
 
 
 def prune(connection: sqlite3.Connection, prune: Prune, now_ms: int) -> Committed:
@@ -45,7 +47,7 @@ def prune(connection: sqlite3.Connection, prune: Prune, now_ms: int) -> Committe
         return Committed(outcome="done", now_ms=now_ms)
     _free(connection, row, prune)
     row = row._replace(updated_ms=now_ms, revision=row.revision + 1)
-    connection.execute(_UPDATE, (row.updated_ms, row.revision, row.sid))
+    connection.execute(_UPDATE, (row.updated_ms, row.revision, prune.state, row.sid))
     return Committed(outcome="done", now_ms=now_ms, life=row.life(now_ms))
 
 

@@ -26,10 +26,10 @@ from wren_sessions.stores._sqlite_schema import ARENA_BITS
 from wren_sessions.stores._sqlite_sessions import Row
 from wren_sessions.stores._sqlite_writing import unpack_spans
 
-_RECORD: Final = sessions.select("""r.id, r.base, r.spans, r.body
+_RECORD: Final = sessions.select("""s.state, r.id, r.base, r.spans, r.body
     FROM sessions s JOIN records r ON r.sid = s.sid AND r.namespace = ? AND r.id = ?
     WHERE s.id = ?""")
-_HEAD: Final = sessions.select("""r.id, r.base, r.spans, r.body
+_HEAD: Final = sessions.select("""s.state, r.id, r.base, r.spans, r.body
     FROM sessions s JOIN heads h ON h.sid = s.sid AND h.namespace = ?
     JOIN records r ON r.sid = s.sid AND r.namespace = h.namespace AND r.id = h.head
     WHERE s.id = ?""")
@@ -71,7 +71,7 @@ def load(
         found = connection.execute(_HEAD, (namespace, session)).fetchone()
     else:
         found = connection.execute(_RECORD, (namespace, checkpoint_id, session)).fetchone()
-    row = Row._make(found[:-4]) if found else None
+    row = Row._make(found[:-5]) if found else None
     if row is None or not row.alive(now_ms):
         return None
     (stored,) = _stored(connection, row.sid, namespace, [found[-4:]])
@@ -82,7 +82,7 @@ def load(
             "there. Restore the session from a backup, or delete it",
             session=session,
         )
-    return row, Loaded(life=row.life(now_ms), stored=stored, arena=arena)
+    return row, Loaded(life=row.life(now_ms), stored=stored, arena=arena, state=found[-5])
 
 
 def scan(
@@ -166,7 +166,11 @@ def info(connection: sqlite3.Connection, session: str, now_ms: int) -> SessionIn
         return None
     state, size_bytes = found[-2:]
     return SessionInfo(
-        session=session, life=row.life(now_ms), state=state, size_bytes=int(size_bytes)
+        session=session,
+        life=row.life(now_ms),
+        state=state,
+        size_bytes=int(size_bytes),
+        idle=row.own_idle,
     )
 
 

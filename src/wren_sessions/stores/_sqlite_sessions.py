@@ -32,7 +32,7 @@ _COPY: Final = """
     INSERT INTO sessions (id, incarnation, created_ms, updated_ms, deadline_ms, sweep_ms, own_idle,
         pinned, revision, arena_end, arena_tail, recent, state)
     SELECT ?, ?, created_ms, ?, ?, ?, own_idle, pinned, revision, arena_end, arena_tail, recent,
-        state
+        coalesce(?, state)
     FROM sessions WHERE sid = ?"""
 _COPY_ARENA: Final = "INSERT INTO arena SELECT pos + ?, data FROM arena WHERE pos >= ? AND pos < ?"
 _COPY_PARTS: Final = (
@@ -146,16 +146,17 @@ def sweep_in_time(connection: sqlite3.Connection, row: Row) -> None:
         connection.execute(_SWEEP_AT, (deadline_ms, row.sid))
 
 
-def copy(connection: sqlite3.Connection, row: Row, target: str) -> None:
+def copy(connection: sqlite3.Connection, row: Row, target: str, state: bytes | None) -> None:
     """Copy a session, whole, to an id that is not there.
 
     Args:
         connection: in a write transaction.
         row: the source's, with the incarnation, time of writing and deadline of the copy.
         target: the copy's id.
+        state: the copy's header; None for the source's.
     """
     life = (row.incarnation, row.updated_ms, row.deadline_ms, row.deadline_ms)
-    sid = connection.execute(_COPY, (target, *life, row.sid)).lastrowid or 0
+    sid = connection.execute(_COPY, (target, *life, state, row.sid)).lastrowid or 0
     shift = sid - row.sid << ARENA_BITS
     connection.execute(_COPY_ARENA, (shift, *arena_bounds(row.sid)))
     for statement in _COPY_PARTS:

@@ -43,8 +43,10 @@ from wren_sessions.stores._checks import (
     check_names,
     check_prune,
     check_scan,
+    check_unchanged,
     parse_cursor,
 )
+from wren_sessions.stores._sqlite_diagnosis import Diagnosis, diagnose
 from wren_sessions.stores._sqlite_open import Place, Synchronous
 from wren_sessions.stores._sqlite_pool import Database
 from wren_sessions.stores._sqlite_sessions import Row
@@ -165,13 +167,23 @@ class FileStore:
 
         return self._database.write(delete, session)
 
-    def copy(self, source: str, target: str, *, replace: bool = False) -> Life | None:
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Life | None:
         """See `SessionStore.copy`.
 
         Raises:
             InvalidSessionIdError: an id cannot be a name.
             ConfigurationError: source and target are the same session.
             SessionExistsError: the target is there and `replace` is False; nothing was written.
+            ConflictError: source or target are not as `expect` or `replace` say; nothing was
+                written.
             SessionExpiredError: the source's age is past the maximum.
         """
         if check_session(source) == check_session(target):
@@ -183,7 +195,11 @@ class FileStore:
             if row is None:
                 return None
             there = sessions.find_any(connection, target)
-            if there and there.alive(now_ms) and not replace:
+            alive = there if there and there.alive(now_ms) else None
+            check_unchanged(source, target, expect, row.life(now_ms))
+            if isinstance(replace, Life):
+                check_unchanged(source, target, replace, alive and alive.life(now_ms))
+            if alive and not replace:
                 raise _exists(source, target)
             row = row._replace(
                 incarnation=secrets.token_hex(8),
@@ -194,7 +210,7 @@ class FileStore:
                 raise _too_old(source, self._ttl)
             if there:
                 sessions.forget(connection, there.sid)
-            sessions.copy(connection, row, target)
+            sessions.copy(connection, row, target, state)
             return row.life(now_ms)
 
         return self._database.write(copy, source)
@@ -322,6 +338,10 @@ class FileStore:
     def ping(self) -> None:
         """See `SessionStore.ping`. Makes sure that the file can be written, and writes nothing."""
         self._database.write(sessions.check_writable)
+
+    def diagnose(self) -> Diagnosis:
+        """How the file and its folder are; only looks."""
+        return diagnose(self._place.path, self._database.read, self._clock())
 
     def close(self) -> None:
         """See `SessionStore.close`. Waits for calls under way; a later call reopens the file."""

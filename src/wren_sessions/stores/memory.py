@@ -42,6 +42,7 @@ from wren_sessions.stores._checks import (
     check_names,
     check_prune,
     check_scan,
+    check_unchanged,
     make_cursor,
     parse_cursor,
 )
@@ -180,13 +181,23 @@ class MemoryStore:
             there = self._shelf.find(session, self._now_ms())
             return there is not None and self._shelf.drop(session)
 
-    def copy(self, source: str, target: str, *, replace: bool = False) -> Life | None:
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Life | None:
         """See `SessionStore.copy`.
 
         Raises:
             InvalidSessionIdError: an id cannot be a name.
             ConfigurationError: source and target are the same session.
             SessionExistsError: the target is there and `replace` is False; nothing was written.
+            ConflictError: source or target are not as `expect` or `replace` say; nothing was
+                written.
             SessionExpiredError: the source's age is past the maximum.
             StoreUnavailableError: the store is bounded, and full; nothing was written or evicted.
         """
@@ -198,13 +209,16 @@ class MemoryStore:
             if original is None:
                 return None
             there = self._shelf.find(target, now_ms)
+            check_unchanged(source, target, expect, original.life(now_ms))
+            if isinstance(replace, Life):
+                check_unchanged(source, target, replace, there.life(now_ms) if there else None)
             if there and not replace:
                 raise SessionExistsError(
                     f"cannot copy session {source!r}: {target!r} is there already; delete it "
                     "first, or pass replace=True",
                     session=target,
                 )
-            return self._put_copy(source, original.copy(now_ms), target, now_ms)
+            return self._put_copy(source, original.copy(now_ms, state), target, now_ms)
 
     def _put_copy(self, source: str, copy: Session, target: str, now_ms: int) -> Life:
         if not copy.renew(self._ttl, now_ms):
@@ -242,7 +256,7 @@ class MemoryStore:
                 if not there.renew(self._ttl, now_ms):
                     return None
                 self._shelf.queue(session, there.deadline_ms)
-            return Loaded(life=there.life(now_ms), stored=found, arena=arena)
+            return Loaded(life=there.life(now_ms), stored=found, arena=arena, state=there.state)
 
     def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""

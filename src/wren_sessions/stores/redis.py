@@ -32,6 +32,7 @@ from wren_sessions.records import (
     Span,
     Start,
 )
+from wren_sessions.stores._diagnosis import Diagnosis
 from wren_sessions.stores._redis_driver import (
     LoopClients,
     asend,
@@ -241,13 +242,29 @@ class RedisStore:
         """See `SessionStore.delete`."""
         return self._run(self._plans.delete(session))
 
-    def copy(self, source: str, target: str, *, replace: bool = False) -> Life | None:
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Life | None:
         """See `SessionStore.copy`."""
-        return self._run(self._plans.copy(source, target, replace=replace))
+        return self._run(
+            self._plans.copy(source, target, replace=replace, state=state, expect=expect)
+        )
 
     def ping(self) -> None:
         """See `SessionStore.ping`."""
         self._run(self._plans.ping())
+
+    def diagnose(self) -> Diagnosis:
+        """What kind of server this is and how it is set up, or why it cannot be reached."""
+        from wren_sessions.stores._redis_diagnosis import diagnose
+
+        return diagnose(self._blocking_client())
 
     def close(self) -> None:
         """Close the blocking connections that are the store's own; later calls open new ones.
@@ -352,9 +369,18 @@ class AsyncRedisStore:
         """See `SessionStore.delete`."""
         return await self._run(self._store.plans.delete(session))
 
-    async def copy(self, source: str, target: str, *, replace: bool = False) -> Life | None:
+    async def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Life | None:
         """See `SessionStore.copy`."""
-        return await self._run(self._store.plans.copy(source, target, replace=replace))
+        plan = self._store.plans.copy(source, target, replace=replace, state=state, expect=expect)
+        return await self._run(plan)
 
     async def ping(self) -> None:
         """See `SessionStore.ping`."""

@@ -112,9 +112,20 @@ class ThreadedStore:
         """See `SessionStore.delete`."""
         return await self._run(partial(self._store.delete, session))
 
-    async def copy(self, source: str, target: str, *, replace: bool = False) -> Life | None:
+    async def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Life | None:
         """See `SessionStore.copy`."""
-        return await self._run(partial(self._store.copy, source, target, replace=replace))
+        copy = partial(
+            self._store.copy, source, target, replace=replace, state=state, expect=expect
+        )
+        return await self._run(copy)
 
     async def ping(self) -> None:
         """See `SessionStore.ping`."""

@@ -8,6 +8,7 @@ from wren_sessions.testing.contract_commits import CommitContract
 from wren_sessions.testing.contract_conditions import ConditionContract
 from wren_sessions.testing.contract_copies import CopyContract
 from wren_sessions.testing.contract_expiry import ExpiryContract
+from wren_sessions.testing.contract_headers import HeaderContract
 from wren_sessions.testing.contract_ids import IdContract
 from wren_sessions.testing.contract_lives import LifeContract
 from wren_sessions.testing.contract_prunes import PruneContract
@@ -33,6 +34,7 @@ class StoreContract(
     ExpiryContract,
     SessionContract,
     CopyContract,
+    HeaderContract,
     IdContract,
 ):
     """Tests of every behaviour of `SessionStore`, on both faces.

@@ -3,7 +3,7 @@
 -- KEYS  1 the session
 -- ARGV  1 idle ms or -   2 max age ms or -   3 refresh   4 /namespace   5 id, or '' for the latest
 --       6 the most bytes of the arena to reply
--- Reply {'done', life, id, record, log parts, special pairs, segments or ''} | {'miss'}
+-- Reply {'done', life, id, record, log parts, special pairs, segments or '', header} | {'miss'}
 --       | {'foreign'} | {'version', v}
 -- The segments are those that the spans touch, each once, in ascending order.
 local now = now_ms()
@@ -56,4 +56,5 @@ if ARGV[3] == 'read' and not life.pinned then
   if ends and ends <= now then return {'miss'} end
   expire(K, ends)
 end
-return {'done', life_text(K, life, now), id, value, parts, special, segments}
+local state = redis.call('HGET', K, 'state') or ''
+return {'done', life_text(K, life, now), id, value, parts, special, segments, state}

@@ -1,8 +1,8 @@
 -- prune: drop checkpoints with their pending writes, and segments of the arena.
 --
 -- KEYS  1 the session
--- ARGV  1 incarnation   2 revision   3 how many checkpoints
---       4 … pairs of /namespace and id of the checkpoints; then numbers of segments
+-- ARGV  1 incarnation   2 revision   3 header or ''   4 how many checkpoints
+--       5 … pairs of /namespace and id of the checkpoints; then numbers of segments
 -- Reply {'done', life, 0} | {'deleted', now} | {'gone', now, life or ''} | {'conflict', now, life}
 --       | {'foreign'} | {'version', v}
 -- The arena's last segment stays, for the next commit fills it.
@@ -33,8 +33,8 @@ local function drop_record(ns, id)
   for key in string.gmatch(w[2], '[^,]+') do drop(':s' .. ns .. '/' .. id .. '/' .. key) end
 end
 
-local segments = 4 + 2 * tonumber(ARGV[3])
-for at = 4, segments - 1, 2 do drop_record(ARGV[at], ARGV[at + 1]) end
+local segments = 5 + 2 * tonumber(ARGV[4])
+for at = 5, segments - 1, 2 do drop_record(ARGV[at], ARGV[at + 1]) end
 local last = math.floor(life.arena / SEGMENT)
 for at = segments, #ARGV do
   if tonumber(ARGV[at]) ~= last then drop(':a' .. ARGV[at]) end
@@ -101,6 +101,7 @@ end
 life.revision = life.revision + 1
 life.updated = now
 set(':meta', meta(life))
+if ARGV[3] ~= '' then set('state', ARGV[3]) end
 
 -- Write.
 for at = 1, #fields, 4000 do

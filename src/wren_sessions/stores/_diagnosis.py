@@ -1,0 +1,45 @@
+"""What a store tells about the place it is in, for people who look for what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+Trouble: TypeAlias = Literal[
+    "host",  # its name is not known
+    "network",  # no route to it
+    "refused",  # nobody listens on the port
+    "timeout",  # no answer
+    "socket",  # no such socket on this machine
+    "wants-tls",  # the port speaks TLS, and the URL does not
+    "no-tls",  # the URL speaks TLS, and the port does not
+    "certificate",  # its certificate is not trusted, or is another host's
+    "not-redis",  # something else listens there
+    "password",  # user name or password are wrong
+    "no-password",  # it wants one, and none was given
+    "rights",  # the user may not do what is needed
+    "database",  # there is no database of that number
+    "other",
+]
+
+Fact: TypeAlias = str | int | float | bool | None
+HEALTHY: Final = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What was found out; nothing was changed.
+
+    Attributes:
+        kind: ``"redis"`` or ``"file"``.
+        trouble: why the store cannot be used; None if it can.
+        detail: the trouble in the words of whoever told it.
+        facts: what is known of the place, by name; see the module that found it out. What could
+            not be found out is not in it.
+    """
+
+    kind: str
+    trouble: Trouble | None = HEALTHY
+    detail: str = ""
+    facts: Mapping[str, Fact] = field(default_factory=dict)

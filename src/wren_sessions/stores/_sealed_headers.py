@@ -1,0 +1,113 @@
+"""The header of an encrypted session: what may be read by anyone, and the sealed rest. Pure.
+
+The header ties things together: it is sealed for the session's name and holds the uid that every
+record of the session is sealed with, and it names the latest checkpoint with a digest of it. So
+neither another session's data nor an older checkpoint can be put in place of the right ones::
+
+    {"checkpoint": {}, "metadata": {"timestamp": …}, "config": {},
+     "encryption": {"key": "k1", "sealed": "…base64…"}}
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack
+
+from wren_sessions.errors import DecryptionError
+from wren_sessions.serializers.encryption import Encryption
+
+_READABLE: Final = ("timestamp", "version", "checkpoint_id", "step", "source")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """A session's header.
+
+    Attributes:
+        state: the header as it is without encryption, JSON.
+        uid: what the session's records are sealed with; None for a session that is not encrypted.
+        head: the id of the root namespace's latest checkpoint; None before the first one.
+        digest: of that checkpoint's record; empty where it was not known.
+    """
+
+    state: bytes
+    uid: bytes | None
+    head: str | None = None
+    digest: bytes = b""
+
+
+def seal(encryption: Encryption, session: str, header: Header) -> bytes:
+    """The header as it is stored."""
+    assert header.uid is not None  # noqa: S101 -- nobody seals for no session
+    inner: bytes = msgpack.packb([header.state, header.head, header.digest])
+    sealed = encryption.seal("header", header.uid, (session,), inner)
+    about = _fields(header.state).get("metadata", {})
+    readable = {name: about[name] for name in _READABLE if name in about}
+    return json.dumps(
+        {
+            "checkpoint": {},
+            "metadata": readable,
+            "config": {},
+            "encryption": {"key": encryption.newest, "sealed": b64encode(sealed).decode()},
+        },
+        ensure_ascii=False,
+        separators=(",", ":"),
+    ).encode("utf-8", "replace")
+
+
+def read(encryption: Encryption, session: str, state: bytes) -> Header:
+    """A stored header.
+
+    Raises:
+        DecryptionError: it is not encrypted, there is no key for it, or it was changed, or is
+            another session's.
+    """
+    sealed = _sealed(state)
+    if sealed is None:
+        if not encryption.migrate:
+            refuse_plain(session, "the header")
+        return Header(state=state, uid=None, head=head_of(state))
+    try:
+        uid, inner = encryption.open("header", (session,), sealed)
+    except DecryptionError as error:
+        raise DecryptionError(f"the header of session {session!r}: {error.message}") from error
+    found, head, digest = msgpack.unpackb(inner)
+    return Header(state=found, uid=uid, head=head, digest=digest)
+
+
+def refuse_plain(session: str, what: str) -> None:
+    """Raise the error for what is not encrypted and should be."""
+    raise DecryptionError(
+        f"{what} of session {session!r} is not encrypted, and this store reads only what is: if "
+        "the session is from before encryption was turned on, open the store with "
+        "Encryption(…, migrate=True) and rewrite it; if not, somebody planted it"
+    )
+
+
+def head_of(state: bytes) -> str | None:
+    """The checkpoint that a plain header is about."""
+    found = _fields(state).get("metadata", {}).get("checkpoint_id")
+    return found if isinstance(found, str) else None
+
+
+def _fields(state: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(state or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("metadata", {}), dict) else {}
+
+
+def _sealed(state: bytes) -> bytes | None:
+    about = _fields(state).get("encryption")
+    text = about.get("sealed") if isinstance(about, dict) else None
+    if not isinstance(text, str):
+        return None
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        return b""  # damaged: no seal opens it

@@ -1,0 +1,68 @@
+"""How a session file and its folder are: facts, found out without changing anything.
+
+Facts: ``path``, ``bytes``, ``wal_bytes``, ``mode`` (permissions, octal), ``shared`` (whether others
+may read it), ``writable``, ``free_bytes`` on its disk, ``sqlite`` (version), ``schema``,
+``sessions``, ``expired_sessions`` that still take room, and ``unused_bytes`` inside the file.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from wren_sessions.stores._diagnosis import Diagnosis, Fact
+
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_LIVING: Final = "SELECT count(*) FROM sessions WHERE deadline_ms IS NULL OR deadline_ms > ?"
+_EXPIRED: Final = "SELECT count(*) FROM sessions WHERE deadline_ms <= ?"
+
+Asked: TypeAlias = dict[str, Fact]
+Reader: TypeAlias = Callable[[Callable[[sqlite3.Connection], Asked]], Asked]
+
+
+def diagnose(path: str, read: Reader, now_ms: int) -> Diagnosis:
+    """Look at a session file.
+
+    Args:
+        path: absolute.
+        read: runs a function on a connection to it; raises errors of this package.
+        now_ms: the store's clock.
+    """
+    file = Path(path)
+    facts = _around(file) | read(lambda connection: _inside(connection, now_ms))
+    return Diagnosis("file", facts=facts)
+
+
+def _around(file: Path) -> Asked:
+    found = file.stat()  # nothing but SQLite may open the file
+    wal = file.with_name(f"{file.name}-wal")
+    return {
+        "path": str(file),
+        "bytes": found.st_size,
+        "wal_bytes": wal.stat().st_size if wal.exists() else 0,
+        "mode": f"{stat.S_IMODE(found.st_mode):o}",
+        "shared": bool(found.st_mode & _OTHERS) if os.name == "posix" else None,
+        "writable": os.access(file, os.W_OK) and os.access(file.parent, os.W_OK),
+        "free_bytes": shutil.disk_usage(file.parent).free,
+        "sqlite": sqlite3.sqlite_version,
+    }
+
+
+def _inside(connection: sqlite3.Connection, now_ms: int) -> Asked:
+    free = _number(connection, "PRAGMA freelist_count")
+    return {
+        "schema": _number(connection, "PRAGMA user_version"),
+        "sessions": _number(connection, _LIVING, now_ms),
+        "expired_sessions": _number(connection, _EXPIRED, now_ms),
+        "unused_bytes": free * _number(connection, "PRAGMA page_size"),
+    }
+
+
+def _number(connection: sqlite3.Connection, statement: str, *args: int) -> int:
+    (found,) = connection.execute(statement, args).fetchone()
+    return int(found)
