@@ -14,10 +14,13 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from recording import CANARY, VARIABLES, Recorder, empty_environment, recorded, refusal
+from wren_sessions._protection import protection_of
 from wren_sessions.config import Settings, open_store
 from wren_sessions.config.backends import BACKENDS, NOT_YET
 from wren_sessions.config.options import COMMON
 from wren_sessions.errors import ConfigurationError
+from wren_sessions.serializers.compression import Compression
+from wren_sessions.serializers.encryption import Encryption
 from wren_sessions.ttl import DAY, FOREVER, TTLPolicy
 
 
@@ -189,13 +192,32 @@ def test_persistent_stores_are_persistent(url: str, made: Recorder) -> None:
     assert not made.last.closed
 
 
-def test_encryption_cannot_be_believed_in(environment: pytest.MonkeyPatch) -> None:
-    """Where keys are set, no store is made, with a URL or without: nothing would be encrypted."""
+def test_keys_of_the_environment_hold_for_every_store(environment: pytest.MonkeyPatch) -> None:
+    """With a URL or without; keys that cannot be used are an error, not a plain store."""
+    keys = f"{Encryption.generate_key('new')},{Encryption.generate_key('old')}"
+    Path(".env").write_text(f"WREN_SESSIONS_ENCRYPTION_KEYS={keys}\n")
+    for store in (open_store("memory://"), open_store()):
+        found = protection_of(store).encryption
+        assert found is not None
+        assert found.key_ids == ("new", "old")
     Path(".env").write_text(f"WREN_SESSIONS_ENCRYPTION_KEYS={CANARY}\n")
-    assert "cannot encrypt" in refusal(open_store)
-    assert "cannot encrypt" in refusal(lambda: open_store("memory://"))
-    assert "cannot encrypt" in refusal(lambda: Settings(encryption_keys=CANARY))
-    open_store("memory://", dotenv=False).close()
+    assert "WREN_SESSIONS_ENCRYPTION_KEYS: an encryption key begins" in refusal(open_store)
+    assert "begins with its id" in refusal(lambda: open_store("memory://"))
+    assert protection_of(open_store("memory://", dotenv=False)).encryption is None
+
+
+def test_encryption_and_compression_are_arguments_too() -> None:
+    """The argument wins over the environment; compression may stand in the URL."""
+    mine = Encryption([Encryption.generate_key("mine")])
+    assert protection_of(open_store("memory://", encryption=mine)).encryption is mine
+    for text, level in (("zstd", 3), ("none", None)):
+        found = protection_of(open_store(f"memory://?compression={text}&ttl=1h")).compression
+        assert (found and found.level) == level
+    best = Compression(level=19)
+    assert protection_of(open_store("memory://", compression=best)).compression is best
+    for wrong in ({"encryption": "k1:…"}, {"compression": "zstd"}):
+        assert "or None" in refusal(lambda wrong=wrong: open_store("memory://", **wrong))
+    assert "compression" in refusal(lambda: open_store("memory://?compression=gzip"))
 
 
 def test_settings_are_frozen_and_comparable() -> None:
@@ -222,7 +244,7 @@ def test_broken_url_is_not_shown() -> None:
 
 def test_import_loads_no_driver() -> None:
     """Importing the module loads neither redis nor langgraph nor pydantic, and reads nothing."""
-    heavy = "redis langgraph pydantic dotenv msgpack"
+    heavy = "redis langgraph pydantic dotenv msgpack cryptography zstandard"
     code = (
         "import sys, wren_sessions.config; "
         f"sys.exit(','.join(set({heavy!r}.split()) & set(sys.modules)) or 0)"
@@ -242,7 +264,7 @@ def test_every_scheme_option_and_variable_is_documented() -> None:
         assert f"`{name}`" in reference, name
     for scheme in (*BACKENDS, *NOT_YET):
         assert f"`{scheme}:" in reference, scheme
-    for variable in set(VARIABLES) - {"WREN_SESSIONS_ENCRYPTION_KEYS"}:
+    for variable in VARIABLES:
         assert f"{variable}=" in example, variable
 
 

@@ -30,9 +30,10 @@ LAYERS = (
     {"config"},
     {"_session_steps", "_langgraph_types"},
     {"transcripts"},
-    {"sessions", "langgraph"},
+    {"langgraph"},
     {"moving", "testing"},
-    {"archives"},
+    {"archives", "rekeying"},
+    {"sessions"},
     {"cli"},
 )
 DRIVERS = {

@@ -12,6 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from wren_sessions._pruning import Retention
     from wren_sessions._session_steps import Session
+    from wren_sessions.archives import (
+        Archive,
+        SessionArchiver,
+        aexport_session,
+        aexport_sessions,
+        aimport_session,
+        aimport_sessions,
+        export_session,
+        export_sessions,
+        import_session,
+        import_sessions,
+    )
     from wren_sessions.config import Settings, open_store
     from wren_sessions.errors import (
         ConfigurationError,
@@ -47,15 +59,35 @@ if TYPE_CHECKING:
         Progress,
     )
     from wren_sessions.protocols import AsyncSessionStore, SessionStore
+    from wren_sessions.rekeying import RekeyReport, arekey, rekey
+    from wren_sessions.serializers.compression import Compression
+    from wren_sessions.serializers.encryption import Encryption
+    from wren_sessions.serializers.limits import Limits
+    from wren_sessions.serializers.plain import PlainObject, PlainSerializer
+    from wren_sessions.serializers.safe import SafeSerializer
     from wren_sessions.sessions import Sessions
     from wren_sessions.stores.file import FileStore
     from wren_sessions.stores.memory import MemoryStore
+    from wren_sessions.stores.protected import ProtectedStore
     from wren_sessions.stores.redis import RedisStore
+    from wren_sessions.transcripts import Message, Profile, ToolCall, Transcript
     from wren_sessions.ttl import TTLPolicy
 
 __version__: Final = "0.1.0"
 
 _MODULES: Final = {
+    "archives": (
+        "Archive",
+        "SessionArchiver",
+        "aexport_session",
+        "aexport_sessions",
+        "aimport_session",
+        "aimport_sessions",
+        "export_session",
+        "export_sessions",
+        "import_session",
+        "import_sessions",
+    ),
     "config": ("Settings", "open_store"),
     "errors": (
         "ConfigurationError",
@@ -87,24 +119,35 @@ _MODULES: Final = {
         "Progress",
     ),
     "protocols": ("AsyncSessionStore", "SessionStore"),
+    "rekeying": ("RekeyReport", "arekey", "rekey"),
+    "serializers.compression": ("Compression",),
+    "serializers.encryption": ("Encryption",),
+    "serializers.limits": ("Limits",),
+    "serializers.plain": ("PlainObject", "PlainSerializer"),
+    "serializers.safe": ("SafeSerializer",),
     "sessions": ("Sessions",),
     "_session_steps": ("Session",),
     "stores.file": ("FileStore",),
     "stores.memory": ("MemoryStore",),
+    "stores.protected": ("ProtectedStore",),
     "stores.redis": ("RedisStore",),
+    "transcripts": ("Message", "Profile", "ToolCall", "Transcript"),
     "ttl": ("TTLPolicy",),
 }
 _HOME: Final = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Address",
+    "Archive",
     "AsyncSessionStore",
+    "Compression",
     "ConfigurationError",
     "ConflictError",
     "CopiedSession",
     "CopyReport",
     "CorruptSessionError",
     "DecryptionError",
+    "Encryption",
     "FileStore",
     "FormatVersionError",
     "ImportReport",
@@ -112,11 +155,17 @@ __all__ = [
     "InvalidSessionIdError",
     "KeySpace",
     "MemoryStore",
+    "Message",
+    "Profile",
     "Progress",
+    "ProtectedStore",
     "RedisStore",
+    "RekeyReport",
     "Retention",
+    "SafeSerializer",
     "SerializationError",
     "Session",
+    "SessionArchiver",
     "SessionError",
     "SessionExistsError",
     "SessionExpiredError",
@@ -129,14 +178,26 @@ __all__ = [
     "StoreTimeoutError",
     "StoreUnavailableError",
     "TTLPolicy",
+    "ToolCall",
+    "Transcript",
     "UnsafeTypeError",
     "WrenSessionsError",
     "__version__",
     "acopy_sessions",
+    "aexport_session",
+    "aexport_sessions",
     "aimport_checkpoints",
+    "aimport_session",
+    "aimport_sessions",
+    "arekey",
     "copy_sessions",
+    "export_session",
+    "export_sessions",
     "import_checkpoints",
+    "import_session",
+    "import_sessions",
     "open_store",
+    "rekey",
 ]
 
 

@@ -9,7 +9,7 @@ is::
     write   [task id, index, task path, channel, type, pieces …]
 
 Channel names and versions stand once in a record and are referred to by number. A value is
-``[channel number, type, pieces …]``; a piece is bytes kept inline, or ``[offset, length, checksum]`` in
+``[channel number, type, pieces …]``; a piece is bytes kept inline, or ``[offset, length, sum]`` in
 the arena, with a fourth element where the offset counts from the record's own base. Memories is
 left out where it is false.
 """
@@ -234,6 +234,13 @@ def compressed(frame: bytes, compression: Compression) -> bytes:
         return frame
     packed = compression.compress(frame[_HEADER_BYTES:])
     return frame if packed is None else _framed(_ZSTD, packed)
+
+
+def plain_frame(frame: bytes) -> bytes:
+    """A frame as it was before it was compressed; any other one as it is."""
+    if frame[:2] != bytes((FORMAT, _ZSTD)):
+        return frame
+    return _framed(_PLAIN, decompress(frame[_HEADER_BYTES:]))
 
 
 def sealed_frame(sealed: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,6 +14,8 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
     get_checkpoint_metadata,
 )
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
 from wren_sessions._history import History
 from wren_sessions._values import Snapshot
@@ -126,3 +129,16 @@ def history_of(history: History) -> dict[str, Any]:
     if history.seed:
         found["seed"] = history.seed[0]
     return found
+
+
+def widened(
+    serde: SerializerProtocol, extra: Collection[tuple[str, ...]]
+) -> SerializerProtocol | None:
+    """A serializer that allows further types, also within one that encrypts; None if it cannot."""
+    if isinstance(serde, EncryptedSerializer):
+        inner = widened(serde.serde, extra)
+        if inner is None or inner is serde.serde:
+            return serde if inner is not None else None
+        return EncryptedSerializer(serde.cipher, inner)
+    widen = getattr(serde, "with_msgpack_allowlist", None)
+    return None if widen is None else widen(extra)  # type: ignore[no-any-return] # LangGraph's

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from wren_sessions._arena import Known, Plain, first_inline, last_inline
+from wren_sessions._arena import Known, Piece, Plain, first_inline, last_inline
 from wren_sessions._elements import boundaries, cuts, header_length
 from wren_sessions.errors import DecryptionError, SerializationError
 from wren_sessions.serializers.compression import MAX_BYTES, Compression, decompress
@@ -171,6 +171,14 @@ def is_sealed(kind: str) -> bool:
     """Whether a stored value of this kind is encrypted."""
     found = _WRAPPED.fullmatch(kind) if "+" in kind else None
     return found is not None and found[2] == "sealed"
+
+
+def chunk_key_id(kind: str, pieces: Sequence[Piece]) -> str | None:
+    """The id of the key that a value's chunks are sealed with; None if they are not."""
+    first = pieces[0] if pieces else b""
+    if not is_sealed(kind) or not isinstance(first, bytes) or not first:
+        return None
+    return _key_of(first[: 1 + first[0] + UID_BYTES])[0]
 
 
 def _key_of(before: bytes) -> tuple[str, bytes]:

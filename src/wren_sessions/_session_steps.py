@@ -83,6 +83,16 @@ class SessionSteps:
         found: Serializer = self._given or default_serializer()
         return found
 
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The checkpoints it works on."""
+        return self._checkpoints
+
+    @property
+    def serde(self) -> Serializer | None:
+        """The serializer that was given."""
+        return self._given
+
     # --- reading ---
 
     def get(self, session_id: str, at: str | None) -> Steps[Session | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,7 +95,8 @@ async def test_between_all_backends(backend: Backend, other: Backend, face: str)
     copy_sessions(target, back := MemoryStore())
     assert held(SessionSaver(back)) == held(SessionSaver(source))
     if backend.name == "memory":
-        assert known(back).size_bytes == pytest.approx(known(source).size_bytes, rel=0.001)
+        packed_anew = 0.05 if other.name == "sealed" else 0.001
+        assert known(back).size_bytes == pytest.approx(known(source).size_bytes, rel=packed_anew)
 
 
 async def test_what_checkpoints_share_stays_shared(
@@ -126,7 +128,8 @@ def test_1000_checkpoints(thousand: MemoryStore, backend: Backend) -> None:
     copy_sessions(thousand, target, on_progress=seen.append)
     assert seen[-1] == Progress("t", 1_000, 1_000)
     copy_sessions(target, back)
-    assert known(back).size_bytes == pytest.approx(known(thousand).size_bytes, rel=0.001)
+    packed_anew = 0.01 if backend.name == "sealed" else 0.001
+    assert known(back).size_bytes == pytest.approx(known(thousand).size_bytes, rel=packed_anew)
     assert held(SessionSaver(back)) == held(SessionSaver(thousand))
 
 
@@ -322,7 +325,7 @@ class Damaging(MemoryStore):
             changed = Record(name=record.name, parent_id=record.parent_id, body=b"?")
             commit = Commit(session=commit.session, token=commit.token, record=changed)
         if self.broken == "header" and commit.state:
-            commit = Commit(session=commit.session, token=commit.token, new=True, state=b"{}")
+            commit = replace(commit, state=b"{}")
         return super().commit(commit)
 
     def read(self, session: str, spans: Any) -> ArenaParts | None:

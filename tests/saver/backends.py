@@ -17,13 +17,16 @@ from langgraph.checkpoint.base import (
 
 from wren_sessions import SessionSaver
 from wren_sessions.protocols import SessionStore
+from wren_sessions.serializers.compression import Compression
+from wren_sessions.serializers.encryption import Encryption
 from wren_sessions.stores.file import FileStore
 from wren_sessions.stores.memory import MemoryStore
+from wren_sessions.stores.protected import ProtectedStore
 from wren_sessions.stores.redis import RedisStore
 from wren_sessions.testing import FakeClock
 from wren_sessions.ttl import DAY, TTLPolicy
 
-BACKENDS: Final = ("memory", "file", "redis")
+BACKENDS: Final = ("memory", "file", "redis", "sealed")
 FACES: Final = ("sync", "async")
 
 
@@ -31,7 +34,8 @@ class Backend:
     """One place for sessions, and the stores that a test opens on it.
 
     Args:
-        name: ``"memory"``, ``"file"`` or ``"redis"``.
+        name: ``"memory"``, ``"file"``, ``"redis"``, or ``"sealed"``: memory, encrypted and
+            compressed.
         url: where it is.
     """
 
@@ -43,7 +47,7 @@ class Backend:
 
     def store(self, ttl: TTLPolicy = DAY) -> SessionStore:
         """A store on the place; in memory, there is only the first one."""
-        if self.name == "memory" and self._opened:
+        if self.name in {"memory", "sealed"} and self._opened:
             return self._opened[0]
         self._opened.append(self._make(ttl))
         return self._opened[-1]
@@ -51,6 +55,12 @@ class Backend:
     def _make(self, ttl: TTLPolicy) -> SessionStore:
         if self.name == "memory":
             return MemoryStore(ttl=ttl, clock=self.clock)
+        if self.name == "sealed":
+            memory = MemoryStore(ttl=ttl, clock=self.clock)
+            keys = Encryption([Encryption.generate_key()])
+            return ProtectedStore(
+                memory, encryption=keys, compression=Compression(threshold_bytes=64)
+            )
         if self.name == "file":
             path = self.url.removeprefix("file://")
             return FileStore(path, ttl=ttl, clock=self.clock, synchronous="off")

@@ -236,7 +236,7 @@ async def test_langgraphs_encrypted_serializer_works(backend: Backend, face: str
     assert spans
     stored = b"".join(filter(None, map(spans.get, loaded.stored.spans))) + loaded.stored.body
     assert b"message 1 " not in stored
-    assert b" 1 egassem" in stored
+    assert (b" 1 egassem" in stored) is (backend.name != "sealed")  # sealed once more
 
 
 async def test_a_thread_may_change_its_serializer(backend: Backend, face: str) -> None:

@@ -32,7 +32,7 @@ AWAY: Final = (
     EmptyInputError,
 )  # the last: nothing to resume
 ALWAYS_WHOLE: Final = {"chat", "first turn"}  # nothing of them is anywhere but in the root
-FACES: Final = {"memory": "sync", "file": "sync", "redis": "async"}
+FACES: Final = {"memory": "sync", "file": "sync", "redis": "async", "sealed": "sync"}
 
 
 class Run:

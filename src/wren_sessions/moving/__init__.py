@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from wren_sessions._protection import protection_of
 from wren_sessions._steps import Steps
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.moving._copying import Copying
@@ -109,14 +110,14 @@ def copy_sessions(
 ) -> CopyReport:
     """Copy sessions, whole, from one store to another.
 
-    Records, pending writes, header, creation time and pin go; no value is decoded, and what
-    checkpoints share stays shared. A session appears in the target at once, complete and verified:
-    it is written under a name of its own first, ``copying.…``. An interrupted copy is run again;
-    what was copied before is skipped.
+    Records, pending writes, header, creation time, idle timeout and pin go; no value is decoded,
+    and what checkpoints share stays shared. What is encrypted in one of the stores is opened with
+    its keys and sealed with those of the other. A session appears in the target at once, complete
+    and verified: it is written under a name of its own first, ``copying.…``. An interrupted copy is
+    run again; what was copied before is skipped.
 
-    What does not go: an idle timeout of a session's own (`SessionStore.set_ttl`), which stores do
-    not tell; the time that is left, which is counted anew by the target's policy; the revision; and
-    pending writes of a checkpoint that was never written.
+    What does not go: the time that is left, which is counted anew by the target's policy; the
+    revision; and pending writes of a checkpoint that was never written.
 
     Args:
         source: where the sessions are; only read.
@@ -189,4 +190,10 @@ def _copy_job(
         raise ConfigurationError("source and target are the same store; use copy for one session")
     if isinstance(sessions, str):
         raise ConfigurationError(f"sessions must be several ids, not one text: [{sessions!r}]")
-    return Copying(sessions=sessions, replace=replace, on_progress=on_progress).run()
+    copying = Copying(
+        sessions=sessions,
+        replace=replace,
+        on_progress=on_progress,
+        protections=(protection_of(source), protection_of(target)),
+    )
+    return copying.run()

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from wren_sessions._protection import PLAIN, Protection
 from wren_sessions._steps import Call, Steps
 from wren_sessions.errors import (
     ConflictError,
@@ -19,6 +20,7 @@ from wren_sessions.errors import (
     SessionNotFoundError,
 )
 from wren_sessions.moving._rebasing import shape_of
+from wren_sessions.moving._repacking import Repacking
 from wren_sessions.moving._reports import CopiedSession, CopyReport, OnProgress
 from wren_sessions.moving._staging import PAGE, ChangedError, Staging, is_staging
 from wren_sessions.records import Name, Scanned, SessionInfo, SessionPage, Start
@@ -34,11 +36,13 @@ class Copying:
         sessions: which sessions; None for all.
         replace: whether to replace sessions of the target.
         on_progress: called after every checkpoint.
+        protections: what values are protected by in the source, and are to be in the target.
     """
 
     sessions: Iterable[str] | None
     replace: bool
     on_progress: OnProgress | None
+    protections: tuple[Protection, Protection] = (PLAIN, PLAIN)
     _copied: list[CopiedSession] = field(default_factory=list)
     _skipped: list[str] = field(default_factory=list)
     _expired: list[str] = field(default_factory=list)
@@ -102,7 +106,8 @@ class Copying:
                 session=session,
             )
         try:
-            checkpoints = yield from Staging(info, self.on_progress).copy(replace=self.replace)
+            staging = Staging(info, self.on_progress, self._repacking())
+            checkpoints = yield from staging.copy(replace=self.replace)
         except SessionExpiredError:
             self._expired.append(session)
             return
@@ -111,6 +116,11 @@ class Copying:
         self._copied.append(
             CopiedSession(session=session, checkpoints=checkpoints, size_bytes=size_bytes)
         )
+
+    def _repacking(self) -> Repacking | None:
+        """How values get from one protection to the other, unless nothing is encrypted."""
+        encrypted = any(protection.encryption for protection in self.protections)
+        return Repacking(*self.protections) if encrypted else None
 
 
 def _same(info: SessionInfo, there: SessionInfo) -> Steps[bool]:

@@ -12,11 +12,13 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace as replace_in
+from datetime import timedelta
 from hashlib import sha256
 from itertools import pairwise
 from typing import Final, NoReturn
 
-from wren_sessions._encoding import WriteBody, encode_body, encode_write
+from wren_sessions._encoding import WriteBody, encode_body, encode_write, plain_frame
 from wren_sessions._steps import Call, Steps
 from wren_sessions.errors import (
     ConflictError,
@@ -25,6 +27,7 @@ from wren_sessions.errors import (
     WrenSessionsError,
 )
 from wren_sessions.moving._rebasing import Places, Rebase, body_of, ranged, spans_of, writes_of
+from wren_sessions.moving._repacking import Repacking, spans_in
 from wren_sessions.moving._reports import Entry, OnProgress, Progress, parents_first
 from wren_sessions.records import (
     ArenaParts,
@@ -62,18 +65,31 @@ class ChangedError(Exception):
 
 
 class Staging:
-    """One session on its way."""
+    """One session on its way.
 
-    def __init__(self, info: SessionInfo, on_progress: OnProgress | None) -> None:
+    Args:
+        info: of the session.
+        on_progress: called after every checkpoint.
+        repacking: opens and packs values where the stores protect them differently; None where
+            they go as they are.
+    """
+
+    def __init__(
+        self,
+        info: SessionInfo,
+        on_progress: OnProgress | None,
+        repacking: Repacking | None = None,
+    ) -> None:
         self._info = info
+        self._repacking = repacking
         self._on_progress = on_progress
         self._staging = staging_name(info.session)
         self._incarnation = ""
         self._places = Places()
         self._written: dict[Name, bytes] = {}
 
-    def copy(self, *, replace: bool) -> Steps[int]:
-        """Copy it; how many records it has."""
+    def copy(self, *, replace: bool | Life) -> Steps[int]:
+        """Copy it; how many records it has. See `SessionStore.copy` for `replace`."""
         yield Call("target.delete", self._staging)  # of a copy that was interrupted
         try:
             yield from self._begin()
@@ -101,6 +117,9 @@ class Staging:
                 session=self._info.session,
             )
         self._incarnation = self._life(done).incarnation
+        if self._info.idle is not None:
+            idle = None if self._info.idle == "none" else timedelta(milliseconds=self._info.idle)
+            yield Call("target.set_ttl", self._staging, idle)
         if life.pinned:
             yield Call("target.pin", self._staging)
 
@@ -122,6 +141,7 @@ class Staging:
             incarnation=self._incarnation,
             record=record,
             writes=writes,
+            state=self._info.state if record is not None and record.name[0] == "" else None,
         )
         done: Committed = yield Call("target.commit", commit)
         self._life(done)
@@ -141,7 +161,10 @@ class Staging:
         above = _above(entries)
         for number, entry in enumerate(entries, 1):
             stored = yield from self._read(entry, above[entry.name])
-            yield from self._record(entry, stored)
+            if self._repacking is None:
+                yield from self._record(entry, stored)
+            else:
+                yield from self._repacked(self._repacking, entry, stored)
             if self._on_progress is not None:
                 self._on_progress(Progress(self._info.session, number, len(entries)))
         return len(entries)
@@ -198,6 +221,29 @@ class Staging:
             rebase.appended((yield from self._commit(record, pending)))
         sent = [StoredWrite(write.key, write.body) for write in pending.entries] if pending else []
         self._written[entry.name] = _digest(record.body, sent)
+
+    def _repacked(self, repacking: Repacking, entry: Entry, stored: Stored) -> Steps[None]:
+        """Write a record whose values are protected otherwise in the target."""
+        session = self._info.session
+        writes = writes_of(session, stored)
+        arena = ArenaParts(())
+        if spans := spans_in(body_of(session, stored), writes):
+            found: ArenaParts | None = yield Call("source.read", session, spans)
+            if found is None:
+                yield from self._scan([Start(entry.namespace)], 1)  # damaged, or pruned meanwhile?
+                self._damaged(f"the arena of checkpoint {entry.id!r} is not there")
+            arena = found
+        repacked = repacking.record(session, stored, entry.parent_id, arena)
+        repacking.settle(repacked, (yield from self._commit(repacked.record, None)))
+        pending = None
+        if writes:
+            linked = repacking.writes(session, writes, arena)
+            pending = _pending(entry.name, stored, writes)
+            assert pending is not None  # noqa: S101 -- there are some
+            pending = replace_in(pending, spans=linked)
+            yield from self._commit(None, pending)
+        sent = [StoredWrite(write.key, write.body) for write in pending.entries] if pending else []
+        self._written[entry.name] = _digest(repacked.record.body, sent)
 
     def _pending(
         self, entry: Entry, stored: Stored, writes: list[WriteBody]
@@ -287,7 +333,8 @@ def _pending(name: Name, stored: Stored, writes: Sequence[WriteBody]) -> Writes 
 
 def _digest(body: bytes, writes: Iterable[StoredWrite]) -> bytes:
     """What tells a record and its pending writes from others."""
-    return sha256(repr((body, sorted(map(tuple, writes)))).encode()).digest()
+    plain = sorted((write.key, plain_frame(write.body)) for write in writes)
+    return sha256(repr((plain_frame(body), plain)).encode()).digest()
 
 
 def _chunks(span: Span, offset: int) -> Iterator[tuple[Span, int]]:

@@ -23,8 +23,6 @@ from hashlib import blake2b, sha256
 from importlib import import_module
 from typing import Any, Final, NamedTuple, NoReturn
 
-import msgpack
-
 from wren_sessions.errors import ConfigurationError, DecryptionError
 
 KEY_BYTES: Final = 32
@@ -137,7 +135,7 @@ class Encryption:
         """A key for nonces, and a cipher (RFC 5869's expand step, twice)."""
         found = []
         for use in ("nonce", "cipher"):
-            about: bytes = msgpack.packb(["wren-sessions", 1, use, purpose, salt])
+            about = _joined(b"wren-sessions/1", use.encode(), purpose.encode(), salt)
             found.append(hmac.digest(self._keys[key_id], about + b"\x01", sha256))
         return found[0], _ciphers().AESGCM(found[1])
 
@@ -146,6 +144,15 @@ class Encryption:
             f"the data are encrypted with the key {key_id!r}, and the keys here are "
             f"{', '.join(map(repr, self._keys))}: add that key, behind the first one"
         )
+
+
+def key_id_of(sealed: bytes) -> str:
+    """The id of the key that a body was sealed with.
+
+    Raises:
+        DecryptionError: it is no sealed body.
+    """
+    return _Start.read(sealed)[0].key_id
 
 
 class _Start(NamedTuple):
@@ -171,11 +178,14 @@ class _Start(NamedTuple):
 
 
 def _bound(start: _Start, purpose: str, names: tuple[str, ...]) -> bytes:
-    """What a sealed body is bound to, unambiguously."""
-    bound: bytes = msgpack.packb(
-        [1, purpose, start.key_id, start.uid, *names], unicode_errors="surrogatepass"
-    )
-    return bound
+    """What a sealed body is bound to."""
+    texts = (purpose, start.key_id, *names)
+    return _joined(start.uid, *(text.encode("utf-8", "surrogatepass") for text in texts))
+
+
+def _joined(*parts: bytes) -> bytes:
+    """Parts as one, each with its length in front: no other parts give the same."""
+    return b"".join(len(part).to_bytes(4) + part for part in parts)
 
 
 def _changed() -> NoReturn:
@@ -188,8 +198,8 @@ def _key(given: object) -> tuple[str, bytes]:
     if isinstance(given, tuple):
         key_id, key = given
     elif isinstance(given, str):
-        key_id, _, text = given.partition(":")
-        key_id, key = key_id.strip(), _decoded(text.strip())
+        key_id, colon, text = given.partition(":")
+        key_id, key = key_id.strip() if colon else "", _decoded(text.strip())
     else:
         raise ConfigurationError("an encryption key must be 'id:base64' or (id, bytes)")
     if not isinstance(key_id, str) or not _ID.fullmatch(key_id):

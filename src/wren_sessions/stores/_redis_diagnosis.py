@@ -33,6 +33,7 @@ _SIGNS: Final[tuple[tuple[str, Trouble], ...]] = (
     ("invalid password", "password"),
     ("without any password configured", "password"),
     ("noauth", "no-password"),
+    ("client already authenticated", "no-password"),
     ("authentication required", "no-password"),
     ("noperm", "rights"),
     ("no permissions", "rights"),

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgpack
 
 from wren_sessions.errors import DecryptionError
-from wren_sessions.serializers.encryption import Encryption
+from wren_sessions.serializers.encryption import Encryption, key_id_of
 
 _READABLE: Final = ("timestamp", "version", "checkpoint_id", "step", "source")
 
@@ -77,6 +77,12 @@ def read(encryption: Encryption, session: str, state: bytes) -> Header:
         raise DecryptionError(f"the header of session {session!r}: {error.message}") from error
     found, head, digest = msgpack.unpackb(inner)
     return Header(state=found, uid=uid, head=head, digest=digest)
+
+
+def key_id(state: bytes) -> str | None:
+    """The id of the key that a stored header was sealed with; None if it was not."""
+    sealed = _sealed(state)
+    return None if sealed is None else key_id_of(sealed)
 
 
 def refuse_plain(session: str, what: str) -> None:

@@ -19,6 +19,7 @@ from wren_sessions._arena import digest
 from wren_sessions._encoding import compressed, is_sealed_body, opened_frame, sealed_frame
 from wren_sessions._steps import Call, Steps
 from wren_sessions.errors import ConflictError, CorruptSessionError, DecryptionError
+from wren_sessions.keys import check_session
 from wren_sessions.records import (
     Commit,
     Committed,
@@ -169,7 +170,7 @@ class Sealing:
         expect: Life | None = None,
     ) -> Steps[Life | None]:
         """See `SessionStore.copy`. The copy has the same uid, under a header of its own."""
-        self._forget(target)
+        self._forget(check_session(target))
         for _ in range(ATTEMPTS):
             info, header = yield from self._header(source)
             how: dict[str, Any] = {"replace": replace, "state": state, "expect": expect}

@@ -17,6 +17,8 @@ from typing import Final, TypeAlias
 
 from wren_sessions.stores._diagnosis import Diagnosis, Fact
 
+__all__ = ["Diagnosis", "diagnose"]
+
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _LIVING: Final = "SELECT count(*) FROM sessions WHERE deadline_ms IS NULL OR deadline_ms > ?"
 _EXPIRED: Final = "SELECT count(*) FROM sessions WHERE deadline_ms <= ?"

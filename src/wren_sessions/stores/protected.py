@@ -47,6 +47,7 @@ class ProtectedStore:
 
     Attributes:
         protection: what is to be done with the values that are kept here.
+        unprotected: the store below.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class ProtectedStore:
         compression: Compression | None = None,
     ) -> None:
         self.protection = Protection(encryption, compression)
-        self._store = store
+        self._store = self.unprotected = store
         self._steps = Sealing(encryption, compression)
         self.aio: AsyncSessionStore = AsyncProtectedStore(store.aio, self._steps)
 

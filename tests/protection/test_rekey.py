@@ -1,0 +1,143 @@
+"""Changing keys, and turning encryption on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from saver import graphs
+from wren_sessions import MemoryStore, Sessions, SessionSaver
+from wren_sessions.errors import (
+    ConfigurationError,
+    DecryptionError,
+    SessionGoneError,
+    SessionNotFoundError,
+)
+from wren_sessions.protocols import SessionStore
+from wren_sessions.rekeying import RekeyReport, arekey, rekey
+from wren_sessions.serializers.encryption import Encryption
+from wren_sessions.stores.protected import ProtectedStore
+from wren_sessions.testing import FakeClock
+from wren_sessions.ttl import to_ms
+
+OLD, NEW = Encryption.generate_key("old"), Encryption.generate_key("new")
+CONFIG: Any = {"configurable": {"thread_id": "t"}}
+
+
+def store_with(store: SessionStore, *keys: str, migrate: bool = False) -> ProtectedStore:
+    """The store as an application with these keys has it."""
+    return ProtectedStore(store, encryption=Encryption(keys, migrate=migrate))
+
+
+def chat(store: SessionStore, turns: int = 5) -> Any:
+    """A graph that has talked for some turns."""
+    graph = graphs.chat().compile(checkpointer=SessionSaver(store))
+    for turn in range(turns):
+        graph.invoke({"messages": [graphs.said(turn, "human")]}, CONFIG)
+    return graph
+
+
+def history(store: SessionStore) -> list[Any]:
+    """Everything that a saver tells of the thread."""
+    return list(SessionSaver(store).list(CONFIG))
+
+
+async def rewritten(face: str, store: SessionStore, **options: Any) -> RekeyReport:
+    """Rekey by the function of a face."""
+    return rekey(store, **options) if face == "sync" else await arekey(store, **options)
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+async def test_the_old_key_can_be_taken_away(face: str) -> None:
+    """History, pending writes, age, timeout and pin are as they were."""
+    clock = FakeClock()
+    below = MemoryStore(clock=clock)
+    graph = chat(store_with(below, OLD))
+    at = graph.get_state(CONFIG).config
+    SessionSaver(store_with(below, OLD)).put_writes(at, [("messages", ["x" * 2_000])], "task")
+    below.set_ttl("t", "3h")
+    before = history(store_with(below, OLD)), below.info("t")
+    clock.advance("10m")
+    both = store_with(below, NEW, OLD)
+    assert await rewritten(face, both) == RekeyReport(rewritten=("t",))
+    assert history(store_with(below, NEW)) == before[0]
+    info = below.info("t")
+    assert info is not None
+    assert before[1] is not None
+    assert (info.life.created_ms, info.idle) == (before[1].life.created_ms, to_ms("3h"))
+    assert [found.session for found in below.list_sessions().sessions] == ["t"]
+    assert await rewritten(face, both) == RekeyReport(rewritten=(), current=("t",))
+    chat(store_with(below, NEW), 1)
+    with pytest.raises(DecryptionError):
+        history(store_with(below, OLD))
+
+
+def test_what_is_in_use_is_left_for_later() -> None:
+    """And one that goes on is told that its session is another one."""
+    clock = FakeClock()
+    below = MemoryStore(clock=clock)
+    store = store_with(below, OLD)
+    saver = SessionSaver(store)
+    graph = graphs.chat().compile(checkpointer=saver)
+    graph.invoke({"messages": [graphs.said(1, "human")]}, CONFIG)
+    held = saver.get_tuple(CONFIG)
+    assert held is not None
+    both = store_with(below, NEW, OLD)
+    assert rekey(both) == RekeyReport(rewritten=(), busy=("t",))
+    assert rekey(both, unused_for=None, sessions=["t"]).rewritten == ("t",)
+    with pytest.raises(SessionGoneError):
+        saver.put(held.config, held.checkpoint | {"id": "~"}, {}, {})
+
+
+def test_from_plain_to_encrypted() -> None:
+    """With `migrate`, what is there is read; what is written, and all after a rekey, is sealed."""
+    clock = FakeClock()
+    below = MemoryStore(clock=clock)
+    chat(below)
+    Sessions(below).create("empty")
+    before = history(below)
+    migrating = store_with(below, NEW, migrate=True)
+    assert history(migrating) == before
+    chat(migrating, 1)
+    assert len(history(migrating)) > len(before)
+    clock.advance("2m")
+    report = rekey(migrating)
+    assert sorted(report.rewritten) == ["empty", "t"]
+    strict = store_with(below, NEW)
+    assert history(strict)[-len(before) :] == before
+    assert Sessions(strict).load("empty").state == {}
+    assert b"lorem" not in (below.dump("t") or b"")
+    with pytest.raises(DecryptionError, match="is encrypted"):
+        history(below)
+
+
+def test_a_session_that_is_migrated_by_its_next_turn() -> None:
+    """The latest state lies encrypted as a whole: nothing of it refers to plain bytes."""
+    below = MemoryStore()
+    graph = chat(below)
+    graph = chat(store_with(below, NEW, migrate=True), 1)
+    latest = graph.get_state(CONFIG)
+    loaded = store_with(below, NEW).load("t")
+    assert loaded is not None
+    assert loaded.arena is not None
+    parts = [loaded.arena.get(span) or b"" for span in loaded.stored.spans]
+    assert sum(map(len, parts)) > 1_000
+    assert b"lorem" not in b"".join(parts)
+    assert (
+        SessionSaver(store_with(below, NEW)).get_tuple(CONFIG).checkpoint["id"]
+        == (  # type: ignore[union-attr]
+            latest.config["configurable"]["checkpoint_id"]
+        )
+    )
+
+
+def test_what_cannot_be_rekeyed() -> None:
+    """A store without encryption, a session that is not there, one text for several ids."""
+    store = store_with(MemoryStore(), NEW)
+    with pytest.raises(ConfigurationError, match="no encryption"):
+        rekey(MemoryStore())
+    with pytest.raises(SessionNotFoundError, match="'x'"):
+        rekey(store, sessions=["x"])
+    with pytest.raises(ConfigurationError, match="not one text"):
+        rekey(store, sessions="x")
