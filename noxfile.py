@@ -148,6 +148,13 @@ def interview(session: nox.Session) -> None:
     session.run("python", str(DEMO), *session.posargs)
 
 
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Compare savers side by side; --quick, --check, --publish … go to benchmarks/bench.py."""
+    session.install("-e", ".", *_group("bench"))
+    session.run("python", "benchmarks/bench.py", *session.posargs)
+
+
 def _missing_from(wheel: Path) -> set[str]:
     """Name the data files of the checkout that a wheel has left out."""
     package = ROOT / "src" / "wren_sessions"

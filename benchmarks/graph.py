@@ -9,18 +9,17 @@ redis-server of its own.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import linear_regression
 from typing import Annotated, Any, Final, TypedDict
 
 sys.path.append(str(Path(__file__).parent.parent))
 
 from benchmarks import report
+from benchmarks.measuring import growth_exponent
 from benchmarks.servers import redis_server
 from benchmarks.threads import Speech
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
@@ -64,7 +63,9 @@ class GraphCost:
         return self.stored_bytes / self.final_bytes
 
 
-def interview_graph(saver: BaseCheckpointSaver[Any], speech: Speech, message_bytes: int) -> Any:
+def interview_graph(
+    saver: BaseCheckpointSaver[Any] | None, speech: Speech, message_bytes: int
+) -> Any:
     """An interviewer who says something, then an analysis of the answer."""
 
     def interviewer(state: Interview) -> Interview:
@@ -125,12 +126,6 @@ def _cost(store: SessionStore, session: str, turn: int, messages: list[AnyMessag
         final_bytes=len(JsonPlusSerializer().dumps_typed(messages)[1]),
         stored_bytes=(info.size_bytes or 0) if info else 0,
     )
-
-
-def growth_exponent(points: Sequence[tuple[int, int]]) -> float:
-    """How bytes grow with turns: 1 for linear, 2 for quadratic; the slope of a log-log fit."""
-    turns, sizes = zip(*points, strict=True)
-    return linear_regression(list(map(math.log, turns)), list(map(math.log, sizes))).slope
 
 
 def exponent(costs: Sequence[GraphCost]) -> float:

@@ -33,7 +33,7 @@ def redis_server(*options: str) -> Iterator[str]:
     executable = shutil.which("redis-server") or shutil.which("valkey-server")
     if executable is None:
         raise SystemExit("no redis-server or valkey-server on the PATH: pass --url redis://…")
-    port = _free_port()
+    port = free_port()
     command = f"{executable} --bind {HOST} --port {port} --appendonly no --save".split()
     with tempfile.TemporaryDirectory(prefix="wren-benchmark-") as folder:
         process = subprocess.Popen([*command, "", *options], cwd=folder, stdout=subprocess.DEVNULL)
@@ -73,7 +73,8 @@ def replicated_bytes(client: Redis) -> int:
     return int(info["master_repl_offset"])
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

@@ -39,17 +39,32 @@ class Thread:
         }
         self.config: RunnableConfig = {"configurable": {**self._latest["configurable"]}}
 
+    @property
+    def latest(self) -> RunnableConfig:
+        """The config that asks for the latest checkpoint."""
+        return self._latest
+
     def get(self) -> CheckpointTuple | None:
         """Read the latest checkpoint, and continue from it, as the start of a run does."""
         found = self.saver.get_tuple(self._latest)
+        self.continue_from(found)
+        return found
+
+    def continue_from(self, found: CheckpointTuple | None) -> None:
+        """Continue from a checkpoint that was read; None is a thread that is not there yet."""
         if found is not None:
             self.config = found.config
             self.versions = dict(found.checkpoint["channel_versions"])
             self._step = int(found.metadata["step"])
-        return found
 
     def put(self, values: Mapping[str, Any], changed: Collection[str], source: str) -> None:
-        """Write the next checkpoint.
+        """Write the next checkpoint; see `next_put`."""
+        self.config = self.saver.put(*self.next_put(values, changed, source))
+
+    def next_put(
+        self, values: Mapping[str, Any], changed: Collection[str], source: str
+    ) -> tuple[RunnableConfig, Checkpoint, CheckpointMetadata, ChannelVersions]:
+        """What to call `put` with to write the next checkpoint.
 
         Args:
             values: all channels.
@@ -73,8 +88,11 @@ class Thread:
             "updated_channels": sorted(changed),
         }
         metadata = {"source": source, "step": self._step, "parents": {}}
-        self.config = self.saver.put(
-            self.config, cast("Checkpoint", checkpoint), cast("CheckpointMetadata", metadata), new
+        return (
+            self.config,
+            cast("Checkpoint", checkpoint),
+            cast("CheckpointMetadata", metadata),
+            new,
         )
 
     def put_writes(self, writes: Sequence[tuple[str, Any]], task_id: str) -> None:
