@@ -35,6 +35,7 @@ FEWER_PIECES: Final = 24  # how many are left where there would be more; measure
 MIN_RUN_BYTES: Final = 64  # a shorter run costs more to name than to append
 _RUN_BYTES_BEHIND: Final = 256  # the same, of another value and behind the known beginning
 _INLINE_BYTES: Final = 256  # what stands around the long elements of a value may be inline
+_MOST_PARTS: Final = 64  # that a body is in, until it is made one
 _SEARCHED_BYTES: Final = 16_384  # how far the end of a value is looked at for that
 
 
@@ -92,8 +93,19 @@ class Plain(NamedTuple):
     body: bytes
 
 
+class _Bytes(NamedTuple):
+    """A part of some bytes."""
+
+    data: bytes
+    start: int
+    end: int
+
+
 class Known:
     """A value whose bytes are known here and lie in the arena.
+
+    Its body is what lies there. It is made one only when it is asked for: to copy the bytes of a
+    long list costs more than to compare them.
 
     Args:
         data: the value's bytes.
@@ -112,16 +124,67 @@ class Known:
         head = len(pieces[0]) if pieces and isinstance(pieces[0], bytes) else 0
         tail = len(pieces[-1]) if len(pieces) > 1 and isinstance(pieces[-1], bytes) else 0
         ranged = [piece for piece in pieces if isinstance(piece, Ranged)]
-        whole = head + sum(piece.length for piece in ranged) + tail == len(data)
+        size = sum(piece.length for piece in ranged)
+        if head + size + tail != len(data):
+            data, head, size, ranged, plain = b"", 0, 0, [], None
         # Nothing may refer to what is kept inline.
-        self.body = data[head : len(data) - tail] if whole else b""
-        self.plain = plain if whole else None
-        self.pieces = _joined(self.body, ranged) if whole else ()
-        self._starts = [0, *accumulate(piece.length for piece in self.pieces)]
-        self._places: dict[int, int] = {}
-        self._indexed = 0
-        if like is not None and self.body.startswith(like.body):
-            self._places, self._indexed = like._places, like._indexed  # noqa: SLF001 -- the same class
+        parts = [_Bytes(data, head, head + size)] if size else []
+        body = memoryview(data)[head : head + size]
+        continues = like if like is not None and like.size and like.begins(data, head) else None
+        self._set(parts, size, _joined(body, ranged), plain, continues)
+
+    def _set(
+        self,
+        parts: list[_Bytes],
+        size: int,
+        pieces: tuple[Ranged, ...],
+        plain: Plain | None,
+        like: Known | None,
+    ) -> None:
+        self.size = size
+        self.pieces = pieces
+        self.plain = plain
+        self._parts = parts
+        self._starts = [0, *accumulate(piece.length for piece in pieces)]
+        self._places: dict[int, int] = {} if like is None else like._places  # noqa: SLF001 -- its own class
+        self._indexed: int = 0 if like is None else like._indexed  # noqa: SLF001
+
+    def grown(self, fresh: bytes, pieces: Sequence[Ranged]) -> Known:
+        """This value with more bytes behind it, which lie in these pieces."""
+        found = object.__new__(Known)
+        joined = self.pieces
+        at = 0
+        for piece in pieces:
+            part = memoryview(fresh)[at : at + piece.length]
+            joined = _followed(joined, piece, part)
+            at += piece.length
+        parts = [*self._parts, _Bytes(fresh, 0, len(fresh))] if fresh else self._parts
+        if len(parts) > _MOST_PARTS:
+            whole = self.body + fresh
+            parts = [_Bytes(whole, 0, len(whole))]
+        found._set(parts, self.size + len(fresh), joined, None, self)
+        return found
+
+    @property
+    def body(self) -> bytes:
+        """What lies in the arena, one behind the other."""
+        if len(self._parts) == 1 and len(self._parts[0].data) == self.size:
+            return self._parts[0].data
+        whole = b"".join(memoryview(data)[start:end] for data, start, end in self._parts)
+        self._parts = [_Bytes(whole, 0, len(whole))]
+        return whole
+
+    def begins(self, data: bytes | memoryview, start: int) -> bool:
+        """Whether other data go on with the body from `start` on. Copies nothing."""
+        if len(data) - start < self.size:
+            return False
+        view = memoryview(data)
+        for part, first, end in self._parts:
+            behind = start + end - first
+            if not part.startswith(view[start:behind], first):
+                return False
+            start = behind
+        return True
 
     def settle(self, start: int, length: int) -> Iterator[Ranged]:
         """Where a part of the body lies."""
@@ -139,11 +202,11 @@ class Known:
     @property
     def unsearched_bytes(self) -> int:
         """How much has to be indexed before something can be found here."""
-        return len(self.body) - self._indexed
+        return self.size - self._indexed
 
     def find(self, data: bytes, start: int, end: int) -> int | None:
         """Where an element of other data stands in the body, if it does."""
-        if self._indexed < len(self.body):
+        if self._indexed < self.size:
             self._index()
         place = self._places.get(hash(data[start:end]))
         if place is None or not self.body.startswith(data[start:end], place):
@@ -157,28 +220,29 @@ class Known:
         self._indexed = len(self.body)
 
 
-def _joined(body: bytes, pieces: Sequence[Ranged]) -> tuple[Ranged, ...]:
+def _joined(body: memoryview, pieces: Sequence[Ranged]) -> tuple[Ranged, ...]:
     """The same pieces, with those joined that follow each other in the arena too."""
-    joined: list[Ranged] = []
+    joined: tuple[Ranged, ...] = ()
     at = 0
     for piece in pieces:
-        last = joined[-1] if joined else None
         at += piece.length
-        if last and last.end == piece.offset and type(last.sum) is type(piece.sum):
-            joined[-1] = _with(last, piece, memoryview(body)[:at])
-        else:
-            joined.append(piece)
-    return tuple(joined)
+        joined = _followed(joined, piece, body[:at])
+    return joined
 
 
-def _with(first: Ranged, second: Ranged, body: memoryview) -> Ranged:
-    """Two pieces that follow each other as one; the body ends with their bytes."""
-    length = first.length + second.length
-    if isinstance(first.sum, int):
-        both: Sum = crc32(body[len(body) - second.length :], first.sum)
+def _followed(pieces: tuple[Ranged, ...], piece: Ranged, body: memoryview) -> tuple[Ranged, ...]:
+    """Pieces with one more, joined if it follows the last one; the body ends with its bytes."""
+    last = pieces[-1] if pieces else None
+    if last is None or last.end != piece.offset or type(last.sum) is not type(piece.sum):
+        return (*pieces, piece)
+    length = last.length + piece.length
+    if isinstance(last.sum, int):
+        both: Sum = crc32(body[len(body) - piece.length :], last.sum)
+    elif len(body) < length:
+        return (*pieces, piece)  # a digest of both takes all the bytes of both
     else:
         both = digest(body[len(body) - length :])
-    return Ranged(first.offset, length, both)
+    return (*pieces[:-1], Ranged(last.offset, length, both))
 
 
 # --- covering a value with runs -------------------------------------------------------------------
@@ -201,8 +265,8 @@ def cover(data: bytes, start: int, same: Known | None, others: Sequence[Known]) 
         same: the value at the parent, the likeliest beginning.
         others: further known values.
     """
-    if same is not None and same.body and data.startswith(same.body, start):
-        first = _beginning(data, start, others, Run(same, 0, len(same.body)))
+    if same is not None and same.size and same.begins(data, start):
+        first = _beginning(data, start, others, Run(same, 0, same.size))
         behind = start + first.length
         rest = len(data) - behind
         near = [v for v in others if v is not first.known and v.unsearched_bytes <= 4 * rest]
@@ -221,7 +285,7 @@ def _beginning(data: bytes, start: int, known: Sequence[Known], longest: Run) ->
     """
     for value in known:
         least = max(longest.length + 1, MIN_RUN_BYTES)
-        if least <= min(len(value.body), len(data) - start):
+        if least <= min(value.size, len(data) - start):
             length = _agreeing(data, start, value.body, 0)
             if length >= least:
                 longest = Run(value, 0, length)

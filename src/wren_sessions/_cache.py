@@ -301,7 +301,7 @@ class Cache:
         shared = {
             id(known): known for body in remembered.records.values() for known in _values(body)
         }
-        size = sum(len(known.body) for known in shared.values())
+        size = sum(known.size for known in shared.values())
         size += _RECORD_BYTES * len(remembered.records)
         self.size_bytes += size - remembered.size_bytes
         remembered.size_bytes = size

@@ -18,7 +18,7 @@ _MAPS: Final = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
 _LARGE_EXTS: Final = {0xC8: 4, 0xC9: 6}  # header's length
 
 
-def header_length(data: bytes) -> int:
+def header_length(data: bytes | memoryview) -> int:
     """How many bytes an array's header has, 0 for any other value."""
     return _ARRAYS.get(data[0], 0) if data else 0
 

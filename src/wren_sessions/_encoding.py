@@ -16,6 +16,7 @@ left out where it is false.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeAlias
@@ -35,7 +36,10 @@ from wren_sessions.serializers.compression import Compression, decompress
 FORMAT: Final = 1
 _PLAIN, _SEALED, _ZSTD = range(3)  # codecs
 _HEADER_BYTES: Final = 6
+_KEPT_BYTES: Final = 1_048_576
 _MISSHAPEN: Final = (ValueError, TypeError, LookupError, AttributeError)
+
+_local = threading.local()  # a packer, which takes longer to make than to use
 
 Version: TypeAlias = str | int | float
 
@@ -214,13 +218,17 @@ def _unpack_piece(piece: Any) -> Piece:
 
 
 def _frame(fields: list[Any]) -> bytes:
+    packer = getattr(_local, "packer", None) or msgpack.Packer()
+    _local.packer = None  # one that failed is not used again
     try:
-        packed: bytes = msgpack.packb(fields)
+        packed: bytes = packer.pack(fields)
     except (TypeError, ValueError, OverflowError) as error:  # the values in it are bytes already
         raise SerializationError(
             "channel names and versions must be valid Unicode, and numbers of at most 64 bits: "
             f"{error}"
         ) from error
+    if len(packed) < _KEPT_BYTES:  # what it has grown to it keeps
+        _local.packer = packer
     return _framed(_PLAIN, packed)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 VERSION: Final = "1.0"
 _METADATA: Final = ("step", "source")
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 _MAX_INT: Final = 2**63  # what other readers of JSON take without rounding or refusing it
 
 
@@ -59,9 +60,7 @@ def empty_header(timestamp: str) -> bytes:
 
 def dump(fields: Mapping[str, Any]) -> bytes:
     """A header's fields as JSON; what JSON has no form for is shown as text."""
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), default=str).encode(
-        "utf-8", "replace"
-    )
+    return _ENCODER.encode(fields).encode("utf-8", "replace")
 
 
 def _shown(name: object, value: object, strings: Collection[str]) -> bool:

@@ -64,6 +64,11 @@ class Protection:
         self.compression = compression
         self._mode = "sealed" if encryption else "zstd" if compression else None
 
+    @property
+    def wraps(self) -> bool:
+        """Whether anything is done to values."""
+        return self._mode is not None
+
     def wrap(self, kind: str, data: bytes, known: Iterable[Known]) -> Wrapped | None:
         """A value for the arena; None if it goes there as it is.
 

@@ -30,7 +30,7 @@ from wren_sessions.serializers import default_serializer, new_checkpoint_id
 
 CHECKPOINT_VERSION: Final = 4  # of LangGraph's checkpoints
 MAX_TAKEN: Final = 10_000
-_INTERRUPT, _RESUME = "__interrupt__", "__resume__"
+_INTERRUPT: Final = "__interrupt__"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -336,8 +336,9 @@ def _internal(channel: str) -> bool:
 def _waits(session_id: str, stored: Stored) -> bool:
     what = f"a pending write of checkpoint {stored.name[1]!r}"
     writes = [decode_write(write.body, session_id, what) for write in stored.writes]
-    answered = {write.task_id for write in writes if write.channel == _RESUME}
-    return any(w.channel == _INTERRUPT and w.task_id not in answered for w in writes)
+    # An answer alone does not end it: a node may ask again. Results have indexes of their own.
+    finished = {write.task_id for write in writes if write.index >= 0}
+    return any(w.channel == _INTERRUPT and w.task_id not in finished for w in writes)
 
 
 def _not_before(survey: Survey, at: str) -> set[Name]:

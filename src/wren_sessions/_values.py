@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 from zlib import crc32
 
-from wren_sessions._arena import Fresh, Known, Plain, Ranged, digest, pack, unpack
+from wren_sessions._arena import (
+    MAX_PIECES,
+    Fresh,
+    Known,
+    Piece,
+    Plain,
+    Ranged,
+    digest,
+    pack,
+    unpack,
+)
+from wren_sessions._elements import header_length
 from wren_sessions._encoding import Body, StoredValue, Version, damaged, decode_body, decode_write
 from wren_sessions._protection import PLAIN, Protection, is_sealed
 from wren_sessions.errors import DecryptionError, SerializationError, WrenSessionsError
 from wren_sessions.records import ArenaParts, Name, Span, Stored, merge_spans
+from wren_sessions.serializers import KIND, reads_own
 
 INLINE_BYTES: Final = 1_024  # a smaller value stands in the record itself
 MAX_OTHERS: Final = 8  # known values that a new one is compared with
@@ -40,6 +53,27 @@ class Large:
         """Remember where its bytes are."""
         self.value.pieces = settled(self.value, base)
         self.value.known = Known(self.data, self.value.pieces, self.like, self.plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """A list that goes on where a known one ends.
+
+    Attributes:
+        value: the list.
+        like: the known one.
+        fresh: the bytes behind it.
+    """
+
+    value: StoredValue
+    like: Known
+    fresh: bytes
+
+    def settle(self, base: int) -> None:
+        """Remember where its bytes are."""
+        self.value.pieces = pieces = settled(self.value, base)
+        behind = [piece for piece in pieces[1 + len(self.like.pieces) :] if type(piece) is Ranged]
+        self.value.known = self.like.grown(self.fresh, behind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +109,9 @@ class Packer:
         protection: Protection = PLAIN,
     ) -> None:
         self.appended = bytearray()
-        self.large: list[Large] = []
+        self.large: list[Large | Grown] = []
         self._protection = protection
+        self._wraps = protection.wraps
         self._parent = parent
         self._records = records
         self._append = self._add if appends else None
@@ -84,7 +119,43 @@ class Packer:
 
     def value(self, channel: str, value: Any, serde: Serializer, what: str) -> StoredValue:
         """Store a channel's value; `what` names it in errors."""
+        # A serializer of ours lets lists be looked at where it packs them.
+        dump_list = getattr(serde, "dump_list", None)
+        if dump_list is not None and type(value) is list and self._append and not self._wraps:
+            try:
+                found: StoredValue | None = dump_list(value, partial(self._listed, channel))
+            except SerializationError as error:
+                raise _unstorable(value, what, error) from error
+            if found is not None:
+                return found
         return self.packed(channel, *dump(serde, value, what))
+
+    def _listed(self, channel: str, kind: str, data: memoryview) -> StoredValue:
+        """Store a list that is packed."""
+        head = header_length(data)
+        same = self._likeliest(channel)
+        if (
+            len(data) < INLINE_BYTES
+            or same is None
+            or len(same.pieces) > MAX_PIECES - 3
+            or not same.begins(data, head)
+        ):
+            return self.packed(channel, kind, bytes(data))
+        others = [other for other in self._others() if other is not same]
+        if any(other.size > same.size for other in others):
+            return self.packed(channel, kind, bytes(data))  # one of them may agree with more of it
+        pieces: list[Piece] = [bytes(data[:head]), *same.pieces]
+        fresh = bytes(data[head + same.size :])
+        self._used.add(id(same))
+        if fresh and others and self._append:
+            behind, used = pack(fresh, None, others, self._append, (0, 0))
+            pieces += behind
+            self._used.update(map(id, used))
+        elif fresh and self._append:
+            pieces.append(self._append(fresh))
+        stored = StoredValue(kind, pieces)
+        self.large.append(Grown(stored, same, fresh))
+        return stored
 
     def packed(self, channel: str, kind: str, data: bytes) -> StoredValue:
         """Store a channel's value that is bytes already."""
@@ -165,11 +236,15 @@ def dump(serde: Serializer, value: Any, what: str) -> tuple[str, bytes]:
     try:
         kind, data = serde.dumps_typed(value)
     except Exception as error:
-        raise SerializationError(
-            f"{what} holds a {type(value).__module__}.{type(value).__qualname__} that cannot be "
-            f"stored: {error}"
-        ) from error
+        raise _unstorable(value, what, error) from error
     return kind, bytes(data)
+
+
+def _unstorable(value: Any, what: str, error: Exception) -> SerializationError:
+    kind = type(value)
+    return SerializationError(
+        f"{what} holds a {kind.__module__}.{kind.__qualname__} that cannot be stored: {error}"
+    )
 
 
 # --- pieces to values -----------------------------------------------------------------------------
@@ -285,6 +360,9 @@ def loads(serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:
     except WrenSessionsError:
         raise
     except Exception as error:
+        if typed[0] == KIND and isinstance(error, NotImplementedError):
+            # LangGraph's serializers know their own tags: this was written before one was set.
+            return reads_own(serde).loads_typed(typed)
         raise SerializationError(
             f"{what} cannot be read back by {type(serde).__name__} (type {typed[0]!r}): {error}"
         ) from error

@@ -33,7 +33,7 @@ from wren_sessions._pending import Pending
 from wren_sessions._protection import Protection
 from wren_sessions._reading import Reading
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import Large, Packer, Serializer, dump, read_record
+from wren_sessions._values import Grown, Large, Packer, Serializer, dump, read_record
 from wren_sessions.records import Commit, Committed, Life, Name, Record
 
 _ALPHABET: Final = string.ascii_letters + string.digits
@@ -79,7 +79,7 @@ class _Draft:
     record: Record
     body: Body
     witnesses: tuple[Name, ...]
-    large: list[Large]
+    large: list[Large | Grown]
 
 
 class Writing:

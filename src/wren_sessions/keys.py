@@ -43,6 +43,7 @@ MAX_ID_BYTES: Final = 1024
 
 _RESERVED = frozenset({LATEST, STATE})
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029:%{}/*?\[\]\\^,]")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._-]{0,1024}").fullmatch  # what most ids are
 _BAD_PREFIX = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029%{}*?\[\]\\^]")
 
 
@@ -59,6 +60,8 @@ def encode(value: str) -> str:
     Raises:
         InvalidSessionIdError: it is no text, holds a lone surrogate, or is too long.
     """
+    if type(value) is str and _PLAIN(value) and value not in _RESERVED:
+        return value
     if not isinstance(value, str):
         raise InvalidSessionIdError(
             f"an id must be a string, not {type(value).__name__}: {value!r}", value=value

@@ -19,17 +19,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from wren_sessions._cache import DEFAULT_BYTES
 from wren_sessions._checkpoints import Checkpoints
 from wren_sessions._protection import protection_of
 from wren_sessions._session_steps import Session, SessionSteps
-from wren_sessions._steps import adrive, drive
+from wren_sessions._steps import Steps, adrive, drive
 from wren_sessions._values import Serializer
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Life, SessionPage
 from wren_sessions.ttl import Duration
+
+if TYPE_CHECKING:
+    from wren_sessions.archives import Archive
+    from wren_sessions.transcripts import Transcript
 
 
 class Sessions:
@@ -37,7 +42,7 @@ class Sessions:
 
     Args:
         store: where they are.
-        serde: LangGraph's serializer; its default is used if None.
+        serde: turns values into bytes; None for `SafeSerializer`, with its defaults.
         cache_bytes: how much to remember of what was written and read; 0 for nothing.
         header: keys whose strings may stand in a session's readable header, besides its numbers
             and booleans.
@@ -55,6 +60,7 @@ class Sessions:
         now: Callable[[], datetime] | None = None,
     ) -> None:
         self.store = store
+        self.serde = serde
         self._steps = SessionSteps(Checkpoints(cache_bytes, header, protection_of(store)), serde)
         self._now = now or _now
         self.aio = AsyncSessions(store, self._steps, self._now)
@@ -163,6 +169,59 @@ class Sessions:
         """
         return drive(self._steps.fork(session_id, new_id, at), self.store)
 
+    def transcript(
+        self, session_id: str, *, checkpoint_id: str | None = None, messages: str = "messages"
+    ) -> Transcript:
+        """A session's conversation, as people read it.
+
+        It is read as plain data: that takes neither LangChain nor the application's classes. Each
+        message has the checkpoint, and its time, in which it first appeared, as far as the history
+        tells; a message that could be new, or an older one that was changed, has none. A question
+        that waits for its answer comes last.
+
+        That costs one read of the session, one more per 100 checkpoints until all messages are
+        found, and one per change of the list other than at its end; at most 64 MiB are read of
+        earlier lists.
+
+        Args:
+            session_id: the session.
+            checkpoint_id: as it was at this checkpoint; None for the latest one.
+            messages: the name of the list of messages in the state; without one, there are none.
+
+        Raises:
+            SessionNotFoundError: there is no such session, or no such checkpoint.
+            SerializationError: the list of messages cannot be read.
+        """
+        steps = _transcript(self._steps, session_id, checkpoint_id, messages)
+        return drive(steps, self.store)
+
+    def restore(
+        self, archive: str | Path | Archive, session_id: str | None = None, *, replace: bool = False
+    ) -> Session:
+        """Bring a session back from its archive, with its history: a graph goes on from there.
+
+        It keeps its age if the store's maximum age allows for that, and else counts as made now.
+
+        Args:
+            archive: what `SessionArchiver` gave, its folder, or the ``session.jsonl`` in it, which
+                is what `export_session` writes.
+            session_id: the id it is to have; None (default) for its own.
+            replace: whether to replace a session of that id.
+
+        Returns:
+            The session as it is now.
+
+        Raises:
+            SessionExistsError: there is a session of that id, and `replace` is False.
+            SessionNotFoundError: there is no archive.
+            CorruptSessionError: the archive is damaged; nothing was written.
+            FormatVersionError: a newer version of this package wrote it.
+        """
+        from wren_sessions.archives._restoring import restore_session
+
+        id_ = restore_session(self.store, archive, session=session_id, replace=replace)
+        return self.load(id_)
+
     @staticmethod
     def thread(session_id: str) -> dict[str, Any]:
         """The config by which LangGraph uses the session."""
@@ -252,10 +311,37 @@ class AsyncSessions:
         """See `Sessions.fork`."""
         return await adrive(self._steps.fork(session_id, new_id, at), self.store.aio)
 
+    async def transcript(
+        self, session_id: str, *, checkpoint_id: str | None = None, messages: str = "messages"
+    ) -> Transcript:
+        """See `Sessions.transcript`."""
+        steps = _transcript(self._steps, session_id, checkpoint_id, messages)
+        return await adrive(steps, self.store.aio)
+
+    async def restore(
+        self, archive: str | Path | Archive, session_id: str | None = None, *, replace: bool = False
+    ) -> Session:
+        """See `Sessions.restore`. The file is read in another thread."""
+        from wren_sessions.archives._restoring import arestore_session
+
+        id_ = await arestore_session(self.store, archive, session=session_id, replace=replace)
+        return await self.load(id_)
+
     @staticmethod
     def thread(session_id: str) -> dict[str, Any]:
         """See `Sessions.thread`."""
         return Sessions.thread(session_id)
+
+
+def _transcript(
+    steps: SessionSteps, session_id: str, checkpoint_id: str | None, messages: str
+) -> Steps[Transcript]:
+    """The work of `transcript`, whose modules are loaded when it is first asked for."""
+    from wren_sessions.transcripts._building import Transcribing
+    from wren_sessions.transcripts._reading import reader
+
+    job = Transcribing(steps.checkpoints, reader(steps.serde))
+    return job.run(session_id, checkpoint_id, messages)
 
 
 def _now() -> datetime:

@@ -197,6 +197,24 @@ async def test_a_pending_interrupt_is_not_written_over(calls: Calls, backend: Ba
     assert graph.get_state(thread).values["turn_count"] == 9
 
 
+async def test_a_node_that_asks_twice_waits_twice(calls: Calls, backend: Backend) -> None:
+    """The answer to its first question does not end the waiting."""
+
+    def ask_twice(state: Talk) -> Talk:
+        return {"answers": [interrupt("One?"), interrupt("Two?")]}
+
+    builder = StateGraph(Talk).add_node("ask", ask_twice).add_edge(START, "ask")
+    graph = builder.compile(checkpointer=SessionSaver(backend.store()))
+    thread = calls.sessions.thread("talk")
+    graph.invoke({"turn_count": 1}, thread)
+    graph.invoke(Command(resume="1"), thread)
+    assert (await calls.load("talk")).waiting
+    with pytest.raises(ConflictError, match="waits for an answer"):
+        await calls.save("talk", {"turn_count": 9})
+    graph.invoke(Command(resume="2"), thread)
+    assert not (await calls.load("talk")).waiting
+
+
 async def test_a_fork_is_a_session_of_its_own(calls: Calls) -> None:
     """A copy, whole or as it was at a checkpoint; neither changes the other."""
     first = await calls.save("one", {"a": 1})

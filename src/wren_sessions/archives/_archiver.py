@@ -1,0 +1,279 @@
+"""`SessionArchiver`: the files of a session, which stay when it expires.
+
+::
+
+    user_profiles/<session>/logs/conversation.json     what was said
+    user_profiles/<session>/profiles/profile.json      what was found out
+    user_profiles/<session>/session.jsonl              all of it, to be restored
+
+Nothing watches a running graph: a checkpointer does not know that a step was the last one, and work
+on files would hold it up. An app archives a session when it has run its graph,
+``archiver.archive_if_complete(id)``, which costs one read where the session is not over, or what
+was archived is as new. What a process that died has missed, ``archive_completed()`` makes up for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+from wren_sessions._checkpoints import Checkpoints
+from wren_sessions._protection import protection_of
+from wren_sessions._steps import adrive, drive
+from wren_sessions._values import Serializer
+from wren_sessions.archives._completion import Complete, Completion
+from wren_sessions.archives._contents import Collecting, Contents
+from wren_sessions.archives._files import write_files
+from wren_sessions.archives._parsing import opening_of
+from wren_sessions.archives._paths import folder_name
+from wren_sessions.archives._restoring import SESSION_FILE
+from wren_sessions.archives._transfer import aall_infos, all_infos
+from wren_sessions.errors import (
+    CorruptSessionError,
+    FormatVersionError,
+    SessionNotFoundError,
+)
+from wren_sessions.protocols import SessionStore
+from wren_sessions.records import SessionInfo
+from wren_sessions.transcripts._profiles import CHANNELS
+from wren_sessions.transcripts._reading import reader
+
+if TYPE_CHECKING:
+    from wren_sessions.sessions import Sessions
+
+CONVERSATION_FILE: Final = Path("logs/conversation.json")
+PROFILE_FILE: Final = Path("profiles/profile.json")
+
+Source: TypeAlias = "Sessions | SessionStore"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """The files of one session.
+
+    Attributes:
+        session: the session's id.
+        folder: where its files are.
+        incarnation: of the session that was archived; see `Life.incarnation`.
+        revision: how many times that had been written.
+    """
+
+    session: str
+    folder: Path
+    incarnation: str
+    revision: int
+
+    @property
+    def conversation(self) -> Path:
+        """The ``conversation.json``; `Transcript.read` reads it."""
+        return self.folder / CONVERSATION_FILE
+
+    @property
+    def profile(self) -> Path:
+        """The ``profile.json``; `Profile.read` reads it."""
+        return self.folder / PROFILE_FILE
+
+    @property
+    def export(self) -> Path:
+        """The whole session; `Sessions.restore` and `import_session` read it."""
+        return self.folder / SESSION_FILE
+
+
+class SessionArchiver:
+    """Archives sessions of one store below a folder.
+
+    Args:
+        sessions: a `Sessions`, or a store.
+        root: the folder, made when it is needed.
+        messages: the name of the list of messages in the state.
+        channels: what `profile.json` has of the state, besides all numbers and booleans.
+        complete: the name of a value of the state that is true when a session is over, or a
+            function of the state that tells.
+        serde: the serializer that the sessions were written with; None for the one of `sessions`,
+            or the default.
+
+    Attributes:
+        root: the folder.
+        aio: the same methods, to await.
+    """
+
+    def __init__(
+        self,
+        sessions: Source,
+        root: str | Path = "user_profiles",
+        *,
+        messages: str = "messages",
+        channels: Collection[str] = CHANNELS,
+        complete: Complete = "is_complete",
+        serde: Serializer | None = None,
+    ) -> None:
+        self.root = Path(root)
+        store = getattr(sessions, "store", sessions)
+        self._store = cast("SessionStore", store)
+        checkpoints = Checkpoints(0, (), protection_of(self._store))
+        reads = reader(serde or getattr(sessions, "serde", None))
+        self._completion = Completion(checkpoints, reads, complete)
+        self._collecting = Collecting(checkpoints, reads, messages, channels)
+        self.aio = AsyncSessionArchiver(self)
+
+    def folder(self, session: str) -> Path:
+        """Where the files of a session are, or would be.
+
+        Raises:
+            InvalidSessionIdError: that is no session id.
+        """
+        return self.root / folder_name(session)
+
+    def find(self, session: str) -> Archive | None:
+        """The archive of a session; None if there is none.
+
+        Raises:
+            CorruptSessionError: it is damaged.
+            FormatVersionError: a newer version of this package wrote it.
+        """
+        folder = self.folder(session)
+        try:
+            with (folder / SESSION_FILE).open("rb") as file:
+                opening = opening_of(file.readline())
+        except FileNotFoundError:
+            return None
+        return Archive(
+            session=opening.session,
+            folder=folder,
+            incarnation=opening.life.incarnation,
+            revision=opening.life.revision,
+        )
+
+    def archive(self, session: str) -> Archive:
+        """Write the files of a session as it is now.
+
+        Each file is there whole or not at all, and replaces the one of an earlier archive.
+
+        Args:
+            session: its id.
+
+        Raises:
+            SessionNotFoundError: there is no such session.
+            StoreUnavailableError: a file cannot be written.
+            ConflictError: the session was pruned or deleted meanwhile.
+        """
+        return self._write(drive(self._collecting.collect(session), self._store))
+
+    def archive_if_complete(self, session: str) -> Archive | None:
+        """Archive a session if it is over, unless that was done since it was last written.
+
+        Returns:
+            Its archive; None if it is not over.
+
+        Raises:
+            SessionNotFoundError: there is no such session; besides what `archive` raises.
+        """
+        if not drive(self._completion.check(session), self._store):
+            return None
+        return self._archived(self._store.info(session)) or self.archive(session)
+
+    def archive_completed(self) -> tuple[Archive, ...]:
+        """Archive all sessions that are over and were not archived since they were last written.
+
+        Looks at every session of the store: at its header, and where that does not say that it is
+        not over, at its latest checkpoint.
+
+        Returns:
+            What was archived now.
+        """
+        found = []
+        for info in all_infos(self._store):
+            if self._completion.denied(info) or self._archived(info):
+                continue
+            with suppress(SessionNotFoundError):  # it ended since it was listed
+                if drive(self._completion.check(info.session), self._store):
+                    found.append(self.archive(info.session))
+        return tuple(found)
+
+    def _archived(self, info: SessionInfo | None) -> Archive | None:
+        """The archive of a session if it is as new as the session is."""
+        if info is None:
+            return None
+        with suppress(CorruptSessionError, FormatVersionError):  # then it is written again
+            found = self.find(info.session)
+            life = info.life
+            if found and (found.incarnation, found.revision) == (life.incarnation, life.revision):
+                return found
+        return None
+
+    def _write(self, contents: Contents) -> Archive:
+        opening = contents.opening
+        archive = Archive(
+            session=opening.session,
+            folder=self.folder(opening.session),
+            incarnation=opening.life.incarnation,
+            revision=opening.life.revision,
+        )
+        newer = self._newer(archive)
+        if newer is not None:
+            return newer
+        write_files(
+            {
+                archive.export: contents.session,
+                archive.conversation: contents.transcript.to_json(),
+                archive.profile: contents.profile.to_json(),
+            }
+        )
+        return archive
+
+    def _newer(self, archive: Archive) -> Archive | None:
+        """The archive that is there, if it was made from the same session later on."""
+        with suppress(CorruptSessionError, FormatVersionError):
+            there = self.find(archive.session)
+            if there and there.incarnation == archive.incarnation:
+                return there if there.revision > archive.revision else None
+        return None
+
+
+class AsyncSessionArchiver:
+    """The same methods, to await. Files are written in another thread.
+
+    Args:
+        archiver: whose methods these are.
+    """
+
+    def __init__(self, archiver: SessionArchiver) -> None:
+        self._archiver = archiver
+
+    async def find(self, session: str) -> Archive | None:
+        """See `SessionArchiver.find`."""
+        return await asyncio.to_thread(self._archiver.find, session)
+
+    async def archive(self, session: str) -> Archive:
+        """See `SessionArchiver.archive`."""
+        contents = await self._drive(self._archiver._collecting.collect(session))  # noqa: SLF001
+        return await asyncio.to_thread(self._archiver._write, contents)  # noqa: SLF001
+
+    async def archive_if_complete(self, session: str) -> Archive | None:
+        """See `SessionArchiver.archive_if_complete`."""
+        if not await self._drive(self._archiver._completion.check(session)):  # noqa: SLF001
+            return None
+        info = await self._archiver._store.aio.info(session)  # noqa: SLF001
+        return await self._archived(info) or await self.archive(session)
+
+    async def archive_completed(self) -> tuple[Archive, ...]:
+        """See `SessionArchiver.archive_completed`."""
+        found = []
+        completion = self._archiver._completion  # noqa: SLF001 -- the other face of one object
+        async for info in aall_infos(self._archiver._store):  # noqa: SLF001
+            if completion.denied(info) or await self._archived(info):
+                continue
+            with suppress(SessionNotFoundError):  # it ended since it was listed
+                if await self._drive(completion.check(info.session)):
+                    found.append(await self.archive(info.session))
+        return tuple(found)
+
+    async def _archived(self, info: SessionInfo | None) -> Archive | None:
+        return await asyncio.to_thread(self._archiver._archived, info)  # noqa: SLF001
+
+    async def _drive(self, steps: Any) -> Any:
+        return await adrive(steps, self._archiver._store.aio)  # noqa: SLF001

@@ -1,0 +1,93 @@
+"""Whether a session is over: steps.
+
+Its state must say so, and its graph must have nothing left to do: no question that waits, and no
+step that comes next. LangGraph marks the nodes of the next step in the checkpoint itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from wren_sessions._checkpoints import Checkpoints
+from wren_sessions._encoding import decode_write
+from wren_sessions._session_steps import not_found
+from wren_sessions._steps import Call, Steps
+from wren_sessions._values import Serializer, loads
+from wren_sessions.records import SessionInfo, Stored
+
+Complete: TypeAlias = str | Callable[[Mapping[str, Any]], bool]
+"""The name of a value of the state that is true when a session is over, or what decides that."""
+
+_NEXT: Final = "branch:to:"
+_INPUT: Final = "__start__"
+_TASKS: Final = "__pregel_tasks"
+_OVER: Final = frozenset({"__resume__"})
+
+
+class Completion:
+    """Tells which sessions are over.
+
+    Args:
+        checkpoints: of the store.
+        serde: reads values as plain data.
+        complete: what says so.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, serde: Serializer, complete: Complete) -> None:
+        self._checkpoints = checkpoints
+        self._serde = serde
+        self._complete = complete
+
+    def check(self, session: str) -> Steps[bool]:
+        """Whether a session is over.
+
+        Raises:
+            SessionNotFoundError: there is no such session.
+        """
+        found = yield from self._checkpoints.reading.load(session, "", None)
+        if found is None:
+            yield from self._there(session)
+            return False
+        stored, arena = found
+        _, data = self._checkpoints.reading.record(session, stored, arena)
+        if any(name.startswith(_NEXT) or name == _INPUT for name in data):
+            return False
+        if _TASKS in data and self._value(session, _TASKS, data[_TASKS]):
+            return False
+        if _unfinished(session, stored):
+            return False
+        if isinstance(self._complete, str):
+            flag = data.get(self._complete)
+            return flag is not None and bool(self._value(session, self._complete, flag))
+        state = {
+            name: self._value(session, name, typed)
+            for name, typed in data.items()
+            if not name.startswith("__") and ":" not in name
+        }
+        return bool(self._complete(state))
+
+    def denied(self, info: SessionInfo) -> bool:
+        """Whether a session's header says that it is not over; a header need not say anything."""
+        if not isinstance(self._complete, str):
+            return False
+        try:
+            flags = json.loads(info.state)["checkpoint"]
+            return flags.get(self._complete) is False
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return False
+
+    def _there(self, session: str) -> Steps[None]:
+        if (yield Call("info", session)) is None:
+            not_found(session)
+
+    def _value(self, session: str, name: str, typed: tuple[str, bytes]) -> Any:
+        return loads(self._serde, typed, f"{name!r} of session {session!r}")
+
+
+def _unfinished(session: str, stored: Stored) -> bool:
+    """Whether something of a next step was written already: an interrupt, an error, a result."""
+    what = f"a pending write of checkpoint {stored.name[1]!r}"
+    writes = (decode_write(write.body, session, what) for write in stored.writes)
+    return any(write.channel not in _OVER for write in writes)

@@ -1,0 +1,92 @@
+"""What an archive holds of one session: steps. All of it is of one checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from wren_sessions._checkpoints import Checkpoints
+from wren_sessions._session_steps import SessionSteps
+from wren_sessions._steps import Steps
+from wren_sessions._values import Serializer
+from wren_sessions.archives._exporting import Exporting
+from wren_sessions.archives._format import Opening
+from wren_sessions.errors import SessionNotFoundError
+from wren_sessions.transcripts import Profile, Transcript
+from wren_sessions.transcripts._building import Transcribing
+
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """The texts of an archive.
+
+    Attributes:
+        opening: what the session's own file begins with.
+        session: all of the session, as lines.
+        transcript: what was said.
+        profile: what was found out.
+    """
+
+    opening: Opening
+    session: str
+    transcript: Transcript
+    profile: Profile
+
+
+class Collecting:
+    """Collects what archives hold.
+
+    Args:
+        checkpoints: of the store.
+        serde: reads values as plain data.
+        messages: the name of the list of messages.
+        channels: what a profile has besides numbers and booleans.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        serde: Serializer,
+        messages: str,
+        channels: Collection[str],
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._transcribing = Transcribing(checkpoints, serde)
+        self._sessions = SessionSteps(checkpoints, serde)
+        self._messages = messages
+        self._channels = channels
+
+    def collect(self, session: str) -> Steps[Contents]:
+        """What there is of a session.
+
+        Raises:
+            SessionNotFoundError: there is no such session.
+            ConflictError: it was pruned or deleted meanwhile.
+        """
+        for attempt in range(ATTEMPTS):
+            export = Exporting(session, self._checkpoints.protection)
+            lines: list[str] = []
+            while (more := (yield from export.more())) is not None:
+                lines += more
+            opening = export.begun
+            try:
+                return (yield from self._rest(opening, "".join(lines)))
+            except SessionNotFoundError:  # its latest checkpoint was pruned, or it ended
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError  # the last attempt returns or raises
+
+    def _rest(self, opening: Opening, lines: str) -> Steps[Contents]:
+        session, head = opening.session, dict(opening.heads).get("")
+        transcript = yield from self._transcribing.run(session, head, self._messages)
+        found = yield from self._sessions.load(session, head)
+        profile = Profile.of(
+            session,
+            found.state,
+            channels=self._channels,
+            checkpoint_id=head,
+            updated=transcript.updated,
+        )
+        return Contents(opening=opening, session=lines, transcript=transcript, profile=profile)

@@ -1,0 +1,238 @@
+"""One session as lines: steps.
+
+The names of its checkpoints are collected first; then they are read by pages, each with one read of
+all that its lists refer to. The session may go on meanwhile: what comes later is not in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, NoReturn
+
+from wren_sessions._arena import unpack
+from wren_sessions._encoding import decode_body, decode_write
+from wren_sessions._protection import PLAIN, Protection
+from wren_sessions._session_steps import not_found
+from wren_sessions._steps import Call, Steps
+from wren_sessions._values import read_record, unwrap
+from wren_sessions.archives._format import Checkpoint, Lines, Opening, Write
+from wren_sessions.archives._stream import Remembering, Stream
+from wren_sessions.errors import ConflictError, CorruptSessionError
+from wren_sessions.moving._reports import Entry, OnProgress, Progress, parents_first
+from wren_sessions.records import (
+    ArenaParts,
+    Name,
+    Scanned,
+    SessionInfo,
+    Start,
+    Stored,
+    merge_spans,
+)
+
+PAGE: Final = 100
+ATTEMPTS: Final = 5
+
+
+class Exporting:
+    """An export of one session, page by page.
+
+    Args:
+        session: the session.
+        protection: what happened to its values before they were stored.
+        now: the time to write on it.
+        on_progress: called with a `Progress` after every checkpoint.
+    """
+
+    def __init__(
+        self,
+        session: str,
+        protection: Protection = PLAIN,
+        now: datetime | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        self._session = session
+        self._protection = Remembering(protection)
+        self._now = now or datetime.now(UTC)
+        self._on_progress = on_progress
+        self._lines = Lines()
+        self._stream = Stream()
+        self._pages: list[list[Name]] | None = None
+        self._order: dict[Name, int] = {}
+        self._above: dict[Name, str | None] = {}
+        self._done = 0
+        self.opening: Opening | None = None
+
+    def more(self) -> Steps[list[str] | None]:
+        """The next lines; None at the end.
+
+        Raises:
+            SessionNotFoundError: there is no such session.
+            ConflictError: a checkpoint that was to be exported is not there any more.
+            CorruptSessionError: what is stored is damaged.
+        """
+        if self._pages is None:
+            yield from self._begin()
+            return [self._lines.opening(self.begun)]
+        if self._pages:
+            return (yield from self._page(self._pages.pop(0)))
+        if self._done < 0:
+            return None
+        self._done = -1
+        return [self._lines.end()]
+
+    @property
+    def begun(self) -> Opening:
+        """What the first line says; there once that line is."""
+        assert self.opening is not None  # noqa: S101 -- the caller has the first line
+        return self.opening
+
+    # --- what there is ---
+
+    def _begin(self) -> Steps[None]:
+        for _ in range(ATTEMPTS):
+            info: SessionInfo | None = yield Call("info", self._session)
+            if info is None:
+                not_found(self._session)
+            found: tuple[Name, ...] = yield Call("heads", self._session)
+            heads = sorted(found)  # the root namespace first
+            entries = yield from self._entries(info, heads)
+            if entries is not None:
+                return self._plan(info, heads, entries)
+        raise ConflictError(
+            f"session {self._session!r} was written each time while it was being looked at: "
+            "try again when it is less busy",
+            session=self._session,
+        )
+
+    def _entries(self, info: SessionInfo, heads: Sequence[Name]) -> Steps[list[Entry] | None]:
+        """All checkpoints in the order in which they were written; None if some came meanwhile."""
+        found: list[tuple[int, str, Entry]] = []
+        rest = tuple(Start(namespace) for namespace, _ in heads)
+        while rest:
+            page: Scanned = yield Call("scan", self._session, rest, PAGE)
+            for stored in page.records:
+                what = f"checkpoint {stored.name[1]!r}"
+                parent_id = decode_body(stored.body, self._session, what).parent_id
+                found.append((stored.base, stored.name[1], Entry(*stored.name, parent_id)))
+            rest = page.rest
+        again: SessionInfo | None = yield Call("info", self._session)
+        if again is None or (again.life.incarnation, again.life.revision) != (
+            info.life.incarnation,
+            info.life.revision,
+        ):
+            return None
+        return parents_first(entry for _, _, entry in sorted(found))
+
+    def _plan(self, info: SessionInfo, heads: Sequence[Name], entries: Sequence[Entry]) -> None:
+        """Pages of checkpoints of one namespace, the oldest first."""
+        self._order = {entry.name: order for order, entry in enumerate(entries)}
+        self._pages = []
+        for namespace, _ in heads:
+            names = sorted(name for name in self._order if name[0] == namespace)
+            ids = [id_ for _, id_ in names]
+            self._above |= dict(zip(names, [*ids[1:], None], strict=True))
+            self._pages += [names[at : at + PAGE] for at in range(0, len(names), PAGE)]
+        self.opening = Opening(
+            session=self._session,
+            exported_at=self._now.isoformat(),
+            checkpoints=len(entries),
+            life=info.life,
+            idle=info.idle,
+            heads=tuple(heads),
+            state=info.state,
+        )
+
+    # --- checkpoints ---
+
+    def _page(self, names: list[Name]) -> Steps[list[str]]:
+        for _ in range(ATTEMPTS):
+            found = yield from self._stored(names)
+            spans = merge_spans(span for stored in found for span in stored.spans)
+            arena: ArenaParts | None = ArenaParts(())
+            if spans:
+                arena = yield Call("read", self._session, spans)
+            if arena is not None:
+                return [self._line(stored, arena) for stored in found]
+            # It was deleted or pruned between the two calls: look again.
+        raise CorruptSessionError(
+            f"session {self._session!r} was not exported: its arena is damaged; restore the "
+            "session from a copy, or delete it",
+            session=self._session,
+        )
+
+    def _stored(self, names: list[Name]) -> Steps[list[Stored]]:
+        """The records of a page, the oldest first."""
+        wanted, found = set(names), dict[Name, Stored]()
+        before = self._above[names[-1]]
+        while wanted:
+            start = Start(names[0][0], before)
+            page: Scanned = yield Call("scan", self._session, [start], len(wanted))
+            found |= {stored.name: stored for stored in page.records if stored.name in wanted}
+            if not page.rest and not wanted <= found.keys():
+                self._changed()
+            wanted -= found.keys()
+            before = page.rest[0].before if page.rest else None
+        return [found[name] for name in names]
+
+    def _line(self, stored: Stored, arena: ArenaParts) -> str:
+        line = self._lines.checkpoint(self._checkpoint(stored, arena))
+        self._done += 1
+        if self._on_progress is not None:
+            total = self.begun.checkpoints
+            self._on_progress(Progress(self._session, self._done, total))
+        return line
+
+    def _checkpoint(self, stored: Stored, arena: ArenaParts) -> Checkpoint:
+        body, data = read_record(self._session, stored, arena, self._protection)
+        likely = (stored.name, (stored.name[0], body.parent_id or ""))
+        values = {
+            channel: self._stream.value(likely, channel, *typed) for channel, typed in data.items()
+        }
+        writes = self._writes(stored, arena)
+        return Checkpoint(
+            name=stored.name,
+            order=self._order[stored.name],
+            parent_id=body.parent_id,
+            head=body.head,
+            versions=body.versions,
+            seen=body.seen,
+            values=values,
+            memories=body.memories,
+            append=self._stream.appended(),
+            writes=writes,
+        )
+
+    def _writes(self, stored: Stored, arena: ArenaParts) -> list[Write]:
+        what = f"a pending write of checkpoint {stored.name[1]!r}"
+        found = []
+        for kept in sorted(stored.writes):  # stores keep them in orders of their own
+            write = decode_write(kept.body, self._session, what)
+            data = unpack(write.value.pieces, arena)  # type: ignore[arg-type] # never fresh
+            if data is None:
+                raise CorruptSessionError(
+                    f"session {self._session!r} was not exported: {what} is damaged",
+                    session=self._session,
+                )
+            about = f"{what} of session {self._session!r}"
+            kind, data, _ = unwrap(self._protection, (write.value.kind, data), about)
+            likely = (stored.name, stored.name)
+            channel = f"write {write.channel}"
+            found.append(
+                Write(
+                    key=kept.key,
+                    task_id=write.task_id,
+                    index=write.index,
+                    path=write.path,
+                    channel=write.channel,
+                    value=self._stream.value(likely, channel, kind, data),
+                )
+            )
+        return found
+
+    def _changed(self) -> NoReturn:
+        raise ConflictError(
+            f"session {self._session!r} was pruned or deleted while it was being exported: "
+            "export it again",
+            session=self._session,
+        )

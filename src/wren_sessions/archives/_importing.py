@@ -1,0 +1,79 @@
+"""One export into a store: steps. All of it, or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wren_sessions._protection import PLAIN, Protection
+from wren_sessions._steps import Call, Steps
+from wren_sessions.archives._parsing import Export
+from wren_sessions.errors import SessionExistsError
+from wren_sessions.keys import check_session
+from wren_sessions.moving._repacking import Repacking
+from wren_sessions.moving._reports import OnProgress
+from wren_sessions.moving._staging import Staging
+from wren_sessions.records import Committed, SessionInfo
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPlan:
+    """How to bring a session in.
+
+    Attributes:
+        session: the id it is to have; None for its own.
+        replace: whether to replace a session of that id.
+        renew: whether it counts as made now.
+        on_progress: called after every checkpoint.
+    """
+
+    session: str | None = None
+    replace: bool = False
+    renew: bool = False
+    on_progress: OnProgress | None = None
+
+    def name(self, export: Export) -> str:
+        """The id that the session is to have.
+
+        Raises:
+            InvalidSessionIdError: it cannot be an id.
+        """
+        found = export.opening.session if self.session is None else self.session
+        check_session(found)
+        return found
+
+
+class _Landing(Staging):
+    """A session on its way out of a file, made anew if it is to count as made now."""
+
+    def __init__(self, info: SessionInfo, plan: ImportPlan, protection: Protection) -> None:
+        packs = protection.encryption is not None or protection.compression is not None
+        super().__init__(info, plan.on_progress, Repacking(PLAIN, protection) if packs else None)
+        self._renew = plan.renew
+
+    def _make(self, created_ms: int | None) -> Steps[Committed]:
+        return (yield from super()._make(None if self._renew else created_ms))
+
+
+def landed(export: Export, plan: ImportPlan, protection: Protection) -> Steps[str]:
+    """Bring a session in; its id.
+
+    Args:
+        export: the session.
+        plan: how.
+        protection: what is to be done with its values in the store.
+
+    Raises:
+        SessionExistsError: it is there, and is not to be replaced.
+        SessionExpiredError: it is older than the store's maximum age.
+    """
+    session = plan.name(export)
+    there: SessionInfo | None = yield Call("target.info", session)
+    if there is not None and not plan.replace:
+        raise SessionExistsError(
+            f"session {session!r} is there already: give another id (session=…), delete it, or "
+            "pass replace=True",
+            session=session,
+        )
+    info: SessionInfo = yield Call("source.info", session)
+    yield from _Landing(info, plan, protection).copy(replace=plan.replace)
+    return session

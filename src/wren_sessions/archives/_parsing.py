@@ -1,0 +1,240 @@
+"""The file of a session, read: every line is checked before anything is written. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from wren_sessions.archives._format import (
+    FORMAT,
+    VERSION,
+    Checkpoint,
+    Opening,
+    Value,
+    Write,
+    refuse,
+)
+from wren_sessions.errors import FormatVersionError
+from wren_sessions.records import Life, Name, Span
+
+_WRONG: Final = (LookupError, TypeError, ValueError, AttributeError, binascii.Error)
+
+
+@dataclass(slots=True)
+class Export:
+    """A whole file.
+
+    Attributes:
+        opening: its first line.
+        checkpoints: the checkpoints, by name, in the order of the file.
+        stream: the bytes that they appended.
+    """
+
+    opening: Opening
+    checkpoints: dict[Name, Checkpoint] = field(default_factory=dict)
+    stream: bytes = b""
+
+
+def exports(lines: Iterable[str | bytes]) -> Iterator[Export]:
+    """The exports in a file, each once all of it is read and checked.
+
+    Raises:
+        CorruptSessionError: a line is damaged or missing.
+        FormatVersionError: a newer version of this package wrote it.
+    """
+    parser: _Parser | None = None
+    for raw in lines:
+        line = raw.encode("utf-8", "replace") if isinstance(raw, str) else bytes(raw)
+        line = line.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n \t")
+        if not line:
+            continue
+        parser = parser or _Parser()
+        if parser.take(line):
+            yield parser.export()
+            parser = None
+    if parser is not None:
+        parser.refuse("it is cut off: its last line is missing")
+
+
+def opening_of(line: str | bytes) -> Opening:
+    """What the first line of a file says; errors as `exports`."""
+    return _opening(_fields(line.encode() if isinstance(line, str) else line, ""))
+
+
+class _Parser:
+    """Reads one export."""
+
+    def __init__(self) -> None:
+        self._opening: Opening | None = None
+        self._found: dict[Name, Checkpoint] = {}
+        self._stream = bytearray()
+        self._digest = hashlib.sha256()
+        self._count = 0
+
+    def refuse(self, why: str) -> None:
+        refuse("" if self._opening is None else self._opening.session, why)
+
+    def take(self, line: bytes) -> bool:
+        """Read one line; whether it was the last one."""
+        session = "" if self._opening is None else self._opening.session
+        fields = _fields(line, session)
+        if self._opening is None:
+            self._opening = _opening(fields)
+        elif "end" in fields:
+            self._end(fields)
+            return True
+        else:
+            self._checkpoint(fields)
+        self._count += 1
+        self._digest.update(line + b"\n")
+        return False
+
+    def export(self) -> Export:
+        assert self._opening is not None  # noqa: S101 -- there is no last line without a first one
+        return Export(self._opening, self._found, bytes(self._stream))
+
+    def _checkpoint(self, fields: dict[str, Any]) -> None:
+        number = f"line {self._count + 1} is damaged"
+        try:
+            found = _checkpoint(fields)
+        except _WRONG:
+            self.refuse(number)
+            raise
+        self._stream += found.append
+        values = [*found.values.values(), *(write.value for write in found.writes)]
+        spans = [piece for v in values for piece in v.pieces if not isinstance(piece, bytes)]
+        if any(span.offset < 0 or span.length < 1 for span in spans):
+            self.refuse(number)
+        if any(span.end > len(self._stream) for span in spans):
+            self.refuse(f"line {self._count + 1} refers to bytes that are not there")
+        if found.name in self._found:
+            self.refuse(f"checkpoint {found.name[1]!r} is there twice")
+        self._found[found.name] = found
+
+    def _end(self, fields: dict[str, Any]) -> None:
+        opening = self._opening
+        if fields.get("lines") != self._count or opening is None:
+            self.refuse("lines are missing")
+        elif fields.get("sha256") != self._digest.hexdigest():
+            self.refuse("a line was changed")
+        elif len(self._found) != opening.checkpoints:
+            self.refuse("checkpoints are missing")
+        elif not self._found.keys() >= set(opening.heads):
+            self.refuse("the latest checkpoint of a namespace is missing")
+        elif {found.order for found in self._found.values()} != set(range(len(self._found))):
+            self.refuse("the order of its checkpoints is damaged")
+
+
+def _fields(line: bytes, session: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        refuse(session, "a line is damaged or cut off" if session else "it is no export")
+    return fields
+
+
+def _opening(fields: dict[str, Any]) -> Opening:
+    session = fields.get("session")
+    if fields.get("format") != FORMAT or not isinstance(session, str):
+        refuse("", "it does not begin as an export of a session does")
+    version = fields.get("version")
+    if type(version) is not int or version < 1:
+        refuse(session, "its version is no number")
+    if version > VERSION:
+        raise FormatVersionError(
+            f"the export of session {session!r} has format version {version}, and this "
+            f"wren-sessions reads up to {VERSION}: upgrade it",
+            session=session,
+            found=version,
+            supported=VERSION,
+        )
+    try:
+        return _checked_opening(session, fields)
+    except _WRONG:
+        refuse(session, "its first line is damaged")
+
+
+def _checked_opening(session: str, fields: dict[str, Any]) -> Opening:
+    deadline, idle = fields["deadline_ms"], fields["idle"]
+    life = Life(
+        incarnation=_is(str, fields["incarnation"]),
+        created_ms=_is(int, fields["created_ms"]),
+        updated_ms=_is(int, fields["updated_ms"]),
+        now_ms=_is(int, fields["updated_ms"]),
+        deadline_ms=None if deadline is None else _is(int, deadline),
+        pinned=_is(bool, fields["pinned"]),
+        revision=_is(int, fields["revision"]),
+    )
+    return Opening(
+        session=session,
+        exported_at=_is(str, fields["exported_at"]),
+        checkpoints=_is(int, fields["checkpoints"]),
+        life=life,
+        idle=idle if idle in {None, "none"} else _is(int, idle),
+        heads=tuple((_is(str, namespace), _is(str, id_)) for namespace, id_ in fields["heads"]),
+        state=_is(str, fields["state"]).encode("utf-8", "surrogateescape"),
+    )
+
+
+def _checkpoint(fields: dict[str, Any]) -> Checkpoint:
+    kind, head = fields["head"]
+    parent = fields["parent"]
+    return Checkpoint(
+        name=(_is(str, fields["namespace"]), _is(str, fields["checkpoint"])),
+        order=_is(int, fields["order"]),
+        parent_id=None if parent is None else _is(str, parent),
+        head=(_is(str, kind), _bytes(head)),
+        versions=_versions(fields["versions"]),
+        seen={node: _versions(seen) for node, seen in _is(dict, fields["seen"]).items()},
+        values={channel: _value(v) for channel, v in _is(dict, fields["values"]).items()},
+        memories=_is(bool, fields["memories"]),
+        append=_bytes(fields["append"]),
+        writes=[_write(write) for write in _is(list, fields["writes"])],
+    )
+
+
+def _write(fields: dict[str, Any]) -> Write:
+    return Write(
+        key=_is(str, fields["key"]),
+        task_id=_is(str, fields["task"]),
+        index=_is(int, fields["index"]),
+        path=_is(str, fields["path"]),
+        channel=_is(str, fields["channel"]),
+        value=_value(fields["value"]),
+    )
+
+
+def _versions(raw: Any) -> dict[str, Any]:
+    if not all(type(version) in {str, int, float} for version in _is(dict, raw).values()):
+        raise TypeError
+    return dict(raw)
+
+
+def _value(raw: Any) -> Value:
+    kind, *pieces = raw
+    return Value(_is(str, kind), [_piece(piece) for piece in pieces])
+
+
+def _piece(raw: Any) -> bytes | Span:
+    if isinstance(raw, str):
+        return _bytes(raw)
+    offset, length = raw
+    return Span(_is(int, offset), _is(int, length))
+
+
+def _bytes(raw: Any) -> bytes:
+    return base64.b64decode(_is(str, raw), validate=True)
+
+
+def _is(kind: Any, value: Any) -> Any:
+    """A value of one type, and of no other."""
+    if type(value) is not kind:
+        raise TypeError
+    return value

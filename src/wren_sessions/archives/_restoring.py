@@ -1,0 +1,70 @@
+"""Sessions from their archives."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final, Protocol
+
+from wren_sessions.archives._importing import ImportPlan
+from wren_sessions.archives._parsing import Export
+from wren_sessions.archives._transfer import abring_in, bring_in, only_export
+from wren_sessions.errors import SessionExpiredError, SessionNotFoundError
+from wren_sessions.protocols import SessionStore
+
+SESSION_FILE: Final = "session.jsonl"
+
+
+def restore_session(
+    store: SessionStore, archive: str | Path | HasExport, *, session: str | None, replace: bool
+) -> str:
+    """Bring a session back from its file; the id it has."""
+    export = read_archive(archive)
+    try:
+        return bring_in(store, export, ImportPlan(session, replace=replace))
+    except SessionExpiredError:  # it may not be as old as it is
+        return bring_in(store, export, ImportPlan(session, replace=replace, renew=True))
+
+
+async def arestore_session(
+    store: SessionStore, archive: str | Path | HasExport, *, session: str | None, replace: bool
+) -> str:
+    """The same by the store's awaitable face."""
+    export = await asyncio.to_thread(read_archive, archive)
+    try:
+        return await abring_in(store, export, ImportPlan(session, replace=replace))
+    except SessionExpiredError:  # it may not be as old as it is
+        return await abring_in(store, export, ImportPlan(session, replace=replace, renew=True))
+
+
+class HasExport(Protocol):
+    """An `Archive`: it knows where the whole session is."""
+
+    @property
+    def export(self) -> Path:
+        """The file."""
+
+
+def read_archive(archive: str | Path | HasExport) -> Export:
+    """The session in a file, or in a session's folder."""
+    path = archive_file(archive if isinstance(archive, str | Path) else archive.export)
+    with path.open("rb") as file:
+        return only_export(file)
+
+
+def archive_file(path: str | Path) -> Path:
+    """The file to restore a session from: itself, or the one in a session's folder.
+
+    Raises:
+        SessionNotFoundError: there is none.
+    """
+    found = Path(path)
+    if found.is_dir():
+        found /= SESSION_FILE
+    if not found.is_file():
+        raise SessionNotFoundError(
+            f"there is no archive at {str(path)!r}: name a session's folder, or the "
+            f"{SESSION_FILE} in it",
+            session=found.parent.name,
+        )
+    return found

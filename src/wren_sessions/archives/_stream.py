@@ -1,0 +1,84 @@
+"""The stream of bytes that the values of one file lie in, as far as they are the same only once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+from zlib import crc32
+
+from wren_sessions._arena import Fresh, Known, Plain, Ranged, pack
+from wren_sessions._protection import Protection
+from wren_sessions._values import INLINE_BYTES
+from wren_sessions.archives._format import Piece, Value
+from wren_sessions.records import Name, Span
+
+MAX_OPENED: Final = 8
+MAX_RECENT: Final = 16  # checkpoints whose values are compared with new ones
+
+
+class Remembering(Protection):
+    """Protection that knows the last values it opened: most stay as they are for some steps."""
+
+    def __init__(self, protection: Protection) -> None:
+        super().__init__(protection.encryption, protection.compression)
+        self._last: OrderedDict[tuple[str, bytes], tuple[str, bytes, Plain | None]] = OrderedDict()
+
+    def unwrap(self, kind: str, data: bytes) -> tuple[str, bytes, Plain | None]:
+        """See `Protection.unwrap`."""
+        if "+" not in kind:
+            return super().unwrap(kind, data)
+        found = self._last.get((kind, data))
+        if found is None:
+            found = self._last[kind, data] = super().unwrap(kind, data)
+            if len(self._last) > MAX_OPENED:
+                self._last.popitem(last=False)
+        return found
+
+
+class Stream:
+    """The bytes of one file's values: each once, as far as later values begin as earlier ones."""
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._fresh = bytearray()
+        self._recent: OrderedDict[Name, dict[str, Known]] = OrderedDict()
+
+    def value(self, likely: tuple[Name, Name], channel: str, kind: str, data: bytes) -> Value:
+        """A value of a checkpoint.
+
+        Args:
+            likely: the checkpoint's name, and that of the one whose value may be its beginning.
+            channel: the value's channel.
+            kind: type tag.
+            data: bytes.
+        """
+        if len(data) < INLINE_BYTES:
+            return Value(kind, [data])
+        name, parent = likely
+        same = self._recent.get(parent, {}).get(channel)
+        others = [v for known in reversed(self._recent.values()) for v in known.values()]
+        pieces, _ = pack(data, same, others[:MAX_RECENT], self._append)
+        settled = [
+            piece.settled(self._size) if isinstance(piece, Fresh) else piece for piece in pieces
+        ]
+        known = Known(data, settled, same)
+        self._recent.setdefault(name, {})[channel] = known
+        if len(self._recent) > MAX_RECENT:
+            self._recent.popitem(last=False)
+        return Value(kind, list(map(_piece, settled)))
+
+    def _append(self, data: bytes) -> Fresh:
+        fresh = Fresh(len(self._fresh), len(data), crc32(data))
+        self._fresh += data
+        return fresh
+
+    def appended(self) -> bytes:
+        """What was added since the last call."""
+        data = bytes(self._fresh)
+        self._size += len(data)
+        self._fresh.clear()
+        return data
+
+
+def _piece(piece: bytes | Ranged) -> Piece:
+    return piece if isinstance(piece, bytes) else Span(piece.offset, piece.length)

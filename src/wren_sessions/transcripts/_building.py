@@ -1,0 +1,145 @@
+"""A session's transcript, from what is stored: steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from wren_sessions._arena import unpack
+from wren_sessions._checkpoints import Checkpoints
+from wren_sessions._encoding import Body, WriteBody, damaged, decode_write
+from wren_sessions._session_steps import not_found
+from wren_sessions._steps import Call, Steps
+from wren_sessions._values import Serializer, loads, read_record, unwrap
+from wren_sessions.records import ArenaParts, SessionInfo, Stored
+from wren_sessions.transcripts._content import text_or_none
+from wren_sessions.transcripts._data import Message, Transcript
+from wren_sessions.transcripts._messages import answered, messages_of
+from wren_sessions.transcripts._origins import Head, Origins
+from wren_sessions.transcripts._questions import question_of
+from wren_sessions.transcripts._rebuilding import rebuilt, stored_list
+
+_INTERRUPT: Final = "__interrupt__"
+_UNFINISHED: Final = frozenset({_INTERRUPT, "__resume__", "__error__", "__scheduled__"})
+
+
+class Transcribing:
+    """Makes transcripts of the sessions of one store.
+
+    Args:
+        checkpoints: of the store.
+        serde: reads values as plain data, or as what the application keeps.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, serde: Serializer) -> None:
+        self._checkpoints = checkpoints
+        self._serde = serde
+
+    def run(self, session: str, checkpoint_id: str | None, channel: str) -> Steps[Transcript]:
+        """The transcript of a session, as it was at a checkpoint; None is the latest one."""
+        found = yield from self._checkpoints.reading.load(session, "", checkpoint_id)
+        info: SessionInfo | None = yield Call("info", session)
+        if info is None or (found is None and checkpoint_id is not None):
+            not_found(session, checkpoint_id)
+        created, written = _time(info.life.created_ms), _time(info.life.updated_ms)
+        if found is None:
+            return Transcript(session=session, messages=(), created=created, updated=written)
+        stored, arena = found
+        body, data = read_record(session, stored, arena, self._checkpoints.protection)
+        messages = yield from self._said(session, stored.name[1], body, channel, data.get(channel))
+        asked = self._questions(session, stored, arena, body)
+        return Transcript(
+            session=session,
+            messages=answered((*messages, *asked)),
+            checkpoint_id=stored.name[1],
+            created=created,
+            updated=self._stamp(body.head) or written,
+        )
+
+    def _said(
+        self,
+        session: str,
+        checkpoint_id: str,
+        body: Body,
+        channel: str,
+        typed: tuple[str, bytes] | None,
+    ) -> Steps[tuple[Message, ...]]:
+        """The messages in the list, or put together from what was written to it."""
+        if typed is None:
+            if channel not in body.versions:
+                return ()
+            checkpoints, serde = self._checkpoints, self._serde
+            values = yield from rebuilt(checkpoints, serde, session, checkpoint_id, channel)
+            return messages_of(values)
+        value = loads(self._serde, typed, f"{channel!r} of session {session!r}")
+        messages = messages_of(stored_list(value))
+        if not isinstance(value, list):
+            return messages
+        head = Head(checkpoint_id, body, *typed, count=len(messages))
+        return (yield from self._dated(session, channel, head, messages))
+
+    def _dated(
+        self, session: str, channel: str, head: Head, messages: tuple[Message, ...]
+    ) -> Steps[tuple[Message, ...]]:
+        """Messages with the checkpoint and time in which they first appeared."""
+        walk = Origins(self._checkpoints, self._serde, session, channel, head)
+        origins = yield from walk.find()
+        times = {name: self._stamp(walk.heads[name]) for name in set(origins.values())}
+        return tuple(
+            replace(message, checkpoint_id=origins[index], time=times[origins[index]])
+            if index in origins
+            else message
+            for index, message in enumerate(messages)
+        )
+
+    def _stamp(self, head: tuple[str, bytes]) -> datetime | None:
+        """When a checkpoint was made, as far as it says so."""
+        rest, _ = loads(self._serde, head, "a checkpoint")
+        stamp = rest.get("ts") if isinstance(rest, Mapping) else None
+        try:
+            found = datetime.fromisoformat(stamp) if isinstance(stamp, str) else None
+        except ValueError:
+            return None
+        return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
+
+    def _questions(
+        self, session: str, stored: Stored, arena: ArenaParts, body: Body
+    ) -> Iterator[Message]:
+        """The questions that wait for an answer.
+
+        A task that asked waits until it has a result, also where an answer came to an earlier
+        question of it: that is how LangGraph sees it.
+        """
+        what = f"a pending write of checkpoint {stored.name[1]!r}"
+        writes = [decode_write(write.body, session, what) for write in stored.writes]
+        done = {write.task_id for write in writes if write.channel not in _UNFINISHED}
+        time = self._stamp(body.head)
+        for write in sorted(writes, key=lambda write: (write.path, write.task_id, write.index)):
+            if write.channel == _INTERRUPT and write.task_id not in done:
+                for asked in self._interrupts(session, write, arena, what):
+                    text, id_ = question_of(asked)
+                    yield Message(
+                        role="interrupt",
+                        text=text,
+                        id=text_or_none(id_),
+                        time=time,
+                        checkpoint_id=stored.name[1],
+                        pending=True,
+                    )
+
+    def _interrupts(
+        self, session: str, write: WriteBody, arena: ArenaParts, what: str
+    ) -> list[Any]:
+        data = unpack(write.value.pieces, arena)  # type: ignore[arg-type] # never fresh
+        if data is None:
+            damaged(session, what)
+        about = f"{what} of session {session!r}"
+        kind, data, _ = unwrap(self._checkpoints.protection, (write.value.kind, data), about)
+        found = loads(self._serde, (kind, data), about)
+        return list(found) if isinstance(found, list | tuple) else [found]
+
+
+def _time(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1_000, UTC)

@@ -1,0 +1,184 @@
+"""A transcript as one page of HTML: pure.
+
+The page is safe to send on and to open: it has no script, loads nothing, and its own policy
+(Content-Security-Policy) forbids both. All text is escaped, each in an element that keeps the
+direction of its writing to itself, and hidden characters are shown by name.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from functools import cache
+from html import escape
+from importlib.resources import files
+from itertools import pairwise
+from typing import Final
+
+from wren_sessions.transcripts._data import Message, ToolCall, Transcript
+from wren_sessions.transcripts._markdown import NAMES, stamp
+from wren_sessions.transcripts._values import json_text
+from wren_sessions.transcripts._visible import show_hidden
+
+_FENCED: Final = re.compile(r"^```[^\n`]*\n(.*?)(?:\n```[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+_CODE: Final = re.compile(r"`([^`\n]+)`")
+_STRONG: Final = re.compile(r"\*\*(?=\S)([^*\n]+?)(?<=\S)\*\*")
+_LONG_CHARACTERS: Final = 8_000
+_STYLED: Final = frozenset({"human", "ai", "system", "developer", "tool", "interrupt"})
+
+
+def page(transcript: Transcript, *, title: str | None = None, lang: str = "en") -> str:
+    """A transcript as a page; see `Transcript.to_html`."""
+    return "\n".join(_page(transcript, title or f"Conversation {transcript.session}", lang)) + "\n"
+
+
+def _page(transcript: Transcript, title: str, lang: str) -> Iterator[str]:
+    style, digest = _style()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    yield "<!DOCTYPE html>"
+    yield f'<html lang="{_attribute(lang)}">'
+    yield "<head>"
+    yield '<meta charset="utf-8">'
+    yield f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    yield '<meta name="referrer" content="no-referrer">'
+    yield '<meta name="robots" content="noindex">'
+    yield '<meta name="color-scheme" content="light dark">'
+    yield f"<title>{escape(show_hidden(title))}</title>"
+    yield f"<style>{style}</style>"
+    yield "</head>"
+    yield "<body>"
+    yield from _header(transcript, title)
+    yield "<main>"
+    yield from _messages(transcript)
+    yield "</main>"
+    yield "</body>"
+    yield "</html>"
+
+
+@cache
+def _style() -> tuple[str, str]:
+    """The style sheet, and the digest by which the page's policy allows it and no other."""
+    css = files("wren_sessions.transcripts").joinpath("_page.css").read_text("utf-8")
+    return css, base64.b64encode(hashlib.sha256(css.encode()).digest()).decode("ascii")
+
+
+def _header(transcript: Transcript, title: str) -> Iterator[str]:
+    count = len(transcript.messages)
+    facts = [f"{count} message{'' if count == 1 else 's'}"]
+    if transcript.created is not None:
+        facts.append(f"begun {_time(transcript.created, stamp(transcript.created))}")
+    if transcript.updated is not None:
+        facts.append(f"last changed {_time(transcript.updated, stamp(transcript.updated))}")
+    yield f'<header><h1 dir="auto">{_inline(title)}</h1><p>{" · ".join(facts)}</p></header>'
+
+
+def _messages(transcript: Transcript) -> Iterator[str]:
+    if not transcript.messages:
+        yield '<p class="empty">Nothing was said.</p>'
+    days = [None, *(message.time for message in transcript.messages)]
+    shown = {call.id for message in transcript.messages for call in message.tool_calls}
+    several = len({_day(time) for time in days if time is not None}) > 1
+    last: date | None = None
+    for (_, time), message in zip(pairwise(days), transcript.messages, strict=True):
+        if several and time is not None and _day(time) != last:
+            last = _day(time)
+            yield f'<p class="day">{_time(time, f"{last:%A, %d %B %Y}")}</p>'
+        answer = message.role == "tool" and message.tool_call_id in shown
+        if answer and message.status is None:
+            continue  # the call shows it
+        yield from _message(message, whole=not several)
+
+
+def _day(time: datetime) -> date:
+    return time.astimezone(UTC).date()
+
+
+def _message(message: Message, *, whole: bool) -> Iterator[str]:
+    role = message.role if message.role in _STYLED else "other"
+    yield f'<article class="{role}">'
+    yield _who(message, whole=whole)
+    if message.role == "tool":
+        yield _folded("Result", message.text)
+    elif len(message.text) > _LONG_CHARACTERS:
+        yield f'<div class="text" dir="auto">{_formatted(message.text[:600])}…</div>'
+        yield _folded(f"All of it, {len(message.text):,} characters", message.text)
+    elif message.text or not message.tool_calls:
+        yield f'<div class="text" dir="auto">{_formatted(message.text)}</div>'
+    for call in message.tool_calls:
+        yield from _call(call)
+    yield "</article>"
+
+
+def _who(message: Message, *, whole: bool) -> str:
+    parts = [f"<b><bdi>{_inline(NAMES.get(message.role, message.role))}</bdi></b>"]
+    if message.name:
+        parts.append(f'<span class="note"><bdi>{_inline(message.name)}</bdi></span>')
+    if message.status:
+        parts.append(f'<span class="note"><bdi>{_inline(message.status)}</bdi></span>')
+    if message.time is not None:
+        time = message.time.astimezone(UTC)
+        parts.append(_time(time, stamp(time) if whole else f"{time:%H:%M:%S} UTC"))
+    return f'<p class="who">{"".join(parts)}</p>'
+
+
+def _call(call: ToolCall) -> Iterator[str]:
+    name = _inline(call.name) if call.name else "a tool"
+    yield f"<details><summary>Calls <b><bdi>{name}</bdi></b></summary>"
+    if call.error:
+        yield f"<p>Not valid: <bdi>{_inline(call.error)}</bdi></p>"
+    if call.args not in (None, {}, ""):
+        args = call.args if isinstance(call.args, str) else json_text(call.args).rstrip()
+        yield f"<p>With</p>{_block(args)}"
+    if call.result is not None:
+        yield f"<p>Result</p>{_block(call.result)}"
+    yield "</details>"
+
+
+def _folded(summary: str, text: str) -> str:
+    return f"<details><summary>{escape(summary)}</summary>{_block(text)}</details>"
+
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+def _formatted(text: str) -> str:
+    """What was said: text as it is, with code and strong words shown as such."""
+    text = text.replace("\r\n", "\n")
+    parts, at = [], 0
+    for found in _FENCED.finditer(text):
+        parts.append(_prose(text[at : found.start()].strip("\n")))
+        parts.append(_block(found.group(1)))
+        at = found.end()
+    parts.append(_prose(text[at:].strip("\n") if at else text))
+    return "".join(parts)
+
+
+def _prose(text: str) -> str:
+    parts, at = [], 0
+    for found in _CODE.finditer(text):
+        parts.append(_STRONG.sub(r"<strong>\1</strong>", _inline(text[at : found.start()])))
+        parts.append(f"<code>{_inline(found.group(1))}</code>")
+        at = found.end()
+    parts.append(_STRONG.sub(r"<strong>\1</strong>", _inline(text[at:])))
+    return "".join(parts)
+
+
+def _block(text: str) -> str:
+    return f'<pre dir="auto">{_inline(text)}</pre>' if text else '<p class="empty">Nothing</p>'
+
+
+def _inline(text: str) -> str:
+    """Text that HTML shows as it is; escaped first, so that only our own marks are elements."""
+    return show_hidden(escape(text), '<span class="hidden">{}</span>'.format)
+
+
+def _attribute(text: str) -> str:
+    return escape(show_hidden(text))
+
+
+def _time(time: datetime, shown: str) -> str:
+    return f'<time datetime="{time.astimezone(UTC).isoformat()}">{escape(shown)}</time>'

@@ -1,0 +1,187 @@
+"""One message from whatever applications keep: pure.
+
+Understood are LangChain's messages (the objects; what `PlainSerializer` gives for them; their three
+forms as dicts), messages as providers have them (``{"role": …, "content": …}``), the items of
+OpenAI's responses, pairs of role and text, plain text, and an application's own objects that have
+a role and a text by any of the names below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from wren_sessions.transcripts._content import (
+    CALLS,
+    RESULTS,
+    call_of,
+    calls_of,
+    split,
+    text_or_none,
+)
+from wren_sessions.transcripts._data import Message, ToolCall
+from wren_sessions.transcripts._values import compact, fields_of, is_plain_object, jsonable
+
+UNKNOWN: Final = "unknown"
+_ROLES: Final = {
+    "user": "human",
+    "assistant": "ai",
+    "model": "ai",
+    "bot": "ai",
+    "agent": "ai",
+    "function": "tool",
+}
+_KNOWN: Final = frozenset({"human", "ai", "system", "tool", "developer", *_ROLES})
+_SPEAKERS: Final = ("role", "type", "speaker", "author", "sender", "from")
+_TEXTS: Final = ("content", "text", "message", "output")
+_ATTRIBUTES: Final = (
+    *("role", "type", "speaker", "author", "sender", "content", "text", "message"),
+    *("tool_calls", "invalid_tool_calls", "additional_kwargs", "tool_call_id", "name", "id"),
+    "status",
+)
+
+
+def messages_of(value: Any) -> tuple[Message, ...]:
+    """The messages in a value: of a list each of its elements, else the one that it is."""
+    if value is None:
+        return ()
+    many = isinstance(value, list) or (isinstance(value, tuple) and not _is_pair(value))
+    return answered(message_of(raw) for raw in (value if many else [value]))
+
+
+def answered(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """Messages whose calls of tools know their results."""
+    found = tuple(messages)
+    results: dict[str, str] = {}
+    for message in found:
+        if message.tool_call_id is not None:
+            results.setdefault(message.tool_call_id, message.text)
+    return tuple(_with_results(message, results) for message in found)
+
+
+def _with_results(message: Message, results: Mapping[str, str]) -> Message:
+    if not message.tool_calls or not results:
+        return message
+    found = (
+        (call, None if call.id is None else results.get(call.id)) for call in message.tool_calls
+    )
+    calls = (call if result is None else replace(call, result=result) for call, result in found)
+    return replace(message, tool_calls=tuple(calls))
+
+
+def message_of(raw: Any) -> Message:
+    """One message, without time and checkpoint; what is not understood is shown as JSON."""
+    if isinstance(raw, str):
+        return Message(role="human", text=str(raw))  # as LangChain takes it
+    if _is_pair(raw):
+        text, calls = split(raw[1])
+        return Message(role=_role({"role": raw[0]}, ""), text=text, tool_calls=tuple(calls))
+    fields, kind = _fields(raw)
+    if fields is None:
+        return Message(role=UNKNOWN, text=compact(jsonable(raw)))
+    return _item(fields) or _message(fields, kind, raw)
+
+
+def _is_pair(raw: Any) -> bool:
+    """Whether this is a role and a text: any tuple of both, or a list that begins with a role."""
+    pair = isinstance(raw, list | tuple) and len(raw) == 2 and isinstance(raw[0], str)  # noqa: PLR2004 -- a pair
+    return pair and (isinstance(raw, tuple) or raw[0].lower() in _KNOWN)
+
+
+# --- the fields of a message ----------------------------------------------------------------------
+
+
+def _fields(raw: Any) -> tuple[Mapping[str, Any] | None, str]:
+    """A message's fields by name, and the name of its class where that is known."""
+    if isinstance(raw, Mapping):
+        return _unwrapped(raw)
+    if is_plain_object(raw):
+        kind = str(raw.type_name).rpartition(":")[2].rpartition(".")[2]
+        return (raw.value, kind) if isinstance(raw.value, Mapping) else (None, kind)
+    fields = fields_of(raw)
+    if fields is None:
+        found = ((name, getattr(raw, name, None)) for name in _ATTRIBUTES)
+        fields = {name: value for name, value in found if value is not None}
+    return (fields if any(name in fields for name in _TEXTS) else None), type(raw).__name__
+
+
+def _unwrapped(raw: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """The fields of a dict, also where LangChain puts them one level down."""
+    name, inner = raw.get("id"), raw.get("kwargs")
+    if raw.get("lc") == 1 and isinstance(name, list) and name and isinstance(inner, Mapping):
+        return inner, str(name[-1])
+    inner, kind = raw.get("data"), raw.get("type")
+    if isinstance(inner, Mapping) and isinstance(kind, str) and not _text_of(raw):
+        return {**inner, "type": kind}, ""
+    return raw, ""
+
+
+def _text_of(fields: Mapping[str, Any]) -> str | None:
+    """The name of the field that holds the text."""
+    return next((name for name in _TEXTS if _is_content(fields.get(name))), None)
+
+
+def _is_content(value: Any) -> bool:
+    return isinstance(value, str | list | tuple | Mapping)
+
+
+def _role(fields: Mapping[str, Any], kind: str) -> str:
+    said = (jsonable(fields.get(name)) for name in _SPEAKERS)
+    named = [role for role in said if isinstance(role, str) and role]
+    if named and named[0].lower() == "chat":  # LangChain's message for any role
+        named = named[1:] or ["chat"]
+    if not named:
+        named = [kind] if kind.endswith(("Message", "MessageChunk")) else [UNKNOWN]
+    role = named[0].removesuffix("Chunk").removesuffix("Message")
+    return _ROLES.get(role.lower(), role.lower() if role.lower() in _KNOWN else role)
+
+
+def _item(fields: Mapping[str, Any]) -> Message | None:
+    """A message of OpenAI's responses that is a call of a tool, or its answer."""
+    kind = fields.get("type")
+    if "role" in fields or not isinstance(kind, str) or kind not in (CALLS | RESULTS):
+        return None
+    if kind in CALLS:
+        return Message(role="ai", text="", tool_calls=(call_of(fields),))
+    text, _ = split(fields.get("output", fields.get("content")))
+    call = fields.get("call_id") or fields.get("tool_use_id") or fields.get("tool_call_id")
+    return Message(role="tool", text=text, tool_call_id=text_or_none(call))
+
+
+def _message(fields: Mapping[str, Any], kind: str, raw: Any) -> Message:
+    place = _text_of(fields)
+    text, calls = split(fields[place]) if place else ("", [])
+    own = _tool_calls(fields)
+    known = {call.id for call in own}
+    own += [call for call in calls if call.id is None or call.id not in known]
+    if place is None and not own and fields.get("content", raw) is not None:
+        return Message(role=_role(fields, kind), text=compact(jsonable(raw)))
+    return Message(
+        role=_role(fields, kind),
+        text=text,
+        tool_calls=tuple(own),
+        tool_call_id=text_or_none(fields.get("tool_call_id")),
+        name=text_or_none(fields.get("name")),
+        id=text_or_none(fields.get("id")),
+        status=_status(fields.get("status")),
+    )
+
+
+def _status(raw: Any) -> str | None:
+    """The status of a tool's answer; that it went well is not worth a word."""
+    found = text_or_none(raw)
+    return None if found == "success" else found
+
+
+def _tool_calls(fields: Mapping[str, Any]) -> list[ToolCall]:
+    more = fields.get("additional_kwargs")
+    extra: Mapping[str, Any] = more if isinstance(more, Mapping) else {}
+    found = calls_of(fields.get("tool_calls"))
+    found += calls_of(fields.get("invalid_tool_calls"))
+    if not found:
+        found = calls_of(extra.get("tool_calls"))
+    single = fields.get("function_call") or extra.get("function_call")
+    if not found and isinstance(single, Mapping):
+        found = [call_of(single)]
+    return found
