@@ -181,9 +181,8 @@ def test_damaged_values() -> None:
             found = KINDS["both"].unwrap(wrapped.kind, bytes(changed))
         except WrenSessionsError:
             continue
-        assert at in {wrapped.head - 1}, (
-            found
-        )  # the array's header is the record's, not sealed here
+        # The array's header is kept in the record, which is sealed as a whole.
+        assert at == wrapped.head - 1, found
     for kind in ("msgpack+sealed.9999.0", "msgpack+sealed.0.9999", "msgpack+sealed.3.0"):
         with pytest.raises(WrenSessionsError):
             KINDS["both"].unwrap(kind, wrapped.data)

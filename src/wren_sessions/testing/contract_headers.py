@@ -100,3 +100,4 @@ class HeaderContract(ContractBase):
         assert (await info(face)).idle == TWO_HOURS_MS
         await face.set_ttl(SESSION, None)
         assert (await info(face)).idle == "none"
+        await face.set_ttl(SESSION, "2h")  # so that it does not stay behind
