@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from wren_sessions.config.environment import (
     WREN_ENCRYPTION_KEYS,
@@ -33,9 +33,11 @@ from wren_sessions.config.urls import redact
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.keys import DEFAULT_PREFIX
 from wren_sessions.protocols import SessionStore
-from wren_sessions.serializers.compression import Compression
-from wren_sessions.serializers.encryption import Encryption
 from wren_sessions.ttl import DAY, TTLPolicy
+
+if TYPE_CHECKING:  # they take time to load, which most processes need not spend
+    from wren_sessions.serializers.compression import Compression
+    from wren_sessions.serializers.encryption import Encryption
 
 logger = logging.getLogger("wren_sessions")
 
@@ -75,10 +77,10 @@ class Settings:
     compression: Compression | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in (("encryption", Encryption), ("compression", Compression)):
-            given = getattr(self, name)
-            if given is not None and not isinstance(given, kind):
-                raise ConfigurationError(f"{name} must be {kind.__name__}(…) or None")
+        for name in ("encryption", "compression"):
+            given, kind = getattr(self, name), name.capitalize()
+            if given is not None and kind not in {base.__name__ for base in type(given).__mro__}:
+                raise ConfigurationError(f"{name} must be {kind}(…) or None")
         if self.ttl is not None and not isinstance(self.ttl, TTLPolicy):
             raise ConfigurationError("ttl must be a policy, such as TTLPolicy(idle='24h')")
 
@@ -157,6 +159,8 @@ class Settings:
         in_url = target.common.get("compression")
         if self.compression is not None or in_url in {None, "none"}:
             return self.compression
+        from wren_sessions.serializers.compression import Compression  # where it is asked for
+
         return Compression()
 
     def _log(self, store: SessionStore) -> None:
@@ -251,6 +255,8 @@ def _encryption_of(variables: Variables) -> Encryption | None:
     keys = variables.get(WREN_ENCRYPTION_KEYS)
     if keys is None:
         return None
+    from wren_sessions.serializers.encryption import Encryption  # where it is asked for
+
     with _blamed_on(WREN_ENCRYPTION_KEYS):
         return Encryption.from_text(keys)
 

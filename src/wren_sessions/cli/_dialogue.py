@@ -1,0 +1,125 @@
+"""A conversation as people read it in a terminal: who says what, calls of tools folded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from wren_sessions.cli._screen import Screen, Style, Styled
+from wren_sessions.cli._text import BLOCK, block
+from wren_sessions.transcripts import Message, ToolCall, Transcript
+from wren_sessions.transcripts._values import compact, jsonable
+
+_STYLES: Final[dict[str, Style]] = {"human": "key", "ai": "good", "interrupt": "warn"}
+_NAMES: Final = {"interrupt": "waits for an answer"}
+_FOLDED: Final = 100  # characters of a tool's arguments or result
+_WIDEST: Final = 100  # text is hard to read in longer lines
+_INDENT: Final = 2
+
+
+class Dialogue:
+    """Prints messages.
+
+    Args:
+        screen: where.
+        tools: whether to unfold what tools were asked and answered, and system messages.
+        full: whether to show long texts whole.
+    """
+
+    def __init__(self, screen: Screen, *, tools: bool = False, full: bool = False) -> None:
+        self._screen = screen
+        self._tools = tools
+        self._most = 1 << 60 if full else BLOCK
+
+    def title(self, transcript: Transcript) -> None:
+        """Which conversation this is."""
+        count = len(transcript.messages)
+        facts = [f"{count} message{'' if count == 1 else 's'}"]
+        facts += [f"begun {_time(transcript.created)}"] if transcript.created else []
+        facts += [f"last written {_time(transcript.updated)}"] if transcript.updated else []
+        self._screen.line(
+            Styled(transcript.session or "conversation", "strong"),
+            Styled(f"  {', '.join(facts)}", "dim"),
+        )
+
+    def messages(self, messages: Iterable[Message]) -> None:
+        """Messages, one below the other."""
+        for message in messages:
+            if message.role == "tool" and message.tool_call_id and not self._tools:
+                continue  # it stands in the call that it answers
+            self._message(message)
+
+    def _message(self, message: Message) -> None:
+        name = _NAMES.get(message.role, message.role)
+        name += f" ({message.name})" if message.name else ""
+        name += f" [{message.status}]" if message.status else ""
+        when = f"  {_time(message.time)}" if message.time else ""
+        self._screen.line()
+        self._screen.line(Styled(name, _STYLES.get(message.role, "strong")), Styled(when, "dim"))
+        if message.role == "system" and not self._tools:
+            self._fold("system", message.text)
+        elif message.text:
+            self._text(message.text)
+        for call in message.tool_calls:
+            self._call(call)
+
+    def _text(self, text: str, indent: int = _INDENT) -> None:
+        width = min(self._screen.width - indent, _WIDEST) if self._screen.terminal else None
+        for line in block(text, self._most):
+            self._screen.block_line(line, width=width, indent=indent)
+
+    def _fold(self, what: str, text: str) -> None:
+        first = text.strip().splitlines()[0] if text.strip() else ""
+        if len(first) > _FOLDED or first != text.strip():
+            first = f"{first[:_FOLDED]}… ({what}, {len(text):,} characters; --tools shows all)"
+        self._screen.line(Styled(first, "dim"), indent=_INDENT)
+
+    def _call(self, call: ToolCall) -> None:
+        if self._tools:
+            self._screen.line(f"→ {call.name}", indent=_INDENT)
+            self._text(compact(jsonable(call.args)), _INDENT + 4)
+            return
+        args = _short(call.args)
+        result = f" → {_one_line(call.result)}" if call.result is not None else ""
+        fault = f" (not valid: {_one_line(call.error)})" if call.error else ""
+        self._screen.line(Styled(f"→ {call.name}({args}){result}{fault}", "dim"), indent=_INDENT)
+
+
+def _short(args: Any) -> str:
+    if isinstance(args, dict):
+        return _one_line(", ".join(f"{name}={compact(value)}" for name, value in args.items()))
+    return "" if args is None else _one_line(compact(args))
+
+
+def _one_line(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _FOLDED else f"{flat[:_FOLDED]}… ({len(text):,} characters)"
+
+
+def _time(time: Any) -> str:
+    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def message_json(message: Message) -> dict[str, Any]:
+    """A message as plain data."""
+    return {
+        "role": message.role,
+        "text": message.text,
+        "tool_calls": [
+            {
+                "id": call.id,
+                "name": call.name,
+                "args": jsonable(call.args),
+                "result": call.result,
+                "error": call.error,
+            }
+            for call in message.tool_calls
+        ],
+        "tool_call_id": message.tool_call_id,
+        "name": message.name,
+        "id": message.id,
+        "time": message.time.isoformat() if message.time else None,
+        "checkpoint_id": message.checkpoint_id,
+        "status": message.status,
+        "pending": message.pending,
+    }

@@ -1,0 +1,277 @@
+"""What `check` says about a store: facts judged, each with what to do about it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from statistics import median
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from wren_sessions.cli import _exits
+from wren_sessions.cli._times import size
+
+Level: TypeAlias = Literal["ok", "warning", "failed"]
+_OLDEST: Final = (6, 2)
+_FULL: Final = 0.8
+_SLOW_MS: Final = 50.0
+_LARGE_WAL: Final = 64 << 20
+_LITTLE_SPACE: Final = 256 << 20
+
+# Trouble: what it is, and what to do.
+TROUBLES: Final[Mapping[str, tuple[str, str]]] = {
+    "host": (
+        "the host's name is not known",
+        "check its spelling, and that this machine's DNS works (a private name needs the VPN)",
+    ),
+    "network": (
+        "there is no way to the host from here",
+        "check the network, the VPN and the address",
+    ),
+    "refused": (
+        "the host is there, and nobody listens on this port",
+        "check the port, and that the server runs and listens on more than its own loopback",
+    ),
+    "timeout": (
+        "no answer came",
+        "check host and port, and that no firewall or list of allowed addresses is between",
+    ),
+    "socket": (
+        "the socket of the server cannot be used",
+        "check the path, that the server runs, and that this user may use the socket",
+    ),
+    "wants-tls": (
+        "the port speaks TLS, and the URL does not",
+        "write rediss:// instead of redis://, or set REDIS_SSL=1",
+    ),
+    "no-tls": (
+        "the URL speaks TLS, and the port does not",
+        "write redis:// instead of rediss://, or unset REDIS_SSL; or turn TLS on at the server",
+    ),
+    "certificate": (
+        "the certificate is not accepted",
+        (
+            "name the authority that signed it (?ssl_ca_certs=FILE), use the host name that is in "
+            "it; if the server asks for yours: ?ssl_certfile=FILE&ssl_keyfile=FILE"
+        ),
+    ),
+    "not-redis": (
+        "something listens there, and it is no Redis",
+        "check the port: this may be a web server or another database",
+    ),
+    "password": (
+        "the server refused the user name or password",
+        (
+            "check REDIS_USERNAME and REDIS_PASSWORD, or the URL, where / ? # @ are written as "
+            "%2F %3F %23 %40"
+        ),
+    ),
+    "no-password": (
+        "the server wants a password, and none was given",
+        "set REDIS_PASSWORD, or write redis://default:PASSWORD@HOST:PORT",
+    ),
+    "rights": (
+        "the user may not do what is needed",
+        (
+            "allow it the keys under the prefix, and the commands of keys, hashes, expiry and "
+            "scripts: ACL SETUSER … ~langgraph:checkpoint:* +@read +@write +@keyspace +@scripting "
+            "+@connection -@dangerous +time +info"
+        ),
+    ),
+    "database": (
+        "the server has no database of that number",
+        "check the number at the end of the URL, or REDIS_DB; Redis Cloud and clusters have only 0",
+    ),
+    "other": (
+        "the server cannot be used",
+        "check host and port, that the server runs, and its log",
+    ),
+}
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        level: ``ok``, ``warning`` or ``failed``.
+        text: what was found.
+        advice: what to do about it; empty if nothing.
+        code: the exit code that it asks for.
+    """
+
+    name: str
+    level: Level
+    text: str
+    advice: str = ""
+    code: int = _exits.OK
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "check": self.name,
+            "level": self.level,
+            "finding": self.text,
+            "advice": self.advice or None,
+        }
+
+
+def ok(name: str, text: str) -> Finding:
+    """Something that is as it should be."""
+    return Finding(name, "ok", text)
+
+
+def warning(name: str, text: str, advice: str) -> Finding:
+    """Something to look at."""
+    return Finding(name, "warning", text, advice, _exits.WARNED)
+
+
+def failed(name: str, text: str, advice: str, code: int = _exits.UNAVAILABLE) -> Finding:
+    """Something that does not work."""
+    return Finding(name, "failed", text, advice, code)
+
+
+def of_trouble(trouble: str, detail: str) -> Finding:
+    """Why a store cannot be used."""
+    text, advice = TROUBLES[trouble]
+    return failed("connection", f"{text} ({detail})" if detail else text, advice)
+
+
+def of_latency(times_ms: list[float]) -> Finding:
+    """How long a round trip takes."""
+    middle = median(times_ms)
+    text = f"{middle:.2f} ms per round trip (median of {len(times_ms)})"
+    if middle < _SLOW_MS:
+        return ok("latency", text)
+    return warning("latency", text, "run the app nearer to its server: each step waits for one")
+
+
+# --- a server -------------------------------------------------------------------------------------
+
+
+def of_server(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    """What the facts of `wren_sessions.stores._redis_diagnosis` mean."""
+    if "version" not in facts:
+        yield warning(
+            "server",
+            "it does not say what it is: this user may not use INFO",
+            "nothing, if sessions work; allow +info to see version, memory and persistence here",
+        )
+        return
+    yield _version(facts)
+    yield from _role(facts)
+    yield _eviction(facts)
+    yield _memory(facts)
+    yield _persistence(facts)
+
+
+def _version(facts: Mapping[str, Any]) -> Finding:
+    text = f"{facts['server']} {facts['version']}"
+    numbers = tuple(int(part) for part in str(facts["version"]).split(".")[:2] if part.isdigit())
+    if facts["server"] == "Redis" and numbers < _OLDEST:
+        return failed(
+            "server", f"{text} is too old", "upgrade it: Redis 6.2 or newer is needed, or Valkey"
+        )
+    if facts["server"] in {"Redis", "Valkey"}:
+        return ok("server", text)
+    return warning("server", text, "this package is tested on Redis and Valkey only")
+
+
+def _role(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    if facts.get("role") == "slave":
+        yield failed(
+            "role", "it is a replica, and refuses writes", "connect to the primary instead"
+        )
+    if facts.get("cluster"):
+        yield warning(
+            "cluster",
+            "it is a node of a cluster",
+            "a redis:// URL reaches the sessions of this node alone: use one endpoint for all",
+        )
+
+
+def _eviction(facts: Mapping[str, Any]) -> Finding:
+    policy = facts.get("policy", "unknown")
+    gone = f" ({facts['evicted']:,} keys evicted so far)" if facts.get("evicted") else ""
+    if not facts.get("max_bytes"):
+        return ok("eviction", f"{policy}, and no limit on memory: nothing is evicted{gone}")
+    if policy == "noeviction":
+        return ok("eviction", "noeviction: when memory is full writes fail, and nothing is lost")
+    what = "any key" if str(policy).startswith("allkeys") else "keys that expire, so all but pinned"
+    text = f"{policy}: when memory is full it drops {what}{gone}; a session goes whole"
+    if str(policy).startswith("allkeys") or facts.get("evicted"):
+        return warning(
+            "eviction",
+            text,
+            "set maxmemory-policy noeviction, or volatile-ttl, and leave room for the sessions",
+        )
+    return ok("eviction", text)
+
+
+def _memory(facts: Mapping[str, Any]) -> Finding:
+    used, most = facts.get("used_bytes") or 0, facts.get("max_bytes") or 0
+    if not most:
+        return ok("memory", f"{size(used)} used, no limit set")
+    text = f"{size(used)} of {size(most)} used ({used / most:.0%})"
+    if used < most * _FULL:
+        return ok("memory", text)
+    return warning("memory", text, "raise maxmemory, shorten lifetimes, or delete and prune")
+
+
+def _persistence(facts: Mapping[str, Any]) -> Finding:
+    ways = [name for name, on in (("AOF", facts.get("aof")), ("RDB", facts.get("rdb"))) if on]
+    if not facts.get("saved", True):
+        return warning(
+            "persistence", "the last save to disk failed", "look at the server's log and disk"
+        )
+    if ways:
+        return ok("persistence", " and ".join(ways))
+    if facts.get("rdb") is None:
+        return ok("persistence", "no AOF; whether it takes snapshots it does not say")
+    return warning(
+        "persistence",
+        "neither AOF nor RDB: sessions end when the server does",
+        "turn on appendonly, or snapshots (save), if they should outlive a restart",
+    )
+
+
+# --- a file ---------------------------------------------------------------------------------------
+
+
+def of_file(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    """What the facts of `wren_sessions.stores._sqlite_diagnosis` mean."""
+    yield ok("file", f"{facts['path']}, SQLite {facts['sqlite']}, schema {facts['schema']}")
+    yield _permissions(facts)
+    yield _room(facts)
+    yield _space(facts)
+
+
+def _permissions(facts: Mapping[str, Any]) -> Finding:
+    if not facts["writable"]:
+        return failed(
+            "permissions",
+            f"this user cannot write it (mode {facts['mode']})",
+            "give this user write access to the file and to its folder",
+        )
+    if facts.get("shared"):
+        return warning(
+            "permissions",
+            f"mode {facts['mode']}: others on this machine can open it",
+            f"chmod 600 {facts['path']}",
+        )
+    return ok("permissions", f"mode {facts['mode']}: its owner alone")
+
+
+def _room(facts: Mapping[str, Any]) -> Finding:
+    wal, expired = facts["wal_bytes"], facts["expired_sessions"]
+    text = f"{size(facts['bytes'])}, {size(facts['unused_bytes'])} of it unused; WAL {size(wal)}"
+    if expired:
+        text += f"; {expired:,} expired sessions still in it"
+    if wal <= _LARGE_WAL:
+        return ok("size", text)
+    return warning("size", text, "look for a process that keeps a transaction open")
+
+
+def _space(facts: Mapping[str, Any]) -> Finding:
+    free = facts["free_bytes"]
+    if free >= _LITTLE_SPACE:
+        return ok("disk", f"{size(free)} free")
+    return warning("disk", f"only {size(free)} free", "free some space: writes fail on a full disk")

@@ -1,0 +1,142 @@
+"""Sessions as people name them: by id or by address, sometimes not quite right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Final
+
+import typer
+
+from wren_sessions.errors import ConfigurationError, WrenSessionsError
+from wren_sessions.keys import Address, check_session
+from wren_sessions.protocols import SessionStore
+from wren_sessions.records import SessionInfo
+
+LOOKED_AT: Final = 2_000  # sessions, for near ids
+_PAGE: Final = 500
+_COMPLETED: Final = 200
+
+
+def address_of(store: SessionStore, name: str) -> Address:
+    """The session, and perhaps the checkpoint, that an id or an address names.
+
+    Raises:
+        InvalidSessionIdError: it can be neither.
+    """
+    found = store.keys.parse_address(name)
+    if found is not None:
+        return found
+    check_session(name)
+    return Address(name)
+
+
+def place_of(store: SessionStore, name: str, at: str | None) -> Address:
+    """The same, with a checkpoint that was given beside it.
+
+    Raises:
+        ConfigurationError: both name a checkpoint, and not the same one.
+    """
+    found = address_of(store, name)
+    wanted = None if at is None else (checkpoint_of(store, found.session, at))
+    if wanted is None or found.checkpoint_id in {None, wanted}:
+        return Address(found.session, found.checkpoint_id or wanted)
+    raise ConfigurationError(
+        f"the address names checkpoint {found.checkpoint_id!r}, and --at names {wanted!r}: "
+        "give one of them"
+    )
+
+
+def checkpoint_of(store: SessionStore, session: str, name: str) -> str | None:
+    """The checkpoint that an id, an address of this session or ``latest`` names.
+
+    Returns:
+        Its id, or None for the latest one.
+
+    Raises:
+        ConfigurationError: it is the address of another session.
+    """
+    found = store.keys.parse_address(name)
+    if found is None:
+        return None if name == "latest" else name
+    if found.session != session:
+        raise ConfigurationError(
+            f"{name!r} is a checkpoint of session {found.session!r}, not of {session!r}"
+        )
+    return found.checkpoint_id
+
+
+def all_sessions(store: SessionStore, page: int = _PAGE) -> Iterator[SessionInfo]:
+    """Every session once, without its state; not the remains of interrupted copies."""
+    cursor, seen = None, set[str]()
+    while True:
+        found = store.list_sessions(cursor, page)
+        for info in found.sessions:
+            if info.session not in seen and not is_remains(info.session):
+                seen.add(info.session)
+                yield info
+        cursor = found.cursor
+        if cursor is None:
+            return
+
+
+def is_remains(session: str) -> bool:
+    """Whether this is what an interrupted copy left behind."""
+    if not session.startswith("copying."):
+        return False
+    from wren_sessions.moving._staging import is_staging
+
+    return is_staging(session)
+
+
+def near_ids(store: SessionStore, wrong: str, most: int = 3) -> list[str]:
+    """Ids like one that is not there, the nearest first; among the first 2,000 sessions."""
+    from difflib import get_close_matches
+    from itertools import islice
+
+    ids = [info.session for info in islice(all_sessions(store), LOOKED_AT)]
+    if wrong in ids:  # a checkpoint of it was not found
+        return []
+    begins = sorted(id_ for id_ in ids if id_.startswith(wrong))[:most]
+    close = get_close_matches(wrong, [id_ for id_ in ids if id_ not in begins], n=most, cutoff=0.6)
+    return [*begins, *close][:most]
+
+
+def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids for a shell's completion; none where the store cannot be asked."""
+    from wren_sessions.cli._where import Where, open_there
+
+    given = ctx.params
+    try:
+        where = Where(given.get("url"), given.get("prefix"), given.get("env_file"))
+        with open_there(where) as store:
+            page = store.list_sessions(None, _COMPLETED)
+    except WrenSessionsError:
+        return []
+    ids = sorted(info.session for info in page.sessions)
+    return [id_ for id_ in ids if id_.startswith(incomplete) and id_.isprintable()]
+
+
+SessionName = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The session's id, or its address.", autocompletion=complete),
+]
+SessionNames = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ID", help="Ids of sessions, or their addresses.", autocompletion=complete
+    ),
+]
+SomeSessionNames = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="ID", help="Ids of sessions, or their addresses.", autocompletion=complete
+    ),
+]
+AtCheckpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="CHECKPOINT",
+        help="As it was at this checkpoint: its id or address; see the command history.",
+    ),
+]

@@ -1,0 +1,145 @@
+"""What is known of a session without reading its state: plain data for `list`, `show`, `stats`.
+
+The header tells turns, messages and whether the app called the session complete. Whether it waits
+for an answer is in the names of the latest checkpoint's pending writes: values are not looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from wren_sessions.cli._times import iso
+from wren_sessions.protocols import SessionStore
+from wren_sessions.records import Life, SessionInfo, Start, StoredWrite
+
+AT_ONCE: Final = 16  # questions to a server that is far away, which answers them in one trip time
+NEAR_S: Final = 0.005  # one that answers sooner is asked one after the other: threads cost more
+_ERROR, _INTERRUPT, _RESUME = "-1", "-3", "-4"  # by LangGraph's WRITES_IDX_MAP
+_TURNS: Final = ("turn_count", "turns")
+
+
+class Overview(NamedTuple):
+    """A session from outside.
+
+    Attributes:
+        session: its id.
+        address: its address.
+        life: when it was made, written, and ends.
+        turns: how many turns its header tells of; None if it does not.
+        messages: how many messages its header tells of; None if it does not.
+        step: LangGraph's count of steps; None for a session without a checkpoint.
+        status: ``complete``, ``waiting`` for an answer, ``failed``, ``empty`` or ``open``.
+        size_bytes: what it takes in the store; None if that was not asked, or is not known.
+    """
+
+    session: str
+    address: str
+    life: Life
+    turns: int | float | None
+    messages: int | None
+    step: int | None
+    status: str
+    size_bytes: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        life = self.life
+        return {
+            "id": self.session,
+            "address": self.address,
+            "turns": self.turns,
+            "messages": self.messages,
+            "step": self.step,
+            "size_bytes": self.size_bytes,
+            "created": iso(life.created_ms),
+            "updated": iso(life.updated_ms),
+            "expires": iso(life.deadline_ms),
+            "ttl_seconds": None if life.ttl_ms is None else life.ttl_ms / 1_000,
+            "pinned": life.pinned,
+            "status": self.status,
+        }
+
+
+def overview(store: SessionStore, info: SessionInfo) -> Overview:
+    """What a listing tells of a session."""
+    state = header_of(info)
+    values, metadata = _part(state, "checkpoint"), _part(state, "metadata")
+    turns = next((values[name] for name in _TURNS if _is_number(values.get(name))), None)
+    complete = values.get("is_complete") is True
+    status = "complete" if complete else "open" if "checkpoint_id" in metadata else "empty"
+    return Overview(
+        session=info.session,
+        address=store.keys.address(info.session),
+        life=info.life,
+        turns=turns,
+        messages=_whole(values.get("message_count")),
+        step=_whole(metadata.get("step")),
+        status=status,
+        size_bytes=info.size_bytes,
+    )
+
+
+def header_of(info: SessionInfo) -> dict[str, Any]:
+    """A session's header; empty where it has none that can be read."""
+    try:
+        found = json.loads(info.state)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def detailed(store: SessionStore, rows: Sequence[Overview]) -> list[Overview]:
+    """The same with sizes, and with those told apart that wait or failed."""
+    found: list[Overview | None] = []
+    rest = list(rows)
+    start = time.perf_counter()
+    while rest and time.perf_counter() - start <= (len(found) + 1) * NEAR_S:
+        found.append(_detail(store, rest.pop(0)))
+    if rest:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(min(AT_ONCE, len(rest))) as pool:
+            found += pool.map(lambda row: _detail(store, row), rest)
+    return [row for row in found if row is not None]
+
+
+def _detail(store: SessionStore, row: Overview) -> Overview | None:
+    """One session with its details; None if it has gone meanwhile."""
+    info = store.info(row.session)
+    if info is None:
+        return None
+    row = row._replace(size_bytes=info.size_bytes)
+    return row if row.status != "open" else row._replace(status=status_of(store, row.session))
+
+
+def status_of(store: SessionStore, session: str) -> str:
+    """What the pending writes of the latest checkpoint tell, by their names."""
+    found = store.scan(session, [Start("")], 1)
+    return pending_status(write for stored in found.records for write in stored.writes)
+
+
+def pending_status(writes: Iterable[StoredWrite]) -> str:
+    """``waiting``, ``failed`` or ``open``."""
+    kinds: dict[str, set[str]] = {}
+    for write in writes:
+        task, _, index = write.key.rpartition("/")
+        kinds.setdefault(index, set()).add(task)
+    if kinds.get(_INTERRUPT, set()) - kinds.get(_RESUME, set()):
+        return "waiting"
+    return "failed" if _ERROR in kinds else "open"
+
+
+def _part(state: dict[str, Any], name: str) -> dict[str, Any]:
+    found = state.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,270 @@
+"""Reading checkpoints as a viewer: nothing is imported, nothing counts as use of the session.
+
+Checkpoints are read with `SessionStore.scan` and `read`, which leave the deadline alone even where
+reading counts as use. Values are plain data. One that cannot be shown is `Unreadable`, so that the
+rest of its checkpoint can; what is damaged is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from wren_sessions._checkpoints import Checkpoints
+from wren_sessions._protection import protection_of
+from wren_sessions._session_steps import not_found
+from wren_sessions._steps import drive
+from wren_sessions._values import Snapshot
+from wren_sessions.cli._values import is_internal
+from wren_sessions.errors import SerializationError, SessionNotFoundError
+from wren_sessions.protocols import SessionStore
+from wren_sessions.records import Loaded, SessionInfo, Span, Start, Stored, merge_spans
+from wren_sessions.serializers.plain import PlainObject, PlainSerializer
+from wren_sessions.sessions import Sessions
+
+PAGE: Final = 20  # states are whole conversations
+_NAMES: Final = 200
+_BRANCH: Final = "branch:to:"
+_START: Final = "__start__"
+_TASKS: Final = ("__pregel_tasks", "__tasks__")
+_INTERRUPT, _RESUME, _ERROR = "__interrupt__", "__resume__", "__error__"
+
+
+class Viewer(PlainSerializer):
+    """`PlainSerializer` for looking: what it refuses is an object that says why."""
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """The value, or a `PlainObject` of type ``unreadable``."""
+        try:
+            return super().loads_typed(data)
+        except SerializationError as error:
+            return PlainObject("unreadable", f"{len(data[1]):,} bytes: {error.message}")
+
+
+def checkpoints_of(store: SessionStore) -> Checkpoints:
+    """The checkpoints of a store, remembering nothing."""
+    return Checkpoints(0, (), protection_of(store))
+
+
+class Looking:
+    """A store where loading a checkpoint does not count as use of its session.
+
+    Args:
+        store: the store; all else goes to it.
+    """
+
+    def __init__(self, store: SessionStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def load(
+        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+    ) -> Loaded | None:
+        """See `SessionStore.load`."""
+        before = None if checkpoint_id is None else f"{checkpoint_id}\0"  # the next higher id
+        found = self._store.scan(session, (Start(namespace, before),), 1)
+        stored = next(iter(found.records), None)
+        if stored is None or found.life is None:
+            return None
+        if checkpoint_id not in {None, stored.name[1]}:
+            return None
+        return Loaded(life=found.life, stored=stored, arena=None)
+
+
+def looking(store: SessionStore) -> Sessions:
+    """The sessions of a store, for looking at them."""
+    target: Any = Looking(store)
+    return Sessions(target, serde=Viewer(), cache_bytes=0)
+
+
+class Reader:
+    """Reads the sessions of one store.
+
+    Args:
+        store: the store.
+    """
+
+    def __init__(self, store: SessionStore) -> None:
+        self._store = store
+        self._reading = checkpoints_of(store).reading
+        self._serde = Viewer()
+
+    def info(self, session: str) -> SessionInfo:
+        """What is known of a session without reading it.
+
+        Raises:
+            SessionNotFoundError: it is not there.
+        """
+        found = self._store.info(session)
+        return found if found is not None else not_found(session)
+
+    def snapshots(
+        self, session: str, namespace: str = "", before: str | None = None
+    ) -> Iterator[Snapshot]:
+        """Checkpoints of a namespace, newest first, from below an id."""
+        starts: tuple[Start, ...] = (Start(namespace, before),)
+        while starts:
+            steps = self._reading.page(session, starts, PAGE, self._serde)
+            found, starts = drive(steps, self._store)
+            yield from found
+
+    def snapshot(self, session: str, at: str | None, namespace: str = "") -> Snapshot | None:
+        """One checkpoint, the latest if none is named; None for a session without any.
+
+        Args:
+            session: the session.
+            at: a checkpoint's id, or a part of it that no other checkpoint begins or ends with.
+            namespace: the namespace.
+
+        Raises:
+            SessionNotFoundError: there is no such session, or no such checkpoint.
+        """
+        exact = None if at is None else self.named(session, at, namespace)
+        before = None if exact is None else f"{exact}\0"  # the next higher id
+        steps = self._reading.page(session, (Start(namespace, before),), 1, self._serde)
+        found, _ = drive(steps, self._store)
+        if not found and exact is None:
+            self.info(session)
+        return found[0] if found else None
+
+    def named(self, session: str, at: str, namespace: str = "") -> str:
+        """The id of the one checkpoint that `at` names or abbreviates; errors as `snapshot`."""
+        ids = [stored.name[1] for stored in self.stored(session, namespace)]
+        if not ids:
+            self.info(session)
+        fitting = [id_ for id_ in ids if id_ == at] or [
+            id_ for id_ in ids if id_.startswith(at) or id_.endswith(at)
+        ]
+        if len(fitting) == 1:
+            return fitting[0]
+        fault = f"{len(fitting)} checkpoints begin or end with" if fitting else "no checkpoint is"
+        raise SessionNotFoundError(
+            f"session {session!r}: {fault} {at!r}; `wren-sessions history` lists those there are",
+            session=session,
+        )
+
+    def stored(self, session: str, namespace: str) -> Iterator[Stored]:
+        """The records of a namespace, newest first, without their values."""
+        starts: tuple[Start, ...] = (Start(namespace),)
+        while starts:
+            found = self._store.scan(session, starts, _NAMES)
+            yield from found.records
+            starts = found.rest
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a session is made of.
+
+    Attributes:
+        namespaces: how many checkpoints each namespace has.
+        header_bytes: of the readable header.
+        checkpoints_bytes: of the checkpoints' records, small values included.
+        writes_bytes: of pending writes.
+        arena_bytes: of lists and large values, which checkpoints share.
+    """
+
+    namespaces: dict[str, int]
+    header_bytes: int
+    checkpoints_bytes: int = 0
+    writes_bytes: int = 0
+    arena_bytes: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        """The sizes as plain data."""
+        return {
+            "header_bytes": self.header_bytes,
+            "checkpoints_bytes": self.checkpoints_bytes,
+            "pending_writes_bytes": self.writes_bytes,
+            "lists_and_large_values_bytes": self.arena_bytes,
+        }
+
+
+def parts_of(store: SessionStore, info: SessionInfo) -> Parts:
+    """The parts of a session, counted from its records; no value is read."""
+    parts = Parts(namespaces={}, header_bytes=len(info.state))
+    spans: list[Span] = []
+    reader = Reader(store)
+    for namespace, _ in store.heads(info.session):
+        parts.namespaces[namespace] = 0
+        for stored in reader.stored(info.session, namespace):
+            parts.namespaces[namespace] += 1
+            parts.checkpoints_bytes += len(stored.body)
+            parts.writes_bytes += sum(len(write.body) for write in stored.writes)
+            spans += stored.spans
+    parts.arena_bytes = sum(span.length for span in merge_spans(spans))
+    return parts
+
+
+# --- what a checkpoint says -----------------------------------------------------------------------
+
+
+def state_of(snapshot: Snapshot | None, *, internal: bool = False) -> dict[str, Any]:
+    """The values of a checkpoint; LangGraph's own only where they are asked for."""
+    if snapshot is None:
+        return {}
+    return {
+        key: value for key, value in snapshot.values.items() if internal or not is_internal(key)
+    }
+
+
+def next_of(snapshot: Snapshot | None) -> list[str]:
+    """The nodes that run next, as far as the checkpoint tells without its graph."""
+    if snapshot is None:
+        return []
+    nodes = [
+        channel.removeprefix(_BRANCH)
+        for channel in snapshot.values
+        if channel.startswith(_BRANCH) or channel == _START
+    ]
+    due = [node for node in nodes if _is_due(snapshot, node)]
+    return due + [name for task in _sent(snapshot) if (name := _node_of(task))]
+
+
+def _is_due(snapshot: Snapshot, node: str) -> bool:
+    channel = node if node == _START else f"{_BRANCH}{node}"
+    return snapshot.versions.get(channel) != snapshot.seen.get(node, {}).get(channel)
+
+
+def _sent(snapshot: Snapshot) -> list[Any]:
+    found = [snapshot.values.get(name) for name in _TASKS]
+    return [task for tasks in found if isinstance(tasks, list) for task in tasks]
+
+
+def _node_of(task: Any) -> str | None:
+    fields = getattr(task, "value", None)
+    if isinstance(fields, dict):
+        return fields.get("node")
+    return fields[0] if isinstance(fields, list | tuple) and fields else None
+
+
+def interrupts_of(snapshot: Snapshot | None) -> list[Any]:
+    """What waits for an answer."""
+    if snapshot is None:
+        return []
+    answered = {task for task, channel, _ in snapshot.writes if channel == _RESUME}
+    asked = [
+        value
+        for task, channel, value in snapshot.writes
+        if channel == _INTERRUPT and task not in answered
+    ]
+    return [_question(each) for value in asked for each in _listed(value)]
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _question(value: Any) -> Any:
+    fields = getattr(value, "value", None)
+    return fields["value"] if isinstance(fields, dict) and "value" in fields else value
+
+
+def errors_of(snapshot: Snapshot | None) -> list[Any]:
+    """What tasks raised in the step after this checkpoint."""
+    if snapshot is None:
+        return []
+    return [value for _, channel, value in snapshot.writes if channel == _ERROR]

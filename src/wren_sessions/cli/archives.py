@@ -1,0 +1,211 @@
+"""``export`` and ``import``: sessions as files, and files as sessions again."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from wren_sessions.archives import export_session, import_session, import_sessions
+from wren_sessions.archives._paths import folder_name
+from wren_sessions.cli._command import Run, command
+from wren_sessions.cli._names import SomeSessionNames, address_of, all_sessions
+from wren_sessions.cli._states import looking
+from wren_sessions.cli._text import block
+from wren_sessions.cli.conversation import MessagesKey
+from wren_sessions.errors import ConfigurationError
+
+SESSION: Final = "session"
+FORMATS: Final = {SESSION: ".jsonl", "json": ".json", "markdown": ".md", "html": ".html"}
+_MODE: Final = 0o600
+
+
+@command(
+    examples="""
+    wren-sessions export cli_20251108_145739 -o cli_20251108_145739.jsonl
+    wren-sessions export cli_20251108_145739 -o conversation.html
+    wren-sessions export cli_20251108_145739 --format markdown
+    wren-sessions export --all -o backup/
+    """
+)
+def export(
+    run: Run,
+    *,
+    sessions: SomeSessionNames = None,
+    every: Annotated[bool, typer.Option("--all", help="Export every session.")] = False,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="session: all of it, as JSON lines that import reads (the default). json, "
+            "markdown or html: what was said, as a conversation.json, as text, or as a page that "
+            "needs nothing else. An output file's ending says it too.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write this file, readable by you alone; or, where it is a folder or ends with a "
+            "slash, a file per session in it. Else it is printed.",
+        ),
+    ] = None,
+    messages: MessagesKey = "messages",
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+) -> None:
+    """Write sessions to files: all of them for import, or what was said for people.
+
+    A session's file has every checkpoint and value, not encrypted: keep it as you keep the store.
+    """
+    if every == bool(sessions):
+        raise ConfigurationError("name the sessions to export, or --all of them (not both)")
+    ids = [address_of(run.store, name).session for name in sessions or []]
+    ids = ids or [info.session for info in all_sessions(run.store)]
+    chosen = _format(form, output)
+    content = partial(_content, run, chosen, messages)
+    if output is None:
+        _check_single(ids, chosen)
+        for id_ in ids:
+            _show(run, content(id_), chosen)
+    elif output.endswith(("/", os.sep)) or Path(output).is_dir():
+        Path(output).mkdir(mode=0o700, parents=True, exist_ok=True)
+        for id_ in ids:
+            path = Path(output) / f"{folder_name(id_)}{FORMATS[chosen]}"
+            _save(run, path, {id_: content(id_)}, chosen, force=force)
+    else:
+        _check_single(ids, chosen)
+        _save(run, Path(output), {id_: content(id_) for id_ in ids}, chosen, force=force)
+
+
+def _format(form: str | None, output: str | None) -> str:
+    if form is None:
+        suffix = "" if output is None else Path(output).suffix.lower()
+        return next((name for name, ending in FORMATS.items() if ending == suffix), SESSION)
+    if form not in FORMATS:
+        raise ConfigurationError(f"--format must be one of {', '.join(FORMATS)}, not {form!r}")
+    return form
+
+
+def _check_single(ids: list[str], form: str) -> None:
+    if len(ids) > 1 and form != SESSION:
+        raise ConfigurationError(
+            f"several sessions do not go into one {form} file: name a folder (-o folder/)"
+        )
+
+
+def _content(run: Run, form: str, messages: str, session: str) -> Iterator[str]:
+    """The text of a session's file, in parts."""
+    if form == SESSION:
+        yield from export_session(run.store, session)
+        return
+    transcript = looking(run.store).transcript(session, messages=messages)
+    if form == "json":
+        yield transcript.to_json()
+    else:
+        yield transcript.to_markdown() if form == "markdown" else transcript.to_html()
+
+
+def _show(run: Run, parts: Iterable[str], form: str) -> None:
+    """Print a file; on a terminal without what a terminal obeys."""
+    for part in parts:
+        if run.screen.terminal and form != SESSION:
+            for line in block(part, len(part)):
+                run.screen.block_line(line, width=None, indent=0)
+        else:
+            run.screen.raw(part)
+
+
+def _save(
+    run: Run, path: Path, contents: dict[str, Iterator[str]], form: str, *, force: bool
+) -> None:
+    """Write a file, whole or not at all."""
+    if path.exists() and not force:
+        raise ConfigurationError(f"{path} is there already: choose another name, or --force")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            for parts in contents.values():
+                file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    for id_ in contents:
+        if run.as_json:
+            run.screen.json({"id": id_, "file": str(path), "format": form})
+        else:
+            run.screen.line(f"{id_}: written to {path}")
+
+
+@command(
+    makes=True,
+    examples="""
+    wren-sessions import cli_20251108_145739.jsonl
+    wren-sessions import user_profiles/cli_20251108_145739/session.jsonl --as resumed
+    wren-sessions import backup/*.jsonl --replace
+    """,
+)
+def import_(
+    run: Run,
+    *,
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE",
+            help="Files that export, or an archive, wrote; - for the standard input.",
+        ),
+    ],
+    new_id: Annotated[
+        str | None,
+        typer.Option("--as", metavar="ID", help="The id it is to have; for one session only."),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace sessions of the same id.")
+    ] = False,
+    renew: Annotated[
+        bool,
+        typer.Option(
+            "--renew", help="Count it as made now, where it is too old for the store's maximum age."
+        ),
+    ] = False,
+) -> None:
+    """Bring exported sessions back, into any store: with history, age, own timeout and pin.
+
+    A file is read and checked whole first; a session appears at once, or not at all. Its time to
+    live is counted from now.
+    """
+    if new_id is not None and len(files) > 1:
+        raise ConfigurationError("--as goes with one file")
+    for path in files:
+        if path != "-" and not Path(path).is_file():
+            raise ConfigurationError(f"there is no file {path}: check its name")
+    for path in files:
+        for id_ in _imported(run, path, new_id, replace=replace, renew=renew):
+            if run.as_json:
+                run.screen.json({"id": id_, "file": path})
+            else:
+                run.screen.line(f"{id_}: imported from {path}")
+
+
+def _imported(
+    run: Run, path: str, new_id: str | None, *, replace: bool, renew: bool
+) -> Iterator[str]:
+    with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
+        if new_id is not None:
+            target = address_of(run.store, new_id).session
+            yield import_session(run.store, file, session=target, replace=replace, renew=renew)
+        else:
+            yield from import_sessions(run.store, file, replace=replace, renew=renew)

@@ -1,0 +1,144 @@
+"""``fork`` and ``prune``: copy a session under another id, and drop old checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from wren_sessions._pruning import choice_of
+from wren_sessions._steps import drive
+from wren_sessions.cli._command import Run, command
+from wren_sessions.cli._names import (
+    AtCheckpoint,
+    SessionName,
+    SomeSessionNames,
+    address_of,
+    all_sessions,
+    place_of,
+)
+from wren_sessions.cli._states import Reader, Viewer, checkpoints_of
+from wren_sessions.cli._times import size
+from wren_sessions.errors import ConfigurationError
+from wren_sessions.protocols import SessionStore
+from wren_sessions.records import Committed, Prune
+
+
+@command(
+    examples="""
+    wren-sessions fork cli_20251108_145739 what_if
+    wren-sessions fork cli_20251108_145739 what_if --at 1f0bcb8e-5d2a-6c3e-8001-5b1d0f3f3a10
+    """
+)
+def fork(
+    run: Run,
+    *,
+    session: SessionName,
+    new_id: Annotated[str, typer.Argument(metavar="NEW", help="The id of the copy.")],
+    at: AtCheckpoint = None,
+) -> None:
+    """Copy a session under a new id, perhaps as it was at an earlier checkpoint.
+
+    The session stays as it is. The new id must not be there.
+    """
+    from wren_sessions.sessions import Sessions
+
+    place = place_of(run.store, session, at)
+    target = address_of(run.store, new_id).session
+    sessions = Sessions(run.store, serde=Viewer())
+    exact = place.checkpoint_id and Reader(run.store).named(place.session, place.checkpoint_id)
+    made = sessions.fork(place.session, target, at=exact)
+    if run.as_json:
+        facts = {"id": made.id, "forked_from": place.session, "checkpoint_id": made.checkpoint_id}
+        run.screen.json(facts)
+    else:
+        where = f" at checkpoint {made.checkpoint_id}" if exact else ""
+        run.screen.line(f"{made.id} is a copy of {place.session}{where}")
+
+
+@command(
+    examples="""
+    wren-sessions prune cli_20251108_145739 --keep-last 10
+    wren-sessions prune --all --keep-last 1 --dry-run
+    """
+)
+def prune(
+    run: Run,
+    *,
+    keep_last: Annotated[
+        int,
+        typer.Option(
+            "--keep-last", metavar="N", min=1, help="How many checkpoints of each namespace stay."
+        ),
+    ],
+    sessions: SomeSessionNames = None,
+    every: Annotated[bool, typer.Option("--all", help="Prune every session.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many checkpoints would go.")
+    ] = False,
+) -> None:
+    """Drop old checkpoints of sessions, and give back the room that only they took.
+
+    The latest checkpoint always stays, with an interrupt that waits for an answer, and so does
+    what others need of a history. Conversations are whole afterwards; only time travel ends.
+    """
+    if every == bool(sessions):
+        raise ConfigurationError("name the sessions to prune, or --all of them (not both)")
+    for id_ in _chosen(run.store, sessions):
+        before = Reader(run.store).info(id_).size_bytes
+        dropped = _prune(run.store, id_, keep_last, dry_run=dry_run)
+        there = run.store.info(id_)
+        after = before if dry_run or there is None else there.size_bytes
+        _print(run, id_, dropped, (before, after), dry_run=dry_run)
+
+
+def _chosen(store: SessionStore, names: list[str] | None) -> Iterator[str]:
+    if names:
+        yield from (address_of(store, name).session for name in names)
+    else:
+        yield from [info.session for info in all_sessions(store)]
+
+
+def _prune(store: SessionStore, session: str, keep_last: int, *, dry_run: bool) -> int:
+    choice = choice_of("keep_last", keep_last)
+    if choice is None:
+        raise AssertionError  # only the strategy "delete" has none
+    steps = checkpoints_of(store).pruning.prune(session, choice, Viewer())
+    target: Any = _Untouched(store) if dry_run else store
+    return drive(steps, target)
+
+
+class _Untouched:
+    """A store whose prunes do nothing.
+
+    Args:
+        store: where to read.
+    """
+
+    def __init__(self, store: SessionStore) -> None:
+        self.scan = store.scan
+        self.heads = store.heads
+
+    def prune(self, prune: Prune) -> Committed:  # noqa: ARG002 -- nothing is done with it
+        """Nothing."""
+        return Committed(outcome="done", now_ms=0)
+
+
+def _print(
+    run: Run, session: str, dropped: int, sizes: tuple[int | None, int | None], *, dry_run: bool
+) -> None:
+    before, after = sizes
+    if run.as_json:
+        facts = {
+            "id": session,
+            "dropped": dropped,
+            "dry_run": dry_run,
+            "size_bytes_before": before,
+            "size_bytes": after,
+        }
+        run.screen.json(facts)
+        return
+    would = "would be dropped" if dry_run else "dropped"
+    room = "" if dry_run else f", {size(before)} → {size(after)}"
+    run.screen.line(f"{session}: {dropped} checkpoint{'' if dropped == 1 else 's'} {would}{room}")

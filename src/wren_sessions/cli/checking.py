@@ -1,0 +1,189 @@
+"""``check``: can the store be used, and is it set up as sessions need it?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import chain
+from typing import Annotated, Any, Final
+
+import typer
+
+from wren_sessions._protection import protection_of
+from wren_sessions.cli import _exits
+from wren_sessions.cli._command import Run, command
+from wren_sessions.cli._exits import code_of
+from wren_sessions.cli._findings import (
+    Finding,
+    Level,
+    failed,
+    of_file,
+    of_latency,
+    of_server,
+    of_trouble,
+    ok,
+    warning,
+)
+from wren_sessions.cli._screen import Style
+from wren_sessions.cli._where import diagnosis_of, path_of
+from wren_sessions.config import NOTHING, Settings, open_store
+from wren_sessions.errors import CorruptSessionError, WrenSessionsError
+from wren_sessions.protocols import SessionStore
+
+_SIGNS: Final[dict[Level, tuple[str, Style]]] = {
+    "ok": ("ok     ", "good"),
+    "warning": ("WARNING", "warn"),
+    "failed": ("FAILED ", "bad"),
+}
+_NOBODY: Final = "wren-sessions-check-nobody"
+_PAGE: Final = 500
+
+
+@command(
+    examples="""
+    wren-sessions check
+    wren-sessions check --url rediss://default:PASSWORD@HOST:PORT
+    wren-sessions check --json
+    """
+)
+def check(
+    run: Run,
+    *,
+    pings: Annotated[
+        int,
+        typer.Option(
+            "--pings", metavar="N", min=1, help="How many round trips to measure the latency with."
+        ),
+    ] = 10,
+) -> None:
+    """Find out whether the store can be used, and what to do if not.
+
+    Tells apart a wrong host, a closed port, a firewall, a wrong password, missing rights, TLS on
+    one side only, a wrong database number, and a port where something else listens. For a server
+    that answers: kind and version, latency, eviction, memory, persistence; for a file: permissions,
+    size and free space. Then how many sessions there are, and how long they live.
+
+    Nothing is written. The exit code is that of the worst finding: 0 all is well, 7 warnings,
+    4 it cannot be used, 5 it cannot be read, 2 the configuration is wrong.
+    """
+    worst = _exits.OK
+    for finding in _findings(run, pings):
+        _print(run, finding)
+        if finding.level == "failed" or worst == _exits.OK:
+            worst = finding.code
+    run.code = worst
+
+
+def _print(run: Run, finding: Finding) -> None:
+    if run.as_json:
+        run.screen.json(finding.to_json())
+        return
+    sign, style = _SIGNS[finding.level]
+    run.screen.paragraph(f"{finding.name}: {finding.text}", first=f"{sign}  ", style=style)
+    if finding.advice:
+        run.screen.paragraph(finding.advice, first="         → ")
+
+
+def _findings(run: Run, pings: int) -> Iterator[Finding]:
+    """What there is to say, up to the first thing that does not work."""
+    try:
+        store, source = _opened(run)
+    except WrenSessionsError as error:
+        yield failed("configuration", error.message, "", code_of(error))
+        return
+    yield ok("store", f"{store.location} (decided by: {source})")
+    if not store.persistent:
+        yield warning(
+            "memory",
+            "sessions are kept in the memory of each process, and end with it",
+            "set WREN_SESSIONS_URL, REDIS_URL or REDIS_HOST to keep them",
+        )
+        return
+    try:
+        for finding in chain(_of_store(store, pings), _of_sessions(store)):
+            yield finding
+            if finding.level == "failed":
+                return
+    except WrenSessionsError as error:
+        yield _of_error(error)
+
+
+def _opened(run: Run) -> tuple[SessionStore, str]:
+    """The store, and what decided on it; here nothing configured is no error."""
+    url, prefix, env_file = run.where
+    source = "--url"
+    if url is None:
+        source = Settings.from_env(dotenv=env_file or True).source
+        if source == NOTHING:
+            url, source = "memory://", "nothing is configured"
+    store = open_store(url, prefix=prefix, dotenv=env_file or True)
+    return run.opened(store), source
+
+
+def _of_store(store: SessionStore, pings: int) -> Iterator[Finding]:
+    path = path_of(store)
+    if path is not None and not path.exists():
+        fault = "there is no such file yet" if path.parent.is_dir() else "its folder is not there"
+        yield failed(
+            "file",
+            f"{path}: {fault}",
+            "check the path (a relative one belongs to this folder); the app makes the file when "
+            "it first writes, but no folder",
+        )
+        return
+    diagnosis = diagnosis_of(store)
+    if diagnosis is not None and diagnosis.trouble is not None:
+        yield of_trouble(diagnosis.trouble, diagnosis.detail)
+        return
+    if diagnosis is None or diagnosis.kind != "file":
+        yield of_latency([_ping_ms(store) for _ in range(pings)])
+    if diagnosis is not None:
+        yield from (of_file if diagnosis.kind == "file" else of_server)(diagnosis.facts)
+        yield from _elsewhere(store, diagnosis.facts)
+
+
+def _ping_ms(store: SessionStore) -> float:
+    start = time.perf_counter()
+    store.ping()
+    return (time.perf_counter() - start) * 1_000
+
+
+def _elsewhere(store: SessionStore, facts: Any) -> Iterator[Finding]:
+    """Whether the sessions are perhaps in another database of the server."""
+    if not facts.get("elsewhere") or facts.get("keys"):
+        return
+    if not store.list_sessions(None, _PAGE).sessions:
+        yield warning(
+            "database",
+            f"database {facts['database']} is empty; others have keys: {facts['elsewhere']}",
+            "if sessions are missing, check the number at the end of the URL, or REDIS_DB",
+        )
+
+
+def _of_sessions(store: SessionStore) -> Iterator[Finding]:
+    """How many there are; asking also shows whether this user may do what reading takes."""
+    store.info(_NOBODY)
+    count, foreign, cursor = 0, 0, None
+    while True:
+        page = store.list_sessions(cursor, _PAGE)
+        count, foreign = count + len(page.sessions), foreign + page.foreign
+        cursor = page.cursor
+        if cursor is None:
+            break
+    yield ok("sessions", f"{count:,} under the prefix {store.keys.prefix}")
+    if foreign:
+        yield warning(
+            "foreign keys",
+            f"under the prefix are also {foreign:,} that are no sessions of this version",
+            "pickles of old WREN versions expire by themselves within a day; else use a prefix of "
+            "your own",
+        )
+    yield ok("lifetime", str(store.ttl))
+    encryption = protection_of(store).encryption
+    if encryption is not None:
+        yield ok("encryption", f"on, new data with the key {encryption.newest!r}")
+
+
+def _of_error(error: WrenSessionsError) -> Finding:
+    name = "data" if isinstance(error, CorruptSessionError) else "sessions"
+    return failed(name, error.message.replace(f" (session {_NOBODY!r})", ""), "", code_of(error))

@@ -1,0 +1,175 @@
+"""``conversation`` and ``log``: the dialogue of a session, or of a file, as people read it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wren_sessions.cli._command import Run, command
+from wren_sessions.cli._dialogue import Dialogue, message_json
+from wren_sessions.cli._names import AtCheckpoint, SessionName, place_of
+from wren_sessions.cli._overview import overview
+from wren_sessions.cli._states import Reader, looking
+from wren_sessions.errors import ConfigurationError, CorruptSessionError, SessionNotFoundError
+from wren_sessions.keys import Address
+from wren_sessions.transcripts import Message, Transcript
+
+Tools = Annotated[
+    bool,
+    typer.Option(
+        "--tools", help="Unfold what tools were asked and what they answered, and system messages."
+    ),
+]
+MessagesKey = Annotated[
+    str,
+    typer.Option("--messages", metavar="NAME", help="What the list of messages is called."),
+]
+Full = Annotated[bool, typer.Option("--full", help="Show very long texts whole.")]
+
+
+@command(
+    examples="""
+    wren-sessions conversation cli_20251108_145739
+    wren-sessions conversation cli_20251108_145739 --follow
+    wren-sessions conversation cli_20251108_145739 --at 1f0bcb8e-5d2a-6c3e-8001-5b1d0f3f3a10
+    wren-sessions conversation cli_20251108_145739 --json
+    """
+)
+def conversation(
+    run: Run,
+    *,
+    session: SessionName,
+    at: AtCheckpoint = None,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            "-f",
+            help="Go on showing what is said, until the session is complete or gone, or Ctrl-C.",
+        ),
+    ] = False,
+    interval: Annotated[
+        float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="How often to look.")
+    ] = 1.0,
+    messages: MessagesKey = "messages",
+    tools: Tools = False,
+    full: Full = False,
+) -> None:
+    """Show what was said in a session: messages in order, calls of tools folded.
+
+    A question that waits for its answer comes last. The app's classes are not needed, and looking
+    does not change the session.
+    """
+    if follow and at is not None:
+        raise ConfigurationError("--follow does not go with --at: an old checkpoint stays as it is")
+    place = place_of(run.store, session, at)
+    shown = Shown(run, Dialogue(run.screen, tools=tools, full=full))
+    shown.begin(_transcript(run, place, messages))
+    if follow:
+        _follow(run, shown, interval, place, messages)
+
+
+def _transcript(run: Run, place: Address, messages: str) -> Transcript:
+    at = place.checkpoint_id and Reader(run.store).named(place.session, place.checkpoint_id)
+    sessions = looking(run.store)
+    return sessions.transcript(place.session, checkpoint_id=at, messages=messages)
+
+
+class Shown:
+    """What of a conversation has been shown.
+
+    Args:
+        run: the command.
+        dialogue: shows messages to people.
+    """
+
+    def __init__(self, run: Run, dialogue: Dialogue) -> None:
+        self._run = run
+        self._dialogue = dialogue
+        self._said: list[Message] = []
+        self._asked: set[str] = set()
+
+    def begin(self, transcript: Transcript) -> None:
+        """The conversation so far."""
+        if not self._run.as_json:
+            self._dialogue.title(transcript)
+        self.go_on(transcript)
+
+    def go_on(self, transcript: Transcript) -> None:
+        """What was not shown yet; a question only once, though it waits for long."""
+        said = [message for message in transcript.messages if not message.pending]
+        known = _in_common(self._said, said)
+        if known < len(self._said) and not self._run.as_json:
+            self._run.screen.note(f"(what was said from message {known + 1} on has changed)")
+        asked = [message for message in transcript.messages if message.pending]
+        new = [message for message in asked if message.text not in self._asked]
+        self._asked = {message.text for message in asked}
+        self._said = said
+        self._print([*said[known:], *new])
+
+    def _print(self, messages: Sequence[Message]) -> None:
+        if self._run.as_json:
+            for message in messages:
+                self._run.screen.json(message_json(message))
+        else:
+            self._dialogue.messages(messages)
+        self._run.screen.flush()
+
+
+def _in_common(before: Sequence[Message], after: Sequence[Message]) -> int:
+    """How many messages both begin with."""
+    pairs = zip(before, after, strict=False)
+    same = (one.role == two.role and one.text == two.text for one, two in pairs)
+    return next((at for at, equal in enumerate(same) if not equal), min(len(before), len(after)))
+
+
+def _follow(run: Run, shown: Shown, interval: float, place: Address, messages: str) -> None:
+    """Look until the session is complete or gone."""
+    seen = None
+    while True:
+        info = run.store.info(place.session)
+        if info is None:
+            run.screen.note("The session is gone: it expired or was deleted.")
+            return
+        if seen is not None and info.life.revision != seen:
+            try:
+                shown.go_on(_transcript(run, place, messages))
+            except SessionNotFoundError:
+                continue
+        if overview(run.store, info).status == "complete":
+            run.screen.note("The session is complete.")
+            return
+        # What was written between the first look and this one counts as not seen.
+        seen = -1 if seen is None else info.life.revision
+        time.sleep(interval)
+
+
+@command(
+    store=False,
+    examples="""
+    wren-sessions log user_profiles/cli_20251108_145739/logs/conversation.json
+    wren-sessions log conversation.json --tools
+    """,
+)
+def log(
+    run: Run,
+    *,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="A conversation.json.", exists=True, dir_okay=False, readable=True
+        ),
+    ],
+    tools: Tools = False,
+    full: Full = False,
+) -> None:
+    """Show a saved conversation, as the command conversation shows one that is in a store."""
+    try:
+        transcript = Transcript.read(file)
+    except RecursionError:
+        raise CorruptSessionError(f"{file} is nested too deeply to be read", session="") from None
+    Shown(run, Dialogue(run.screen, tools=tools, full=full)).begin(transcript)

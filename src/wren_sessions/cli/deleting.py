@@ -1,0 +1,197 @@
+"""``delete``: end sessions, after a question; by id, age, status or expiry, never a pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Final
+
+import typer
+
+from wren_sessions._session_steps import not_found
+from wren_sessions.cli._command import Run, command
+from wren_sessions.cli._exits import FAILED
+from wren_sessions.cli._names import SomeSessionNames, address_of, all_sessions
+from wren_sessions.cli._overview import Overview, overview, status_of
+from wren_sessions.cli._times import ago, size
+from wren_sessions.cli._where import diagnosis_of
+from wren_sessions.cli.listing import STATUSES
+from wren_sessions.errors import ConfigurationError
+from wren_sessions.ttl import to_ms
+
+_NAMED: Final = 20  # sessions that the question names
+
+
+@command(
+    examples="""
+    wren-sessions delete cli_20251108_145739
+    wren-sessions delete --older-than 7d --dry-run
+    wren-sessions delete --status complete --older-than 24h --yes
+    wren-sessions delete --expired
+    """
+)
+def delete(
+    run: Run,
+    *,
+    sessions: SomeSessionNames = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            "--older-than", metavar="TIME", help="All that were not written for so long, as in 7d."
+        ),
+    ] = None,
+    status: Annotated[
+        str | None,
+        typer.Option("--status", metavar="STATUS", help=f"All that are {', '.join(STATUSES)}."),
+    ] = None,
+    expired: Annotated[
+        bool,
+        typer.Option(
+            "--expired",
+            help="Give back the room of those that have expired. Nobody can read them any more; a "
+            "file keeps them until it is next written, Redis removes them by itself.",
+        ),
+    ] = False,
+    pinned: Annotated[
+        bool, typer.Option("--pinned", help="Also pinned ones, where they are not named.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say which sessions would go.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete sessions, whole. There is no way back.
+
+    Name them, or choose them by --older-than and --status, which both must hold then. Pinned ones
+    are left out unless they are named, or --pinned is given. It asks before it deletes. One that is
+    written in the meantime stays.
+    """
+    by_choice = older_than is not None or status is not None
+    if [bool(sessions), by_choice, expired].count(True) != 1:
+        raise ConfigurationError(
+            "say what to delete: ids, or --older-than and --status, or --expired"
+        )
+    if expired:
+        _sweep(run, dry_run=dry_run)
+        return
+    rows = list(_named(run, sessions or []))
+    if by_choice:
+        rows = list(_chosen(run, older_than, status, pinned=pinned))
+    if dry_run or not rows:
+        _list(run, rows)
+    elif yes or _agreed(run, rows):
+        for row in rows:
+            _delete(run, row, strict=not by_choice)
+    else:
+        run.code = FAILED
+        run.screen.note("Nothing was deleted.")
+
+
+# --- choosing -------------------------------------------------------------------------------------
+
+
+def _named(run: Run, names: list[str]) -> Iterator[Overview]:
+    for name in dict.fromkeys(names):
+        address = address_of(run.store, name)
+        if address.checkpoint_id is not None:
+            raise ConfigurationError(
+                f"{name!r} is one checkpoint: a session is deleted whole (its address ends with "
+                ":latest), and prune drops old checkpoints"
+            )
+        info = run.store.info(address.session)
+        yield overview(run.store, info if info is not None else not_found(address.session))
+
+
+def _chosen(
+    run: Run, older_than: str | None, status: str | None, *, pinned: bool
+) -> Iterator[Overview]:
+    if status is not None and status not in STATUSES:
+        raise ConfigurationError(f"--status must be one of {', '.join(STATUSES)}, not {status!r}")
+    older_ms = 0 if older_than is None else to_ms(older_than)
+    for info in all_sessions(run.store):
+        row = overview(run.store, info)
+        if row.life.now_ms - row.life.updated_ms < older_ms or (row.life.pinned and not pinned):
+            continue
+        if status is None or _status(run, row) == status:
+            yield row
+
+
+def _status(run: Run, row: Overview) -> str:
+    return status_of(run.store, row.session) if row.status == "open" else row.status
+
+
+# --- deleting -------------------------------------------------------------------------------------
+
+
+def _agreed(run: Run, rows: list[Overview]) -> bool:
+    if not run.can_ask():
+        raise ConfigurationError(
+            f"{len(rows)} session{'' if len(rows) == 1 else 's'} would be deleted, and nobody is "
+            "there to ask: add --yes, or look first with --dry-run"
+        )
+    for row in rows[:_NAMED]:
+        run.screen.line(f"  {row.session}  ({_about(row)})")
+    if len(rows) > _NAMED:
+        run.screen.line(f"  … and {len(rows) - _NAMED:,} more")
+    run.screen.flush()
+    what = "this session" if len(rows) == 1 else f"these {len(rows):,} sessions"
+    return typer.confirm(f"Delete {what} from {run.store.location}?", default=False)
+
+
+def _about(row: Overview) -> str:
+    parts = [f"last written {ago(row.life.updated_ms, row.life.now_ms)}"]
+    parts += [size(row.size_bytes)] if row.size_bytes is not None else []
+    return ", ".join([*parts, *(["pinned"] if row.life.pinned else [])])
+
+
+def _delete(run: Run, row: Overview, *, strict: bool) -> None:
+    """Delete one; where it was chosen by its age, only if it is still as it was."""
+    if not strict:
+        now = run.store.info(row.session)
+        if now is None or (now.life.incarnation, now.life.revision) != (
+            row.life.incarnation,
+            row.life.revision,
+        ):
+            _tell(run, row, "kept: it was written or went away meanwhile", deleted=False)
+            return
+    done = run.store.delete(row.session)
+    _tell(run, row, "deleted" if done else "had gone already", deleted=done)
+
+
+def _tell(run: Run, row: Overview, what: str, *, deleted: bool) -> None:
+    if run.as_json:
+        run.screen.json({"id": row.session, "deleted": deleted})
+    else:
+        run.screen.line(f"{row.session}: {what}")
+
+
+def _list(run: Run, rows: list[Overview]) -> None:
+    for row in rows:
+        if run.as_json:
+            run.screen.json({"id": row.session, "deleted": False, "dry_run": True})
+        else:
+            run.screen.line(f"{row.session}: would be deleted ({_about(row)})")
+    if not run.as_json:
+        run.screen.note(f"{len(rows):,} session{'' if len(rows) == 1 else 's'} would be deleted.")
+
+
+def _sweep(run: Run, *, dry_run: bool) -> None:
+    """Have a store remove what has expired."""
+    count = _expired(run)
+    left = count
+    while left and not dry_run:
+        run.store.ping()  # a write of the file store sweeps; it changes nothing else
+        before, left = left, _expired(run)
+        if left >= before:
+            break
+    removed = 0 if dry_run else count - left
+    if run.as_json:
+        run.screen.json({"expired": count, "removed": removed, "dry_run": dry_run})
+    elif not count:
+        run.screen.note("Nothing has expired that still takes room.")
+    else:
+        run.screen.line(f"{count:,} expired, {removed:,} removed")
+
+
+def _expired(run: Run) -> int:
+    diagnosis = diagnosis_of(run.store)
+    return 0 if diagnosis is None else int(diagnosis.facts.get("expired_sessions") or 0)

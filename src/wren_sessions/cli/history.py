@@ -1,0 +1,152 @@
+"""``history``: the checkpoints of a session as a tree, and what each of them changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from wren_sessions._values import Snapshot
+from wren_sessions.cli._command import Run, command
+from wren_sessions.cli._graph import draw
+from wren_sessions.cli._names import SessionName, place_of
+from wren_sessions.cli._screen import Styled
+from wren_sessions.cli._states import Reader, interrupts_of, next_of, state_of
+from wren_sessions.cli._times import local_text
+from wren_sessions.cli._values import glimpse, summary
+from wren_sessions.cli.showing import checkpoint_json
+from wren_sessions.records import Start
+
+_MOST: int = 12  # changed keys that a line names
+
+
+class Entry(NamedTuple):
+    """A checkpoint, and what it changed."""
+
+    facts: dict[str, Any]
+    changed: list[str]
+    waits: list[str]
+    next: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            **self.facts,
+            "changed": self.changed,
+            "waits_for": self.waits,
+            "next": self.next,
+        }
+
+
+@command(
+    examples="""
+    wren-sessions history cli_20251108_145739
+    wren-sessions history cli_20251108_145739 --limit 0 --json
+    wren-sessions history cli_20251108_145739 --namespace analyst
+    """
+)
+def history(
+    run: Run,
+    *,
+    session: SessionName,
+    limit: Annotated[
+        int,
+        typer.Option("--limit", "-n", metavar="N", min=0, help="How many checkpoints; 0 for all."),
+    ] = 20,
+    namespace: Annotated[
+        str,
+        typer.Option("--namespace", metavar="NAME", help="The checkpoints of this subgraph."),
+    ] = "",
+    internal: Annotated[
+        bool, typer.Option("--internal", help="Name LangGraph's own channels too.")
+    ] = False,
+) -> None:
+    """Show the checkpoints of a session, newest first, as a tree with its forks.
+
+    Each comes with the step that made it, what it changed of the state, and what it waits for. The
+    address of an earlier checkpoint starts the history there.
+    """
+    place = place_of(run.store, session, None)
+    reader = Reader(run.store)
+    before = None if place.checkpoint_id is None else f"{place.checkpoint_id}\0"
+    snapshots = reader.snapshots(place.session, namespace, before)
+    found = list(islice(_entries(snapshots, internal=internal), limit or None))
+    if not found:
+        reader.info(place.session)
+    if run.as_json:
+        for entry in found:
+            run.screen.json(entry.to_json())
+        return
+    _draw(run, found)
+    _end(run, place.session, namespace, found)
+
+
+def _entries(snapshots: Iterator[Snapshot], *, internal: bool) -> Iterator[Entry]:
+    """Each checkpoint compared with the one that it continues."""
+    waiting: list[Snapshot] = []
+    for snapshot in snapshots:
+        waiting.append(snapshot)
+        while waiting and _has_parent(waiting):
+            yield _entry(waiting, internal=internal)
+    while waiting:
+        yield _entry(waiting, internal=internal)
+
+
+def _has_parent(waiting: list[Snapshot]) -> bool:
+    """Whether the first has none, or it is among the others."""
+    wanted = waiting[0].parent_id
+    return wanted is None or any(other.name[1] == wanted for other in waiting[1:])
+
+
+def _entry(waiting: list[Snapshot], *, internal: bool) -> Entry:
+    """Take the first; its parent is among the others unless it is not there."""
+    snapshot = waiting.pop(0)
+    parent = next((s for s in waiting if s.name[1] == snapshot.parent_id), None)
+    if parent is None and snapshot.parent_id is not None:
+        changed = ["(the checkpoint before it is not there)"]
+    else:
+        changed = summary(
+            state_of(parent, internal=internal), state_of(snapshot, internal=internal)
+        )
+    return Entry(
+        facts=checkpoint_json(snapshot),
+        changed=changed,
+        waits=[glimpse(question) for question in interrupts_of(snapshot)],
+        next=next_of(snapshot),
+    )
+
+
+def _draw(run: Run, found: list[Entry]) -> None:
+    tree = draw((entry.facts["id"], entry.facts["parent_id"]) for entry in found)
+    for entry, drawn in zip(found, tree, strict=True):
+        facts = entry.facts
+        for line in drawn.joins:
+            run.screen.line(Styled(line, "dim"))
+        about = f"  step {facts['step']}  {facts['source']}  {local_text(facts['time'])}"
+        run.screen.line(f"{drawn.mark} ", Styled(facts["id"], "key"), Styled(about, "dim"))
+        more = len(entry.changed) - _MOST
+        text = ", ".join([*entry.changed[:_MOST], *([f"{more} more"] if more > 0 else [])])
+        for words in _lines(entry, text):
+            run.screen.line(f"{drawn.beside or ' '} ", "  ", words)
+
+
+def _lines(entry: Entry, changed: str) -> Iterator[Styled]:
+    yield Styled(changed or "nothing changed", "" if changed else "dim")
+    for question in entry.waits:
+        yield Styled(f"waits for {question}", "warn")
+    if entry.next and not entry.waits:
+        yield Styled(f"next: {', '.join(entry.next)}", "dim")
+
+
+def _end(run: Run, session: str, namespace: str, found: list[Entry]) -> None:
+    if found:
+        last = found[-1].facts["id"]
+        more = run.store.scan(session, (Start(namespace, last),), 1).records
+        if more:
+            run.screen.note("There are earlier ones: raise --limit, or --limit 0 for all")
+    others = [name for name, _ in run.store.heads(session) if name != namespace]
+    if others:
+        named = ", ".join(name or "(root)" for name in others)
+        run.screen.note(f"Other namespaces: {named}; show one with --namespace")

@@ -1,0 +1,280 @@
+"""``list``: the sessions of a store, one per line, without reading their states."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Final, NamedTuple
+
+import typer
+
+from wren_sessions.cli._command import Run, command
+from wren_sessions.cli._names import all_sessions, is_remains
+from wren_sessions.cli._overview import Overview, detailed, overview
+from wren_sessions.cli._screen import Cell, Column, Style, Styled
+from wren_sessions.cli._times import ago, expiry, size
+from wren_sessions.errors import ConfigurationError
+from wren_sessions.ttl import to_ms
+
+DETAILED: Final = 500  # rows up to which sizes and waiting are asked for
+_NEVER: Final = 2**63
+
+COLUMNS: Final = (
+    Column("ID", least=19),
+    Column("TURNS", right=True, drop=2),
+    Column("MSGS", right=True, drop=3),
+    Column("SIZE", right=True, drop=5),
+    Column("UPDATED", right=True, drop=1),
+    Column("EXPIRES IN", right=True, drop=4),
+    Column("STATUS"),
+)
+STYLES: Final[dict[str, Style]] = {
+    "complete": "good",
+    "waiting": "warn",
+    "failed": "bad",
+    "empty": "dim",
+}
+STATUSES: Final = ("complete", "waiting", "failed", "open", "empty")
+ORDERS: Final[dict[str, Callable[[Overview], Any]]] = {
+    "id": lambda row: row.session,
+    "updated": lambda row: -row.life.updated_ms,
+    "created": lambda row: -row.life.created_ms,
+    "expires": lambda row: row.life.deadline_ms or _NEVER,
+    "turns": lambda row: -(row.turns or 0),
+    "messages": lambda row: -(row.messages or 0),
+    "size": lambda row: -(row.size_bytes or 0),
+}
+
+
+class Query(NamedTuple):
+    """Which sessions to list.
+
+    Attributes:
+        sort: one of `ORDERS`; None for the store's own order, page by page.
+        match: text that the id must have in it.
+        status: what the status must be.
+        older_ms: how long ago it must have been written at least.
+        limit: how many to show; 0 for all.
+        cursor: where to go on.
+        details: whether to ask for sizes and waiting.
+    """
+
+    sort: str | None
+    match: str | None
+    status: str | None
+    older_ms: int
+    limit: int
+    cursor: str | None
+    details: bool
+
+
+@command(
+    examples="""
+    wren-sessions list
+    wren-sessions list --sort updated --limit 10
+    wren-sessions list --status waiting --match cli_2025
+    wren-sessions list --limit 0 --json
+    wren-sessions list --watch
+    """
+)
+def list_sessions(
+    run: Run,
+    *,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort",
+            metavar="BY",
+            help=f"Sort by {', '.join(ORDERS)}; the newest or largest first. Reads every header: "
+            "without it the store's own order is used, page by page.",
+        ),
+    ] = None,
+    match: Annotated[
+        str | None, typer.Option("--match", metavar="TEXT", help="Only ids with this text in them.")
+    ] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            "--status",
+            metavar="STATUS",
+            help=f"Only sessions that are {', '.join(STATUSES)}.",
+        ),
+    ] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            "--older-than", metavar="TIME", help="Only sessions not written for so long, as in 7d."
+        ),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="N", min=0, help="How many to show; 0 for all.")
+    ] = 50,
+    cursor: Annotated[
+        str | None,
+        typer.Option(
+            "--cursor",
+            metavar="TEXT",
+            help="Go on where a listing with a limit ended; it names the cursor. Not with --sort.",
+        ),
+    ] = None,
+    details: Annotated[
+        bool | None,
+        typer.Option(
+            "--details/--no-details",
+            help="Ask for the size of each session shown, and whether it waits; else done for up "
+            f"to {DETAILED} sessions.",
+            show_default=False,
+        ),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show the list again and again, until Ctrl-C.")
+    ] = False,
+    interval: Annotated[
+        float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="How often to look.")
+    ] = 2.0,
+) -> None:
+    """List sessions: id, turns, messages, size, last write, time left, and status.
+
+    A session is complete where its app said so (is_complete), waiting where an interrupt waits for
+    an answer, failed where its last step raised, empty without a checkpoint, and else open.
+    Turns and messages are read from the header: no state is loaded.
+    """
+    query = Query(
+        sort=_known("--sort", sort, tuple(ORDERS)),
+        match=match,
+        status=_known("--status", status, STATUSES),
+        older_ms=0 if older_than is None else to_ms(older_than),
+        limit=limit,
+        cursor=cursor,
+        details=details if details is not None else 0 < limit <= DETAILED,
+    )
+    if cursor is not None and sort is not None:
+        raise ConfigurationError("--cursor does not go with --sort, which reads all sessions")
+    while True:
+        found, rest = find(run, query)
+        if watch and not run.as_json:
+            run.screen.clear()
+        _print(run, found, rest, watch=watch)
+        if not watch:
+            return
+        run.screen.flush()
+        time.sleep(interval)
+
+
+def _known(option: str, value: str | None, known: tuple[str, ...]) -> str | None:
+    if value is not None and value not in known:
+        raise ConfigurationError(f"{option} must be one of {', '.join(known)}, not {value!r}")
+    return value
+
+
+# --- finding --------------------------------------------------------------------------------------
+
+
+class Rest:
+    """What a listing did not show.
+
+    Args:
+        cursor: where it goes on.
+        more: how many more there are, where that is known.
+
+    Attributes:
+        foreign: how many entries under the prefix were no sessions.
+    """
+
+    def __init__(self, cursor: str | None = None, more: int = 0) -> None:
+        self.cursor = cursor
+        self.more = more
+        self.foreign = 0
+
+
+def find(run: Run, query: Query) -> tuple[list[Overview], Rest]:
+    """The sessions that a query asks for."""
+    if query.sort is None:
+        return _paged(run, query)
+    rows = [overview(run.store, info) for info in all_sessions(run.store)]
+    rows = [row for row in rows if _fits(row, query)]
+    if query.sort == "size" or query.status in {"waiting", "failed", "open"}:
+        rows = [row for row in detailed(run.store, rows) if _has_status(row, query)]
+    rows.sort(key=lambda row: (ORDERS[query.sort or "id"](row), row.session))
+    kept = rows[: query.limit] if query.limit else rows
+    shown = detailed(run.store, kept) if query.details and query.sort != "size" else kept
+    return shown, Rest(more=len(rows) - len(kept))
+
+
+def _paged(run: Run, query: Query) -> tuple[list[Overview], Rest]:
+    """Pages until there are enough rows; a page is never shown in part, or its rest were lost."""
+    rows: dict[str, Overview] = {}
+    rest = Rest(cursor=query.cursor)
+    asked = query.status in {"waiting", "failed", "open"}
+    while True:
+        missing = query.limit - len(rows) if query.limit else DETAILED
+        page = run.store.list_sessions(rest.cursor, missing)
+        found = [
+            overview(run.store, info) for info in page.sessions if not is_remains(info.session)
+        ]
+        fitting = [row for row in found if row.session not in rows and _fits(row, query)]
+        if query.details or asked:
+            fitting = [row for row in detailed(run.store, fitting) if _has_status(row, query)]
+        rows |= {row.session: row for row in fitting}
+        rest.cursor, rest.foreign = page.cursor, rest.foreign + page.foreign
+        if page.cursor is None or 0 < query.limit <= len(rows):
+            return list(rows.values()), rest
+
+
+def _fits(row: Overview, query: Query) -> bool:
+    if query.match is not None and query.match not in row.session:
+        return False
+    if query.older_ms and row.life.now_ms - row.life.updated_ms < query.older_ms:
+        return False
+    # Who waits, or failed, is open as far as the header knows.
+    known = "open" if query.status in {"waiting", "failed"} else query.status
+    return known is None or row.status == known
+
+
+def _has_status(row: Overview, query: Query) -> bool:
+    return query.status is None or row.status == query.status
+
+
+# --- showing --------------------------------------------------------------------------------------
+
+
+def _print(run: Run, rows: list[Overview], rest: Rest, *, watch: bool) -> None:
+    if run.as_json:
+        for row in rows:
+            run.screen.json(row.to_json())
+        if rest.cursor is not None:
+            run.screen.error_json({"cursor": rest.cursor})
+        return
+    if rows:
+        run.screen.table(COLUMNS, map(_cells, rows))
+    for note in _notes(run, rows, rest):
+        if watch:
+            run.screen.line(Styled(note, "dim"))
+        else:
+            run.screen.note(note)
+
+
+def _cells(row: Overview) -> list[Cell]:
+    return [
+        row.session,
+        "" if row.turns is None else str(row.turns),
+        "" if row.messages is None else str(row.messages),
+        "" if row.size_bytes is None else size(row.size_bytes),
+        ago(row.life.updated_ms, row.life.now_ms),
+        expiry(row.life),
+        Styled(row.status, STYLES.get(row.status, "")),
+    ]
+
+
+def _notes(run: Run, rows: list[Overview], rest: Rest) -> Iterator[str]:
+    where = run.store.location
+    yield f"{len(rows)} session{'' if len(rows) == 1 else 's'} shown, in {where}"
+    if rest.cursor is not None:
+        yield f"There are more: add --cursor {rest.cursor}, or --limit 0 for all"
+    if rest.more:
+        yield f"{rest.more:,} more: raise --limit, or --limit 0 for all"
+    if rest.foreign:
+        yield (
+            f"{rest.foreign} other entries under this prefix are no sessions of this version, such "
+            "as the pickles of old WREN versions: left out"
+        )

@@ -1,0 +1,72 @@
+"""``rekey``: rewrite encrypted sessions under the newest key."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from wren_sessions._protection import protection_of
+from wren_sessions.cli._command import Run, command
+from wren_sessions.cli._exits import CONFLICT
+from wren_sessions.cli._names import SomeSessionNames, address_of
+from wren_sessions.cli._progress import progress_bar
+from wren_sessions.rekeying import RekeyReport
+from wren_sessions.rekeying import rekey as rekey_sessions
+
+
+@command(
+    examples="""
+    wren-sessions rekey
+    wren-sessions rekey cli_20251108_145739 --unused-for 10m
+    wren-sessions rekey --migrate
+    """
+)
+def rekey(
+    run: Run,
+    *,
+    sessions: SomeSessionNames = None,
+    unused_for: Annotated[
+        str,
+        typer.Option(
+            "--unused-for",
+            metavar="TIME",
+            help="Leave out sessions written since then, whose runs would be cut off; 0 for none.",
+        ),
+    ] = "1m",
+    migrate: Annotated[
+        bool,
+        typer.Option("--migrate", help="Encrypt sessions from before encryption, too."),
+    ] = False,
+) -> None:
+    """Rewrite encrypted sessions under the newest key: those that are named, or all.
+
+    The keys are those of WREN_SESSIONS_ENCRYPTION_KEYS, the newest first. Put a new key in front,
+    let every app have it, then rekey until nothing is left out, and take the old key away. Age,
+    lifetime, pin and history stay. The exit code is 6 while sessions that are in use are left.
+    """
+    encryption = protection_of(run.store).encryption
+    if encryption is not None and migrate:
+        encryption.migrate = True
+    ids = [address_of(run.store, name).session for name in sessions] if sessions else None
+    unused = None if unused_for == "0" else unused_for
+    with progress_bar(run) as on_progress:
+        report = rekey_sessions(run.store, sessions=ids, unused_for=unused, on_progress=on_progress)
+    _print(run, report)
+    run.code = CONFLICT if report.busy else run.code
+
+
+def _print(run: Run, report: RekeyReport) -> None:
+    results = [(id_, "rewritten", "rewritten") for id_ in report.rewritten]
+    results += [(id_, "current", "has the newest key already") for id_ in report.current]
+    results += [(id_, "busy", "in use: left for the next time") for id_ in report.busy]
+    for id_, result, words in results:
+        if run.as_json:
+            run.screen.json({"id": id_, "result": result})
+        else:
+            run.screen.line(f"{id_}: {words}")
+    if not run.as_json:
+        run.screen.note(
+            f"{len(report.rewritten)} rewritten, {len(report.current)} with the newest key "
+            f"already, {len(report.busy)} in use"
+        )
