@@ -149,6 +149,13 @@ def interview(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz what reads stored values, for a minute; arguments go to libFuzzer (Linux, macOS)."""
+    session.install("-e", ".", "langgraph", "numpy", "atheris")
+    session.run("python", "tests/values/fuzz_safe.py", *(session.posargs or ["-max_total_time=60"]))
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Compare savers side by side; --quick, --check, --publish … go to benchmarks/bench.py."""
     session.install("-e", ".", *_group("bench"))

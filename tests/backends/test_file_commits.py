@@ -74,7 +74,7 @@ class Writer:
         threads[0].start()
         while not self.commits._lead.locked():
             pass
-        for at, adder in enumerate((by, *adders), start=2):
+        for at, adder in enumerate((by, *adders), start=1):
             threads.append(threading.Thread(target=adder))
             threads[-1].start()
             while len(self.commits._queue) < at:

@@ -98,6 +98,7 @@ async def store(meter: Meter) -> AsyncIterator[FileStore]:
     async with FileStore(meter.path, clock=FakeClock()) as store:
         store.commit(put("1", session="warm"))
         store.load("warm")
+        store.info("warm")  # a load uses the writer's connection; this one opens a reader's
         yield store
 
 

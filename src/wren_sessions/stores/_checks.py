@@ -6,10 +6,33 @@ from collections.abc import Sequence
 from typing import Final
 
 from wren_sessions.errors import ConfigurationError, ConflictError, InvalidSessionIdError
-from wren_sessions.keys import check_session, decode, encode, record_field
+from wren_sessions.keys import MAX_ID_BYTES, check_session, decode, encode, record_field
 from wren_sessions.records import Commit, Life, Prune, Start
 
 _CURSOR: Final = "after:"
+
+
+def _check(value: str) -> None:
+    """Refuse what cannot be (a part of) a name. Most ids are short ASCII: no need to encode them.
+
+    Raises:
+        InvalidSessionIdError: it is such an id.
+    """
+    if type(value) is not str or len(value) > MAX_ID_BYTES or not value.isascii():
+        encode(value)
+
+
+def _check_session(session: str) -> None:
+    if not session:
+        check_session(session)
+    _check(session)
+
+
+def _check_name(namespace: str, checkpoint_id: str) -> None:
+    if not checkpoint_id:
+        record_field(namespace, checkpoint_id)
+    _check(namespace)
+    _check(checkpoint_id)
 
 
 def check_commit(commit: Commit) -> None:
@@ -18,14 +41,14 @@ def check_commit(commit: Commit) -> None:
     Raises:
         InvalidSessionIdError: that is so.
     """
-    check_session(commit.session)
+    _check_session(commit.session)
     for witness in commit.witnesses:
-        record_field(*witness)
+        _check_name(*witness)
     if commit.record is not None:
-        record_field(*commit.record.name)
-        encode(commit.record.parent_id or "")
+        _check_name(*commit.record.name)
+        _check(commit.record.parent_id or "")
     if commit.writes is not None:
-        record_field(*commit.writes.name)
+        _check_name(*commit.writes.name)
 
 
 def check_unchanged(source: str, target: str, known: Life | None, there: Life | None) -> None:
@@ -61,10 +84,10 @@ def check_names(session: str, namespace: str, checkpoint_id: str | None) -> None
     Raises:
         InvalidSessionIdError: one is such an id.
     """
-    check_session(session)
-    encode(namespace)
+    _check_session(session)
+    _check(namespace)
     if checkpoint_id is not None:
-        record_field(namespace, checkpoint_id)
+        _check_name(namespace, checkpoint_id)
 
 
 def check_scan(session: str, starts: Sequence[Start], limit: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -27,14 +28,14 @@ _NONE: Final = Batch()
 class Job(Generic[T]):
     """An operation, and later its answer."""
 
-    __slots__ = ("_batch", "_error", "_operation", "_value", "_wake")
+    __slots__ = ("_asleep", "_batch", "_error", "_operation", "_value")
 
     def __init__(self, operation: Callable[[sqlite3.Connection], T]) -> None:
         self._operation = operation
         self._value: T
         self._error: BaseException | None = None
         self._batch = _NONE
-        self._wake: threading.Event | None = None
+        self._asleep: threading.Lock | None = None
 
     @property
     def settled(self) -> bool:
@@ -56,16 +57,17 @@ class Job(Generic[T]):
 
     def wait(self, lead: threading.Lock) -> None:
         """Wait while somebody else leads, until woken; but not for long."""
-        if self._wake is None:
-            self._wake = threading.Event()  # from now on a leader that ends wakes this one
+        if self._asleep is None:
+            self._asleep = threading.Lock()  # from now on a leader that ends wakes this one
+            self._asleep.acquire()
         if lead.locked() and not self.settled:
-            self._wake.wait(_PATIENCE_S)
-            self._wake.clear()
+            self._asleep.acquire(timeout=_PATIENCE_S)
 
     def wake(self) -> None:
         """Wake whoever waits, to look whether the job is settled, or to lead."""
-        if self._wake is not None:
-            self._wake.set()
+        if self._asleep is not None:
+            with suppress(RuntimeError):  # it is awake, or was woken by somebody else just now
+                self._asleep.release()
 
     def answer(self) -> T:
         """What the operation returned.

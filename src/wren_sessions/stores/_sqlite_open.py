@@ -186,11 +186,13 @@ def execute_patiently(
     Raises:
         sqlite3.Error: the lock was not to be had, or something else failed.
     """
-    give_up = time.monotonic() + place.busy_ms / 1_000
+    give_up = None
     while True:
         try:
             return connection.execute(statement)
         except sqlite3.OperationalError as error:
-            if code_of(error) != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+            now = time.monotonic()
+            give_up = now + place.busy_ms / 1_000 if give_up is None else give_up
+            if code_of(error) != sqlite3.SQLITE_BUSY or now > give_up:
                 raise
         time.sleep(random.uniform(*_PAUSE_S))  # noqa: S311 -- no cryptography

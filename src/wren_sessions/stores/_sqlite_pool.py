@@ -1,8 +1,10 @@
 """The connections of one process to one session file.
 
 Many threads read, each with a connection of its own from a small pool; one at a time writes (see
-`_sqlite_commit`). Every connection is checked against the file's identity before it is used, so
-that a file that was deleted, or replaced by a backup, is noticed.
+`_sqlite_commit`). What is brief is read with the writer's connection while nobody writes: when one
+connection has written, SQLite makes all others forget what they remember of the file, so that those
+of the pool read each page again. Every connection is checked against the file's identity before it
+is used, so that a file that was deleted, or replaced by a backup, is noticed.
 
 **Forks.** SQLite keeps a process's locks in tables of its own. A child inherits the tables, not the
 locks: connections it opens to the same file believe in locks that are not there. (Seen: the parent
@@ -18,13 +20,13 @@ import os
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
-from wren_sessions.errors import StoreUnavailableError
+from wren_sessions.errors import StoreUnavailableError, WrenSessionsError
 from wren_sessions.stores._sqlite_commit import GroupCommit, Operation
 from wren_sessions.stores._sqlite_errors import is_passing, translated
 from wren_sessions.stores._sqlite_gate import Gate
@@ -73,24 +75,38 @@ class Database:
         self._doubted = False
         self._reading = Gate()
         self._batches = 0
-        self._commits = GroupCommit(self._begin, self._chore, _turn_at(self._place.path))
+        self._turn = _turn_at(self._place.path)
+        self._commits = GroupCommit(self._begin, self._chore, self._turn)
 
     # --- using it ---------------------------------------------------------------------------------
 
-    def read(self, operation: Callable[[sqlite3.Connection], T], session: str = "") -> T:
+    def read(
+        self,
+        operation: Callable[[sqlite3.Connection], T],
+        session: str = "",
+        *,
+        brief: bool = False,
+    ) -> T:
         """Run an operation in a read transaction.
 
         Args:
-            operation: must have read all it wants when it returns.
+            operation: must have read all it wants when it returns. It may be run again.
             session: the session it is about, for errors.
+            brief: it may use the writer's connection: a writer may come to wait for it.
 
         Raises:
             WrenSessionsError: the file cannot be read.
         """
         self._check_process()
         try:
-            with self._gate, self._reading:
-                return self._read(operation)
+            with self._gate:
+                if brief and self._writer is not None and not self._turn.locked():
+                    with suppress(sqlite3.Error), self._turn:  # the error may be the connection's
+                        kept = self._current_writer()
+                        if kept is not None:
+                            return _transact(kept.connection, operation)
+                with self._reading:
+                    return self._read(operation)
         except sqlite3.Error as error:
             raise translated(error, self._place.path, session) from error
 
@@ -109,8 +125,33 @@ class Database:
             with self._gate:
                 return self._commits.run(operation)
         except sqlite3.Error as error:
-            self._doubted = self._doubted or not is_passing(error)
-            raise translated(error, self._place.path, session) from error
+            raise self._told(error, session) from error
+
+    def write_all(
+        self, operations: Sequence[tuple[Callable[[sqlite3.Connection], T], str]]
+    ) -> list[T | Exception]:
+        """Run operations as `write` does, together.
+
+        Args:
+            operations: each with the session it is about.
+
+        Returns:
+            What each returned, or what `write` would have raised.
+        """
+        self._check_process()
+        with self._gate:
+            outcomes = self._commits.run_all([operation for operation, _ in operations])
+        return [
+            self._told(outcome, session) if isinstance(outcome, sqlite3.Error) else outcome
+            for outcome, (_, session) in zip(outcomes, operations, strict=True)
+        ]
+
+    def _told(self, error: sqlite3.Error, session: str) -> WrenSessionsError:
+        """The error of this package for one that a write ended with."""
+        self._doubted = self._doubted or not is_passing(error)
+        told = translated(error, self._place.path, session)
+        told.__cause__ = error
+        return told
 
     def close(self) -> None:
         """Wait for what is under way and close all connections; a later use opens new ones."""
@@ -127,9 +168,7 @@ class Database:
     def _read(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         kept = self._reader()
         try:
-            kept.connection.execute("BEGIN")
-            answer = operation(kept.connection)
-            kept.connection.execute("COMMIT")
+            answer = _transact(kept.connection, operation)
         except BaseException:
             self._close(kept.connection)
             raise
@@ -153,22 +192,29 @@ class Database:
 
     def _begin(self) -> sqlite3.Connection:
         """Begin a write transaction."""
-        kept = self._writer
-        if kept is not None and (self._doubted or kept.file != identity(self._place.path)):
-            self._writer = None
-            self._close(kept.connection)
-            kept = None
+        kept = self._current_writer()
         if kept is None:
             self._writer = kept = self._connect()
             self._doubted = False
             kept.connection.execute("PRAGMA busy_timeout = 0")
-        if kept.connection.in_transaction:  # somebody was interrupted just behind the BEGIN
-            kept.connection.execute("ROLLBACK")
         self._batches += 1
         if self._batches % _LOOK_AT_LOG_EVERY == 0:
             self._restart_log(kept.connection)
         execute_patiently(kept.connection, "BEGIN IMMEDIATE", self._place)
         return kept.connection
+
+    def _current_writer(self) -> _Kept | None:
+        """The writer's connection, if it is good; called by whoever has the turn."""
+        kept = self._writer
+        if kept is None:
+            return None
+        if self._doubted or kept.file != identity(self._place.path):
+            self._writer = None
+            self._close(kept.connection)
+            return None
+        if kept.connection.in_transaction:  # somebody was interrupted just behind the BEGIN
+            kept.connection.execute("ROLLBACK")
+        return kept
 
     def _restart_log(self, connection: sqlite3.Connection) -> None:
         """Have SQLite begin its log anew where reads that overlap have kept it from doing so.
@@ -225,7 +271,7 @@ class Database:
         return self._pid != os.getpid()
 
     def _check_process(self) -> None:
-        if not self._is_inherited():
+        if self._pid == os.getpid():
             return
         with _starting:
             if self._is_inherited() and not self._open:
@@ -237,6 +283,20 @@ class Database:
                 "not by os.fork(): SQLite could lose what is written here. Make the store after "
                 "the fork (uWSGI: lazy-apps = true), or close() it before"
             )
+
+
+def _transact(connection: sqlite3.Connection, operation: Callable[[sqlite3.Connection], T]) -> T:
+    """Run an operation in a read transaction."""
+    try:
+        connection.execute("BEGIN")
+        answer = operation(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        raise
+    return answer
 
 
 def _turn_at(path: str) -> threading.Lock:

@@ -36,6 +36,8 @@ _HEAD: Final = sessions.select("""s.state, r.id, r.base, r.spans, r.body
 _BELOW: Final = """
     SELECT id, base, spans, body FROM records WHERE sid = ? AND namespace = ? AND id < ?
     ORDER BY id DESC LIMIT ?"""
+_WRITES_OF: Final = """
+    SELECT rowid, key, spans, body FROM writes WHERE sid = ? AND namespace = ? AND id = ?"""
 _WRITES: Final = """
     SELECT id, key, spans, body FROM writes WHERE sid = ? AND namespace = ? AND id BETWEEN ? AND ?
     ORDER BY rowid"""
@@ -56,7 +58,14 @@ _INFO: Final = sessions.select("""s.state,
 _PAGE: Final = sessions.select("""s.id, s.state FROM sessions s
     WHERE s.id > ? AND (s.deadline_ms IS NULL OR s.deadline_ms > ?) ORDER BY s.id LIMIT ?""")
 
+BRIEF_BYTES: Final = 2_097_152
+"""So much is read in about a millisecond, the time that a writer may have to wait for it."""
+
 _TOP: Final = b""  # SQLite sorts every blob behind every text
+
+
+class TooLongError(Exception):
+    """There is more to be read than `BRIEF_BYTES`."""
 
 
 def load(
@@ -65,8 +74,15 @@ def load(
     namespace: str,
     checkpoint_id: str | None,
     now_ms: int,
+    *,
+    brief: bool,
 ) -> tuple[Row, Loaded] | None:
-    """One checkpoint with all it refers to, and its session's row."""
+    """One checkpoint with all it refers to, and its session's row.
+
+    Raises:
+        TooLongError: it is to be brief, and refers to more than that of the arena.
+        CorruptSessionError: it refers to what is not there.
+    """
     if checkpoint_id is None:
         found = connection.execute(_HEAD, (namespace, session)).fetchone()
     else:
@@ -74,7 +90,9 @@ def load(
     row = Row._make(found[:-5]) if found else None
     if row is None or not row.alive(now_ms):
         return None
-    (stored,) = _stored(connection, row.sid, namespace, [found[-4:]])
+    stored = _whole(connection, row.sid, namespace, found[-4:])
+    if brief and not is_brief(stored.spans):
+        raise TooLongError
     arena = read(connection, row.sid, stored.spans)
     if arena is None:
         raise CorruptSessionError(
@@ -83,6 +101,32 @@ def load(
             session=session,
         )
     return row, Loaded(life=row.life(now_ms), stored=stored, arena=arena, state=found[-5])
+
+
+def is_brief(spans: Iterable[Span]) -> bool:
+    """Whether so much of an arena is read in no time."""
+    return sum([length for _, length in spans]) <= BRIEF_BYTES
+
+
+def _whole(
+    connection: sqlite3.Connection, sid: int, namespace: str, record: tuple[str, int, bytes, bytes]
+) -> Stored:
+    """A record with its writes."""
+    name, base, packed, body = record
+    spans = unpack_spans(packed)
+    found = connection.execute(_WRITES_OF, (sid, namespace, name)).fetchall()
+    if len(found) > 1:
+        found.sort()
+    for _, _, linked, _ in found:
+        if linked:
+            spans += unpack_spans(linked)
+    return Stored(
+        name=(namespace, name),
+        body=body,
+        base=base,
+        spans=merge_spans(spans) if found else tuple(spans),
+        writes=tuple([StoredWrite(key, body) for _, key, _, body in found]),
+    )
 
 
 def scan(
@@ -149,8 +193,14 @@ def _part(connection: sqlite3.Connection, sid: int, span: Span) -> bytes | None:
         if pos != at:  # a prune left a gap here
             return None
         at += len(data)
-    whole = b"".join([data for _, data in rows])
-    return whole[start - first : end - first] if first <= start and end <= at else None
+    if first > start or at < end:
+        return None
+    pieces = [data for _, data in rows]
+    if at > end:
+        pieces[-1] = pieces[-1][: end - at]
+    if first < start:
+        pieces[0] = pieces[0][start - first :]
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def heads(connection: sqlite3.Connection, sid: int) -> tuple[Name, ...]:

@@ -79,6 +79,14 @@ class Row(NamedTuple):
             used_ms=now_ms, created_ms=self.created_ms, override=self.own_idle
         )
 
+    def written(
+        self, now_ms: int, deadline_ms: int | None, arena: tuple[int, int], recent: str
+    ) -> Row:
+        """It after a commit: its new deadline, end and last row of the arena, and tokens."""
+        same = (self.sid, self.incarnation, self.created_ms)
+        rules = (self.sweep_ms, self.own_idle, self.pinned)
+        return Row(*same, now_ms, deadline_ms, *rules, self.revision + 1, *arena, recent)
+
     def life(self, now_ms: int) -> Life:
         """Its life, for the caller."""
         return Life(

@@ -1,19 +1,20 @@
 """A commit on the tables: its conditions, then what it writes.
 
-All conditions are answered by one statement. Everything here runs inside a transaction and reads no
-clock.
+All conditions are answered by one statement; a second witness takes another one. Everything here
+runs inside a transaction and reads no clock.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
 from wren_sessions.records import (
     Commit,
     Committed,
+    Name,
     Outcome,
     Record,
     Span,
@@ -29,10 +30,11 @@ _PAGE_BYTES: Final = 4_000  # with SQLite's own bytes, one row of the arena fill
 _RECENT: Final = 16  # tokens kept: more than are on their way at once, for one session
 _PIECE_BYTES: Final = 65_536  # reading one byte of a row means reading the row
 
-_LOOK: Final = sessions.select("""r.token, r.base, h.head
+_LOOK: Final = sessions.select("""r.token, r.base, h.head, w.sid
     FROM sessions s
     LEFT JOIN records r ON r.sid = s.sid AND r.namespace = ? AND r.id = ?
     LEFT JOIN heads h ON h.sid = s.sid AND h.namespace = ?
+    LEFT JOIN records w ON w.sid = s.sid AND w.namespace = ? AND w.id = ?
     WHERE s.id = ?""")
 _WITNESS: Final = "SELECT 1 FROM records WHERE sid = ? AND namespace = ? AND id = ?"
 _PUT_RECORD: Final = """
@@ -54,6 +56,7 @@ _UPDATE: Final = """
         arena_tail = ?, recent = ?, state = coalesce(?, state)
     WHERE sid = ?"""
 
+_NO_NAME: Final = (None, None)
 _PAIR: Final = Struct(">QQ")
 
 
@@ -76,6 +79,7 @@ class _Seen(NamedTuple):
         token: of the record that has the name of the commit's.
         base: of the same record.
         head: of the record's namespace.
+        witness: the session's sid if the first witness is there.
     """
 
     row: Row | None = None
@@ -83,6 +87,7 @@ class _Seen(NamedTuple):
     token: str | None = None
     base: int | None = None
     head: str | None = None
+    witness: int | None = None
 
 
 def commit(
@@ -93,15 +98,14 @@ def commit(
     base = _applied(commit, seen)
     if base is not None:
         return _answer("done", seen.row, now_ms, base)
-    refusal = _refusal(connection, commit, seen.row)
+    refusal = _refusal(connection, commit, seen)
     if refusal:
         return _answer(refusal, seen.row, now_ms)
     deadline_ms = _deadline(commit, seen.row, policy, now_ms)
     if sessions.past(deadline_ms, now_ms):
         return _answer("expired", seen.row, now_ms)
     row = seen.row or _make(connection, commit, seen.rest_sid, now_ms)
-    row = row._replace(updated_ms=now_ms, deadline_ms=deadline_ms, revision=row.revision + 1)
-    after = _write(connection, commit, row, seen.head)
+    after = _write(connection, commit, row, seen.head, (now_ms, deadline_ms))
     return _answer("done", after, now_ms, row.arena_end if commit.record else 0)
 
 
@@ -114,13 +118,14 @@ def _answer(outcome: Outcome, row: Row | None, now_ms: int, base: int = 0) -> Co
 
 
 def _look(connection: sqlite3.Connection, commit: Commit, now_ms: int) -> _Seen:
-    namespace, checkpoint_id = commit.record.name if commit.record else (None, None)
-    values = (namespace, checkpoint_id, namespace, commit.session)
+    name = commit.record.name if commit.record else _NO_NAME
+    witness = commit.witnesses[0] if commit.witnesses else _NO_NAME
+    values = (*name, name[0], *witness, commit.session)
     found = connection.execute(_LOOK, values).fetchone()
     if found is None:
         return _Seen()
-    row = Row._make(found[:-3])
-    return _Seen(row, None, *found[-3:]) if row.alive(now_ms) else _Seen(rest_sid=row.sid)
+    row = Row._make(found[:-4])
+    return _Seen(row, None, *found[-4:]) if row.alive(now_ms) else _Seen(rest_sid=row.sid)
 
 
 def _applied(commit: Commit, seen: _Seen) -> int | None:
@@ -133,7 +138,8 @@ def _applied(commit: Commit, seen: _Seen) -> int | None:
     return 0 if made_it or commit.token in seen.row.recent.split() else None
 
 
-def _refusal(connection: sqlite3.Connection, commit: Commit, row: Row | None) -> Outcome | None:
+def _refusal(connection: sqlite3.Connection, commit: Commit, seen: _Seen) -> Outcome | None:
+    row = seen.row
     if row is None:
         builds_on = (commit.incarnation, commit.revision) != (None, None) or commit.witnesses
         return "gone" if builds_on else None
@@ -143,10 +149,17 @@ def _refusal(connection: sqlite3.Connection, commit: Commit, row: Row | None) ->
         return "gone"
     if commit.revision not in {None, row.revision}:
         return "conflict"
-    for witness in commit.witnesses:
-        if connection.execute(_WITNESS, (row.sid, *witness)).fetchone() is None:
-            return "stale"
-    return None
+    return None if _all_there(connection, commit.witnesses, seen, row.sid) else "stale"
+
+
+def _all_there(
+    connection: sqlite3.Connection, witnesses: Sequence[Name], seen: _Seen, sid: int
+) -> bool:
+    if witnesses and seen.witness is None:
+        return False
+    return all(
+        connection.execute(_WITNESS, (sid, *witness)).fetchone() for witness in witnesses[1:]
+    )
 
 
 def _deadline(commit: Commit, row: Row | None, policy: TTLPolicy, now_ms: int) -> int | None:
@@ -170,18 +183,24 @@ def _make(connection: sqlite3.Connection, commit: Commit, rest_sid: int | None, 
     return sessions.make(connection, commit.session, commit.token, created_ms)
 
 
-def _write(connection: sqlite3.Connection, commit: Commit, row: Row, head: str | None) -> Row:
+def _write(
+    connection: sqlite3.Connection,
+    commit: Commit,
+    row: Row,
+    head: str | None,
+    times: tuple[int, int | None],
+) -> Row:
     """Write the parts of a commit and its session's row, which is returned."""
-    leads = True
-    after = row
+    leads, arena, recent = True, (row.arena_end, row.arena_tail), row.recent
     if commit.record:
         leads = _put_record(connection, row, commit.record, commit.token, head)
-        after = _append(connection, row, commit.record.append)
+        if commit.record.append:
+            arena = _append(connection, row, commit.record.append)
     else:
-        tokens = [commit.token, *row.recent.split()]
-        after = row._replace(recent=" ".join(tokens[:_RECENT]))
+        recent = " ".join([commit.token, *recent.split()[: _RECENT - 1]])
     if commit.writes:
         _add_writes(connection, row.sid, commit.writes)
+    after = row.written(*times, arena, recent)
     _update(connection, after, commit.state if leads else None)
     return after
 
@@ -190,22 +209,24 @@ def _update(connection: sqlite3.Connection, row: Row, state: bytes | None) -> No
     life = (row.updated_ms, row.deadline_ms, row.revision)
     arena = (row.arena_end, row.arena_tail)
     connection.execute(_UPDATE, (*life, *arena, row.recent, state, row.sid))
-    sessions.sweep_in_time(connection, row)
+    if row.deadline_ms is not None:
+        sessions.sweep_in_time(connection, row)
 
 
-def _append(connection: sqlite3.Connection, row: Row, data: bytes) -> Row:
-    """Append to an arena; the row with its new end."""
+def _append(connection: sqlite3.Connection, row: Row, data: bytes) -> tuple[int, int]:
+    """Append to an arena; its new end, and where its last row starts."""
     start, end, tail = row.sid << ARENA_BITS, row.arena_end, row.arena_tail
-    if not data:
-        return row
     if tail < end and end - tail + len(data) <= _PAGE_BYTES:
         connection.execute(_APPEND, (data, start | tail))
-        return row._replace(arena_end=end + len(data))
+        return end + len(data), tail
+    if len(data) <= _PIECE_BYTES:
+        connection.execute(_NEW_ROW, (start + end, data))
+        return end + len(data), end
     view = memoryview(data)
     offsets = range(0, len(data), _PIECE_BYTES)
     pieces = ((start + end + at, view[at : at + _PIECE_BYTES]) for at in offsets)
     connection.executemany(_NEW_ROW, pieces)
-    return row._replace(arena_end=end + len(data), arena_tail=end + offsets[-1])
+    return end + len(data), end + offsets[-1]
 
 
 def _put_record(
@@ -213,11 +234,11 @@ def _put_record(
 ) -> bool:
     """Write a record; return whether it is its namespace's head now."""
     namespace, checkpoint_id = record.name
-    spans = merge_spans((*record.spans, Span(row.arena_end, len(record.append))))
-    values = (token, row.arena_end, pack_spans(spans), record.body)
-    connection.execute(_PUT_RECORD, (row.sid, namespace, checkpoint_id, *values))
+    packed = _pack_with_own(record, row.arena_end)
+    values = (row.sid, namespace, checkpoint_id, token, row.arena_end, packed, record.body)
+    connection.execute(_PUT_RECORD, values)
     if head is None:
-        connection.execute(_FIRST_HEAD, (checkpoint_id, row.sid, namespace, row.revision))
+        connection.execute(_FIRST_HEAD, (checkpoint_id, row.sid, namespace, row.revision + 1))
         return True
     leads = checkpoint_id >= head or record.parent_id == head
     if leads and checkpoint_id != head:
@@ -225,9 +246,21 @@ def _put_record(
     return leads
 
 
+def _pack_with_own(record: Record, end: int) -> bytes:
+    """All spans of a record, packed; `end` is where its own bytes start."""
+    size = len(record.append)
+    if not record.spans:
+        return _PAIR.pack(end, size) if size else b""
+    if len(record.spans) == 1:
+        ((offset, length),) = record.spans
+        if length and offset + length == end:  # a list that grew
+            return _PAIR.pack(offset, length + size)
+    return pack_spans(merge_spans((*record.spans, Span(end, size))))
+
+
 def _add_writes(connection: sqlite3.Connection, sid: int, writes: Writes) -> None:
     owner = (sid, *writes.name)
-    spans = pack_spans(writes.spans)
+    spans = pack_spans(writes.spans) if writes.spans else b""
     for entry in writes.entries:
         statement = _LAST_WINS if entry.replace else _FIRST_WINS
         connection.execute(statement, (*owner, entry.key, spans, entry.body))

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self, get_args
 
-from wren_sessions.errors import ConfigurationError, SessionExistsError, SessionExpiredError
+from wren_sessions.errors import ConfigurationError
 from wren_sessions.keys import DEFAULT_PREFIX, KeySpace, check_session
 from wren_sessions.records import (
     ArenaParts,
@@ -33,6 +32,7 @@ from wren_sessions.records import (
     Span,
     Start,
 )
+from wren_sessions.stores import _sqlite_copying as copying
 from wren_sessions.stores import _sqlite_pruning as pruning
 from wren_sessions.stores import _sqlite_reading as reading
 from wren_sessions.stores import _sqlite_sessions as sessions
@@ -43,7 +43,6 @@ from wren_sessions.stores._checks import (
     check_names,
     check_prune,
     check_scan,
-    check_unchanged,
     parse_cursor,
 )
 from wren_sessions.stores._sqlite_diagnosis import Diagnosis, diagnose
@@ -55,6 +54,7 @@ from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import FOREVER, Duration, Override, TTLPolicy, to_ms
 
 _THREADS: Final = 16
+_BRIEF_SCAN: Final = 128  # records
 
 
 class FileStore:
@@ -74,7 +74,8 @@ class FileStore:
         busy_timeout: how long to wait for another process that is writing. Default 10 seconds.
         clock: gives milliseconds since 1970; None for the system's clock. See
             `wren_sessions.testing.FakeClock`.
-        threads: how many calls of `aio` may run at once. Default 16.
+        threads: how many calls of `aio` may run at once, besides its commits, which one more
+            thread makes together. Default 16.
 
     Raises:
         ConfigurationError: the path, the prefix or an option cannot be used.
@@ -102,7 +103,7 @@ class FileStore:
         self._place = Place(_absolute(path), synchronous, to_ms(busy_timeout))
         self._sweeper = Sweeper(self._clock)
         self._database = Database(self._place, self._sweeper.due)
-        self._aio = ThreadedStore(self, threads)
+        self._aio = ThreadedStore(self, threads, self._commit_all)
 
     def __repr__(self) -> str:
         return f"FileStore({self._place.path!r}, {self._ttl})"
@@ -137,9 +138,15 @@ class FileStore:
     def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`. It is on the disk when this returns (`synchronous`)."""
         check_commit(commit)
-        return self._database.write(
-            lambda connection: writing.commit(connection, commit, self._ttl, self._clock()),
-            commit.session,
+        return self._database.write(self._committing(commit), commit.session)
+
+    def _committing(self, commit: Commit) -> Callable[[sqlite3.Connection], Committed]:
+        return lambda connection: writing.commit(connection, commit, self._ttl, self._clock())
+
+    def _commit_all(self, commits: Sequence[Commit]) -> list[Committed | Exception]:
+        """Make commits that were checked; if it is one, as a lone caller does."""
+        return self._database.write_all(
+            [(self._committing(commit), commit.session) for commit in commits]
         )
 
     def prune(self, prune: Prune) -> Committed:
@@ -189,31 +196,18 @@ class FileStore:
         if check_session(source) == check_session(target):
             raise ConfigurationError(f"cannot copy session {source!r} onto itself")
 
-        def copy(connection: sqlite3.Connection) -> Life | None:
-            now_ms = self._clock()
-            row = sessions.find(connection, source, now_ms)
-            if row is None:
-                return None
-            there = sessions.find_any(connection, target)
-            alive = there if there and there.alive(now_ms) else None
-            check_unchanged(source, target, expect, row.life(now_ms))
-            if isinstance(replace, Life):
-                check_unchanged(source, target, replace, alive and alive.life(now_ms))
-            if alive and not replace:
-                raise _exists(source, target)
-            row = row._replace(
-                incarnation=secrets.token_hex(8),
-                updated_ms=now_ms,
-                deadline_ms=row.deadline(self._ttl, now_ms),
-            )
-            if not row.alive(now_ms):
-                raise _too_old(source, self._ttl)
-            if there:
-                sessions.forget(connection, there.sid)
-            sessions.copy(connection, row, target, state)
-            return row.life(now_ms)
-
-        return self._database.write(copy, source)
+        return self._database.write(
+            lambda connection: copying.copy(
+                connection,
+                (source, target),
+                self._ttl,
+                self._clock(),
+                replace=replace,
+                state=state,
+                expect=expect,
+            ),
+            source,
+        )
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -222,12 +216,11 @@ class FileStore:
     ) -> Loaded | None:
         """See `SessionStore.load`. The arena is always brought along."""
         check_names(session, namespace, checkpoint_id)
-        found = self._database.read(
-            lambda connection: reading.load(
-                connection, session, namespace, checkpoint_id, self._clock()
-            ),
-            session,
-        )
+        name = (session, namespace, checkpoint_id)
+        try:
+            found = self._load(*name, brief=True)
+        except reading.TooLongError:
+            found = self._load(*name, brief=False)
         if found is None:
             return None
         row, loaded = found
@@ -244,6 +237,17 @@ class FileStore:
         used = dataclasses.replace(loaded.life, now_ms=life.now_ms, deadline_ms=life.deadline_ms)
         return dataclasses.replace(loaded, life=used)
 
+    def _load(
+        self, session: str, namespace: str, checkpoint_id: str | None, *, brief: bool
+    ) -> tuple[Row, Loaded] | None:
+        return self._database.read(
+            lambda connection: reading.load(
+                connection, session, namespace, checkpoint_id, self._clock(), brief=brief
+            ),
+            session,
+            brief=brief,
+        )
+
     def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
         check_scan(session, starts, limit)
@@ -255,7 +259,7 @@ class FileStore:
                 return Scanned(records=())
             return reading.scan(connection, row, starts, limit, now_ms)
 
-        return self._database.read(scan, session)
+        return self._database.read(scan, session, brief=limit <= _BRIEF_SCAN)
 
     def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
         """See `SessionStore.read`."""
@@ -265,7 +269,7 @@ class FileStore:
             row = sessions.find(connection, session, self._clock())
             return row and reading.read(connection, row.sid, spans)
 
-        return self._database.read(read, session)
+        return self._database.read(read, session, brief=reading.is_brief(spans))
 
     def heads(self, session: str) -> tuple[Name, ...]:
         """See `SessionStore.heads`."""
@@ -275,7 +279,7 @@ class FileStore:
             row = sessions.find(connection, session, self._clock())
             return reading.heads(connection, row.sid) if row else ()
 
-        return self._database.read(heads, session)
+        return self._database.read(heads, session, brief=True)
 
     def info(self, session: str) -> SessionInfo | None:
         """See `SessionStore.info`. The size is that of its rows, without SQLite's own bytes."""
@@ -369,22 +373,6 @@ class FileStore:
         trace: TracebackType | None,
     ) -> None:
         await self._aio.close()
-
-
-def _exists(source: str, target: str) -> SessionExistsError:
-    return SessionExistsError(
-        f"cannot copy session {source!r}: {target!r} is there already; delete it first, or pass "
-        "replace=True",
-        session=target,
-    )
-
-
-def _too_old(source: str, policy: TTLPolicy) -> SessionExpiredError:
-    return SessionExpiredError(
-        f"cannot copy session {source!r}: it is older than the maximum age of this store "
-        f"({policy}). Pin it to keep it, or raise the maximum age",
-        session=source,
-    )
 
 
 def _system_ms() -> int:

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -30,6 +31,8 @@ from wren_sessions.records import (
     Span,
     Start,
 )
+from wren_sessions.stores._batching import Batcher, CommitAll, settle
+from wren_sessions.stores._checks import check_commit
 from wren_sessions.ttl import Duration
 
 T = TypeVar("T")
@@ -41,11 +44,18 @@ class ThreadedStore:
     Args:
         store: the blocking store.
         threads: how many calls may run at once; 0 calls in place, for stores that never wait.
+            With `commit_all` one more thread makes all commits.
+        commit_all: commits for several tasks at once, for stores that can share the waiting; says
+            of each commit what it gave or raised. None has each commit made by itself.
     """
 
-    def __init__(self, store: SessionStore, threads: int) -> None:
+    def __init__(
+        self, store: SessionStore, threads: int, commit_all: CommitAll | None = None
+    ) -> None:
         self._store = store
         self._threads = threads
+        self._commit_all = commit_all
+        self._batcher: Batcher | None = None
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
@@ -53,18 +63,34 @@ class ThreadedStore:
     async def _run(self, call: Callable[[], T]) -> T:
         if not self._threads:
             return call()
-        return await asyncio.get_running_loop().run_in_executor(self._pool(), call)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        # `run_in_executor` would have this future follow another one, for 10 µs more.
+        self._pool().submit(_call, call, future)
+        return await future
 
     def _pool(self) -> ThreadPoolExecutor:
         with self._lock:
-            if self._executor is None or self._pid != os.getpid():  # threads do not survive a fork
+            if self._pid != os.getpid():  # threads do not survive a fork
                 self._pid = os.getpid()
-                self._executor = ThreadPoolExecutor(self._threads, "wren-sessions")
+                self._executor = self._batcher = None
+            if self._executor is None:
+                workers = self._threads + (self._commit_all is not None)
+                self._executor = ThreadPoolExecutor(workers, "wren-sessions")
             return self._executor
 
     async def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
-        return await self._run(partial(self._store.commit, commit))
+        if self._commit_all is None:
+            return await self._run(partial(self._store.commit, commit))
+        check_commit(commit)
+        return await self._batches(self._commit_all).commit(commit)
+
+    def _batches(self, commit_all: CommitAll) -> Batcher:
+        self._pool()
+        with self._lock:
+            if self._batcher is None:
+                self._batcher = Batcher(commit_all, lambda work: self._pool().submit(work))
+            return self._batcher
 
     async def prune(self, prune: Prune) -> Committed:
         """See `SessionStore.prune`."""
@@ -142,3 +168,20 @@ class ThreadedStore:
             executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=False)
+
+
+def _call(call: Callable[[], T], future: asyncio.Future[T]) -> None:
+    """Call, in a thread, and tell the future; a task that was cancelled meanwhile wants nothing."""
+    if future.cancelled():
+        return
+    try:
+        answer = call()
+    except BaseException as error:  # noqa: BLE001 -- it is the task's answer
+        _tell(future, error)
+    else:
+        _tell(future, answer)
+
+
+def _tell(future: asyncio.Future[T], outcome: T | BaseException) -> None:
+    with suppress(RuntimeError):  # the loop was closed: nobody waits there any more
+        future.get_loop().call_soon_threadsafe(settle, future, outcome)
