@@ -145,6 +145,7 @@ class Known:
         self.pieces = pieces
         self.plain = plain
         self._parts = parts
+        self._body: bytes | None = None
         self._starts = [0, *accumulate(piece.length for piece in pieces)]
         self._places: dict[int, int] = {} if like is None else like._places  # noqa: SLF001 -- its own class
         self._indexed: int = 0 if like is None else like._indexed  # noqa: SLF001
@@ -168,11 +169,10 @@ class Known:
     @property
     def body(self) -> bytes:
         """What lies in the arena, one behind the other."""
-        if len(self._parts) == 1 and len(self._parts[0].data) == self.size:
-            return self._parts[0].data
-        whole = b"".join(memoryview(data)[start:end] for data, start, end in self._parts)
-        self._parts = [_Bytes(whole, 0, len(whole))]
-        return whole
+        if self._body is None:
+            self._body = b"".join(memoryview(data)[start:end] for data, start, end in self._parts)
+            self._parts = [_Bytes(self._body, 0, self.size)]
+        return self._body
 
     def begins(self, data: bytes | memoryview, start: int) -> bool:
         """Whether other data go on with the body from `start` on. Copies nothing."""

@@ -16,7 +16,11 @@ field                           what
 ``:head/<ns>``                  the namespace's latest checkpoint, its highest id, the namespace
                                 made before it
 ``:a<n>``                       segment *n* of the arena, 2,032 bytes each, the last one shorter
-``:w/<ns>/<id>``, ``…/<n>``     the log of pending writes of a checkpoint, and its further parts
+``:w/<ns>/<id>``                the log of pending writes of a checkpoint; of several commits, its
+                                line alone, and besides:
+``:w/<ns>/<id>/<n>``            part *n* of its bytes
+``:w/<ns>/<id>/k<n>``           earlier keys of writes that are replaced
+``:w/<ns>/<id>/s<n>``           earlier spans of the arena
 ``:s/<ns>/<id>/<task>/<index>`` a pending write that is replaced, not appended (an interrupt, …)
 ``:done``                       by what the latest commits are known again if they are repeated
 ==============================  ===================================================================

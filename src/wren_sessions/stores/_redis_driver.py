@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final, NoReturn, TypeAlias
 
 import redis
@@ -25,7 +24,6 @@ from wren_sessions.errors import (
     CorruptSessionError,
     StoreTimeoutError,
     StoreUnavailableError,
-    WrenSessionsError,
 )
 from wren_sessions.stores._redis_plans import Plan
 
@@ -34,23 +32,19 @@ _DEFAULTS: Final = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "max_
 _REPEATS: Final = 3
 
 
-def _evalsha(plan: Plan[Any]) -> tuple[Any, ...]:
+def _in_full(plan: Plan[Any]) -> tuple[Any, ...]:
+    """The command that sends the text of a plan's script, too."""
     assert plan.script is not None  # noqa: S101 -- for the type checker; the callers looked
-    return ("EVALSHA", plan.script.sha, len(plan.keys), *plan.keys, *plan.args)
-
-
-def _eval(plan: Plan[Any]) -> tuple[Any, ...]:
-    assert plan.script is not None  # noqa: S101 -- for the type checker; the callers looked
-    return ("EVAL", plan.script.text, len(plan.keys), *plan.keys, *plan.args)
+    return ("EVAL", plan.script.text, *plan.commands[0][2:])
 
 
 def send(client: redis.Redis, plan: Plan[Any]) -> Any:
     """Send a plan and return the reply of its script, or the replies of its commands."""
     if plan.script is not None:
         try:
-            return client.execute_command(*_evalsha(plan), **_RAW)
+            return client.execute_command(*plan.commands[0], **_RAW)
         except driver.NoScriptError:  # the server has not seen it yet, or forgot it
-            return client.execute_command(*_eval(plan), **_RAW)
+            return client.execute_command(*_in_full(plan), **_RAW)
     if len(plan.commands) == 1:
         return [client.execute_command(*plan.commands[0], **_RAW)]
     with client.pipeline(transaction=False) as pipe:
@@ -72,9 +66,9 @@ async def asend(client: redis.asyncio.Redis, plan: Plan[Any]) -> Any:
 async def _asend(client: redis.asyncio.Redis, plan: Plan[Any]) -> Any:
     if plan.script is not None:
         try:
-            return await client.execute_command(*_evalsha(plan), **_RAW)
+            return await client.execute_command(*plan.commands[0], **_RAW)
         except driver.NoScriptError:  # the server has not seen it yet, or forgot it
-            return await client.execute_command(*_eval(plan), **_RAW)
+            return await client.execute_command(*_in_full(plan), **_RAW)
     if len(plan.commands) == 1:
         return [await client.execute_command(*plan.commands[0], **_RAW)]
     async with client.pipeline(transaction=False) as pipe:
@@ -96,18 +90,17 @@ def _checked(plan: Plan[Any], replies: list[Any]) -> list[Any]:
 # --- errors ---------------------------------------------------------------------------------------
 
 
-@contextmanager
-def translated(location: str, session: str) -> Iterator[None]:
-    """Turn the driver's errors into ours, chained, with what to do next."""
-    try:
-        yield
-    except WrenSessionsError:
-        raise
-    except (driver.RedisError, OSError) as error:
-        _raise(error, location, session)
+DRIVER_ERRORS: Final = (driver.RedisError, OSError)
 
 
-def _raise(error: Exception, location: str, session: str) -> NoReturn:
+def translate(error: Exception, location: str, session: str) -> NoReturn:
+    """Raise our error for one of the driver's, chained, with what to do next.
+
+    Args:
+        error: one of `DRIVER_ERRORS`.
+        location: where the server is, for the text.
+        session: which session it is about, or empty.
+    """
     text = str(error)
     about = f" (session {session!r})" if session else ""
     if _WRONG_TYPE in text:

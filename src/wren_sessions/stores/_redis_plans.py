@@ -3,19 +3,19 @@
 A `Plan` is one round trip: a script with its key and arguments, or a few plain commands, and the
 function that turns the reply into the method's result. `wren_sessions.stores.redis` has two shells,
 blocking and asyncio, that send plans. A plan, the store method and the ``lua/*.lua`` file of a
-script share one name; each file opens with its KEYS, ARGV and reply.
+script share one name; each file opens with its KEYS, ARGV and reply. Arguments and replies are few
+joined texts where they can be: the driver works on each of them by itself.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from hashlib import sha1
 from importlib.resources import files
 from secrets import token_hex
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgpack
 
@@ -42,12 +42,14 @@ from wren_sessions.records import (
     Loaded,
     Name,
     Prune,
+    Record,
     Scanned,
     SessionInfo,
     SessionPage,
     Span,
     Start,
     Write,
+    Writes,
 )
 from wren_sessions.stores._redis_replies import (
     NO_KEY,
@@ -57,7 +59,6 @@ from wren_sessions.stores._redis_replies import (
     read_committed,
     read_heads,
     read_life,
-    read_life_text,
     read_listed,
     read_loaded,
     read_override,
@@ -70,6 +71,7 @@ from wren_sessions.ttl import Duration, TTLPolicy, to_ms
 T = TypeVar("T")
 
 MAX_NAMES: Final = 4_000  # fields in one HMGET
+_NONE: Final = ":"  # in place of an id or a number: an encoded id holds no colon
 
 
 class Script:
@@ -95,27 +97,29 @@ def script(name: str) -> Script:
     return Script(name)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan(Generic[T]):
-    """One round trip.
+class Plan(NamedTuple, Generic[T]):
+    """One round trip: a named tuple, which is quick to make, since each call makes one.
 
     Attributes:
         session: what it is about, for errors; empty where it is about no one session.
-        read: turns the reply (of a script), or the list of replies (of commands), into the result.
+        read: turns the reply into the result: the words of its text and the reply (of a script), or
+            the list of replies (of commands).
+        commands: what to send; of a script, the one command that runs it.
         script: the script to run, or None.
-        keys: the script's keys.
-        args: the script's arguments.
-        commands: the plain commands to send, where there is no script.
         any_type: whether a key of another type is no error, and None among the replies instead.
     """
 
     session: str
-    read: Callable[[Any], T]
+    read: Callable[..., T]
+    commands: tuple[tuple[Any, ...], ...]
     script: Script | None = None
-    keys: tuple[bytes, ...] = ()
-    args: tuple[bytes, ...] = ()
-    commands: tuple[tuple[Any, ...], ...] = ()
     any_type: bool = False
+
+    def result(self, reply: Any) -> T:
+        """What the method returns, from the reply of the script or the replies of the commands."""
+        if self.script is None:
+            return self.read(reply)
+        return read_checked(self.session, self.read, reply)
 
 
 class Plans:
@@ -130,7 +134,8 @@ class Plans:
         self.keys = keys
         self.ttl = ttl
         self._clocks = (_number(ttl.idle_ms), _number(ttl.max_age_ms))
-        self._policy = (*self._clocks, ttl.refresh.encode())
+        self._policy = f"{_word(ttl.idle_ms)} {_word(ttl.max_age_ms)} {ttl.refresh}"
+        self._max_bytes = b"%d" % INLINE_BYTES
 
     def key(self, session: str) -> bytes:
         """The session's key."""
@@ -141,26 +146,27 @@ class Plans:
         name: str,
         session: str,
         args: Sequence[bytes],
-        read: Callable[[Any], T],
+        read: Callable[[list[bytes], Any], T],
         *others: str,
     ) -> Plan[T]:
-        keys = tuple(self.key(known) for known in (session, *others))
-        checked = partial(read_checked, session, read)
-        return Plan(session, checked, script(name), keys, tuple(args))
+        found = script(name)
+        keys = [self.key(session), *map(self.key, others)]
+        return Plan(session, read, (("EVALSHA", found.sha, len(keys), *keys, *args),), found)
 
     def commit(self, commit: Commit) -> Plan[Committed]:
         """See `SessionStore.commit`."""
-        head = (
-            commit.token.encode(),
-            *self._policy,
-            b"1" if commit.new else b"",
-            (commit.incarnation or "").encode(),
-            b"" if commit.revision is None else b"%d" % commit.revision,
-            " ".join(record_field(*name) for name in commit.witnesses).encode(),
-            b"" if commit.created_ms is None else b"%d" % commit.created_ms,
-            commit.state or b"",
+        record, writes = commit.record, commit.writes
+        words = (
+            f"{commit.token} {self._policy} {commit.new:d} {commit.incarnation or _NONE} "
+            f"{_word(commit.revision, _NONE)} {_word(commit.created_ms, _NONE)} "
+            f"{record is not None:d} {writes is not None:d}"
         )
-        args = (*head, *_record_args(commit), *_writes_args(commit))
+        witnesses = " ".join([record_field(*name) for name in commit.witnesses])
+        args = [words.encode(), witnesses.encode(), commit.state or b""]
+        if record is not None:
+            args += _record_args(record)
+        if writes is not None:
+            args += _writes_args(writes)
         return self._scripted("commit", commit.session, args, read_committed)
 
     def prune(self, prune: Prune) -> Plan[Committed]:
@@ -173,27 +179,26 @@ class Plans:
             b"%d" % len(prune.drop),
         )
         names = [part for namespace, id_ in prune.drop for part in (_ns(namespace), _id(id_))]
-        args = (*head, *names, *(b"%d" % number for number in segments))
+        numbers = (b"%d" % number for number in segments)
+        args = (*head, *(name.encode() for name in names), *numbers)
         return self._scripted("prune", prune.session, args, read_committed)
 
     def load(
         self, session: str, namespace: str = "", checkpoint_id: str | None = None
     ) -> Plan[Loaded | None]:
         """See `SessionStore.load`."""
-        wanted = b"" if checkpoint_id is None else _id(checkpoint_id)
-        args = (*self._policy, _ns(namespace), wanted, b"%d" % INLINE_BYTES)
-        return self._scripted(
-            "load", session, args, lambda reply: read_loaded(session, namespace, reply)
-        )
+        wanted = _NONE if checkpoint_id is None else _id(checkpoint_id)
+        words = f"{self._policy} {_ns(namespace)} {wanted}".encode()
+        read = partial(read_loaded, session, namespace)
+        return self._scripted("load", session, (words, self._max_bytes), read)
 
     def scan(self, session: str, starts: Sequence[Start], limit: int) -> Plan[Scanned]:
         """See `SessionStore.scan`."""
         args = [b"%d" % limit]
         for start in starts:
-            args += [_ns(start.namespace), b"" if start.before is None else _id(start.before)]
-        return self._scripted(
-            "scan", session, args, lambda reply: read_scanned(session, starts, reply)
-        )
+            before = "" if start.before is None else _id(start.before)
+            args += [_ns(start.namespace).encode(), before.encode()]
+        return self._scripted("scan", session, args, partial(read_scanned, session, starts))
 
     def read(self, session: str, spans: Sequence[Span]) -> Plan[ArenaParts | None]:
         """See `SessionStore.read`."""
@@ -204,9 +209,7 @@ class Plans:
         commands = tuple(
             ("HMGET", key, META.encode(), *names[at : at + MAX_NAMES]) for at in starts
         )
-        return Plan(
-            session, lambda replies: read_arena(session, spans, numbers, replies), commands=commands
-        )
+        return Plan(session, lambda replies: read_arena(session, spans, numbers, replies), commands)
 
     def heads(self, session: str) -> Plan[tuple[Name, ...]]:
         """See `SessionStore.heads`."""
@@ -215,16 +218,17 @@ class Plans:
     def info(self, session: str) -> Plan[SessionInfo | None]:
         """See `SessionStore.info`."""
 
-        def read(reply: Any) -> SessionInfo | None:
-            if reply[0] == b"miss":
+        def read(words: list[bytes], reply: Any) -> SessionInfo | None:
+            life = read_life(words)
+            if life is None:
                 return None
-            _, life, state, size, idle = reply
+            _, state, size = reply
             return SessionInfo(
                 session=session,
-                life=read_life_text(life),
+                life=life,
                 state=state,
                 size_bytes=None if size == b"" else int(size),
-                idle=read_override(idle),
+                idle=read_override(words[8]),
             )
 
         return self._scripted("info", session, (), read)
@@ -244,13 +248,11 @@ class Plans:
 
     def _lifetime(self, session: str, what: bytes, own: bytes = b"") -> Plan[Life | None]:
         args = (*self._clocks, what, own)
-        return self._scripted("lifetime", session, args, read_life)
+        return self._scripted("lifetime", session, args, _read_life)
 
     def delete(self, session: str) -> Plan[bool]:
         """See `SessionStore.delete`."""
-        return Plan(
-            session, lambda replies: bool(replies[0]), commands=(("UNLINK", self.key(session)),)
-        )
+        return Plan(session, lambda replies: bool(replies[0]), (("UNLINK", self.key(session)),))
 
     def copy(
         self,
@@ -265,24 +267,24 @@ class Plans:
         if source == target:
             raise ConfigurationError(f"session {source!r} cannot be copied onto itself")
 
-        def read(reply: Any) -> Life | None:
-            if reply[0] == b"exists":
+        def read(words: list[bytes], _: Any) -> Life | None:
+            if words[0] == b"exists":
                 raise SessionExistsError(
                     f"session {target!r} is there already; pass replace=True to replace it",
                     session=target,
                 )
-            if reply[0] == b"conflict":
+            if words[0] == b"conflict":
                 raise ConflictError(
                     f"session {source!r} was not copied to {target!r}: one of them was written "
                     "meanwhile; try again",
                     session=source,
                 )
-            if reply[0] == b"expired":
+            if words[0] == b"expired":
                 raise SessionExpiredError(
                     f"session {source!r} is past its maximum age and cannot be copied",
                     session=source,
                 )
-            return read_life(reply)
+            return read_life(words)
 
         there = _life(replace) if isinstance(replace, Life) else b""
         how = (token_hex(8).encode(), b"1" if replace else b"", state or b"")
@@ -300,7 +302,7 @@ class Plans:
             return (str(int(at)) if int(at) else None), ours
 
         scan = ("SCAN", cursor or "0", "MATCH", self.keys.pattern.encode(), "COUNT", str(limit))
-        return Plan("", read, commands=(scan,))
+        return Plan("", read, (scan,))
 
     def list_sessions(self, names: list[bytes], cursor: str | None) -> Plan[SessionPage]:
         """The second half: the header and life of each key found."""
@@ -320,56 +322,60 @@ class Plans:
             foreign = len(found) - len(sessions)
             return SessionPage(sessions=sessions, cursor=cursor, foreign=foreign)
 
-        return Plan("", read, commands=tuple(commands), any_type=True)
+        return Plan("", read, tuple(commands), any_type=True)
 
     def ping(self) -> Plan[None]:
         """See `SessionStore.ping`."""
-        return Plan("", lambda _: None, commands=(("PING",),))
+        return Plan("", lambda _: None, (("PING",),))
 
 
 # --- arguments ------------------------------------------------------------------------------------
 
 
 def _number(ms: int | None) -> bytes:
-    return b"-" if ms is None else b"%d" % ms
+    return _word(ms).encode()
 
 
 def _life(life: Life) -> bytes:
     return b"%b %d" % (life.incarnation.encode(), life.revision)
 
 
-def _ns(namespace: str) -> bytes:
-    return b"/" + encode(namespace).encode()
+def _read_life(words: list[bytes], _: Any) -> Life | None:
+    return read_life(words)
 
 
-def _id(checkpoint_id: str) -> bytes:
-    return record_field("", checkpoint_id).encode()
+def _word(number: int | None, none: str = "-") -> str:
+    return none if number is None else str(number)
 
 
-def _spans(spans: Sequence[Span]) -> bytes:
-    return b",".join(b"%d+%d" % span for span in spans) or b"-"
+def _ns(namespace: str) -> str:
+    return "/" + encode(namespace)
 
 
-def _record_args(commit: Commit) -> tuple[bytes, ...]:
-    record = commit.record
-    if record is None:
-        return (b"",) * 7
+def _id(checkpoint_id: str) -> str:
+    return record_field("", checkpoint_id)
+
+
+def _spans(spans: Sequence[Span]) -> str:
+    return ",".join([f"{offset}+{length}" for offset, length in spans]) or "-"
+
+
+def _record_args(record: Record) -> tuple[bytes, ...]:
     namespace, checkpoint_id = record.name
-    parent = b"" if record.parent_id is None else _id(record.parent_id)
-    spans = _spans(record.spans)
-    return (b"1", _ns(namespace), _id(checkpoint_id), parent, spans, record.body, record.append)
+    parent = _NONE if record.parent_id is None else _id(record.parent_id)
+    words = f"{_ns(namespace)} {_id(checkpoint_id)} {parent} {_spans(record.spans)}"
+    return words.encode(), record.body, record.append
 
 
-def _writes_args(commit: Commit) -> tuple[bytes, ...]:
-    writes = commit.writes
-    if writes is None:
-        return (b"",)
+def _writes_args(writes: Writes) -> list[bytes]:
     namespace, checkpoint_id = writes.name
+    words = f"{_ns(namespace)} {_id(checkpoint_id)} {_spans(writes.spans)}"
     kept = [write for write in writes.entries if not write.replace]
-    last = {write.key: write.body for write in writes.entries if write.replace}
-    chunk = _chunk(kept) if kept else b""
-    pairs = [part for key, body in last.items() for part in (key.encode(), body)]
-    return (b"1", _ns(namespace), _id(checkpoint_id), _spans(writes.spans), chunk, *pairs)
+    args = [words.encode(), _chunk(kept) if kept else b""]
+    if len(kept) < len(writes.entries):
+        last = {write.key: write.body for write in writes.entries if write.replace}
+        args += [part for key, body in last.items() for part in (key.encode(), body)]
+    return args
 
 
 def _chunk(writes: Sequence[Write]) -> bytes:

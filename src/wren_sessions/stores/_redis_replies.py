@@ -20,6 +20,7 @@ from wren_sessions.records import (
     Life,
     Loaded,
     Name,
+    Outcome,
     Scanned,
     SessionInfo,
     Span,
@@ -38,30 +39,38 @@ NO_KEY: Final = -2  # what PTTL says of a key that is not there
 META_WORDS: Final = 9
 
 
-def read_checked(session: str, read: Callable[[Any], T], reply: Any) -> T:
-    """Read what a script replied.
+def read_checked(session: str, read: Callable[[list[bytes], Any], T], reply: Any) -> T:
+    """Read what a script replied: one text, or a list that starts with one.
+
+    Args:
+        session: the session that it is about.
+        read: takes the text's words and the reply.
+        reply: as the driver gave it.
 
     Raises:
         CorruptSessionError: what stands at the key is no session of this package, or damaged.
         FormatVersionError: a newer version of this package wrote it.
     """
-    _refuse(session, reply)
+    words = (reply if isinstance(reply, bytes) else reply[0]).split(b" ")
+    if words[0] in _REFUSED:
+        _refuse(session, words)
     try:
-        return read(reply)
-    except (ValueError, TypeError, IndexError):
+        return read(words, reply)
+    except (ValueError, TypeError, LookupError):
         corrupt(session, "what its key holds is damaged")
 
 
-def _refuse(session: str, reply: Any) -> None:
-    match reply[0]:
-        case b"foreign":
-            raise CorruptSessionError(
-                f"what stands under the name of session {session!r} is no session of this package; "
-                "rename or delete that key, or use another prefix",
-                session=session,
-            )
-        case b"version":
-            _newer(session, reply[1])
+_REFUSED: Final = (b"foreign", b"version")
+
+
+def _refuse(session: str, words: list[bytes]) -> NoReturn:
+    if words[0] == b"version":
+        _newer(session, words[1])
+    raise CorruptSessionError(
+        f"what stands under the name of session {session!r} is no session of this package; rename "
+        "or delete that key, or use another prefix",
+        session=session,
+    )
 
 
 def _newer(session: str, version: bytes) -> NoReturn:
@@ -84,21 +93,23 @@ def corrupt(session: str, why: str) -> NoReturn:
     )
 
 
-def read_life_text(text: bytes) -> Life:
-    words = text.split()
+def _life_at(words: list[bytes], at: int) -> Life:
+    """A life, whose seven words start at `at`."""
+    incarnation, created, updated, now, deadline, pinned, revision = words[at : at + 7]
     return Life(
-        incarnation=words[0].decode(),
-        created_ms=int(words[1]),
-        updated_ms=int(words[2]),
-        now_ms=int(words[3]),
-        deadline_ms=None if words[4] == b"-" else int(words[4]),
-        pinned=words[5] == b"1",
-        revision=int(words[6]),
+        incarnation=incarnation.decode(),
+        created_ms=int(created),
+        updated_ms=int(updated),
+        now_ms=int(now),
+        deadline_ms=None if deadline == b"-" else int(deadline),
+        pinned=pinned == b"1",
+        revision=int(revision),
     )
 
 
-def read_life(reply: Any) -> Life | None:
-    return None if reply[0] == b"miss" else read_life_text(reply[1])
+def read_life(words: list[bytes]) -> Life | None:
+    """The life behind the status word; None for a miss."""
+    return None if words[0] == b"miss" else _life_at(words, 1)
 
 
 def read_override(word: bytes) -> Override:
@@ -107,91 +118,100 @@ def read_override(word: bytes) -> Override:
     return "none" if word == b"none" else int(word)
 
 
-def read_committed(reply: Any) -> Committed:
-    outcome = reply[0].decode()
-    if outcome == "done":
-        life = read_life_text(reply[1])
-        return Committed(outcome=outcome, now_ms=life.now_ms, life=life, base=int(reply[2]))
-    if outcome == "deleted":
-        return Committed(outcome="done", now_ms=int(reply[1]))
-    life_now = read_life_text(reply[2]) if reply[2] else None
-    return Committed(outcome=outcome, now_ms=int(reply[1]), life=life_now)
+def read_committed(words: list[bytes], _: Any) -> Committed:
+    if words[0] == b"done":
+        life = _life_at(words, 1)
+        return Committed(outcome="done", now_ms=life.now_ms, life=life, base=int(words[8]))
+    life_now = _life_at(words, 2) if len(words) > 2 else None  # noqa: PLR2004 -- status and time
+    return Committed(outcome=_OUTCOMES[words[0]], now_ms=int(words[1]), life=life_now)
 
 
-def read_loaded(session: str, namespace: str, reply: Any) -> Loaded | None:
-    if reply[0] == b"miss":
+_OUTCOMES: Final[dict[bytes, Outcome]] = {
+    b"gone": "gone",
+    b"conflict": "conflict",
+    b"stale": "stale",
+    b"exists": "exists",
+    b"expired": "expired",
+    b"deleted": "done",  # a prune of all there was
+}
+
+
+def read_loaded(session: str, namespace: str, words: list[bytes], reply: Any) -> Loaded | None:
+    if words[0] == b"miss":
         return None
-    _, life, checkpoint_id, value, parts, special, segments, state = reply
+    checkpoint_id, parts, segments, spans = words[8:]
+    _, value, state, *rest = reply
+    end = len(rest) if segments == b"-" else len(rest) - int(segments)
     name = (namespace, decode(checkpoint_id.decode()))
-    stored = _stored(session, name, value, parts, special)
+    first = int(parts)
+    stored = _stored(session, name, value, spans, parts=rest[:first], special=rest[first:end])
     arena = None
-    if segments != b"":
-        numbers = segments_of(stored.spans)
-        if None in segments or len(segments) != len(numbers):
-            corrupt(session, "a part of its arena is missing")
-        arena = _join_segments(session, numbers, segments)
-    return Loaded(life=read_life_text(life), stored=stored, arena=arena, state=state)
+    if segments != b"-":
+        arena = _join_segments(session, segments_of(stored.spans), rest[end:])
+    return Loaded(life=_life_at(words, 1), stored=stored, arena=arena, state=state)
 
 
-def read_heads(reply: Any) -> tuple[Name, ...]:
+def read_heads(_: list[bytes], reply: Any) -> tuple[Name, ...]:
     """The latest checkpoint of each namespace, the oldest namespace first."""
     names = [part.decode() for part in reply[1:]]
     pairs = list(zip(names[::2], names[1::2], strict=True))
     return tuple((decode(namespace[1:]), decode(head)) for namespace, head in reversed(pairs))
 
 
-def read_scanned(session: str, starts: Sequence[Start], reply: Any) -> Scanned:
-    _, life_text, entries, rest = reply
-    life = read_life_text(life_text) if life_text else None
-    records = tuple(
-        _stored(
-            session,
-            (starts[int(pair) - 1].namespace, decode(checkpoint_id.decode())),
-            value,
-            parts,
-            special,
-        )
-        for pair, checkpoint_id, value, parts, special in entries
-    )
+def read_scanned(session: str, starts: Sequence[Start], words: list[bytes], reply: Any) -> Scanned:
+    life = _life_at(words, 1) if len(words) > 1 else None
+    _, rest, *entries = reply
+    records = tuple([_read_entry(session, starts, *entry) for entry in entries])
     if rest == b"":
         return Scanned(records=records, life=life)
-    at, before = int(rest[0]) - 1, rest[1]
-    going_on = Start(starts[at].namespace, decode(before.decode()) if before else None)
+    number, before = rest.decode().split(" ")
+    at = int(number) - 1
+    going_on = Start(starts[at].namespace, None if before == ":" else decode(before))
     return Scanned(records=records, rest=(going_on, *starts[at + 1 :]), life=life)
 
 
-def _stored(session: str, name: Name, value: bytes, parts: Any, special: Any) -> Stored:
+def _read_entry(
+    session: str, starts: Sequence[Start], text: bytes, value: bytes, *rest: bytes
+) -> Stored:
+    number, checkpoint_id, count, spans = text.split(b" ")
+    name = (starts[int(number) - 1].namespace, decode(checkpoint_id.decode()))
+    first = int(count)
+    return _stored(session, name, value, spans, parts=rest[:first], special=rest[first:])
+
+
+def _stored(
+    session: str,
+    name: Name,
+    value: bytes,
+    write_spans: bytes,
+    *,
+    parts: Sequence[bytes],
+    special: Sequence[bytes],
+) -> Stored:
     try:
         line, body = value.split(b"\n", 1)
-        _, base, own, _, spans = line.split()
-        writes, write_spans = _writes(parts, special)
-        used = [Span(int(base), int(own)), *_read_spans(spans), *write_spans]
+        _, base_text, own, _, spans = line.split(b" ")
+        base = int(base_text)
+        used = [Span(base, int(own)), *_read_spans(spans), *_read_spans(write_spans)]
+        writes = _writes(parts, special) if parts or special else ()
     except Exception:  # noqa: BLE001 -- whatever damaged bytes make the parsers do
         corrupt(session, f"checkpoint {name[1]!r} or its pending writes are damaged")
-    return Stored(name=name, body=body, base=int(base), spans=merge_spans(used), writes=writes)
+    return Stored(name=name, body=body, base=base, spans=merge_spans(used), writes=writes)
 
 
 def _read_spans(text: bytes) -> list[Span]:
     if text == b"-":
         return []
-    pairs = (span.split(b"+") for span in text.split(b","))
+    pairs = (span.split(b"+") for span in text.split(b",") if span != b"-")
     return [Span(int(offset), int(length)) for offset, length in pairs]
 
 
-def _writes(parts: list[bytes], special: list[bytes]) -> tuple[tuple[StoredWrite, ...], list[Span]]:
-    if not parts:
-        return (), []
-    line, first = parts[0].split(b"\n", 1)
-    _, _, span_text, size_bytes = line.split()
-    data = b"".join([first, *parts[1:]])
-    if len(data) != int(size_bytes):
-        raise ValueError("truncated")
+def _writes(parts: Sequence[bytes], special: Sequence[bytes]) -> tuple[StoredWrite, ...]:
     found: dict[str, bytes] = {}
-    for key, body in _unchunk(data):
+    for key, body in _unchunk(b"".join(parts)):
         found.setdefault(key, body)
     found |= {key.decode(): body for key, body in zip(special[::2], special[1::2], strict=True)}
-    writes = tuple(StoredWrite(key, body) for key, body in found.items())
-    return writes, _read_spans(span_text)
+    return tuple([StoredWrite(key, body) for key, body in found.items()])
 
 
 def _unchunk(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -237,15 +257,27 @@ def read_arena(
 
 def _join_segments(session: str, numbers: list[int], segments: Sequence[bytes]) -> ArenaParts:
     """Join the segments that follow each other."""
-    runs: list[tuple[int, list[bytes]]] = []
-    for at, (number, segment) in enumerate(zip(numbers, segments, strict=True)):
-        if at and numbers[at - 1] == number - 1:
-            if len(runs[-1][1][-1]) != SEGMENT_BYTES:
-                corrupt(session, f"its field {segment_field(number - 1)!r} is damaged")
-            runs[-1][1].append(segment)
-        else:
-            runs.append((number * SEGMENT_BYTES, [segment]))
-    return ArenaParts((offset, b"".join(run)) for offset, run in runs)
+    count = len(numbers)
+    if len(segments) != count:
+        corrupt(session, "a part of its arena is missing")
+    if not count:
+        return ArenaParts(())
+    starts = [0]
+    if numbers[-1] - numbers[0] >= count:  # not all of them follow each other
+        starts += [at for at in range(1, count) if numbers[at - 1] != numbers[at] - 1]
+    return ArenaParts(
+        (numbers[start] * SEGMENT_BYTES, _run(session, numbers[start], segments[start:end]))
+        for start, end in zip(starts, [*starts[1:], count], strict=True)
+    )
+
+
+def _run(session: str, first: int, segments: Sequence[bytes]) -> bytes:
+    """The bytes of segments that follow each other; only the last one may be shorter."""
+    joined = b"".join(segments)
+    if len(joined) != (len(segments) - 1) * SEGMENT_BYTES + len(segments[-1]):
+        sizes = [len(segment) == SEGMENT_BYTES for segment in segments]
+        corrupt(session, f"its field {segment_field(first + sizes.index(False))!r} is damaged")
+    return joined
 
 
 def session_of(keys: KeySpace, name: bytes) -> str | None:

@@ -34,13 +34,14 @@ from wren_sessions.records import (
 )
 from wren_sessions.stores._diagnosis import Diagnosis
 from wren_sessions.stores._redis_driver import (
+    DRIVER_ERRORS,
     LoopClients,
     asend,
     asyncio_client,
     blocking_client,
     location_of,
     send,
-    translated,
+    translate,
 )
 from wren_sessions.stores._redis_plans import Plan, Plans
 from wren_sessions.stores.threaded import ThreadedStore
@@ -185,9 +186,11 @@ class RedisStore:
         return self._plans
 
     def _run(self, plan: Plan[T]) -> T:
-        client = self._blocking_client()
-        with translated(self.location, plan.session):
-            return plan.read(send(client, plan))
+        client = self._client or self._blocking_client()
+        try:
+            return plan.result(send(client, plan))
+        except DRIVER_ERRORS as error:
+            translate(error, self.location, plan.session)
 
     # --- the protocol ---
 
@@ -315,8 +318,10 @@ class AsyncRedisStore:
     async def _run(self, plan: Plan[T]) -> T:
         found = await self._clients.current()
         async with found.turns:
-            with translated(self._store.location, plan.session):
-                return plan.read(await asend(found.client, plan))
+            try:
+                return plan.result(await asend(found.client, plan))
+            except DRIVER_ERRORS as error:
+                translate(error, self._store.location, plan.session)
 
     async def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""

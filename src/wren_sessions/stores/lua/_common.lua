@@ -7,14 +7,23 @@
 -- :head/x  three words: the latest checkpoint, the highest id, the namespace made before (or -)
 -- record   one line of five words, then the body: token, base, own bytes, the next lower id (or :),
 --          other spans of the arena as offset+length,… (or -)
--- log      one line of four words, then bytes: further parts, keys of replaceable writes as k,k
---          (or -), spans (or -), bytes in all parts
+-- log      of one commit, one line of four words, then its bytes: 0, keys of replaceable writes as
+--          k,k (or -), spans (or -), how many bytes. (Other numbers than 0: below, `log_of`.)
+--          Of several commits, one line of seven words: the last part of the bytes (or -), the latest
+--          keys, the latest spans, bytes in all parts, keys in all, lists of earlier keys, lists of
+--          earlier spans. What each commit writes again is this line and, where both are short, the
+--          last part. Parts are <log>/0, /1, …; earlier keys <log>/k1, …; earlier spans <log>/s1, …
 -- :done    the tokens of the latest commits that wrote no record, the last one first
 --
--- Every reply starts with a status word. A life in a reply is one text: incarnation, created,
--- updated, now, deadline (or -), pinned, revision. Times are milliseconds since 1970. What is not
--- as it was written ends a script, before it writes, with an error that says DAMAGED and the field.
+-- A reply is one text, or a list that starts with one; the text starts with a status word. A life
+-- in it is seven words: incarnation, created, updated, now, deadline (or -), pinned, revision. Times are
+-- milliseconds since 1970. What is not as it was written ends a script, before it writes, with an
+-- error that says DAMAGED and the field.
+--
+-- A script runs while all others wait, so what is called often is made cheap: fields are asked for
+-- together, texts are taken apart by one match, and nothing is asked for twice.
 local SEGMENT = 2032
+local SHORT = 512 -- a log's last part is filled up to here: what is longer is not written twice
 local NO_ID = ':' -- an id holds no colon
 local K = KEYS[1]
 
@@ -38,29 +47,37 @@ local function number(field, word)
   return tonumber(word)
 end
 
--- The session's life; nil and nil if it is not there; nil and a reply if it cannot be used.
-local function open(key)
-  local raw = redis.call('HGET', key, ':meta')
+local META = '^1 (%S+) (%-?%d+) (%-?%d+) (%S+) (%-?%d+) (%-?%d+) (%S+) (%S+)$'
+
+-- What the field :meta says, `raw`, as a session's life; nil and nil if the session is not there;
+-- nil and a reply if it cannot be used.
+local function life_of(key, raw)
   if not raw then
-    if redis.call('EXISTS', key) == 1 then return nil, {'foreign'} end
+    if redis.call('EXISTS', key) == 1 then return nil, 'foreign' end
     return nil, nil
   end
-  local w = words(raw)
-  if w[1] ~= '1' then return nil, {'version', w[1] or ''} end
-  if #w ~= 9 then damaged(':meta') end
-  if w[5] ~= '-' and w[5] ~= 'none' then number(':meta', w[5]) end
+  local incarnation, created, updated, override, revision, arena, pinned, last_ns =
+    string.match(raw, META)
+  if not incarnation then
+    local version = string.match(raw, '^%S*')
+    if version ~= '1' then return nil, 'version ' .. version end
+    damaged(':meta')
+  end
+  if override ~= '-' and override ~= 'none' then number(':meta', override) end
   return {
-    incarnation = w[2], created = number(':meta', w[3]), updated = number(':meta', w[4]),
-    override = w[5], revision = number(':meta', w[6]), arena = number(':meta', w[7]),
-    pinned = w[8] == '1', last_ns = w[9],
+    incarnation = incarnation, created = tonumber(created), updated = tonumber(updated),
+    override = override, revision = tonumber(revision), arena = tonumber(arena),
+    pinned = pinned == '1', last_ns = last_ns,
   }
 end
 
+local function open(key) return life_of(key, redis.call('HGET', key, ':meta')) end
+
 local function meta(life)
-  return table.concat({
-    '1', life.incarnation, int(life.created), int(life.updated), life.override,
-    int(life.revision), int(life.arena), life.pinned and '1' or '0', life.last_ns,
-  }, ' ')
+  return string.format(
+    '1 %s %.0f %.0f %s %.0f %.0f %s %s', life.incarnation, life.created, life.updated,
+    life.override, life.revision, life.arena, life.pinned and '1' or '0', life.last_ns
+  )
 end
 
 -- When a life ends if it is used at `used`; nil for never. `idle` and `max_age` are ms or '-'.
@@ -91,53 +108,67 @@ local function ends_at(key)
   end
 end
 
-local function life_text(key, life, now)
-  local ends = ends_at(key)
-  return table.concat({
-    life.incarnation, int(life.created), int(life.updated), int(now),
-    ends and int(ends) or '-', life.pinned and '1' or '0', int(life.revision),
-  }, ' ')
+-- A life as a reply has it. `ends` is when the key ends, or false for never, where that is known.
+local function life_text(key, life, now, ends)
+  if ends == nil then ends = ends_at(key) end
+  return string.format(
+    '%s %.0f %.0f %.0f %s %s %.0f', life.incarnation, life.created, life.updated, now,
+    ends and int(ends) or '-', life.pinned and '1' or '0', life.revision
+  )
 end
 
 -- The reply of what was not done, with the life of the session that is there, if any.
 local function refused(outcome, life, now)
-  return {outcome, int(now), life and life_text(K, life, now) or ''}
+  return outcome .. ' ' .. int(now) .. (life and ' ' .. life_text(K, life, now) or '')
 end
 
 local function decoded(id)
+  if not string.find(id, '%', 1, true) then return id end
   return (string.gsub(id, '%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end))
 end
 
 -- Whether id a is below id b, as bytes. (Lua's own < follows the server's locale.)
 local function below(a, b)
   a, b = decoded(a), decoded(b)
-  for i = 1, math.min(#a, #b) do
-    local x, y = string.byte(a, i), string.byte(b, i)
-    if x ~= y then return x < y end
+  for i = 1, math.min(#a, #b), 8 do
+    local some, others = string.sub(a, i, i + 7), string.sub(b, i, i + 7)
+    if some ~= others then
+      for j = 1, math.min(#some, #others) do
+        local x, y = string.byte(some, j), string.byte(others, j)
+        if x ~= y then return x < y end
+      end
+    end
   end
   return #a < #b
 end
 
--- A field that is a line of `count` words and bytes behind it: words, bytes and all of it.
-local function line(field, count)
-  local value = redis.call('HGET', K, field)
-  if not value then return nil end
-  local cut = string.find(value, '\n', 1, true)
-  local w = cut and words(string.sub(value, 1, cut - 1)) or {}
-  if #w ~= count then damaged(field) end
-  return w, string.sub(value, cut + 1), value
+-- Fields that must all be there, in their order; `keep` is a list to add them to.
+local function fetch(names, keep)
+  keep = keep or {}
+  for at = 1, #names, 4000 do
+    local last = math.min(at + 3999, #names)
+    local some = redis.call('HMGET', K, unpack(names, at, last))
+    for i = 1, last - at + 1 do
+      if not some[i] then damaged(names[at + i - 1]) end
+      keep[#keep + 1] = some[i]
+    end
+  end
+  return keep
 end
 
--- A namespace's three words; nil if it has no checkpoint.
-local function head(life, ns)
+-- A namespace's three words: of its field's value, nil if there is none; it has no checkpoint then.
+local function head_of(life, ns, value)
   local field = ':head' .. ns
-  local value = redis.call('HGET', K, field)
-  if not value and life.last_ns == ns then damaged(field) end
-  if not value then return nil end
-  local w = words(value)
-  if #w ~= 3 then damaged(field) end
-  return w
+  if not value then
+    if life.last_ns == ns then damaged(field) end
+    return nil
+  end
+  local latest, highest, before = string.match(value, '^(%S+) (%S+) (%S+)$')
+  if not latest then damaged(field) end
+  return {latest, highest, before}
 end
+
+local function head(life, ns) return head_of(life, ns, redis.call('HGET', K, ':head' .. ns)) end
 
 -- A session's namespaces, the one made last first.
 local function namespaces(life)
@@ -157,44 +188,112 @@ local function record_field(ns, id)
   return string.sub(ns, 2) .. '/' .. id
 end
 
--- A record's five words, its body, and all of it; nil if it is not there.
-local function record(ns, id)
-  local field = record_field(ns, id)
-  local w, body, value = line(field, 5)
+-- A record's five words and where its body begins: of its field's value, nil if there is none.
+local function record_of(ns, id, value)
+  if not value then return nil end
+  local _, cut, token, base, own, lower, spans =
+    string.find(value, '^(%S+) (%S+) (%S+) (%S+) (%S+)\n')
   -- The chain of ids goes down, or a walk along it might not come to an end.
-  if w and w[4] ~= NO_ID and not below(w[4], id) then damaged(field) end
-  return w, body, value
+  if not cut or lower ~= NO_ID and not below(lower, id) then damaged(record_field(ns, id)) end
+  return {token, base, own, lower, spans}, cut + 1
+end
+
+-- The five words of a record, where its body begins, and all of it; nil if it is not there.
+local function record(ns, id)
+  local value = redis.call('HGET', K, record_field(ns, id))
+  local w, at = record_of(ns, id, value)
+  return w, at, value
 end
 
 -- The same, of a record that must be there.
 local function chained(ns, id)
-  local w, body, value = record(ns, id)
+  local w, at, value = record(ns, id)
   if not w then damaged(record_field(ns, id)) end
-  return w, body, value
+  return w, at, value
+end
+
+-- What to write for a record whose words were changed.
+local function rewritten(w, at, value)
+  return table.concat(w, ' ') .. '\n' .. string.sub(value, at)
 end
 
 local function log_field(ns, id) return ':w' .. ns .. '/' .. id end
 
--- A checkpoint's pending writes as a reply: all parts of the log, then (key, body) pairs; and the
--- spans of the arena that they refer to.
-local function pending(ns, id)
-  local field = log_field(ns, id)
-  local w, _, value = line(field, 4)
-  if not w then return {}, {}, '-' end
-  local parts, special = {value}, {}
-  for n = 1, number(field, w[1]) do
-    local part = redis.call('HGET', K, field .. '/' .. n)
-    if not part then damaged(field .. '/' .. n) end
-    parts[n + 1] = part
+local function special_prefix(ns, id) return ':s' .. ns .. '/' .. id .. '/' end
+
+local function each(list, visit)
+  if list ~= '-' then for item in string.gmatch(list, '[^,]+') do visit(item) end end
+end
+
+-- A log: of its field's value, nil if there is none. Early versions wrote logs of several commits in
+-- four words, too: the first part of the bytes behind the line, further ones from <log>/1 on.
+local function log_of(field, value)
+  if not value then return nil end
+  local last, keys, spans, bytes, count, key_lists, span_lists =
+    string.match(value, '^(%S+) (%S+) (%S+) (%d+) (%d+) (%d+) (%d+)\n$')
+  if last then
+    return {
+      field = field, last = last == '-' and -1 or number(field, last), keys = keys, spans = spans,
+      bytes = tonumber(bytes), count = tonumber(count), key_lists = tonumber(key_lists),
+      span_lists = tonumber(span_lists),
+    }
   end
-  if w[2] ~= '-' then
-    for key in string.gmatch(w[2], '[^,]+') do
-      local name = ':s' .. ns .. '/' .. id .. '/' .. key
-      local body = redis.call('HGET', K, name)
-      if not body then damaged(name) end
-      special[#special + 1] = key
-      special[#special + 1] = body
+  local at
+  last, keys, spans, bytes, at = string.match(value, '^(%d+) (%S+) (%S+) (%d+)\n()')
+  if not last then damaged(field) end
+  count = 0
+  each(keys, function() count = count + 1 end)
+  return {
+    field = field, last = tonumber(last), keys = keys, spans = spans, bytes = tonumber(bytes),
+    count = count, key_lists = 0, span_lists = 0, first = string.sub(value, at),
+  }
+end
+
+-- The fields of a log besides its own.
+local function log_parts(log, visit)
+  for n = log.first and 1 or 0, log.last do visit(log.field .. '/' .. n) end
+end
+
+-- The lists of a log, the earlier ones from their fields <log>/<kind>1, …
+local function log_lists(log, kind, earlier, latest)
+  local names = {}
+  for n = 1, earlier do names[n] = log.field .. '/' .. kind .. n end
+  local lists = fetch(names)
+  lists[#lists + 1] = latest
+  return lists
+end
+
+-- The keys of a log's replaceable writes, in the order they came.
+local function special_keys(log)
+  local keys = {}
+  for _, list in ipairs(log_lists(log, 'k', log.key_lists, log.keys)) do
+    each(list, function(key) keys[#keys + 1] = key end)
+  end
+  if #keys ~= log.count then damaged(log.field) end
+  return keys
+end
+
+-- A checkpoint's pending writes, from the value of its log's field. They are added to `reply`: the
+-- parts of the log's bytes, then pairs of key and body of the replaceable ones. Returns how many
+-- parts there are, and the spans of the arena that the writes refer to.
+local function pending(ns, id, value, reply)
+  local field = log_field(ns, id)
+  local log = log_of(field, value)
+  if not log then return 0, '-' end
+  local before, names = #reply, {}
+  if log.first then reply[before + 1] = log.first end
+  log_parts(log, function(name) names[#names + 1] = name end)
+  fetch(names, reply)
+  local parts, bytes = #reply - before, 0
+  for i = before + 1, #reply do bytes = bytes + #reply[i] end
+  if bytes ~= log.bytes then damaged(field) end
+  if log.count > 0 then
+    local keys, bodies = special_keys(log), {}
+    for i, key in ipairs(keys) do bodies[i] = special_prefix(ns, id) .. key end
+    for i, body in ipairs(fetch(bodies)) do
+      reply[#reply + 1] = keys[i]
+      reply[#reply + 1] = body
     end
   end
-  return parts, special, w[3]
+  return parts, table.concat(log_lists(log, 's', log.span_lists, log.spans), ',')
 end

@@ -1,7 +1,7 @@
 -- heads: the latest checkpoint of each namespace, the namespace made last first.
 --
 -- KEYS  1 the session
--- Reply {'done', /namespace, id, …} | {'foreign'} | {'version', v}
+-- Reply {'done', /namespace, id, …} | 'foreign' | 'version <v>'
 local life, refusal = open(K)
 if refusal then return refusal end
 local reply = {'done'}

@@ -1,11 +1,12 @@
 -- info: a session's life, header and size.
 --
 -- KEYS  1 the session
--- Reply {'done', life, header, size in bytes or '', idle ms | none | -} | {'miss'} | {'foreign'} | {'version', v}
+-- Reply {'done <life> <idle ms, none or ->', header, size in bytes or ''} | 'miss' | 'foreign'
+--       | 'version <v>'
 local life, refusal = open(K)
 if refusal then return refusal end
-if not life then return {'miss'} end
+if not life then return 'miss' end
 local size = redis.pcall('MEMORY', 'USAGE', K, 'SAMPLES', '0') -- may be forbidden
 if type(size) ~= 'number' then size = '' end
 local state = redis.call('HGET', K, 'state') or ''
-return {'done', life_text(K, life, now_ms()), state, size, life.override}
+return {'done ' .. life_text(K, life, now_ms()) .. ' ' .. life.override, state, size}

@@ -1,29 +1,38 @@
 -- load: one checkpoint, its pending writes, and the parts of the arena that they refer to.
 --
 -- KEYS  1 the session
--- ARGV  1 idle ms or -   2 max age ms or -   3 refresh   4 /namespace   5 id, or '' for the latest
---       6 the most bytes of the arena to reply
--- Reply {'done', life, id, record, log parts, special pairs, segments or '', header} | {'miss'}
---       | {'foreign'} | {'version', v}
+-- ARGV  1 five words: idle ms or -, max age ms or -, refresh, /namespace, id or : for the latest
+--       2 the most bytes of the arena to reply
+-- Reply {'done <life> <id> <parts> <segments, or - for too many> <spans of the writes>',
+--        record, header, parts of the log …, key and body of replaceable writes …, segments …}
+--       | 'miss' | 'foreign' | 'version <v>'
 -- The segments are those that the spans touch, each once, in ascending order.
 local now = now_ms()
-local life, refusal = open(K)
-if refusal then return refusal end
-if not life then return {'miss'} end
-local ns, id = ARGV[4], ARGV[5]
-local w, value, _
-if id == '' then
-  local h = head(life, ns)
-  if not h then return {'miss'} end
+local idle, max_age, refresh, ns, id = string.match(ARGV[1], '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
+local there, life, refusal, value, log
+if id == NO_ID then
+  there = redis.call('HMGET', K, ':meta', 'state', ':head' .. ns)
+  life, refusal = life_of(K, there[1])
+  if not life then return refusal or 'miss' end
+  local h = head_of(life, ns, there[3])
+  if not h then return 'miss' end
   id = h[1]
-  w, _, value = chained(ns, id)
+  local found = redis.call('HMGET', K, record_field(ns, id), log_field(ns, id))
+  value, log = found[1], found[2]
+  if not value then damaged(record_field(ns, id)) end
 else
-  w, _, value = record(ns, id)
-  if not w then return {'miss'} end
+  there = redis.call('HMGET', K, ':meta', 'state', record_field(ns, id), log_field(ns, id))
+  life, refusal = life_of(K, there[1])
+  if not life then return refusal or 'miss' end
+  value, log = there[3], there[4]
+  if not value then return 'miss' end
 end
-local parts, special, spans = pending(ns, id)
+local w = record_of(ns, id, value)
+local reply = {'', value, there[2] or ''}
+local parts, spans = pending(ns, id, log, reply)
 
-local wanted, names = {}, {}
+-- The segments' numbers: `wanted` has those of `names`.
+local wanted, names, ascending = {}, {}, true
 local function want(field, offset, length)
   offset, length = number(field, offset), number(field, length)
   if length == 0 then return end
@@ -31,30 +40,32 @@ local function want(field, offset, length)
   for n = math.floor(offset / SEGMENT), math.floor((offset + length - 1) / SEGMENT) do
     if not wanted[n] then
       wanted[n] = true
+      ascending = ascending and (#names == 0 or names[#names] < n)
       names[#names + 1] = n
     end
   end
 end
-want(record_field(ns, id), w[2], w[3])
-for field, list in pairs({[record_field(ns, id)] = w[5], [log_field(ns, id)] = spans}) do
+local function want_all(field, list)
   for offset, length in string.gmatch(list, '(%d+)%+(%d+)') do want(field, offset, length) end
 end
-local segments = {}
-if #names * SEGMENT > tonumber(ARGV[6]) then
-  segments = ''
-else
-  table.sort(names)
-  for i, n in ipairs(names) do names[i] = ':a' .. int(n) end
-  for at = 1, #names, 4000 do
-    local some = redis.call('HMGET', K, unpack(names, at, math.min(at + 3999, #names)))
-    for _, segment in ipairs(some) do segments[#segments + 1] = segment end
-  end
+want_all(record_field(ns, id), w[5])
+want_all(log_field(ns, id), spans)
+want(record_field(ns, id), w[2], w[3])
+local count = '-'
+if #names * SEGMENT <= tonumber(ARGV[2]) then
+  count = #names
+  if not ascending then table.sort(names) end
+  for i, n in ipairs(names) do names[i] = ':a' .. n end
+  fetch(names, reply)
 end
 
-if ARGV[3] == 'read' and not life.pinned then
-  local ends = deadline(life, now, ARGV[1], ARGV[2])
-  if ends and ends <= now then return {'miss'} end
+local ends = nil
+if refresh == 'read' and not life.pinned then
+  ends = deadline(life, now, idle, max_age) or false
+  if ends and ends <= now then return 'miss' end
   expire(K, ends)
 end
-local state = redis.call('HGET', K, 'state') or ''
-return {'done', life_text(K, life, now), id, value, parts, special, segments, state}
+reply[1] = table.concat(
+  {'done', life_text(K, life, now, ends), id, parts, count, spans}, ' '
+)
+return reply

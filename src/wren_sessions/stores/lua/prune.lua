@@ -3,8 +3,8 @@
 -- KEYS  1 the session
 -- ARGV  1 incarnation   2 revision   3 header or ''   4 how many checkpoints
 --       5 … pairs of /namespace and id of the checkpoints; then numbers of segments
--- Reply {'done', life, 0} | {'deleted', now} | {'gone', now, life or ''} | {'conflict', now, life}
---       | {'foreign'} | {'version', v}
+-- Reply 'done <life> 0' | 'deleted <now>' | 'gone <now> [<life>]' | 'conflict <now> <life>'
+--       | 'foreign' | 'version <v>'
 -- The arena's last segment stays, for the next commit fills it.
 local now = now_ms()
 local life, refusal = open(K)
@@ -25,12 +25,14 @@ local function drop_record(ns, id)
   dropped[ns][id] = true
   drop(record_field(ns, id))
   local field = log_field(ns, id)
-  local w = line(field, 4)
-  if not w then return end
+  local log = log_of(field, redis.call('HGET', K, field))
+  if not log then return end
   drop(field)
-  for n = 1, number(field, w[1]) do drop(field .. '/' .. n) end
-  if w[2] == '-' then return end
-  for key in string.gmatch(w[2], '[^,]+') do drop(':s' .. ns .. '/' .. id .. '/' .. key) end
+  log_parts(log, drop)
+  for n = 1, log.span_lists do drop(field .. '/s' .. n) end
+  if log.count == 0 then return end
+  for n = 1, log.key_lists do drop(field .. '/k' .. n) end
+  for _, key in ipairs(special_keys(log)) do drop(special_prefix(ns, id) .. key) end
 end
 
 local segments = 5 + 2 * tonumber(ARGV[4])
@@ -46,16 +48,16 @@ local function relink(ns, id)
   local function point(lower)
     if above and above.words[4] ~= lower then
       above.words[4] = lower
-      set(record_field(ns, above.id), table.concat(above.words, ' ') .. '\n' .. above.body)
+      set(record_field(ns, above.id), rewritten(above.words, above.at, above.value))
     end
   end
   while id ~= NO_ID do
-    local w, body = chained(ns, id)
+    local w, at, value = chained(ns, id)
     local after = w[4]
     if not gone[id] then
       top = top or id
       point(id)
-      above = {id = id, words = w, body = body}
+      above = {id = id, words = w, at = at, value = value}
     end
     id = after
   end
@@ -92,7 +94,7 @@ if emptied then
   if above then above[3] = '-' end
   if life.last_ns == '-' then
     redis.call('UNLINK', K)
-    return {'deleted', int(now)}
+    return 'deleted ' .. int(now)
   end
 end
 for ns, h in pairs(heads) do
@@ -110,4 +112,4 @@ end
 for at = 1, #out, 2000 do
   redis.call('HSET', K, unpack(out, at, math.min(at + 1999, #out)))
 end
-return {'done', life_text(K, life, now), '0'}
+return 'done ' .. life_text(K, life, now) .. ' 0'

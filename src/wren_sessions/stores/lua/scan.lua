@@ -3,14 +3,15 @@
 -- KEYS  1 the session
 -- ARGV  1 how many at the most
 --       2 … pairs of /namespace and the id below which to start, or '' to start at the top
--- Reply {'done', life, entries, where the rest starts} | {'foreign'} | {'version', v}
--- An entry is {pair number, id, record, log parts, special pairs}; where the rest starts is '' or
--- {pair number, the id below which to go on, or '' for the top}. The life of none is ''.
+-- Reply {'done [<life>]', where the rest starts, entries …} | 'foreign' | 'version <v>'
+-- An entry is {'<pair number> <id> <parts> <spans of the writes>', record, parts of the log …, key and
+-- body of replaceable writes …}; where the rest starts is '' or '<pair number> <the id below which to
+-- go on, or : for the top>'.
 local life, refusal = open(K)
 if refusal then return refusal end
-if not life then return {'done', '', {}, ''} end
-local now, entries, limit = now_ms(), {}, tonumber(ARGV[1])
-local function reply(rest) return {'done', life_text(K, life, now), entries, rest} end
+if not life then return {'done', ''} end
+local now, limit = now_ms(), tonumber(ARGV[1])
+local reply = {'done ' .. life_text(K, life, now), ''}
 
 -- The first id of a namespace below `before`.
 local function first(ns, before)
@@ -28,11 +29,18 @@ for at = 2, #ARGV, 2 do
   local ns, last = ARGV[at], ARGV[at + 1]
   local id = first(ns, last)
   while id ~= NO_ID do
-    if #entries == limit then return reply({at / 2, last}) end
-    local w, _, value = chained(ns, id)
-    local parts, special = pending(ns, id)
-    entries[#entries + 1] = {at / 2, id, value, parts, special}
+    if #reply - 2 == limit then
+      reply[2] = at / 2 .. ' ' .. (last == '' and NO_ID or last)
+      return reply
+    end
+    local found = redis.call('HMGET', K, record_field(ns, id), log_field(ns, id))
+    local w = record_of(ns, id, found[1])
+    if not w then damaged(record_field(ns, id)) end
+    local entry = {'', found[1]}
+    local parts, spans = pending(ns, id, found[2], entry)
+    entry[1] = at / 2 .. ' ' .. id .. ' ' .. parts .. ' ' .. spans
+    reply[#reply + 1] = entry
     last, id = id, w[4]
   end
 end
-return reply('')
+return reply
