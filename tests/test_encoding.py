@@ -152,7 +152,8 @@ def test_a_changed_byte_is_noticed(body: Body, data: st.DataObject) -> None:
         decode_body(bytes(encoded), SESSION, WHAT)
     assert SESSION in str(caught.value)
     # The byte that tells how it is packed may have become that of encrypted data.
-    assert isinstance(caught.value, DecryptionError) or caught.value.session == SESSION
+    assert isinstance(caught.value, CorruptSessionError | DecryptionError | FormatVersionError)
+    assert caught.value.session == SESSION
 
 
 @given(writes, st.data())

@@ -297,5 +297,6 @@ def _check_format(data: bytes, session: str, what: str) -> None:
     if codec == _SEALED:
         raise DecryptionError(
             f"{what} of session {session!r} is encrypted: open the store with its key "
-            "(encryption=, WREN_SESSIONS_ENCRYPTION_KEYS)"
+            "(encryption=, WREN_SESSIONS_ENCRYPTION_KEYS)",
+            session=session,
         )

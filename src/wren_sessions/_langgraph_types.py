@@ -141,4 +141,4 @@ def widened(
             return serde if inner is not None else None
         return EncryptedSerializer(serde.cipher, inner)
     widen = getattr(serde, "with_msgpack_allowlist", None)
-    return None if widen is None else widen(extra)  # type: ignore[no-any-return] # LangGraph's
+    return None if widen is None else widen(extra)

@@ -136,4 +136,12 @@ class UnsafeTypeError(SerializationError):
 
 
 class DecryptionError(WrenSessionsError):
-    """The data cannot be decrypted: the key is wrong, or the data was changed."""
+    """The data cannot be decrypted: the key is wrong, or the data was changed.
+
+    Attributes:
+        session: its id, where it is known.
+    """
+
+    def __init__(self, message: str, *, session: str | None = None) -> None:
+        super().__init__(message)
+        self.session = session

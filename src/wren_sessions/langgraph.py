@@ -33,6 +33,7 @@ from wren_sessions._langgraph_types import (
     session_of,
     thread_of,
     tuple_of,
+    widened,
 )
 from wren_sessions._listing import Listing
 from wren_sessions._pending import TaskWrite
@@ -42,6 +43,7 @@ from wren_sessions._steps import Steps, adrive, drive
 from wren_sessions._writing import Put, next_version
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.protocols import SessionStore
+from wren_sessions.serializers import default_serializer
 
 if TYPE_CHECKING:
     import redis
@@ -56,7 +58,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
 
     Args:
         store: where the sessions are kept.
-        serde: LangGraph's serializer; its default is used if None.
+        serde: turns values into bytes; None for `SafeSerializer`, with its defaults.
         cache_bytes: how much to remember of what was written and read, so that a step is written
             without reading its parent; 0 for nothing. Default 64 MiB.
         header: channels whose strings may stand in a session's readable header, besides its
@@ -76,7 +78,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
         header: Collection[str] = (),
         retention: Retention | None = None,
     ) -> None:
-        super().__init__(serde=serde)
+        super().__init__(serde=default_serializer() if serde is None else serde)
         self.store = store
         self._retention = retention
         self._checkpoints = Checkpoints(cache_bytes, header, protection_of(store))
@@ -341,11 +343,21 @@ class SessionSaver(BaseCheckpointSaver[str]):
         return next_version(current)
 
     def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> Self:
-        """A saver on the same store whose serializer allows further types; see LangGraph's docs."""
+        """A saver on the same store whose serializer allows further types; see LangGraph's docs.
+
+        LangGraph calls it, with what a graph's schemas name, where its strict mode is on.
+        """
+        serde = widened(self.serde, extra_allowlist)
+        if serde is not None:
+            if serde is self.serde:
+                return self
+            clone = copy.copy(self)
+            clone.serde = serde
+            return clone
         widen = getattr(super(), "with_allowlist", None)
         if widen is not None:
-            widened: Self = widen(extra_allowlist)
-            return widened
+            saver: Self = widen(extra_allowlist)
+            return saver
         return copy.copy(self)  # langgraph-checkpoint 3 has no allowlist to widen
 
     # --- steps ---

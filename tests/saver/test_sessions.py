@@ -204,7 +204,7 @@ async def test_a_node_that_asks_twice_waits_twice(calls: Calls, backend: Backend
         return {"answers": [interrupt("One?"), interrupt("Two?")]}
 
     builder = StateGraph(Talk).add_node("ask", ask_twice).add_edge(START, "ask")
-    graph = builder.compile(checkpointer=SessionSaver(backend.store()))
+    graph: Any = builder.compile(checkpointer=SessionSaver(backend.store()))
     thread = calls.sessions.thread("talk")
     graph.invoke({"turn_count": 1}, thread)
     graph.invoke(Command(resume="1"), thread)

@@ -115,8 +115,12 @@ def _values(a: Mapping[str, Any], b: Mapping[str, Any], serde: Serializer) -> Di
 
 
 def same(a: Any, b: Any, serde: Serializer) -> bool:
-    """Whether two values are the same, part by part: types count, the order of sets does not."""
-    if type(a) is not type(b):
+    """Whether two values are the same, part by part: types count, the order of sets does not.
+
+    Nor does it count whether a sequence is a tuple or a list: LangGraph's serializer makes lists of
+    tuples, as in ``("human", "Hello")``, and its savers, which read what they wrote, live with it.
+    """
+    if type(a) is not type(b) and not {type(a), type(b)} <= {list, tuple}:
         return False
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key], serde) for key in a)

@@ -74,7 +74,9 @@ def read(encryption: Encryption, session: str, state: bytes) -> Header:
     try:
         uid, inner = encryption.open("header", (session,), sealed)
     except DecryptionError as error:
-        raise DecryptionError(f"the header of session {session!r}: {error.message}") from error
+        raise DecryptionError(
+            f"the header of session {session!r}: {error.message}", session=session
+        ) from error
     found, head, digest = msgpack.unpackb(inner)
     return Header(state=found, uid=uid, head=head, digest=digest)
 
@@ -90,7 +92,8 @@ def refuse_plain(session: str, what: str) -> None:
     raise DecryptionError(
         f"{what} of session {session!r} is not encrypted, and this store reads only what is: if "
         "the session is from before encryption was turned on, open the store with "
-        "Encryption(…, migrate=True) and rewrite it; if not, somebody planted it"
+        "Encryption(…, migrate=True) and rewrite it; if not, somebody planted it",
+        session=session,
     )
 
 

@@ -276,11 +276,14 @@ class Sealing:
         try:
             theirs, found = encryption.open(purpose, names, opened_frame(body))
         except DecryptionError as error:
-            raise DecryptionError(f"{what} of session {session!r}: {error.message}") from error
+            raise DecryptionError(
+                f"{what} of session {session!r}: {error.message}", session=session
+            ) from error
         if theirs != uid:
             raise DecryptionError(
                 f"{what} of session {session!r} is another session's: somebody moved it; restore "
-                "the session from a copy, or delete it"
+                "the session from a copy, or delete it",
+                session=session,
             )
         return found
 

@@ -1,0 +1,327 @@
+"""What is stored of an application's data types, and how their instances are put together again.
+
+A `Profile` knows one class. It writes the state of an instance: slots and ``__dict__``, sorted into
+fields and other attributes. It builds one by putting that state back: no constructor, validator,
+``__post_init__``, ``__setattr__`` or descriptor of the application runs. A field that the data
+lacks gets its declared default; one that the class lacks is an error, so nothing is lost unseen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, NoReturn
+from uuid import UUID
+
+from wren_sessions.errors import SerializationError
+from wren_sessions.serializers._resolve import (
+    attribute,
+    caches,
+    dict_of,
+    mro,
+    name_of,
+    ref_of,
+    slots_of,
+    solid_base,
+    space,
+)
+from wren_sessions.serializers._standard import FACTORIES
+from wren_sessions.serializers._wire import marker
+
+_DATACLASS, _NAMED_TUPLE, _ENUM = map(marker, (b"o", b"n", b"e"))
+_PLAIN_VALUES: Final = frozenset({int, str, bytes, float, bool, type(None)})
+_PLAIN_DEFAULTS: Final = _PLAIN_VALUES | {complex, date, datetime, Decimal, time, timedelta, UUID}
+_FACTORY_TYPES: Final = frozenset(FACTORIES.values())
+_FIXED_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "langgraph.types:Send": ("node", "arg", "timeout"),
+    "langgraph.store.base:Item": ("value", "key", "namespace", "created_at", "updated_at"),
+    "langgraph.store.base:SearchItem": (
+        "value",
+        "key",
+        "namespace",
+        "created_at",
+        "updated_at",
+        "score",
+    ),
+    "pydantic.types:SecretStr": ("_secret_value",),
+    "pydantic.types:SecretBytes": ("_secret_value",),
+    "pydantic.v1.types:SecretStr": ("_secret_value",),
+    "pydantic.v1.types:SecretBytes": ("_secret_value",),
+}
+Defaults = Mapping[str, Callable[[], Any] | None]  # of each field; None where it has none
+
+
+class Profile:
+    """How instances of one class are written and built.
+
+    Args:
+        kind: the class.
+    """
+
+    tag: ClassVar[bytes]
+    defaults: Defaults = MappingProxyType({})
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+        self.ref = ref_of(kind)
+        self.name = name_of(kind)
+
+    def write(self, value: Any) -> list[Any]:
+        """The items of the value's envelope; their elements may need writing themselves."""
+        raise NotImplementedError
+
+    def build(self, items: list[Any]) -> Any:
+        """The value of an envelope's items."""
+        raise NotImplementedError
+
+    def parts(self, value: Any) -> Iterable[Any]:
+        """What hashing and comparing a value looks at."""
+        del value
+        return ()
+
+    def refuse(self, why: str) -> NoReturn:
+        """Say why a value of the class cannot be stored or built."""
+        raise SerializationError(f"a {self.name} {why}")
+
+    def completed(self, fields: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
+        """The fields in the data, in the class's order, and the defaults of those it lacks."""
+        unknown = fields.keys() - defaults.keys()
+        if unknown:
+            self.refuse(
+                f"was stored with {_list(unknown)}, which the class does not have; give it that "
+                "again (with a default), or migrate what is stored"
+            )
+        return {
+            name: fields[name] if name in fields else self._default(name, default)
+            for name, default in defaults.items()
+        }
+
+    def _default(self, name: str, default: Callable[[], Any] | None) -> Any:
+        if default is None:
+            self.refuse(
+                f"was stored without {name!r}, which has no plain default; give it one, since a "
+                "default_factory of the application is not run by stored data"
+            )
+        return default()
+
+
+class StateProfile(Profile):
+    """A dataclass, or one of the few other classes whose fields are known."""
+
+    tag = b"o"
+
+    def __init__(self, kind: type, defaults: Defaults) -> None:
+        super().__init__(kind)
+        self.defaults = defaults
+        self._state = State(kind)
+
+    def write(self, value: Any) -> list[Any]:
+        state = self._state.of(value)
+        fields = {name: state.pop(name) for name in self.defaults if name in state}
+        for name in self.defaults.keys() - fields.keys():
+            if self.defaults[name] is None or name in self._state.slots:
+                self.refuse(f"has no value in its field {name!r}; set it before it is stored")
+        return [_DATACLASS, self.ref, fields, *([state] if state else [])]
+
+    def parts(self, value: Any) -> Iterable[Any]:
+        return self._state.of(value).values()
+
+    def build(self, items: list[Any]) -> Any:
+        _, _, fields, *rest = items
+        state = self.completed(fields, self.defaults)
+        for others in rest:
+            state |= others
+        return self._state.put(object.__new__(self.kind), state)
+
+
+class State:
+    """The attributes of a class's instances, wherever they are kept.
+
+    Args:
+        kind: the class.
+        but: slots that are somebody else's business.
+    """
+
+    def __init__(self, kind: type, but: Iterable[str] = ()) -> None:
+        self.slots = {name: slot for name, slot in slots_of(kind).items() if name not in but}
+        self._dict = dict_of(kind)
+        self._caches = {*caches(kind), "__orig_class__"}
+        self._name = name_of(kind)
+
+    def of(self, value: Any) -> dict[str, Any]:
+        """All that is set, without what can be made again."""
+        found = {} if self._dict is None else dict(self._dict.__get__(value))
+        for name in self._caches & found.keys():
+            del found[name]
+        for name, slot in self.slots.items():
+            try:
+                found[name] = slot.__get__(value)
+            except AttributeError:
+                continue  # not set
+        return found
+
+    def put(self, value: Any, state: Mapping[str, Any]) -> Any:
+        """Set all of a new instance's attributes."""
+        kept = {name: item for name, item in state.items() if name not in self.slots}
+        for name in state.keys() & self.slots.keys():
+            self.slots[name].__set__(value, state[name])
+        if kept and self._dict is None:
+            raise SerializationError(
+                f"a {self._name} was stored with {_list(kept)}, for which it has no slot"
+            )
+        if self._dict is not None:
+            self._dict.__set__(value, kept)
+        return value
+
+
+class NamedTupleProfile(Profile):
+    """A named tuple, by the names of its fields."""
+
+    tag = b"n"
+
+    def __init__(self, kind: type, fields: tuple[str, ...]) -> None:
+        super().__init__(kind)
+        own = attribute(kind, "_field_defaults") or {}
+        self.defaults: Defaults = {
+            name: _giving(own[name]) if name in own else None for name in fields
+        }
+        self._dict = dict_of(kind)
+
+    def write(self, value: Any) -> list[Any]:
+        items = list(tuple.__iter__(value))
+        if len(items) != len(self.defaults):
+            self.refuse("does not have as many elements as fields")
+        if self._dict is not None and self._dict.__get__(value):
+            self.refuse("has attributes besides its fields; store those apart")
+        return [_NAMED_TUPLE, self.ref, dict(zip(self.defaults, items, strict=True))]
+
+    def parts(self, value: Any) -> Iterable[Any]:
+        return tuple.__iter__(value)
+
+    def build(self, items: list[Any]) -> Any:
+        _, _, fields = items
+        return tuple.__new__(self.kind, self.completed(fields, self.defaults).values())
+
+
+class EnumProfile(Profile):
+    """An enum: its members by name, combinations of flags by number."""
+
+    tag = b"e"
+
+    def write(self, value: Any) -> list[Any]:
+        name, content = value._name_, value._value_
+        if self._members().get(name) is not value:
+            name = content
+            if self._combined(content) is not value:
+                self.refuse("that is none of its members cannot be stored")
+        shown = content if type(content) in _PLAIN_VALUES else name
+        return [_ENUM, self.ref, name, shown]
+
+    def build(self, items: list[Any]) -> Any:
+        _, _, name, _ = items
+        found = self._combined(name) if type(name) is int else self._members().get(name)
+        return self.refuse("was stored that is none of its members") if found is None else found
+
+    def by_value(self, value: Any) -> Any:
+        """The member of a value: all that LangGraph's serializer keeps of one."""
+        kind = type(value)  # compared with its like alone: other values may have an own `__eq__`
+        plain = (m for m in self._members().values() if type(m._value_) is kind in _PLAIN_VALUES)
+        found = next((member for member in plain if member._value_ == value), None)
+        if found is None and type(value) is int:
+            found = self._combined(value)
+        return self.refuse("was stored that is none of its members") if found is None else found
+
+    def _members(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = space(self.kind)["_member_map_"]
+        return found
+
+    def _combined(self, value: Any) -> Any:
+        """A combination of flags, by enum's own method unless the application has another."""
+        if type(value) is not int or enum.Flag not in mro(self.kind):
+            return None
+        ours = space(enum.Flag)["_missing_"]
+        if attribute(self.kind, "_missing_") is not ours:
+            return None
+        known = space(self.kind)["_value2member_map_"].get(value)
+        if known is not None:
+            return known
+        try:
+            return ours.__func__(self.kind, value)
+        except ValueError:
+            return None
+
+
+def profile_of(kind: type) -> Profile | None:
+    """The profile of a data type, other than pydantic's models; None for any other class."""
+    if attribute(kind, "__del__") is not None:
+        return None
+    bases = mro(kind)
+    if enum.Enum in bases:
+        return EnumProfile(kind) if "_member_map_" in space(kind) else None
+    fields = attribute(kind, "_fields")
+    if solid_base(kind) is tuple and type(fields) is tuple:
+        return NamedTupleProfile(kind, fields)
+    if solid_base(kind) is not object:
+        return None
+    fixed = _FIXED_FIELDS.get(name_of(kind))
+    if fixed is not None:
+        present = {*slots_of(kind)} | ({*fixed} if dict_of(kind) is not None else set())
+        # An older release lacks the newer fields, and the other way round.
+        return StateProfile(kind, {name: _fixed_default(name) for name in fixed if name in present})
+    declared = attribute(kind, "__dataclass_fields__")
+    return None if declared is None else StateProfile(kind, _defaults(kind, declared))
+
+
+def _fixed_default(name: str) -> Callable[[], Any] | None:
+    return _giving(None) if name in {"timeout", "score"} else None
+
+
+def _defaults(kind: type, declared: Mapping[str, dataclasses.Field[Any]]) -> Defaults:
+    slots = slots_of(kind)
+    return {
+        name: default_of(field.default, field.default_factory, dataclasses.MISSING, shared=True)
+        for name, field in declared.items()
+        if field._field_type is dataclasses._FIELD  # type: ignore[attr-defined] # noqa: SLF001 -- no class or init variable
+        and (name in slots or not hasattr(type(attribute(kind, name)), "__set__"))
+    }
+
+
+def default_of(
+    value: Any, factory: Any, missing: object, *, shared: bool
+) -> Callable[[], Any] | None:
+    """What gives a declared default; None where there is none, or it would run other code.
+
+    Args:
+        value: the default.
+        factory: the default factory.
+        missing: the value that stands for no default.
+        shared: whether instances share the default itself; else it is copied, if it is plain.
+    """
+    if factory is not missing and factory is not None:
+        return factory if type(factory) is type and factory in _FACTORY_TYPES else None
+    if value is missing:
+        return None
+    if shared or type(value) in _PLAIN_DEFAULTS or enum.Enum in mro(type(value)):
+        return _giving(value)
+    return _copier(value)
+
+
+def _giving(value: Any) -> Callable[[], Any]:
+    return lambda: value
+
+
+def _copier(value: Any) -> Callable[[], Any] | None:
+    if type(value) not in {list, dict, set}:
+        return None
+    content = value.values() if type(value) is dict else value
+    copy: Callable[[], Any] = value.copy
+    return copy if all(type(item) in _PLAIN_DEFAULTS for item in content) else None
+
+
+def _list(names: Iterable[Any]) -> str:
+    # Only text: the repr of anything else may be an application's.
+    return ", ".join(sorted(repr(name) for name in names if type(name) is str)) or "odd names"

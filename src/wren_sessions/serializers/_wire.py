@@ -1,0 +1,214 @@
+r"""The format of stored values, and the one reader of it: pure, names no class of anybody.
+
+A value is msgpack. What msgpack has no type for is an *envelope*: an array whose first element is
+an extension value, the marker, of `MARKER` code and with a kind as its data::
+
+    (1, 2)                 [marker "t", 1, 2]
+    Decimal("1.50")        [marker "D", "1.50"]
+    Profile(name="Ann")    [marker "p", "app.state:Profile", {"name": "Ann"}, 1]
+    HumanMessage("hi")     [marker "Mh\0\1", "hi", {}, {}, "human", nil, nil]
+
+An application cannot make an extension value with a negative code, so no list or dict of its own
+looks like an envelope. There are no back references and no tables: an element of a list has the
+same bytes wherever it stands. Lists are arrays, dicts are maps; sets are sorted.
+
+========== ==================================================================================
+kind       what follows
+========== ==================================================================================
+t s f      the elements of a tuple, set, frozenset
+q          maxlen, elements: deque
+k          key, value, key, value …: a dict with keys that are not all text or bytes
+i          bytes, big-endian two's complement: an int beyond 64 bits
+c F        real, imaginary: complex · numerator, denominator: Fraction
+r S        start, stop, step: range · slice
+D          text: Decimal
+B          bytes: bytearray
+O C E      a map: OrderedDict · Counter · name of the factory or nil, then a map: defaultdict
+d h        ISO text without zone, fold, zone or nil: datetime · time
+a l        ISO text: date · days, seconds, microseconds: timedelta
+z Z y      microseconds (and name, if it was given one): timezone · key: ZoneInfo · seconds:
+           the time zone of pydantic 2
+u          16 bytes (and what is known of its safety): UUID
+P I        class name, text: path · address, interface or network
+R          pattern, flags: compiled regular expression
+A N        dtype, shape, order, bytes: numpy array · dtype, bytes: numpy scalar
+e          type, member name (an int for a combination of flags), value: enum
+n          type, map: named tuple
+o          type, map of fields (and map of other attributes): dataclass, LangGraph's Send, Item …
+p          type, map of fields, set (and extra, private, other attributes): pydantic 2 model
+v          type, map of fields, set (and private): pydantic 1 model
+m?         map of fields, set (and extra, private, other attributes): a class of `MESSAGES`
+M?         the values of a usual message's fields, which `FIELDS` names; the marker's last two bytes
+           are the *set*
+========== ==================================================================================
+
+*type* is ``"module:QualName"``; of a parametrized generic model it is a list of its origin and its
+arguments. *set* says which fields were set: an integer whose bit n stands for the n-th key of the
+map (the n-th of `FIELDS`), or a list of names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
+
+import msgpack
+
+from wren_sessions.errors import SerializationError, WrenSessionsError
+
+KIND: Final = "safe"  # the type tag of a value in this format
+MARKER: Final = -16
+_USUAL_BYTES: Final = 4
+_MOST_BUILDERS: Final = 1_024
+_MANY_KEYS: Final = 1_000
+_SAME_HASHES: Final = 100
+
+_BASE: Final = "langchain_core.messages."
+MESSAGES: Final = {
+    b"mh": f"{_BASE}human:HumanMessage",
+    b"mH": f"{_BASE}human:HumanMessageChunk",
+    b"ma": f"{_BASE}ai:AIMessage",
+    b"mA": f"{_BASE}ai:AIMessageChunk",
+    b"ms": f"{_BASE}system:SystemMessage",
+    b"mS": f"{_BASE}system:SystemMessageChunk",
+    b"mt": f"{_BASE}tool:ToolMessage",
+    b"mT": f"{_BASE}tool:ToolMessageChunk",
+    b"mc": f"{_BASE}chat:ChatMessage",
+    b"mC": f"{_BASE}chat:ChatMessageChunk",
+    b"mf": f"{_BASE}function:FunctionMessage",
+    b"mF": f"{_BASE}function:FunctionMessageChunk",
+    b"mr": f"{_BASE}modifier:RemoveMessage",
+    b"mb": f"{_BASE}base:BaseMessage",
+    b"mB": f"{_BASE}base:BaseMessageChunk",
+    b"mD": "langchain_core.documents.base:Document",
+}
+
+_COMMON: Final = ("content", "additional_kwargs", "response_metadata", "type", "name", "id")
+_AI: Final = (*_COMMON, "tool_calls", "invalid_tool_calls", "usage_metadata")
+_TOOL: Final = (*_COMMON, "tool_call_id", "artifact", "status")
+FIELDS: Final = {
+    b"Mh": _COMMON,
+    b"MH": _COMMON,
+    b"Ms": _COMMON,
+    b"MS": _COMMON,
+    b"Ma": _AI,
+    b"MA": (*_AI, "tool_call_chunks", "chunk_position"),
+    b"Mt": _TOOL,
+    b"MT": _TOOL,
+}
+
+Build = Callable[[list[Any]], Any]  # the envelope's items, the marker first
+
+
+def marker(kind: bytes) -> Any:
+    """The first element of envelopes of a kind, to be packed."""
+    # ExtType itself takes no negative code: that is what keeps markers ours.
+    return tuple.__new__(msgpack.ExtType, (MARKER, kind))
+
+
+class Builder:
+    """A marker as it was read: builds the value of its envelope."""
+
+    __slots__ = ("build",)
+
+    def __init__(self, build: Build) -> None:
+        self.build = build
+
+
+class Table(dict[bytes, Builder]):
+    """The builders of all kinds of envelopes.
+
+    Args:
+        builds: what builds the value of each kind.
+        usual: makes the builder of usual messages of a kind, with some fields set.
+    """
+
+    def __init__(
+        self, builds: Mapping[bytes, Build | Builder], usual: Callable[[bytes, int], Builder]
+    ) -> None:
+        super().__init__(
+            (kind, build if isinstance(build, Builder) else Builder(build))
+            for kind, build in builds.items()
+        )
+        self._usual = usual
+
+    def __missing__(self, kind: bytes) -> Builder:
+        names = FIELDS[kind[:2]]
+        mask = int.from_bytes(kind[2:])
+        if len(kind) != _USUAL_BYTES or mask >> len(names):
+            raise KeyError
+        builder = self._usual(kind[:2], mask)
+        if len(self) < _MOST_BUILDERS:
+            self[kind] = builder
+        return builder
+
+
+def usual_kind(kind: bytes, mask: int) -> bytes:
+    """The kind of a usual message with some fields set."""
+    return kind + mask.to_bytes(_USUAL_BYTES - len(kind))
+
+
+def read(data: bytes, table: Mapping[bytes, Builder]) -> Any:
+    """The value of bytes in this format.
+
+    Args:
+        data: the bytes, which `Limits.check_stored` has passed.
+        table: builds the value of each kind of envelope.
+
+    Raises:
+        SerializationError: the data is damaged, or what a builder raised.
+    """
+    try:
+        return _unpacked(data, table)
+    except WrenSessionsError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- whatever damaged data makes a builder raise
+        # The driver's own text may hold content.
+        raise SerializationError(
+            f"the stored value is damaged, or was not written by this package "
+            f"({type(error).__name__})"
+        ) from None
+
+
+def _unpacked(data: bytes, table: Mapping[bytes, Builder]) -> Any:
+    open_markers = 0
+    own, marked = MARKER, Builder  # these functions run for each list: locals are faster
+
+    def extension(code: int, kind: bytes) -> Any:
+        nonlocal open_markers
+        if code != own:
+            raise SerializationError(f"the stored value has an unknown extension, {code}")
+        open_markers += 1
+        return table[kind]
+
+    def built(items: list[Any]) -> Any:
+        nonlocal open_markers
+        if items and type(items[0]) is marked:
+            open_markers -= 1
+            return items[0].build(items)
+        return items
+
+    value = msgpack.unpackb(
+        data, list_hook=built, ext_hook=extension, unicode_errors="surrogatepass"
+    )
+    if open_markers:
+        raise SerializationError("the stored value is damaged: an envelope has lost its list")
+    return value
+
+
+def check_hashes(keys: Collection[Any]) -> None:
+    """Refuse keys that were chosen so that a dict or set of them takes for ever to build."""
+    if len(keys) > _MANY_KEYS:
+        hashes = sorted(map(hash, keys))
+        if any(a == b for a, b in zip(hashes, hashes[_SAME_HASHES:], strict=False)):
+            raise SerializationError("the stored value has too many keys with the same hash")
+
+
+def type_name(ref: Any) -> str:
+    """A stored type as text, with the arguments of a parametrized one in brackets."""
+    if type(ref) is str:
+        return ref
+    if type(ref) is not list or not ref:
+        raise SerializationError("the stored value is damaged: a type has no name")
+    origin, *arguments = map(type_name, ref)
+    return f"{origin}[{', '.join(name.rpartition(':')[2] for name in arguments)}]"

@@ -1,0 +1,166 @@
+"""Values to bytes: first to what msgpack packs natively, then packed in one call.
+
+The first pass leaves what is plain as it is: a dict of texts and numbers is looked at by one call
+that runs in C, and is not copied. All else becomes an envelope (see `_wire`), or is refused here:
+what could not be read back is never written. msgpack alone would let through a bytearray as bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from typing import Any, Final, TypeVar
+
+import msgpack
+
+from wren_sessions.errors import SerializationError
+from wren_sessions.serializers import _standard
+from wren_sessions.serializers._standard import Write, write_int, write_odd_dict
+from wren_sessions.serializers._wire import marker
+from wren_sessions.serializers.limits import Limits, over
+
+Lower = Callable[[Any], Any]
+Result = TypeVar("Result")
+
+SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
+_KEYS: Final = frozenset({str, bytes})
+_SET, _FROZENSET = map(marker, (b"s", b"f"))
+_KEPT_BYTES: Final = 1_048_576  # a packer keeps its buffer: one that grew larger is not kept
+_KEPT_LIST_BYTES: Final = 8 * 1_048_576  # the same of one for long lists
+
+# Why what was trusted to be plain cannot be packed; looking at each value tells what it is.
+PACKING_ERRORS: Final = (RecursionError, SerializationError, TypeError, ValueError)
+
+_local = threading.local()
+
+
+def lowering(
+    find: Callable[[type, Lower], Write], check_keys: Callable[[Collection[Any]], None]
+) -> Lower:
+    """A function that turns values into what msgpack packs.
+
+    Args:
+        find: what writes objects of a class, given this very function; raises if nothing does.
+        check_keys: raises if keys of a dict, or elements of a set, may not be hashed when read.
+    """
+    writers: dict[type, Callable[[Any], Any]] = {}
+
+    def lower(value: Any) -> Any:
+        kind = type(value)
+        if kind in SCALARS:
+            return value
+        write = writers.get(kind)
+        return find(kind, lower)(value) if write is None else write(value)
+
+    writers |= _plain_containers(lower, check_keys)
+    writers |= _standard.WRITERS
+    writers |= {kind: _inside(write, lower) for kind, write in _standard.CONTAINERS.items()}
+    return lower
+
+
+def _plain_containers(
+    lower: Lower, check_keys: Callable[[Collection[Any]], None]
+) -> dict[type, Callable[[Any], Any]]:
+    holds_scalars, holds_keys, holds_text = (
+        kinds.issuperset for kinds in (SCALARS, _KEYS, frozenset({str}))
+    )
+    write_odd = _inside(write_odd_dict, lower)
+
+    def lower_list(value: list[Any]) -> list[Any]:
+        return value if holds_scalars(map(type, value)) else [lower(item) for item in value]
+
+    def lower_dict(value: dict[Any, Any]) -> Any:
+        if not holds_keys(map(type, value)):
+            check_keys(value)
+            return write_odd(value)
+        if holds_scalars(map(type, value.values())):
+            return value
+        return {key: lower(item) for key, item in value.items()}
+
+    def lower_set(value: Collection[Any]) -> list[Any]:
+        check_keys(value)
+        head = _SET if type(value) is set else _FROZENSET
+        if holds_text(map(type, value)):
+            return [head, *sorted(value)]
+        return [head, *sorted(map(lower, value), key=pack)]
+
+    return {list: lower_list, dict: lower_dict, set: lower_set, frozenset: lower_set}
+
+
+def _inside(write: Write, lower: Lower) -> Write:
+    """The items of an envelope, each of them written."""
+
+    def written_inside(value: Any) -> list[Any]:
+        mark, *items = write(value)
+        return [mark, *map(lower, items)]
+
+    return written_inside
+
+
+def pack(lowered: Any) -> bytes:
+    """Pack what `lowering` gave."""
+    packer = getattr(_local, "packer", None) or _packer()
+    _local.packer = None  # one that failed is not used again
+    try:
+        data: bytes = packer.pack(lowered)
+    except UnicodeEncodeError:  # half a surrogate pair: rare, and the other packer is slower
+        return _packer("surrogatepass").pack(lowered)  # type: ignore[no-any-return]
+    if len(data) < _KEPT_BYTES:
+        _local.packer = packer
+    return data
+
+
+def _packer(unicode_errors: str | None = None, *, autoreset: bool = True) -> Any:
+    return msgpack.Packer(
+        default=_default,
+        strict_types=True,
+        unicode_errors=unicode_errors,
+        autoreset=autoreset,
+    )
+
+
+def written(value: Any, lower: Lower, limits: Limits) -> bytes:
+    """The bytes of a value.
+
+    Raises:
+        SerializationError: it holds what cannot be stored, refers to itself, or is too large.
+    """
+    try:
+        data = pack(lower(value))
+    except (RecursionError, ValueError) as error:
+        if isinstance(error, ValueError) and "recursion" not in str(error):
+            raise
+        raise over(
+            "max_depth", limits.max_depth, "the value is nested deeper, or refers to itself"
+        ) from None
+    limits.check_written(data)
+    return data
+
+
+def looked_at(
+    fill: Callable[[Any], None], limits: Limits, look: Callable[[memoryview], Result]
+) -> tuple[Result] | None:
+    """What `look` makes of the bytes that `fill` packs; None if it fails.
+
+    They are looked at where they were packed: to copy a long list costs more than to compare it.
+    """
+    packer = getattr(_local, "lists", None) or _packer(autoreset=False)
+    _local.lists = None  # one that failed is not used again, nor by what `look` calls
+    try:
+        fill(packer)
+    except PACKING_ERRORS:
+        return None
+    with memoryview(packer.getbuffer()) as data:
+        size = len(data)
+        limits.check_written(data)
+        found = look(data)
+    packer.reset()
+    if size < _KEPT_LIST_BYTES:
+        _local.lists = packer
+    return (found,)
+
+
+def _default(value: Any) -> Any:
+    if type(value) is int:
+        return write_int(value)
+    raise SerializationError(f"a {type(value).__qualname__} was not written as an envelope")

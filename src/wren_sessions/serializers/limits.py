@@ -1,0 +1,129 @@
+"""`Limits`: how large a value may be, when it is written and when it is read.
+
+Stored data may be damaged or hostile. Its bytes are walked once without building anything, so that
+a length that it only claims never becomes memory; what is then built is bounded by what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack
+
+from wren_sessions.errors import ConfigurationError, SerializationError
+
+DEEPEST: Final = 500  # what msgpack itself holds to when writing; it reads twice that
+
+_PAIRS: Final = b"k"  # the kind of envelope that has keys and values in one list
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How large one value may be: a channel's value, a pending write, or a checkpoint's metadata.
+
+    Args:
+        max_value_bytes: its size as stored, before compression and encryption. Default 256 MiB.
+        max_depth: how many containers and objects may stand inside each other. The default, 500,
+            costs nothing; a lower limit costs a walk through each value.
+        max_items: how many elements one list, dict or set in it may have. Default 10,000,000.
+
+    Raises:
+        ConfigurationError: a limit is not a positive integer, or `max_depth` is above 500.
+    """
+
+    max_value_bytes: int = 256 * 1_024 * 1_024
+    max_depth: int = DEEPEST
+    max_items: int = 10_000_000
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            limit = getattr(self, name)
+            if type(limit) is not int or limit < 1:
+                raise ConfigurationError(f"Limits.{name} must be an integer above 0, not {limit!r}")
+        if self.max_depth > DEEPEST:
+            raise ConfigurationError(f"Limits.max_depth must be at most {DEEPEST}")
+
+    def check_size(self, size: int) -> None:
+        """Refuse a value of too many bytes."""
+        if size > self.max_value_bytes:
+            raise over("max_value_bytes", self.max_value_bytes, f"the value has {size:,} bytes")
+
+    def check_written(self, data: bytes | memoryview) -> None:
+        """Refuse a value that was packed and is too large to be read again."""
+        self.check_size(len(data))
+        if len(data) > self.max_items or self.max_depth < DEEPEST:
+            self._walk(data)
+
+    def check_stored(self, data: bytes) -> None:
+        """Refuse stored data that is too large, cut off, or claims more than is there."""
+        self.check_size(len(data))
+        _check_whole(data)
+        if len(data) > self.max_items or self.max_depth < DEEPEST:
+            self._walk(data)
+
+    def _walk(self, data: bytes | memoryview) -> None:
+        def inside(items: Iterable[Any]) -> _Depth:
+            found = _Depth(1 + max((i for i in items if type(i) is _Depth), default=0))
+            if found > self.max_depth:
+                raise over("max_depth", self.max_depth, "the value is nested deeper")
+            return found
+
+        def counted(items: list[Any]) -> _Depth:
+            size = len(items)
+            if items and type(items[0]) is _Kind:
+                size = (size - 1) // (2 if items[0] == _PAIRS else 1)
+            if size > self.max_items:
+                raise over("max_items", self.max_items, f"a collection has {size:,} elements")
+            return inside(items)
+
+        def paired(pairs: list[tuple[Any, Any]]) -> _Depth:
+            if len(pairs) > self.max_items:
+                raise over("max_items", self.max_items, f"a dict has {len(pairs):,} elements")
+            return inside(value for pair in pairs for value in pair)
+
+        with suppress(ValueError):  # not msgpack: whoever reads it will say so
+            msgpack.unpackb(
+                data,
+                list_hook=counted,
+                object_pairs_hook=paired,
+                ext_hook=lambda _, kind: _Kind(kind),
+                strict_map_key=False,
+                unicode_errors="surrogatepass",
+            )
+
+
+class _Kind(bytes):
+    """The first element of an envelope, which is none of the collection's."""
+
+    __slots__ = ()
+
+
+class _Depth(int):
+    """How deep a container goes, among the scalars of the walk."""
+
+    __slots__ = ()
+
+
+def _check_whole(data: bytes) -> None:
+    """Skip over the data, which allocates nothing: what a length claims must be there."""
+    walk = msgpack.Unpacker(max_buffer_size=len(data))
+    walk.feed(data)
+    try:
+        walk.skip()
+    except Exception as error:  # noqa: BLE001 -- each kind of damage has its own
+        raise SerializationError(
+            f"the stored value is cut off or damaged ({type(error).__name__})"
+        ) from None
+    if walk.tell() != len(data):
+        raise SerializationError("the stored value is damaged: something follows it")
+
+
+def over(name: str, limit: int, what: str) -> SerializationError:
+    """The error about a limit: what is too large, which limit, and how to raise it."""
+    return SerializationError(
+        f"{what}, and Limits.{name} is {limit:,}; keep large things outside the session, or raise "
+        f"it: SafeSerializer(limits=Limits({name}=…))"
+    )

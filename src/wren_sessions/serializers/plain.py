@@ -1,0 +1,211 @@
+"""`PlainSerializer`: stored values as plain data, for viewers that have none of the app's classes.
+
+It reads what `SafeSerializer` and LangGraph's `JsonPlusSerializer` wrote. Values of builtin and
+standard-library types come back as they were (paths as pure paths), all others as `PlainObject`s:
+the name of the type and its fields. Nothing is imported, and no class but those is looked at::
+
+    PlainSerializer().loads_typed(("safe", data))
+    [PlainObject("langchain_core.messages.human:HumanMessage", {"content": "hi", "id": "1", …})]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import timedelta, timezone
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
+from typing import Any, Final, NoReturn
+
+from wren_sessions.errors import SerializationError
+from wren_sessions.serializers._legacy import Objects, read_legacy
+from wren_sessions.serializers._standard import BUILDERS, keyed
+from wren_sessions.serializers._wire import (
+    FIELDS,
+    KIND,
+    MESSAGES,
+    Build,
+    Builder,
+    Table,
+    check_hashes,
+    read,
+    type_name,
+)
+from wren_sessions.serializers.limits import Limits
+
+HIDDEN: Final = "**********"
+_SECRETS: Final = frozenset({"SecretStr", "SecretBytes", "Secret"})
+
+
+@dataclass(frozen=True, slots=True)
+class PlainObject:
+    """An object as it is stored.
+
+    Args:
+        type_name: its class, as ``"module:QualName"``.
+        value: its content: a dict of fields for models, dataclasses and messages, with what else
+            was set on them; a list for named tuples, and for what LangGraph stored by position;
+            the member's value for enums; ``dtype``, ``shape``, ``order`` and ``data`` for numpy.
+            Secrets are hidden.
+    """
+
+    type_name: str
+    value: Any
+
+    def __hash__(self) -> int:
+        return hash((self.type_name, _frozen(self.value)))
+
+
+class PlainSerializer:
+    """Reads stored values as plain data; LangGraph's ``SerializerProtocol``, without writing.
+
+    Args:
+        limits: what is refused for its size; None for the defaults of `Limits`.
+    """
+
+    def __init__(self, *, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+
+    def dumps_typed(self, obj: Any) -> NoReturn:
+        """Plain data is for looking at.
+
+        Raises:
+            SerializationError: always.
+        """
+        raise SerializationError(
+            f"PlainSerializer only reads, and was asked to store a {type(obj).__qualname__}: use "
+            "SafeSerializer to write"
+        )
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """The value, as plain data.
+
+        Args:
+            data: type tag and bytes, as a serializer gave them.
+
+        Raises:
+            UnsafeTypeError: the value is pickled.
+            SerializationError: the data is damaged, too large, or of an unknown kind.
+        """
+        kind, stored = data
+        if kind == KIND:
+            self._limits.check_stored(stored)
+            return read(stored, _TABLE)
+        self._limits.check_size(len(stored))
+        simple = read_simple(kind, stored)
+        if simple is not None or kind == "null":
+            return simple
+        return read_legacy(kind, stored, _OBJECTS, self._limits)
+
+
+def read_simple(kind: str, data: bytes) -> bytes | bytearray | None:
+    """What is stored as it is: bytes, and nothing for None or any other kind."""
+    if kind == "bytes":
+        return bytes(data)
+    return bytearray(data) if kind == "bytearray" else None
+
+
+def _fields(ref: Any, *parts: Any) -> PlainObject:
+    """An object whose content is several dicts: fields, extras, private and other attributes."""
+    name = type_name(ref)
+    content = {key: value for part in parts if part is not None for key, value in part.items()}
+    return PlainObject(name, _shown(name, content))
+
+
+def _shown(name: str, value: Any) -> Any:
+    module, _, short = name.partition(":")
+    if module.partition(".")[0] == "pydantic" and short.partition("[")[0] in _SECRETS:
+        return HIDDEN
+    return value
+
+
+def _message(name: str) -> Build:
+    def build(items: list[Any]) -> PlainObject:
+        _, fields, _, *rest = items
+        return _fields(name, fields, *rest)
+
+    return build
+
+
+def _usual(kind: bytes, mask: int) -> Builder:
+    del mask
+    name, names = MESSAGES[b"m" + kind[1:]], FIELDS[kind]
+    return Builder(lambda items: PlainObject(name, dict(zip(names, items[1:], strict=True))))
+
+
+def _dataclass(items: list[Any]) -> PlainObject:
+    _, ref, *parts = items
+    return _fields(ref, *parts)
+
+
+def _model(items: list[Any]) -> PlainObject:
+    _, ref, fields, _, *rest = items
+    return _fields(ref, fields, *rest)
+
+
+def _named_tuple(items: list[Any]) -> PlainObject:
+    _, ref, fields = items
+    return PlainObject(type_name(ref), list(fields.values()))
+
+
+def _enum(items: list[Any]) -> PlainObject:
+    _, ref, _, value = items
+    return PlainObject(type_name(ref), value)
+
+
+def _array(dtype: Any, shape: Any, order: Any, data: Any) -> PlainObject:
+    content = {"dtype": dtype, "shape": tuple(shape), "order": order, "data": data}
+    return PlainObject("numpy:ndarray", content)
+
+
+def _scalar(items: list[Any]) -> PlainObject:
+    _, dtype, data = items
+    return PlainObject("numpy:generic", {"dtype": dtype, "shape": (), "order": "C", "data": data})
+
+
+def _path(items: list[Any]) -> PurePath:
+    _, name, text = items
+    return _pure(name, [text])
+
+
+def _pure(name: str, parts: list[str]) -> PurePath:
+    return (PureWindowsPath if "Windows" in name else PurePosixPath)(*parts)
+
+
+def _called(name: str, form: str, arguments: Any) -> PlainObject:
+    if form == "items" and name == "langgraph.types:Send":
+        arguments = dict(zip(("node", "arg", "timeout"), arguments, strict=False))
+    return PlainObject(name, _shown(name, arguments))
+
+
+def _frozen(value: Any) -> Any:
+    """Something hashable that is equal for equal values."""
+    if isinstance(value, Mapping):
+        return frozenset((key, _frozen(item)) for key, item in value.items())
+    if isinstance(value, AbstractSet):
+        return frozenset(value)
+    if isinstance(value, bytearray):
+        return bytes(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return tuple(map(_frozen, value))
+    return value
+
+
+_TABLE: Final = Table(
+    BUILDERS
+    | keyed(check_hashes)
+    | {kind: _message(name) for kind, name in MESSAGES.items()}
+    | {
+        b"o": _dataclass,
+        b"p": _model,
+        b"v": _model,
+        b"n": _named_tuple,
+        b"e": _enum,
+        b"A": lambda items: _array(*items[1:]),
+        b"N": _scalar,
+        b"P": _path,
+        b"y": lambda items: timezone(timedelta(seconds=items[1])),
+    },
+    _usual,
+)
+_OBJECTS: Final = Objects(called=_called, array=_array, check=check_hashes, path=_pure)

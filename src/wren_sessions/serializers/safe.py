@@ -1,0 +1,231 @@
+"""`SafeSerializer`: values that come back as they were, and stored data that runs nothing.
+
+Stored data may be old, damaged or hostile. So there is no pickle; nothing that data names is
+imported; no constructor, validator or ``__post_init__`` runs: fields are put back. What may be
+built are the types on LangGraph's official list, and data types (pydantic models, dataclasses,
+enums, named tuples) of modules that the application has imported itself::
+
+    SessionSaver(store)                                             # the default
+    SessionSaver(store, serde=SafeSerializer(allow=[Profile, "app.state:Answer"]))
+
+A value that could not be read back is refused when it is written, and nothing ever changes its
+type on the way. `_wire` has the format.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Final, Self
+
+from wren_sessions.errors import SerializationError
+from wren_sessions.serializers import _numpy
+from wren_sessions.serializers._allowed import Allowed, Allowlist
+from wren_sessions.serializers._legacy import Objects, read_legacy
+from wren_sessions.serializers._legacy_objects import LegacyObjects
+from wren_sessions.serializers._models import ModelProfile
+from wren_sessions.serializers._resolve import load_official, loaded
+from wren_sessions.serializers._standard import BUILDERS, PATHS, Write, keyed
+from wren_sessions.serializers._wire import KIND, Build, Table, read
+from wren_sessions.serializers._writing import Lower, Result, looked_at, lowering, written
+from wren_sessions.serializers.limits import Limits
+from wren_sessions.serializers.messages import (
+    KINDS,
+    Messages,
+    message_builders,
+    read_messages,
+    usual_builder,
+)
+from wren_sessions.serializers.plain import read_simple
+
+_LARGE_BYTES: Final = 65_536
+
+
+class SafeSerializer:
+    """Turns values into bytes and back; LangGraph's ``SerializerProtocol``.
+
+    What round-trips, equal in value and type: builtin and standard-library values, data types as
+    above, numpy arrays, langchain's messages and documents, LangGraph's own types. It also reads
+    what LangGraph's `JsonPlusSerializer` stored, by the same rules.
+
+    Args:
+        allow: the application's classes that may be stored and built, as classes or as names
+            ``"module:QualName"``; official types need no entry. None (default) allows all data
+            types of the modules that the process has imported, or none if the environment says
+            ``LANGGRAPH_STRICT_MSGPACK=true``.
+        limits: what is refused for its size; None for the defaults of `Limits`.
+
+    Raises:
+        ConfigurationError: `allow` holds something else.
+    """
+
+    def __init__(
+        self, *, allow: Iterable[Allowed] | None = None, limits: Limits | None = None
+    ) -> None:
+        self._limits = limits or Limits()
+        self._use(Allowlist(allow))
+
+    def _use(self, allowed: Allowlist) -> None:
+        self._allowed = allowed
+        finder = _Finder(allowed)
+        self._lower = lowering(finder.find, allowed.check_keys)
+        self._messages = finder.messages = Messages(self._lower)
+        self._table = _table(allowed)
+        self._objects = Objects(
+            called=LegacyObjects(allowed).called,
+            array=_numpy.build_array,
+            check=allowed.check_keys,
+            path=lambda name, parts: PATHS[name](*parts),
+        )
+
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        """A value as (type tag, bytes). Equal values give equal bytes, in every process.
+
+        An exception becomes its repr, as LangGraph stores the error of a task; inside another
+        value it is refused like everything that cannot be read back.
+
+        Raises:
+            SerializationError: the value holds what cannot be stored, or is too large.
+        """
+        kind = type(obj)
+        if obj is None:
+            return "null", b""
+        if kind is bytes or kind is bytearray:
+            self._limits.check_size(len(obj))
+            return kind.__name__, bytes(obj)
+        value: Any = repr(obj) if isinstance(obj, BaseException) else obj
+        data = self._messages.packed(value) if self._messages.begins(value) else None
+        if data is None:
+            return KIND, written(value, self._lower, self._limits)
+        self._limits.check_written(data)
+        return KIND, data
+
+    def dump_list(
+        self, value: list[Any], look: Callable[[str, memoryview], Result]
+    ) -> Result | None:
+        """Let the bytes of a list of messages be looked at where they are packed.
+
+        Stores use it to compare a list with the one before; what is in it is what `dumps_typed`
+        gives.
+
+        Args:
+            value: a list.
+            look: given the type tag and the bytes, which are gone when it returns.
+
+        Returns:
+            What `look` returned; None, and nothing was looked at, for any other list.
+
+        Raises:
+            SerializationError: the list is too large.
+        """
+        if not self._messages.begins(value):
+            return None
+        fill = partial(self._messages.pack, value)
+        found = looked_at(fill, self._limits, partial(look, KIND))
+        return None if found is None else found[0]
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """The value again.
+
+        Args:
+            data: type tag and bytes, from this serializer or from `JsonPlusSerializer`.
+
+        Raises:
+            UnsafeTypeError: it holds a type that may not be built, or is pickled.
+            SerializationError: it is damaged, too large, or of an unknown kind.
+        """
+        kind, stored = data
+        if kind == KIND:
+            return self._read(stored)
+        self._limits.check_size(len(stored))
+        if kind in {"null", "bytes", "bytearray"}:
+            return read_simple(kind, stored)
+        return read_legacy(kind, stored, self._objects, self._limits)
+
+    def _read(self, stored: bytes) -> Any:
+        self._limits.check_stored(stored)
+        # To build thousands of objects sets the garbage collector off again and again, and each
+        # time it finds nothing: what is being built is in use. So it waits for some milliseconds.
+        pause = len(stored) > _LARGE_BYTES and gc.isenabled()
+        if pause:
+            gc.disable()
+        try:
+            found = read_messages(stored, self._table)
+            return read(stored, self._table) if found is None else found
+        finally:
+            if pause:
+                gc.enable()
+
+    def with_msgpack_allowlist(self, extra_allowlist: Iterable[Allowed]) -> Self:
+        """A serializer that allows further classes; itself if it allows them.
+
+        LangGraph calls it with what a graph's schemas name.
+
+        Args:
+            extra_allowlist: classes, names, or pairs (module, name).
+        """
+        allowed = self._allowed.widened(extra_allowlist)
+        if allowed is self._allowed:
+            return self
+        clone = type(self).__new__(type(self))
+        clone.__dict__.update(self.__dict__)
+        clone._use(allowed)  # noqa: SLF001 -- the same class
+        return clone
+
+
+class _Finder:
+    """Finds what writes the objects of a class."""
+
+    def __init__(self, allowed: Allowlist) -> None:
+        self._allowed = allowed
+        self._known: dict[type, Write] = {}
+        self.messages: Messages
+
+    def find(self, kind: type, lower: Lower) -> Write:
+        """What writes objects of a class; raises if they could not be read back."""
+        found = self._known.get(kind)
+        if found is not None:
+            return found
+        write = _numpy.writer(kind)
+        if write is not None:
+            return write  # type: ignore[no-any-return] # of numpy's values, which are untyped
+        profile = self._allowed.to_write(kind)
+        if isinstance(profile, ModelProfile) and profile.name in KINDS:
+            self._known[kind] = self.messages.add(profile)
+            return self._known[kind]
+        return lambda value: [_lowered(part, lower) for part in profile.write(value)]
+
+
+def _lowered(part: Any, lower: Lower) -> Any:
+    return lower(part) if type(part) is dict else part
+
+
+def _table(allowed: Allowlist) -> Table:
+    def build_object(tag: bytes) -> Build:
+        def build(items: list[Any]) -> Any:
+            profile = allowed.to_build(items[1])
+            if profile.tag != tag:
+                profile.refuse("was stored when its class was of another kind of data type")
+            return profile.build(items)
+
+        return build
+
+    objects = {tag: build_object(tag) for tag in (b"e", b"n", b"o", b"p", b"v")}
+    others: dict[bytes, Build] = {
+        b"A": lambda items: _numpy.build_array(*items[1:]),
+        b"N": _numpy.build_scalar,
+        b"y": _build_pydantic_zone,
+    }
+    builds = BUILDERS | keyed(allowed.check_keys) | objects | others
+    return Table({**builds, **message_builders()}, usual_builder)
+
+
+def _build_pydantic_zone(items: list[Any]) -> Any:
+    load_official()
+    kind = loaded("pydantic_core", "TzInfo")
+    if kind is None:
+        raise SerializationError(
+            "the value holds a time zone of pydantic 2, which is not installed"
+        )
+    return kind(items[1])

@@ -1,0 +1,154 @@
+"""Messages: the fast path, and that it is only taken where it gives the same."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+import pytest
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    HumanMessage,
+    RemoveMessage,
+    SystemMessage,
+    ToolMessage,
+)
+
+from values import kinds
+from values.comparing import same
+from wren_sessions import PlainObject, PlainSerializer, SafeSerializer
+from wren_sessions.errors import SerializationError
+from wren_sessions.serializers import messages as module
+from wren_sessions.serializers._wire import FIELDS, MESSAGES
+
+CALL: Final = {"name": "f", "args": {"a": [1, {"b": None}]}, "id": "c1", "type": "tool_call"}
+USUAL: Final[list[BaseMessage]] = [
+    SystemMessage("be kind"),
+    HumanMessage("hi", id="h1", name="Ann"),
+    HumanMessage([{"type": "text", "text": "hi"}, "there"]),
+    AIMessage("", id="a1", tool_calls=[CALL], response_metadata={"model": "m", "n": 1.5}),
+    AIMessage("x", usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}),
+    AIMessage("x", invalid_tool_calls=[{"name": "f", "args": "{", "id": None, "error": "no"}]),
+    ToolMessage("done", tool_call_id="c1", artifact={"rows": [1, 2]}, status="error"),
+    AIMessageChunk(content="par", id="a1", tool_call_chunks=[]),
+]
+
+
+def _with(message: BaseMessage, **slots: Any) -> BaseMessage:
+    for name, value in slots.items():
+        object.__setattr__(message, name, value)
+    return message
+
+
+def _reordered() -> BaseMessage:
+    message = HumanMessage("x")
+    message.__dict__["content"] = message.__dict__.pop("content")
+    return message
+
+
+def _other_extra() -> BaseMessage:
+    message = HumanMessage("x")
+    message.rating = 5  # type: ignore[attr-defined] # as pydantic lets it have
+    return message
+
+
+ODD: Final[list[BaseMessage]] = [
+    kinds.Loud(content="x"),
+    _other_extra(),
+    _reordered(),
+    _with(HumanMessage("x"), __pydantic_fields_set__={"content", "elsewhere"}),
+    _with(HumanMessage("x"), __pydantic_fields_set__=set()),
+    _with(HumanMessage("x"), __pydantic_extra__=None),
+    _with(HumanMessage("x"), __pydantic_private__={}),
+    HumanMessage.model_construct(content="x", additional_kwargs=(1, 2)),
+    HumanMessage.model_construct(content=None),
+    HumanMessage("x", additional_kwargs={"t": (1, 2), "b": b"bytes", "a": bytearray(b"x")}),
+    HumanMessage("x", additional_kwargs={1: 2, None: {"set": {1, 2}}}),
+    AIMessage("x", response_metadata={"mood": kinds.Mood.CALM, "big": 2**80, "nan": float("nan")}),
+    AIMessage("x", response_metadata={"word": kinds.Word.YES, "note": kinds.Note("n")}),
+    HumanMessage("half \ud800"),
+    ToolMessage("x", tool_call_id="c", artifact=kinds.Frozen("x")),
+    ChatMessage(content="x", role="judge"),
+    RemoveMessage(id="h1"),
+]
+
+
+@pytest.mark.parametrize("with_libraries", [True, False])
+@pytest.mark.parametrize("others", [USUAL, ODD, [*USUAL, *ODD], [*ODD, *USUAL]])
+def test_messages_come_back_the_same(
+    others: list[BaseMessage],
+    *,
+    with_libraries: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Usual and odd ones, in any order, also where the fast libraries are not installed."""
+    if not with_libraries:
+        monkeypatch.setattr(module, "orjson", None)
+        monkeypatch.setattr(module, "ormsgpack", None)
+    serde = SafeSerializer()
+    for _ in range(2):  # a serializer gets to know the classes at first
+        assert same(serde.loads_typed(serde.dumps_typed(others)), others)
+        for message in others:
+            assert same(serde.loads_typed(serde.dumps_typed(message)), message)
+
+
+@pytest.mark.parametrize("message", [*USUAL, *ODD], ids=lambda value: type(value).__name__)
+def test_both_ways_write_the_same_bytes(
+    message: BaseMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone, in a list, behind other messages, with and without orjson: one encoding."""
+    serde = SafeSerializer()
+    alone = serde.dumps_typed(message)[1]
+    for _ in range(2):
+        assert serde.dumps_typed([message])[1] == b"\x91" + alone
+        first = serde.dumps_typed(USUAL[0])[1]
+        assert serde.dumps_typed([USUAL[0], message])[1] == b"\x92" + first + alone
+    monkeypatch.setattr(module, "orjson", None)
+    assert SafeSerializer().dumps_typed([message])[1] == b"\x91" + alone
+
+
+def test_the_fields_of_usual_messages_are_those_of_langchain() -> None:
+    """Else they would all take the general way, and be slow."""
+    for kind, names in FIELDS.items():
+        place, _, name = MESSAGES[b"m" + kind[1:]].partition(":")
+        assert tuple(vars(sys.modules[place])[name].model_fields) == names
+
+
+def test_plain_reading_knows_both_forms() -> None:
+    """A usual message, and one that carries more."""
+    found = PlainSerializer().loads_typed(SafeSerializer().dumps_typed([USUAL[1], ODD[1]]))
+    assert [item.type_name for item in found] == ["langchain_core.messages.human:HumanMessage"] * 2
+    assert found[0].value == {
+        "content": "hi",
+        "additional_kwargs": {},
+        "response_metadata": {},
+        "type": "human",
+        "name": "Ann",
+        "id": "h1",
+    }
+    assert found[1].value["rating"] == 5
+    assert isinstance(found[0], PlainObject)
+
+
+def test_another_release_of_langchain_reads_usual_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its classes have other fields: what it lacks is an extra, what is new gets its default."""
+    stored = SafeSerializer().dumps_typed([USUAL[1]])
+    fields = dict(HumanMessage.__pydantic_fields__)
+    changed = {name: fields[name] for name in fields if name != "name"}
+    monkeypatch.setattr(HumanMessage, "__pydantic_fields__", changed)
+    found = SafeSerializer().loads_typed(stored)[0]
+    assert found.content == "hi"
+    assert found.model_extra == {"name": "Ann"}
+
+
+@pytest.mark.parametrize("size", [0, 5, 7])
+def test_a_message_that_lost_fields_is_damaged(size: int) -> None:
+    """Nothing is guessed."""
+    item = b"\xd6\xf0Mh\x00\x01" + b"\xa1x" * size
+    data = b"\x91" + bytes([0x91 + size]) + item
+    for reader in (SafeSerializer(), PlainSerializer()):
+        with pytest.raises(SerializationError):
+            reader.loads_typed(("safe", data))

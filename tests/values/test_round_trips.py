@@ -1,0 +1,196 @@
+"""What goes in comes out: equal in value and type, whatever stands in whatever."""
+
+from __future__ import annotations
+
+import decimal
+import math
+from collections import Counter, defaultdict
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final
+from uuid import UUID, SafeUUID, uuid1
+
+import msgpack
+import numpy as np
+import pydantic
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+from langgraph.store.base import GetOp, Item, SearchItem
+
+from values import drawn, kinds
+from values.comparing import same
+from wren_sessions import PlainSerializer, SafeSerializer
+
+SAFE: Final = SafeSerializer()
+# Drawing nested values is what takes the time.
+MODERATE: Final = settings(
+    max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+)
+NOW: Final = datetime(2025, 11, 8, 15, 3, tzinfo=timezone(timedelta(hours=1)))
+
+
+def again(value: Any, serde: SafeSerializer = SAFE) -> Any:
+    """A value, written and read."""
+    return serde.loads_typed(serde.dumps_typed(value))
+
+
+@MODERATE
+@given(drawn.values)
+def test_every_value_comes_back_the_same(value: Any) -> None:
+    """Standard values, data types, messages and LangGraph's types, nested in each other."""
+    assert same(again(value), value)
+
+
+@MODERATE
+@given(drawn.values)
+def test_every_value_can_be_read_as_plain_data(value: Any) -> None:
+    """The reader for viewers knows all that is ever written."""
+    PlainSerializer().loads_typed(SAFE.dumps_typed(value))
+
+
+@MODERATE
+@given(st.lists(drawn.messages(drawn.scalars | st.lists(drawn.scalars, max_size=2)), max_size=6))
+def test_lists_of_messages_come_back_the_same(messages: list[Any]) -> None:
+    """The fast path, and all that leaves it in the middle of a list."""
+    assert same(again(messages), messages)
+
+
+@MODERATE
+@given(st.lists(drawn.scalars, max_size=4), drawn.scalars)
+def test_an_element_has_the_same_bytes_in_every_list(items: list[Any], last: Any) -> None:
+    """A list is a header and its elements: what a step adds is appended to the bytes."""
+    shorter, longer = (SAFE.dumps_typed([*part])[1] for part in (items, [*items, last]))
+    assert longer[1:].startswith(shorter[1:])
+
+
+EDGES: Final[list[Any]] = [
+    math.nan,
+    math.inf,
+    -math.inf,
+    -0.0,
+    2**64,
+    -(2**63),
+    -(2**63) - 1,
+    2**2_000,
+    decimal.Decimal("sNaN123"),
+    decimal.Decimal("-Infinity"),
+    decimal.Decimal("1E+999999"),
+    decimal.Decimal("-0.00"),
+    {1, "1", 1.5, None, (1,), b"1"},
+    {True: "a", 0: "b", None: "c", 1.5: "d", (1, "x"): "e", frozenset({1}): "f"},
+    {b"bytes": 1, "text": 2},
+    {math.inf: 1, -5: 2},
+    "\ud800 half",
+    {"\udfff": "\ud800"},
+    defaultdict(None, {"a": 1}),
+    defaultdict(dict, {"a": {}}),
+    Counter({"a": -2, "b": 0}),
+    UUID(int=5, is_safe=SafeUUID.safe),
+    uuid1(),
+    NOW,
+    datetime(2025, 10, 26, 2, 30, fold=1),  # noqa: DTZ001 -- a naive one
+    datetime.min,  # noqa: DTZ901 -- a naive one
+    pydantic.TypeAdapter(datetime).validate_python("2025-11-08T15:03:00+02:00"),
+    kinds.Mood.PAIR,
+    kinds.Mood.QUIET,
+    kinds.Access.READ | kinds.Access.RUN,
+    kinds.Access(0),
+    kinds.Bits(8),
+    kinds.Point(1),
+    kinds.Checked(number=1),
+    kinds.IntBox(content=1),
+    kinds.Names(["a"]),
+    kinds.Names.model_construct(["a"]),
+    kinds.ListBox(content=[1]),
+    kinds.NoteBox(content=kinds.Answer(answerText="x")),
+    pydantic.SecretStr("hush"),
+    pydantic.SecretBytes(b"hush"),
+    Item(value={"a": 1}, key="k", namespace=("n",), created_at=NOW, updated_at=NOW),
+    SearchItem(("n",), "k", {"a": 1}, NOW, NOW, score=0.5),
+    GetOp(("n",), "k"),
+    _DeltaSnapshot([1, 2]),
+    np.longlong(1),
+    np.str_("ends with nul\0"),
+    np.void(b"abc"),
+    np.array([], dtype="<f4"),
+    np.array([1, 2, 3, 4])[::2],
+    np.array(["2025", "NaT"], dtype="M8[s]"),
+    np.array([([1, 2],)], dtype=[("two", "<i4", (2,))]),
+    msgpack.ExtType(5, b"x"),
+    [msgpack.ExtType(112, b"t"), 1],
+    [[[[[[[[[[[]]]]]]]]]]],
+    [{}],
+    [()],
+    {},
+]
+
+
+@pytest.mark.parametrize("value", EDGES, ids=lambda value: f"{type(value).__name__}")
+def test_edges_come_back_the_same(value: Any) -> None:
+    """Values that are often forgotten, alone and inside others."""
+    assert same(again(value), value)
+    assert same(again([value, (value,)]), [value, (value,)])
+    assert same(
+        again(HumanMessage("x", additional_kwargs={"it": value})).additional_kwargs["it"], value
+    )
+
+
+@pytest.mark.parametrize("kind", ["int", "dict", "list"])
+def test_arrays_can_be_written_to(kind: str) -> None:
+    """An array that was read is one's own, as one that was made."""
+    array = again({"int": np.arange(3), "dict": {"a": np.arange(3)}, "list": [np.arange(3)]}[kind])
+    array = array["a"] if kind == "dict" else array[0] if kind == "list" else array
+    array[0] = 7
+    assert array.tolist() == [7, 1, 2]
+
+
+LOOKALIKES: Final[list[Any]] = [
+    {"lc": 2, "type": "constructor", "id": ["os", "system"], "kwargs": {"command": "true"}},
+    {"lc": 1, "type": "constructor", "id": ["langchain", "schema", "HumanMessage"], "kwargs": {}},
+    {"__type__": "app:Profile", "py/object": "os.system", "$type": "x"},
+    ["t", 1, 2],
+    [b"\xd4\xf0t", 1, 2],
+    [b"t", 1],
+    [None, "values.kinds:Mood", "CALM", "calm"],
+    {"": ["\xd4\xf0t"]},
+    {b"\xd4\xf0t": 1},
+    {1: "t", "t": 1},
+    [-16, "t", 1],
+    ["mh", {"content": "hi"}, 1],
+]
+
+
+@pytest.mark.parametrize("value", LOOKALIKES, ids=repr)
+def test_what_looks_like_an_envelope_is_plain_data(value: Any) -> None:
+    """Dicts and lists of an application come back as they are, whatever is in them."""
+    assert same(again(value), value)
+    assert same(again([value] * 3), [value] * 3)
+    message = AIMessage("", tool_calls=[{"name": "f", "args": {"a": value}, "id": "1"}])
+    assert same(again([message]), [message])
+
+
+def test_top_level_bytes_and_none_are_stored_as_they_are() -> None:
+    """They keep LangGraph's own tags, and cost nothing."""
+    assert SAFE.dumps_typed(None) == ("null", b"")
+    assert SAFE.dumps_typed(b"ab") == ("bytes", b"ab")
+    assert SAFE.dumps_typed(bytearray(b"ab")) == ("bytearray", b"ab")
+    assert same(again(bytearray(b"ab")), bytearray(b"ab"))
+
+
+def test_what_is_read_shares_nothing_with_what_was_written() -> None:
+    """Changing a value that was read changes no other one."""
+    message = HumanMessage("x", additional_kwargs={"a": [1]})
+    one, two = again([message]), again([message])
+    one[0].additional_kwargs["a"].append(2)
+    one[0].id = "changed"
+    assert same(two, [message])
+    assert message.additional_kwargs == {"a": [1]}
+
+
+def test_an_exception_is_stored_as_langgraph_does() -> None:
+    """The error of a task is its repr; inside a value, an exception is refused."""
+    assert again(ValueError("no")) == "ValueError('no')"
+    with pytest.raises(Exception, match="ValueError"):
+        SAFE.dumps_typed({"error": ValueError("no")})
