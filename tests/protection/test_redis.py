@@ -53,7 +53,7 @@ def test_nothing_can_be_read_on_the_server(redis_url: str) -> None:
         graph = talk(store, 8)
         expected = graph.get_state(CONFIG).values
     stored = everything_in(redis_url)
-    assert b"lorem" in graphs.said(1, "human").content.encode()
+    assert "lorem" in str(graphs.said(1, "human").content)
     for text in (b"lorem", b"messages", b"turn_count", b"HumanMessage", b"human says"):
         assert text not in stored
     assert b'"encryption":{"key":"k1","sealed":' in stored
