@@ -24,7 +24,7 @@ BUILT_KINDS: Final = [
     *BUILDERS,
     *MESSAGES,
     *(kind + b"\0\x01" for kind in FIELDS),
-    *(b"e", b"n", b"o", b"p", b"v", b"A", b"N", b"y", b"?", b"", b"Mh", b"Mh\xff\xff"),
+    *(b"e", b"n", b"o", b"p", b"v", b"A", b"N", b"x", b"y", b"?", b"", b"Mh", b"Mh\xff\xff"),
 ]
 
 NAMES: Final = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Final
 
+import msgpack
 import pytest
 from langchain_core.messages import (
     AIMessage,
@@ -108,6 +109,20 @@ def test_both_ways_write_the_same_bytes(
         assert serde.dumps_typed([USUAL[0], message])[1] == b"\x92" + first + alone
     monkeypatch.setattr(module, "orjson", None)
     assert SafeSerializer().dumps_typed([message])[1] == b"\x91" + alone
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 199, 200, 201, 215, 216, 65_535, 65_536])
+def test_lists_of_any_length_come_back(count: int) -> None:
+    """Long ones are packed in parts; their bytes are those of one array."""
+    serde = SafeSerializer()
+    serde.dumps_typed([USUAL[1]])
+    messages = [USUAL[1]] * count
+    stored = serde.dumps_typed(messages)
+    assert (
+        stored[1]
+        == msgpack.Packer().pack_array_header(count) + serde.dumps_typed(USUAL[1])[1] * count
+    )
+    assert serde.loads_typed(stored) == messages
 
 
 def test_the_fields_of_usual_messages_are_those_of_langchain() -> None:

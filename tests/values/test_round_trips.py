@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import AddableDict
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from langgraph.store.base import GetOp, Item, SearchItem
 
@@ -119,6 +120,8 @@ EDGES: Final[list[Any]] = [
     np.array(["2025", "NaT"], dtype="M8[s]"),
     np.array([([1, 2],)], dtype=[("two", "<i4", (2,))]),
     msgpack.ExtType(5, b"x"),
+    HumanMessage("x").text,
+    AddableDict({"a": (1, 2)}),
     [msgpack.ExtType(112, b"t"), 1],
     [[[[[[[[[[[]]]]]]]]]]],
     [{}],

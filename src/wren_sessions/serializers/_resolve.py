@@ -22,7 +22,7 @@ from types import (
 from typing import Any, Final
 
 from wren_sessions.errors import SerializationError
-from wren_sessions.serializers._wire import MESSAGES
+from wren_sessions.serializers._wire import MESSAGES, SUBCLASSES
 
 _MRO: Final = type.__dict__["__mro__"].__get__
 _DICT: Final = type.__dict__["__dict__"].__get__
@@ -46,7 +46,7 @@ OFFICIAL: Final[Mapping[str, tuple[str, ...]]] = {
     "langgraph.store.base": ("Item", "SearchItem", "GetOp"),
     "langgraph.checkpoint.serde.types": ("_DeltaSnapshot",),
 }
-_OFFICIAL: Final = frozenset(MESSAGES.values()) | {
+_OFFICIAL: Final = {*MESSAGES.values(), *SUBCLASSES} | {
     f"{module}:{name}" for module, names in OFFICIAL.items() for name in names
 }
 

@@ -32,6 +32,7 @@ u          16 bytes (and what is known of its safety): UUID
 P I        class name, text: path · address, interface or network
 R          pattern, flags: compiled regular expression
 A N        dtype, shape, order, bytes: numpy array · dtype, bytes: numpy scalar
+x          class name of `SUBCLASSES`, a text or map
 e          type, member name (an int for a combination of flags), value: enum
 n          type, map: named tuple
 o          type, map of fields (and map of other attributes): dataclass, LangGraph's Send, Item …
@@ -83,6 +84,10 @@ MESSAGES: Final = {
     b"mD": "langchain_core.documents.base:Document",
 }
 
+SUBCLASSES: Final[Mapping[str, type]] = {
+    f"{_BASE}base:TextAccessor": str,
+    "langchain_core.runnables.utils:AddableDict": dict,
+}
 _COMMON: Final = ("content", "additional_kwargs", "response_metadata", "type", "name", "id")
 _AI: Final = (*_COMMON, "tool_calls", "invalid_tool_calls", "usage_metadata")
 _TOOL: Final = (*_COMMON, "tool_call_id", "artifact", "status")

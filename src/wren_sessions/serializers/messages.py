@@ -17,8 +17,6 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, Final
 
-import msgpack
-
 from wren_sessions.errors import UnsafeTypeError
 from wren_sessions.serializers._models import (
     ModelProfile,
@@ -50,11 +48,13 @@ except ImportError:
 
 KINDS: Final = {name: kind for kind, name in MESSAGES.items()}
 _MOST_KNOWN: Final = 8
-_SHORT: Final = 16  # elements: an array of fewer has a header of one byte, else of three
-_AT_ONCE: Final = 64  # messages; of more, each step takes fresh memory, and is slower
+_SHORT: Final = 16  # elements: an array of fewer has a header of one byte, …
+_LONG: Final = 65_536  # … one of fewer than these a header of three, and else of five
+_AT_ONCE: Final = 200  # messages; of more, each step takes fresh memory, and is slower
 _ARRAYS: Final = frozenset({*range(0x91, 0xA0), 0xDC, 0xDD})
 _MARK: Final = bytes([0xD6, MARKER & 0xFF]) + b"M"  # where a usual message begins
 
+ValuesOf = Callable[[dict[str, Any]], tuple[Any, ...]]
 FieldsOf = Callable[[list[Any]], dict[str, Any]]  # from an envelope's items
 
 
@@ -67,12 +67,13 @@ class _Usual:
     """
 
     def __init__(self, kind: bytes, general: Write) -> None:
-        self.values = itemgetter(*FIELDS[kind])
         self.general = general
         self._kind = kind
         # Which fields are set, and the marker for that: a few that come again and again.
         self._known: list[tuple[frozenset[str], Any]] = []
-        self.latest: tuple[frozenset[str], Any] = (frozenset(), None)
+        # What gives the values in order, and the newest of the above.
+        self.latest: tuple[ValuesOf, frozenset[str], Any]
+        self.latest = itemgetter(*FIELDS[kind]), frozenset(), None
         self.mark({"content"})
 
     def mark(self, names: set[str]) -> Any:
@@ -86,7 +87,7 @@ class _Usual:
         found = marker(usual_kind(self._kind, mask))
         if len(self._known) < _MOST_KNOWN:
             self._known = [*self._known, (frozenset(names), found)]
-            self.latest = self._known[-1]
+            self.latest = self.latest[0], *self._known[-1]
         return found
 
 
@@ -132,7 +133,7 @@ class Messages:
             ]
         except PACKING_ERRORS:
             return None
-        return b"".join([msgpack.Packer().pack_array_header(len(messages)), *parts])
+        return b"".join([_array_header(len(messages)), *parts])
 
     def _part(self, messages: list[Any]) -> memoryview:
         """The bytes of some messages, one behind the other."""
@@ -166,28 +167,29 @@ class Messages:
             if how is None:
                 put(self._lower(message))
                 continue
+            values_of, known, mark = how.latest
             try:
-                fields, names = message.__dict__, message.__pydantic_fields_set__
-                extra, private = message.__pydantic_extra__, message.__pydantic_private__
-                values = how.values(fields)
+                fields, extra = message.__dict__, message.__pydantic_extra__
+                values, names = values_of(fields), message.__pydantic_fields_set__
+                odd = message.__pydantic_private__ is not None
             except (AttributeError, KeyError):
                 put(how.general(message))
                 continue
-            known, mark = how.latest
             if names != known:
                 mark = how.mark(names)
-            if (
-                extra
-                or extra is None
-                or private is not None
-                or mark is None
-                or len(fields) != len(values)
-            ):
+            if odd or extra or extra is None or mark is None or len(fields) != len(values):
                 put(how.general(message))
             else:
                 held.append(values)
                 put([mark, *values])
         return held
+
+
+def _array_header(size: int) -> bytes:
+    """What msgpack begins an array with; its own packer takes longer to make than to use."""
+    if size < _SHORT:
+        return bytes([0x90 | size])
+    return b"\xdc" + size.to_bytes(2) if size < _LONG else b"\xdd" + size.to_bytes(4)
 
 
 _OPTION: Final = (

@@ -204,6 +204,7 @@ _TABLE: Final = Table(
         b"A": lambda items: _array(*items[1:]),
         b"N": _scalar,
         b"P": _path,
+        b"x": lambda items: items[2],
         b"y": lambda items: timezone(timedelta(seconds=items[1])),
     },
     _usual,

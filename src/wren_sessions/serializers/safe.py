@@ -27,6 +27,7 @@ from wren_sessions.serializers._legacy_objects import LegacyObjects
 from wren_sessions.serializers._models import ModelProfile
 from wren_sessions.serializers._resolve import load_official, loaded
 from wren_sessions.serializers._standard import BUILDERS, PATHS, Write, keyed
+from wren_sessions.serializers._subclasses import build_subclass, subclass_writer
 from wren_sessions.serializers._wire import KIND, Build, Table, read
 from wren_sessions.serializers._writing import Lower, Result, looked_at, lowering, written
 from wren_sessions.serializers.limits import Limits
@@ -187,9 +188,9 @@ class _Finder:
         found = self._known.get(kind)
         if found is not None:
             return found
-        write = _numpy.writer(kind)
+        write = _numpy.writer(kind) or subclass_writer(kind, lower)
         if write is not None:
-            return write  # type: ignore[no-any-return] # of numpy's values, which are untyped
+            return write
         profile = self._allowed.to_write(kind)
         if isinstance(profile, ModelProfile) and profile.name in KINDS:
             self._known[kind] = self.messages.add(profile)
@@ -215,6 +216,7 @@ def _table(allowed: Allowlist) -> Table:
     others: dict[bytes, Build] = {
         b"A": lambda items: _numpy.build_array(*items[1:]),
         b"N": _numpy.build_scalar,
+        b"x": build_subclass,
         b"y": _build_pydantic_zone,
     }
     builds = BUILDERS | keyed(allowed.check_keys) | objects | others
