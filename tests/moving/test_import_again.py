@@ -19,6 +19,7 @@ from wren_sessions import (
     ImportReport,
     MemoryStore,
     Progress,
+    SafeSerializer,
     SerializationError,
     SessionSaver,
     TTLPolicy,
@@ -291,9 +292,15 @@ def test_values_are_the_same() -> None:
     serde = InMemorySaver().serde
     assert same({"a": {1, 2}, "b": [1]}, {"b": [1], "a": {2, 1}}, serde)
     assert same(float("nan"), float("nan"), serde)
-    for a, b in ((1, True), (1, 1.0), ([1, 2], [2, 1]), ((1,), [1]), ([1], [1, 2]), ({1: 2}, {})):
+    for a, b in ((1, True), (1, 1.0), ([1, 2], [2, 1]), ({1}, [1]), ([1], [1, 2]), ({1: 2}, {})):
         assert not same(a, b, serde)
     assert not same(Odd(), Odd(), serde)
+
+
+def test_a_list_stands_for_a_tuple_where_there_are_none() -> None:
+    """In a target whose serializer makes lists of tuples, and nowhere else."""
+    assert same((1,), [1], InMemorySaver().serde)
+    assert not same((1,), [1], SafeSerializer())
 
 
 def test_a_latest_checkpoint_that_another_saver_would_not_take() -> None:

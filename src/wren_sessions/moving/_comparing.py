@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from wren_sessions._encoding import Version
@@ -117,10 +118,10 @@ def _values(a: Mapping[str, Any], b: Mapping[str, Any], serde: Serializer) -> Di
 def same(a: Any, b: Any, serde: Serializer) -> bool:
     """Whether two values are the same, part by part: types count, the order of sets does not.
 
-    Nor does it count whether a sequence is a tuple or a list: LangGraph's serializer makes lists of
-    tuples, as in ``("human", "Hello")``, and its savers, which read what they wrote, live with it.
+    A list may stand for a tuple where the target's serializer knows no tuples. LangGraph's is one:
+    it makes lists of them, as of ``("human", "Hello")``, and its savers live with it.
     """
-    if type(a) is not type(b) and not {type(a), type(b)} <= {list, tuple}:
+    if type(a) is not type(b) and ({type(a), type(b)} != {list, tuple} or _keeps_tuples(serde)):
         return False
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key], serde) for key in a)
@@ -132,6 +133,11 @@ def same(a: Any, b: Any, serde: Serializer) -> bool:
     with suppress(Exception):
         return serde.dumps_typed(a) == serde.dumps_typed(b)
     return False
+
+
+@cache
+def _keeps_tuples(serde: Serializer) -> bool:
+    return type(serde.loads_typed(serde.dumps_typed((1,)))) is tuple
 
 
 # --- pending writes -------------------------------------------------------------------------------
