@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from wren_sessions._encoding import Version
@@ -135,7 +134,6 @@ def same(a: Any, b: Any, serde: Serializer) -> bool:
     return False
 
 
-@cache
 def _keeps_tuples(serde: Serializer) -> bool:
     return type(serde.loads_typed(serde.dumps_typed((1,)))) is tuple
 
