@@ -241,7 +241,7 @@ def test_url_that_cannot_work(url: str, words: str, made: Recorder) -> None:
     ("query", "words"),
     [
         ("socket_timout=5", "unknown option 'socket_timout'; did you mean 'socket_timeout'?"),
-        ("zzz=1", "unknown option 'zzz' (known here: client_name, db, "),
+        ("zzz=1", "unknown option 'zzz' (known here: client_name, compression, db, "),
         ("max_bytes=1", "unknown option 'max_bytes'"),
         (f"password={CANARY}", "'password': it is part of the URL"),
         (f"username={CANARY}", "'username': it is part of the URL"),
