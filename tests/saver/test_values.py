@@ -15,7 +15,7 @@ from langgraph.types import Send
 
 from saver.backends import SAVERS, Backend
 from saver.chains import Chain, config, get, ids, pending, values
-from wren_sessions import SessionSaver
+from wren_sessions import SafeSerializer, SessionSaver
 from wren_sessions.records import INLINE_BYTES
 
 LONG = [f"message {number} " * 20 for number in range(40)]
@@ -270,3 +270,26 @@ async def test_a_serializer_set_later_is_used_from_then_on(saver: SessionSaver) 
     assert set(used) == {"dumps"}
     assert await values(saver) == {"x": LONG[1:]}
     assert "loads" in used
+
+
+class Noting(SafeSerializer):
+    """A serializer of the application's own, over ours."""
+
+    seen = 0
+
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        """Note lists of messages."""
+        self.seen += type(obj) is list and isinstance(obj[0], HumanMessage)
+        return super().dumps_typed(obj)
+
+
+async def test_a_subclass_sees_every_list(backend: Backend, face: str) -> None:
+    """Lists that go on are compared where they are packed, but not behind its back."""
+    serde = Noting()
+    chain = Chain(SAVERS[face](backend.store(), serde=serde))
+    said = [HumanMessage(f"{number} " + "words " * 99, id=str(number)) for number in range(9)]
+    for length in (7, 8, 9):
+        seen = serde.seen
+        await chain.put(f"c{length}", {"messages": said[:length]})
+        assert serde.seen == seen + 1
+    assert await values(chain.saver) == {"messages": said}

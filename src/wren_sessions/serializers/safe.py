@@ -115,12 +115,14 @@ class SafeSerializer:
             look: given the type tag and the bytes, which are gone when it returns.
 
         Returns:
-            What `look` returned; None, and nothing was looked at, for any other list.
+            What `look` returned; None, and nothing was looked at, for any other list, and where a
+            subclass has a `dumps_typed` of its own.
 
         Raises:
             SerializationError: the list is too large.
         """
-        if not self._messages.begins(value):
+        own = type(self).dumps_typed is not SafeSerializer.dumps_typed
+        if own or not self._messages.begins(value):
             return None
         fill = partial(self._messages.pack, value)
         found = looked_at(fill, self._limits, partial(look, KIND))
