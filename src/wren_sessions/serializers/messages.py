@@ -71,9 +71,9 @@ class _Usual:
         self._kind = kind
         # Which fields are set, and the marker for that: a few that come again and again.
         self._known: list[tuple[frozenset[str], Any]] = []
-        # What gives the values in order, and the newest of the above.
-        self.latest: tuple[ValuesOf, frozenset[str], Any]
-        self.latest = itemgetter(*FIELDS[kind]), frozenset(), None
+        # What gives the values in order, how many there are, and the newest of the above.
+        self.latest: tuple[ValuesOf, int, frozenset[str], Any]
+        self.latest = itemgetter(*FIELDS[kind]), len(FIELDS[kind]), frozenset(), None
         self.mark({"content"})
 
     def mark(self, names: set[str]) -> Any:
@@ -87,7 +87,7 @@ class _Usual:
         found = marker(usual_kind(self._kind, mask))
         if len(self._known) < _MOST_KNOWN:
             self._known = [*self._known, (frozenset(names), found)]
-            self.latest = self.latest[0], *self._known[-1]
+            self.latest = *self.latest[:2], *self._known[-1]
         return found
 
 
@@ -167,17 +167,23 @@ class Messages:
             if how is None:
                 put(self._lower(message))
                 continue
-            values_of, known, mark = how.latest
+            values_of, count, known, mark = how.latest
             try:
                 fields, extra = message.__dict__, message.__pydantic_extra__
                 values, names = values_of(fields), message.__pydantic_fields_set__
-                odd = message.__pydantic_private__ is not None
+                private = message.__pydantic_private__
             except (AttributeError, KeyError):
                 put(how.general(message))
                 continue
             if names != known:
                 mark = how.mark(names)
-            if odd or extra or extra is None or mark is None or len(fields) != len(values):
+            if (
+                extra
+                or private is not None
+                or extra is None
+                or mark is None
+                or len(fields) != count
+            ):
                 put(how.general(message))
             else:
                 held.append(values)
