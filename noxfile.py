@@ -151,7 +151,7 @@ def interview(session: nox.Session) -> None:
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Fuzz what reads stored values, for a minute; arguments go to libFuzzer (Linux, macOS)."""
-    session.install("-e", ".", "langgraph", "numpy", "atheris")
+    session.install("-e", ".", *_group("test"), "atheris")
     session.run("python", "tests/values/fuzz_safe.py", *(session.posargs or ["-max_total_time=60"]))
 
 
