@@ -79,14 +79,15 @@ class Protection:
         """
         if self._mode is None:
             return None
-        likes = [value for value in known if value.plain and self._usable(value.plain)]
+        likes = [(v.plain, v) for v in known if v.plain and self._usable(v.plain)]
         head = header_length(data) or first_inline(data)
-        like = next((v for v in likes if v.plain and data.startswith(v.plain.body, head)), None)
         start, chunks = head, b""
-        if like is not None and like.plain is not None:
-            start, chunks = head + len(like.plain.body), like.body
-        before = next((value.plain.before for value in likes if value.plain), None)
-        before = self._before() if before is None else before
+        before = likes[0][0].before if likes else self._before()
+        for plain, like in likes:
+            if data.startswith(plain.body, head):
+                # Chunks are opened with what stands in front of them: both come from one value.
+                start, chunks, before = head + len(plain.body), like.body, plain.before
+                break
         end = len(data) if header_length(data) else last_inline(data, start)
         chunks += b"".join(self._chunks(before, data, start, end))
         whole = b"".join((before, data[:head], chunks, data[end:]))

@@ -85,6 +85,18 @@ def test_histories_of_edits(kind: str) -> None:
     assert info.size_bytes < 6 * 60 * 620  # each text a few times, not with every checkpoint
 
 
+def test_a_value_that_goes_on_from_another_channel() -> None:
+    """Two channels of one commit have salts of their own, and one may take over what is known."""
+    store = ProtectedStore(MemoryStore(), encryption=KEYS)
+    sessions = Sessions(store)
+    source = random.Random(2)
+    one, other = ([source.randbytes(100).hex() for _ in range(20)] for _ in range(2))
+    sessions.save("s", {"one": one, "other": other})
+    moved = [*other, source.randbytes(100).hex()]
+    sessions.save("s", {"one": moved, "other": other})
+    assert Sessions(store).load("s").state == {"one": moved, "other": other}
+
+
 class Measured(MemoryStore):
     """A store that knows how many bytes each commit brought."""
 
