@@ -92,6 +92,13 @@ class Run:
         self._makes = makes
         self._opened: list[SessionStore] = []
 
+    def done(self, session: str, result: str, words: str, **facts: object) -> None:
+        """Say what was done with a session: in one word and facts for programs, or in words."""
+        if self.as_json:
+            self.screen.json({"id": session, "result": result, **facts})
+        else:
+            self.screen.line(f"{session}: {words}")
+
     @cached_property
     def store(self) -> SessionStore:
         """The store, opened when first asked for."""

@@ -58,19 +58,13 @@ def copy(
 
 def _print(run: Run, report: CopyReport, location: str) -> None:
     for one in report.copied:
-        if run.as_json:
-            facts = {"checkpoints": one.checkpoints, "size_bytes": one.size_bytes}
-            run.screen.json({"id": one.session, "result": "copied", **facts})
-        else:
-            count = f"{one.checkpoints} checkpoint{'' if one.checkpoints == 1 else 's'}"
-            run.screen.line(f"{one.session}: copied, {count}, {size(one.size_bytes)}")
+        facts = {"checkpoints": one.checkpoints, "size_bytes": one.size_bytes}
+        count = f"{one.checkpoints} checkpoint{'' if one.checkpoints == 1 else 's'}"
+        run.done(one.session, "copied", f"copied, {count}, {size(one.size_bytes)}", **facts)
     others = [(id_, "skipped", "was there already, the same") for id_ in report.skipped]
     others += [(id_, "expired", "too old for the target: left out") for id_ in report.expired]
     for id_, result, words in others:
-        if run.as_json:
-            run.screen.json({"id": id_, "result": result})
-        else:
-            run.screen.line(f"{id_}: {words}")
+        run.done(id_, result, words)
     if not run.as_json:
         run.screen.note(
             f"{len(report.copied)} copied to {location}, {len(report.skipped)} there already, "

@@ -61,10 +61,7 @@ def _print(run: Run, report: RekeyReport) -> None:
     results += [(id_, "current", "has the newest key already") for id_ in report.current]
     results += [(id_, "busy", "in use: left for the next time") for id_ in report.busy]
     for id_, result, words in results:
-        if run.as_json:
-            run.screen.json({"id": id_, "result": result})
-        else:
-            run.screen.line(f"{id_}: {words}")
+        run.done(id_, result, words)
     if not run.as_json:
         run.screen.note(
             f"{len(report.rewritten)} rewritten, {len(report.current)} with the newest key "

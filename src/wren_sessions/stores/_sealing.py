@@ -171,6 +171,11 @@ class Sealing:
     ) -> Steps[Life | None]:
         """See `SessionStore.copy`. The copy has the same uid, under a header of its own."""
         self._forget(check_session(target))
+        if self._encryption is None:
+            copied: Life | None = yield Call(
+                "copy", source, target, replace=replace, state=state, expect=expect
+            )
+            return copied
         for _ in range(ATTEMPTS):
             info, header = yield from self._header(source)
             how: dict[str, Any] = {"replace": replace, "state": state, "expect": expect}

@@ -13,8 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Final, Self, get_args
+from typing import Final, get_args
 
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.keys import DEFAULT_PREFIX, KeySpace, check_session
@@ -45,6 +44,7 @@ from wren_sessions.stores._checks import (
     check_scan,
     parse_cursor,
 )
+from wren_sessions.stores._closing import Closing
 from wren_sessions.stores._sqlite_diagnosis import Diagnosis, diagnose
 from wren_sessions.stores._sqlite_open import Place, Synchronous
 from wren_sessions.stores._sqlite_pool import Database
@@ -57,7 +57,7 @@ _THREADS: Final = 16
 _BRIEF_SCAN: Final = 128  # records
 
 
-class FileStore:
+class FileStore(Closing):
     """A `SessionStore` in one SQLite file. Safe to use from several threads and processes.
 
     The file is made when the store is first used, readable by its owner alone; the folder must be
@@ -351,28 +351,6 @@ class FileStore:
         """See `SessionStore.close`. Waits for calls under way; a later call reopens the file."""
         self._aio.shutdown()
         self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._aio.close()
 
 
 def _system_ms() -> int:

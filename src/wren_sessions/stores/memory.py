@@ -11,8 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from itertools import islice
-from types import TracebackType
-from typing import Self
 
 from wren_sessions.errors import (
     ConfigurationError,
@@ -46,6 +44,7 @@ from wren_sessions.stores._checks import (
     make_cursor,
     parse_cursor,
 )
+from wren_sessions.stores._closing import Closing
 from wren_sessions.stores._memory_dump import pack, unpack
 from wren_sessions.stores._memory_session import Session, past
 from wren_sessions.stores._memory_shelf import Shelf
@@ -53,7 +52,7 @@ from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import DAY, Duration, Override, TTLPolicy, to_ms
 
 
-class MemoryStore:
+class MemoryStore(Closing):
     """A `SessionStore` in this process's memory. Safe to use from several threads.
 
     Args:
@@ -373,28 +372,6 @@ class MemoryStore:
 
     def close(self) -> None:
         """See `SessionStore.close`. There is nothing to give back; the sessions stay."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _system_ms() -> int:

@@ -10,8 +10,7 @@ yet asks for its header first, which is one call more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from wren_sessions._protection import Protection
 from wren_sessions._steps import adrive, drive
@@ -33,11 +32,12 @@ from wren_sessions.records import (
 )
 from wren_sessions.serializers.compression import Compression
 from wren_sessions.serializers.encryption import Encryption
+from wren_sessions.stores._closing import Closing
 from wren_sessions.stores._sealing import Sealing
 from wren_sessions.ttl import Duration, TTLPolicy
 
 
-class ProtectedStore:
+class ProtectedStore(Closing):
     """A `SessionStore` over another one.
 
     Args:
@@ -159,30 +159,6 @@ class ProtectedStore:
     def close(self) -> None:
         """See `SessionStore.close`."""
         self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
-        await self.aio.close()
 
 
 class AsyncProtectedStore:

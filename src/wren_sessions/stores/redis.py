@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import redis
@@ -32,6 +31,7 @@ from wren_sessions.records import (
     Span,
     Start,
 )
+from wren_sessions.stores._closing import Closing
 from wren_sessions.stores._diagnosis import Diagnosis
 from wren_sessions.stores._redis_driver import (
     DRIVER_ERRORS,
@@ -52,7 +52,7 @@ T = TypeVar("T")
 _THREADS: Final = 16  # asynchronous calls at once, where the application gave a blocking client
 
 
-class RedisStore:
+class RedisStore(Closing):
     """A store on one Redis or Valkey server.
 
     Use `from_url`, or `from_client` with a client of your own.
@@ -278,28 +278,6 @@ class RedisStore:
             self._aio.shutdown()
         if self._url is not None and self._client is not None:
             self._client.connection_pool.disconnect()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._aio.close()
 
 
 class AsyncRedisStore:
