@@ -144,16 +144,10 @@ class Packer:
         others = [other for other in self._others() if other is not same]
         if any(other.size > same.size for other in others):
             return self.packed(channel, kind, bytes(data))  # one of them may agree with more of it
-        pieces: list[Piece] = [bytes(data[:head]), *same.pieces]
         fresh = bytes(data[head + same.size :])
+        behind = self._behind(fresh, others, MAX_PIECES - 1 - len(same.pieces)) if fresh else []
         self._used.add(id(same))
-        if fresh and others and self._append:
-            behind, used = pack(fresh, None, others, self._append, (0, 0))
-            pieces += behind
-            self._used.update(map(id, used))
-        elif fresh and self._append:
-            pieces.append(self._append(fresh))
-        stored = StoredValue(kind, pieces)
+        stored = StoredValue(kind, [bytes(data[:head]), *same.pieces, *behind])
         self.large.append(Grown(stored, same, fresh))
         return stored
 
@@ -172,6 +166,16 @@ class Packer:
         stored = StoredValue(kind, pieces)
         self.large.append(Large(stored, data, same, plain))
         return stored
+
+    def _behind(self, fresh: bytes, others: Sequence[Known], most: int) -> list[Piece]:
+        """What stands behind a known list, in as many pieces at the most."""
+        before = len(self.appended)
+        pieces, used = pack(fresh, None, others, self._append, (0, 0))
+        if len(pieces) > most:
+            del self.appended[before:]
+            return [self._add(fresh)]
+        self._used.update(map(id, used))
+        return pieces
 
     def inherited(self, channel: str) -> StoredValue | None:
         """The parent's value of a channel; None if it may not be taken over."""

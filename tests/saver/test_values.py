@@ -16,6 +16,8 @@ from langgraph.types import Send
 from saver.backends import SAVERS, Backend
 from saver.chains import Chain, config, get, ids, pending, values
 from wren_sessions import SafeSerializer, SessionSaver
+from wren_sessions._arena import MAX_PIECES
+from wren_sessions._encoding import decode_body
 from wren_sessions.records import INLINE_BYTES
 
 LONG = [f"message {number} " * 20 for number in range(40)]
@@ -293,3 +295,25 @@ async def test_a_subclass_sees_every_list(backend: Backend, face: str) -> None:
         await chain.put(f"c{length}", {"messages": said[:length]})
         assert serde.seen == seen + 1
     assert await values(chain.saver) == {"messages": said}
+
+
+async def test_a_list_is_in_few_pieces_however_it_grows(backend: Backend, face: str) -> None:
+    """Also where what is added to it stands, bit by bit, in other channels."""
+    chain = Chain(SAVERS[face](backend.store()))
+    source = random.Random(1)
+
+    def said(number: int) -> HumanMessage:
+        return HumanMessage(source.randbytes(300).hex(), id=str(number))
+
+    others = {f"c{channel}": [said(at) for at in range(6)] for channel in range(8)}
+    messages = [said(at) for at in range(10)]
+    await chain.put("c1", {"messages": messages, **others})
+    for step in range(2, 5):
+        added = [other[at] for at in range(6) for other in others.values()]
+        messages = [*messages, *(each for one in added for each in (one, said(step)))]
+        await chain.put(f"c{step}", {"messages": messages, **others})
+        loaded = await backend.store().aio.load(str(config()["configurable"]["thread_id"]))
+        assert loaded
+        body = decode_body(loaded.stored.body, "", "")
+        assert len(body.values["messages"].pieces) <= MAX_PIECES
+    assert (await values(SAVERS[face](backend.store())))["messages"] == messages
