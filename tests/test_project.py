@@ -23,6 +23,7 @@ LAYERS = (
     {"_steps", "_arena", "_elements", "_outcomes"},
     {"_encoding", "_protection"},
     {"_cache", "_header", "_values"},
+    {"_snapshots"},
     {"_reading", "_pending", "_pruning", "_history"},
     {"_writing", "_listing"},
     {"_checkpoints"},

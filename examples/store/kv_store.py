@@ -107,10 +107,16 @@ class KeyValueStore:
         return self._run(prune.session, lambda memory: memory.prune(prune))
 
     def load(
-        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: records.Held | None = None,
     ) -> records.Loaded | None:
         """Read one checkpoint, which may count as use."""
-        return self._run(session, lambda memory: memory.load(session, namespace, checkpoint_id))
+        return self._run(
+            session, lambda memory: memory.load(session, namespace, checkpoint_id, held)
+        )
 
     def scan(self, session: str, starts: Sequence[records.Start], limit: int) -> records.Scanned:
         """Read records, newest first."""

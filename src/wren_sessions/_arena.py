@@ -21,10 +21,10 @@ are appended again as one.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import accumulate, combinations, pairwise
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from zlib import crc32
 
 from wren_sessions._elements import MIN_ELEMENT_BYTES, boundaries, elements, header_length
@@ -32,6 +32,7 @@ from wren_sessions.records import ArenaParts, Span
 
 MAX_PIECES: Final = 32
 FEWER_PIECES: Final = 24  # how many are left where there would be more; measured: 16 to 24 are best
+MAX_OTHERS: Final = 8  # known values that one is compared with
 MIN_RUN_BYTES: Final = 64  # a shorter run costs more to name than to append
 _RUN_BYTES_BEHIND: Final = 256  # the same, of another value and behind the known beginning
 _INLINE_BYTES: Final = 256  # what stands around the long elements of a value may be inline
@@ -112,6 +113,9 @@ class Known:
         pieces: where they lie, settled. The first and the last may be inline.
         like: a known value that this one may continue; what was indexed of it is taken over.
         plain: what it was before it was sealed or compressed, if it was.
+
+    Attributes:
+        unpacked: what a serializer keeps of the beginning of a list, and how long that is.
     """
 
     def __init__(
@@ -132,6 +136,7 @@ class Known:
         body = memoryview(data)[head : head + size]
         continues = like if like is not None and like.size and like.begins(data, head) else None
         self._set(parts, size, _joined(body, ranged), plain, continues)
+        self._written = tuple(ranged)
 
     def _set(
         self,
@@ -144,11 +149,40 @@ class Known:
         self.size = size
         self.pieces = pieces
         self.plain = plain
+        self.unpacked: tuple[Any, int] = (None, 0) if like is None else like.unpacked
         self._parts = parts
         self._body: bytes | None = None
         self._starts = [0, *accumulate(piece.length for piece in pieces)]
         self._places: dict[int, int] = {} if like is None else like._places  # noqa: SLF001 -- its own class
         self._indexed: int = 0 if like is None else like._indexed  # noqa: SLF001
+
+    @property
+    def kept_bytes(self) -> int:
+        """How much memory it takes, about."""
+        return self.size + 2 * self.unpacked[1]
+
+    def continued(self, pieces: Sequence[Ranged], arena: ArenaParts) -> Known | None:
+        """What lies in these pieces, if they go on where this value ends, or are the same.
+
+        Args:
+            pieces: of a list.
+            arena: has what is not known of them.
+        """
+        if tuple(pieces) == self._written:
+            return self
+        count = len(self.pieces)
+        if not 0 < count <= len(pieces) or tuple(pieces[: count - 1]) != self.pieces[:-1]:
+            return None
+        last, longer = self.pieces[-1], pieces[count - 1]
+        more = Span(last.end, longer.length - last.length)
+        if longer.offset != last.offset or more.length < 0 or not isinstance(last.sum, int):
+            return None
+        fresh = arena.get(more) if more.length else b""
+        if fresh is None or crc32(fresh, last.sum) != longer.sum:
+            return None
+        added = [Ranged(*more, crc32(fresh)), *pieces[count:]] if fresh else pieces[count:]
+        rest = unpack(pieces[count:], arena)
+        return None if rest is None else self.grown(fresh + rest, added)
 
     def grown(self, fresh: bytes, pieces: Sequence[Ranged]) -> Known:
         """This value with more bytes behind it, which lie in these pieces."""
@@ -164,6 +198,7 @@ class Known:
             whole = self.body + fresh
             parts = [_Bytes(whole, 0, len(whole))]
         found._set(parts, self.size + len(fresh), joined, None, self)
+        found._written = (*self.pieces, *pieces)
         return found
 
     @property
@@ -185,6 +220,26 @@ class Known:
                 return False
             start = behind
         return True
+
+    def behind(self, offset: int) -> memoryview:
+        """The bytes from an offset of the arena on, as far as they lie together; empty if none."""
+        for start, piece in zip(self._starts, self.pieces, strict=False):
+            if piece.offset <= offset < piece.end:
+                return memoryview(self.body)[start + offset - piece.offset : start + piece.length]
+        return memoryview(b"")
+
+    def after(self, size: int) -> bytes:
+        """What its body has behind so many bytes."""
+        if size == 0 and len(self._parts) == 1:
+            return self.body
+        found: list[memoryview] = []
+        at = self.size
+        for data, start, end in reversed(self._parts):
+            if at <= size:
+                break
+            at -= end - start
+            found.append(memoryview(data)[max(start, start + size - at) : end])
+        return b"".join(reversed(found))
 
     def settle(self, start: int, length: int) -> Iterator[Ranged]:
         """Where a part of the body lies."""
@@ -471,6 +526,43 @@ def _largest(parts: Sequence[Part], count: int) -> list[Part]:
         else:
             fewer.append(Part(part.start, part.length, None))
     return fewer
+
+
+class Reach(ArenaParts):
+    """What was read of an arena, and what is known of it here.
+
+    Args:
+        parts: what was read.
+        known: values whose bytes lie in the same arena, the likeliest first.
+    """
+
+    __slots__ = ("_parts", "known")
+
+    def __init__(self, parts: ArenaParts, known: Iterable[Known] = ()) -> None:
+        super().__init__(())
+        self._parts = parts
+        self.known = list(known)
+
+    def learn(self, known: Iterable[Known]) -> None:
+        """Know these values too."""
+        found = {id(value): value for value in (*known, *self.known)}
+        self.known = list(found.values())[:MAX_OTHERS]
+
+    def get(self, span: Span) -> bytes | None:
+        """The bytes of a span, put together from both if need be."""
+        found = self._parts.get(span)
+        if found is not None:
+            return found
+        together: list[memoryview] = []
+        sources: list[ArenaParts | Known] = [self._parts, *self.known]
+        at = span.offset
+        while at < span.end:
+            part = next((part for source in sources if (part := source.behind(at))), None)
+            if part is None:
+                return None
+            together.append(part[: span.end - at])
+            at += len(together[-1])
+        return b"".join(together)
 
 
 def unpack(pieces: Sequence[bytes | Ranged], arena: ArenaParts) -> bytes | None:

@@ -17,12 +17,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from wren_sessions._arena import Known
 from wren_sessions._encoding import Body
 from wren_sessions.records import Life, Name
 
@@ -114,10 +113,6 @@ life that its run began in.
 def keeps_memory(namespace: str) -> bool:
     """Whether a subgraph's namespace outlives its task: LangGraph then puts no task id in it."""
     return namespace != "" and ":" not in namespace
-
-
-def _values(body: Body) -> Iterator[Known]:
-    return (value.known for value in body.values.values() if value.known is not None)
 
 
 class Cache:
@@ -299,9 +294,9 @@ class Cache:
 
     def _measure(self, remembered: _Session) -> None:
         shared = {
-            id(known): known for body in remembered.records.values() for known in _values(body)
+            id(known): known for body in remembered.records.values() for known in body.knowns()
         }
-        size = sum(known.size for known in shared.values())
+        size = sum(known.kept_bytes for known in shared.values())
         size += _RECORD_BYTES * len(remembered.records)
         self.size_bytes += size - remembered.size_bytes
         remembered.size_bytes = size

@@ -79,6 +79,10 @@ class Body:
     values: dict[str, StoredValue]
     memories: bool = False
 
+    def knowns(self) -> list[Known]:
+        """What is known of the bytes of its values."""
+        return [value.known for value in self.values.values() if value.known is not None]
+
 
 @dataclass(slots=True)
 class WriteBody:

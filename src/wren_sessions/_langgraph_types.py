@@ -18,7 +18,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
 from wren_sessions._history import History
-from wren_sessions._values import Snapshot
+from wren_sessions._snapshots import Snapshot
 from wren_sessions._writing import Put
 from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from wren_sessions._reading import PAGE, Reading
+from wren_sessions._snapshots import Snapshot, matches
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import Serializer, Snapshot, matches
+from wren_sessions._values import Serializer
 from wren_sessions.records import SessionPage, Start
 
 Found: TypeAlias = list[tuple[str, Snapshot]]

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from heapq import nlargest
 from typing import Any, Final
 
+from wren_sessions._arena import Known, Reach
 from wren_sessions._cache import Cache
 from wren_sessions._encoding import Body, damaged
 from wren_sessions._protection import Protection
+from wren_sessions._snapshots import Snapshot, matches, read_metadata, read_record, read_snapshot
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import (
-    Serializer,
-    Snapshot,
-    matches,
-    read_metadata,
-    read_record,
-    read_snapshot,
-    snapshot,
-)
+from wren_sessions._values import Serializer
+from wren_sessions.errors import CorruptSessionError
 from wren_sessions.records import (
     ArenaParts,
+    Held,
     Loaded,
     Name,
     Scanned,
+    Span,
     Start,
     Stored,
     merge_spans,
+    missing,
 )
 
 PAGE: Final = 100
+MAX_HELD: Final = 64  # parts of the arena that a store is told of
 
 
 class Reading:
@@ -53,12 +53,28 @@ class Reading:
             FormatVersionError: a newer version of this package wrote it.
             SerializationError: a value cannot be read back.
         """
-        found = yield from self.load(session, namespace, checkpoint_id)
+        known = self._known(session, namespace)
+        found = yield from self.load(session, namespace, checkpoint_id, known)
         if found is None:
             return None
-        stored, arena = found
-        read = self.record(session, stored, arena)
-        return snapshot(session, stored, arena, serde, read=read, protection=self._protection)
+        try:
+            return self._snapshot(session, *found, serde)
+        except CorruptSessionError:
+            if not known:
+                raise
+        # Perhaps the server lost what we know, and others wrote something else in its place.
+        self._cache.forget(session)
+        return (yield from self.get(session, namespace, checkpoint_id, serde))
+
+    def _known(self, session: str, namespace: str) -> list[Known]:
+        """The values of the record of a namespace that was used last."""
+        records = self._cache.records(session)
+        return next((body.knowns() for name, body in records if name[0] == namespace), [])
+
+    def _snapshot(self, session: str, stored: Stored, arena: Reach, serde: Serializer) -> Snapshot:
+        found, body = read_snapshot(session, stored, arena, serde, self._protection)
+        self._cache.remember(session, stored.name, body, instead_of=None)
+        return found
 
     def record(
         self, session: str, stored: Stored, arena: ArenaParts
@@ -69,11 +85,24 @@ class Reading:
         return body, data
 
     def load(
-        self, session: str, namespace: str, checkpoint_id: str | None
-    ) -> Steps[tuple[Stored, ArenaParts] | None]:
-        """A checkpoint as it is stored, with the parts of the arena that it refers to."""
+        self,
+        session: str,
+        namespace: str,
+        checkpoint_id: str | None,
+        known: Sequence[Known] = (),
+    ) -> Steps[tuple[Stored, Reach] | None]:
+        """A checkpoint as it is stored, with the parts of the arena that it refers to.
+
+        Args:
+            session: the session's id.
+            namespace: the namespace.
+            checkpoint_id: which checkpoint; None for the latest.
+            known: values whose bytes need not be sent.
+        """
+        life = self._cache.life(session)
+        held = _held(life.incarnation, known) if life and known else None
         for _ in range(3):
-            loaded: Loaded | None = yield Call("load", session, namespace, checkpoint_id)
+            loaded: Loaded | None = yield Call("load", session, namespace, checkpoint_id, held)
             if namespace == "":
                 self._cache.look(session, None if loaded is None else loaded.life)
             if loaded is None:
@@ -82,10 +111,12 @@ class Reading:
                 return None
             self._cache.live(session, loaded.life, loaded.stored.name)
             arena = loaded.arena
+            same = held is not None and held.incarnation == loaded.life.incarnation
             if arena is None:
-                arena = yield Call("read", session, loaded.stored.spans)
+                spans = missing(loaded.stored.spans, held, loaded.life.incarnation)
+                arena = yield Call("read", session, spans)
             if arena is not None:
-                return loaded.stored, arena
+                return loaded.stored, Reach(arena, known if same else ())
             # It was deleted or replaced between the two calls: look again.
         damaged(session, "its arena")
 
@@ -123,9 +154,24 @@ class Reading:
             if spans:
                 arena = yield Call("read", session, spans)
             if arena is not None:
-                return [
-                    read_snapshot(session, stored, arena, serde, self._protection)
-                    for stored in chosen
-                ], scanned.rest
+                return self._snapshots(session, chosen, Reach(arena), serde), scanned.rest
             # It was deleted or pruned between the two calls: look again.
         damaged(session, "its arena")
+
+    def _snapshots(
+        self, session: str, records: Sequence[Stored], arena: Reach, serde: Serializer
+    ) -> list[Snapshot]:
+        """The oldest is read first: what it holds, the newer ones go on with."""
+        found = [
+            read_snapshot(session, stored, arena, serde, self._protection)[0]
+            for stored in reversed(records)
+        ]
+        found.reverse()
+        return found
+
+
+def _held(incarnation: str, known: Sequence[Known]) -> Held:
+    """What need not be sent: the longest parts of what is known."""
+    spans = [Span(piece.offset, piece.length) for value in known for piece in value.pieces]
+    longest = nlargest(MAX_HELD, spans, key=lambda span: span.length)
+    return Held(incarnation, merge_spans(longest))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
 from zlib import crc32
 
 from wren_sessions._arena import (
+    MAX_OTHERS,
     MAX_PIECES,
     Fresh,
     Known,
@@ -17,17 +18,15 @@ from wren_sessions._arena import (
     Ranged,
     digest,
     pack,
-    unpack,
 )
 from wren_sessions._elements import header_length
-from wren_sessions._encoding import Body, StoredValue, Version, damaged, decode_body, decode_write
+from wren_sessions._encoding import Body, StoredValue
 from wren_sessions._protection import PLAIN, Protection, is_sealed
 from wren_sessions.errors import DecryptionError, SerializationError, WrenSessionsError
-from wren_sessions.records import ArenaParts, Name, Span, Stored, merge_spans
+from wren_sessions.records import Name, Span, merge_spans
 from wren_sessions.serializers import KIND, reads_own
 
 INLINE_BYTES: Final = 1_024  # a smaller value stands in the record itself
-MAX_OTHERS: Final = 8  # known values that a new one is compared with
 
 
 class Serializer(Protocol):
@@ -74,20 +73,6 @@ class Grown:
         self.value.pieces = pieces = settled(self.value, base)
         behind = [piece for piece in pieces[1 + len(self.like.pieces) :] if type(piece) is Ranged]
         self.value.known = self.like.grown(self.fresh, behind)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """A checkpoint as it was read. `writes` are (task id, channel, value), in LangGraph's order."""
-
-    name: Name
-    parent_id: str | None
-    values: dict[str, Any]
-    versions: dict[str, Version]
-    seen: dict[str, dict[str, Version]]
-    rest: dict[str, Any]
-    metadata: dict[str, Any]
-    writes: list[tuple[str, str, Any]]
 
 
 class Packer:
@@ -222,17 +207,13 @@ class Packer:
         names = list(own)
         used = set(self._used)
         if self._parent is not None:
-            used -= set(map(id, _knowns(self._parent)))
+            used -= set(map(id, self._parent.knowns()))
         for name, body in self._records:
-            theirs = used & set(map(id, _knowns(body)))
+            theirs = used & set(map(id, body.knowns()))
             if theirs:
                 names.append(name)
                 used -= theirs
         return tuple(names)
-
-
-def _knowns(body: Body) -> Iterator[Known]:
-    return (value.known for value in body.values.values() if value.known is not None)
 
 
 def dump(serde: Serializer, value: Any, what: str) -> tuple[str, bytes]:
@@ -251,29 +232,6 @@ def _unstorable(value: Any, what: str, error: Exception) -> SerializationError:
     )
 
 
-# --- pieces to values -----------------------------------------------------------------------------
-
-
-def read_record(
-    session: str, stored: Stored, arena: ArenaParts, protection: Protection
-) -> tuple[Body, dict[str, tuple[str, bytes]]]:
-    """A record's body with its pieces settled, and each value's type tag and bytes."""
-    what = f"checkpoint {stored.name[1]!r}"
-    body = decode_body(stored.body, session, what)
-    data: dict[str, tuple[str, bytes]] = {}
-    for channel, value in body.values.items():
-        value.pieces = settled(value, stored.base)
-        found = unpack(value.pieces, arena)
-        if found is None:
-            damaged(session, f"channel {channel!r} of {what}")
-        about = f"channel {channel!r} of {what} of session {session!r}"
-        kind, unwrapped, plain = unwrap(protection, (value.kind, found), about)
-        data[channel] = (kind, unwrapped)
-        if len(found) >= INLINE_BYTES:
-            value.known = Known(found, value.pieces, plain=plain)
-    return body, data
-
-
 def unwrap(
     protection: Protection, stored: tuple[str, bytes], what: str
 ) -> tuple[str, bytes, Plain | None]:
@@ -287,74 +245,6 @@ def unwrap(
 def settled(value: StoredValue, base: int) -> list[bytes | Ranged]:
     """A value's pieces, once it is known where its record's own bytes are."""
     return [piece.settled(base) if isinstance(piece, Fresh) else piece for piece in value.pieces]
-
-
-def read_snapshot(
-    session: str, stored: Stored, arena: ArenaParts, serde: Serializer, protection: Protection
-) -> Snapshot:
-    """A stored checkpoint with its values."""
-    read = read_record(session, stored, arena, protection)
-    return snapshot(session, stored, arena, serde, read=read, protection=protection)
-
-
-def snapshot(
-    session: str,
-    stored: Stored,
-    arena: ArenaParts,
-    serde: Serializer,
-    *,
-    read: tuple[Body, Mapping[str, tuple[str, bytes]]],
-    protection: Protection,
-) -> Snapshot:
-    """A checkpoint with its values, from what `read_record` gave."""
-    body, data = read
-    checkpoint = f"checkpoint {stored.name[1]!r} of session {session!r}"
-    rest, metadata = loads(serde, body.head, checkpoint)
-    return Snapshot(
-        name=stored.name,
-        parent_id=body.parent_id,
-        values={
-            channel: loads(serde, typed, f"channel {channel!r} of {checkpoint}")
-            for channel, typed in data.items()
-        },
-        # Copies: a graph writes into what it was given, and the body is remembered.
-        versions=dict(body.versions),
-        seen={node: dict(seen) for node, seen in body.seen.items()},
-        rest=rest,
-        metadata=metadata,
-        writes=_pending(session, stored, arena, serde, protection),
-    )
-
-
-def _pending(
-    session: str, stored: Stored, arena: ArenaParts, serde: Serializer, protection: Protection
-) -> list[tuple[str, str, Any]]:
-    what = f"a pending write of checkpoint {stored.name[1]!r}"
-    writes = [decode_write(write.body, session, what) for write in stored.writes]
-    writes.sort(key=lambda write: (write.path, write.task_id, write.index))
-    found = []
-    for write in writes:
-        data = unpack(write.value.pieces, arena)  # type: ignore[arg-type] # never fresh
-        if data is None:
-            damaged(session, what)
-        about = f"{what} of session {session!r}"
-        kind, data, _ = unwrap(protection, (write.value.kind, data), about)
-        value = loads(serde, (kind, data), about)
-        found.append((write.task_id, write.channel, value))
-    return found
-
-
-def read_metadata(session: str, stored: Stored, serde: Serializer) -> Mapping[str, Any]:
-    """The metadata of a stored checkpoint."""
-    what = f"checkpoint {stored.name[1]!r}"
-    body = decode_body(stored.body, session, what)
-    metadata: Mapping[str, Any] = loads(serde, body.head, f"{what} of session {session!r}")[1]
-    return metadata
-
-
-def matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
-    """Whether metadata has all the values asked for."""
-    return all(metadata.get(key) == value for key, value in where.items())
 
 
 def loads(serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:

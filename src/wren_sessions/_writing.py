@@ -32,8 +32,9 @@ from wren_sessions._outcomes import check, expired, gone
 from wren_sessions._pending import Pending
 from wren_sessions._protection import Protection
 from wren_sessions._reading import Reading
+from wren_sessions._snapshots import read_record
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import Grown, Large, Packer, Serializer, dump, read_record
+from wren_sessions._values import Grown, Large, Packer, Serializer, dump
 from wren_sessions.records import Commit, Committed, Life, Name, Record
 
 _ALPHABET: Final = string.ascii_letters + string.digits

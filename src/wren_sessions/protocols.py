@@ -30,6 +30,7 @@ from wren_sessions.records import (
     ArenaParts,
     Commit,
     Committed,
+    Held,
     Life,
     Loaded,
     Name,
@@ -97,7 +98,11 @@ class SessionStore(Protocol):
         """
 
     def load(
-        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
     ) -> Loaded | None:
         """Read one checkpoint with its pending writes and the parts of the arena it refers to.
 
@@ -108,6 +113,8 @@ class SessionStore(Protocol):
             session: the session's id.
             namespace: a subgraph's path; the root namespace is empty.
             checkpoint_id: which checkpoint; None for the namespace's head.
+            held: parts of the arena that may be left out of the answer, if the session is of the
+                incarnation that they are from; None for none.
 
         Returns:
             The checkpoint, or None if the session or the checkpoint is not there.
@@ -266,7 +273,11 @@ class AsyncSessionStore(Protocol):
         """See `SessionStore.prune`."""
 
     async def load(
-        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
     ) -> Loaded | None:
         """See `SessionStore.load`."""
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from wren_sessions.ttl import Override
 
@@ -58,6 +58,43 @@ def overlaps(spans: Sequence[Span], offset: int, end: int) -> bool:
     return inside or (at < len(spans) and spans[at].offset < end)
 
 
+class Held(NamedTuple):
+    """Parts of a session's arena that a caller has, and need not be sent.
+
+    The bytes of an arena never change, as long as the session is of the same incarnation.
+
+    Attributes:
+        incarnation: the `Life.incarnation` of the session that they are from.
+        spans: the parts, ascending, and not overlapping.
+    """
+
+    incarnation: str
+    spans: tuple[Span, ...]
+
+
+def missing(spans: Sequence[Span], held: Held | None, incarnation: str) -> tuple[Span, ...]:
+    """The parts of an arena that somebody who holds some of them has not got.
+
+    Args:
+        spans: the parts needed, ascending, and not overlapping.
+        held: the parts that are there; None for none.
+        incarnation: the session's incarnation now.
+    """
+    if held is None or held.incarnation != incarnation:
+        return tuple(spans)
+    found: list[Span] = []
+    for offset, length in spans:
+        end = offset + length
+        for there in held.spans:
+            if there.end > offset and there.offset < end:
+                if there.offset > offset:
+                    found.append(Span(offset, there.offset - offset))
+                offset = there.end  # noqa: PLW2901 -- how far the span is covered
+        if offset < end:
+            found.append(Span(offset, end - offset))
+    return tuple(found)
+
+
 class ArenaParts:
     """Spans of an arena with their bytes, as a store read them.
 
@@ -80,6 +117,14 @@ class ArenaParts:
         start = span.offset - self._starts[at]
         data = self._data[at][start : start + span.length]
         return data if len(data) == span.length else None
+
+    def behind(self, offset: int) -> memoryview:
+        """The bytes from an offset on, as far as they follow each other in one part."""
+        at = bisect_right(self._starts, offset) - 1
+        return memoryview(self._data[at])[offset - self._starts[at] :] if at >= 0 else _NOTHING
+
+
+_NOTHING: Final = memoryview(b"")
 
 
 # --- what goes in ---------------------------------------------------------------------------------
@@ -284,8 +329,8 @@ class Loaded:
     Attributes:
         life: the session's life.
         stored: the checkpoint.
-        arena: the bytes of `stored.spans`; None where they are so many (`INLINE_BYTES`) that they
-            are better fetched with `read`.
+        arena: the bytes of `stored.spans`, but for what the caller holds; None where they are so
+            many (`INLINE_BYTES`) that they are better fetched with `read`.
         state: the session's header; empty if it has none yet.
     """
 

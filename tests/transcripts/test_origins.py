@@ -154,10 +154,10 @@ class Counting(MemoryStore):
         super().__init__()
         self.calls: list[str] = []
 
-    def load(self, session: str, namespace: str = "", checkpoint_id: str | None = None) -> Any:
+    def load(self, *args: Any, **options: Any) -> Any:
         """Count it."""
         self.calls.append("load")
-        return super().load(session, namespace, checkpoint_id)
+        return super().load(*args, **options)
 
     def scan(self, session: str, starts: Any, limit: int) -> Scanned:
         """Count it."""

@@ -22,8 +22,9 @@ from values import kinds
 from values.comparing import same
 from wren_sessions import PlainObject, PlainSerializer, SafeSerializer
 from wren_sessions.errors import SerializationError
+from wren_sessions.serializers import _messages_read as reading
 from wren_sessions.serializers import messages as module
-from wren_sessions.serializers._wire import FIELDS, MESSAGES
+from wren_sessions.serializers._wire import FIELDS, MESSAGES, array_length
 
 CALL: Final = {"name": "f", "args": {"a": [1, {"b": None}]}, "id": "c1", "type": "tool_call"}
 USUAL: Final[list[BaseMessage]] = [
@@ -88,7 +89,7 @@ def test_messages_come_back_the_same(
     """Usual and odd ones, in any order, also where the fast libraries are not installed."""
     if not with_libraries:
         monkeypatch.setattr(module, "orjson", None)
-        monkeypatch.setattr(module, "ormsgpack", None)
+        monkeypatch.setattr(reading, "ormsgpack", None)
     serde = SafeSerializer()
     for _ in range(2):  # a serializer gets to know the classes at first
         assert same(serde.loads_typed(serde.dumps_typed(others)), others)
@@ -167,3 +168,56 @@ def test_a_message_that_lost_fields_is_damaged(size: int) -> None:
     for reader in (SafeSerializer(), PlainSerializer()):
         with pytest.raises(SerializationError):
             reader.loads_typed(("safe", data))
+
+
+@pytest.mark.parametrize("first", [0, 1, 3, 14, 15, 16])
+@pytest.mark.parametrize("others", [USUAL, ODD, [*USUAL, *ODD], [*ODD, *USUAL]])
+def test_a_list_may_be_read_in_two_parts(others: list[BaseMessage], first: int) -> None:
+    """What was unpacked before stands in front; usual and odd ones, in their places."""
+    serde = SafeSerializer()
+    messages = [USUAL[0], *others, *others, *others]
+    kind, whole = serde.dumps_typed(messages)
+    beginning = serde.dumps_typed(messages[: first + 1])[1]
+    read = serde.load_list(kind, beginning)
+    assert (read is not None) or others is not USUAL
+    if read is None:
+        return
+    assert same(read[0], messages[: first + 1])
+    size = array_length(beginning)[1]
+    header = array_length(whole)[1]
+    rest = whole[:header] + whole[header + len(beginning) - size :]
+    again = serde.load_list(kind, rest, read[1])
+    assert (again is not None) or others is not USUAL
+    if again is not None:
+        assert same(again[0], messages)
+        assert again[1].count == len(messages)
+        assert same(again[1].build(), messages)
+    assert same(read[1].build(), messages[: first + 1])
+
+
+def test_a_part_that_does_not_fit_is_refused() -> None:
+    """Too few messages, too many, none at all, or something else."""
+    serde = SafeSerializer()
+    kind, two = serde.dumps_typed(USUAL[:2])
+    read = serde.load_list(kind, two)
+    assert read is not None
+    assert serde.load_list("msgpack", two) is None
+    assert serde.load_list(kind, serde.dumps_typed("text")[1]) is None
+    assert serde.load_list(kind, b"") is None
+    assert serde.load_list(kind, two[:-1]) is None
+    assert serde.load_list(kind, b"\x91", read[1]) is None
+    assert serde.load_list(kind, b"\x93", read[1]) is None
+    assert serde.load_list(kind, two, read[1]) is None
+    same_again = serde.load_list(kind, b"\x92", read[1])
+    assert same_again is not None
+    assert same(same_again[0], USUAL[:2])
+
+
+def test_a_subclass_with_its_own_reading_is_asked() -> None:
+    """Lists go its way too."""
+
+    class Own(SafeSerializer):
+        def loads_typed(self, data: tuple[str, bytes]) -> object:
+            return super().loads_typed(data)
+
+    assert Own().load_list(*Own().dumps_typed(USUAL)) is None

@@ -14,8 +14,9 @@ from wren_sessions._arena import unpack
 from wren_sessions._encoding import decode_body, decode_write
 from wren_sessions._protection import PLAIN, Protection
 from wren_sessions._session_steps import not_found
+from wren_sessions._snapshots import read_record
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import read_record, unwrap
+from wren_sessions._values import unwrap
 from wren_sessions.archives._format import Checkpoint, Lines, Opening, Write
 from wren_sessions.archives._stream import Remembering, Stream
 from wren_sessions.errors import ConflictError, CorruptSessionError

@@ -14,8 +14,8 @@ from typing import Any, Final
 from wren_sessions._checkpoints import Checkpoints
 from wren_sessions._protection import protection_of
 from wren_sessions._session_steps import not_found
+from wren_sessions._snapshots import Snapshot
 from wren_sessions._steps import drive
-from wren_sessions._values import Snapshot
 from wren_sessions.cli._values import is_internal
 from wren_sessions.errors import SerializationError, SessionNotFoundError
 from wren_sessions.protocols import SessionStore

@@ -14,7 +14,8 @@ from typing import Final
 from wren_sessions._arena import Ranged, unpack
 from wren_sessions._encoding import Body, WriteBody, damaged, encode_body
 from wren_sessions._protection import Protection
-from wren_sessions._values import Packer, read_record, unwrap
+from wren_sessions._snapshots import read_record
+from wren_sessions._values import Packer, unwrap
 from wren_sessions.records import ArenaParts, Name, Record, Span, Stored, merge_spans
 
 MAX_KNOWN: Final = 16

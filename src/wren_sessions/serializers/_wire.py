@@ -63,6 +63,9 @@ _USUAL_BYTES: Final = 4
 _MOST_BUILDERS: Final = 1_024
 _MANY_KEYS: Final = 1_000
 _SAME_HASHES: Final = 100
+_SHORT: Final = 16  # elements: an array of fewer has a header of one byte, …
+_LONG: Final = 65_536  # … one of fewer than these a header of three, and else of five
+_WIDTHS: Final = {0xDC: 2, 0xDD: 4}
 
 _BASE: Final = "langchain_core.messages."
 MESSAGES: Final = {
@@ -112,12 +115,21 @@ def marker(kind: bytes) -> Any:
 
 
 class Builder:
-    """A marker as it was read: builds the value of its envelope."""
+    """A marker as it was read: builds the value of its envelope.
+
+    Attributes:
+        build: takes the envelope's items.
+        shape: how lists of such values are built at once; None where they are not.
+    """
 
     __slots__ = ("build",)
 
     def __init__(self, build: Build) -> None:
         self.build = build
+
+    @property
+    def shape(self) -> Any:
+        return None
 
 
 class Table(dict[bytes, Builder]):
@@ -146,6 +158,22 @@ class Table(dict[bytes, Builder]):
         if len(self) < _MOST_BUILDERS:
             self[kind] = builder
         return builder
+
+
+def array_header(size: int) -> bytes:
+    """What msgpack begins an array with; its own packer takes longer to make than to use."""
+    if size < _SHORT:
+        return bytes([0x90 | size])
+    return b"\xdc" + size.to_bytes(2) if size < _LONG else b"\xdd" + size.to_bytes(4)
+
+
+def array_length(data: bytes) -> tuple[int, int]:
+    """How many elements an array has, and how many bytes its header; zeros for anything else."""
+    first = data[0] if data else 0
+    if first & 0xF0 == 0x90:  # noqa: PLR2004 -- as in `array_header`
+        return first & 0x0F, 1
+    width = _WIDTHS.get(first)
+    return (0, 0) if width is None else (int.from_bytes(data[1 : 1 + width]), 1 + width)
 
 
 def usual_kind(kind: bytes, mask: int) -> bytes:
@@ -188,7 +216,7 @@ def _unpacked(data: bytes, table: Mapping[bytes, Builder]) -> Any:
 
     def built(items: list[Any]) -> Any:
         nonlocal open_markers
-        if items and type(items[0]) is marked:
+        if items and isinstance(items[0], marked):
             open_markers -= 1
             return items[0].build(items)
         return items

@@ -54,14 +54,18 @@ class Limits:
     def check_written(self, data: bytes | memoryview) -> None:
         """Refuse a value that was packed and is too large to be read again."""
         self.check_size(len(data))
-        if len(data) > self.max_items or self.max_depth < DEEPEST:
+        if not self.surely_allow(len(data)):
             self._walk(data)
+
+    def surely_allow(self, size: int) -> bool:
+        """Whether a value of so many bytes is allowed, whatever is in it."""
+        return size <= min(self.max_value_bytes, self.max_items) and self.max_depth == DEEPEST
 
     def check_stored(self, data: bytes) -> None:
         """Refuse stored data that is too large, cut off, or claims more than is there."""
         self.check_size(len(data))
         _check_whole(data)
-        if len(data) > self.max_items or self.max_depth < DEEPEST:
+        if not self.surely_allow(len(data)):
             self._walk(data)
 
     def _walk(self, data: bytes | memoryview) -> None:
@@ -105,6 +109,15 @@ class _Depth(int):
     """How deep a container goes, among the scalars of the walk."""
 
     __slots__ = ()
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether data is one msgpack value, and all of it is there."""
+    try:
+        _check_whole(data)
+    except SerializationError:
+        return False
+    return True
 
 
 def _check_whole(data: bytes) -> None:

@@ -24,20 +24,20 @@ from wren_sessions.serializers import _numpy
 from wren_sessions.serializers._allowed import Allowed, Allowlist
 from wren_sessions.serializers._legacy import Objects, read_legacy
 from wren_sessions.serializers._legacy_objects import LegacyObjects
-from wren_sessions.serializers._models import ModelProfile
-from wren_sessions.serializers._resolve import load_official, loaded
-from wren_sessions.serializers._standard import BUILDERS, PATHS, Write, keyed
-from wren_sessions.serializers._subclasses import build_subclass, subclass_writer
-from wren_sessions.serializers._wire import KIND, Build, Table, read
-from wren_sessions.serializers._writing import Lower, Result, looked_at, lowering, written
-from wren_sessions.serializers.limits import Limits
-from wren_sessions.serializers.messages import (
-    KINDS,
-    Messages,
+from wren_sessions.serializers._messages_read import (
     message_builders,
     read_messages,
     usual_builder,
 )
+from wren_sessions.serializers._models import ModelProfile
+from wren_sessions.serializers._resolve import load_official, loaded
+from wren_sessions.serializers._standard import BUILDERS, PATHS, Write, keyed
+from wren_sessions.serializers._subclasses import build_subclass, subclass_writer
+from wren_sessions.serializers._unpacked import Unpacked
+from wren_sessions.serializers._wire import KIND, Build, Table, array_header, array_length, read
+from wren_sessions.serializers._writing import Lower, Result, looked_at, lowering, written
+from wren_sessions.serializers.limits import Limits, is_whole
+from wren_sessions.serializers.messages import KINDS, Messages
 from wren_sessions.serializers.plain import read_simple
 
 _LARGE_BYTES: Final = 65_536
@@ -146,19 +146,43 @@ class SafeSerializer:
             return read_simple(kind, stored)
         return read_legacy(kind, stored, self._objects, self._limits)
 
+    def load_list(
+        self, kind: str, data: bytes, earlier: Unpacked | None = None
+    ) -> tuple[list[Any], Unpacked] | None:
+        """A list of messages again, of which some may have been unpacked before.
+
+        Args:
+            kind: its type tag.
+            data: its bytes, without those of the messages in `earlier`.
+            earlier: what an earlier call gave for the list's first messages.
+
+        Returns:
+            The list, all of it built anew, and what is to be kept for later calls; None for any
+            other value, and where a subclass has a `loads_typed` of its own.
+        """
+        if kind != KIND or type(self).loads_typed is not SafeSerializer.loads_typed:
+            return None
+        before = earlier or Unpacked()
+        count, header = array_length(data)
+        fresh = count - before.count
+        size = before.size_bytes + len(data)
+        if fresh < 0 or not header or not self._limits.surely_allow(size):
+            return None
+        if not fresh:
+            return (_unhurried(size, before.build), before) if len(data) == header else None
+        data = data if earlier is None else array_header(fresh) + data[header:]
+        if not is_whole(data):
+            return None
+        return _unhurried(size, lambda: read_messages(data, self._table, earlier))
+
     def _read(self, stored: bytes) -> Any:
         self._limits.check_stored(stored)
-        # To build thousands of objects sets the garbage collector off again and again, and each
-        # time it finds nothing: what is being built is in use. So it waits for some milliseconds.
-        pause = len(stored) > _LARGE_BYTES and gc.isenabled()
-        if pause:
-            gc.disable()
-        try:
+
+        def built() -> Any:
             found = read_messages(stored, self._table)
-            return read(stored, self._table) if found is None else found
-        finally:
-            if pause:
-                gc.enable()
+            return read(stored, self._table) if found is None else found[0]
+
+        return _unhurried(len(stored), built)
 
     def with_msgpack_allowlist(self, extra_allowlist: Iterable[Allowed]) -> Self:
         """A serializer that allows further classes; itself if it allows them.
@@ -175,6 +199,22 @@ class SafeSerializer:
         clone.__dict__.update(self.__dict__)
         clone._use(allowed)  # noqa: SLF001 -- the same class
         return clone
+
+
+def _unhurried(size: int, build: Callable[[], Result]) -> Result:
+    """What `build` gives, without garbage collection if it is from so many bytes.
+
+    To build thousands of objects sets it off again and again, and each time it finds nothing: what
+    is being built is in use. So it waits for some milliseconds.
+    """
+    pause = size > _LARGE_BYTES and gc.isenabled()
+    if pause:
+        gc.disable()
+    try:
+        return build()
+    finally:
+        if pause:
+            gc.enable()
 
 
 class _Finder:

@@ -38,6 +38,7 @@ from wren_sessions.records import (
     ArenaParts,
     Commit,
     Committed,
+    Held,
     Life,
     Loaded,
     Name,
@@ -184,13 +185,18 @@ class Plans:
         return self._scripted("prune", prune.session, args, read_committed)
 
     def load(
-        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
     ) -> Plan[Loaded | None]:
         """See `SessionStore.load`."""
         wanted = _NONE if checkpoint_id is None else _id(checkpoint_id)
         words = f"{self._policy} {_ns(namespace)} {wanted}".encode()
-        read = partial(read_loaded, session, namespace)
-        return self._scripted("load", session, (words, self._max_bytes), read)
+        there = "" if held is None else f"{held.incarnation} {_spans(held.spans)}"
+        read = partial(read_loaded, session, namespace, held)
+        return self._scripted("load", session, (words, self._max_bytes, there.encode()), read)
 
     def scan(self, session: str, starts: Sequence[Start], limit: int) -> Plan[Scanned]:
         """See `SessionStore.scan`."""

@@ -17,6 +17,7 @@ from wren_sessions.keys import KeySpace, decode, segment_field
 from wren_sessions.records import (
     ArenaParts,
     Committed,
+    Held,
     Life,
     Loaded,
     Name,
@@ -28,6 +29,7 @@ from wren_sessions.records import (
     Stored,
     StoredWrite,
     merge_spans,
+    missing,
 )
 from wren_sessions.ttl import Override
 
@@ -136,7 +138,9 @@ _OUTCOMES: Final[dict[bytes, Outcome]] = {
 }
 
 
-def read_loaded(session: str, namespace: str, words: list[bytes], reply: Any) -> Loaded | None:
+def read_loaded(
+    session: str, namespace: str, held: Held | None, words: list[bytes], reply: Any
+) -> Loaded | None:
     if words[0] == b"miss":
         return None
     checkpoint_id, parts, segments, spans = words[8:]
@@ -145,10 +149,11 @@ def read_loaded(session: str, namespace: str, words: list[bytes], reply: Any) ->
     name = (namespace, decode(checkpoint_id.decode()))
     first = int(parts)
     stored = _stored(session, name, value, spans, parts=rest[:first], special=rest[first:end])
-    arena = None
+    life, arena = _life_at(words, 1), None
     if segments != b"-":
-        arena = _join_segments(session, segments_of(stored.spans), rest[end:])
-    return Loaded(life=_life_at(words, 1), stored=stored, arena=arena, state=state)
+        wanted = segments_of(missing(stored.spans, held, life.incarnation))
+        arena = _join_segments(session, wanted, rest[end:])
+    return Loaded(life=life, stored=stored, arena=arena, state=state)
 
 
 def read_heads(_: list[bytes], reply: Any) -> tuple[Name, ...]:

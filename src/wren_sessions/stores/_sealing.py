@@ -23,6 +23,7 @@ from wren_sessions.keys import check_session
 from wren_sessions.records import (
     Commit,
     Committed,
+    Held,
     Life,
     Loaded,
     Prune,
@@ -206,10 +207,14 @@ class Sealing:
     # --- reading ---
 
     def load(
-        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
     ) -> Steps[Loaded | None]:
         """See `SessionStore.load`."""
-        loaded: Loaded | None = yield Call("load", session, namespace, checkpoint_id)
+        loaded: Loaded | None = yield Call("load", session, namespace, checkpoint_id, held)
         if loaded is None or self._encryption is None:
             return loaded
         state = loaded.state

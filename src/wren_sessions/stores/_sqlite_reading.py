@@ -9,6 +9,7 @@ from typing import Any, Final
 from wren_sessions.errors import CorruptSessionError
 from wren_sessions.records import (
     ArenaParts,
+    Held,
     Loaded,
     Name,
     Scanned,
@@ -19,6 +20,7 @@ from wren_sessions.records import (
     Stored,
     StoredWrite,
     merge_spans,
+    missing,
 )
 from wren_sessions.stores import _sqlite_sessions as sessions
 from wren_sessions.stores._checks import make_cursor
@@ -75,9 +77,10 @@ def load(
     checkpoint_id: str | None,
     now_ms: int,
     *,
+    held: Held | None,
     brief: bool,
 ) -> tuple[Row, Loaded] | None:
-    """One checkpoint with all it refers to, and its session's row.
+    """One checkpoint with all it refers to, but for what is held, and its session's row.
 
     Raises:
         TooLongError: it is to be brief, and refers to more than that of the arena.
@@ -91,9 +94,10 @@ def load(
     if row is None or not row.alive(now_ms):
         return None
     stored = _whole(connection, row.sid, namespace, found[-4:])
-    if brief and not is_brief(stored.spans):
+    spans = missing(stored.spans, held, row.incarnation)
+    if brief and not is_brief(spans):
         raise TooLongError
-    arena = read(connection, row.sid, stored.spans)
+    arena = read(connection, row.sid, spans)
     if arena is None:
         raise CorruptSessionError(
             f"checkpoint {stored.name!r} of session {session!r} refers to bytes that are not "

@@ -21,6 +21,7 @@ from wren_sessions.records import (
     ArenaParts,
     Commit,
     Committed,
+    Held,
     Life,
     Loaded,
     Name,
@@ -212,15 +213,19 @@ class FileStore(Closing):
     # --- reading ----------------------------------------------------------------------------------
 
     def load(
-        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
     ) -> Loaded | None:
         """See `SessionStore.load`. The arena is always brought along."""
         check_names(session, namespace, checkpoint_id)
-        name = (session, namespace, checkpoint_id)
+        asked = (session, namespace, checkpoint_id, held)
         try:
-            found = self._load(*name, brief=True)
+            found = self._load(*asked, brief=True)
         except reading.TooLongError:
-            found = self._load(*name, brief=False)
+            found = self._load(*asked, brief=False)
         if found is None:
             return None
         row, loaded = found
@@ -233,16 +238,22 @@ class FileStore(Closing):
             return None
         life = self._renew(session, lambda now: now if now.sid == row.sid else None)
         if life is None:  # deleted or replaced just now
-            return self.load(session, namespace, checkpoint_id)
+            return self.load(session, namespace, checkpoint_id, held)
         used = dataclasses.replace(loaded.life, now_ms=life.now_ms, deadline_ms=life.deadline_ms)
         return dataclasses.replace(loaded, life=used)
 
     def _load(
-        self, session: str, namespace: str, checkpoint_id: str | None, *, brief: bool
+        self,
+        session: str,
+        namespace: str,
+        checkpoint_id: str | None,
+        held: Held | None,
+        *,
+        brief: bool,
     ) -> tuple[Row, Loaded] | None:
         return self._database.read(
             lambda connection: reading.load(
-                connection, session, namespace, checkpoint_id, self._clock(), brief=brief
+                connection, session, namespace, checkpoint_id, self._clock(), held=held, brief=brief
             ),
             session,
             brief=brief,

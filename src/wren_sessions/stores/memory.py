@@ -23,6 +23,7 @@ from wren_sessions.records import (
     ArenaParts,
     Commit,
     Committed,
+    Held,
     Life,
     Loaded,
     Name,
@@ -33,6 +34,7 @@ from wren_sessions.records import (
     SessionPage,
     Span,
     Start,
+    missing,
 )
 from wren_sessions.stores._checks import (
     check_at_least_1,
@@ -234,7 +236,11 @@ class MemoryStore(Closing):
     # --- reading ----------------------------------------------------------------------------------
 
     def load(
-        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
     ) -> Loaded | None:
         """See `SessionStore.load`. The arena is always brought along."""
         check_names(session, namespace, checkpoint_id)
@@ -244,7 +250,7 @@ class MemoryStore(Closing):
             found = there.find(namespace, checkpoint_id) if there else None
             if there is None or found is None:
                 return None
-            arena = there.read(found.spans)
+            arena = there.read(missing(found.spans, held, there.incarnation))
             if arena is None:
                 raise CorruptSessionError(
                     f"checkpoint {found.name!r} of session {session!r} refers to bytes that were "

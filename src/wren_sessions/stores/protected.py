@@ -20,6 +20,7 @@ from wren_sessions.records import (
     ArenaParts,
     Commit,
     Committed,
+    Held,
     Life,
     Loaded,
     Name,
@@ -98,10 +99,14 @@ class ProtectedStore(Closing):
         return drive(self._steps.prune(prune), self._store)
 
     def load(
-        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
     ) -> Loaded | None:
         """See `SessionStore.load`."""
-        return drive(self._steps.load(session, namespace, checkpoint_id), self._store)
+        return drive(self._steps.load(session, namespace, checkpoint_id, held), self._store)
 
     def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
@@ -182,10 +187,14 @@ class AsyncProtectedStore:
         return await adrive(self._steps.prune(prune), self._store)
 
     async def load(
-        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
     ) -> Loaded | None:
         """See `SessionStore.load`."""
-        return await adrive(self._steps.load(session, namespace, checkpoint_id), self._store)
+        return await adrive(self._steps.load(session, namespace, checkpoint_id, held), self._store)
 
     async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""

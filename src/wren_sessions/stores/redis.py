@@ -21,6 +21,7 @@ from wren_sessions.records import (
     ArenaParts,
     Commit,
     Committed,
+    Held,
     Life,
     Loaded,
     Name,
@@ -203,10 +204,14 @@ class RedisStore(Closing):
         return self._run(self._plans.prune(prune))
 
     def load(
-        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
     ) -> Loaded | None:
         """See `SessionStore.load`."""
-        return self._run(self._plans.load(session, namespace, checkpoint_id))
+        return self._run(self._plans.load(session, namespace, checkpoint_id, held))
 
     def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
@@ -310,10 +315,14 @@ class AsyncRedisStore:
         return await self._run(self._store.plans.prune(prune))
 
     async def load(
-        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
     ) -> Loaded | None:
         """See `SessionStore.load`."""
-        return await self._run(self._store.plans.load(session, namespace, checkpoint_id))
+        return await self._run(self._store.plans.load(session, namespace, checkpoint_id, held))
 
     async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""

@@ -21,6 +21,7 @@ from wren_sessions.records import (
     ArenaParts,
     Commit,
     Committed,
+    Held,
     Life,
     Loaded,
     Name,
@@ -97,10 +98,14 @@ class ThreadedStore:
         return await self._run(partial(self._store.prune, prune))
 
     async def load(
-        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
     ) -> Loaded | None:
         """See `SessionStore.load`."""
-        return await self._run(partial(self._store.load, session, namespace, checkpoint_id))
+        return await self._run(partial(self._store.load, session, namespace, checkpoint_id, held))
 
     async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from wren_sessions.protocols import AsyncSessionStore
-from wren_sessions.records import Span
+from wren_sessions.records import Held, Span, merge_spans, missing
 from wren_sessions.testing.build import SESSION, appended, arena, commit, done, loaded, put
 from wren_sessions.testing.contract_base import ContractBase
 
@@ -143,3 +143,33 @@ class ArenaContract(ContractBase):
         await done(face, put("1", session=other, append=b"theirs"))
         assert await appended(face, "1", 4) == b"mine"
         assert await appended(face, "1", 6, session=other) == b"theirs"
+
+    async def test_what_the_caller_holds_may_be_left_out(self, face: AsyncSessionStore) -> None:
+        """All else comes, and the spans are named in full."""
+        sizes = (9_000, 3_000, 7_000)
+        spans: list[Span] = []
+        for number, size in enumerate(sizes):
+            record = put(str(number), append=noise(size, number), spans=tuple(spans))
+            spans.append(Span((await done(face, record)).base, size))
+        whole = await loaded(face)
+        assert whole.stored.spans == merge_spans(spans)
+        for held in (spans[:1], spans[1:2], [Span(spans[1].offset - 500, 4_000)], spans):
+            there = Held(whole.life.incarnation, tuple(held))
+            found = await face.load(SESSION, "", None, there)
+            assert found is not None
+            assert found.stored == whole.stored
+            for span in missing(found.stored.spans, there, found.life.incarnation):
+                given = (await arena(face, found)).get(span)
+                assert given == (await arena(face, whole)).get(span)
+
+    async def test_what_is_held_of_another_session_does_not_count(
+        self, face: AsyncSessionStore
+    ) -> None:
+        """Of one that was there before, under the same id."""
+        await done(face, put("1", append=noise(5_000)))
+        before = (await loaded(face)).life
+        await face.delete(SESSION)
+        base = (await done(face, put("1", append=noise(5_000, 1)))).base
+        found = await face.load(SESSION, "", None, Held(before.incarnation, (Span(0, 5_000),)))
+        assert found is not None
+        assert (await arena(face, found)).get(Span(base, 5_000)) == noise(5_000, 1)

@@ -11,8 +11,9 @@ from wren_sessions._arena import unpack
 from wren_sessions._checkpoints import Checkpoints
 from wren_sessions._encoding import Body, WriteBody, damaged, decode_write
 from wren_sessions._session_steps import not_found
+from wren_sessions._snapshots import read_record
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import Serializer, loads, read_record, unwrap
+from wren_sessions._values import Serializer, loads, unwrap
 from wren_sessions.records import ArenaParts, SessionInfo, Stored
 from wren_sessions.transcripts._content import text_or_none
 from wren_sessions.transcripts._data import Message, Transcript

@@ -17,8 +17,9 @@ from typing import Final
 
 from wren_sessions._checkpoints import Checkpoints
 from wren_sessions._encoding import Body, decode_body
+from wren_sessions._snapshots import read_record
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import Serializer, read_record, settled
+from wren_sessions._values import Serializer, settled
 from wren_sessions.errors import WrenSessionsError
 from wren_sessions.records import ArenaParts, Scanned, Start, Stored
 from wren_sessions.transcripts._lists import (

@@ -3,10 +3,12 @@
 -- KEYS  1 the session
 -- ARGV  1 five words: idle ms or -, max age ms or -, refresh, /namespace, id or : for the latest
 --       2 the most bytes of the arena to reply
+--       3 '', or what the caller has of the arena: an incarnation, and spans in ascending order
 -- Reply {'done <life> <id> <parts> <segments, or - for too many> <spans of the writes>',
 --        record, header, parts of the log …, key and body of replaceable writes …, segments …}
 --       | 'miss' | 'foreign' | 'version <v>'
--- The segments are those that the spans touch, each once, in ascending order.
+-- The segments are those that the spans touch, but for what the caller has, each once, in
+-- ascending order.
 local now = now_ms()
 local idle, max_age, refresh, ns, id = string.match(ARGV[1], '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
 local there, life, refusal, value, log
@@ -33,17 +35,34 @@ local parts, spans = pending(ns, id, log, reply)
 
 -- The segments' numbers: `wanted` has those of `names`.
 local wanted, names, ascending = {}, {}, true
-local function want(field, offset, length)
-  offset, length = number(field, offset), number(field, length)
-  if length == 0 then return end
-  if offset + length > life.arena then damaged(field) end
-  for n = math.floor(offset / SEGMENT), math.floor((offset + length - 1) / SEGMENT) do
+local function want_all_of(offset, stop)
+  for n = math.floor(offset / SEGMENT), math.floor((stop - 1) / SEGMENT) do
     if not wanted[n] then
       wanted[n] = true
       ascending = ascending and (#names == 0 or names[#names] < n)
       names[#names + 1] = n
     end
   end
+end
+local held = {}
+local incarnation, has = string.match(ARGV[3], '^(%S+) (%S+)$')
+if incarnation == life.incarnation then
+  for offset, length in string.gmatch(has, '(%d+)%+(%d+)') do
+    held[#held + 1] = {tonumber(offset), tonumber(offset) + tonumber(length)}
+  end
+end
+local function want(field, offset, length)
+  offset, length = number(field, offset), number(field, length)
+  local stop = offset + length
+  if length == 0 then return end
+  if stop > life.arena then damaged(field) end
+  for _, there in ipairs(held) do
+    if there[2] > offset and there[1] < stop then
+      if there[1] > offset then want_all_of(offset, there[1]) end
+      offset = there[2]
+    end
+  end
+  if offset < stop then want_all_of(offset, stop) end
 end
 local function want_all(field, list)
   for offset, length in string.gmatch(list, '(%d+)%+(%d+)') do want(field, offset, length) end

@@ -1,0 +1,185 @@
+"""Stored checkpoints to values. Pure, no I/O.
+
+A list that this process has read or written before is not read again: the bytes that lie behind it
+in the arena are checked and unpacked, and its messages built anew from what was kept of them. That
+holds from one step of a thread to the next, and for all checkpoints of a page, oldest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wren_sessions._arena import Known, Ranged, Reach, unpack
+from wren_sessions._encoding import Body, StoredValue, Version, damaged, decode_body, decode_write
+from wren_sessions._protection import Protection
+from wren_sessions._values import INLINE_BYTES, Serializer, loads, settled, unwrap
+from wren_sessions.records import ArenaParts, Name, Stored
+from wren_sessions.serializers import KIND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A checkpoint as it was read. `writes` are (task id, channel, value), in LangGraph's order."""
+
+    name: Name
+    parent_id: str | None
+    values: dict[str, Any]
+    versions: dict[str, Version]
+    seen: dict[str, dict[str, Version]]
+    rest: dict[str, Any]
+    metadata: dict[str, Any]
+    writes: list[tuple[str, str, Any]]
+
+
+def read_snapshot(
+    session: str, stored: Stored, arena: Reach, serde: Serializer, protection: Protection
+) -> tuple[Snapshot, Body]:
+    """A stored checkpoint with its values, and its record's body.
+
+    Args:
+        session: its session.
+        stored: as it is stored.
+        arena: what it refers to. It learns what this checkpoint holds, for later ones.
+        serde: the serializer.
+        protection: what happened to values before they were stored.
+    """
+    what = f"checkpoint {stored.name[1]!r}"
+    body = decode_body(stored.body, session, what)
+    rest, metadata = loads(serde, body.head, f"{what} of session {session!r}")
+    values: dict[str, Any] = {}
+    for channel, value in body.values.items():
+        value.pieces = settled(value, stored.base)
+        about = f"channel {channel!r} of {what}"
+        values[channel] = _value(session, value, arena, serde, protection=protection, what=about)
+    arena.learn(body.knowns())
+    found = Snapshot(
+        name=stored.name,
+        parent_id=body.parent_id,
+        values=values,
+        # Copies: a graph writes into what it was given, and the body is remembered.
+        versions=dict(body.versions),
+        seen={node: dict(seen) for node, seen in body.seen.items()},
+        rest=rest,
+        metadata=metadata,
+        writes=_pending(session, stored, arena, serde, protection),
+    )
+    return found, body
+
+
+def read_record(
+    session: str, stored: Stored, arena: ArenaParts, protection: Protection
+) -> tuple[Body, dict[str, tuple[str, bytes]]]:
+    """A record's body with its pieces settled, and each value's type tag and bytes."""
+    what = f"checkpoint {stored.name[1]!r}"
+    body = decode_body(stored.body, session, what)
+    data: dict[str, tuple[str, bytes]] = {}
+    for channel, value in body.values.items():
+        value.pieces = settled(value, stored.base)
+        data[channel] = _read(session, value, arena, protection, f"channel {channel!r} of {what}")
+    return body, data
+
+
+def _value(
+    session: str,
+    value: StoredValue,
+    arena: Reach,
+    serde: Serializer,
+    *,
+    protection: Protection,
+    what: str,
+) -> Any:
+    messages = _continued(value, arena, serde)
+    if messages is not None:
+        return messages
+    typed = _read(session, value, arena, protection, what)
+    messages = _unpacked(value, serde, typed[1])
+    if messages is not None:
+        return messages
+    return loads(serde, typed, f"{what} of session {session!r}")
+
+
+def _read(
+    session: str, value: StoredValue, arena: ArenaParts, protection: Protection, what: str
+) -> tuple[str, bytes]:
+    """A value's type tag and bytes; from now on they are known."""
+    data = unpack(value.pieces, arena)  # type: ignore[arg-type] # settled: none is fresh
+    if data is None:
+        damaged(session, what)
+    kind, unwrapped, plain = unwrap(
+        protection, (value.kind, data), f"{what} of session {session!r}"
+    )
+    if len(data) >= INLINE_BYTES:
+        value.known = Known(data, value.pieces, plain=plain)
+    return kind, unwrapped
+
+
+# --- lists ----------------------------------------------------------------------------------------
+
+
+def _continued(value: StoredValue, arena: Reach, serde: Serializer) -> list[Any] | None:
+    """A list that goes on with a known one; None if it does not, or is something else."""
+    pieces = [piece for piece in value.pieces[1:] if isinstance(piece, Ranged)]
+    if value.kind != KIND or not pieces or len(pieces) != len(value.pieces) - 1:
+        return None
+    for known in arena.known:
+        grown = known.continued(pieces, arena)
+        if grown is not None:
+            value.known = grown
+            return _unpacked(value, serde)
+    return None
+
+
+def _unpacked(value: StoredValue, serde: Serializer, data: bytes | None = None) -> list[Any] | None:
+    """A known list of messages; None if it is something else.
+
+    Args:
+        value: the list.
+        serde: the serializer.
+        data: its bytes, if they are at hand.
+    """
+    load_list = getattr(serde, "load_list", None)
+    known, head = value.known, value.pieces[0]
+    if load_list is None or known is None or not isinstance(head, bytes):
+        return None
+    earlier, size = known.unpacked
+    if data is None or earlier is not None:
+        data = head + known.after(size)
+    found = load_list(value.kind, data, earlier)
+    if found is None:
+        return None
+    messages: list[Any] = found[0]
+    known.unpacked = (found[1], known.size)
+    return messages
+
+
+def _pending(
+    session: str, stored: Stored, arena: ArenaParts, serde: Serializer, protection: Protection
+) -> list[tuple[str, str, Any]]:
+    what = f"a pending write of checkpoint {stored.name[1]!r}"
+    writes = [decode_write(write.body, session, what) for write in stored.writes]
+    writes.sort(key=lambda write: (write.path, write.task_id, write.index))
+    found = []
+    for write in writes:
+        data = unpack(write.value.pieces, arena)  # type: ignore[arg-type] # never fresh
+        if data is None:
+            damaged(session, what)
+        about = f"{what} of session {session!r}"
+        kind, data, _ = unwrap(protection, (write.value.kind, data), about)
+        value = loads(serde, (kind, data), about)
+        found.append((write.task_id, write.channel, value))
+    return found
+
+
+def read_metadata(session: str, stored: Stored, serde: Serializer) -> Mapping[str, Any]:
+    """The metadata of a stored checkpoint."""
+    what = f"checkpoint {stored.name[1]!r}"
+    body = decode_body(stored.body, session, what)
+    metadata: Mapping[str, Any] = loads(serde, body.head, f"{what} of session {session!r}")[1]
+    return metadata
+
+
+def matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
+    """Whether metadata has all the values asked for."""
+    return all(metadata.get(key) == value for key, value in where.items())

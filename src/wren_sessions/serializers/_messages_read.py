@@ -1,0 +1,213 @@
+"""Messages, built from what was stored: their classes' own state, put back.
+
+A list of usual messages (see `messages`) is unpacked and built as a whole; all others, and messages
+inside other values, one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from wren_sessions.errors import UnsafeTypeError
+from wren_sessions.serializers._models import ModelProfile, mask_to_names, model_profile
+from wren_sessions.serializers._resolve import find, load_official
+from wren_sessions.serializers._unpacked import Shape, Unpacked
+from wren_sessions.serializers._wire import FIELDS, MARKER, MESSAGES, Build, Builder, Table
+
+ormsgpack: Any
+try:  # comes with langgraph, but not on every platform
+    import ormsgpack
+except ImportError:
+    ormsgpack = None
+
+_ARRAYS: Final = frozenset({*range(0x91, 0xA0), 0xDC, 0xDD})
+_MARK: Final = bytes([0xD6, MARKER & 0xFF]) + b"M"  # where a usual message begins
+
+FieldsOf = Callable[[list[Any]], dict[str, Any]]  # from an envelope's items
+
+
+def read_messages(
+    data: bytes, table: Table, earlier: Unpacked | None = None
+) -> tuple[list[Any], Unpacked] | None:
+    """A list of usual messages that hold nothing but plain data; None if it is something else.
+
+    ormsgpack is faster than msgpack, but tells nobody of the lists that it made. So the envelopes
+    must all stand in the list itself: as many as there are markers.
+
+    Args:
+        data: the bytes, which were checked to be whole.
+        table: builds the value of each kind of envelope.
+        earlier: messages that stand before these in the list.
+
+    Returns:
+        The messages, and what they were built from.
+    """
+    if ormsgpack is None or data[:16].find(_MARK) < 0 or data[0] not in _ARRAYS:
+        return None
+    markers = 0
+
+    def extension(code: int, kind: bytes) -> Any:
+        nonlocal markers
+        if code != MARKER:
+            raise TypeError
+        markers += 1
+        return table[kind]
+
+    try:
+        found = ormsgpack.unpackb(data, ext_hook=extension)
+        if markers != len(found) or not all(map(_is_envelope, found)):
+            return None
+        unpacked = (earlier or Unpacked()).grown(found, len(data))
+        return unpacked.build(), unpacked
+    except (KeyError, TypeError, ValueError):
+        return None  # damaged, which the general way finds out too
+
+
+def _is_envelope(items: Any) -> bool:
+    return type(items) is list and bool(items) and isinstance(items[0], Builder)
+
+
+class _MessageBuilder(Builder):
+    """Builds messages of a class, which is loaded with the first that is read.
+
+    Args:
+        kind: of the envelope, with a small letter.
+        make: makes what builds them, and their shape if they have one.
+    """
+
+    __slots__ = ("_kind", "_loaded", "_make", "_shape")
+
+    def __init__(
+        self, kind: bytes, make: Callable[[ModelProfile], tuple[Build, Shape | None]]
+    ) -> None:
+        super().__init__(self._first)
+        self._kind = kind
+        self._make = make
+        self._loaded = False
+        self._shape: Shape | None = None
+
+    @property
+    def shape(self) -> Shape | None:
+        """How lists are built; None if this builds messages of any form."""
+        if not self._loaded:
+            self._load()
+        return self._shape
+
+    def _first(self, items: list[Any]) -> Any:
+        self._load()
+        return self.build(items)
+
+    def _load(self) -> None:
+        load_official()
+        name = MESSAGES[self._kind]
+        cls = find(name)
+        profile = None if cls is None else model_profile(cls)
+        if not isinstance(profile, ModelProfile):
+            raise UnsafeTypeError(
+                f"the value holds a {name}, which the installed langchain-core has not got: "
+                "install langchain-core, or a newer one"
+            )
+        self.build, self._shape = self._make(profile)
+        self._loaded = True
+
+
+def message_builders() -> dict[bytes, Builder]:
+    """What builds messages of any form."""
+    return {kind: _MessageBuilder(kind, _general) for kind in MESSAGES}
+
+
+def usual_builder(kind: bytes, mask: int) -> Builder:
+    """What builds usual messages with some fields set."""
+    return _MessageBuilder(b"m" + kind[1:], lambda profile: _usual(profile, kind, mask))
+
+
+def _general(profile: ModelProfile) -> tuple[Build, None]:
+    def build(items: list[Any]) -> Any:
+        _, fields, mask, *rest = items
+        return profile.made(fields, mask, *(rest or [{} if profile.open else None]))
+
+    return build, None
+
+
+def _usual(profile: ModelProfile, kind: bytes, mask: int) -> tuple[Build, Shape | None]:
+    order = FIELDS[kind]
+    fields_of, names = _FIELDS_OF[order], mask_to_names(mask, order)
+
+    def changed(items: list[Any]) -> Any:
+        return profile.put(fields_of(items), names.copy(), {} if profile.open else None, None, {})
+
+    if tuple(profile.defaults) != order or not profile.open:
+        return changed, None  # another release of langchain-core has other fields
+    setters = [slot.__set__ for slot in profile.slots]
+    shape = Shape(profile.kind, names, fields_of, "tool_calls" in order, setters)
+
+    def build(items: list[Any]) -> Any:
+        message: Any = object.__new__(profile.kind)
+        parts: tuple[Any, ...] = (fields_of(items), names.copy(), {}, None)
+        for put, part in zip(setters, parts, strict=True):
+            put(message, part)
+        return message
+
+    return build, shape
+
+
+# Written out, since a dict display is several times faster than zip.
+
+
+def _fields_of_common(items: list[Any]) -> dict[str, Any]:
+    _, content, kwargs, metadata, kind, name, own_id = items
+    return {
+        "content": content,
+        "additional_kwargs": kwargs,
+        "response_metadata": metadata,
+        "type": kind,
+        "name": name,
+        "id": own_id,
+    }
+
+
+def _fields_of_ai(items: list[Any]) -> dict[str, Any]:
+    _, content, kwargs, metadata, kind, name, own_id, calls, invalid, usage = items
+    return {
+        "content": content,
+        "additional_kwargs": kwargs,
+        "response_metadata": metadata,
+        "type": kind,
+        "name": name,
+        "id": own_id,
+        "tool_calls": calls,
+        "invalid_tool_calls": invalid,
+        "usage_metadata": usage,
+    }
+
+
+def _fields_of_tool(items: list[Any]) -> dict[str, Any]:
+    _, content, kwargs, metadata, kind, name, own_id, call_id, artifact, status = items
+    return {
+        "content": content,
+        "additional_kwargs": kwargs,
+        "response_metadata": metadata,
+        "type": kind,
+        "name": name,
+        "id": own_id,
+        "tool_call_id": call_id,
+        "artifact": artifact,
+        "status": status,
+    }
+
+
+def _fields_of_chunk(items: list[Any]) -> dict[str, Any]:
+    *most, chunks, position = items
+    return _fields_of_ai(most) | {"tool_call_chunks": chunks, "chunk_position": position}
+
+
+_FIELDS_OF: Final[dict[tuple[str, ...], FieldsOf]] = {
+    tuple(fields_of([None] * (length + 1))): fields_of
+    for fields_of, length in (
+        (_fields_of_common, 6),
+        (_fields_of_ai, 9),
+        (_fields_of_tool, 9),
+        (_fields_of_chunk, 11),
+    )
+}
