@@ -209,12 +209,20 @@ class Known:
             self._parts = [_Bytes(self._body, 0, self.size)]
         return self._body
 
-    def begins(self, data: bytes | memoryview, start: int) -> bool:
-        """Whether other data go on with the body from `start` on. Copies nothing."""
-        if len(data) - start < self.size:
+    def begins(self, data: bytes | memoryview, start: int, skipped: int = 0) -> bool:
+        """Whether other data go on with the body from `start` on. Copies nothing.
+
+        Args:
+            data: the data.
+            start: where.
+            skipped: how many bytes of the body are left out in them.
+        """
+        if len(data) - start < self.size - skipped:
             return False
         view = memoryview(data)
-        for part, first, end in self._parts:
+        for part, begin, end in self._parts:
+            first = min(begin + skipped, end)
+            skipped -= first - begin
             behind = start + end - first
             if not part.startswith(view[start:behind], first):
                 return False

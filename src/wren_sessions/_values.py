@@ -19,7 +19,6 @@ from wren_sessions._arena import (
     digest,
     pack,
 )
-from wren_sessions._elements import header_length
 from wren_sessions._encoding import Body, StoredValue
 from wren_sessions._protection import PLAIN, Protection, is_sealed
 from wren_sessions.errors import DecryptionError, SerializationError, WrenSessionsError
@@ -107,32 +106,39 @@ class Packer:
         # A serializer of ours lets lists be looked at where it packs them.
         dump_list = getattr(serde, "dump_list", None)
         if dump_list is not None and type(value) is list and self._append and not self._wraps:
+            same = self._likeliest(channel)
+            earlier = same.unpacked[0] if same else None
             try:
-                found: StoredValue | None = dump_list(value, partial(self._listed, channel))
+                found: StoredValue | None = dump_list(
+                    value, partial(self._listed, channel), earlier
+                )
+                if found is None and earlier is not None:
+                    found = dump_list(value, partial(self._listed, channel))
             except SerializationError as error:
                 raise _unstorable(value, what, error) from error
             if found is not None:
                 return found
         return self.packed(channel, *dump(serde, value, what))
 
-    def _listed(self, channel: str, kind: str, data: memoryview) -> StoredValue:
-        """Store a list that is packed."""
-        head = header_length(data)
+    def _listed(
+        self, channel: str, kind: str, head: bytes, elements: memoryview, *, unchanged: bool
+    ) -> StoredValue | None:
+        """Store a list that is packed; None to have all of it, if its beginning was left out."""
         same = self._likeliest(channel)
-        if (
-            len(data) < INLINE_BYTES
-            or same is None
-            or len(same.pieces) > MAX_PIECES - 3
-            or not same.begins(data, head)
-        ):
-            return self.packed(channel, kind, bytes(data))
         others = [other for other in self._others() if other is not same]
-        if any(other.size > same.size for other in others):
-            return self.packed(channel, kind, bytes(data))  # one of them may agree with more of it
-        fresh = bytes(data[head + same.size :])
+        start = same.unpacked[1] if same and unchanged else 0
+        if (
+            same is None
+            or start + len(elements) < INLINE_BYTES
+            or len(same.pieces) > MAX_PIECES - 3
+            or any(other.size > same.size for other in others)  # it may agree with more of it
+            or not same.begins(elements, 0, start)
+        ):
+            return None if unchanged else self.packed(channel, kind, head + elements)
+        fresh = bytes(elements[same.size - start :])
         behind = self._behind(fresh, others, MAX_PIECES - 1 - len(same.pieces)) if fresh else []
         self._used.add(id(same))
-        stored = StoredValue(kind, [bytes(data[:head]), *same.pieces, *behind])
+        stored = StoredValue(kind, [head, *same.pieces, *behind])
         self.large.append(Grown(stored, same, fresh))
         return stored
 

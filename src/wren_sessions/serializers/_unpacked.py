@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from itertools import repeat
-from operator import methodcaller
+from itertools import chain, repeat
+from operator import attrgetter, methodcaller
 from typing import Any, Final, NamedTuple
+
+from wren_sessions.serializers._writing import pack_each
 
 Copy = Callable[[Any], Any]
 
@@ -23,7 +25,20 @@ _EMPTY: Final[dict[str, Any]] = {
     "invalid_tool_calls": [],
 }
 _CONTAINERS: Final = frozenset({dict, list})
+_SIMPLE: Final = frozenset({str, type(None)})  # equal and of one type: the same
+_PARTS: Final = tuple(
+    map(
+        attrgetter,
+        (
+            "__dict__",
+            "__pydantic_fields_set__",
+            "__pydantic_extra__",
+            "__pydantic_private__",
+        ),
+    )
+)
 _copy: Final = methodcaller("copy")
+_all_values: Final = chain.from_iterable
 
 
 class Shape(NamedTuple):
@@ -59,9 +74,12 @@ class Unpacked:
         self._kinds: list[type] = []
         self._fields: list[dict[str, Any]] = []
         self._names: list[set[str]] = []
+        self._types: list[type] = []  # of all fields
         # … which have fields for tool calls, and what else has to be copied: where, and how.
         self._calls: list[int] = []
         self._changeable: list[tuple[int, str, Copy, Any]] = []
+        self._images: list[bytes] = []  # the bytes of what can be changed
+        self._comparable = True  # a bytearray equals bytes, and is packed as they are
         self._setters: list[Callable[[Any, Any], None]] = []
         # The others, with their places in the list.
         self._others: list[tuple[int, list[Any]]] = []
@@ -77,7 +95,8 @@ class Unpacked:
         found._kinds, found._fields = self._kinds.copy(), self._fields.copy()
         found._names, found._calls = self._names.copy(), self._calls.copy()
         found._changeable, found._others = self._changeable.copy(), self._others.copy()
-        found._setters = self._setters
+        found._types, found._images = self._types.copy(), self._images.copy()
+        found._setters, found._comparable = self._setters, self._comparable
         for items in envelopes:
             found._add(items)
         found.count = len(found._kinds) + len(found._others)
@@ -97,12 +116,36 @@ class Unpacked:
         self._names.append(names)
         if calls:
             self._calls.append(at)
+        self._types += map(type, fields.values())
         for name, value in fields.items():
-            if name in _EMPTY:
-                if value != _EMPTY[name]:
-                    self._changeable.append((at, name, _copier(value), value))
-            elif type(value) in _CONTAINERS:
-                self._changeable.append((at, name, _copier(value), value))
+            if value != _EMPTY[name] if name in _EMPTY else type(value) not in _SIMPLE:
+                inside = _types_in(value)
+                self._comparable = self._comparable and bytes not in inside
+                copy = _copied if _CONTAINERS & inside else _copy
+                self._changeable.append((at, name, copy, value))
+                self._images += pack_each([value])
+
+    def begins(self, messages: list[Any]) -> bool:
+        """Whether a list begins with messages that are the same as these in every respect.
+
+        1, 1.0 and True are not the same, nor are 0.0 and -0.0, nor a text and one of a subclass.
+        """
+        first = messages[: self.count]
+        if self._others or not self._comparable or list(map(type, first)) != self._kinds:
+            return False
+        # Each step runs in C, and tells apart what the others take for the same.
+        try:
+            fields, names, extras, privates = (list(map(part, first)) for part in _PARTS)
+            return (
+                fields == self._fields
+                and names == self._names
+                and extras.count({}) == privates.count(None) == self.count
+                and list(map(type, _all_values(map(dict.values, fields)))) == self._types
+                and pack_each([fields[at][name] for at, name, _, _ in self._changeable])
+                == self._images
+            )
+        except Exception:  # noqa: BLE001 -- what comparing unknown objects raises; they are others
+            return False
 
     def build(self) -> list[Any]:
         """New messages, which share nothing that can be changed."""
@@ -129,12 +172,15 @@ class Unpacked:
         return copies
 
 
-def _copier(value: Any) -> Copy:
-    """What copies a plain value: C, where it holds nothing that can be changed."""
+def _types_in(value: Any) -> set[type]:
+    """The types of what is in a plain value; its own, if it is no container."""
     if type(value) not in _CONTAINERS:
-        return _copied
-    inside = value.values() if type(value) is dict else value
-    return _copied if _CONTAINERS.intersection(map(type, inside)) else _copy
+        return {type(value), list}
+    inside = list(value.values() if type(value) is dict else value)
+    found = set(map(type, inside))
+    for item in inside if found & _CONTAINERS else ():
+        found |= _types_in(item)
+    return found
 
 
 def _copied(value: Any) -> Any:

@@ -8,7 +8,7 @@ what could not be read back is never written. msgpack alone would let through a 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, TypeVar
 
 import msgpack
@@ -108,6 +108,19 @@ def pack(lowered: Any) -> bytes:
     if len(data) < _KEPT_BYTES:
         _local.packer = packer
     return data
+
+
+def pack_each(values: Iterable[Any]) -> list[bytes]:
+    """The bytes of each of some values.
+
+    Raises:
+        PACKING_ERRORS: one of them is not plain, or not quite: a tuple, a subclass.
+    """
+    packer = getattr(_local, "packer", None) or _packer()
+    _local.packer = None  # one that failed is not used again
+    found = list(map(packer.pack, values))
+    _local.packer = packer
+    return found
 
 
 def _packer(unicode_errors: str | None = None, *, autoreset: bool = True) -> Any:

@@ -103,16 +103,22 @@ class SafeSerializer:
         return KIND, data
 
     def dump_list(
-        self, value: list[Any], look: Callable[[str, memoryview], Result]
+        self,
+        value: list[Any],
+        look: Callable[..., Result | None],
+        earlier: Unpacked | None = None,
     ) -> Result | None:
         """Let the bytes of a list of messages be looked at where they are packed.
 
-        Stores use it to compare a list with the one before; what is in it is what `dumps_typed`
-        gives.
+        Stores use it to compare a list with the one before; head and elements together are what
+        `dumps_typed` gives.
 
         Args:
             value: a list.
-            look: given the type tag and the bytes, which are gone when it returns.
+            look: given the type tag, the list's head, and the bytes of its elements, which are gone
+                when it returns; and whether it is `unchanged`: those of the messages in `earlier`
+                are left out, because the list begins with the same ones.
+            earlier: what `load_list` gave for the list before; None to leave nothing out.
 
         Returns:
             What `look` returned; None, and nothing was looked at, for any other list, and where a
@@ -124,8 +130,17 @@ class SafeSerializer:
         own = type(self).dumps_typed is not SafeSerializer.dumps_typed
         if own or not self._messages.begins(value):
             return None
-        fill = partial(self._messages.pack, value)
-        found = looked_at(fill, self._limits, partial(look, KIND))
+        before = 0 if earlier is None else earlier.size_bytes
+        unchanged = earlier is not None and earlier.begins(value)
+        rest = value[earlier.count :] if earlier and unchanged else value
+
+        def seen(packed: memoryview) -> Result | None:
+            if unchanged and not self._limits.surely_allow(before + len(packed)):
+                return None
+            elements = packed[len(array_header(len(rest))) :]
+            return look(KIND, array_header(len(value)), elements, unchanged=unchanged)
+
+        found = looked_at(partial(self._messages.pack, rest), self._limits, seen)
         return None if found is None else found[0]
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
