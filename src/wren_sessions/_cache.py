@@ -81,7 +81,9 @@ class _Lives:
 
     def add(self, life: Life) -> bool:
         """Note a life as it was last told; whether it is another one than before."""
-        there = self.seen.setdefault(life.incarnation, _Seen(life))
+        there = self.seen.get(life.incarnation)
+        if there is None:
+            there = self.seen[life.incarnation] = _Seen(life)
         if life.now_ms >= there.life.now_ms:
             there.life = life
         self.seen.move_to_end(life.incarnation)
@@ -150,7 +152,7 @@ class Cache:
     def live(self, session: str, life: Life, name: Name | None = None) -> None:
         """Remember a life and a checkpoint in it; records of another life are forgotten."""
         with self._lock:
-            lives = self._lives.setdefault(session, _Lives())
+            lives = self._lives_of(session)
             self._lives.move_to_end(session)
             if lives.add(life):
                 self._drop(session)
@@ -158,6 +160,12 @@ class Cache:
                 lives.place(name, life.incarnation)
             if len(self._lives) > MAX_LIVES:
                 self._drop(self._lives.popitem(last=False)[0])
+
+    def _lives_of(self, session: str) -> _Lives:
+        found = self._lives.get(session)
+        if found is None:  # not `setdefault`: to make one takes longer than all else here
+            found = self._lives[session] = _Lives()
+        return found
 
     def absent(self, session: str, *, deleted: bool = False) -> None:
         """The session was looked for and is not there, or was deleted by this process."""
@@ -190,7 +198,7 @@ class Cache:
     def begin(self, session: str, name: Name, life: Life | None) -> None:
         """A checkpoint is being written, in this life or as the first of one."""
         with self._lock:
-            lives = self._lives.setdefault(session, _Lives())
+            lives = self._lives_of(session)
             lives.begun[name] = life.incarnation if life else None
 
     def end(self, session: str, name: Name) -> list[Any]:
@@ -211,7 +219,7 @@ class Cache:
     def hold(self, session: str, name: Name, writes: Any) -> Life | None:
         """Let pending writes wait for their checkpoint; gives its life if it is there by now."""
         with self._lock:
-            lives = self._lives.setdefault(session, _Lives())
+            lives = self._lives_of(session)
             if life := lives.of(name):
                 return life
             lives.held.setdefault(name, []).append(writes)
@@ -263,7 +271,9 @@ class Cache:
                 self._note_memories(session, name)
             if not self._max_bytes:
                 return
-            remembered = self._sessions.setdefault(session, _Session())
+            remembered = self._sessions.get(session)
+            if remembered is None:
+                remembered = self._sessions[session] = _Session()
             self._sessions.move_to_end(session)
             if instead_of is not None:
                 remembered.records.pop(instead_of, None)

@@ -95,17 +95,12 @@ class WriteBody:
     value: StoredValue
 
 
-class _Table:
-    """Numbers for values, in the order of their first use. 1, 1.0 and True are different."""
+class _Numbers(dict[Any, int]):
+    """Numbers for keys, in the order of their first use."""
 
-    def __init__(self) -> None:
-        self.numbers: dict[tuple[type, Any], int] = {}
-
-    def number(self, value: Any) -> int:
-        return self.numbers.setdefault((type(value), value), len(self.numbers))
-
-    def values(self) -> list[Any]:
-        return [value for _, value in self.numbers]
+    def __missing__(self, key: Any) -> int:
+        number = self[key] = len(self)
+        return number
 
 
 def encode_body(body: Body) -> bytes:
@@ -114,25 +109,24 @@ def encode_body(body: Body) -> bytes:
     Raises:
         SerializationError: a name or a version cannot be written down.
     """
-    channels, versions = _Table(), _Table()
-    own = [
-        number
-        for channel, version in body.versions.items()
-        for number in (channels.number(channel), versions.number(version))
-    ]
-    seen = {
-        node: [
+    channels, versions = _Numbers(), _Numbers()
+
+    def numbers(pairs: dict[str, Version]) -> list[int]:
+        # 1, 1.0 and True are different versions.
+        return [
             number
-            for channel, version in channel_versions.items()
-            for number in (channels.number(channel), versions.number(version))
+            for channel, version in pairs.items()
+            for number in (channels[channel], versions[type(version), version])
         ]
-        for node, channel_versions in body.seen.items()
-    }
+
+    own = numbers(body.versions)
+    seen = {node: numbers(pairs) for node, pairs in body.seen.items()}
     values = [
-        [channels.number(channel), value.kind, *map(_pack_piece, value.pieces)]
+        [channels[channel], value.kind, *map(_pack_piece, value.pieces)]
         for channel, value in body.values.items()
     ]
-    fields = [body.parent_id, body.head, channels.values(), versions.values(), own, seen, values]
+    names, used = list(channels), [version for _, version in versions]
+    fields = [body.parent_id, body.head, names, used, own, seen, values]
     return _frame([*fields, True] if body.memories else fields)
 
 

@@ -173,5 +173,6 @@ class Reading:
 def _held(incarnation: str, known: Sequence[Known]) -> Held:
     """What need not be sent: the longest parts of what is known."""
     spans = [Span(piece.offset, piece.length) for value in known for piece in value.pieces]
-    longest = nlargest(MAX_HELD, spans, key=lambda span: span.length)
-    return Held(incarnation, merge_spans(longest))
+    if len(spans) > MAX_HELD:
+        spans = nlargest(MAX_HELD, spans, key=lambda span: span.length)
+    return Held(incarnation, merge_spans(spans))

@@ -160,6 +160,8 @@ class Packer:
 
     def _behind(self, fresh: bytes, others: Sequence[Known], most: int) -> list[Piece]:
         """What stands behind a known list, in as many pieces at the most."""
+        if not others:
+            return [self._add(fresh)]
         before = len(self.appended)
         pieces, used = pack(fresh, None, others, self._append, (0, 0))
         if len(pieces) > most:
@@ -214,7 +216,7 @@ class Packer:
         used = set(self._used)
         if self._parent is not None:
             used -= set(map(id, self._parent.knowns()))
-        for name, body in self._records:
+        for name, body in self._records if used else ():
             theirs = used & set(map(id, body.knowns()))
             if theirs:
                 names.append(name)
