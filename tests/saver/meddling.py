@@ -66,7 +66,7 @@ class MeddledStore:
     def before(self, name: str, args: tuple[Any, ...]) -> None:
         """Count a call, and let it happen if it is time."""
         puts = name == "commit" and args[0].record is not None
-        looks = name == "load" and args[1:] in {("", None), ("",), ()}
+        looks = name == "load" and args[1:3] in {("", None), ("",), ()}
         with self._lock:
             self.calls += 1
             now = self.calls == self.at
