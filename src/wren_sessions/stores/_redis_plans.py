@@ -84,7 +84,8 @@ class Script:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.text = _lua("_common") + _lua(name)
+        shared = ("_common",) if name == "commit" else ("_common", "_walks")
+        self.text = "".join([_lua(part) for part in (*shared, name)])
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -156,18 +157,22 @@ class Plans:
 
     def commit(self, commit: Commit) -> Plan[Committed]:
         """See `SessionStore.commit`."""
-        record, writes = commit.record, commit.writes
-        words = (
-            f"{commit.token} {self._policy} {commit.new:d} {commit.incarnation or _NONE} "
-            f"{_word(commit.revision, _NONE)} {_word(commit.created_ms, _NONE)} "
-            f"{record is not None:d} {writes is not None:d}"
+        record, writes, revision, created = (
+            commit.record, commit.writes, commit.revision, commit.created_ms
         )
-        witnesses = " ".join([record_field(*name) for name in commit.witnesses])
-        args = [words.encode(), witnesses.encode(), commit.state or b""]
+        words = (
+            f"{commit.token} {self._policy} {'1' if commit.new else '0'} "
+            f"{commit.incarnation or _NONE} {_NONE if revision is None else revision} "
+            f"{_NONE if created is None else created} "
+            f"{_NO_RECORD if record is None else _record_words(record)} "
+            f"{_NO_WRITES if writes is None else _writes_words(writes)} "
+            f"{' '.join([record_field(*name) for name in commit.witnesses])}"
+        )
+        args = [words.encode(), commit.state or b""]
         if record is not None:
-            args += _record_args(record)
+            args += (record.body, record.append)
         if writes is not None:
-            args += _writes_args(writes)
+            args += _bodies(writes.entries)
         return self._scripted("commit", commit.session, args, read_committed)
 
     def prune(self, prune: Prune) -> Plan[Committed]:
@@ -366,20 +371,27 @@ def _spans(spans: Sequence[Span]) -> str:
     return ",".join([f"{offset}+{length}" for offset, length in spans]) or "-"
 
 
-def _record_args(record: Record) -> tuple[bytes, ...]:
+def _record_words(record: Record) -> str:
     namespace, checkpoint_id = record.name
     parent = _NONE if record.parent_id is None else _id(record.parent_id)
-    words = f"{_ns(namespace)} {_id(checkpoint_id)} {parent} {_spans(record.spans)}"
-    return words.encode(), record.body, record.append
+    return f"{_ns(namespace)} {_id(checkpoint_id)} {parent} {_spans(record.spans)}"
 
 
-def _writes_args(writes: Writes) -> list[bytes]:
+def _writes_words(writes: Writes) -> str:
     namespace, checkpoint_id = writes.name
-    words = f"{_ns(namespace)} {_id(checkpoint_id)} {_spans(writes.spans)}"
-    kept = [write for write in writes.entries if not write.replace]
-    args = [words.encode(), _chunk(kept) if kept else b""]
-    if len(kept) < len(writes.entries):
-        last = {write.key: write.body for write in writes.entries if write.replace}
+    return f"{_ns(namespace)} {_id(checkpoint_id)} {_spans(writes.spans)}"
+
+
+_NO_RECORD: Final = "- - - -"
+_NO_WRITES: Final = "- - -"
+
+
+def _bodies(writes: Sequence[Write]) -> list[bytes]:
+    """What one commit adds to a log, then key and body of each write that is replaced."""
+    kept = [write for write in writes if not write.replace]
+    args = [_chunk(kept) if kept else b""]
+    if len(kept) < len(writes):
+        last = {write.key: write.body for write in writes if write.replace}
         args += [part for key, body in last.items() for part in (key.encode(), body)]
     return args
 

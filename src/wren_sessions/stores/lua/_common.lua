@@ -21,7 +21,9 @@
 -- error that says DAMAGED and the field.
 --
 -- A script runs while all others wait, so what is called often is made cheap: fields are asked for
--- together, texts are taken apart by one match, and nothing is asked for twice.
+-- together, texts are taken apart by one match, and nothing is asked for twice. Each function that is
+-- defined costs, too, and each number made into a text as much as several functions: so this file has
+-- what commit needs, _walks.lua what the others need besides, and commit passes texts on as they are.
 local SEGMENT = 2032
 local SHORT = 512 -- a log's last part is filled up to here: what is longer is not written twice
 local NO_ID = ':' -- an id holds no colon
@@ -34,12 +36,6 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
-local function words(text)
-  local found = {}
-  for word in string.gmatch(text, '%S+') do found[#found + 1] = word end
-  return found
-end
-
 local function damaged(field) error('DAMAGED ' .. field, 0) end
 
 local function number(field, word)
@@ -49,9 +45,9 @@ end
 
 local META = '^1 (%S+) (%-?%d+) (%-?%d+) (%S+) (%-?%d+) (%-?%d+) (%S+) (%S+)$'
 
--- What the field :meta says, `raw`, as a session's life; nil and nil if the session is not there;
--- nil and a reply if it cannot be used.
-local function life_of(key, raw)
+-- What the field :meta says, `raw`: its eight words behind the version, all texts; nil and nil if the
+-- session is not there; nil and a reply if it cannot be used.
+local function life_words(key, raw)
   if not raw then
     if redis.call('EXISTS', key) == 1 then return nil, 'foreign' end
     return nil, nil
@@ -64,6 +60,14 @@ local function life_of(key, raw)
     damaged(':meta')
   end
   if override ~= '-' and override ~= 'none' then number(':meta', override) end
+  return incarnation, created, updated, override, revision, arena, pinned, last_ns
+end
+
+-- The same as a table, or nil and what `life_words` says.
+local function life_of(key, raw)
+  local incarnation, created, updated, override, revision, arena, pinned, last_ns =
+    life_words(key, raw)
+  if not incarnation then return nil, created end
   return {
     incarnation = incarnation, created = tonumber(created), updated = tonumber(updated),
     override = override, revision = tonumber(revision), arena = tonumber(arena),
@@ -71,23 +75,14 @@ local function life_of(key, raw)
   }
 end
 
-local function open(key) return life_of(key, redis.call('HGET', key, ':meta')) end
-
-local function meta(life)
-  return string.format(
-    '1 %s %.0f %.0f %s %.0f %.0f %s %s', life.incarnation, life.created, life.updated,
-    life.override, life.revision, life.arena, life.pinned and '1' or '0', life.last_ns
-  )
-end
-
--- When a life ends if it is used at `used`; nil for never. `idle` and `max_age` are ms or '-'.
-local function deadline(life, used, idle, max_age)
-  if life.pinned then return nil end
-  if life.override ~= '-' then idle = life.override end
+-- When a life that is not pinned ends if it is used at `used`; nil for never. `override`, `idle` and
+-- `max_age` are texts.
+local function ends_of(created, override, used, idle, max_age)
+  if override ~= '-' then idle = override end
   local ends = nil
-  if idle ~= '-' and idle ~= 'none' then ends = used + tonumber(idle) end
+  if idle ~= '-' and idle ~= 'none' then ends = used + idle end
   if max_age ~= '-' then
-    local oldest = life.created + tonumber(max_age)
+    local oldest = created + max_age
     if not ends or oldest < ends then ends = oldest end
   end
   return ends
@@ -142,45 +137,15 @@ local function below(a, b)
   return #a < #b
 end
 
--- Fields that must all be there, in their order; `keep` is a list to add them to.
-local function fetch(names, keep)
-  keep = keep or {}
-  for at = 1, #names, 4000 do
-    local last = math.min(at + 3999, #names)
-    local some = redis.call('HMGET', K, unpack(names, at, last))
-    for i = 1, last - at + 1 do
-      if not some[i] then damaged(names[at + i - 1]) end
-      keep[#keep + 1] = some[i]
-    end
-  end
-  return keep
-end
-
 -- A namespace's three words: of its field's value, nil if there is none; it has no checkpoint then.
-local function head_of(life, ns, value)
-  local field = ':head' .. ns
+local function head_words(last_ns, ns, value)
   if not value then
-    if life.last_ns == ns then damaged(field) end
+    if last_ns == ns then damaged(':head' .. ns) end
     return nil
   end
   local latest, highest, before = string.match(value, '^(%S+) (%S+) (%S+)$')
-  if not latest then damaged(field) end
-  return {latest, highest, before}
-end
-
-local function head(life, ns) return head_of(life, ns, redis.call('HGET', K, ':head' .. ns)) end
-
--- A session's namespaces, the one made last first.
-local function namespaces(life)
-  local found, seen, ns = {}, {}, life.last_ns
-  while ns ~= '-' do
-    local w = head(life, ns)
-    if not w or seen[ns] then damaged(':head' .. ns) end
-    seen[ns] = true
-    found[#found + 1] = ns
-    ns = w[3]
-  end
-  return found
+  if not latest then damaged(':head' .. ns) end
+  return latest, highest, before
 end
 
 local function record_field(ns, id)
@@ -247,53 +212,4 @@ local function log_of(field, value)
     field = field, last = tonumber(last), keys = keys, spans = spans, bytes = tonumber(bytes),
     count = count, key_lists = 0, span_lists = 0, first = string.sub(value, at),
   }
-end
-
--- The fields of a log besides its own.
-local function log_parts(log, visit)
-  for n = log.first and 1 or 0, log.last do visit(log.field .. '/' .. n) end
-end
-
--- The lists of a log, the earlier ones from their fields <log>/<kind>1, …
-local function log_lists(log, kind, earlier, latest)
-  local names = {}
-  for n = 1, earlier do names[n] = log.field .. '/' .. kind .. n end
-  local lists = fetch(names)
-  lists[#lists + 1] = latest
-  return lists
-end
-
--- The keys of a log's replaceable writes, in the order they came.
-local function special_keys(log)
-  local keys = {}
-  for _, list in ipairs(log_lists(log, 'k', log.key_lists, log.keys)) do
-    each(list, function(key) keys[#keys + 1] = key end)
-  end
-  if #keys ~= log.count then damaged(log.field) end
-  return keys
-end
-
--- A checkpoint's pending writes, from the value of its log's field. They are added to `reply`: the
--- parts of the log's bytes, then pairs of key and body of the replaceable ones. Returns how many
--- parts there are, and the spans of the arena that the writes refer to.
-local function pending(ns, id, value, reply)
-  local field = log_field(ns, id)
-  local log = log_of(field, value)
-  if not log then return 0, '-' end
-  local before, names = #reply, {}
-  if log.first then reply[before + 1] = log.first end
-  log_parts(log, function(name) names[#names + 1] = name end)
-  fetch(names, reply)
-  local parts, bytes = #reply - before, 0
-  for i = before + 1, #reply do bytes = bytes + #reply[i] end
-  if bytes ~= log.bytes then damaged(field) end
-  if log.count > 0 then
-    local keys, bodies = special_keys(log), {}
-    for i, key in ipairs(keys) do bodies[i] = special_prefix(ns, id) .. key end
-    for i, body in ipairs(fetch(bodies)) do
-      reply[#reply + 1] = keys[i]
-      reply[#reply + 1] = body
-    end
-  end
-  return parts, table.concat(log_lists(log, 's', log.span_lists, log.spans), ',')
 end

@@ -1,0 +1,106 @@
+-- Shared by all scripts but commit: behind _common.lua, it is put in front of each of them.
+
+local function words(text)
+  local found = {}
+  for word in string.gmatch(text, '%S+') do found[#found + 1] = word end
+  return found
+end
+
+local function open(key) return life_of(key, redis.call('HGET', key, ':meta')) end
+
+local function meta(life)
+  return string.format(
+    '1 %s %.0f %.0f %s %.0f %.0f %s %s', life.incarnation, life.created, life.updated,
+    life.override, life.revision, life.arena, life.pinned and '1' or '0', life.last_ns
+  )
+end
+
+-- When a life ends if it is used at `used`; nil for never. `idle` and `max_age` are ms or '-'.
+local function deadline(life, used, idle, max_age)
+  if life.pinned then return nil end
+  return ends_of(life.created, life.override, used, idle, max_age)
+end
+
+-- Fields that must all be there, in their order; `keep` is a list to add them to.
+local function fetch(names, keep)
+  keep = keep or {}
+  for at = 1, #names, 4000 do
+    local last = math.min(at + 3999, #names)
+    local some = redis.call('HMGET', K, unpack(names, at, last))
+    for i = 1, last - at + 1 do
+      if not some[i] then damaged(names[at + i - 1]) end
+      keep[#keep + 1] = some[i]
+    end
+  end
+  return keep
+end
+
+-- A namespace's words as a list, or nil.
+local function head_of(life, ns, value)
+  local latest, highest, before = head_words(life.last_ns, ns, value)
+  return latest and {latest, highest, before}
+end
+
+local function head(life, ns) return head_of(life, ns, redis.call('HGET', K, ':head' .. ns)) end
+
+-- A session's namespaces, the one made last first.
+local function namespaces(life)
+  local found, seen, ns = {}, {}, life.last_ns
+  while ns ~= '-' do
+    local w = head(life, ns)
+    if not w or seen[ns] then damaged(':head' .. ns) end
+    seen[ns] = true
+    found[#found + 1] = ns
+    ns = w[3]
+  end
+  return found
+end
+
+-- The fields of a log besides its own.
+local function log_parts(log, visit)
+  for n = log.first and 1 or 0, log.last do visit(log.field .. '/' .. n) end
+end
+
+-- The lists of a log, the earlier ones from their fields <log>/<kind>1, …
+local function log_lists(log, kind, earlier, latest)
+  local names = {}
+  for n = 1, earlier do names[n] = log.field .. '/' .. kind .. n end
+  local lists = fetch(names)
+  lists[#lists + 1] = latest
+  return lists
+end
+
+-- The keys of a log's replaceable writes, in the order they came.
+local function special_keys(log)
+  local keys = {}
+  for _, list in ipairs(log_lists(log, 'k', log.key_lists, log.keys)) do
+    each(list, function(key) keys[#keys + 1] = key end)
+  end
+  if #keys ~= log.count then damaged(log.field) end
+  return keys
+end
+
+-- A checkpoint's pending writes, from the value of its log's field. They are added to `reply`: the
+-- parts of the log's bytes, then pairs of key and body of the replaceable ones. Returns how many
+-- parts there are, and the spans of the arena that the writes refer to.
+local function pending(ns, id, value, reply)
+  local field = log_field(ns, id)
+  local log = log_of(field, value)
+  if not log then return 0, '-' end
+  local before, names = #reply, {}
+  if log.first then reply[before + 1] = log.first end
+  log_parts(log, function(name) names[#names + 1] = name end)
+  fetch(names, reply)
+  local parts, bytes = #reply - before, 0
+  for i = before + 1, #reply do bytes = bytes + #reply[i] end
+  if bytes ~= log.bytes then damaged(field) end
+  if log.count > 0 then
+    local keys, bodies = special_keys(log), {}
+    for i, key in ipairs(keys) do bodies[i] = special_prefix(ns, id) .. key end
+    for i, body in ipairs(fetch(bodies)) do
+      reply[#reply + 1] = keys[i]
+      reply[#reply + 1] = body
+    end
+  end
+  return parts, table.concat(log_lists(log, 's', log.span_lists, log.spans), ',')
+end
