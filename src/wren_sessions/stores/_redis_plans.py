@@ -157,16 +157,15 @@ class Plans:
 
     def commit(self, commit: Commit) -> Plan[Committed]:
         """See `SessionStore.commit`."""
-        record, writes, revision, created = (
-            commit.record, commit.writes, commit.revision, commit.created_ms
-        )
+        record, writes = commit.record, commit.writes
+        revision, created = commit.revision, commit.created_ms
         words = (
             f"{commit.token} {self._policy} {'1' if commit.new else '0'} "
             f"{commit.incarnation or _NONE} {_NONE if revision is None else revision} "
             f"{_NONE if created is None else created} "
             f"{_NO_RECORD if record is None else _record_words(record)} "
             f"{_NO_WRITES if writes is None else _writes_words(writes)} "
-            f"{' '.join([record_field(*name) for name in commit.witnesses])}"
+            f"{_witnesses(commit) if commit.witnesses else ''}"
         )
         args = [words.encode(), commit.state or b""]
         if record is not None:
@@ -360,7 +359,7 @@ def _word(number: int | None, none: str = "-") -> str:
 
 
 def _ns(namespace: str) -> str:
-    return "/" + encode(namespace)
+    return "/" + encode(namespace) if namespace else "/"
 
 
 def _id(checkpoint_id: str) -> str:
@@ -369,6 +368,13 @@ def _id(checkpoint_id: str) -> str:
 
 def _spans(spans: Sequence[Span]) -> str:
     return ",".join([f"{offset}+{length}" for offset, length in spans]) or "-"
+
+
+def _witnesses(commit: Commit) -> str:
+    record = commit.record
+    if record is not None and commit.witnesses == ((record.name[0], record.parent_id),):
+        return _PARENT  # the usual case, in short
+    return " ".join([record_field(*name) for name in commit.witnesses])
 
 
 def _record_words(record: Record) -> str:
@@ -382,6 +388,7 @@ def _writes_words(writes: Writes) -> str:
     return f"{_ns(namespace)} {_id(checkpoint_id)} {_spans(writes.spans)}"
 
 
+_PARENT: Final = "^"
 _NO_RECORD: Final = "- - - -"
 _NO_WRITES: Final = "- - -"
 

@@ -1,7 +1,7 @@
 -- commit: write a checkpoint, pending writes and the header of a session, all or nothing.
 --
 -- KEYS  1 the session
--- ARGV  1 fifteen words, then the witnesses' fields:
+-- ARGV  1 fifteen words, then the witnesses' fields, or ^ for the record's parent alone:
 --         token, idle ms or -, max age ms or -, refresh, 1 if the session must be new or 0,
 --         incarnation or :, revision or :, created ms for a session made now or :,
 --         of a record: /namespace or - for none, id, parent's id or :, spans or -
@@ -44,7 +44,7 @@ local old, recent = nil, ''
 if not fresh then
   local known = incarnation == token
   if with_record then
-    old = record_of(ns, id, there[2])
+    old = there[2] and record_of(ns, id, there[2])
     known = known or old and old[1] == token
   else
     recent = there[2] or ''
@@ -69,6 +69,7 @@ elseif known_revision ~= NONE and tonumber(revision) ~= tonumber(known_revision)
   broken = 'conflict'
 end
 if witnesses ~= '' and not broken then
+  if witnesses == '^' then witnesses = record_field(ns, parent) end
   for field in string.gmatch(witnesses, '%S+') do
     if redis.call('HEXISTS', K, field) == 0 then broken = 'stale' end
   end
