@@ -268,6 +268,7 @@ DAMAGES: Final[dict[str, Callable[[Damaged], tuple[bytes, bytes | None]]]] = {
     "record with another line": lambda of: (of.latest, b"what\n" + of.fields[of.latest]),
     "log truncated": lambda of: (of.log, shortened(of.fields[of.log])),
     "log changed": lambda of: (of.log, flipped(of.fields[of.log], -5)),
+    "log without its count": lambda of: (of.log, flipped(of.fields[of.log], -6)),
     "log empty": lambda of: (of.log, b""),
     "part of the log missing": lambda of: (of.log + b"/1", None),
     "part of the log truncated": lambda of: (of.log + b"/1", shortened(of.fields[of.log + b"/1"])),

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import cache, partial
-from hashlib import sha1
-from importlib.resources import files
+from functools import partial
 from secrets import token_hex
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -67,36 +65,13 @@ from wren_sessions.stores._redis_replies import (
     segments_of,
     session_of,
 )
+from wren_sessions.stores._redis_scripts import Script, script
 from wren_sessions.ttl import Duration, TTLPolicy, to_ms
 
 T = TypeVar("T")
 
 MAX_NAMES: Final = 4_000  # fields in one HMGET
 _NONE: Final = ":"  # in place of an id or a number: an encoded id holds no colon
-
-
-class Script:
-    """A Lua file together with what all of them share.
-
-    Args:
-        name: of the file, without its ending.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        shared = ("_common",) if name == "commit" else ("_common", "_walks")
-        self.text = "".join([_lua(part) for part in (*shared, name)])
-        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-
-def _lua(name: str) -> str:
-    return files(__package__).joinpath("lua", f"{name}.lua").read_text("utf-8")
-
-
-@cache
-def script(name: str) -> Script:
-    """The script of that name, read once."""
-    return Script(name)
 
 
 class Plan(NamedTuple, Generic[T]):
@@ -152,7 +127,10 @@ class Plans:
         *others: str,
     ) -> Plan[T]:
         found = script(name)
-        keys = [self.key(session), *map(self.key, others)]
+        key = self.key(session)
+        if not others:
+            return Plan(session, read, ((*found.with_key, key, *args),), found)
+        keys = [key, *map(self.key, others)]
         return Plan(session, read, (("EVALSHA", found.sha, len(keys), *keys, *args),), found)
 
     def commit(self, commit: Commit) -> Plan[Committed]:

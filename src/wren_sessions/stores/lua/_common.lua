@@ -1,4 +1,5 @@
--- Shared by all scripts: it is put in front of each of them.
+-- Shared by all scripts: it is put in front of each of them. Behind it come _lives, _records, _logs and
+-- _walks, in front of all but commit, which has what it needs of them put in where it needs it.
 --
 -- KEYS[1]  the session's hash. Its fields are listed in keys.py.
 -- :meta    nine words: format version, incarnation, created ms, updated ms, idle timeout of its own
@@ -21,15 +22,18 @@
 -- error that says DAMAGED and the field.
 --
 -- A script runs while all others wait, so what is called often is made cheap: fields are asked for
--- together, texts are taken apart by one match, and nothing is asked for twice. Each function that is
--- defined costs, too, and each number made into a text as much as several functions: so this file has
--- what commit needs, _walks.lua what the others need besides, and commit passes texts on as they are.
+-- together, texts are taken apart by one match, and nothing is asked for twice. To define a function
+-- costs as much as to call it, and to make a string as much as it is long.
 local SEGMENT = 2032
-local SHORT = 512 -- a log's last part is filled up to here: what is longer is not written twice
 local NO_ID = ':' -- an id holds no colon
 local K = KEYS[1]
 
-local function int(n) return string.format('%.0f', n) end
+-- A whole number as text. ('%.0f' takes ten times as long, and '%d' alone ends at 2^31 on some servers.)
+local function int(n)
+  if n < 0 or n >= 1e15 then return string.format('%.0f', n) end
+  if n < 1e6 then return string.format('%d', n) end
+  return string.format('%d%06d', math.floor(n / 1e6), n % 1e6)
+end
 
 local function now_ms()
   local t = redis.call('TIME')
@@ -63,18 +67,6 @@ local function life_words(key, raw)
   return incarnation, created, updated, override, revision, arena, pinned, last_ns
 end
 
--- The same as a table, or nil and what `life_words` says.
-local function life_of(key, raw)
-  local incarnation, created, updated, override, revision, arena, pinned, last_ns =
-    life_words(key, raw)
-  if not incarnation then return nil, created end
-  return {
-    incarnation = incarnation, created = tonumber(created), updated = tonumber(updated),
-    override = override, revision = tonumber(revision), arena = tonumber(arena),
-    pinned = pinned == '1', last_ns = last_ns,
-  }
-end
-
 -- When a life that is not pinned ends if it is used at `used`; nil for never. `override`, `idle` and
 -- `max_age` are texts.
 local function ends_of(created, override, used, idle, max_age)
@@ -101,20 +93,6 @@ local function ends_at(key)
     if left < 0 then return nil end
     if before == after then return after + left end
   end
-end
-
--- A life as a reply has it. `ends` is when the key ends, or false for never, where that is known.
-local function life_text(key, life, now, ends)
-  if ends == nil then ends = ends_at(key) end
-  return string.format(
-    '%s %.0f %.0f %.0f %s %s %.0f', life.incarnation, life.created, life.updated, now,
-    ends and int(ends) or '-', life.pinned and '1' or '0', life.revision
-  )
-end
-
--- The reply of what was not done, with the life of the session that is there, if any.
-local function refused(outcome, life, now)
-  return outcome .. ' ' .. int(now) .. (life and ' ' .. life_text(K, life, now) or '')
 end
 
 local function decoded(id)
@@ -153,63 +131,6 @@ local function record_field(ns, id)
   return string.sub(ns, 2) .. '/' .. id
 end
 
--- A record's five words and where its body begins: of its field's value, nil if there is none.
-local function record_of(ns, id, value)
-  if not value then return nil end
-  local _, cut, token, base, own, lower, spans =
-    string.find(value, '^(%S+) (%S+) (%S+) (%S+) (%S+)\n')
-  -- The chain of ids goes down, or a walk along it might not come to an end.
-  if not cut or lower ~= NO_ID and not below(lower, id) then damaged(record_field(ns, id)) end
-  return {token, base, own, lower, spans}, cut + 1
-end
-
--- The five words of a record, where its body begins, and all of it; nil if it is not there.
-local function record(ns, id)
-  local value = redis.call('HGET', K, record_field(ns, id))
-  local w, at = record_of(ns, id, value)
-  return w, at, value
-end
-
--- The same, of a record that must be there.
-local function chained(ns, id)
-  local w, at, value = record(ns, id)
-  if not w then damaged(record_field(ns, id)) end
-  return w, at, value
-end
-
--- What to write for a record whose words were changed.
-local function rewritten(w, at, value)
-  return table.concat(w, ' ') .. '\n' .. string.sub(value, at)
-end
-
 local function log_field(ns, id) return ':w' .. ns .. '/' .. id end
 
 local function special_prefix(ns, id) return ':s' .. ns .. '/' .. id .. '/' end
-
-local function each(list, visit)
-  if list ~= '-' then for item in string.gmatch(list, '[^,]+') do visit(item) end end
-end
-
--- A log: of its field's value, nil if there is none. Early versions wrote logs of several commits in
--- four words, too: the first part of the bytes behind the line, further ones from <log>/1 on.
-local function log_of(field, value)
-  if not value then return nil end
-  local last, keys, spans, bytes, count, key_lists, span_lists =
-    string.match(value, '^(%S+) (%S+) (%S+) (%d+) (%d+) (%d+) (%d+)\n$')
-  if last then
-    return {
-      field = field, last = last == '-' and -1 or number(field, last), keys = keys, spans = spans,
-      bytes = tonumber(bytes), count = tonumber(count), key_lists = tonumber(key_lists),
-      span_lists = tonumber(span_lists),
-    }
-  end
-  local at
-  last, keys, spans, bytes, at = string.match(value, '^(%d+) (%S+) (%S+) (%d+)\n()')
-  if not last then damaged(field) end
-  count = 0
-  each(keys, function() count = count + 1 end)
-  return {
-    field = field, last = tonumber(last), keys = keys, spans = spans, bytes = tonumber(bytes),
-    count = count, key_lists = 0, span_lists = 0, first = string.sub(value, at),
-  }
-end

@@ -1,4 +1,4 @@
--- Shared by all scripts but commit: behind _common.lua, it is put in front of each of them.
+-- What all scripts but commit share: going through lists of fields, namespaces and pending writes.
 
 local function words(text)
   local found = {}
@@ -9,10 +9,9 @@ end
 local function open(key) return life_of(key, redis.call('HGET', key, ':meta')) end
 
 local function meta(life)
-  return string.format(
-    '1 %s %.0f %.0f %s %.0f %.0f %s %s', life.incarnation, life.created, life.updated,
-    life.override, life.revision, life.arena, life.pinned and '1' or '0', life.last_ns
-  )
+  return '1 ' .. life.incarnation .. ' ' .. int(life.created) .. ' ' .. int(life.updated) .. ' '
+    .. life.override .. ' ' .. int(life.revision) .. ' ' .. int(life.arena)
+    .. (life.pinned and ' 1 ' or ' 0 ') .. life.last_ns
 end
 
 -- When a life ends if it is used at `used`; nil for never. `idle` and `max_age` are ms or '-'.
@@ -94,7 +93,7 @@ local function pending(ns, id, value, reply)
   local parts, bytes = #reply - before, 0
   for i = before + 1, #reply do bytes = bytes + #reply[i] end
   if bytes ~= log.bytes then damaged(field) end
-  if log.count > 0 then
+  if log.count > 0 or log.keys ~= '-' then
     local keys, bodies = special_keys(log), {}
     for i, key in ipairs(keys) do bodies[i] = special_prefix(ns, id) .. key end
     for i, body in ipairs(fetch(bodies)) do

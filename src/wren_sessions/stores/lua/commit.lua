@@ -14,14 +14,15 @@
 -- Reply 'done <life> <base>' | '<outcome> <now> [<life>]' with one of the outcomes gone, conflict,
 --       stale, exists, expired | 'foreign' | 'version <v>'
 --
--- The parts stand in a row, and what is seldom needed is not defined before it is: see _common.lua.
+-- The usual case is one straight line; what is seldom needed is defined where it is: see _common.lua.
 local RECENT = 272 -- bytes of tokens kept: 16 of 16 characters, more than are on their way at once
 local LIST = 256 -- keys and spans in a log's line: what every commit to it writes again
+local SHORT = 512 -- a log's last part is filled up to here: what is longer is not written twice
 local NONE = ':'
+local WORDS =
+  '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)$'
 local token, idle, max_age, refresh, new, known_incarnation, known_revision, given,
-  ns, id, parent, spans, writes_ns, writes_id, writes_spans, witnesses =
-  string.match(ARGV[1], '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) '
-    .. '(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)$')
+  ns, id, parent, spans, writes_ns, writes_id, writes_spans, witnesses = string.match(ARGV[1], WORDS)
 local with_record, with_writes = ns ~= '-', writes_ns ~= '-'
 local now = now_ms()
 
@@ -40,38 +41,37 @@ local fresh = not incarnation
 if fresh and created then return created end -- the reply that it cannot be used
 
 -- A repeated commit answers as the first did.
-local old, recent = nil, ''
+local old, recent, outcome = nil, '', nil
 if not fresh then
   local known = incarnation == token
-  if with_record then
-    old = there[2] and record_of(ns, id, there[2])
-    known = known or old and old[1] == token
-  else
+  if with_record and there[2] then
+    -- Here comes _records.lua.
+    old = record_of(ns, id, there[2])
+    known = known or old[1] == token
+  elseif not with_record then
     recent = there[2] or ''
     known = known or string.find(recent, token, 1, true)
       and string.find(' ' .. recent .. ' ', ' ' .. token .. ' ', 1, true)
   end
-  if known then
-    local base = old and old[1] == token and old[2] or '0' -- the first commit of all starts at 0
-    return 'done ' .. life_text(K, life_of(K, there[1]), now) .. ' ' .. base
-  end
+  if known then outcome = 'done' end
 end
 
 -- Conditions.
-local broken = nil
-if fresh then
-  if known_incarnation ~= NONE or known_revision ~= NONE or witnesses ~= '' then broken = 'gone' end
+if outcome then
+  -- It was done already.
+elseif fresh then
+  if known_incarnation ~= NONE or known_revision ~= NONE or witnesses ~= '' then outcome = 'gone' end
 elseif new == '1' then
-  broken = 'exists'
+  outcome = 'exists'
 elseif known_incarnation ~= NONE and incarnation ~= known_incarnation then
-  broken = 'gone'
+  outcome = 'gone'
 elseif known_revision ~= NONE and tonumber(revision) ~= tonumber(known_revision) then
-  broken = 'conflict'
+  outcome = 'conflict'
 end
-if witnesses ~= '' and not broken then
+if witnesses ~= '' and not outcome then
   if witnesses == '^' then witnesses = record_field(ns, parent) end
   for field in string.gmatch(witnesses, '%S+') do
-    if redis.call('HEXISTS', K, field) == 0 then broken = 'stale' end
+    if redis.call('HEXISTS', K, field) == 0 then outcome = 'stale' end
   end
 end
 if fresh then
@@ -81,9 +81,15 @@ end
 local renew, ends = fresh or refresh ~= 'never', nil
 if renew then
   if pinned ~= '1' then ends = ends_of(created, override, now, idle, max_age) end
-  if ends and ends <= now then broken = broken or 'expired' end
+  if ends and ends <= now then outcome = outcome or 'expired' end
 end
-if broken then return refused(broken, life_of(K, there[1]), now) end
+if outcome then
+  -- Here comes _lives.lua.
+  local life = life_of(K, there[1])
+  if outcome ~= 'done' then return refused(outcome, life, now) end
+  local base = old and old[1] == token and old[2] or '0' -- the first commit of all starts at 0
+  return 'done ' .. life_text(K, life, now) .. ' ' .. base
+end
 
 -- Everything is worked out before anything is written: `out` holds fields and values.
 local out = {}
@@ -109,6 +115,7 @@ if with_record then
   elseif below(top, id) then
     lower, top = top, id
   else
+    -- Here comes _records.lua.
     local above = top
     while true do
       local w, at, value = chained(ns, above)
@@ -131,7 +138,7 @@ if with_record then
     local fill, at = size - n * SEGMENT, 1
     arena = int(size + #bytes)
     if fill > 0 then
-      local field = ':a' .. n
+      local field = ':a' .. int(n)
       local last = redis.call('HGET', K, field)
       if not last or #last ~= fill then damaged(field) end
       at = SEGMENT - fill + 1
@@ -139,14 +146,14 @@ if with_record then
       n = n + 1
     end
     while at <= #bytes do
-      set(':a' .. n, string.sub(bytes, at, at + SEGMENT - 1))
+      set(':a' .. int(n), string.sub(bytes, at, at + SEGMENT - 1))
       n, at = n + 1, at + SEGMENT
     end
   end
 
   set(
     fields[2],
-    token .. ' ' .. base .. ' ' .. #bytes .. ' ' .. lower .. ' ' .. spans .. '\n' .. ARGV[3]
+    token .. ' ' .. base .. ' ' .. int(#bytes) .. ' ' .. lower .. ' ' .. spans .. '\n' .. ARGV[3]
   )
   leads = not lead or lead == parent or lead == id or below(lead, id)
   set(fields[3], (leads and id or lead) .. ' ' .. top .. ' ' .. before)
@@ -157,59 +164,6 @@ elseif not fresh then
   set(':done', tokens)
 end
 
--- Add bytes and keys to a log that is there, or that will not fit its line.
-local function extend_log(log, bytes, keys)
-  local function list(kind, latest, earlier, items)
-    if items == '' or string.find(',' .. latest .. ',', ',' .. items .. ',', 1, true) then
-      return latest, earlier
-    end
-    if latest == '-' then return items, earlier end
-    if #latest + #items < LIST then return latest .. ',' .. items, earlier end
-    -- A list that would get long goes to a field of its own, which is never written again.
-    set(log.field .. '/' .. kind .. earlier + 1, latest)
-    return items, earlier + 1
-  end
-
-  -- Turn a log into one of several commits: its bytes get a field of their own.
-  local function part()
-    if log.last > 0 or #log.first > 0 then set(log.field .. '/0', log.first) else log.last = -1 end
-  end
-
-  -- Add bytes to its last part, if both are short.
-  local function append()
-    log.bytes = log.bytes + #bytes
-    local last = log.field .. '/' .. log.last
-    if log.last == 0 and log.first then
-      if #log.first + #bytes <= SHORT then
-        out[#out] = log.first .. bytes -- where `part` has put it
-        return
-      end
-    elseif log.last >= 0 then
-      local fill = redis.call('HSTRLEN', K, last)
-      if fill == 0 then damaged(last) end
-      if fill + #bytes <= SHORT then
-        set(last, redis.call('HGET', K, last) .. bytes)
-        return
-      end
-    end
-    log.last = log.last + 1
-    set(log.field .. '/' .. log.last, bytes)
-  end
-
-  local added, wanted = table.concat(keys, ','), writes_spans == '-' and '' or writes_spans
-  local news = #bytes > 0 or added ~= ''
-    or wanted ~= '' and not string.find(',' .. log.spans .. ',', ',' .. wanted .. ',', 1, true)
-  if not news then return end
-  if log.first then part() end
-  if #bytes > 0 then append() end
-  log.keys, log.key_lists = list('k', log.keys, log.key_lists, added)
-  log.spans, log.span_lists = list('s', log.spans, log.span_lists, wanted)
-  set(log.field, table.concat({
-    log.last < 0 and '-' or log.last, log.keys, log.spans, int(log.bytes), log.count + #keys,
-    log.key_lists, log.span_lists,
-  }, ' ') .. '\n')
-end
-
 if with_writes then
   local at = with_record and 5 or 3
   local field, bytes, value, keys = fields[#fields], ARGV[at], there[#fields], {}
@@ -218,14 +172,68 @@ if with_writes then
     if not value or redis.call('HEXISTS', K, name) == 0 then keys[#keys + 1] = ARGV[i] end
     set(name, ARGV[i + 1])
   end
+  local added = table.concat(keys, ',')
   if not value and #bytes <= SEGMENT then
-    local added = keys[1] and table.concat(keys, ',') or '-'
-    set(field, '0 ' .. added .. ' ' .. writes_spans .. ' ' .. #bytes .. '\n' .. bytes)
+    if added == '' then added = '-' end
+    set(field, '0 ' .. added .. ' ' .. writes_spans .. ' ' .. int(#bytes) .. '\n' .. bytes)
   else
-    extend_log(log_of(field, value) or {
+    -- Here comes _logs.lua.
+    local log = log_of(field, value) or {
       field = field, last = -1, keys = '-', spans = '-', bytes = 0, count = 0, key_lists = 0,
       span_lists = 0,
-    }, bytes, keys)
+    }
+
+    -- Turn the log into one of several commits: its bytes get a field of their own.
+    local function part()
+      if log.last > 0 or #log.first > 0 then set(field .. '/0', log.first) else log.last = -1 end
+    end
+
+    -- Add bytes to its last part, if both are short.
+    local function append()
+      log.bytes = log.bytes + #bytes
+      local last = field .. '/' .. log.last
+      if log.last == 0 and log.first then
+        if #log.first + #bytes <= SHORT then
+          out[#out] = log.first .. bytes -- where `part` has put it
+          return
+        end
+      elseif log.last >= 0 then
+        local fill = redis.call('HSTRLEN', K, last)
+        if fill == 0 then damaged(last) end
+        if fill + #bytes <= SHORT then
+          set(last, redis.call('HGET', K, last) .. bytes)
+          return
+        end
+      end
+      log.last = log.last + 1
+      set(field .. '/' .. log.last, bytes)
+    end
+
+    -- Items for a list: what stands in the log's line, and how many lists came before. A list that
+    -- would get long goes to a field of its own, which is never written again.
+    local function add(kind, latest, earlier, items)
+      if items == '' or string.find(',' .. latest .. ',', ',' .. items .. ',', 1, true) then
+        return latest, earlier
+      end
+      if latest == '-' then return items, earlier end
+      if #latest + #items < LIST then return latest .. ',' .. items, earlier end
+      set(field .. '/' .. kind .. earlier + 1, latest)
+      return items, earlier + 1
+    end
+
+    local wanted = writes_spans == '-' and '' or writes_spans
+    if #bytes > 0 or added ~= ''
+      or wanted ~= '' and not string.find(',' .. log.spans .. ',', ',' .. wanted .. ',', 1, true)
+    then
+      if log.first then part() end
+      if #bytes > 0 then append() end
+      log.keys, log.key_lists = add('k', log.keys, log.key_lists, added)
+      log.spans, log.span_lists = add('s', log.spans, log.span_lists, wanted)
+      set(field, table.concat({
+        log.last < 0 and '-' or log.last, log.keys, log.spans, int(log.bytes), log.count + #keys,
+        log.key_lists, log.span_lists,
+      }, ' ') .. '\n')
+    end
   end
 end
 if leads and ARGV[2] ~= '' then set('state', ARGV[2]) end

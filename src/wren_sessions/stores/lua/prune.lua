@@ -30,7 +30,7 @@ local function drop_record(ns, id)
   drop(field)
   log_parts(log, drop)
   for n = 1, log.span_lists do drop(field .. '/s' .. n) end
-  if log.count == 0 then return end
+  if log.count == 0 and log.keys == '-' then return end
   for n = 1, log.key_lists do drop(field .. '/k' .. n) end
   for _, key in ipairs(special_keys(log)) do drop(special_prefix(ns, id) .. key) end
 end

@@ -1,0 +1,49 @@
+"""The Lua scripts, each with what it shares with others in front: files of ``lua/``.
+
+`commit`, which is called most, has only ``_common.lua`` in front: the server defines anew, in each
+call, what stands there. What it seldom needs is put in at a comment that says so, and so is defined
+where it is needed.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import Final
+
+
+class Script:
+    """A Lua file together with what it shares with others.
+
+    Args:
+        name: of the file, without its ending.
+
+    Attributes:
+        text: what the server runs.
+        sha: by what the server knows it.
+        with_key: how a command begins that runs it with one key. (The driver is quick with bytes.)
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        shared = ("_common",) if name == "commit" else _SHARED
+        text = "".join([_lua(part) for part in (*shared, name)])
+        self.text = _PUT_IN.sub(lambda found: _lua(found[1]), text)
+        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        self.with_key = ("EVALSHA", self.sha.encode(), b"1")
+
+
+_SHARED: Final = ("_common", "_lives", "_records", "_logs", "_walks")
+_PUT_IN: Final = re.compile(r"^ *-- Here comes (\w+)\.lua\.\n", re.MULTILINE)
+
+
+def _lua(name: str) -> str:
+    return files(__package__).joinpath("lua", f"{name}.lua").read_text("utf-8")
+
+
+@cache
+def script(name: str) -> Script:
+    """The script of that name, read once."""
+    return Script(name)

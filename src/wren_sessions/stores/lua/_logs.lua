@@ -1,0 +1,29 @@
+-- The logs of pending writes, as commits have left them.
+
+local function each(list, visit)
+  if list ~= '-' then for item in string.gmatch(list, '[^,]+') do visit(item) end end
+end
+
+-- A log: of its field's value, nil if there is none. Early versions wrote logs of several commits in
+-- four words, too: the first part of the bytes behind the line, further ones from <log>/1 on.
+local function log_of(field, value)
+  if not value then return nil end
+  local last, keys, spans, bytes, count, key_lists, span_lists =
+    string.match(value, '^(%S+) (%S+) (%S+) (%d+) (%d+) (%d+) (%d+)\n$')
+  if last then
+    return {
+      field = field, last = last == '-' and -1 or number(field, last), keys = keys, spans = spans,
+      bytes = tonumber(bytes), count = tonumber(count), key_lists = tonumber(key_lists),
+      span_lists = tonumber(span_lists),
+    }
+  end
+  local at
+  last, keys, spans, bytes, at = string.match(value, '^(%d+) (%S+) (%S+) (%d+)\n()')
+  if not last then damaged(field) end
+  count = 0
+  each(keys, function() count = count + 1 end)
+  return {
+    field = field, last = tonumber(last), keys = keys, spans = spans, bytes = tonumber(bytes),
+    count = count, key_lists = 0, span_lists = 0, first = string.sub(value, at),
+  }
+end

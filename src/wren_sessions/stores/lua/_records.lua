@@ -1,0 +1,30 @@
+-- The records of checkpoints, and the chain of their ids.
+
+-- A record's five words and where its body begins: of its field's value, nil if there is none.
+local function record_of(ns, id, value)
+  if not value then return nil end
+  local _, cut, token, base, own, lower, spans =
+    string.find(value, '^(%S+) (%S+) (%S+) (%S+) (%S+)\n')
+  -- The chain of ids goes down, or a walk along it might not come to an end.
+  if not cut or lower ~= NO_ID and not below(lower, id) then damaged(record_field(ns, id)) end
+  return {token, base, own, lower, spans}, cut + 1
+end
+
+-- The five words of a record, where its body begins, and all of it; nil if it is not there.
+local function record(ns, id)
+  local value = redis.call('HGET', K, record_field(ns, id))
+  local w, at = record_of(ns, id, value)
+  return w, at, value
+end
+
+-- The same, of a record that must be there.
+local function chained(ns, id)
+  local w, at, value = record(ns, id)
+  if not w then damaged(record_field(ns, id)) end
+  return w, at, value
+end
+
+-- What to write for a record whose words were changed.
+local function rewritten(w, at, value)
+  return table.concat(w, ' ') .. '\n' .. string.sub(value, at)
+end
