@@ -103,14 +103,13 @@ end
 -- Whether id a is below id b, as bytes. (Lua's own < follows the server's locale.)
 local function below(a, b)
   a, b = decoded(a), decoded(b)
-  for i = 1, math.min(#a, #b), 8 do
-    local some, others = string.sub(a, i, i + 7), string.sub(b, i, i + 7)
-    if some ~= others then
-      for j = 1, math.min(#some, #others) do
-        local x, y = string.byte(some, j), string.byte(others, j)
-        if x ~= y then return x < y end
-      end
-    end
+  for i = 1, math.min(#a, #b), 4 do
+    local a1, a2, a3, a4 = string.byte(a, i, i + 3)
+    local b1, b2, b3, b4 = string.byte(b, i, i + 3)
+    if a1 ~= b1 then return a1 < b1 end
+    if a2 ~= b2 then return (a2 or -1) < (b2 or -1) end
+    if a3 ~= b3 then return (a3 or -1) < (b3 or -1) end
+    if a4 ~= b4 then return (a4 or -1) < (b4 or -1) end
   end
   return #a < #b
 end
