@@ -1,5 +1,5 @@
--- Shared by all scripts: it is put in front of each of them. Behind it come _lives, _records, _logs and
--- _walks, in front of all but commit, which has what it needs of them put in where it needs it.
+-- Shared by all scripts: it is put in front of each of them. Behind it come _lives, _records, _logs
+-- and _walks, except for commit, which has what it needs of them put in where it needs it.
 --
 -- KEYS[1]  the session's hash. Its fields are listed in keys.py.
 -- :meta    nine words: format version, incarnation, created ms, updated ms, idle timeout of its own
@@ -28,7 +28,7 @@ local SEGMENT = 2032
 local NO_ID = ':' -- an id holds no colon
 local K = KEYS[1]
 
--- A whole number as text. ('%.0f' takes ten times as long, and '%d' alone ends at 2^31 on some servers.)
+-- A whole number as text. ('%.0f' takes ten times as long; '%d' alone ends at 2^31 on 32 bits.)
 local function int(n)
   if n < 0 or n >= 1e15 then return string.format('%.0f', n) end
   if n < 1e6 then return string.format('%d', n) end

@@ -14,7 +14,7 @@
 -- Reply 'done <life> <base>' | '<outcome> <now> [<life>]' with one of the outcomes gone, conflict,
 --       stale, exists, expired | 'foreign' | 'version <v>'
 --
--- The usual case is one straight line; what is seldom needed is defined where it is: see _common.lua.
+-- The usual case is one straight line; what is seldom needed is defined where it is.
 local RECENT = 272 -- bytes of tokens kept: 16 of 16 characters, more than are on their way at once
 local LIST = 256 -- keys and spans in a log's line: what every commit to it writes again
 local SHORT = 512 -- a log's last part is filled up to here: what is longer is not written twice
