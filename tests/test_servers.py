@@ -86,6 +86,17 @@ class TestRedisServer:
         with start_server() as server:
             assert server.port != own_server.port
 
+    def test_processes_never_meet_on_a_port(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each process of a run has ports of its own, and clients are given none of them."""
+        monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "3")
+        chosen = []
+        for worker in ("gw0", "gw1", "gw2"):
+            monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+            chosen.append({servers.free_port() for _ in range(50)})
+        assert all(ports <= set(servers.PORTS) for ports in chosen)
+        assert len({port % 3 for port in chosen[0]}) == 1
+        assert len({next(iter(ports)) % 3 for ports in chosen}) == 3
+
     def test_arguments_it_does_not_know_are_an_error(self) -> None:
         """The error of a server that cannot start holds what the server said."""
         with pytest.raises(servers.ServerStartError, match="no-such-option"):
@@ -126,6 +137,7 @@ class TestChoice:
         """A server named by the user is taken as it is, and still runs afterwards."""
         url = own_server.url.replace("/0", "/3")
         monkeypatch.setenv(servers.URL_VARIABLE, url)
+        monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
         with servers.shared_server() as address:
             assert address == replace(own_server.address, url=url)
         with Redis.from_url(url) as client:
@@ -142,6 +154,19 @@ class TestChoice:
             with pytest.raises(pytest.fail.Exception, match="holds 1 keys"):
                 servers.claim_foreign(own_server.url)
             assert client.get("precious") == b"1"
+
+    def test_a_given_server_is_not_shared_by_processes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Processes that would empty the user's database for each other are refused, unopened."""
+        monkeypatch.setenv(servers.URL_VARIABLE, f"redis://127.0.0.1:{servers.free_port()}/0")
+        monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "2")
+        assert servers.processes() == 0
+        with (
+            pytest.raises(pytest.fail.Exception, match="run them with -n 0"),
+            servers.shared_server(),
+        ):
+            pass
 
     def test_a_given_server_that_is_down_is_an_error(self) -> None:
         """A server that the user named and that does not answer fails, never skips."""
