@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from collections.abc import Generator, Iterator
 
@@ -17,12 +18,27 @@ SERVER_MARKER = "redis_server"
 
 
 def pytest_configure() -> None:
+    """Start from the same state in every process of the tests, whoever started it."""
+    hear_interrupts()
+    forget_terminal()
+
+
+def hear_interrupts() -> None:
     """Hear Ctrl-C, also where the tests run in the background and were told to ignore it.
 
     The second processes that tests interrupt would inherit that.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def forget_terminal() -> None:
+    """Have commands ask the terminal that they run in for its size.
+
+    readline writes the size of this one into the environment of pytest-xdist's processes.
+    """
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
 
 
 @pytest.hookimpl(wrapper=True)
