@@ -159,7 +159,8 @@ class Known:
     @property
     def kept_bytes(self) -> int:
         """How much memory it takes, about."""
-        return self.size + 2 * self.unpacked[1]
+        unpacked = self.unpacked[0]
+        return self.size + (0 if unpacked is None else unpacked.kept_bytes)
 
     def continued(self, pieces: Sequence[Ranged], arena: ArenaParts) -> Known | None:
         """What lies in these pieces, if they go on where this value ends, or are the same.

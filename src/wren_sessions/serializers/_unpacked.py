@@ -37,6 +37,7 @@ _PARTS: Final = tuple(
         ),
     )
 )
+_MESSAGE_BYTES: Final = 700  # what a message takes besides its texts, about
 _copy: Final = methodcaller("copy")
 _all_values: Final = chain.from_iterable
 
@@ -83,6 +84,11 @@ class Unpacked:
         self._setters: list[Callable[[Any, Any], None]] = []
         # The others, with their places in the list.
         self._others: list[tuple[int, list[Any]]] = []
+
+    @property
+    def kept_bytes(self) -> int:
+        """How much memory it takes, about."""
+        return self.size_bytes + _MESSAGE_BYTES * self.count
 
     def grown(self, envelopes: Iterable[list[Any]], size_bytes: int) -> Unpacked:
         """The same and more messages.
