@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -84,3 +85,11 @@ def rotated(items: Iterable[T], by: int) -> list[T]:
     found = list(items)
     at = by % len(found) if found else 0
     return found[at:] + found[:at]
+
+
+def with_bytecode() -> dict[str, str]:
+    """The environment for processes whose imports are measured.
+
+    Without bytecode a checkout is compiled by each import, and what pip has installed by none.
+    """
+    return {name: item for name, item in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

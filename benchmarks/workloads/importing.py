@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 from typing import Final
 
-from benchmarks.measuring import rotated
+from benchmarks.measuring import rotated, with_bytecode
 from benchmarks.runs import Run
 
 NAME: Final = "import"
@@ -17,7 +16,6 @@ PACKAGE: Final = "wren_sessions"
 SAVER: Final = "SessionSaver"
 LANGGRAPH: Final = "langgraph.checkpoint.base"
 MEMORY: Final = "InMemorySaver"
-NO_BYTECODE: Final = "PYTHONDONTWRITEBYTECODE"
 STATEMENTS: Final = {
     BARE: "pass",
     PACKAGE: "import wren_sessions",
@@ -44,8 +42,6 @@ async def run(run: Run) -> None:
 
 
 def _imported_ms(statement: str) -> float:
-    # Without bytecode a checkout is compiled by each import, and what pip has installed by none.
-    env = {name: value for name, value in os.environ.items() if name != NO_BYTECODE}
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", statement], check=True, env=env)
+    subprocess.run([sys.executable, "-c", statement], check=True, env=with_bytecode())
     return (time.perf_counter() - start) * 1_000

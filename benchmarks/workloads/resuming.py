@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 sys.path.append(str(Path(__file__).parent.parent.parent))
 
 from benchmarks.faces import Face, config_of
-from benchmarks.measuring import run_now
+from benchmarks.measuring import run_now, with_bytecode
 from benchmarks.peers import peer_named
 from benchmarks.runs import Run, Stand
 from benchmarks.workloads.conversations import Conversation
@@ -37,7 +37,9 @@ async def _resume(run: Run, stand: Stand[C]) -> None:
     thread = str(stand.own.thread.latest["configurable"]["thread_id"])
     arguments = (stand.peer.name, run.face, stand.place.address, thread)
     command = [sys.executable, __file__, *arguments]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)  # noqa: ASYNC221 -- nothing else is to run meanwhile
+    found = json.loads(
+        subprocess.run(command, check=True, capture_output=True, env=with_bytecode()).stdout
+    )  # noqa: ASYNC221 -- nothing else is to run meanwhile
     if found.pop("messages") != stand.own.messages:
         raise LookupError("the fresh process did not find all messages")
     run.results.add(run.key(NAME, stand.peer), stand.own.messages, **found)
