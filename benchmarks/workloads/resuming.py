@@ -37,9 +37,9 @@ async def _resume(run: Run, stand: Stand[C]) -> None:
     thread = str(stand.own.thread.latest["configurable"]["thread_id"])
     arguments = (stand.peer.name, run.face, stand.place.address, thread)
     command = [sys.executable, __file__, *arguments]
-    found = json.loads(
-        subprocess.run(command, check=True, capture_output=True, env=with_bytecode()).stdout
-    )  # noqa: ASYNC221 -- nothing else is to run meanwhile
+    env = with_bytecode()
+    told = subprocess.run(command, check=True, capture_output=True, env=env)  # noqa: ASYNC221 -- nothing else is to run meanwhile
+    found = json.loads(told.stdout)
     if found.pop("messages") != stand.own.messages:
         raise LookupError("the fresh process did not find all messages")
     run.results.add(run.key(NAME, stand.peer), stand.own.messages, **found)
