@@ -10,7 +10,6 @@ from typing import Final
 import pytest
 
 from wren_sessions import _cache
-from wren_sessions._arena import Known, Ranged
 from wren_sessions._cache import (
     MAX_HELD,
     MAX_ORIGINS,
@@ -20,6 +19,8 @@ from wren_sessions._cache import (
     keeps_memory,
 )
 from wren_sessions._encoding import Body, StoredValue
+from wren_sessions._known import Known
+from wren_sessions._pieces import Ranged
 from wren_sessions.records import Life, Name
 
 SESSION: Final = "cli_20251108_145739"

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wren_sessions._arena import Fresh, Ranged
 from wren_sessions._encoding import (
     FORMAT,
     Body,
@@ -22,6 +21,7 @@ from wren_sessions._encoding import (
     encode_body,
     encode_write,
 )
+from wren_sessions._pieces import Fresh, Ranged
 from wren_sessions.errors import (
     CorruptSessionError,
     DecryptionError,

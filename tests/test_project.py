@@ -20,7 +20,7 @@ LAYERS = (
     {"keys", "ttl"},
     {"records"},
     {"protocols", "serializers"},
-    {"_steps", "_arena", "_elements", "_outcomes"},
+    {"_steps", "_arena", "_elements", "_known", "_outcomes", "_pieces"},
     {"_encoding", "_protection"},
     {"_cache", "_header", "_values"},
     {"_snapshots"},

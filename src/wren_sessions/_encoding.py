@@ -24,7 +24,8 @@ from zlib import crc32
 
 import msgpack
 
-from wren_sessions._arena import Fresh, Known, Piece, Ranged
+from wren_sessions._known import Known
+from wren_sessions._pieces import Fresh, Piece, Ranged
 from wren_sessions.errors import (
     CorruptSessionError,
     DecryptionError,

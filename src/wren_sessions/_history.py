@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
-from wren_sessions._arena import unpack
 from wren_sessions._cache import Cache
 from wren_sessions._encoding import Body, WriteBody, damaged, decode_body, decode_write
+from wren_sessions._pieces import unpack
 from wren_sessions._protection import Protection
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Serializer, loads, settled, unwrap

@@ -21,8 +21,10 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from wren_sessions._arena import Known, Piece, Plain, first_inline, last_inline
+from wren_sessions._arena import first_inline, last_inline
 from wren_sessions._elements import boundaries, cuts, header_length
+from wren_sessions._known import Known, Plain
+from wren_sessions._pieces import Piece
 from wren_sessions.errors import DecryptionError, SerializationError
 from wren_sessions.serializers.compression import MAX_BYTES, Compression, decompress
 from wren_sessions.serializers.encryption import UID_BYTES, Encryption

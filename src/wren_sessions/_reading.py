@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from heapq import nlargest
 from typing import Any, Final
 
-from wren_sessions._arena import Known, Reach
 from wren_sessions._cache import Cache
 from wren_sessions._encoding import Body, damaged
+from wren_sessions._known import Known, Reach
 from wren_sessions._protection import Protection
 from wren_sessions._snapshots import Snapshot, matches, read_metadata, read_record, read_snapshot
 from wren_sessions._steps import Call, Steps

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wren_sessions._arena import Known, Ranged, Reach, unpack
+from wren_sessions._elements import header_length
 from wren_sessions._encoding import Body, StoredValue, Version, damaged, decode_body, decode_write
+from wren_sessions._known import Known, Reach
+from wren_sessions._pieces import Ranged, unpack
 from wren_sessions._protection import Protection
 from wren_sessions._values import INLINE_BYTES, Serializer, loads, settled, unwrap
 from wren_sessions.records import ArenaParts, Name, Stored
@@ -94,7 +96,7 @@ def _value(
     if messages is not None:
         return messages
     typed = _read(session, value, arena, protection, what)
-    messages = _unpacked(value, serde, typed[1])
+    messages = _unpacked(value, serde, typed)
     if messages is not None:
         return messages
     return loads(serde, typed, f"{what} of session {session!r}")
@@ -121,36 +123,42 @@ def _read(
 def _continued(value: StoredValue, arena: Reach, serde: Serializer) -> list[Any] | None:
     """A list that goes on with a known one; None if it does not, or is something else."""
     pieces = [piece for piece in value.pieces[1:] if isinstance(piece, Ranged)]
-    if value.kind != KIND or not pieces or len(pieces) != len(value.pieces) - 1:
+    sealed = value.kind.startswith(f"{KIND}+")
+    if not (sealed or value.kind == KIND) or not pieces or len(pieces) != len(value.pieces) - 1:
         return None
     for known in arena.known:
-        grown = known.continued(pieces, arena)
+        grown = known.continued(pieces, arena) if sealed == (known.plain is not None) else None
         if grown is not None:
             value.known = grown
             return _unpacked(value, serde)
     return None
 
 
-def _unpacked(value: StoredValue, serde: Serializer, data: bytes | None = None) -> list[Any] | None:
+def _unpacked(
+    value: StoredValue, serde: Serializer, typed: tuple[str, bytes] | None = None
+) -> list[Any] | None:
     """A known list of messages; None if it is something else.
 
     Args:
         value: the list.
         serde: the serializer.
-        data: its bytes, if they are at hand.
+        typed: its type tag and bytes, if they are at hand.
     """
     load_list = getattr(serde, "load_list", None)
     known, head = value.known, value.pieces[0]
     if load_list is None or known is None or not isinstance(head, bytes):
         return None
     earlier, size = known.unpacked
-    if data is None or earlier is not None:
+    kind, data = typed or (KIND, b"")
+    if typed is None or earlier is not None:
+        if known.plain is not None:
+            head = head.removeprefix(known.plain.before)
         data = head + known.after(size)
-    found = load_list(value.kind, data, earlier)
+    found = load_list(kind, data, earlier)
     if found is None:
         return None
     messages: list[Any] = found[0]
-    known.unpacked = (found[1], known.size)
+    known.unpacked = (found[1], size + len(data) - header_length(data))
     return messages
 
 

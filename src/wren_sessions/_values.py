@@ -5,25 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from zlib import crc32
 
-from wren_sessions._arena import (
-    MAX_OTHERS,
-    MAX_PIECES,
-    Fresh,
-    Known,
-    Piece,
-    Plain,
-    Ranged,
-    digest,
-    pack,
-)
+from wren_sessions._arena import MAX_PIECES, pack
 from wren_sessions._encoding import Body, StoredValue
+from wren_sessions._known import MAX_OTHERS, Known, Plain
+from wren_sessions._pieces import Fresh, Piece, Ranged, digest
 from wren_sessions._protection import PLAIN, Protection, is_sealed
 from wren_sessions.errors import DecryptionError, SerializationError, WrenSessionsError
 from wren_sessions.records import Name, Span, merge_spans
 from wren_sessions.serializers import KIND, reads_own
+
+if TYPE_CHECKING:
+    from wren_sessions.serializers._writing import PackedList
 
 INLINE_BYTES: Final = 1_024  # a smaller value stands in the record itself
 
@@ -105,15 +100,14 @@ class Packer:
         """Store a channel's value; `what` names it in errors."""
         # A serializer of ours lets lists be looked at where it packs them.
         dump_list = getattr(serde, "dump_list", None)
-        if dump_list is not None and type(value) is list and self._append and not self._wraps:
+        if dump_list is not None and type(value) is list and self._append:
             same = self._likeliest(channel)
-            earlier = same.unpacked[0] if same else None
+            earlier, size = same.unpacked if same else (None, 0)
+            look = partial(self._wrapped if self._wraps else self._listed, channel, same)
             try:
-                found: StoredValue | None = dump_list(
-                    value, partial(self._listed, channel), earlier
-                )
+                found: StoredValue | None = dump_list(value, partial(look, size), earlier)
                 if found is None and earlier is not None:
-                    found = dump_list(value, partial(self._listed, channel))
+                    found = dump_list(value, partial(look, 0))
             except SerializationError as error:
                 raise _unstorable(value, what, error) from error
             if found is not None:
@@ -121,12 +115,12 @@ class Packer:
         return self.packed(channel, *dump(serde, value, what))
 
     def _listed(
-        self, channel: str, kind: str, head: bytes, elements: memoryview, *, unchanged: bool
+        self, channel: str, same: Known | None, unpacked_bytes: int, found: PackedList
     ) -> StoredValue | None:
         """Store a list that is packed; None to have all of it, if its beginning was left out."""
-        same = self._likeliest(channel)
+        kind, head, elements, unchanged = found
+        start = unpacked_bytes if unchanged else 0
         others = [other for other in self._others() if other is not same]
-        start = same.unpacked[1] if same and unchanged else 0
         if (
             same is None
             or start + len(elements) < INLINE_BYTES
@@ -141,6 +135,13 @@ class Packer:
         stored = StoredValue(kind, [head, *same.pieces, *behind])
         self.large.append(Grown(stored, same, fresh))
         return stored
+
+    def _wrapped(
+        self, channel: str, same: Known | None, unpacked_bytes: int, found: PackedList
+    ) -> StoredValue:
+        """Store a list that is packed, and is to be sealed or compressed."""
+        before = same.clear[:unpacked_bytes] if same and found.unchanged else b""
+        return self.packed(channel, found.kind, b"".join((found.head, before, found.elements)))
 
     def packed(self, channel: str, kind: str, data: bytes) -> StoredValue:
         """Store a channel's value that is bytes already."""

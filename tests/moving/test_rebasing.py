@@ -8,8 +8,8 @@ from zlib import crc32
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wren_sessions._arena import Fresh, Ranged, unpack
 from wren_sessions._encoding import StoredValue
+from wren_sessions._pieces import Fresh, Ranged, unpack
 from wren_sessions.moving._rebasing import Places, Rebase
 from wren_sessions.moving._reports import Entry, parents_first
 from wren_sessions.records import ArenaParts, Span

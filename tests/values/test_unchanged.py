@@ -20,6 +20,7 @@ from langchain_core.messages import (
 from values.comparing import same
 from wren_sessions import SafeSerializer
 from wren_sessions.serializers._unpacked import Unpacked
+from wren_sessions.serializers._writing import PackedList
 
 
 class Text(str):
@@ -156,8 +157,8 @@ def test_what_is_left_out_is_what_was_there() -> None:
     whole = serde.dumps_typed([*messages, *messages])[1]
     seen: list[tuple[bytes, bool]] = []
 
-    def look(_: str, head: bytes, elements: memoryview, *, unchanged: bool) -> bool:
-        seen.append((head + elements, unchanged))
+    def look(packed: PackedList) -> bool:
+        seen.append((packed.head + packed.elements, packed.unchanged))
         return True
 
     for earlier in (kept, None):

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
-from wren_sessions._arena import unpack
 from wren_sessions._encoding import decode_body, decode_write
+from wren_sessions._pieces import unpack
 from wren_sessions._protection import PLAIN, Protection
 from wren_sessions._session_steps import not_found
 from wren_sessions._snapshots import read_record

@@ -6,7 +6,9 @@ from collections import OrderedDict
 from typing import Final
 from zlib import crc32
 
-from wren_sessions._arena import Fresh, Known, Plain, Ranged, pack
+from wren_sessions._arena import pack
+from wren_sessions._known import Known, Plain
+from wren_sessions._pieces import Fresh, Ranged
 from wren_sessions._protection import Protection
 from wren_sessions._values import INLINE_BYTES
 from wren_sessions.archives._format import Piece, Value

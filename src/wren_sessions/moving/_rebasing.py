@@ -13,8 +13,8 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
 
-from wren_sessions._arena import Fresh, Piece, Ranged, checksum
 from wren_sessions._encoding import Body, StoredValue, WriteBody, decode_body, decode_write
+from wren_sessions._pieces import Fresh, Piece, Ranged, checksum
 from wren_sessions._values import settled
 from wren_sessions.records import ArenaParts, Span, Stored, merge_spans
 

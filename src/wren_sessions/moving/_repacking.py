@@ -11,8 +11,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Final
 
-from wren_sessions._arena import Ranged, unpack
 from wren_sessions._encoding import Body, WriteBody, damaged, encode_body
+from wren_sessions._pieces import Ranged, unpack
 from wren_sessions._protection import Protection
 from wren_sessions._snapshots import read_record
 from wren_sessions._values import Packer, unwrap

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgpack
 
@@ -148,6 +148,23 @@ def written(value: Any, lower: Lower, limits: Limits) -> bytes:
         ) from None
     limits.check_written(data)
     return data
+
+
+class PackedList(NamedTuple):
+    """A list as it was packed.
+
+    Attributes:
+        kind: its type tag.
+        head: the array's head.
+        elements: the bytes of its elements, which are gone when whoever looks at them returns.
+        unchanged: whether those of the messages that were unpacked earlier are left out, because
+            the list begins with the same ones.
+    """
+
+    kind: str
+    head: bytes
+    elements: memoryview
+    unchanged: bool
 
 
 def looked_at(

@@ -35,7 +35,14 @@ from wren_sessions.serializers._standard import BUILDERS, PATHS, Write, keyed
 from wren_sessions.serializers._subclasses import build_subclass, subclass_writer
 from wren_sessions.serializers._unpacked import Unpacked
 from wren_sessions.serializers._wire import KIND, Build, Table, array_header, array_length, read
-from wren_sessions.serializers._writing import Lower, Result, looked_at, lowering, written
+from wren_sessions.serializers._writing import (
+    Lower,
+    PackedList,
+    Result,
+    looked_at,
+    lowering,
+    written,
+)
 from wren_sessions.serializers.limits import Limits, is_whole
 from wren_sessions.serializers.messages import KINDS, Messages
 from wren_sessions.serializers.plain import read_simple
@@ -105,7 +112,7 @@ class SafeSerializer:
     def dump_list(
         self,
         value: list[Any],
-        look: Callable[..., Result | None],
+        look: Callable[[PackedList], Result | None],
         earlier: Unpacked | None = None,
     ) -> Result | None:
         """Let the bytes of a list of messages be looked at where they are packed.
@@ -115,9 +122,7 @@ class SafeSerializer:
 
         Args:
             value: a list.
-            look: given the type tag, the list's head, and the bytes of its elements, which are gone
-                when it returns; and whether it is `unchanged`: those of the messages in `earlier`
-                are left out, because the list begins with the same ones.
+            look: given the packed list.
             earlier: what `load_list` gave for the list before; None to leave nothing out.
 
         Returns:
@@ -138,7 +143,7 @@ class SafeSerializer:
             if unchanged and not self._limits.surely_allow(before + len(packed)):
                 return None
             elements = packed[len(array_header(len(rest))) :]
-            return look(KIND, array_header(len(value)), elements, unchanged=unchanged)
+            return look(PackedList(KIND, array_header(len(value)), elements, unchanged))
 
         found = looked_at(partial(self._messages.pack, rest), self._limits, seen)
         return None if found is None else found[0]

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, NoReturn
 
-from wren_sessions._arena import digest
 from wren_sessions._encoding import compressed, is_sealed_body, opened_frame, sealed_frame
+from wren_sessions._pieces import digest
 from wren_sessions._steps import Call, Steps
 from wren_sessions.errors import ConflictError, CorruptSessionError, DecryptionError
 from wren_sessions.keys import check_session

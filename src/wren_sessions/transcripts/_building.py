@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from wren_sessions._arena import unpack
 from wren_sessions._checkpoints import Checkpoints
 from wren_sessions._encoding import Body, WriteBody, damaged, decode_write
+from wren_sessions._pieces import unpack
 from wren_sessions._session_steps import not_found
 from wren_sessions._snapshots import read_record
 from wren_sessions._steps import Call, Steps
