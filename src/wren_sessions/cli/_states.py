@@ -19,7 +19,7 @@ from wren_sessions._steps import drive
 from wren_sessions.cli._values import is_internal
 from wren_sessions.errors import SerializationError, SessionNotFoundError
 from wren_sessions.protocols import SessionStore
-from wren_sessions.records import Loaded, SessionInfo, Span, Start, Stored, merge_spans
+from wren_sessions.records import Held, Loaded, SessionInfo, Span, Start, Stored, merge_spans
 from wren_sessions.serializers.plain import PlainObject, PlainSerializer
 from wren_sessions.sessions import Sessions
 
@@ -61,9 +61,14 @@ class Looking:
         return getattr(self._store, name)
 
     def load(
-        self, session: str, namespace: str = "", checkpoint_id: str | None = None
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
     ) -> Loaded | None:
-        """See `SessionStore.load`."""
+        """See `SessionStore.load`. The arena is not brought along."""
+        del held
         before = None if checkpoint_id is None else f"{checkpoint_id}\0"  # the next higher id
         found = self._store.scan(session, (Start(namespace, before),), 1)
         stored = next(iter(found.records), None)
