@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from wren_sessions._reading import PAGE, Reading
@@ -12,8 +12,8 @@ from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Serializer
 from wren_sessions.records import SessionPage, Start
 
-Found: TypeAlias = list[tuple[str, Snapshot]]
-"""Checkpoints with the session of each."""
+Found: TypeAlias = Iterable[tuple[str, Snapshot]]
+"""Checkpoints with the session of each, to be looked at before more are asked for."""
 
 
 class Listing:
@@ -87,7 +87,7 @@ class Listing:
             namespaces = yield from self._reading.namespaces(session)
         self._rest = tuple(Start(namespace, self._before) for namespace in namespaces)
 
-    def _page(self) -> Steps[list[Snapshot]]:
+    def _page(self) -> Steps[Iterable[Snapshot]]:
         if self._checkpoint_id is not None:
             return (yield from self._one(self._checkpoint_id))
         size = PAGE if self._where or self._left is None else min(self._left, PAGE)
@@ -105,8 +105,10 @@ class Listing:
         )
         return [found] if found is not None and matches(found.metadata, self._where) else []
 
-    def _take(self, found: list[Snapshot]) -> Found:
-        if self._left is not None:
-            found = found[: self._left]
-            self._left -= len(found)
-        return [(self._session, item) for item in found]
+    def _take(self, found: Iterable[Snapshot]) -> Found:
+        for item in found:
+            if self._left is not None:
+                if self._left <= 0:
+                    return
+                self._left -= 1
+            yield self._session, item

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import nlargest
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from wren_sessions.records import (
 )
 
 PAGE: Final = 100
+_AT_ONCE: Final = 16  # checkpoints whose values are read together
 MAX_HELD: Final = 64  # parts of the arena that a store is told of
 
 
@@ -132,8 +133,11 @@ class Reading:
         limit: int,
         serde: Serializer,
         where: Mapping[str, Any] | None = None,
-    ) -> Steps[tuple[list[Snapshot], tuple[Start, ...]]]:
+    ) -> Steps[tuple[Iterator[Snapshot], tuple[Start, ...]]]:
         """Some checkpoints, newest first, and where to go on; errors as `get`.
+
+        Their values are read as the checkpoints are asked for, a few at a time: so there are never
+        a hundred copies of a long list at once.
 
         Args:
             session: the session's id.
@@ -160,14 +164,15 @@ class Reading:
 
     def _snapshots(
         self, session: str, records: Sequence[Stored], arena: Reach, serde: Serializer
-    ) -> list[Snapshot]:
-        """The oldest is read first: what it holds, the newer ones go on with."""
-        found = [
-            read_snapshot(session, stored, arena, serde, self._protection)[0]
-            for stored in reversed(records)
-        ]
-        found.reverse()
-        return found
+    ) -> Iterator[Snapshot]:
+        """Of some, the oldest is read first: what it holds, the newer ones go on with."""
+        for start in range(0, len(records), _AT_ONCE):
+            found = [
+                read_snapshot(session, stored, arena, serde, self._protection)[0]
+                for stored in reversed(records[start : start + _AT_ONCE])
+            ]
+            while found:
+                yield found.pop()
 
 
 def _held(incarnation: str, known: Sequence[Known]) -> Held:

@@ -9,9 +9,9 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from redis import Redis
 
 from backends.chats import Chat
-from saver.backends import Backend
+from saver.backends import SAVERS, Backend
 from values.comparing import same
-from wren_sessions import SessionSaver
+from wren_sessions import SafeSerializer, SessionSaver
 from wren_sessions.stores.memory import MemoryStore
 
 SAID: list[BaseMessage] = [
@@ -142,6 +142,27 @@ async def test_a_server_that_lost_its_last_writes_is_believed() -> None:
     await going_on.put()
     assert same(await latest(saver, chat), going_on.messages)
     assert same(await latest(saver, chat), going_on.messages)  # and it is remembered
+
+
+async def test_a_listing_reads_values_as_they_are_asked_for(backend: Backend, face: str) -> None:
+    """Whoever looks at the newest checkpoints does not wait for a hundred lists."""
+    read = 0
+
+    class Counting(SafeSerializer):
+        def load_list(self, *args: Any, **options: Any) -> Any:
+            nonlocal read
+            read += 1
+            return super().load_list(*args, **options)
+
+    saver = SAVERS[face](backend.store(), serde=Counting())
+    chat = await Chat(saver).grow(60)
+    read = 0
+    seen = 0
+    async for found in saver.alist(chat.thread):
+        assert len(found.checkpoint["channel_values"]["messages"]) == 60 - seen
+        seen += 1
+        assert read <= 2 * (seen + 16)
+    assert seen == 60
 
 
 @pytest.mark.redis_server

@@ -131,9 +131,10 @@ class Reader:
         before = None if exact is None else f"{exact}\0"  # the next higher id
         steps = self._reading.page(session, (Start(namespace, before),), 1, self._serde)
         found, _ = drive(steps, self._store)
-        if not found and exact is None:
+        snapshot = next(found, None)
+        if snapshot is None and exact is None:
             self.info(session)
-        return found[0] if found else None
+        return snapshot
 
     def named(self, session: str, at: str, namespace: str = "") -> str:
         """The id of the one checkpoint that `at` names or abbreviates; errors as `snapshot`."""
