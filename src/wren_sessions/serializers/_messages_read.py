@@ -161,11 +161,15 @@ def _usual(profile: ModelProfile, kind: bytes, mask: int) -> tuple[Build, Shape 
     setters = [slot.__set__ for slot in profile.slots]
     shape = Shape(profile.kind, names, fields_of, "tool_calls" in order, setters)
 
+    cls, new = profile.kind, object.__new__
+    set_fields, set_names, set_extra, set_private = setters
+
     def build(items: list[Any]) -> Any:
-        message: Any = object.__new__(profile.kind)
-        parts: tuple[Any, ...] = (fields_of(items), names.copy(), {}, None)
-        for put, part in zip(setters, parts, strict=True):
-            put(message, part)
+        message: Any = new(cls)
+        set_fields(message, fields_of(items))
+        set_names(message, names.copy())
+        set_extra(message, {})
+        set_private(message, None)
         return message
 
     return build, shape
