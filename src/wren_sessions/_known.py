@@ -13,7 +13,6 @@ from wren_sessions._pieces import Piece, Ranged, Sum, checksum, digest, unpack
 from wren_sessions.records import ArenaParts, Span
 
 MAX_OTHERS: Final = 8  # known values that one is compared with
-_LONG_BYTES: Final = 32_768
 _MOST_PARTS: Final = 64  # that a body is in, until it is made one
 
 
@@ -90,11 +89,6 @@ class Known:
         self._starts = [0, *accumulate(piece.length for piece in pieces)]
         self._places: dict[int, int] = {} if like is None else like._places  # noqa: SLF001 -- its own class
         self._indexed: int = 0 if like is None else like._indexed  # noqa: SLF001
-
-    @property
-    def is_long(self) -> bool:
-        """Whether it is worth while not to read it again; a short one is read in less time."""
-        return self.size >= _LONG_BYTES
 
     @property
     def kept_bytes(self) -> int:

@@ -68,10 +68,9 @@ class Reading:
         return (yield from self.get(session, namespace, checkpoint_id, serde))
 
     def _known(self, session: str, namespace: str) -> list[Known]:
-        """The long values of the record of a namespace that was used last."""
+        """The values of the record of a namespace that was used last."""
         records = self._cache.records(session)
-        latest = next((body.knowns() for name, body in records if name[0] == namespace), [])
-        return [value for value in latest if value.is_long]
+        return next((body.knowns() for name, body in records if name[0] == namespace), [])
 
     def _snapshot(self, session: str, stored: Stored, arena: Reach, serde: Serializer) -> Snapshot:
         found, body = read_snapshot(session, stored, arena, serde, self._protection)

@@ -55,7 +55,7 @@ def read_snapshot(
         value.pieces = settled(value, stored.base)
         about = f"channel {channel!r} of {what}"
         values[channel] = _value(session, value, arena, serde, protection=protection, what=about)
-    arena.learn(value for value in body.knowns() if value.is_long)
+    arena.learn(body.knowns())
     found = Snapshot(
         name=stored.name,
         parent_id=body.parent_id,
@@ -146,7 +146,7 @@ def _unpacked(
     """
     load_list = getattr(serde, "load_list", None)
     known, head = value.known, value.pieces[0]
-    if load_list is None or known is None or not known.is_long or not isinstance(head, bytes):
+    if load_list is None or known is None or not isinstance(head, bytes):
         return None
     earlier, size = known.unpacked
     kind, data = typed or (KIND, b"")

@@ -11,15 +11,8 @@ from redis import Redis
 from backends.chats import Chat
 from saver.backends import SAVERS, Backend
 from values.comparing import same
-from wren_sessions import SafeSerializer, SessionSaver, _known
+from wren_sessions import SafeSerializer, SessionSaver
 from wren_sessions.stores.memory import MemoryStore
-
-
-@pytest.fixture(autouse=True)
-def _short_lists_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lists count as long from 1 KiB on, so that what is done with long ones is seen with few."""
-    monkeypatch.setattr(_known, "_LONG_BYTES", 1_024)
-
 
 SAID: list[BaseMessage] = [
     HumanMessage("a question of some length, asked again and again. " * 20, id="1"),

@@ -27,45 +27,21 @@ _MARK: Final = bytes([0xD6, MARKER & 0xFF]) + b"M"  # where a usual message begi
 FieldsOf = Callable[[list[Any]], dict[str, Any]]  # from an envelope's items
 
 
-def read_messages(data: bytes, table: Table) -> list[Any] | None:
+def read_messages(
+    data: bytes, table: Table, earlier: Unpacked | None = None
+) -> tuple[list[Any], Unpacked] | None:
     """A list of usual messages that hold nothing but plain data; None if it is something else.
 
-    Args:
-        data: the bytes, which were checked to be whole.
-        table: builds the value of each kind of envelope.
-    """
-    try:
-        found = _envelopes(data, table)
-        return None if found is None else [items[0].build(items) for items in found]
-    except (KeyError, TypeError, ValueError):
-        return None  # damaged, which the general way finds out too
-
-
-def unpack_messages(
-    data: bytes, table: Table, earlier: Unpacked | None
-) -> tuple[list[Any], Unpacked] | None:
-    """The same, and what can be built from again.
+    ormsgpack is faster than msgpack, but tells nobody of the lists that it made. So the envelopes
+    must all stand in the list itself: as many as there are markers.
 
     Args:
         data: the bytes, which were checked to be whole.
         table: builds the value of each kind of envelope.
         earlier: messages that stand before these in the list.
-    """
-    try:
-        found = _envelopes(data, table)
-        if found is None:
-            return None
-        unpacked = (earlier or Unpacked()).grown(found, len(data))
-        return unpacked.build(), unpacked
-    except (KeyError, TypeError, ValueError):
-        return None
 
-
-def _envelopes(data: bytes, table: Table) -> list[list[Any]] | None:
-    """The messages of a list as they are stored.
-
-    ormsgpack is faster than msgpack, but tells nobody of the lists that it made. So the envelopes
-    must all stand in the list itself: as many as there are markers.
+    Returns:
+        The messages, and what they were built from.
     """
     if ormsgpack is None or data[:16].find(_MARK) < 0 or data[0] not in _ARRAYS:
         return None
@@ -78,9 +54,14 @@ def _envelopes(data: bytes, table: Table) -> list[list[Any]] | None:
         markers += 1
         return table[kind]
 
-    found: list[list[Any]] = ormsgpack.unpackb(data, ext_hook=extension)
-    whole = markers == len(found) and all(map(_is_envelope, found))
-    return found if whole else None
+    try:
+        found = ormsgpack.unpackb(data, ext_hook=extension)
+        if markers != len(found) or not all(map(_is_envelope, found)):
+            return None
+        unpacked = (earlier or Unpacked()).grown(found, len(data))
+        return unpacked.build(), unpacked
+    except (KeyError, TypeError, ValueError):
+        return None  # damaged, which the general way finds out too
 
 
 def _is_envelope(items: Any) -> bool:

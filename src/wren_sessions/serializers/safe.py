@@ -27,7 +27,6 @@ from wren_sessions.serializers._legacy_objects import LegacyObjects
 from wren_sessions.serializers._messages_read import (
     message_builders,
     read_messages,
-    unpack_messages,
     usual_builder,
 )
 from wren_sessions.serializers._models import ModelProfile
@@ -194,14 +193,14 @@ class SafeSerializer:
         data = data if earlier is None else array_header(fresh) + data[header:]
         if not is_whole(data):
             return None
-        return _unhurried(size, lambda: unpack_messages(data, self._table, earlier))
+        return _unhurried(size, lambda: read_messages(data, self._table, earlier))
 
     def _read(self, stored: bytes) -> Any:
         self._limits.check_stored(stored)
 
         def built() -> Any:
             found = read_messages(stored, self._table)
-            return read(stored, self._table) if found is None else found
+            return read(stored, self._table) if found is None else found[0]
 
         return _unhurried(len(stored), built)
 
