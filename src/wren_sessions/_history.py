@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from wren_sessions._cache import Cache
-from wren_sessions._encoding import Body, WriteBody, damaged, decode_body, decode_write
-from wren_sessions._pieces import unpack
+from wren_sessions._encoding import Body, StoredValue, WriteBody, damaged, decode_body, decode_write
 from wren_sessions._protection import Protection
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import Serializer, loads, settled, unwrap
+from wren_sessions._values import Serializer, loads, opened, settled
 from wren_sessions.errors import SessionGoneError
 from wren_sessions.records import (
     ArenaParts,
@@ -172,21 +171,16 @@ class _Walk:
         found = {channel: History() for channel in self.channels}
         for writes in reversed(self.writes):
             for write in writes:
-                value = self._value(write.value.kind, write.value.pieces, arena, serde)
+                value = self._value(write.value, arena, serde)
                 found[write.channel].writes.append((write.task_id, write.channel, value))
         for channel, body in self.seeds.items():
-            stored = body.values[channel]
-            found[channel].seed = [self._value(stored.kind, stored.pieces, arena, serde)]
+            found[channel].seed = [self._value(body.values[channel], arena, serde)]
         return found
 
-    def _value(self, kind: str, pieces: Any, arena: ArenaParts, serde: Serializer) -> Any:
+    def _value(self, value: StoredValue, arena: ArenaParts, serde: Serializer) -> Any:
         what = "the history of a channel"
-        data = unpack(pieces, arena)
-        if data is None:
-            damaged(self.session, what)
-        about = f"{what} of session {self.session!r}"
-        kind, data, _ = unwrap(self._protection, (kind, data), about)
-        return loads(serde, (kind, data), about)
+        typed, *_ = opened(self.session, value, arena, self._protection, what)
+        return loads(serde, typed, f"{what} of session {self.session!r}")
 
 
 def _incomplete(session: str, checkpoint_id: str) -> NoReturn:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from wren_sessions._elements import header_length
-from wren_sessions._encoding import Body, StoredValue, Version, damaged, decode_body, decode_write
+from wren_sessions._encoding import Body, StoredValue, Version, decode_body, decode_write
 from wren_sessions._known import Known, Reach
-from wren_sessions._pieces import Ranged, unpack
+from wren_sessions._pieces import Ranged
 from wren_sessions._protection import Protection
-from wren_sessions._values import INLINE_BYTES, Serializer, loads, settled, unwrap
+from wren_sessions._values import INLINE_BYTES, Serializer, loads, opened, settled
 from wren_sessions.records import ArenaParts, Name, Stored
 from wren_sessions.serializers import KIND
 
@@ -106,15 +106,10 @@ def _read(
     session: str, value: StoredValue, arena: ArenaParts, protection: Protection, what: str
 ) -> tuple[str, bytes]:
     """A value's type tag and bytes; from now on they are known."""
-    data = unpack(value.pieces, arena)  # type: ignore[arg-type] # settled: none is fresh
-    if data is None:
-        damaged(session, what)
-    kind, unwrapped, plain = unwrap(
-        protection, (value.kind, data), f"{what} of session {session!r}"
-    )
+    typed, data, plain = opened(session, value, arena, protection, what)
     if len(data) >= INLINE_BYTES:
         value.known = Known(data, value.pieces, plain=plain)
-    return kind, unwrapped
+    return typed
 
 
 # --- lists ----------------------------------------------------------------------------------------
@@ -170,12 +165,8 @@ def _pending(
     writes.sort(key=lambda write: (write.path, write.task_id, write.index))
     found = []
     for write in writes:
-        data = unpack(write.value.pieces, arena)  # type: ignore[arg-type] # never fresh
-        if data is None:
-            damaged(session, what)
-        about = f"{what} of session {session!r}"
-        kind, data, _ = unwrap(protection, (write.value.kind, data), about)
-        value = loads(serde, (kind, data), about)
+        typed, *_ = opened(session, write.value, arena, protection, what)
+        value = loads(serde, typed, f"{what} of session {session!r}")
         found.append((write.task_id, write.channel, value))
     return found
 

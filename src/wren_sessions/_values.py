@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from zlib import crc32
 
 from wren_sessions._arena import MAX_PIECES, pack
-from wren_sessions._encoding import Body, StoredValue
+from wren_sessions._encoding import Body, StoredValue, damaged
 from wren_sessions._known import MAX_OTHERS, Known, Plain
-from wren_sessions._pieces import Fresh, Piece, Ranged, digest
+from wren_sessions._pieces import Fresh, Piece, Ranged, digest, unpack
 from wren_sessions._protection import PLAIN, Protection, is_sealed
 from wren_sessions.errors import DecryptionError, SerializationError, WrenSessionsError
-from wren_sessions.records import Name, Span, merge_spans
+from wren_sessions.records import ArenaParts, Name, Span, merge_spans
 from wren_sessions.serializers import KIND, reads_own
 
 if TYPE_CHECKING:
@@ -194,12 +194,7 @@ class Packer:
         return None
 
     def _others(self) -> list[Known]:
-        found = {
-            id(value.known): value.known
-            for _, body in self._records
-            for value in body.values.values()
-            if value.known is not None
-        }
+        found = {id(known): known for _, body in self._records for known in body.knowns()}
         return list(found.values())[:MAX_OTHERS]
 
     def spans(self, values: Iterable[StoredValue]) -> tuple[Span, ...]:
@@ -249,6 +244,22 @@ def unwrap(
         return protection.unwrap(*stored)
     except (SerializationError, DecryptionError) as error:
         raise type(error)(f"{what} cannot be read: {error.message}") from error
+
+
+def opened(
+    session: str, value: StoredValue, arena: ArenaParts, protection: Protection, what: str
+) -> tuple[tuple[str, bytes], bytes, Plain | None]:
+    """A settled value's type tag and bytes, its bytes as they are stored, and what those hide.
+
+    Raises:
+        CorruptSessionError: the arena lacks some of them, or has others than were written.
+    """
+    stored = unpack(value.pieces, arena)  # type: ignore[arg-type] # settled: none is fresh
+    if stored is None:
+        damaged(session, what)
+    about = f"{what} of session {session!r}"
+    kind, data, plain = unwrap(protection, (value.kind, stored), about)
+    return (kind, data), stored, plain
 
 
 def settled(value: StoredValue, base: int) -> list[bytes | Ranged]:

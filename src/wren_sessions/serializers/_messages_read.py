@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from wren_sessions._elements import header_length
 from wren_sessions.errors import UnsafeTypeError
 from wren_sessions.serializers._models import ModelProfile, mask_to_names, model_profile
 from wren_sessions.serializers._resolve import find, load_official
@@ -21,7 +22,6 @@ try:  # comes with langgraph, but not on every platform
 except ImportError:
     ormsgpack = None
 
-_ARRAYS: Final = frozenset({*range(0x91, 0xA0), 0xDC, 0xDD})
 _MARK: Final = bytes([0xD6, MARKER & 0xFF]) + b"M"  # where a usual message begins
 
 FieldsOf = Callable[[list[Any]], dict[str, Any]]  # from an envelope's items
@@ -43,7 +43,7 @@ def read_messages(
     Returns:
         The messages, and what they were built from.
     """
-    if ormsgpack is None or data[:16].find(_MARK) < 0 or data[0] not in _ARRAYS:
+    if ormsgpack is None or data[:16].find(_MARK) < 0 or not header_length(data):
         return None
     markers = 0
 

@@ -14,6 +14,7 @@ from itertools import chain, repeat
 from operator import attrgetter, methodcaller
 from typing import Any, Final, NamedTuple
 
+from wren_sessions.serializers._models import FOUR
 from wren_sessions.serializers._writing import pack_each
 
 Copy = Callable[[Any], Any]
@@ -26,17 +27,7 @@ _EMPTY: Final[dict[str, Any]] = {
 }
 _CONTAINERS: Final = frozenset({dict, list})
 _SIMPLE: Final = frozenset({str, type(None)})  # equal and of one type: the same
-_PARTS: Final = tuple(
-    map(
-        attrgetter,
-        (
-            "__dict__",
-            "__pydantic_fields_set__",
-            "__pydantic_extra__",
-            "__pydantic_private__",
-        ),
-    )
-)
+_PARTS: Final = tuple(map(attrgetter, FOUR))
 _MESSAGE_BYTES: Final = 700  # what a message takes besides its texts, about
 _copy: Final = methodcaller("copy")
 _all_values: Final = chain.from_iterable

@@ -55,6 +55,7 @@ from typing import Any, Final
 
 import msgpack
 
+from wren_sessions._elements import header_length
 from wren_sessions.errors import SerializationError, WrenSessionsError
 
 KIND: Final = "safe"  # the type tag of a value in this format
@@ -65,7 +66,6 @@ _MANY_KEYS: Final = 1_000
 _SAME_HASHES: Final = 100
 _SHORT: Final = 16  # elements: an array of fewer has a header of one byte, …
 _LONG: Final = 65_536  # … one of fewer than these a header of three, and else of five
-_WIDTHS: Final = {0xDC: 2, 0xDD: 4}
 
 _BASE: Final = "langchain_core.messages."
 MESSAGES: Final = {
@@ -169,11 +169,10 @@ def array_header(size: int) -> bytes:
 
 def array_length(data: bytes) -> tuple[int, int]:
     """How many elements an array has, and how many bytes its header; zeros for anything else."""
-    first = data[0] if data else 0
-    if first & 0xF0 == 0x90:  # noqa: PLR2004 -- as in `array_header`
-        return first & 0x0F, 1
-    width = _WIDTHS.get(first)
-    return (0, 0) if width is None else (int.from_bytes(data[1 : 1 + width]), 1 + width)
+    size = header_length(data)
+    if size > 1:
+        return int.from_bytes(data[1:size]), size
+    return (data[0] & 0x0F, 1) if size else (0, 0)
 
 
 def usual_kind(kind: bytes, mask: int) -> bytes:

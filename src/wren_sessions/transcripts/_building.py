@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from wren_sessions._checkpoints import Checkpoints
-from wren_sessions._encoding import Body, WriteBody, damaged, decode_write
-from wren_sessions._pieces import unpack
+from wren_sessions._encoding import Body, WriteBody, decode_write
 from wren_sessions._session_steps import not_found
 from wren_sessions._snapshots import read_record
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import Serializer, loads, unwrap
+from wren_sessions._values import Serializer, loads, opened
 from wren_sessions.records import ArenaParts, SessionInfo, Stored
 from wren_sessions.transcripts._content import text_or_none
 from wren_sessions.transcripts._data import Message, Transcript
@@ -133,12 +132,8 @@ class Transcribing:
     def _interrupts(
         self, session: str, write: WriteBody, arena: ArenaParts, what: str
     ) -> list[Any]:
-        data = unpack(write.value.pieces, arena)  # type: ignore[arg-type] # never fresh
-        if data is None:
-            damaged(session, what)
-        about = f"{what} of session {session!r}"
-        kind, data, _ = unwrap(self._checkpoints.protection, (write.value.kind, data), about)
-        found = loads(self._serde, (kind, data), about)
+        typed, *_ = opened(session, write.value, arena, self._checkpoints.protection, what)
+        found = loads(self._serde, typed, f"{what} of session {session!r}")
         return list(found) if isinstance(found, list | tuple) else [found]
 
 
