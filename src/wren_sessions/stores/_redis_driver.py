@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final, NoReturn, TypeAlias
 
 import redis
@@ -32,25 +32,25 @@ _DEFAULTS: Final = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "max_
 _REPEATS: Final = 3
 
 
-def _in_full(plan: Plan[Any]) -> tuple[Any, ...]:
-    """The command that sends the text of a plan's script, too."""
-    assert plan.script is not None  # noqa: S101 -- for the type checker; the callers looked
-    return ("EVAL", plan.script.text, *plan.commands[0][2:])
-
-
 def send(client: redis.Redis, plan: Plan[Any]) -> Any:
     """Send a plan and return the reply of its script, or the replies of its commands."""
-    if plan.script is not None:
-        try:
-            return client.execute_command(*plan.commands[0], **_RAW)
-        except driver.NoScriptError:  # the server has not seen it yet, or forgot it
-            return client.execute_command(*_in_full(plan), **_RAW)
-    if len(plan.commands) == 1:
-        return [client.execute_command(*plan.commands[0], **_RAW)]
+    if len(plan.commands) > 1:
+        return _answer(send_together(client, [plan])[0])
+    try:
+        reply = client.execute_command(*plan.commands[0], **_RAW)
+    except driver.NoScriptError:  # the server has not seen it yet, or forgot it
+        reply = client.execute_command(*_in_full(plan).commands[0], **_RAW)
+    return reply if plan.script is not None else [reply]
+
+
+def send_together(client: redis.Redis, plans: Sequence[Plan[Any]]) -> list[Any]:
+    """Send plans in one trip, and return what `send` would have returned or raised for each."""
     with client.pipeline(transaction=False) as pipe:
-        for command in plan.commands:
+        for command in _commands(plans):
             pipe.execute_command(*command, **_RAW)
-        return _checked(plan, pipe.execute(raise_on_error=False))
+        outcomes = _outcomes(plans, pipe.execute(raise_on_error=False))
+    unknown = _unknown(plans, outcomes)
+    return _put_in(outcomes, send_together(client, unknown)) if unknown else outcomes
 
 
 async def asend(client: redis.asyncio.Redis, plan: Plan[Any]) -> Any:
@@ -64,27 +64,66 @@ async def asend(client: redis.asyncio.Redis, plan: Plan[Any]) -> Any:
 
 
 async def _asend(client: redis.asyncio.Redis, plan: Plan[Any]) -> Any:
-    if plan.script is not None:
-        try:
-            return await client.execute_command(*plan.commands[0], **_RAW)
-        except driver.NoScriptError:  # the server has not seen it yet, or forgot it
-            return await client.execute_command(*_in_full(plan), **_RAW)
-    if len(plan.commands) == 1:
-        return [await client.execute_command(*plan.commands[0], **_RAW)]
+    if len(plan.commands) > 1:
+        return _answer((await asend_together(client, [plan]))[0])
+    try:
+        reply = await client.execute_command(*plan.commands[0], **_RAW)
+    except driver.NoScriptError:  # the server has not seen it yet, or forgot it
+        reply = await client.execute_command(*_in_full(plan).commands[0], **_RAW)
+    return reply if plan.script is not None else [reply]
+
+
+async def asend_together(client: redis.asyncio.Redis, plans: Sequence[Plan[Any]]) -> list[Any]:
+    """See `send_together`."""
     async with client.pipeline(transaction=False) as pipe:
-        for command in plan.commands:
+        for command in _commands(plans):
             pipe.execute_command(*command, **_RAW)
-        return _checked(plan, await pipe.execute(raise_on_error=False))
+        outcomes = _outcomes(plans, await pipe.execute(raise_on_error=False))
+    unknown = _unknown(plans, outcomes)
+    return _put_in(outcomes, await asend_together(client, unknown)) if unknown else outcomes
 
 
-def _checked(plan: Plan[Any], replies: list[Any]) -> list[Any]:
-    """The replies of several commands; None for a key of another type, where the plan takes it."""
+def _in_full(plan: Plan[Any]) -> Plan[Any]:
+    """The same plan, which sends the text of its script, too."""
+    assert plan.script is not None  # noqa: S101 -- for the type checker: who else has no script
+    return plan._replace(commands=(("EVAL", plan.script.text, *plan.commands[0][2:]),))
+
+
+def _commands(plans: Sequence[Plan[Any]]) -> Iterator[tuple[Any, ...]]:
+    return (command for plan in plans for command in plan.commands)
+
+
+def _outcomes(plans: Sequence[Plan[Any]], replies: Iterable[Any]) -> list[Any]:
+    """The reply or replies of each plan, or the error that one of them is."""
+    rest = iter(replies)
+    return [_outcome(plan, list(islice(rest, len(plan.commands)))) for plan in plans]
+
+
+def _outcome(plan: Plan[Any], replies: list[Any]) -> Any:
     for at, reply in enumerate(replies):
         if isinstance(reply, Exception):
             if not plan.any_type or _WRONG_TYPE not in str(reply):
-                raise reply
-            replies[at] = None
-    return replies
+                return reply
+            replies[at] = None  # a key of another type, which the plan takes
+    return replies if plan.script is None else replies[0]
+
+
+def _unknown(plans: Sequence[Plan[Any]], outcomes: Sequence[Any]) -> list[Plan[Any]]:
+    """The plans whose scripts the server does not know, with their text."""
+    pairs = zip(plans, outcomes, strict=True)
+    return [_in_full(plan) for plan, found in pairs if isinstance(found, driver.NoScriptError)]
+
+
+def _put_in(outcomes: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+    """The outcomes, with others where a script was not known."""
+    rest = iter(others)
+    return [next(rest) if isinstance(found, driver.NoScriptError) else found for found in outcomes]
+
+
+def _answer(outcome: Any) -> Any:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 # --- errors ---------------------------------------------------------------------------------------
@@ -245,74 +284,6 @@ def _made(kind: Any, url: str, options: dict[str, Any]) -> Any:
         f"{problem}; a URL looks like redis://user:password@host:6379/0, with characters such as "
         "/ @ : % in user and password percent-encoded"
     )
-
-
-class LoopClient:
-    """The asyncio client of one event loop, and as many turns as it has connections.
-
-    Args:
-        client: the client.
-        owned: whether it is ours to close.
-    """
-
-    def __init__(self, client: redis.asyncio.Redis, *, owned: bool) -> None:
-        self.client = client
-        self.turns = asyncio.Semaphore(client.connection_pool.max_connections)
-        if owned:
-            # The turns are the bound: the driver's own can lose count when a call is cancelled.
-            client.connection_pool.max_connections = 2**31
-        self._keeper = _kept(client) if owned else None
-
-    async def open(self) -> None:
-        """Make sure that connections are closed with their event loop."""
-        if self._keeper is not None:
-            await anext(self._keeper)
-
-    async def close(self) -> None:
-        """Close the connections, where they are ours; they open again when used."""
-        if self._keeper is not None:
-            await self._keeper.aclose()
-
-
-async def _kept(client: redis.asyncio.Redis) -> AsyncGenerator[None]:
-    """An event loop ends the generators that wait in it, and so closes the client in time."""
-    try:
-        yield
-    finally:
-        await client.connection_pool.disconnect()
-
-
-class LoopClients:
-    """The asyncio clients of one store, one for each event loop: connections belong to their loop.
-
-    Args:
-        make: makes a client.
-        owned: whether clients are ours to close.
-    """
-
-    def __init__(self, make: Callable[[], redis.asyncio.Redis], *, owned: bool) -> None:
-        self._make = make
-        self._owned = owned
-        self._lock = threading.Lock()  # loops may run in several threads
-        self._clients: dict[asyncio.AbstractEventLoop, LoopClient] = {}
-
-    async def current(self) -> LoopClient:
-        """The running loop's client, made when first asked for."""
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            if (found := self._clients.get(loop)) is not None:
-                return found
-            self._clients = {at: kept for at, kept in self._clients.items() if not at.is_closed()}
-            found = self._clients[loop] = LoopClient(self._make(), owned=self._owned)
-        await found.open()
-        return found
-
-    async def close(self) -> None:
-        """Close the running loop's client."""
-        with self._lock:
-            found = self._clients.pop(asyncio.get_running_loop(), None)
-        if found is not None:
-            await found.close()
 
 
 def location_of(client: redis.Redis | redis.asyncio.Redis) -> str:

@@ -111,7 +111,7 @@ class Database:
             raise translated(error, self._place.path, session) from error
 
     def write(self, operation: Callable[[sqlite3.Connection], T], session: str = "") -> T:
-        """Run an operation in a write transaction; see `GroupCommit.run`.
+        """Run an operation in a write transaction; see `Lane.run`.
 
         Args:
             operation: may be run more than once.
@@ -123,7 +123,8 @@ class Database:
         self._check_process()
         try:
             with self._gate:
-                return self._commits.run(operation)
+                answer: T = self._commits.run(operation)
+                return answer
         except sqlite3.Error as error:
             raise self._told(error, session) from error
 

@@ -1,8 +1,9 @@
 """Sessions on Redis or Valkey: one hash per session, core commands and Lua only.
 
 Any Redis from 6.2 on will do, without modules; so will Valkey. Every method is one round trip
-(`list_sessions` makes two). The server's clock decides about lifetimes. The two shells here send
-the plans of `_redis_plans`, blocking and with asyncio.
+(`list_sessions` makes two); methods that are called at the same time share trips
+(`_redis_trips`). The server's clock decides about lifetimes. The two shells here send the plans of
+`_redis_plans`, blocking and with asyncio.
 """
 
 from __future__ import annotations
@@ -36,15 +37,14 @@ from wren_sessions.stores._closing import Closing
 from wren_sessions.stores._diagnosis import Diagnosis
 from wren_sessions.stores._redis_driver import (
     DRIVER_ERRORS,
-    LoopClients,
-    asend,
     asyncio_client,
     blocking_client,
     location_of,
-    send,
     translate,
 )
+from wren_sessions.stores._redis_loops import LoopClients
 from wren_sessions.stores._redis_plans import Plan, Plans
+from wren_sessions.stores._redis_trips import ThreadTrips
 from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import DAY, Duration, TTLPolicy
 
@@ -86,6 +86,7 @@ class RedisStore(Closing):
         self._options = options or {}
         self._lock = threading.Lock()
         self._client = client
+        self._trips = None if client is None else ThreadTrips(client)
         self._async_client = async_client
         self._aio: AsyncSessionStore
         if client is not None and url is None:
@@ -110,8 +111,8 @@ class RedisStore(Closing):
             ttl: how long sessions live; default 24 hours after the last write.
             prefix: what every key starts with.
             options: passed to redis-py. Unless given here or in the URL: 5 s to connect, 10 s to
-                answer, 50 connections (for which further calls wait), and three repeats of a
-                command whose connection was lost.
+                answer, at the most 50 connections (four for the process's threads and four for each
+                event loop are used), and three repeats of a command whose connection was lost.
 
         Raises:
             ConfigurationError: the URL or an option cannot be used.
@@ -168,6 +169,7 @@ class RedisStore(Closing):
                         "a URL or a redis.Redis"
                     )
                 self._client = blocking_client(self._url, self._options)
+                self._trips = ThreadTrips(self._client)
             return self._client
 
     def make_async_client(self) -> redis.asyncio.Redis:
@@ -187,9 +189,11 @@ class RedisStore(Closing):
         return self._plans
 
     def _run(self, plan: Plan[T]) -> T:
-        client = self._client or self._blocking_client()
+        if self._trips is None:
+            self._blocking_client()
+        assert self._trips is not None  # noqa: S101 -- there is a client now
         try:
-            return plan.result(send(client, plan))
+            return plan.result(self._trips.send(plan))
         except DRIVER_ERRORS as error:
             translate(error, self.location, plan.session)
 
@@ -300,11 +304,10 @@ class AsyncRedisStore:
 
     async def _run(self, plan: Plan[T]) -> T:
         found = await self._clients.current()
-        async with found.turns:
-            try:
-                return plan.result(await asend(found.client, plan))
-            except DRIVER_ERRORS as error:
-                translate(error, self._store.location, plan.session)
+        try:
+            return plan.result(await found.trips.send(plan))
+        except DRIVER_ERRORS as error:
+            translate(error, self._store.location, plan.session)
 
     async def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""

@@ -1,0 +1,228 @@
+"""Work of many threads, done together by one of them.
+
+A lone caller's work is done at once, in its own thread, and never sees the queue. Where somebody
+leads already, a caller puts its work into the queue. Who leads next takes the lock, has all that is
+in the queue done together, and wakes those whose work that was and the first one that came later.
+So many share one wait, for a disk or for a server.
+
+Rules:
+
+- Work leaves the queue only when it is settled, and settling a batch is one assignment. So a leader
+  that is interrupted, wherever that happens, loses nothing: whoever leads next does it.
+- Those who wait look for themselves now and then, and never depend on being woken.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from copy import copy
+from itertools import islice
+from typing import Any, ClassVar, Final, Generic, TypeVar
+
+T = TypeVar("T")
+W = TypeVar("W")
+
+_PATIENCE_S: Final = 1.0
+
+
+class Batch:
+    """Jobs that are done together; `settled` once it is known what became of them."""
+
+    __slots__ = ("settled",)
+
+    def __init__(self) -> None:
+        self.settled = False
+
+
+_NONE: Final = Batch()
+
+
+class Job(Generic[W]):
+    """Some work, and later its answer.
+
+    Attributes:
+        work: what is to be done.
+    """
+
+    __slots__ = ("_asleep", "_batch", "_error", "_value", "work")
+
+    def __init__(self, work: W) -> None:
+        self.work = work
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._batch = _NONE
+        self._asleep: threading.Lock | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the answer is final."""
+        return self._batch.settled
+
+    def join(self, batch: Batch) -> None:
+        """Become part of a batch, perhaps after another one came to nothing."""
+        self._batch = batch
+        self._error = None
+
+    def give(self, value: object) -> None:
+        """Make a value the answer."""
+        self._value = value
+
+    def fail(self, error: BaseException) -> None:
+        """Make an error the answer."""
+        self._error = error
+
+    def wait(self, lead: threading.Lock) -> None:
+        """Wait while somebody else leads, until woken; but not for long."""
+        if self._asleep is None:
+            self._asleep = threading.Lock()  # from now on a leader that ends wakes this one
+            self._asleep.acquire()
+        if lead.locked() and not self.settled:
+            self._asleep.acquire(timeout=_PATIENCE_S)
+
+    def wake(self) -> None:
+        """Wake whoever waits, to look whether the job is settled, or to lead."""
+        if self._asleep is not None:
+            with suppress(RuntimeError):  # it is awake, or was woken by somebody else just now
+                self._asleep.release()
+
+    def answer(self) -> Any:
+        """What the work gave.
+
+        Raises:
+            Exception: whatever it raised, or the batch.
+        """
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+class Lane(ABC, Generic[W]):
+    """One leader at a time, and a queue.
+
+    Attributes:
+        most: how much may be done together.
+    """
+
+    most: ClassVar[int | None] = None
+
+    def __init__(self) -> None:
+        self._lead = threading.Lock()
+        self._queue: deque[Job[W]] = deque()
+
+    @abstractmethod
+    def alone(self, work: W) -> Any:
+        """Do one caller's work."""
+
+    @abstractmethod
+    def together(self, jobs: Sequence[Job[W]]) -> None:
+        """Settle jobs. What it leaves unsettled, because it was interrupted, is done again."""
+
+    @property
+    def waiting(self) -> int:
+        """How many wait or are at work."""
+        return len(self._queue) + self._lead.locked()
+
+    def run(self, work: W) -> Any:
+        """Have some work done, and return when it is.
+
+        Args:
+            work: may be done again where it came to nothing, and in another thread.
+
+        Returns:
+            What it gave.
+
+        Raises:
+            Exception: what it raised.
+        """
+        if self._queue or self._lead.locked():
+            return self._run_queued([work])[0].answer()
+        try:
+            with self._lead:
+                if not self._queue:
+                    return self.alone(work)
+        finally:
+            if self._queue:
+                self._wake_next()
+        return self._run_queued([work])[0].answer()  # somebody was faster by a hair
+
+    def run_all(self, works: Sequence[W]) -> list[Any]:
+        """Run works as `run` does, together with each other.
+
+        Returns:
+            What each gave, or what `run` would have raised.
+        """
+        if len(works) == 1:
+            return [_outcome(lambda: self.run(works[0]))]
+        return [_outcome(job.answer) for job in self._run_queued(works)]
+
+    def _run_queued(self, works: Sequence[W]) -> list[Job[W]]:
+        """Queue works up, and return when they are settled."""
+        jobs = [Job(work) for work in works]
+        self._queue.extend(jobs)
+        try:
+            for job in jobs:
+                while not job.settled:
+                    self._lead_or_wait(job)
+        except BaseException:
+            for job in jobs:
+                self._forget(job)
+            self._wake_next()
+            raise
+        return jobs
+
+    def _lead_or_wait(self, job: Job[W]) -> None:
+        if self._lead.locked():
+            job.wait(self._lead)
+            return
+        try:
+            with self._lead:
+                if not job.settled:
+                    self._run_queue()
+        finally:
+            if self._queue:
+                self._wake_next()
+
+    def _wake_next(self) -> None:
+        with suppress(IndexError):  # somebody else leads, and has emptied the queue
+            self._queue[0].wake()
+
+    def _run_queue(self) -> None:
+        queued = list(islice(self._queue.copy(), self.most))
+        try:
+            self.together([job for job in queued if not job.settled])
+        finally:
+            for job in queued:
+                if job.settled:
+                    self._forget(job)
+                    job.wake()
+
+    def _forget(self, job: Job[W]) -> None:
+        try:
+            self._queue.remove(job)
+        except ValueError:  # whoever waited for it was interrupted, and has removed it
+            return
+
+
+def fail_all(jobs: Sequence[Job[W]], error: Exception, batch: Batch) -> None:
+    """Settle a batch with an error, of which each gets one of its own."""
+    for job in jobs:
+        job.fail(twin(error))
+    batch.settled = True
+
+
+def twin(error: Exception) -> Exception:
+    """The same error for somebody else, who will add a traceback."""
+    found = copy(error)
+    found.__cause__ = error.__cause__
+    return found
+
+
+def _outcome(call: Callable[[], T]) -> T | Exception:
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001 -- it is the answer
+        return error
