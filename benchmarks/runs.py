@@ -1,8 +1,8 @@
 """One run of the benchmark: its sizes, its peers, and how peers take turns in a workload.
 
-Peers are interleaved: each step of a workload is done by one after the other, beginning with
-another one each time. So what else the machine does hurts all of them alike, and ratios hold where
-single numbers do not.
+Peers are interleaved: each step of a workload (of a conversation: a few turns) is done by one after
+the other, beginning with another one each time. So what else the machine does hurts all of them
+alike, and ratios hold where single numbers do not.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from benchmarks.results import Key, Results
 from benchmarks.sites import Place, Sites
 
 T = TypeVar("T")
+
+IN_A_ROW: Final = 5
+"""Turns of a conversation that a peer has in a row: an application has one saver and not seven, so
+that the saver's code and the session are in the processor's cache for all but the first of them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,14 +13,14 @@ from benchmarks.faces import Face, config_of
 from benchmarks.measuring import Watch, binned, growth_exponent, slope
 from benchmarks.probes import probe
 from benchmarks.results import Key
-from benchmarks.runs import Run, Stand
+from benchmarks.runs import IN_A_ROW, Run, Stand
 from benchmarks.workloads import resuming
 from benchmarks.workloads.conversations import Conversation
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 NAME: Final = "chat"
 SESSION: Final = "benchmark-chat"
-WINDOW: Final = 25
+WINDOW: Final = 50
 """Turns at the end of a chat whose times count; a quarter of a chat that has less than 100."""
 
 
@@ -35,8 +35,8 @@ async def _chat(run: Run, size: int, *, first: bool) -> None:
     longest = size == run.sizes.lengths[-1]
     probes = [at for at in run.sizes.probes if at < size] if longest and first else []
     async with run.stands(NAME, lambda face, _: Probed(face, SESSION, probes)) as stands:
-        for _ in range(0, size, 2):
-            await run.each(NAME, stands, lambda stand: _turn(run, stand, size))
+        for _ in range(0, size // 2, IN_A_ROW):
+            await run.each(NAME, stands, lambda stand: _turns(run, stand, size))
         await run.each(NAME, stands, lambda stand: _sum_up(run, stand, size, first=first))
         await _look_back(run, stands, size, everything=longest and first)
         if first:
@@ -58,11 +58,12 @@ class Probed(Conversation):
         self.probes = list(probes)
 
 
-async def _turn(run: Run, stand: Stand[Probed], size: int) -> None:
-    if stand.own.probes and stand.own.messages >= stand.own.probes[0]:
-        await _probe(run, stand, stand.own.probes.pop(0))
-    if stand.own.messages < size:  # probes are turns as well
-        await stand.own.turn()
+async def _turns(run: Run, stand: Stand[Probed], size: int) -> None:
+    for _ in range(IN_A_ROW):
+        if stand.own.probes and stand.own.messages >= stand.own.probes[0]:
+            await _probe(run, stand, stand.own.probes.pop(0))
+        if stand.own.messages < size:  # probes are turns as well
+            await stand.own.turn()
 
 
 async def _probe(run: Run, stand: Stand[Probed], size: int) -> None:

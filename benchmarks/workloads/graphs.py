@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from statistics import mean
 from typing import Any, Final
 
 from benchmarks.faces import Face
 from benchmarks.graph import interview_graph
-from benchmarks.runs import Run
+from benchmarks.runs import IN_A_ROW, Run
 from benchmarks.threads import Speech
 from benchmarks.workloads.conversations import MESSAGE_BYTES
 from langchain_core.messages import AnyMessage, HumanMessage
@@ -30,7 +31,11 @@ class _Interview:
         self._config: RunnableConfig = {"configurable": {"thread_id": "benchmark-graph"}}
         self._state: dict[str, Any] = {"messages": []}
 
-    async def turn(self) -> None:
+    async def turns(self) -> None:
+        for _ in range(IN_A_ROW):
+            await self._turn()
+
+    async def _turn(self) -> None:
         said = HumanMessage(self._speech.text(MESSAGE_BYTES), id=self._speech.task_id())
         given: dict[str, Any] = {"messages": [said]}
         if not self._saved:
@@ -52,13 +57,13 @@ async def run(run: Run) -> None:
     awaits, turns = run.face == "async", run.sizes.graph_turns
     alone = _Interview(None, awaits=awaits)
     async with run.stands(NAME, lambda face, _: _Interview(face, awaits=awaits)) as stands:
-        for _ in range(turns):
-            await alone.turn()
-            await run.each(NAME, stands, lambda stand: stand.own.turn())
-        base_ms = sum(alone.turn_ms) / turns
+        for _ in range(0, turns, IN_A_ROW):
+            await alone.turns()
+            await run.each(NAME, stands, lambda stand: stand.own.turns())
+        base_ms = mean(alone.turn_ms)
         run.results.add(run.key(NAME, NOBODY), turns, turn_ms=base_ms)
         for stand in stands:
-            mean_ms, cpu_ms = sum(stand.own.turn_ms) / turns, sum(stand.own.cpu_ms) / turns
+            mean_ms, cpu_ms = mean(stand.own.turn_ms), mean(stand.own.cpu_ms)
             run.results.add(
                 run.key(NAME, stand.peer),
                 turns,
