@@ -117,7 +117,8 @@ class Crowd:
 
     def _start(self, name: str, *args: object) -> asyncio.Future[Any]:
         if self._face == "async":
-            return asyncio.ensure_future(getattr(self._store.aio, name)(*args))
+            task: asyncio.Future[Any] = asyncio.ensure_future(getattr(self._store.aio, name)(*args))
+            return task
         call: Callable[[], object] = partial(getattr(self._store, name), *args)
         return asyncio.get_running_loop().run_in_executor(self._threads, call)
 
