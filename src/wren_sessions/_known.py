@@ -49,7 +49,8 @@ class Known:
         plain: what it was before it was sealed or compressed, if it was.
 
     Attributes:
-        unpacked: what a serializer keeps of the beginning of a list, and how long that is.
+        unpacked: what a serializer keeps of the beginning of a list, perhaps of more than this one,
+            and how much of this one that is.
     """
 
     def __init__(
@@ -127,6 +128,27 @@ class Known:
         rest = unpack(pieces[count:], arena)
         return None if rest is None else self.grown(fresh + rest, added)
 
+    def begun(self, pieces: Sequence[Ranged]) -> Known | None:
+        """What lies in these pieces, if this value begins with it.
+
+        Args:
+            pieces: of a list.
+        """
+        if self.plain is not None:
+            return None
+        size = 0
+        for piece in pieces:
+            if self._place(piece.offset)[0] != size or not self.holds(piece):
+                return None
+            size += piece.length
+        found = object.__new__(Known)
+        joined = _joined(memoryview(self.body)[:size], pieces)
+        found._set([_Bytes(self.body, 0, size)], size, joined, None, None)
+        found._written = tuple(pieces)
+        unpacked, unpacked_size = self.unpacked
+        found.unpacked = unpacked, min(unpacked_size, size)
+        return found
+
     def grown(self, fresh: bytes, pieces: Sequence[Ranged]) -> Known:
         """This value with more bytes behind it, which lie in these pieces."""
         found = object.__new__(Known)
@@ -174,10 +196,20 @@ class Known:
 
     def behind(self, offset: int) -> memoryview:
         """The bytes from an offset of the arena on, as far as they lie together; empty if none."""
+        start, end = self._place(offset)
+        return memoryview(self.body)[start:end] if end else memoryview(b"")
+
+    def holds(self, piece: Ranged) -> bool:
+        """Whether the bytes of a piece are here, and are those that were written."""
+        data = self.behind(piece.offset)[: piece.length]
+        return len(data) == piece.length and checksum(data, piece.sum) == piece.sum
+
+    def _place(self, offset: int) -> tuple[int, int]:
+        """Where an offset of the arena is in the body, and how far it goes on; (-1, 0) if not."""
         for start, piece in zip(self._starts, self.pieces, strict=False):
             if piece.offset <= offset < piece.end:
-                return memoryview(self.body)[start + offset - piece.offset : start + piece.length]
-        return memoryview(b"")
+                return start + offset - piece.offset, start + piece.length
+        return -1, 0
 
     def after(self, size: int) -> bytes:
         """What its clear body has behind so many bytes."""
@@ -258,20 +290,25 @@ class Reach(ArenaParts):
 
     Args:
         parts: what was read.
-        known: values whose bytes lie in the same arena, the likeliest first.
+        known: values whose bytes lie in the same arena, and were not read.
+
+    Attributes:
+        known: these and what was learned, the likeliest first.
     """
 
-    __slots__ = ("_parts", "known")
+    __slots__ = ("_parts", "_unread", "known")
 
     def __init__(self, parts: ArenaParts, known: Iterable[Known] = ()) -> None:
         super().__init__(())
         self._parts = parts
-        self.known = list(known)
+        self._unread = list(known)
+        self.known = self._unread
 
     def learn(self, known: Iterable[Known]) -> None:
         """Know these values too."""
         found = {id(value): value for value in (*known, *self.known)}
-        self.known = list(found.values())[:MAX_OTHERS]
+        latest = list(found.values())[:MAX_OTHERS]
+        self.known = [*latest, *(value for value in self._unread if value not in latest)]
 
     def get(self, span: Span) -> bytes | None:
         """The bytes of a span, put together from both if need be."""

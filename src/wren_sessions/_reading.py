@@ -10,13 +10,21 @@ from wren_sessions._cache import Cache
 from wren_sessions._encoding import Body, damaged
 from wren_sessions._known import Known, Reach
 from wren_sessions._protection import Protection
-from wren_sessions._snapshots import Snapshot, matches, read_metadata, read_record, read_snapshot
+from wren_sessions._snapshots import (
+    Snapshot,
+    matches,
+    ranged,
+    read_metadata,
+    read_record,
+    read_snapshot,
+)
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Serializer
-from wren_sessions.errors import CorruptSessionError
+from wren_sessions.errors import CorruptSessionError, WrenSessionsError
 from wren_sessions.records import (
     ArenaParts,
     Held,
+    Life,
     Loaded,
     Name,
     Scanned,
@@ -155,12 +163,37 @@ class Reading:
             ]
             spans = merge_spans(span for stored in chosen for span in stored.spans)
             arena = ArenaParts(())
+            known: Sequence[Known] = ()
+            if chosen and scanned.life is not None:
+                known, held = self._held_of_page(session, chosen[0], scanned.life)
+                spans = missing(spans, held, scanned.life.incarnation)
             if spans:
                 arena = yield Call("read", session, spans)
             if arena is not None:
-                return self._snapshots(session, chosen, Reach(arena), serde), scanned.rest
+                found = self._snapshots(session, chosen, Reach(arena, known), serde)
+                return found, scanned.rest
             # It was deleted or pruned between the two calls: look again.
         damaged(session, "its arena")
+
+    def _held_of_page(
+        self, session: str, newest: Stored, life: Life
+    ) -> tuple[Sequence[Known], Held]:
+        """What is known of the newest checkpoint of a page, and of the older ones with it.
+
+        Ranges of an arena never change: where the sums of the newest one are right, what is known
+        is what the server has.
+        """
+        now = self._cache.life(session)
+        known = self._known(session, newest.name[0])
+        if not known or now is None or now.incarnation != life.incarnation:
+            return (), Held(life.incarnation, ())
+        try:
+            pieces = ranged(session, newest)
+        except WrenSessionsError:  # whoever asks for its values will be told
+            pieces = []
+        sure = [piece for piece in pieces if any(value.holds(piece) for value in known)]
+        spans = merge_spans(Span(piece.offset, piece.length) for piece in sure)
+        return (known if sure else ()), Held(life.incarnation, spans)
 
     def _snapshots(
         self, session: str, records: Sequence[Stored], arena: Reach, serde: Serializer

@@ -2,7 +2,8 @@
 
 A list that this process has read or written before is not read again: the bytes that lie behind it
 in the arena are checked and unpacked, and its messages built anew from what was kept of them. That
-holds from one step of a thread to the next, and for all checkpoints of a page, oldest first.
+holds from one step of a thread to the next, for earlier checkpoints, whose lists are the beginning
+of what is known, and for all checkpoints of a page, oldest first.
 """
 
 from __future__ import annotations
@@ -116,17 +117,18 @@ def _read(
 
 
 def _continued(value: StoredValue, arena: Reach, serde: Serializer) -> list[Any] | None:
-    """A list that goes on with a known one; None if it does not, or is something else."""
+    """A list that goes on with a known one, or that one begins with; None for any other value."""
     pieces = [piece for piece in value.pieces[1:] if isinstance(piece, Ranged)]
     sealed = value.kind.startswith(f"{KIND}+")
     if not (sealed or value.kind == KIND) or not pieces or len(pieces) != len(value.pieces) - 1:
         return None
-    for known in arena.known:
-        grown = known.continued(pieces, arena) if sealed == (known.plain is not None) else None
-        if grown is not None:
-            value.known = grown
-            return _unpacked(value, serde)
-    return None
+    alike = [known for known in arena.known if sealed == (known.plain is not None)]
+    value.known = next(
+        (found for known in alike if (found := known.continued(pieces, arena))), None
+    )
+    if value.known is None:
+        value.known = next((found for known in alike if (found := known.begun(pieces))), None)
+    return None if value.known is None else _unpacked(value, serde)
 
 
 def _unpacked(
@@ -169,6 +171,13 @@ def _pending(
         value = loads(serde, typed, f"{what} of session {session!r}")
         found.append((write.task_id, write.channel, value))
     return found
+
+
+def ranged(session: str, stored: Stored) -> list[Ranged]:
+    """Where the values of a stored checkpoint lie."""
+    body = decode_body(stored.body, session, f"checkpoint {stored.name[1]!r}")
+    pieces = (piece for value in body.values.values() for piece in settled(value, stored.base))
+    return [piece for piece in pieces if isinstance(piece, Ranged)]
 
 
 def read_metadata(session: str, stored: Stored, serde: Serializer) -> Mapping[str, Any]:

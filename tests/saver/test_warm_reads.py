@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
 from redis import Redis
 
 from backends.chats import Chat
+from backends.trips import counted_trips
 from saver.backends import SAVERS, Backend
 from values.comparing import same
 from wren_sessions import SafeSerializer, SessionSaver
@@ -115,6 +118,44 @@ async def test_an_earlier_checkpoint_is_read_as_it_was(saver: SessionSaver) -> N
     assert same(found.checkpoint["channel_values"]["messages"], then)
 
 
+async def test_a_warm_listing_tells_what_a_fresh_one_does(
+    backend: Backend, saver: SessionSaver
+) -> None:
+    """All checkpoints and each of them alone, whatever the process holds.
+
+    Lists grow, are trimmed and edited, some by another process; pending writes are in the arena.
+    """
+    chat = await said(saver)
+    other = type(saver)(backend.store())
+    for turn in range(40):
+        chat.saver = (saver, other)[turn % 3 == 1]
+        chat.messages += [SAID[turn % len(SAID)].model_copy(deep=True)]
+        if turn % 9 == 8:
+            chat.messages = [HumanMessage("in short, " * 150), *chat.messages[-3:]]
+        if turn % 7 == 6:
+            chat.messages[0] = HumanMessage(f"edited {turn}, " * 90)
+        await chat.put()
+        if turn % 5 == 0:
+            await chat.write()
+    fresh = type(saver)(backend.store(), cache_bytes=0)
+    expected = [found async for found in fresh.alist(chat.thread)]
+    assert len(expected) == 44
+    for reader in (saver, other, saver):
+        found = [found async for found in reader.alist(chat.thread)]
+        assert same(told(found), told(expected))
+        for at in (0, 1, 17, 30, 43):
+            one = await reader.aget_tuple(expected[at].config)
+            assert one is not None
+            assert same(told([one]), told(expected[at : at + 1]))
+            before = [found async for found in reader.alist(chat.thread, before=one.config)]
+            assert same(told(before), told(expected[at + 1 :]))
+
+
+def told(checkpoints: list[CheckpointTuple]) -> list[Any]:
+    """What checkpoints hold."""
+    return [[found.checkpoint, found.metadata, found.pending_writes] for found in checkpoints]
+
+
 async def test_a_session_made_again_is_read_anew(backend: Backend, saver: SessionSaver) -> None:
     """What was held of the one before does not show in the one of the same id."""
     chat = await said(saver)
@@ -123,6 +164,7 @@ async def test_a_session_made_again_is_read_anew(backend: Backend, saver: Sessio
     again = Chat(other)
     again.messages = [HumanMessage("another talk, " * 100), AIMessage("yes, " * 300)]
     await again.put()
+    assert same(await listed(saver, again), [again.messages])
     assert same(await latest(saver, again), again.messages)
 
 
@@ -140,6 +182,7 @@ async def test_a_server_that_lost_its_last_writes_is_believed() -> None:
     store.restore("cli_20251108_145739", before)
     going_on.messages += [HumanMessage("kept " * 200)]
     await going_on.put()
+    assert same((await listed(saver, chat))[0], going_on.messages)
     assert same(await latest(saver, chat), going_on.messages)
     assert same(await latest(saver, chat), going_on.messages)  # and it is remembered
 
@@ -190,6 +233,39 @@ async def test_a_warm_read_receives_what_is_new(redis_url: str) -> None:
         assert await received(other) > 200 * 400
         await chat.put()
         assert 400 < await received(other) < 4_000  # with the segment that the message begins in
+
+
+@pytest.mark.redis_server
+async def test_a_warm_listing_receives_no_list(redis_url: str) -> None:
+    """What the process holds is not sent, however long it is; the second trip falls away."""
+    with (
+        SessionSaver.from_url(redis_url) as saver,
+        SessionSaver.from_url(redis_url) as other,
+        Redis.from_url(redis_url) as client,
+        counted_trips() as trips,
+    ):
+
+        async def received(reader: SessionSaver) -> tuple[int, int]:
+            """How many bytes the server sends for the last three checkpoints, and how often."""
+            idle = -sent(client) + sent(client)
+            before, count = sent(client), trips.count
+            found = list(reader.list(here, limit=3))
+            made = trips.count - count
+            assert [len(one.checkpoint["channel_values"]["messages"]) for one in found] == [
+                len(chat.messages) - at for at in range(3)
+            ]
+            return sent(client) - before - idle, made
+
+        chat = await Chat(saver).grow(20)
+        here: RunnableConfig = {"configurable": {**chat.thread["configurable"]}}
+        here["configurable"]["checkpoint_ns"] = ""
+        await received(saver)  # connects, and the server learns the scripts
+        short = await received(saver)
+        await chat.grow(180)
+        long = await received(saver)
+        assert long[0] <= short[0] + 300
+        assert (short[1], long[1]) == (1, 1)
+        assert (await received(other))[0] > 200 * 400
 
 
 def sent(client: Redis) -> int:

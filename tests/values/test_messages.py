@@ -24,7 +24,7 @@ from wren_sessions import PlainObject, PlainSerializer, SafeSerializer
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers import _messages_read as reading
 from wren_sessions.serializers import messages as module
-from wren_sessions.serializers._wire import FIELDS, MESSAGES, array_length
+from wren_sessions.serializers._wire import FIELDS, MESSAGES, array_header, array_length
 
 CALL: Final = {"name": "f", "args": {"a": [1, {"b": None}]}, "id": "c1", "type": "tool_call"}
 USUAL: Final[list[BaseMessage]] = [
@@ -195,6 +195,46 @@ def test_a_list_may_be_read_in_two_parts(others: list[BaseMessage], first: int) 
     assert same(read[1].build(), messages[: first + 1])
 
 
+def test_a_list_may_be_the_beginning_of_what_was_read() -> None:
+    """Any number of messages, built of what was kept, which may grow elsewise from there."""
+    serde = SafeSerializer()
+    odd = [m for m in ODD if serde.load_list(*serde.dumps_typed([USUAL[0], m])) is not None]
+    messages = [USUAL[0], *odd[:4], *USUAL, *odd, *USUAL]
+    kind, whole = serde.dumps_typed(messages)
+    read = serde.load_list(kind, whole)
+    assert read is not None
+    assert len(odd) > 5
+    for count in range(len(messages) + 1):
+        fewer = serde.load_list(kind, array_header(count), read[1])
+        assert fewer is not None
+        assert same(fewer[0], messages[:count])
+        assert fewer[1].count == count
+        rest = serde.dumps_typed(USUAL)[1]
+        header = array_header(count + len(USUAL))
+        more = serde.load_list(kind, header + rest[array_length(rest)[1] :], fewer[1])
+        assert more is not None
+        assert same(more[0], [*messages[:count], *USUAL])
+    assert same(read[1].build(), messages)
+
+
+def test_the_beginning_of_what_was_read_tells_changes() -> None:
+    """It is compared as what was read is."""
+    serde = SafeSerializer()
+    messages = [*USUAL, *USUAL]
+    read = serde.load_list(*serde.dumps_typed(messages))
+    assert read is not None
+    assert read[1].begins(messages)
+    for count in range(1, len(messages)):
+        fewer = read[1].first(count)
+        assert fewer.begins(messages)
+        assert fewer.begins(read[1].build()[:count])
+        assert not fewer.begins(messages[: count - 1])
+        changed = [*read[1].build()]
+        changed[count - 1].additional_kwargs["new"] = 1
+        assert not fewer.begins(changed)
+        assert read[1].first(count - 1).begins(changed) or count == 1
+
+
 def test_a_part_that_does_not_fit_is_refused() -> None:
     """Too few messages, too many, none at all, or something else."""
     serde = SafeSerializer()
@@ -205,7 +245,7 @@ def test_a_part_that_does_not_fit_is_refused() -> None:
     assert serde.load_list(kind, serde.dumps_typed("text")[1]) is None
     assert serde.load_list(kind, b"") is None
     assert serde.load_list(kind, two[:-1]) is None
-    assert serde.load_list(kind, b"\x91", read[1]) is None
+    assert serde.load_list(kind, b"\x91" + two[1:], read[1]) is None
     assert serde.load_list(kind, b"\x93", read[1]) is None
     assert serde.load_list(kind, two, read[1]) is None
     same_again = serde.load_list(kind, b"\x92", read[1])

@@ -8,10 +8,11 @@ several checkpoints of a thread have in common.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import chain, repeat
-from operator import attrgetter, methodcaller
+from operator import attrgetter, itemgetter, methodcaller
 from typing import Any, Final, NamedTuple
 
 from wren_sessions.serializers._models import FOUR
@@ -56,7 +57,7 @@ class Unpacked:
 
     Attributes:
         count: how many there are.
-        size_bytes: of what they were unpacked from.
+        size_bytes: of what they were unpacked from, at the most.
     """
 
     def __init__(self) -> None:
@@ -80,6 +81,24 @@ class Unpacked:
     def kept_bytes(self) -> int:
         """How much memory it takes, about."""
         return self.size_bytes + _MESSAGE_BYTES * self.count
+
+    def first(self, count: int) -> Unpacked:
+        """The first of them; itself if there are no more."""
+        if count >= self.count:
+            return self
+        found = object.__new__(Unpacked)
+        found._others = [(at, items) for at, items in self._others if at < count]
+        usual = count - len(found._others)
+        found._kinds, found._fields = self._kinds[:usual], self._fields[:usual]
+        found._names = self._names[:usual]
+        found._types = self._types[: sum(map(len, found._fields))]
+        found._calls = self._calls[: bisect_left(self._calls, usual)]
+        changeable = bisect_left(self._changeable, usual, key=itemgetter(0))
+        found._changeable = self._changeable[:changeable]
+        found._images = self._images[:changeable]
+        found._setters, found._comparable = self._setters, self._comparable
+        found.count, found.size_bytes = count, self.size_bytes
+        return found
 
     def grown(self, envelopes: Iterable[list[Any]], size_bytes: int) -> Unpacked:
         """The same and more messages.

@@ -174,7 +174,8 @@ class SafeSerializer:
         Args:
             kind: its type tag.
             data: its bytes, without those of the messages in `earlier`.
-            earlier: what an earlier call gave for the list's first messages.
+            earlier: what an earlier call gave for the list's first messages, or for a longer list
+                that begins with this one.
 
         Returns:
             The list, all of it built anew, and what is to be kept for later calls; None for any
@@ -182,8 +183,8 @@ class SafeSerializer:
         """
         if kind != KIND or type(self).loads_typed is not SafeSerializer.loads_typed:
             return None
-        before = earlier or Unpacked()
         count, header = array_length(data)
+        before = (earlier or Unpacked()).first(count)
         fresh = count - before.count
         size = before.size_bytes + len(data)
         if fresh < 0 or not header or not self._limits.surely_allow(size):
