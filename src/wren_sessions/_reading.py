@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from heapq import nlargest
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 from wren_sessions._cache import Cache
 from wren_sessions._encoding import Body, damaged
@@ -35,9 +36,25 @@ from wren_sessions.records import (
     missing,
 )
 
+T = TypeVar("T")
+
 PAGE: Final = 100
 _AT_ONCE: Final = 16  # checkpoints whose values are read together
 MAX_HELD: Final = 64  # parts of the arena that a store is told of
+
+
+class Head(NamedTuple):
+    """A checkpoint as it stands in the store.
+
+    Attributes:
+        stored: the record.
+        body: what it says.
+        data: type tag and bytes of each value.
+    """
+
+    stored: Stored
+    body: Body
+    data: dict[str, tuple[str, bytes]]
 
 
 class Reading:
@@ -62,36 +79,48 @@ class Reading:
             FormatVersionError: a newer version of this package wrote it.
             SerializationError: a value cannot be read back.
         """
+        read = partial(self._snapshot, session, serde)
+        return (yield from self._read(session, namespace, checkpoint_id, read))
+
+    def record(self, session: str, namespace: str, checkpoint_id: str | None) -> Steps[Head | None]:
+        """The same, with its values as they are stored; errors as `get`."""
+        read = partial(self._head, session)
+        return (yield from self._read(session, namespace, checkpoint_id, read))
+
+    def _read(
+        self,
+        session: str,
+        namespace: str,
+        checkpoint_id: str | None,
+        read: Callable[[Stored, Reach], T],
+    ) -> Steps[T | None]:
         known = self._known(session, namespace)
         found = yield from self.load(session, namespace, checkpoint_id, known)
         if found is None:
             return None
         try:
-            return self._snapshot(session, *found, serde)
+            return read(*found)
         except CorruptSessionError:
             if not known:
                 raise
         # Perhaps the server lost what we know, and others wrote something else in its place.
         self._cache.forget(session)
-        return (yield from self.get(session, namespace, checkpoint_id, serde))
+        return (yield from self._read(session, namespace, checkpoint_id, read))
 
     def _known(self, session: str, namespace: str) -> list[Known]:
         """The values of the record of a namespace that was used last."""
         records = self._cache.records(session)
         return next((body.knowns() for name, body in records if name[0] == namespace), [])
 
-    def _snapshot(self, session: str, stored: Stored, arena: Reach, serde: Serializer) -> Snapshot:
+    def _snapshot(self, session: str, serde: Serializer, stored: Stored, arena: Reach) -> Snapshot:
         found, body = read_snapshot(session, stored, arena, serde, self._protection)
         self._cache.remember(session, stored.name, body, instead_of=None)
         return found
 
-    def record(
-        self, session: str, stored: Stored, arena: ArenaParts
-    ) -> tuple[Body, dict[str, tuple[str, bytes]]]:
-        """A record's body and its values' bytes; remembered for the one that continues it."""
+    def _head(self, session: str, stored: Stored, arena: Reach) -> Head:
         body, data = read_record(session, stored, arena, self._protection)
         self._cache.remember(session, stored.name, body, instead_of=None)
-        return body, data
+        return Head(stored, body, data)
 
     def load(
         self,

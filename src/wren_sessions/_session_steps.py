@@ -10,15 +10,16 @@ from functools import cached_property
 from typing import Any, Final, NoReturn
 
 from wren_sessions._checkpoints import Checkpoints
-from wren_sessions._encoding import Body, decode_write
+from wren_sessions._encoding import decode_write
 from wren_sessions._header import empty_header
 from wren_sessions._pruning import Survey
+from wren_sessions._reading import Head
+from wren_sessions._snapshots import read_value
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Serializer, dump, loads
 from wren_sessions._writing import Put, next_version
 from wren_sessions.errors import ConflictError, SessionExistsError, SessionNotFoundError
 from wren_sessions.records import (
-    ArenaParts,
     Commit,
     Committed,
     Life,
@@ -56,16 +57,6 @@ class Session:
     waiting: bool
 
 
-@dataclass(slots=True)
-class _Head:
-    """A checkpoint as it stands in the store."""
-
-    stored: Stored
-    body: Body
-    data: dict[str, tuple[str, bytes]]
-    arena: ArenaParts
-
-
 class SessionSteps:
     """The work behind both faces of `Sessions`.
 
@@ -97,7 +88,7 @@ class SessionSteps:
 
     def get(self, session_id: str, at: str | None) -> Steps[Session | None]:
         """A session, or None."""
-        head = yield from self._head(session_id, at)
+        head = yield from self._checkpoints.reading.record(session_id, "", at)
         if head is not None:
             life = self._checkpoints.life(session_id)
             return None if life is None else self._session(session_id, head, life)
@@ -119,21 +110,13 @@ class SessionSteps:
             not_found(session_id)
         return life
 
-    def _head(self, session_id: str, at: str | None) -> Steps[_Head | None]:
-        found = yield from self._checkpoints.reading.load(session_id, "", at)
-        if found is None:
-            return None
-        stored, arena = found
-        body, data = self._checkpoints.reading.record(session_id, stored, arena)
-        return _Head(stored, body, data, arena)
-
-    def _session(self, session_id: str, head: _Head, life: Life) -> Session:
+    def _session(self, session_id: str, head: Head, life: Life) -> Session:
         about = f"of session {session_id!r}"
         _, metadata = loads(self._serde, head.body.head, f"the metadata {about}")
         return Session(
             id=session_id,
             state={
-                key: loads(self._serde, typed, f"{key!r} {about}")
+                key: read_value(head.body.values[key], self._serde, typed, f"{key!r} {about}")
                 for key, typed in head.data.items()
                 if not _internal(key)
             },
@@ -189,7 +172,7 @@ class SessionSteps:
         replace: bool,
     ) -> Steps[Session]:
         """Make `state` the session's state."""
-        head = yield from self._head(session_id, None)
+        head = yield from self._checkpoints.reading.record(session_id, "", None)
         if head is None:
             put = yield from self._first_of(session_id, state, now, expect)
         else:
@@ -242,7 +225,7 @@ class SessionSteps:
     def _next(
         self,
         session_id: str,
-        head: _Head,
+        head: Head,
         state: Mapping[str, Any],
         now: datetime,
         expect: int | None,
@@ -272,7 +255,7 @@ class SessionSteps:
             revision=expect,
         )
 
-    def _differs(self, session_id: str, key: str, value: Any, head: _Head) -> bool:
+    def _differs(self, session_id: str, key: str, value: Any, head: Head) -> bool:
         typed = dump(self._serde, value, f"{key!r} of session {session_id!r}")
         return head.data.get(key) != typed
 

@@ -80,8 +80,18 @@ def read_record(
     data: dict[str, tuple[str, bytes]] = {}
     for channel, value in body.values.items():
         value.pieces = settled(value, stored.base)
-        data[channel] = _read(session, value, arena, protection, f"channel {channel!r} of {what}")
+        typed = _held(value, arena) if isinstance(arena, Reach) else None
+        about = f"channel {channel!r} of {what}"
+        data[channel] = typed or _read(session, value, arena, protection, about)
     return body, data
+
+
+def _held(value: StoredValue, arena: Reach) -> tuple[str, bytes] | None:
+    """Type tag and bytes of a list that is known, and not sealed or compressed."""
+    if value.kind != KIND or not _is_held(value, arena) or value.known is None:
+        return None
+    head = value.pieces[0]
+    return (KIND, head + value.known.body) if isinstance(head, bytes) else None
 
 
 def _value(
@@ -93,14 +103,25 @@ def _value(
     protection: Protection,
     what: str,
 ) -> Any:
-    messages = _continued(value, arena, serde)
-    if messages is not None:
-        return messages
+    if _is_held(value, arena):
+        messages = _unpacked(value, serde)
+        if messages is not None:
+            return messages
     typed = _read(session, value, arena, protection, what)
+    return read_value(value, serde, typed, f"{what} of session {session!r}")
+
+
+def read_value(value: StoredValue, serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:
+    """A value from its type tag and bytes.
+
+    Args:
+        value: as a record names it.
+        serde: the serializer.
+        typed: type tag and bytes.
+        what: what it is, for errors.
+    """
     messages = _unpacked(value, serde, typed)
-    if messages is not None:
-        return messages
-    return loads(serde, typed, f"{what} of session {session!r}")
+    return loads(serde, typed, what) if messages is None else messages
 
 
 def _read(
@@ -116,19 +137,18 @@ def _read(
 # --- lists ----------------------------------------------------------------------------------------
 
 
-def _continued(value: StoredValue, arena: Reach, serde: Serializer) -> list[Any] | None:
-    """A list that goes on with a known one, or that one begins with; None for any other value."""
+def _is_held(value: StoredValue, arena: Reach) -> bool:
+    """Whether a value is a list that goes on with a known one, or that one begins with."""
     pieces = [piece for piece in value.pieces[1:] if isinstance(piece, Ranged)]
     sealed = value.kind.startswith(f"{KIND}+")
     if not (sealed or value.kind == KIND) or not pieces or len(pieces) != len(value.pieces) - 1:
-        return None
+        return False
     alike = [known for known in arena.known if sealed == (known.plain is not None)]
-    value.known = next(
-        (found for known in alike if (found := known.continued(pieces, arena))), None
-    )
+    found = (known.continued(pieces, arena) for known in alike)
+    value.known = next(filter(None, found), None)
     if value.known is None:
-        value.known = next((found for known in alike if (found := known.begun(pieces))), None)
-    return None if value.known is None else _unpacked(value, serde)
+        value.known = next(filter(None, (known.begun(pieces) for known in alike)), None)
+    return value.known is not None
 
 
 def _unpacked(

@@ -14,7 +14,7 @@ from backends.chats import Chat
 from backends.trips import counted_trips
 from saver.backends import SAVERS, Backend
 from values.comparing import same
-from wren_sessions import SafeSerializer, SessionSaver
+from wren_sessions import SafeSerializer, Sessions, SessionSaver, open_store
 from wren_sessions.stores.memory import MemoryStore
 
 SAID: list[BaseMessage] = [
@@ -206,6 +206,64 @@ async def test_a_listing_reads_values_as_they_are_asked_for(backend: Backend, fa
         seen += 1
         assert read <= 2 * (seen + 16)
     assert seen == 60
+
+
+def test_states_of_a_warm_process_are_those_of_a_fresh_one(backend: Backend) -> None:
+    """`Sessions` too: whoever wrote, and whatever callers do with what they were given."""
+    mine, theirs = Sessions(backend.store()), Sessions(backend.store())
+    session = mine.create(state={"messages": []}).id
+    messages: list[BaseMessage] = []
+    for turn in range(20):
+        messages += [SAID[turn % len(SAID)].model_copy(deep=True)]
+        if turn % 7 == 6:
+            messages = [HumanMessage("in short, " * 150), *messages[-2:]]
+        writer = (mine, theirs)[turn % 3 == 1]
+        writer.save(session, {"messages": messages, "turn_count": turn})
+        fresh = Sessions(backend.store(), cache_bytes=0)
+        for reader in (mine, theirs, fresh):
+            found = reader.load(session).state
+            assert same(found["messages"], messages)
+            assert found["turn_count"] == turn
+            spoil(found["messages"])
+    first = mine.fork(session, "before", at=None)
+    assert same(first.state["messages"], messages)
+
+
+def test_states_after_a_failover_are_those_of_the_server() -> None:
+    """What this process holds of writes that were lost does not show."""
+    store = MemoryStore()
+    mine, theirs = Sessions(store), Sessions(store)
+    session = mine.create(state={"messages": [HumanMessage("hello " * 200)]}).id
+    before = store.dump(session)
+    assert before is not None
+    theirs.load(session)
+    lost = [HumanMessage("hello " * 200), AIMessage("lost " * 200)]
+    kept = [HumanMessage("hello " * 200), AIMessage("kept " * 200)]
+    mine.save(session, {"messages": lost})
+    store.restore(session, before)
+    theirs.save(session, {"messages": kept})
+    assert same(mine.load(session).state["messages"], kept)
+
+
+@pytest.mark.redis_server
+def test_a_warm_process_loads_a_state_without_its_list(redis_url: str) -> None:
+    """The reply is short, however long the list is."""
+    with (
+        open_store(redis_url) as store,
+        open_store(redis_url) as other,
+        Redis.from_url(redis_url) as client,
+    ):
+        mine, theirs = Sessions(store), Sessions(other)
+        messages = [HumanMessage(f"{at} " * 150) for at in range(200)]
+        session = mine.create(state={"messages": messages}).id
+        received = []
+        for reader in (mine, theirs, theirs):
+            before = sent(client)
+            assert len(reader.load(session).state["messages"]) == 200
+            received.append(sent(client) - before)
+        assert received[0] < 10_000
+        assert received[1] > 200 * 400
+        assert received[2] < 10_000
 
 
 @pytest.mark.redis_server

@@ -46,12 +46,11 @@ class Completion:
         Raises:
             SessionNotFoundError: there is no such session.
         """
-        found = yield from self._checkpoints.reading.load(session, "", None)
+        found = yield from self._checkpoints.reading.record(session, "", None)
         if found is None:
             yield from self._there(session)
             return False
-        stored, arena = found
-        _, data = self._checkpoints.reading.record(session, stored, arena)
+        stored, _, data = found
         if any(name.startswith(_NEXT) or name == _INPUT for name in data):
             return False
         if _TASKS in data and self._value(session, _TASKS, data[_TASKS]):
