@@ -3,8 +3,8 @@
 A lone call goes at once, by itself. Where as many trips are under way as there are lanes, further
 calls wait for one of them to come back, and then go out together, as one pipeline. So fifty tasks
 cost the driver, the server and the network a few long trips instead of fifty short ones: measured
-here, with 200 writes at once, twice as many a second. There are several lanes, so that nobody has
-to wait for one long answer, and a far server is never left idle.
+here, with 200 writes at once, twice as many a second. There are several lanes, so that one long
+answer holds up few others, and a far server is never left idle.
 
 Each call gets its own reply or error. A connection that is lost is everybody's error who was on it,
 after the driver has repeated what it was sent; that is safe, as it is for one call.
