@@ -19,7 +19,7 @@ LAYERS = (
     {"errors"},
     {"keys", "ttl"},
     {"records"},
-    {"_elements", "protocols", "serializers"},
+    {"_elements", "_unhurried", "protocols", "serializers"},
     {"_steps", "_arena", "_known", "_outcomes", "_pieces"},
     {"_encoding", "_protection"},
     {"_cache", "_header", "_values"},

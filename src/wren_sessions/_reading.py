@@ -20,6 +20,7 @@ from wren_sessions._snapshots import (
     read_snapshot,
 )
 from wren_sessions._steps import Call, Steps
+from wren_sessions._unhurried import unhurried
 from wren_sessions._values import Serializer
 from wren_sessions.errors import CorruptSessionError, WrenSessionsError
 from wren_sessions.records import (
@@ -229,12 +230,19 @@ class Reading:
     ) -> Iterator[Snapshot]:
         """Of some, the oldest is read first: what it holds, the newer ones go on with."""
         for start in range(0, len(records), _AT_ONCE):
-            found = [
-                read_snapshot(session, stored, arena, serde, self._protection)[0]
-                for stored in reversed(records[start : start + _AT_ONCE])
-            ]
+            some = records[start : start + _AT_ONCE]
+            size = sum(span.length for stored in some for span in stored.spans)
+            found = unhurried(size, partial(self._read_all, session, some, arena, serde))
             while found:
                 yield found.pop()
+
+    def _read_all(
+        self, session: str, records: Sequence[Stored], arena: Reach, serde: Serializer
+    ) -> list[Snapshot]:
+        return [
+            read_snapshot(session, stored, arena, serde, self._protection)[0]
+            for stored in reversed(records)
+        ]
 
 
 def _held(incarnation: str, known: Sequence[Known]) -> Held:

@@ -14,11 +14,11 @@ type on the way. `_wire` has the format.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Final, Self
+from typing import Any, Self
 
+from wren_sessions._unhurried import unhurried
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers import _numpy
 from wren_sessions.serializers._allowed import Allowed, Allowlist
@@ -46,8 +46,6 @@ from wren_sessions.serializers._writing import (
 from wren_sessions.serializers.limits import Limits, is_whole
 from wren_sessions.serializers.messages import KINDS, Messages
 from wren_sessions.serializers.plain import read_simple
-
-_LARGE_BYTES: Final = 65_536
 
 
 class SafeSerializer:
@@ -190,11 +188,11 @@ class SafeSerializer:
         if fresh < 0 or not header or not self._limits.surely_allow(size):
             return None
         if not fresh:
-            return (_unhurried(size, before.build), before) if len(data) == header else None
+            return (unhurried(size, before.build), before) if len(data) == header else None
         data = data if earlier is None else array_header(fresh) + data[header:]
         if not is_whole(data):
             return None
-        return _unhurried(size, lambda: read_messages(data, self._table, earlier))
+        return unhurried(size, lambda: read_messages(data, self._table, earlier))
 
     def _read(self, stored: bytes) -> Any:
         self._limits.check_stored(stored)
@@ -203,7 +201,7 @@ class SafeSerializer:
             found = read_messages(stored, self._table)
             return read(stored, self._table) if found is None else found[0]
 
-        return _unhurried(len(stored), built)
+        return unhurried(len(stored), built)
 
     def with_msgpack_allowlist(self, extra_allowlist: Iterable[Allowed]) -> Self:
         """A serializer that allows further classes; itself if it allows them.
@@ -220,22 +218,6 @@ class SafeSerializer:
         clone.__dict__.update(self.__dict__)
         clone._use(allowed)  # noqa: SLF001 -- the same class
         return clone
-
-
-def _unhurried(size: int, build: Callable[[], Result]) -> Result:
-    """What `build` gives, without garbage collection if it is from so many bytes.
-
-    To build thousands of objects sets it off again and again, and each time it finds nothing: what
-    is being built is in use. So it waits for some milliseconds.
-    """
-    pause = size > _LARGE_BYTES and gc.isenabled()
-    if pause:
-        gc.disable()
-    try:
-        return build()
-    finally:
-        if pause:
-            gc.enable()
 
 
 class _Finder:
