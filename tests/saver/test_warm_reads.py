@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -14,8 +15,16 @@ from backends.chats import Chat
 from backends.trips import counted_trips
 from saver.backends import SAVERS, Backend
 from values.comparing import same
-from wren_sessions import SafeSerializer, Sessions, SessionSaver, open_store
+from wren_sessions import (
+    Compression,
+    Encryption,
+    SafeSerializer,
+    Sessions,
+    SessionSaver,
+    open_store,
+)
 from wren_sessions.stores.memory import MemoryStore
+from wren_sessions.stores.protected import ProtectedStore
 
 SAID: list[BaseMessage] = [
     HumanMessage("a question of some length, asked again and again. " * 20, id="1"),
@@ -149,6 +158,31 @@ async def test_a_warm_listing_tells_what_a_fresh_one_does(
             assert same(told([one]), told(expected[at : at + 1]))
             before = [found async for found in reader.alist(chat.thread, before=one.config)]
             assert same(told(before), told(expected[at + 1 :]))
+
+
+@pytest.mark.parametrize("how", ["sealed", "compressed", "both"])
+def test_a_warm_listing_of_what_is_sealed_or_compressed(how: str) -> None:
+    """The same, where the bytes in the arena are others than those of the list."""
+    store = ProtectedStore(
+        MemoryStore(),
+        encryption=None if how == "compressed" else Encryption([Encryption.generate_key()]),
+        compression=None if how == "sealed" else Compression(),
+    )
+    saver, other = SessionSaver(store), SessionSaver(store)
+    chat = Chat(saver)
+    for turn in range(40):
+        chat.saver = (saver, other)[turn % 3 == 1]
+        chat.messages += [SAID[turn % len(SAID)].model_copy(deep=True)]
+        if turn % 13 == 12:
+            chat.messages = [HumanMessage("in short, " * 150), *chat.messages[-4:]]
+        asyncio.run(chat.put())
+    expected = list(SessionSaver(store, cache_bytes=0).list(chat.thread))
+    for reader in (saver, other, saver):
+        assert same(told(list(reader.list(chat.thread))), told(expected))
+        for at in (0, 3, 20, 39):
+            one = reader.get_tuple(expected[at].config)
+            assert one is not None
+            assert same(told([one]), told(expected[at : at + 1]))
 
 
 def told(checkpoints: list[CheckpointTuple]) -> list[Any]:
