@@ -34,7 +34,6 @@ class Sizes:
         name: of this choice.
         chats: how long chats become, and how many of each are held, by face.
         lists: how often the last ten checkpoints are listed at the end of each.
-        list_all: the faces on which all checkpoints of the longest chat are listed.
         probes: lengths at which bytes and round trips of a turn are counted.
         fan_outs: how often the tasks write at once.
         tasks: how many they are.
@@ -49,7 +48,6 @@ class Sizes:
     name: str
     chats: dict[str, dict[int, int]]
     lists: int
-    list_all: tuple[str, ...]
     probes: tuple[int, ...]
     fan_outs: int
     tasks: int
@@ -70,7 +68,6 @@ FULL: Final = Sizes(
     name="full",
     chats={"sync": {20: 15, 200: 5, 1_000: 3}, "async": {20: 15, 200: 5, 1_000: 2}},
     lists=5,
-    list_all=("sync", "async"),
     probes=(20, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1_000),
     fan_outs=15,
     tasks=200,
@@ -85,7 +82,6 @@ QUICK: Final = Sizes(
     name="quick",
     chats={"sync": {20: 5, 200: 2, 1_000: 1}, "async": {20: 5, 200: 2, 1_000: 1}},
     lists=5,
-    list_all=("sync", "async"),
     probes=(20, 100, 200, 400, 600, 800, 1_000),
     fan_outs=5,
     tasks=200,
@@ -100,7 +96,6 @@ TINY: Final = Sizes(
     name="tiny",
     chats={"sync": {20: 2, 40: 1}, "async": {20: 2, 40: 1}},
     lists=2,
-    list_all=("sync",),
     probes=(20, 30, 40),
     fan_outs=2,
     tasks=20,
@@ -190,8 +185,10 @@ class Run:
         workload: str,
         stands: list[Stand[T]],
         step: Callable[[Stand[T]], Awaitable[object]],
+        *,
+        times: int = 1,
     ) -> None:
-        """Let each peer do a step; who fails is noted, and leaves the workload.
+        """Let each peer do a step, so many times; who fails is noted, and leaves the workload.
 
         What savers in memory hold is kept out of the garbage collector's way: else it would go
         through it again and again, at the cost of whoever's turn it is.
@@ -200,7 +197,8 @@ class Run:
         gc.freeze()
         for stand in rotated(stands, self._step):
             try:
-                await step(stand)
+                for _ in range(times):
+                    await step(stand)
             except Exception as error:  # noqa: BLE001 -- whatever fails is reported
                 self.results.fail(self.key(workload, stand.peer), error)
                 stands.remove(stand)

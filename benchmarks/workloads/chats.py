@@ -36,7 +36,7 @@ async def _chat(run: Run, size: int, *, first: bool) -> None:
     probes = [at for at in run.sizes.probes if at < size] if longest and first else []
     async with run.stands(NAME, lambda face, _: Probed(face, SESSION, probes)) as stands:
         for _ in range(0, size // 2, IN_A_ROW):
-            await run.each(NAME, stands, lambda stand: _turns(run, stand, size))
+            await run.each(NAME, stands, lambda stand: _turn(run, stand, size), times=IN_A_ROW)
         await run.each(NAME, stands, lambda stand: _sum_up(run, stand, size, first=first))
         await _look_back(run, stands, size, everything=longest and first)
         if first:
@@ -58,12 +58,11 @@ class Probed(Conversation):
         self.probes = list(probes)
 
 
-async def _turns(run: Run, stand: Stand[Probed], size: int) -> None:
-    for _ in range(IN_A_ROW):
-        if stand.own.probes and stand.own.messages >= stand.own.probes[0]:
-            await _probe(run, stand, stand.own.probes.pop(0))
-        if stand.own.messages < size:  # probes are turns as well
-            await stand.own.turn()
+async def _turn(run: Run, stand: Stand[Probed], size: int) -> None:
+    if stand.own.probes and stand.own.messages >= stand.own.probes[0]:
+        await _probe(run, stand, stand.own.probes.pop(0))
+    if stand.own.messages < size:  # probes are turns as well
+        await stand.own.turn()
 
 
 async def _probe(run: Run, stand: Stand[Probed], size: int) -> None:
@@ -110,7 +109,7 @@ def _growth(run: Run, key: Key, watch: Watch, size: int) -> None:
 async def _look_back(run: Run, stands: list[Stand[Probed]], size: int, *, everything: bool) -> None:
     for _ in range(run.sizes.lists):
         await run.each(NAME, stands, lambda stand: _list(run, stand, size, 10))
-    if everything and run.face in run.sizes.list_all:
+    if everything:
         await run.each(NAME, stands, lambda stand: _list(run, stand, size, None))
 
 

@@ -31,11 +31,7 @@ class _Interview:
         self._config: RunnableConfig = {"configurable": {"thread_id": "benchmark-graph"}}
         self._state: dict[str, Any] = {"messages": []}
 
-    async def turns(self) -> None:
-        for _ in range(IN_A_ROW):
-            await self._turn()
-
-    async def _turn(self) -> None:
+    async def turn(self) -> None:
         said = HumanMessage(self._speech.text(MESSAGE_BYTES), id=self._speech.task_id())
         given: dict[str, Any] = {"messages": [said]}
         if not self._saved:
@@ -58,8 +54,9 @@ async def run(run: Run) -> None:
     alone = _Interview(None, awaits=awaits)
     async with run.stands(NAME, lambda face, _: _Interview(face, awaits=awaits)) as stands:
         for _ in range(0, turns, IN_A_ROW):
-            await alone.turns()
-            await run.each(NAME, stands, lambda stand: stand.own.turns())
+            for _ in range(IN_A_ROW):
+                await alone.turn()
+            await run.each(NAME, stands, lambda stand: stand.own.turn(), times=IN_A_ROW)
         base_ms = mean(alone.turn_ms)
         run.results.add(run.key(NAME, NOBODY), turns, turn_ms=base_ms)
         for stand in stands:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from wren_sessions._elements import header_length
@@ -72,7 +73,7 @@ def read_snapshot(
 
 
 def read_record(
-    session: str, stored: Stored, arena: ArenaParts, protection: Protection
+    session: str, stored: Stored, arena: Reach, protection: Protection
 ) -> tuple[Body, dict[str, tuple[str, bytes]]]:
     """A record's body with its pieces settled, and each value's type tag and bytes."""
     what = f"checkpoint {stored.name[1]!r}"
@@ -80,18 +81,18 @@ def read_record(
     data: dict[str, tuple[str, bytes]] = {}
     for channel, value in body.values.items():
         value.pieces = settled(value, stored.base)
-        typed = _held(value, arena) if isinstance(arena, Reach) else None
+        value.known = _held(value, arena)
         about = f"channel {channel!r} of {what}"
-        data[channel] = typed or _read(session, value, arena, protection, about)
+        data[channel] = _whole(value) or _read(session, value, arena, protection, about)
     return body, data
 
 
-def _held(value: StoredValue, arena: Reach) -> tuple[str, bytes] | None:
-    """Type tag and bytes of a list that is known, and not sealed or compressed."""
-    if value.kind != KIND or not _is_held(value, arena) or value.known is None:
+def _whole(value: StoredValue) -> tuple[str, bytes] | None:
+    """Type tag and bytes of a known list; None where it is sealed or compressed."""
+    known = value.known
+    if known is None or known.plain is not None or not isinstance(value.pieces[0], bytes):
         return None
-    head = value.pieces[0]
-    return (KIND, head + value.known.body) if isinstance(head, bytes) else None
+    return value.kind, value.pieces[0] + known.body
 
 
 def _value(
@@ -103,10 +104,10 @@ def _value(
     protection: Protection,
     what: str,
 ) -> Any:
-    if _is_held(value, arena):
-        messages = _unpacked(value, serde)
-        if messages is not None:
-            return messages
+    value.known = _held(value, arena)
+    messages = _unpacked(value, serde)
+    if messages is not None:
+        return messages
     typed = _read(session, value, arena, protection, what)
     return read_value(value, serde, typed, f"{what} of session {session!r}")
 
@@ -137,18 +138,16 @@ def _read(
 # --- lists ----------------------------------------------------------------------------------------
 
 
-def _is_held(value: StoredValue, arena: Reach) -> bool:
-    """Whether a value is a list that goes on with a known one, or that one begins with."""
+def _held(value: StoredValue, arena: Reach) -> Known | None:
+    """What is known of a list that goes on with a known one, or that one begins with."""
     pieces = [piece for piece in value.pieces[1:] if isinstance(piece, Ranged)]
     sealed = value.kind.startswith(f"{KIND}+")
     if not (sealed or value.kind == KIND) or not pieces or len(pieces) != len(value.pieces) - 1:
-        return False
+        return None
     alike = [known for known in arena.known if sealed == (known.plain is not None)]
-    found = (known.continued(pieces, arena) for known in alike)
-    value.known = next(filter(None, found), None)
-    if value.known is None:
-        value.known = next(filter(None, (known.begun(pieces) for known in alike)), None)
-    return value.known is not None
+    continued = (known.continued(pieces, arena) for known in alike)
+    begun = (known.begun(pieces) for known in alike)
+    return next(filter(None, chain(continued, begun)), None)
 
 
 def _unpacked(
@@ -162,8 +161,8 @@ def _unpacked(
         typed: its type tag and bytes, if they are at hand.
     """
     load_list = getattr(serde, "load_list", None)
-    known, head = value.known, value.pieces[0]
-    if load_list is None or known is None or not isinstance(head, bytes):
+    known = value.known
+    if load_list is None or known is None or not isinstance(head := value.pieces[0], bytes):
         return None
     earlier, size = known.unpacked
     kind, data = typed or (KIND, b"")

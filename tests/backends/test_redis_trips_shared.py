@@ -92,9 +92,7 @@ class Crowd:
         """What the calls returned or raised, once the replies may come."""
         waiting = await self.wait(*calls)
         self._proxy.release()
-        answers = await asyncio.gather(*waiting, return_exceptions=True)
-        self._threads.shutdown()
-        return answers
+        return await asyncio.gather(*waiting, return_exceptions=True)
 
     async def wait(self, *calls: Call) -> Sequence[asyncio.Future[Any]]:
         """Make all lanes busy, and start the calls behind that."""
@@ -109,6 +107,7 @@ class Crowd:
             await until(lambda expected=number: self._queued() == expected)  # type: ignore[misc]
         for call_of_lane in busy:
             call_of_lane.add_done_callback(lambda future: future.exception())
+        self._threads.shutdown(wait=False)
         return waiting
 
     def _connections(self) -> int:

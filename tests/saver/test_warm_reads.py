@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -290,11 +292,10 @@ def test_a_warm_process_loads_a_state_without_its_list(redis_url: str) -> None:
         mine, theirs = Sessions(store), Sessions(other)
         messages = [HumanMessage(f"{at} " * 150) for at in range(200)]
         session = mine.create(state={"messages": messages}).id
-        received = []
+        received: list[int] = []
         for reader in (mine, theirs, theirs):
-            before = sent(client)
-            assert len(reader.load(session).state["messages"]) == 200
-            received.append(sent(client) - before)
+            with counted_bytes(client, received):
+                assert len(reader.load(session).state["messages"]) == 200
         assert received[0] < 10_000
         assert received[1] > 200 * 400
         assert received[2] < 10_000
@@ -311,10 +312,9 @@ async def test_a_warm_read_receives_what_is_new(redis_url: str) -> None:
 
         async def received(reader: SessionSaver) -> int:
             """How many bytes the server sends for a read."""
-            idle = -sent(client) + sent(client)
-            before = sent(client)
-            await latest(reader, chat)
-            return sent(client) - before - idle
+            with counted_bytes(client) as counts:
+                await latest(reader, chat)
+            return counts[0]
 
         chat = await Chat(saver).grow(20)
         await received(saver)
@@ -339,14 +339,14 @@ async def test_a_warm_listing_receives_no_list(redis_url: str) -> None:
 
         async def received(reader: SessionSaver) -> tuple[int, int]:
             """How many bytes the server sends for the last three checkpoints, and how often."""
-            idle = -sent(client) + sent(client)
-            before, count = sent(client), trips.count
-            found = list(reader.list(here, limit=3))
-            made = trips.count - count
+            with counted_bytes(client) as counts:
+                before = trips.count
+                found = list(reader.list(here, limit=3))
+                made = trips.count - before
             assert [len(one.checkpoint["channel_values"]["messages"]) for one in found] == [
                 len(chat.messages) - at for at in range(3)
             ]
-            return sent(client) - before - idle, made
+            return counts[0], made
 
         chat = await Chat(saver).grow(20)
         here: RunnableConfig = {"configurable": {**chat.thread["configurable"]}}
@@ -358,6 +358,16 @@ async def test_a_warm_listing_receives_no_list(redis_url: str) -> None:
         assert long[0] <= short[0] + 300
         assert (short[1], long[1]) == (1, 1)
         assert (await received(other))[0] > 200 * 400
+
+
+@contextmanager
+def counted_bytes(client: Redis, counts: list[int] | None = None) -> Iterator[list[int]]:
+    """Count how many bytes a server sends meanwhile, but for the answers to this."""
+    counts = [] if counts is None else counts
+    idle = -sent(client) + sent(client)
+    before = sent(client)
+    yield counts
+    counts.append(sent(client) - before - idle)
 
 
 def sent(client: Redis) -> int:

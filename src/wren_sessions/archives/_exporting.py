@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final, NoReturn
 
 from wren_sessions._encoding import decode_body, decode_write
+from wren_sessions._known import Reach
 from wren_sessions._pieces import unpack
 from wren_sessions._protection import PLAIN, Protection
 from wren_sessions._session_steps import not_found
@@ -185,7 +186,7 @@ class Exporting:
         return line
 
     def _checkpoint(self, stored: Stored, arena: ArenaParts) -> Checkpoint:
-        body, data = read_record(self._session, stored, arena, self._protection)
+        body, data = read_record(self._session, stored, Reach(arena), self._protection)
         likely = (stored.name, (stored.name[0], body.parent_id or ""))
         values = {
             channel: self._stream.value(likely, channel, *typed) for channel, typed in data.items()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from wren_sessions._encoding import Body, WriteBody, damaged, encode_body
+from wren_sessions._known import Reach
 from wren_sessions._pieces import Ranged, unpack
 from wren_sessions._protection import Protection
 from wren_sessions._snapshots import read_record
@@ -47,7 +48,7 @@ class Repacking:
         self, session: str, stored: Stored, parent_id: str | None, arena: ArenaParts
     ) -> Repacked:
         """A record, for the target."""
-        body, data = read_record(session, stored, arena, self._source)
+        body, data = read_record(session, stored, Reach(arena), self._source)
         parent = self._known.get((stored.name[0], parent_id or ""))
         packer = Packer(parent, self._newest_first(), protection=self._target)
         values = {channel: packer.packed(channel, *typed) for channel, typed in data.items()}

@@ -16,6 +16,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from wren_sessions.stores._batching import settle
@@ -69,17 +70,17 @@ class _ThreadLane(Lane[Plan[Any]]):
 class ThreadTrips:
     """The trips of threads, over a blocking client.
 
-    Args:
+    Attributes:
         client: sends.
     """
 
     def __init__(self, client: redis.Redis) -> None:
-        self._client = client
+        self.client = client
         self._start()
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        self._lanes = [_ThreadLane(self._client) for _ in range(_lanes_of(self._client))]
+        self._lanes = [_ThreadLane(self.client) for _ in range(_lanes_of(self.client))]
 
     def send(self, plan: Plan[Any]) -> Any:
         """Send a plan, perhaps with others, and return what `Plan.result` takes.
@@ -89,14 +90,7 @@ class ThreadTrips:
         """
         if self._pid != os.getpid():  # the threads that led are not in this process
             self._start()
-        lane = self._lanes[0]
-        if lane.waiting:
-            lane = min(self._lanes, key=_waiting)
-        return lane.run(plan)
-
-
-def _waiting(lane: _ThreadLane) -> int:
-    return lane.waiting
+        return min(self._lanes, key=attrgetter("waiting")).run(plan)
 
 
 class _Waiting(NamedTuple):

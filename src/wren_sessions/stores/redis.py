@@ -85,7 +85,6 @@ class RedisStore(Closing):
         self._url = url
         self._options = options or {}
         self._lock = threading.Lock()
-        self._client = client
         self._trips = None if client is None else ThreadTrips(client)
         self._async_client = async_client
         self._aio: AsyncSessionStore
@@ -160,17 +159,19 @@ class RedisStore(Closing):
         return self._async_client or self._blocking_client()
 
     def _blocking_client(self) -> redis.Redis:
+        return self._thread_trips().client
+
+    def _thread_trips(self) -> ThreadTrips:
         with self._lock:
-            if self._client is None:
+            if self._trips is None:
                 if self._url is None:
                     raise ConfigurationError(
                         "this store was made from an asyncio client, and cannot make blocking "
                         "calls: await the asynchronous ones (ainvoke, store.aio), or make it from "
                         "a URL or a redis.Redis"
                     )
-                self._client = blocking_client(self._url, self._options)
-                self._trips = ThreadTrips(self._client)
-            return self._client
+                self._trips = ThreadTrips(blocking_client(self._url, self._options))
+            return self._trips
 
     def make_async_client(self) -> redis.asyncio.Redis:
         """A new asyncio client of the store's own."""
@@ -189,11 +190,9 @@ class RedisStore(Closing):
         return self._plans
 
     def _run(self, plan: Plan[T]) -> T:
-        if self._trips is None:
-            self._blocking_client()
-        assert self._trips is not None  # noqa: S101 -- there is a client now
+        trips = self._trips or self._thread_trips()
         try:
-            return plan.result(self._trips.send(plan))
+            return plan.result(trips.send(plan))
         except DRIVER_ERRORS as error:
             translate(error, self.location, plan.session)
 
@@ -285,8 +284,8 @@ class RedisStore(Closing):
         """
         if isinstance(self._aio, ThreadedStore):
             self._aio.shutdown()
-        if self._url is not None and self._client is not None:
-            self._client.connection_pool.disconnect()
+        if self._url is not None and self._trips is not None:
+            self._trips.client.connection_pool.disconnect()
 
 
 class AsyncRedisStore:

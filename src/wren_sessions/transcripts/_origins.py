@@ -17,11 +17,12 @@ from typing import Final
 
 from wren_sessions._checkpoints import Checkpoints
 from wren_sessions._encoding import Body, decode_body
+from wren_sessions._known import Reach
 from wren_sessions._snapshots import read_record
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Serializer, settled
 from wren_sessions.errors import WrenSessionsError
-from wren_sessions.records import ArenaParts, Scanned, Start, Stored
+from wren_sessions.records import Scanned, Start, Stored
 from wren_sessions.transcripts._lists import (
     Elements,
     Identity,
@@ -131,9 +132,7 @@ class Origins:
         found = yield from self._checkpoints.reading.load(self._session, "", checkpoint_id)
         return None if found is None else self._record(*found)[0]
 
-    def _record(
-        self, stored: Stored, arena: ArenaParts
-    ) -> tuple[Body, dict[str, tuple[str, bytes]]]:
+    def _record(self, stored: Stored, arena: Reach) -> tuple[Body, dict[str, tuple[str, bytes]]]:
         return read_record(self._session, stored, arena, self._checkpoints.protection)
 
     def _growth(self, body: Body, newer: Elements) -> int | None:
