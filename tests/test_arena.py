@@ -14,11 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wren_sessions._arena import MAX_PIECES, pack
-from wren_sessions._elements import MIN_ELEMENT_BYTES, boundaries, elements, header_length
-from wren_sessions._known import Known
-from wren_sessions._pieces import Fresh, Piece, Ranged, unpack
+from wren_sessions.delta.base import Known
+from wren_sessions.delta.cover import MAX_PIECES, pack
+from wren_sessions.delta.extents import Fresh, Piece, Ranged, unpack
 from wren_sessions.records import ArenaParts, Span, merge_spans
+from wren_sessions.serializers._elements import (
+    MIN_ELEMENT_BYTES,
+    boundaries,
+    elements,
+    header_length,
+)
 
 Edit: TypeAlias = Callable[[list[Any], random.Random], list[Any]]
 Wrap: TypeAlias = Callable[[list[Any]], bytes]

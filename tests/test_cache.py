@@ -9,8 +9,9 @@ from typing import Final
 
 import pytest
 
-from wren_sessions import _cache
-from wren_sessions._cache import (
+from wren_sessions.checkpoints import record_cache as _cache
+from wren_sessions.checkpoints.codec import Body, StoredValue
+from wren_sessions.checkpoints.record_cache import (
     MAX_HELD,
     MAX_ORIGINS,
     MAX_PAST,
@@ -18,9 +19,8 @@ from wren_sessions._cache import (
     Cache,
     keeps_memory,
 )
-from wren_sessions._encoding import Body, StoredValue
-from wren_sessions._known import Known
-from wren_sessions._pieces import Ranged
+from wren_sessions.delta.base import Known
+from wren_sessions.delta.extents import Ranged
 from wren_sessions.records import Life, Name
 
 SESSION: Final = "cli_20251108_145739"

@@ -14,10 +14,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from recording import CANARY, VARIABLES, Recorder, empty_environment, recorded, refusal
-from wren_sessions._protection import protection_of
 from wren_sessions.config import Settings, open_store
 from wren_sessions.config.backends import BACKENDS, NOT_YET
 from wren_sessions.config.options import COMMON
+from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.serializers.compression import Compression
 from wren_sessions.serializers.encryption import Encryption

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wren_sessions._encoding import (
+from wren_sessions.checkpoints.codec import (
     FORMAT,
     Body,
     StoredValue,
@@ -21,7 +21,7 @@ from wren_sessions._encoding import (
     encode_body,
     encode_write,
 )
-from wren_sessions._pieces import Fresh, Ranged
+from wren_sessions.delta.extents import Fresh, Ranged
 from wren_sessions.errors import (
     CorruptSessionError,
     DecryptionError,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wren_sessions._header import empty_header, header
+from wren_sessions.checkpoints.header import empty_header, header
 
 SECRET: Final = "what was said"
 

@@ -10,8 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from wren_sessions._pruning import Retention
-    from wren_sessions._session_steps import Session
     from wren_sessions.archives import (
         Archive,
         SessionArchiver,
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
         import_session,
         import_sessions,
     )
+    from wren_sessions.checkpoints.prune import Retention
     from wren_sessions.config import Settings, open_store
     from wren_sessions.errors import (
         ConfigurationError,
@@ -45,32 +44,33 @@ if TYPE_CHECKING:
     )
     from wren_sessions.keys import Address, KeySpace
     from wren_sessions.langgraph import SessionSaver
-    from wren_sessions.moving import (
-        acopy_sessions,
-        aimport_checkpoints,
-        copy_sessions,
-        import_checkpoints,
-    )
-    from wren_sessions.moving._reports import (
-        CopiedSession,
-        CopyReport,
-        ImportedThread,
-        ImportReport,
-        Progress,
-    )
     from wren_sessions.protocols import AsyncSessionStore, SessionStore
-    from wren_sessions.rekeying import RekeyReport, arekey, rekey
     from wren_sessions.serializers.compression import Compression
     from wren_sessions.serializers.encryption import Encryption
     from wren_sessions.serializers.limits import Limits
     from wren_sessions.serializers.plain import PlainObject, PlainSerializer
     from wren_sessions.serializers.safe import SafeSerializer
     from wren_sessions.sessions import Sessions
+    from wren_sessions.sessions.operations import Session
     from wren_sessions.stores.file import FileStore
     from wren_sessions.stores.memory import MemoryStore
     from wren_sessions.stores.protected import ProtectedStore
     from wren_sessions.stores.redis import RedisStore
     from wren_sessions.transcripts import Message, Profile, ToolCall, Transcript
+    from wren_sessions.transfer import (
+        acopy_sessions,
+        aimport_checkpoints,
+        copy_sessions,
+        import_checkpoints,
+    )
+    from wren_sessions.transfer._reports import (
+        CopiedSession,
+        CopyReport,
+        ImportedThread,
+        ImportReport,
+        Progress,
+    )
+    from wren_sessions.transfer.rekey import RekeyReport, arekey, rekey
     from wren_sessions.ttl import TTLPolicy
 
 __version__: Final = "0.1.0"
@@ -108,10 +108,10 @@ _MODULES: Final = {
         "WrenSessionsError",
     ),
     "keys": ("Address", "KeySpace"),
-    "_pruning": ("Retention",),
+    "checkpoints.prune": ("Retention",),
     "langgraph": ("SessionSaver",),
-    "moving": ("acopy_sessions", "aimport_checkpoints", "copy_sessions", "import_checkpoints"),
-    "moving._reports": (
+    "transfer": ("acopy_sessions", "aimport_checkpoints", "copy_sessions", "import_checkpoints"),
+    "transfer._reports": (
         "CopiedSession",
         "CopyReport",
         "ImportReport",
@@ -119,14 +119,14 @@ _MODULES: Final = {
         "Progress",
     ),
     "protocols": ("AsyncSessionStore", "SessionStore"),
-    "rekeying": ("RekeyReport", "arekey", "rekey"),
+    "transfer.rekey": ("RekeyReport", "arekey", "rekey"),
     "serializers.compression": ("Compression",),
     "serializers.encryption": ("Encryption",),
     "serializers.limits": ("Limits",),
     "serializers.plain": ("PlainObject", "PlainSerializer"),
     "serializers.safe": ("SafeSerializer",),
     "sessions": ("Sessions",),
-    "_session_steps": ("Session",),
+    "sessions.operations": ("Session",),
     "stores.file": ("FileStore",),
     "stores.memory": ("MemoryStore",),
     "stores.protected": ("ProtectedStore",),

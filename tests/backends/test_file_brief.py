@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 
 from wren_sessions.errors import CorruptSessionError, StoreUnavailableError
 from wren_sessions.records import Record, Span, Start, merge_spans
-from wren_sessions.stores import _sqlite_reading as reading
-from wren_sessions.stores import _sqlite_writing as writing
-from wren_sessions.stores.file import FileStore
+from wren_sessions.stores.file import FileStore, reading, writing
 from wren_sessions.testing.build import SESSION, add, put, write
 
 

@@ -22,8 +22,7 @@ from wren_sessions.errors import (
     WrenSessionsError,
 )
 from wren_sessions.records import Span
-from wren_sessions.stores import _sqlite_schema as schema
-from wren_sessions.stores.file import FileStore
+from wren_sessions.stores.file import FileStore, schema
 from wren_sessions.testing import FakeClock
 from wren_sessions.testing.build import SESSION, put
 from wren_sessions.ttl import FOREVER, TTLPolicy

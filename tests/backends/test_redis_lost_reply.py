@@ -21,8 +21,8 @@ from servers import ServerAddress
 from wren_sessions.errors import StoreTimeoutError, StoreUnavailableError
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Commit
-from wren_sessions.stores._redis_scripts import script
 from wren_sessions.stores.redis import RedisStore
+from wren_sessions.stores.redis.scripts import script
 from wren_sessions.testing.build import (
     SESSION,
     add,

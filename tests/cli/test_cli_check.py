@@ -22,7 +22,7 @@ from cli.running import Cli
 from servers import RedisServer, free_port, start_server
 from wren_sessions import FileStore, Sessions, open_store
 from wren_sessions.cli._findings import TROUBLES, of_server
-from wren_sessions.stores import _redis_diagnosis
+from wren_sessions.stores.redis import diagnosis as _redis_diagnosis
 from wren_sessions.testing import FakeClock
 from wren_sessions.ttl import DAY
 

@@ -11,10 +11,10 @@ from redis import Redis
 
 from cli.running import Cli, Terminal
 from wren_sessions import FileStore, RedisStore, TTLPolicy
-from wren_sessions._header import dump
+from wren_sessions.checkpoints.header import dump
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Commit, Record
-from wren_sessions.stores import _sqlite_pool
+from wren_sessions.stores.file import connections as _sqlite_pool
 from wren_sessions.testing import FakeClock
 
 INTERVIEW: Final = "cli_20251108_145739"

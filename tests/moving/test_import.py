@@ -32,7 +32,7 @@ from wren_sessions import (
     aimport_checkpoints,
     import_checkpoints,
 )
-from wren_sessions.moving._comparing import SPECIAL
+from wren_sessions.transfer._comparing import SPECIAL
 
 
 async def moved(

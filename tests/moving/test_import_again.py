@@ -26,9 +26,9 @@ from wren_sessions import (
     aimport_checkpoints,
     import_checkpoints,
 )
-from wren_sessions.moving import _sources
-from wren_sessions.moving._comparing import same
 from wren_sessions.testing import FakeClock
+from wren_sessions.transfer import _sources
+from wren_sessions.transfer._comparing import same
 
 
 class StoppedError(Exception):

@@ -8,11 +8,11 @@ from zlib import crc32
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wren_sessions._encoding import StoredValue
-from wren_sessions._pieces import Fresh, Ranged, unpack
-from wren_sessions.moving._rebasing import Places, Rebase
-from wren_sessions.moving._reports import Entry, parents_first
+from wren_sessions.checkpoints.codec import StoredValue
+from wren_sessions.delta.extents import Fresh, Ranged, unpack
 from wren_sessions.records import ArenaParts, Span
+from wren_sessions.transfer._rebasing import Places, Rebase
+from wren_sessions.transfer._reports import Entry, parents_first
 
 ARENA = bytes(range(200))
 

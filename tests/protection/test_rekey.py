@@ -15,10 +15,10 @@ from wren_sessions.errors import (
     SessionNotFoundError,
 )
 from wren_sessions.protocols import SessionStore
-from wren_sessions.rekeying import RekeyReport, arekey, rekey
 from wren_sessions.serializers.encryption import Encryption
 from wren_sessions.stores.protected import ProtectedStore
 from wren_sessions.testing import FakeClock
+from wren_sessions.transfer.rekey import RekeyReport, arekey, rekey
 from wren_sessions.ttl import to_ms
 
 OLD, NEW = Encryption.generate_key("old"), Encryption.generate_key("new")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wren_sessions import MemoryStore, Sessions
-from wren_sessions._protection import PLAIN, Protection
+from wren_sessions.delta.protection import PLAIN, Protection
 from wren_sessions.errors import (
     ConfigurationError,
     DecryptionError,

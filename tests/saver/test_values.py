@@ -16,8 +16,8 @@ from langgraph.types import Send
 from saver.backends import SAVERS, Backend
 from saver.chains import Chain, config, get, ids, pending, values
 from wren_sessions import SafeSerializer, SessionSaver
-from wren_sessions._arena import MAX_PIECES
-from wren_sessions._encoding import decode_body
+from wren_sessions.checkpoints.codec import decode_body
+from wren_sessions.delta.cover import MAX_PIECES
 from wren_sessions.records import INLINE_BYTES
 
 LONG = [f"message {number} " * 20 for number in range(40)]

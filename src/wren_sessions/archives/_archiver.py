@@ -21,10 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from wren_sessions._checkpoints import Checkpoints
-from wren_sessions._protection import protection_of
 from wren_sessions._steps import adrive, drive
-from wren_sessions._values import Serializer
 from wren_sessions.archives._completion import Complete, Completion
 from wren_sessions.archives._contents import Collecting, Contents
 from wren_sessions.archives._files import write_files
@@ -32,6 +29,9 @@ from wren_sessions.archives._parsing import opening_of
 from wren_sessions.archives._paths import folder_name
 from wren_sessions.archives._restoring import SESSION_FILE
 from wren_sessions.archives._transfer import aall_infos, all_infos
+from wren_sessions.checkpoints import Checkpoints
+from wren_sessions.delta.encoder import Serializer
+from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import (
     CorruptSessionError,
     FormatVersionError,

@@ -10,12 +10,12 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from wren_sessions._checkpoints import Checkpoints
-from wren_sessions._encoding import decode_write
-from wren_sessions._session_steps import not_found
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import Serializer, loads
+from wren_sessions.checkpoints import Checkpoints
+from wren_sessions.checkpoints.codec import decode_write
+from wren_sessions.delta.encoder import Serializer, loads
 from wren_sessions.records import SessionInfo, Stored
+from wren_sessions.sessions.operations import not_found
 
 Complete: TypeAlias = str | Callable[[Mapping[str, Any]], bool]
 """The name of a value of the state that is true when a session is over, or what decides that."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from wren_sessions._checkpoints import Checkpoints
-from wren_sessions._session_steps import SessionSteps
 from wren_sessions._steps import Steps
-from wren_sessions._values import Serializer
 from wren_sessions.archives._exporting import Exporting
 from wren_sessions.archives._format import Opening
+from wren_sessions.checkpoints import Checkpoints
+from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import SessionNotFoundError
+from wren_sessions.sessions.operations import SessionSteps
 from wren_sessions.transcripts import Profile, Transcript
 from wren_sessions.transcripts._building import Transcribing
 

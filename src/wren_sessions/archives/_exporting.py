@@ -10,18 +10,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
-from wren_sessions._encoding import decode_body, decode_write
-from wren_sessions._known import Reach
-from wren_sessions._pieces import unpack
-from wren_sessions._protection import PLAIN, Protection
-from wren_sessions._session_steps import not_found
-from wren_sessions._snapshots import read_record
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import unwrap
 from wren_sessions.archives._format import Checkpoint, Lines, Opening, Write
 from wren_sessions.archives._stream import Remembering, Stream
+from wren_sessions.checkpoints.codec import decode_body, decode_write
+from wren_sessions.checkpoints.snapshots import read_record
+from wren_sessions.delta.base import Reach
+from wren_sessions.delta.encoder import unwrap
+from wren_sessions.delta.extents import unpack
+from wren_sessions.delta.protection import PLAIN, Protection
 from wren_sessions.errors import ConflictError, CorruptSessionError
-from wren_sessions.moving._reports import Entry, OnProgress, Progress, parents_first
 from wren_sessions.records import (
     ArenaParts,
     Name,
@@ -31,6 +29,8 @@ from wren_sessions.records import (
     Stored,
     merge_spans,
 )
+from wren_sessions.sessions.operations import not_found
+from wren_sessions.transfer._reports import Entry, OnProgress, Progress, parents_first
 
 PAGE: Final = 100
 ATTEMPTS: Final = 5

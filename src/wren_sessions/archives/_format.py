@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypeAlias
 
-from wren_sessions._encoding import Version
+from wren_sessions.checkpoints.codec import Version
 from wren_sessions.errors import CorruptSessionError
 from wren_sessions.records import Life, Name, Span
 from wren_sessions.ttl import Override

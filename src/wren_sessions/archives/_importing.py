@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wren_sessions._protection import PLAIN, Protection
 from wren_sessions._steps import Call, Steps
 from wren_sessions.archives._parsing import Export
+from wren_sessions.delta.protection import PLAIN, Protection
 from wren_sessions.errors import SessionExistsError
 from wren_sessions.keys import check_session
-from wren_sessions.moving._repacking import Repacking
-from wren_sessions.moving._reports import OnProgress
-from wren_sessions.moving._staging import Staging
 from wren_sessions.records import Committed, SessionInfo
+from wren_sessions.transfer._repacking import Repacking
+from wren_sessions.transfer._reports import OnProgress
+from wren_sessions.transfer._staging import Staging
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from functools import cache
 from typing import Any
 from zlib import crc32
 
-from wren_sessions._encoding import Body, StoredValue, WriteBody, encode_body, encode_write
-from wren_sessions._pieces import Ranged
 from wren_sessions.archives._format import Checkpoint, Value
 from wren_sessions.archives._parsing import Export
+from wren_sessions.checkpoints.codec import Body, StoredValue, WriteBody, encode_body, encode_write
+from wren_sessions.delta.extents import Ranged
 from wren_sessions.records import (
     ArenaParts,
     Name,

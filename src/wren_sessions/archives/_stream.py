@@ -6,12 +6,12 @@ from collections import OrderedDict
 from typing import Final
 from zlib import crc32
 
-from wren_sessions._arena import pack
-from wren_sessions._known import Known, Plain
-from wren_sessions._pieces import Fresh, Ranged
-from wren_sessions._protection import Protection
-from wren_sessions._values import INLINE_BYTES
 from wren_sessions.archives._format import Piece, Value
+from wren_sessions.delta.base import Known, Plain
+from wren_sessions.delta.cover import pack
+from wren_sessions.delta.encoder import INLINE_BYTES
+from wren_sessions.delta.extents import Fresh, Ranged
+from wren_sessions.delta.protection import Protection
 from wren_sessions.records import Name, Span
 
 MAX_OPENED: Final = 8

@@ -6,18 +6,18 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from typing import Final
 
-from wren_sessions._protection import protection_of
 from wren_sessions._steps import adrive, drive
 from wren_sessions.archives._exporting import Exporting
 from wren_sessions.archives._importing import ImportPlan, landed
 from wren_sessions.archives._parsing import Export, exports
 from wren_sessions.archives._source import AwaitableSource, ExportSource
+from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import CorruptSessionError, SessionNotFoundError
-from wren_sessions.moving._reports import OnProgress
-from wren_sessions.moving._sides import adrive_sides, drive_sides
-from wren_sessions.moving._staging import is_staging
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import SessionInfo, SessionPage
+from wren_sessions.transfer._reports import OnProgress
+from wren_sessions.transfer._sides import adrive_sides, drive_sides
+from wren_sessions.transfer._staging import is_staging
 
 SESSION_FILE: Final = "session.jsonl"
 

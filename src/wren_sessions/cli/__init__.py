@@ -1,8 +1,8 @@
 """The command ``wren-sessions``: see, keep, move and end sessions from a terminal.
 
-`main` is the entry point. What a command finds out is plain data (the modules whose names begin
-with ``_reading``, ``_values`` and so on); how it looks is `_screen`'s business alone, so that
-``--json`` and the terminal show the same. Text from a store reaches a terminal through `_text`.
+`main` is the entry point. What a command finds out is plain data; `_screen` alone decides how it
+looks, so ``--json`` and the terminal show the same. Text from a store reaches a terminal through
+`_text`.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def of_latency(times_ms: list[float]) -> Finding:
 
 
 def of_server(facts: Mapping[str, Any]) -> Iterator[Finding]:
-    """What the facts of `wren_sessions.stores._redis_diagnosis` mean."""
+    """What the facts of `wren_sessions.stores.redis.diagnosis` mean."""
     if "version" not in facts:
         yield warning(
             "server",
@@ -237,7 +237,7 @@ def _persistence(facts: Mapping[str, Any]) -> Finding:
 
 
 def of_file(facts: Mapping[str, Any]) -> Iterator[Finding]:
-    """What the facts of `wren_sessions.stores._sqlite_diagnosis` mean."""
+    """What the facts of `wren_sessions.stores.file.diagnosis` mean."""
     yield ok("file", f"{facts['path']}, SQLite {facts['sqlite']}, schema {facts['schema']}")
     yield _permissions(facts)
     yield _room(facts)

@@ -83,7 +83,7 @@ def is_remains(session: str) -> bool:
     """Whether this is what an interrupted copy left behind."""
     if not session.startswith("copying."):
         return False
-    from wren_sessions.moving._staging import is_staging
+    from wren_sessions.transfer._staging import is_staging
 
     return is_staging(session)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from wren_sessions.cli._command import Run
 from wren_sessions.cli._text import shown
-from wren_sessions.moving._reports import OnProgress, Progress
+from wren_sessions.transfer._reports import OnProgress, Progress
 
 
 @contextmanager

@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from wren_sessions._checkpoints import Checkpoints
-from wren_sessions._protection import protection_of
-from wren_sessions._session_steps import not_found
-from wren_sessions._snapshots import Snapshot
 from wren_sessions._steps import drive
+from wren_sessions.checkpoints import Checkpoints
+from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.cli._values import is_internal
+from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import SerializationError, SessionNotFoundError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Held, Loaded, SessionInfo, Span, Start, Stored, merge_spans
 from wren_sessions.serializers.plain import PlainObject, PlainSerializer
 from wren_sessions.sessions import Sessions
+from wren_sessions.sessions.operations import not_found
 
 PAGE: Final = 20  # states are whole conversations
 _NAMES: Final = 200

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from wren_sessions._pruning import choice_of
 from wren_sessions._steps import drive
+from wren_sessions.checkpoints.prune import choice_of
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import (
     AtCheckpoint,

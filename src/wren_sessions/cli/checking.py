@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from wren_sessions._protection import protection_of
 from wren_sessions.cli import _exits
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._exits import code_of
@@ -27,6 +26,7 @@ from wren_sessions.cli._findings import (
 from wren_sessions.cli._screen import Style
 from wren_sessions.cli._where import diagnosis_of, path_of
 from wren_sessions.config import NOTHING, Settings, open_store
+from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import CorruptSessionError, WrenSessionsError
 from wren_sessions.protocols import SessionStore
 

@@ -7,7 +7,6 @@ from typing import Annotated, Final
 
 import typer
 
-from wren_sessions._session_steps import not_found
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._exits import FAILED
 from wren_sessions.cli._names import SomeSessionNames, address_of, all_sessions
@@ -16,6 +15,7 @@ from wren_sessions.cli._times import ago, size
 from wren_sessions.cli._where import diagnosis_of
 from wren_sessions.cli.listing import STATUSES
 from wren_sessions.errors import ConfigurationError
+from wren_sessions.sessions.operations import not_found
 from wren_sessions.ttl import to_ms
 
 _NAMED: Final = 20  # sessions that the question names

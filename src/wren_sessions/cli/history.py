@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from wren_sessions._snapshots import Snapshot
+from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._graph import draw
 from wren_sessions.cli._names import SessionName, place_of

@@ -85,7 +85,7 @@ def touch(run: Run, sessions: SessionNames) -> None:
 
 
 def _there(session: str, life: Life | None) -> Life:
-    from wren_sessions._session_steps import not_found
+    from wren_sessions.sessions.operations import not_found
 
     return life if life is not None else not_found(session)
 

@@ -12,8 +12,8 @@ from wren_sessions.cli._progress import progress_bar
 from wren_sessions.cli._times import size
 from wren_sessions.cli._where import Where, open_there
 from wren_sessions.errors import ConfigurationError
-from wren_sessions.moving import copy_sessions
-from wren_sessions.moving._reports import CopyReport
+from wren_sessions.transfer import copy_sessions
+from wren_sessions.transfer._reports import CopyReport
 
 
 @command(

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from wren_sessions._protection import protection_of
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._exits import CONFLICT
 from wren_sessions.cli._names import SomeSessionNames, address_of
 from wren_sessions.cli._progress import progress_bar
-from wren_sessions.rekeying import RekeyReport
-from wren_sessions.rekeying import rekey as rekey_sessions
+from wren_sessions.delta.protection import protection_of
+from wren_sessions.transfer.rekey import RekeyReport
+from wren_sessions.transfer.rekey import rekey as rekey_sessions
 
 
 @command(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wren_sessions._snapshots import Snapshot
+from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import AtCheckpoint, SessionName, place_of
 from wren_sessions.cli._overview import Overview, overview, status_of

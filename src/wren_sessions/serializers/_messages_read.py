@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from wren_sessions._elements import header_length
 from wren_sessions.errors import UnsafeTypeError
+from wren_sessions.serializers._elements import header_length
 from wren_sessions.serializers._models import ModelProfile, mask_to_names, model_profile
 from wren_sessions.serializers._resolve import find, load_official
 from wren_sessions.serializers._unpacked import Shape, Unpacked

@@ -55,8 +55,8 @@ from typing import Any, Final
 
 import msgpack
 
-from wren_sessions._elements import header_length
 from wren_sessions.errors import SerializationError, WrenSessionsError
+from wren_sessions.serializers._elements import header_length
 
 KIND: Final = "safe"  # the type tag of a value in this format
 MARKER: Final = -16

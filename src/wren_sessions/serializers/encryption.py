@@ -1,7 +1,7 @@
 """Encryption of what is stored: AES-256-GCM, with keys that can be changed.
 
 A key has an id. The first key writes, all of them read; so a new key is put in front, sessions are
-rewritten (`wren_sessions.rekeying`), and then the old one is taken away. From each key others are
+rewritten (`wren_sessions.rekey`), and then the old one is taken away. From each key others are
 derived, one per purpose and session, so what is sealed for one is noise for another.
 
 Two kinds of seal. *Bodies* (records, pending writes, headers) have a random nonce, and are bound to
@@ -40,7 +40,7 @@ class Encryption:
         keys: ``"id:base64"`` of 32 bytes each, as `generate_key` gives them, or (id, bytes). The
             first one writes, all of them read.
         migrate: whether to read what is not encrypted as well. It is written encrypted; once
-            `wren_sessions.rekeying.rekey` has rewritten every session, take this away, for
+            `wren_sessions.rekey` has rewritten every session, take this away, for
             somebody who can write to the store can plant plain data while it is on.
 
     Raises:

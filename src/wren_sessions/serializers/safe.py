@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Self
 
-from wren_sessions._unhurried import unhurried
+from wren_sessions._gc import unhurried
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers import _numpy
 from wren_sessions.serializers._allowed import Allowed, Allowlist

@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from wren_sessions._checkpoints import Checkpoints
-from wren_sessions._encoding import Body, WriteBody, decode_write
-from wren_sessions._session_steps import not_found
-from wren_sessions._snapshots import read_record
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import Serializer, loads, opened
+from wren_sessions.checkpoints import Checkpoints
+from wren_sessions.checkpoints.codec import Body, WriteBody, decode_write
+from wren_sessions.checkpoints.snapshots import read_record
+from wren_sessions.delta.encoder import Serializer, loads, opened
 from wren_sessions.records import ArenaParts, SessionInfo, Stored
+from wren_sessions.sessions.operations import not_found
 from wren_sessions.transcripts._content import text_or_none
 from wren_sessions.transcripts._data import Message, Transcript
 from wren_sessions.transcripts._messages import answered, messages_of

@@ -17,10 +17,10 @@ from typing import Final, TypeAlias
 
 import msgpack
 
-from wren_sessions._elements import header_length
-from wren_sessions._encoding import StoredValue
-from wren_sessions._protection import is_sealed
+from wren_sessions.checkpoints.codec import StoredValue
+from wren_sessions.delta.protection import is_sealed
 from wren_sessions.records import Span
+from wren_sessions.serializers._elements import header_length
 from wren_sessions.serializers._wire import KIND
 from wren_sessions.serializers.encryption import UID_BYTES
 

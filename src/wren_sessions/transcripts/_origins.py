@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from wren_sessions._checkpoints import Checkpoints
-from wren_sessions._encoding import Body, decode_body
-from wren_sessions._known import Reach
-from wren_sessions._snapshots import read_record
 from wren_sessions._steps import Call, Steps
-from wren_sessions._values import Serializer, settled
+from wren_sessions.checkpoints import Checkpoints
+from wren_sessions.checkpoints.codec import Body, decode_body
+from wren_sessions.checkpoints.snapshots import read_record
+from wren_sessions.delta.base import Reach
+from wren_sessions.delta.encoder import Serializer, settled
 from wren_sessions.errors import WrenSessionsError
 from wren_sessions.records import Scanned, Start, Stored
 from wren_sessions.transcripts._lists import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from wren_sessions._values import Serializer
+from wren_sessions.delta.encoder import Serializer
 
 _OURS: Final = "wren_sessions.serializers"
 _LANGGRAPHS: Final = "langgraph.checkpoint.serde.jsonplus"

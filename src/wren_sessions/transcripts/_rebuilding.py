@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from wren_sessions._checkpoints import Checkpoints
 from wren_sessions._steps import Steps
-from wren_sessions._values import Serializer
+from wren_sessions.checkpoints import Checkpoints
+from wren_sessions.delta.encoder import Serializer
 from wren_sessions.transcripts._messages import message_of
 from wren_sessions.transcripts._values import is_plain_object
 

@@ -1,0 +1,301 @@
+"""A checkpoint as the body of a record, and back: pure, no I/O.
+
+A body is a frame: format version, codec, CRC-32 of what follows, then a msgpack array (codec 0),
+or the same compressed (2). What is encrypted (1) is a frame as a whole, without a CRC-32. The array
+is::
+
+    record  [parent id, [type, bytes] of the rest and the metadata, channels, versions,
+             version of each channel, versions seen by each node, values, memories]
+    write   [task id, index, task path, channel, type, pieces …]
+
+Channel names and versions stand once in a record and are referred to by number. A value is
+``[channel number, type, pieces …]``; a piece is bytes kept inline, or ``[offset, length, sum]`` in
+the arena, with a fourth element where the offset counts from the record's own base. Memories is
+left out where it is false.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn, TypeAlias
+from zlib import crc32
+
+import msgpack
+
+from wren_sessions.delta.base import Known
+from wren_sessions.delta.extents import Fresh, Piece, Ranged
+from wren_sessions.errors import (
+    CorruptSessionError,
+    DecryptionError,
+    FormatVersionError,
+    SerializationError,
+)
+from wren_sessions.serializers.compression import Compression, decompress
+
+FORMAT: Final = 1
+_PLAIN, _SEALED, _ZSTD = range(3)  # codecs
+_HEADER_BYTES: Final = 6
+_KEPT_BYTES: Final = 1_048_576
+_MISSHAPEN: Final = (ValueError, TypeError, LookupError, AttributeError)
+
+_local = threading.local()  # a packer, which takes longer to make than to use
+
+Version: TypeAlias = str | int | float
+
+
+@dataclass(slots=True)
+class StoredValue:
+    """A value as a record names it.
+
+    Attributes:
+        kind: the serializer's type tag.
+        pieces: where its bytes are.
+        known: its bytes, where they are worth remembering.
+    """
+
+    kind: str
+    pieces: Sequence[Piece]
+    known: Known | None = None
+
+
+@dataclass(slots=True)
+class Body:
+    """What a record's body says.
+
+    Attributes:
+        parent_id: the checkpoint that this one continues.
+        head: type tag and bytes of the checkpoint's rest and metadata.
+        versions: the version of each channel.
+        seen: for each node, the version of each channel that it has seen.
+        values: the value of each channel that has one.
+        memories: whether a subgraph keeps a memory of its own in the session, beside this one.
+    """
+
+    parent_id: str | None
+    head: tuple[str, bytes]
+    versions: dict[str, Version]
+    seen: dict[str, dict[str, Version]]
+    values: dict[str, StoredValue]
+    memories: bool = False
+
+    def knowns(self) -> list[Known]:
+        """What is known of the bytes of its values."""
+        return [value.known for value in self.values.values() if value.known is not None]
+
+
+@dataclass(slots=True)
+class WriteBody:
+    """What the body of a pending write says."""
+
+    task_id: str
+    index: int
+    path: str
+    channel: str
+    value: StoredValue
+
+
+class _Numbers(dict[Any, int]):
+    """Numbers for keys, in the order of their first use."""
+
+    def __missing__(self, key: Any) -> int:
+        number = self[key] = len(self)
+        return number
+
+
+def encode_body(body: Body) -> bytes:
+    """A record's body as bytes.
+
+    Raises:
+        SerializationError: a name or a version cannot be written down.
+    """
+    channels, versions = _Numbers(), _Numbers()
+
+    def numbers(pairs: dict[str, Version]) -> list[int]:
+        # 1, 1.0 and True are different versions.
+        return [
+            number
+            for channel, version in pairs.items()
+            for number in (channels[channel], versions[type(version), version])
+        ]
+
+    own = numbers(body.versions)
+    seen = {node: numbers(pairs) for node, pairs in body.seen.items()}
+    values = [
+        [channels[channel], value.kind, *map(_pack_piece, value.pieces)]
+        for channel, value in body.values.items()
+    ]
+    names, used = list(channels), [version for _, version in versions]
+    fields = [body.parent_id, body.head, names, used, own, seen, values]
+    return _frame([*fields, True] if body.memories else fields)
+
+
+def decode_body(data: bytes, session: str, what: str) -> Body:
+    """What `encode_body` was given.
+
+    Args:
+        data: the bytes.
+        session: its session, for errors.
+        what: what it is, for errors.
+
+    Raises:
+        CorruptSessionError: the bytes are not as they were written.
+        FormatVersionError: a newer version of this package wrote them.
+    """
+    fields = _unframe(data, session, what)
+    try:
+        parent_id, head, channels, versions, own, seen, values, *memories = fields
+        return Body(
+            parent_id=parent_id,
+            head=(head[0], head[1]),
+            versions=_pairs(own, channels, versions),
+            seen={node: _pairs(pairs, channels, versions) for node, pairs in seen.items()},
+            values={
+                channels[number]: StoredValue(kind, [_unpack_piece(piece) for piece in pieces])
+                for number, kind, *pieces in values
+            },
+            memories=any(memories),
+        )
+    except _MISSHAPEN:
+        damaged(session, what)
+
+
+def encode_write(write: WriteBody) -> bytes:
+    """A pending write's body as bytes; errors as `encode_body`."""
+    value = write.value
+    return _frame(
+        [
+            write.task_id,
+            write.index,
+            write.path,
+            write.channel,
+            value.kind,
+            *map(_pack_piece, value.pieces),
+        ]
+    )
+
+
+def decode_write(data: bytes, session: str, what: str) -> WriteBody:
+    """What `encode_write` was given; errors as `decode_body`."""
+    fields = _unframe(data, session, what)
+    try:
+        task_id, index, path, channel, kind, *pieces = fields
+        value = StoredValue(kind, [_unpack_piece(piece) for piece in pieces])
+    except _MISSHAPEN:
+        damaged(session, what)
+    return WriteBody(task_id=task_id, index=index, path=path, channel=channel, value=value)
+
+
+def damaged(session: str, what: str) -> NoReturn:
+    """Raise the error for bytes that are not as they were written."""
+    raise CorruptSessionError(
+        f"session {session!r} cannot be read: {what} is damaged; restore the session from a copy, "
+        "go back to an earlier checkpoint, or delete it",
+        session=session,
+    )
+
+
+def _pairs(
+    flat: Sequence[int], channels: Sequence[str], versions: Sequence[Version]
+) -> dict[str, Version]:
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return {channels[channel]: versions[version] for channel, version in pairs}
+
+
+def _pack_piece(piece: Piece) -> bytes | list[int | bytes]:
+    if isinstance(piece, bytes):
+        return piece
+    return [*piece, 1] if isinstance(piece, Fresh) else [*piece]
+
+
+def _unpack_piece(piece: Any) -> Piece:
+    if isinstance(piece, bytes):
+        return piece
+    offset, length, total, *fresh = piece
+    return Fresh(offset, length, total) if fresh else Ranged(offset, length, total)
+
+
+def _frame(fields: list[Any]) -> bytes:
+    packer = getattr(_local, "packer", None) or msgpack.Packer()
+    _local.packer = None  # one that failed is not used again
+    try:
+        packed: bytes = packer.pack(fields)
+    except (TypeError, ValueError, OverflowError) as error:  # the values in it are bytes already
+        raise SerializationError(
+            "channel names and versions must be valid Unicode, and numbers of at most 64 bits: "
+            f"{error}"
+        ) from error
+    if len(packed) < _KEPT_BYTES:  # what it has grown to it keeps
+        _local.packer = packer
+    return _framed(_PLAIN, packed)
+
+
+def _framed(codec: int, data: bytes) -> bytes:
+    return b"%c%c%b%b" % (FORMAT, codec, crc32(data).to_bytes(4, "big"), data)
+
+
+def compressed(frame: bytes, compression: Compression) -> bytes:
+    """A frame with its array compressed, where that is worth it."""
+    if frame[:2] != bytes((FORMAT, _PLAIN)):
+        return frame
+    packed = compression.compress(frame[_HEADER_BYTES:])
+    return frame if packed is None else _framed(_ZSTD, packed)
+
+
+def plain_frame(frame: bytes) -> bytes:
+    """A frame as it was before it was compressed; any other one as it is."""
+    if frame[:2] != bytes((FORMAT, _ZSTD)):
+        return frame
+    return _framed(_PLAIN, decompress(frame[_HEADER_BYTES:]))
+
+
+def sealed_frame(sealed: bytes) -> bytes:
+    """A frame that holds another one, encrypted."""
+    return b"%c%c%b" % (FORMAT, _SEALED, sealed)
+
+
+def is_sealed_body(data: bytes) -> bool:
+    """Whether a frame is encrypted."""
+    return data[:2] == bytes((FORMAT, _SEALED))
+
+
+def opened_frame(data: bytes) -> bytes:
+    """What `sealed_frame` was given."""
+    return data[2:]
+
+
+def _unframe(data: bytes, session: str, what: str) -> Any:
+    if len(data) <= _HEADER_BYTES:
+        damaged(session, what)
+    _check_format(data, session, what)
+    packed = data[_HEADER_BYTES:]
+    if crc32(packed).to_bytes(4, "big") != data[2:_HEADER_BYTES]:
+        damaged(session, what)
+    try:
+        if data[1] == _ZSTD:
+            packed = decompress(packed)
+        return msgpack.unpackb(packed, strict_map_key=False)  # bounds every length by len(packed)
+    except (ValueError, msgpack.UnpackException, SerializationError):
+        damaged(session, what)
+
+
+def _check_format(data: bytes, session: str, what: str) -> None:
+    """Make sure that a frame can be read here."""
+    version, codec = data[0], data[1]
+    if version > FORMAT or (version == FORMAT and codec > _ZSTD):
+        raise FormatVersionError(
+            f"{what} of session {session!r} has format version {version}.{codec}, and this "
+            f"wren-sessions reads up to {FORMAT}.{_ZSTD}: upgrade it",
+            session=session,
+            found=version,
+            supported=FORMAT,
+        )
+    if version != FORMAT:
+        damaged(session, what)
+    if codec == _SEALED:
+        raise DecryptionError(
+            f"{what} of session {session!r} is encrypted: open the store with its key "
+            "(encryption=, WREN_SESSIONS_ENCRYPTION_KEYS)",
+            session=session,
+        )

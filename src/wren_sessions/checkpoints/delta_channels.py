@@ -1,0 +1,199 @@
+"""The history of channels that live in their writes (LangGraph's `DeltaChannel`): steps.
+
+Such a channel's value is stored at some checkpoints only. Elsewhere it is rebuilt from the nearest
+ancestor that stores it, the seed, and the pending writes of the ancestors from there on. Ancestors
+are read by pages, following the chain of parents; the arena is read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn
+
+from wren_sessions._steps import Call, Steps
+from wren_sessions.checkpoints.codec import (
+    Body,
+    StoredValue,
+    WriteBody,
+    damaged,
+    decode_body,
+    decode_write,
+)
+from wren_sessions.checkpoints.record_cache import Cache
+from wren_sessions.delta.encoder import Serializer, loads, opened, settled
+from wren_sessions.delta.protection import Protection
+from wren_sessions.errors import SessionGoneError
+from wren_sessions.records import (
+    ArenaParts,
+    Loaded,
+    Scanned,
+    Span,
+    Start,
+    Stored,
+    merge_spans,
+)
+
+PAGE: Final = 128
+
+
+@dataclass(slots=True)
+class History:
+    """What one channel's ancestors contributed.
+
+    Attributes:
+        writes: (task id, channel, value), the oldest first.
+        seed: the stored value at the ancestor where the walk ended, in a list of one; empty if it
+            reached the first checkpoint without finding any.
+    """
+
+    writes: list[tuple[str, str, Any]] = field(default_factory=list)
+    seed: list[Any] = field(default_factory=list)
+
+
+class Histories:
+    """Histories of channels in the sessions of one store.
+
+    Args:
+        cache: what this process remembers of them.
+        protection: what happened to values before they were stored.
+    """
+
+    def __init__(self, cache: Cache, protection: Protection) -> None:
+        self._cache = cache
+        self._protection = protection
+
+    def read(
+        self,
+        session: str,
+        namespace: str,
+        checkpoint_id: str | None,
+        channels: Sequence[str],
+        serde: Serializer,
+    ) -> Steps[dict[str, History]]:
+        """The histories of channels up to a checkpoint, whose own writes do not count.
+
+        Raises:
+            SessionGoneError: the checkpoint, or an ancestor that is needed, is not there.
+        """
+        for _ in range(3):
+            walk = _Walk(session, namespace, channels, self._protection)
+            target = yield from self._target(session, namespace, checkpoint_id)
+            if target is not None:
+                yield from walk.run(*target)
+            spans = merge_spans(walk.spans())
+            arena = ArenaParts(())
+            if spans:
+                arena = yield Call("read", session, spans)
+            if arena is not None:
+                return walk.histories(arena, serde)
+            # It was deleted or pruned between the calls: look again.
+        damaged(session, "its arena")
+
+    def _target(
+        self, session: str, namespace: str, checkpoint_id: str | None
+    ) -> Steps[tuple[str, str | None] | None]:
+        """The checkpoint's id and its parent's."""
+        if checkpoint_id is not None:
+            body = self._cache.record(session, (namespace, checkpoint_id))
+            if body is not None:
+                return checkpoint_id, body.parent_id
+        loaded: Loaded | None = yield Call("load", session, namespace, checkpoint_id)
+        if loaded is None:
+            if checkpoint_id is not None:
+                _incomplete(session, checkpoint_id)
+            return None
+        name = loaded.stored.name
+        body = decode_body(loaded.stored.body, session, f"checkpoint {name[1]!r}")
+        return name[1], body.parent_id
+
+
+class _Walk:
+    """One walk up the chain of parents."""
+
+    def __init__(
+        self, session: str, namespace: str, channels: Sequence[str], protection: Protection
+    ) -> None:
+        self.session = session
+        self._protection = protection
+        self.namespace = namespace
+        self.channels = tuple(channels)
+        self.missing = set(channels)
+        self.writes: list[list[WriteBody]] = []
+        self.seeds: dict[str, Body] = {}
+        self.page: dict[str, Stored] = {}
+
+    def run(self, target: str, parent: str | None) -> Steps[None]:
+        below = target
+        while parent is not None and self.missing:
+            if parent not in self.page:
+                stored = yield from self._fetch(parent, below)
+                if stored is None:
+                    _incomplete(self.session, parent)
+            self._visit(self.page[parent])
+            below, parent = parent, self._body.parent_id
+
+    def _fetch(self, parent: str, below: str) -> Steps[Stored | None]:
+        """A page that begins below a checkpoint; the parent alone if its id is not lower."""
+        if parent < below:
+            scanned: Scanned = yield Call(
+                "scan", self.session, [Start(self.namespace, below)], PAGE
+            )
+            self.page = {stored.name[1]: stored for stored in scanned.records}
+        if parent not in self.page:
+            loaded: Loaded | None = yield Call("load", self.session, self.namespace, parent)
+            if loaded is not None:
+                self.page[parent] = loaded.stored
+        return self.page.get(parent)
+
+    def _visit(self, stored: Stored) -> None:
+        what = f"checkpoint {stored.name[1]!r}"
+        self._body = body = decode_body(stored.body, self.session, what)
+        found = [
+            decode_write(write.body, self.session, f"a pending write of {what}")
+            for write in stored.writes
+        ]
+        found = [write for write in found if write.channel in self.missing]
+        found.sort(key=lambda write: (write.path, write.task_id, write.index))
+        self.writes.append(found)
+        for channel in self.missing & body.values.keys():
+            value = body.values[channel]
+            value.pieces = settled(value, stored.base)
+            self.seeds[channel] = body
+        self.missing -= body.values.keys()
+
+    def spans(self) -> list[Span]:
+        """The parts of the arena that the values need."""
+        values = [write.value for writes in self.writes for write in writes]
+        values += [body.values[channel] for channel, body in self.seeds.items()]
+        return [
+            Span(piece.offset, piece.length)
+            for value in values
+            for piece in value.pieces
+            if not isinstance(piece, bytes)
+        ]
+
+    def histories(self, arena: ArenaParts, serde: Serializer) -> dict[str, History]:
+        """What was found, decoded."""
+        found = {channel: History() for channel in self.channels}
+        for writes in reversed(self.writes):
+            for write in writes:
+                value = self._value(write.value, arena, serde)
+                found[write.channel].writes.append((write.task_id, write.channel, value))
+        for channel, body in self.seeds.items():
+            found[channel].seed = [self._value(body.values[channel], arena, serde)]
+        return found
+
+    def _value(self, value: StoredValue, arena: ArenaParts, serde: Serializer) -> Any:
+        what = "the history of a channel"
+        typed, *_ = opened(self.session, value, arena, self._protection, what)
+        return loads(serde, typed, f"{what} of session {self.session!r}")
+
+
+def _incomplete(session: str, checkpoint_id: str) -> NoReturn:
+    raise SessionGoneError(
+        f"a channel of session {session!r} lives in the writes since an earlier checkpoint, and "
+        f"checkpoint {checkpoint_id!r} is not there any more: the session expired, or was deleted, "
+        "evicted or pruned. Start it again, or restore it from a copy",
+        session=session,
+    )

@@ -1,0 +1,253 @@
+"""Reading checkpoints: steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from heapq import nlargest
+from typing import Any, Final, NamedTuple, TypeVar
+
+from wren_sessions._gc import unhurried
+from wren_sessions._steps import Call, Steps
+from wren_sessions.checkpoints.codec import Body, damaged
+from wren_sessions.checkpoints.record_cache import Cache
+from wren_sessions.checkpoints.snapshots import (
+    Snapshot,
+    matches,
+    ranged,
+    read_metadata,
+    read_record,
+    read_snapshot,
+)
+from wren_sessions.delta.base import Known, Reach
+from wren_sessions.delta.encoder import Serializer
+from wren_sessions.delta.protection import Protection
+from wren_sessions.errors import CorruptSessionError, WrenSessionsError
+from wren_sessions.records import (
+    ArenaParts,
+    Held,
+    Life,
+    Loaded,
+    Name,
+    Scanned,
+    Span,
+    Start,
+    Stored,
+    merge_spans,
+    missing,
+)
+
+T = TypeVar("T")
+
+PAGE: Final = 100
+_AT_ONCE: Final = 16  # checkpoints whose values are read together
+MAX_HELD: Final = 64  # parts of the arena that a store is told of
+
+
+class Head(NamedTuple):
+    """A checkpoint as it stands in the store.
+
+    Attributes:
+        stored: the record.
+        body: what it says.
+        data: type tag and bytes of each value.
+    """
+
+    stored: Stored
+    body: Body
+    data: dict[str, tuple[str, bytes]]
+
+
+class Reading:
+    """Reading from the sessions of one store.
+
+    Args:
+        cache: what this process remembers of them; it learns from what is read.
+        protection: what happened to values before they were stored.
+    """
+
+    def __init__(self, cache: Cache, protection: Protection) -> None:
+        self._cache = cache
+        self._protection = protection
+
+    def get(
+        self, session: str, namespace: str, checkpoint_id: str | None, serde: Serializer
+    ) -> Steps[Snapshot | None]:
+        """Read a checkpoint, the namespace's latest if no id is given; None if it is not there.
+
+        Raises:
+            CorruptSessionError: what is stored is damaged.
+            FormatVersionError: a newer version of this package wrote it.
+            SerializationError: a value cannot be read back.
+        """
+        read = partial(self._snapshot, session, serde)
+        return (yield from self._read(session, namespace, checkpoint_id, read))
+
+    def record(self, session: str, namespace: str, checkpoint_id: str | None) -> Steps[Head | None]:
+        """The same, with its values as they are stored; errors as `get`."""
+        read = partial(self._head, session)
+        return (yield from self._read(session, namespace, checkpoint_id, read))
+
+    def _read(
+        self,
+        session: str,
+        namespace: str,
+        checkpoint_id: str | None,
+        read: Callable[[Stored, Reach], T],
+    ) -> Steps[T | None]:
+        known = self._known(session, namespace)
+        found = yield from self.load(session, namespace, checkpoint_id, known)
+        if found is None:
+            return None
+        try:
+            return read(*found)
+        except CorruptSessionError:
+            if not known:
+                raise
+        # Perhaps the server lost what we know, and others wrote something else in its place.
+        self._cache.forget(session)
+        return (yield from self._read(session, namespace, checkpoint_id, read))
+
+    def _known(self, session: str, namespace: str) -> list[Known]:
+        """The values of the record of a namespace that was used last."""
+        records = self._cache.records(session)
+        return next((body.knowns() for name, body in records if name[0] == namespace), [])
+
+    def _snapshot(self, session: str, serde: Serializer, stored: Stored, arena: Reach) -> Snapshot:
+        found, body = read_snapshot(session, stored, arena, serde, self._protection)
+        self._cache.remember(session, stored.name, body, instead_of=None)
+        return found
+
+    def _head(self, session: str, stored: Stored, arena: Reach) -> Head:
+        body, data = read_record(session, stored, arena, self._protection)
+        self._cache.remember(session, stored.name, body, instead_of=None)
+        return Head(stored, body, data)
+
+    def load(
+        self,
+        session: str,
+        namespace: str,
+        checkpoint_id: str | None,
+        known: Sequence[Known] = (),
+    ) -> Steps[tuple[Stored, Reach] | None]:
+        """A checkpoint as it is stored, with the parts of the arena that it refers to.
+
+        Args:
+            session: the session's id.
+            namespace: the namespace.
+            checkpoint_id: which checkpoint; None for the latest.
+            known: values whose bytes need not be sent.
+        """
+        life = self._cache.life(session)
+        held = _held(life.incarnation, known) if life and known else None
+        for _ in range(3):
+            loaded: Loaded | None = yield Call("load", session, namespace, checkpoint_id, held)
+            if namespace == "":
+                self._cache.look(session, None if loaded is None else loaded.life)
+            if loaded is None:
+                if namespace == "" and checkpoint_id is None:
+                    self._cache.absent(session)
+                return None
+            self._cache.live(session, loaded.life, loaded.stored.name)
+            arena = loaded.arena
+            same = held is not None and held.incarnation == loaded.life.incarnation
+            if arena is None:
+                spans = missing(loaded.stored.spans, held, loaded.life.incarnation)
+                arena = yield Call("read", session, spans)
+            if arena is not None:
+                return loaded.stored, Reach(arena, known if same else ())
+            # It was deleted or replaced between the two calls: look again.
+        damaged(session, "its arena")
+
+    def namespaces(self, session: str) -> Steps[tuple[str, ...]]:
+        """The session's namespaces, in the order in which they were made."""
+        found: tuple[Name, ...] = yield Call("heads", session)
+        return tuple(namespace for namespace, _ in found)
+
+    def page(
+        self,
+        session: str,
+        starts: Sequence[Start],
+        limit: int,
+        serde: Serializer,
+        where: Mapping[str, Any] | None = None,
+    ) -> Steps[tuple[Iterator[Snapshot], tuple[Start, ...]]]:
+        """Some checkpoints, newest first, and where to go on; errors as `get`.
+
+        Their values are read as the checkpoints are asked for, a few at a time: so there are never
+        a hundred copies of a long list at once.
+
+        Args:
+            session: the session's id.
+            starts: see `SessionStore.scan`.
+            limit: how many to look at.
+            serde: the serializer.
+            where: metadata that they must have.
+        """
+        for _ in range(3):
+            scanned: Scanned = yield Call("scan", session, starts, limit)
+            chosen = [
+                stored
+                for stored in scanned.records
+                if not where or matches(read_metadata(session, stored, serde), where)
+            ]
+            spans = merge_spans(span for stored in chosen for span in stored.spans)
+            arena = ArenaParts(())
+            known: Sequence[Known] = ()
+            if chosen and scanned.life is not None:
+                known, held = self._held_of_page(session, chosen[0], scanned.life)
+                spans = missing(spans, held, scanned.life.incarnation)
+            if spans:
+                arena = yield Call("read", session, spans)
+            if arena is not None:
+                found = self._snapshots(session, chosen, Reach(arena, known), serde)
+                return found, scanned.rest
+            # It was deleted or pruned between the two calls: look again.
+        damaged(session, "its arena")
+
+    def _held_of_page(
+        self, session: str, newest: Stored, life: Life
+    ) -> tuple[Sequence[Known], Held]:
+        """What is known of the newest checkpoint of a page, and of the older ones with it.
+
+        Ranges of an arena never change: where the sums of the newest one are right, what is known
+        is what the server has.
+        """
+        now = self._cache.life(session)
+        known = self._known(session, newest.name[0])
+        if not known or now is None or now.incarnation != life.incarnation:
+            return (), Held(life.incarnation, ())
+        try:
+            pieces = ranged(session, newest)
+        except WrenSessionsError:  # whoever asks for its values will be told
+            pieces = []
+        sure = [piece for piece in pieces if any(value.holds(piece) for value in known)]
+        spans = merge_spans(Span(piece.offset, piece.length) for piece in sure)
+        return (known if sure else ()), Held(life.incarnation, spans)
+
+    def _snapshots(
+        self, session: str, records: Sequence[Stored], arena: Reach, serde: Serializer
+    ) -> Iterator[Snapshot]:
+        """Of some, the oldest is read first: what it holds, the newer ones go on with."""
+        for start in range(0, len(records), _AT_ONCE):
+            some = records[start : start + _AT_ONCE]
+            size = sum(span.length for stored in some for span in stored.spans)
+            found = unhurried(size, partial(self._read_all, session, some, arena, serde))
+            while found:
+                yield found.pop()
+
+    def _read_all(
+        self, session: str, records: Sequence[Stored], arena: Reach, serde: Serializer
+    ) -> list[Snapshot]:
+        return [
+            read_snapshot(session, stored, arena, serde, self._protection)[0]
+            for stored in reversed(records)
+        ]
+
+
+def _held(incarnation: str, known: Sequence[Known]) -> Held:
+    """What need not be sent: the longest parts of what is known."""
+    spans = [Span(piece.offset, piece.length) for value in known for piece in value.pieces]
+    if len(spans) > MAX_HELD:
+        spans = nlargest(MAX_HELD, spans, key=lambda span: span.length)
+    return Held(incarnation, merge_spans(spans))

@@ -1,0 +1,114 @@
+"""A listing of checkpoints: what it looks for, and how far it has come. Steps; no LangGraph."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+from wren_sessions._steps import Call, Steps
+from wren_sessions.checkpoints.get import PAGE, Reading
+from wren_sessions.checkpoints.snapshots import Snapshot, matches
+from wren_sessions.delta.encoder import Serializer
+from wren_sessions.records import SessionPage, Start
+
+Found: TypeAlias = Iterable[tuple[str, Snapshot]]
+"""Checkpoints with the session of each, to be looked at before more are asked for."""
+
+
+class Listing:
+    """Checkpoints of one session or of all, page by page.
+
+    Args:
+        reading: reads them.
+        serde: the serializer.
+        session: the session; None for all sessions of the store.
+        namespace: the namespace; None for all of a session, in the order they were made.
+        checkpoint_id: this checkpoint alone.
+        before: only checkpoints with a lower id, which need not exist.
+        where: metadata that they must have.
+        limit: how many at the most; None for all.
+    """
+
+    def __init__(
+        self,
+        reading: Reading,
+        serde: Serializer,
+        *,
+        session: str | None,
+        namespace: str | None,
+        checkpoint_id: str | None,
+        before: str | None,
+        where: Mapping[str, Any],
+        limit: int | None,
+    ) -> None:
+        self._reading = reading
+        self._serde = serde
+        self._namespace = namespace
+        self._checkpoint_id = checkpoint_id
+        self._before = before
+        self._where = where
+        self._left = limit
+        self._sessions = deque([] if session is None else [session])
+        self._seen: set[str] = set()  # Redis may list a session twice
+        self._cursor: str | None = None
+        self._more_sessions = session is None
+        self._session = ""
+        self._rest: tuple[Start, ...] = ()
+
+    def more(self) -> Steps[Found | None]:
+        """The next checkpoints, perhaps none; None at the end."""
+        if self._left is not None and self._left <= 0:
+            return None
+        if self._rest:
+            found = yield from self._page()
+            return self._take(found)
+        if self._sessions:
+            yield from self._begin(self._sessions.popleft())
+            return []
+        if self._more_sessions:
+            yield from self._find_sessions()
+            return []
+        return None
+
+    def _find_sessions(self) -> Steps[None]:
+        page: SessionPage = yield Call("list_sessions", self._cursor)
+        for info in page.sessions:
+            if info.session not in self._seen:
+                self._seen.add(info.session)
+                self._sessions.append(info.session)
+        self._cursor, self._more_sessions = page.cursor, page.cursor is not None
+
+    def _begin(self, session: str) -> Steps[None]:
+        self._session = session
+        if self._namespace is not None:
+            namespaces: tuple[str, ...] = (self._namespace,)
+        else:
+            namespaces = yield from self._reading.namespaces(session)
+        self._rest = tuple(Start(namespace, self._before) for namespace in namespaces)
+
+    def _page(self) -> Steps[Iterable[Snapshot]]:
+        if self._checkpoint_id is not None:
+            return (yield from self._one(self._checkpoint_id))
+        size = PAGE if self._where or self._left is None else min(self._left, PAGE)
+        found, self._rest = yield from self._reading.page(
+            self._session, self._rest, size, self._serde, self._where
+        )
+        return found
+
+    def _one(self, checkpoint_id: str) -> Steps[list[Snapshot]]:
+        start, self._rest = self._rest[0], self._rest[1:]
+        if self._before is not None and checkpoint_id >= self._before:
+            return []
+        found = yield from self._reading.get(
+            self._session, start.namespace, checkpoint_id, self._serde
+        )
+        return [found] if found is not None and matches(found.metadata, self._where) else []
+
+    def _take(self, found: Iterable[Snapshot]) -> Found:
+        for item in found:
+            if self._left is not None:
+                if self._left <= 0:
+                    return
+                self._left -= 1
+            yield self._session, item

@@ -1,0 +1,313 @@
+"""Dropping checkpoints, and giving back the room that only they took: steps.
+
+A prune looks at every record of a session, decides which may go, and has the store drop them in one
+atomic step, with the parts of the arena that nothing refers to any more. If somebody wrote between
+the look and the step, the store refuses and the look is repeated, so what a new checkpoint builds
+on is never dropped from under it.
+
+Never dropped: the latest checkpoint of a namespace, with its pending writes (an interrupt that
+waits for an answer), and what a channel that lives in its history needs: the ancestors back to the
+one that holds its value. A subgraph's namespace that belongs to one task goes when the checkpoint
+of the root namespace that ran the task goes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn, TypeAlias
+
+from wren_sessions._steps import Call, Steps
+from wren_sessions.checkpoints.codec import Body, decode_body
+from wren_sessions.checkpoints.header import empty_header, header
+from wren_sessions.checkpoints.record_cache import Cache
+from wren_sessions.delta.encoder import Serializer, loads
+from wren_sessions.errors import ConfigurationError, ConflictError, WrenSessionsError
+from wren_sessions.records import (
+    Committed,
+    Life,
+    Name,
+    Prune,
+    Scanned,
+    SessionPage,
+    Span,
+    Start,
+    Stored,
+    merge_spans,
+)
+
+logger = logging.getLogger("wren_sessions")
+
+PAGE: Final = 200
+ATTEMPTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How many checkpoints of a session to keep while it is written.
+
+    Applied every so many steps, so a step costs the same however long the session is; in between
+    there are up to twice as many.
+
+    Args:
+        keep_last: how many of each namespace to keep, at least 1.
+
+    Raises:
+        ConfigurationError: `keep_last` is below 1.
+    """
+
+    keep_last: int
+
+    def __post_init__(self) -> None:
+        _check_count(self.keep_last)
+
+
+@dataclass(slots=True)
+class Entry:
+    """A record as a prune looks at it."""
+
+    name: Name
+    body: Body
+    rest: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    spans: tuple[Span, ...]
+
+    @property
+    def parent(self) -> Name | None:
+        """The record that it continues."""
+        return None if self.body.parent_id is None else (self.name[0], self.body.parent_id)
+
+    @property
+    def unstored(self) -> set[str]:
+        """The channels whose value lives in the writes since an ancestor that stores it."""
+        counters = self.metadata.get("counters_since_delta_snapshot") or {}
+        return {channel for channel in counters if channel not in self.body.values}
+
+
+@dataclass(slots=True)
+class Survey:
+    """All records of a session at one revision, and its heads."""
+
+    incarnation: str
+    revision: int
+    entries: dict[Name, Entry]
+    heads: dict[str, str]
+
+
+Choice: TypeAlias = Callable[[Survey], set[Name]]
+"""Which records may be dropped."""
+
+
+class Pruning:
+    """Prunes of the sessions of one store.
+
+    Args:
+        cache: what this process remembers of them.
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def prune(self, session: str, choose: Choice, serde: Serializer) -> Steps[int]:
+        """Drop what is chosen; a session that is not there is no error.
+
+        Returns:
+            How many records were dropped.
+
+        Raises:
+            ConflictError: the session was written all the time, and nothing was dropped.
+        """
+        for _ in range(ATTEMPTS):
+            survey = yield from self._survey(session, serde)
+            if survey is None:
+                return 0
+            drop = choose(survey)
+            if not drop:
+                return 0
+            done: Committed = yield Call("prune", _prune(session, survey, drop))
+            self._cache.forget(session)
+            if done.outcome == "done":
+                return len(drop)
+        _busy(session)
+
+    def prune_all(self, choose: Choice, serde: Serializer) -> Steps[int]:
+        """The same for every session of the store, page by page; errors as `prune`."""
+        cursor, dropped = None, 0
+        while True:
+            page: SessionPage = yield Call("list_sessions", cursor)
+            for info in page.sessions:
+                dropped += yield from self.prune(info.session, choose, serde)
+            cursor = page.cursor
+            if cursor is None:
+                return dropped
+
+    def retain(self, session: str, keep_last: int, serde: Serializer) -> Steps[None]:
+        """Count a step, and prune when there have been as many as are kept.
+
+        A step that was written is never failed by this: what goes wrong is logged, and the prune
+        is tried again with one of the next steps.
+        """
+        if self._cache.count(session) < keep_last:
+            return
+        self._cache.count(session, begin=True)
+        try:
+            yield from self.prune(session, all_but_last(keep_last, tasks=True), serde)
+        except WrenSessionsError as error:
+            logger.warning("session %r was not pruned: %s", session, error)
+
+    def delete(self, session: str) -> Steps[bool]:
+        """Delete a session; False if it was not there."""
+        self._cache.absent(session, deleted=True)
+        found: bool = yield Call("delete", session)
+        return found
+
+    def copy(self, source: str, target: str) -> Steps[Life | None]:
+        """Copy a session, whole; None if it is not there."""
+        life: Life | None = yield Call("copy", source, target)
+        return life
+
+    def _survey(self, session: str, serde: Serializer) -> Steps[Survey | None]:
+        # The life comes with the first look: whatever is written after it is a conflict.
+        first: Scanned = yield Call("scan", session, [Start("")], PAGE)
+        if first.life is None:
+            return None
+        heads: tuple[Name, ...] = yield Call("heads", session)
+        records = list(first.records)
+        rest = (*first.rest, *(Start(namespace) for namespace, _ in heads if namespace))
+        while rest:
+            scanned: Scanned = yield Call("scan", session, rest, PAGE)
+            records += scanned.records
+            rest = scanned.rest
+        return Survey(
+            incarnation=first.life.incarnation,
+            revision=first.life.revision,
+            entries={stored.name: _entry(session, stored, serde) for stored in records},
+            heads=dict(heads),
+        )
+
+
+def _entry(session: str, stored: Stored, serde: Serializer) -> Entry:
+    body = decode_body(stored.body, session, f"checkpoint {stored.name[1]!r}")
+    about = f"checkpoint {stored.name[1]!r} of session {session!r}"
+    rest, metadata = loads(serde, body.head, about)
+    return Entry(stored.name, body, rest, metadata, stored.spans)
+
+
+def _prune(session: str, survey: Survey, drop: Collection[Name]) -> Prune:
+    kept = (entry for name, entry in survey.entries.items() if name not in drop)
+    dropped = (survey.entries[name] for name in drop)
+    return Prune(
+        session=session,
+        incarnation=survey.incarnation,
+        revision=survey.revision,
+        drop=tuple(sorted(drop)),
+        keep=merge_spans(span for entry in kept for span in entry.spans),
+        free=merge_spans(span for entry in dropped for span in entry.spans),
+        state=_new_header(survey, drop),
+    )
+
+
+def _new_header(survey: Survey, drop: Collection[Name]) -> bytes | None:
+    """The header of a session that loses its latest checkpoint; None if it does not.
+
+    It tells which checkpoint is the latest now. Its numbers come back with the next one: they are
+    in the values, which a prune does not read.
+    """
+    if ("", survey.heads.get("", "")) not in drop:
+        return None
+    left = [name for name in survey.entries if name[0] == "" and name not in drop]
+    if not left:
+        return empty_header("")
+    entry = survey.entries[max(left)]
+    timestamp = entry.rest.get("ts")
+    return header({}, checkpoint_id=entry.name[1], timestamp=timestamp, metadata=entry.metadata)
+
+
+def _busy(session: str) -> NoReturn:
+    raise ConflictError(
+        f"session {session!r} was written each time while it was being pruned; nothing was "
+        "dropped: try again when it is less busy",
+        session=session,
+    )
+
+
+# --- what to drop ---------------------------------------------------------------------------------
+
+
+def choice_of(strategy: str, keep_last: int | None) -> Choice | None:
+    """What a strategy drops; None for everything.
+
+    Raises:
+        ConfigurationError: there is no such strategy, or `keep_last` does not go with it.
+    """
+    if strategy not in {"keep_latest", "delete", "keep_last"}:
+        raise ConfigurationError(
+            f"{strategy!r} is no way to prune: use 'keep_latest', 'keep_last' or 'delete'"
+        )
+    if keep_last is not None and strategy == "delete":
+        raise ConfigurationError("keep_last does not go with the strategy 'delete'")
+    if strategy == "delete":
+        return None
+    if keep_last is None and strategy == "keep_latest":
+        return all_but_last(1, tasks=False)
+    return all_but_last(_check_count(keep_last), tasks=True)
+
+
+def _check_count(count: object) -> int:
+    if type(count) is not int or count < 1:
+        raise ConfigurationError(f"keep_last must be a whole number of at least 1, not {count!r}")
+    return count
+
+
+def all_but_last(count: int, *, tasks: bool) -> Choice:
+    """All but the last `count` of each namespace, and what those need.
+
+    Args:
+        count: how many to keep, at least 1.
+        tasks: whether the namespaces of single tasks go with the checkpoint that ran them.
+    """
+
+    def choose(survey: Survey) -> set[Name]:
+        keep = {(namespace, head) for namespace, head in survey.heads.items()}
+        for namespace in survey.heads:
+            ids = sorted((id_ for space, id_ in survey.entries if space == namespace), reverse=True)
+            keep |= {(namespace, id_) for id_ in ids[:count]}
+        if tasks:
+            roots = {id_ for namespace, id_ in keep if namespace == ""}
+            keep = {name for name in keep if _belongs(survey, name, roots)}
+        return survey.entries.keys() - _with_history(survey, keep)
+
+    return choose
+
+
+def of_runs(run_ids: Collection[str]) -> Choice:
+    """The checkpoints that these runs made."""
+    runs = frozenset(run_ids)
+    return lambda survey: {
+        name for name, entry in survey.entries.items() if entry.metadata.get("run_id") in runs
+    }
+
+
+def _belongs(survey: Survey, name: Name, roots: Collection[str]) -> bool:
+    """Whether a record is of a namespace that outlives its task, or of a task that is kept."""
+    namespace, head = name[0], survey.heads.get(name[0])
+    if ":" not in namespace or head is None or (namespace, head) not in survey.entries:
+        return True
+    parents = survey.entries[namespace, head].metadata.get("parents") or {}
+    root = parents.get("")
+    return root is None or root in roots
+
+
+def _with_history(survey: Survey, keep: Collection[Name]) -> set[Name]:
+    """Records with the ancestors that hold the history of their channels."""
+    found = set(keep)
+    for name in keep:
+        entry = survey.entries.get(name)
+        missing = entry.unstored if entry else set()
+        while entry is not None and missing and entry.parent is not None:
+            entry = survey.entries.get(entry.parent)
+            if entry is not None:
+                found.add(entry.name)
+                missing = missing - entry.body.values.keys()
+    return found

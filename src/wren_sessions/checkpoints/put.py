@@ -1,0 +1,291 @@
+"""Writing checkpoints: steps.
+
+A put takes over from the parent's record every channel whose version did not change, writes small
+values inline and covers large ones with what the arena holds already. It is one commit, whose
+witnesses are the records that it builds on; if this process does not know the parent, one load
+comes before.
+
+**When the session went away** between two calls, the commit writes nothing and says so. If its
+known deadline has passed it expired: a put in the root namespace, which holds all values, writes
+the whole checkpoint as a new session of the same age. It is a `SessionExpiredError` where that
+would bring back a fragment: past the maximum age, from a subgraph, where a subgraph has a memory
+of its own, or a channel lives in its history. Before the deadline somebody deleted or evicted it,
+and nothing brings it back: `SessionGoneError`.
+
+Which life of a session a checkpoint belongs to is known from the checkpoint it continues. So a run
+whose session was deleted does not go on in the one that was begun since under the same id.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import string
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from wren_sessions._steps import Call, Steps
+from wren_sessions.checkpoints.codec import Body, StoredValue, Version, encode_body
+from wren_sessions.checkpoints.get import Reading
+from wren_sessions.checkpoints.header import header
+from wren_sessions.checkpoints.outcomes import check, expired, gone
+from wren_sessions.checkpoints.pending import Pending
+from wren_sessions.checkpoints.record_cache import Cache
+from wren_sessions.checkpoints.snapshots import read_record
+from wren_sessions.delta.encoder import Grown, Large, Packer, Serializer, dump
+from wren_sessions.delta.protection import Protection
+from wren_sessions.records import Commit, Committed, Life, Name, Record
+
+_ALPHABET: Final = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """A checkpoint to write.
+
+    Attributes:
+        session: the session's id.
+        name: namespace and checkpoint id.
+        parent_id: the checkpoint that it continues.
+        values: the value of each channel that has one.
+        versions: the version of each channel.
+        seen: for each node, the version of each channel that it has seen.
+        rest: everything else that the checkpoint holds.
+        metadata: its metadata.
+        changed: the channels whose value is to be taken from `values`, whatever the parent has.
+        within: the checkpoints of the graphs that this one's graph runs in.
+        new: the session must not be there.
+        revision: the session's revision that this builds on; None for no condition.
+    """
+
+    session: str
+    name: Name
+    parent_id: str | None
+    values: Mapping[str, Any]
+    versions: Mapping[str, Version]
+    seen: Mapping[str, Mapping[str, Version]]
+    rest: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    changed: Collection[str]
+    within: Sequence[Name] = ()
+    new: bool = False
+    revision: int | None = None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A record on its way: what to commit, and what to remember once it is."""
+
+    record: Record
+    body: Body
+    witnesses: tuple[Name, ...]
+    large: list[Large | Grown]
+
+
+class Writing:
+    """Writing to the sessions of one store.
+
+    Args:
+        cache: what this process remembers of them.
+        reading: reads what it has forgotten.
+        header_strings: channels whose strings may stand in a session's readable header.
+        protection: what happens to values before they are stored.
+
+    Attributes:
+        pending: writes what belongs to checkpoints besides.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        reading: Reading,
+        header_strings: Collection[str],
+        protection: Protection,
+    ) -> None:
+        self._cache = cache
+        self._reading = reading
+        self._header_strings = frozenset(header_strings)
+        self._protection = protection
+        self.pending = Pending(cache, protection)
+
+    # --- put ---
+
+    def put(self, put: Put, serde: Serializer) -> Steps[None]:
+        """Write a checkpoint.
+
+        Raises:
+            SerializationError: a value cannot be stored; nothing was written.
+            SessionExpiredError: the session expired, and cannot be written whole: it is past its
+                maximum age, this is a subgraph's checkpoint, or a part of it lived elsewhere.
+            SessionGoneError: the session was deleted or evicted before its deadline.
+        """
+        try:
+            yield from self._put(put, serde)
+        except BaseException:
+            self._cache.end(put.session, put.name)
+            self._cache.forget(put.session)
+            raise
+
+    def _put(self, put: Put, serde: Serializer) -> Steps[None]:
+        parent = yield from self._parent(put)
+        life = self._life(put)
+        if put.parent_id is not None and parent is None and (life is None or _has_history(put)):
+            gone(put.session)
+        self._cache.begin(put.session, put.name, life)
+        expected = None if life is None else life.incarnation
+        conditions = {"incarnation": expected, "new": put.new, "revision": put.revision}
+        known = [] if life is None else self._cache.records(put.session)
+        memories = self._cache.has_memories(put.session, life)
+        draft = self._draft(put, serde, parent, known, memories=memories)
+        done: Committed = yield self._commit(put, draft, **conditions)
+        if done.outcome == "stale":  # the parent was pruned, the session lives
+            self._cache.forget(put.session)
+            if _has_history(put):
+                gone(put.session)
+            draft = self._draft(put, serde, memories=memories)
+            done = yield self._commit(put, draft, **conditions)
+        if done.outcome == "gone":
+            self._cache.forget(put.session)
+            draft = self._draft(put, serde)
+            done = yield from self._revive(put, draft, life, done.now_ms)
+        check(put.session, done)
+        self._settle(put, draft, done)
+        yield from self.pending.flush(put.session, put.name)
+
+    def _life(self, put: Put) -> Life | None:
+        """The life that a checkpoint belongs to; None where it may begin a session."""
+        own = [] if put.parent_id is None else [(put.name[0], put.parent_id)]
+        life = self._cache.life_of(put.session, [*own, *put.within])
+        if life is not None or put.parent_id is not None or put.new:
+            return life
+        if put.name[0] != "":
+            life = self._cache.life_looked_at(put.session)
+            if life is None and self._cache.is_deleted(put.session):
+                gone(put.session)  # a graph that begins a session looks for it first
+        return life or self._cache.life(put.session)
+
+    def _parent(self, put: Put) -> Steps[Body | None]:
+        if put.parent_id is None:
+            return None
+        name = (put.name[0], put.parent_id)
+        body = self._cache.record(put.session, name)
+        if body is None:
+            loaded = yield from self._reading.load(put.session, *name)
+            if loaded is not None:
+                body, _ = read_record(put.session, *loaded, self._protection)
+                self._cache.remember(put.session, name, body, instead_of=None)
+        return body
+
+    def _commit(self, put: Put, draft: _Draft, **conditions: Any) -> Call:
+        return Call(
+            "commit",
+            Commit(
+                session=put.session,
+                token=secrets.token_urlsafe(8),
+                witnesses=draft.witnesses,
+                record=draft.record,
+                state=self._state(put),
+                **conditions,
+            ),
+        )
+
+    def _state(self, put: Put) -> bytes | None:
+        if put.name[0] != "":
+            return None
+        return header(
+            put.values,
+            checkpoint_id=put.name[1],
+            timestamp=put.rest.get("ts"),
+            metadata=put.metadata,
+            strings=self._header_strings,
+        )
+
+    def _revive(self, put: Put, draft: _Draft, life: Life | None, now_ms: int) -> Steps[Committed]:
+        """Write a checkpoint whose session expired as a new session of the same age."""
+        if life is None or life.deadline_ms is None or now_ms < life.deadline_ms:
+            gone(put.session)
+        if put.name[0] != "" or _has_history(put) or self._cache.has_memories(put.session, life):
+            expired(put.session)
+        # If the id has been taken since, that session is somebody else's.
+        done: Committed = yield self._commit(put, draft, new=True, created_ms=life.created_ms)
+        if done.outcome == "exists":
+            gone(put.session)
+        return done
+
+    def _settle(self, put: Put, draft: _Draft, done: Committed) -> None:
+        assert done.life is not None  # noqa: S101 -- a commit that is done has one
+        for large in draft.large:
+            large.settle(done.base)
+        self._cache.live(put.session, done.life, put.name)
+        before = None if put.parent_id is None else (put.name[0], put.parent_id)
+        self._cache.remember(put.session, put.name, draft.body, instead_of=before)
+
+    def _draft(
+        self,
+        put: Put,
+        serde: Serializer,
+        parent: Body | None = None,
+        known: Sequence[tuple[Name, Body]] = (),
+        *,
+        memories: bool = False,
+    ) -> _Draft:
+        packer = Packer(parent, known, protection=self._protection)
+        values: dict[str, StoredValue] = {}
+        for channel in {**put.versions, **put.values}:
+            unchanged = _is_unchanged(channel, put, parent)
+            if unchanged and (inherited := packer.inherited(channel)):
+                values[channel] = inherited
+            elif channel in put.values:
+                what = f"channel {channel!r} of session {put.session!r}"
+                values[channel] = packer.value(channel, put.values[channel], serde, what)
+        about = f"the metadata of checkpoint {put.name[1]!r} of session {put.session!r}"
+        body = Body(
+            parent_id=put.parent_id,
+            head=dump(serde, [dict(put.rest), dict(put.metadata)], about),
+            versions=dict(put.versions),
+            seen={node: dict(seen) for node, seen in put.seen.items()},
+            values=values,
+            memories=memories,
+        )
+        record = Record(
+            name=put.name,
+            parent_id=put.parent_id,
+            body=encode_body(body),
+            append=bytes(packer.appended),
+            spans=packer.spans(values.values()),
+        )
+        own = [(put.name[0], put.parent_id)] if parent is not None and put.parent_id else []
+        return _Draft(record, body, packer.witnesses(own), packer.large)
+
+
+# --- small parts ----------------------------------------------------------------------------------
+
+
+def _has_history(put: Put) -> bool:
+    """Whether a channel's value lives in the writes of ancestors (LangGraph's `DeltaChannel`)."""
+    return bool(put.metadata.get("counters_since_delta_snapshot"))
+
+
+def next_version(current: Any) -> str:
+    """The version after `current`: a counter, and 8 random characters that make forks differ.
+
+    Args:
+        current: the version now: one of these, another saver's (text that starts with a counter),
+            or a number; None for none.
+    """
+    if current is None:
+        counter = 0
+    elif isinstance(current, int | float):
+        counter = int(current)
+    else:
+        counter = int(current.split(".")[0])
+    return f"{counter + 1:010}.{''.join(random.choices(_ALPHABET, k=8))}"  # noqa: S311 -- no secret
+
+
+def _is_unchanged(channel: str, put: Put, parent: Body | None) -> bool:
+    """Whether the parent's value of a channel is still the value."""
+    if parent is None or channel in put.changed or channel not in put.versions:
+        return False
+    theirs, ours = parent.versions.get(channel), put.versions[channel]
+    return type(theirs) is type(ours) and theirs == ours

@@ -1,0 +1,212 @@
+"""Stored checkpoints to values. Pure, no I/O.
+
+A list that this process has read or written before is not read again: the bytes that lie behind it
+in the arena are checked and unpacked, and its messages built anew from what was kept of them. That
+holds from one step of a thread to the next, for earlier checkpoints, whose lists are the beginning
+of what is known, and for all checkpoints of a page, oldest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from wren_sessions.checkpoints.codec import Body, StoredValue, Version, decode_body, decode_write
+from wren_sessions.delta.base import Known, Reach
+from wren_sessions.delta.encoder import INLINE_BYTES, Serializer, loads, opened, settled
+from wren_sessions.delta.extents import Ranged
+from wren_sessions.delta.protection import Protection
+from wren_sessions.records import ArenaParts, Name, Stored
+from wren_sessions.serializers import KIND
+from wren_sessions.serializers._elements import header_length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A checkpoint as it was read. `writes` are (task id, channel, value), in LangGraph's order."""
+
+    name: Name
+    parent_id: str | None
+    values: dict[str, Any]
+    versions: dict[str, Version]
+    seen: dict[str, dict[str, Version]]
+    rest: dict[str, Any]
+    metadata: dict[str, Any]
+    writes: list[tuple[str, str, Any]]
+
+
+def read_snapshot(
+    session: str, stored: Stored, arena: Reach, serde: Serializer, protection: Protection
+) -> tuple[Snapshot, Body]:
+    """A stored checkpoint with its values, and its record's body.
+
+    Args:
+        session: its session.
+        stored: as it is stored.
+        arena: what it refers to. It learns what this checkpoint holds, for later ones.
+        serde: the serializer.
+        protection: what happened to values before they were stored.
+    """
+    what = f"checkpoint {stored.name[1]!r}"
+    body = decode_body(stored.body, session, what)
+    rest, metadata = loads(serde, body.head, f"{what} of session {session!r}")
+    values: dict[str, Any] = {}
+    for channel, value in body.values.items():
+        value.pieces = settled(value, stored.base)
+        about = f"channel {channel!r} of {what}"
+        values[channel] = _value(session, value, arena, serde, protection=protection, what=about)
+    arena.learn(body.knowns())
+    found = Snapshot(
+        name=stored.name,
+        parent_id=body.parent_id,
+        values=values,
+        # Copies: a graph writes into what it was given, and the body is remembered.
+        versions=dict(body.versions),
+        seen={node: dict(seen) for node, seen in body.seen.items()},
+        rest=rest,
+        metadata=metadata,
+        writes=_pending(session, stored, arena, serde, protection),
+    )
+    return found, body
+
+
+def read_record(
+    session: str, stored: Stored, arena: Reach, protection: Protection
+) -> tuple[Body, dict[str, tuple[str, bytes]]]:
+    """A record's body with its pieces settled, and each value's type tag and bytes."""
+    what = f"checkpoint {stored.name[1]!r}"
+    body = decode_body(stored.body, session, what)
+    data: dict[str, tuple[str, bytes]] = {}
+    for channel, value in body.values.items():
+        value.pieces = settled(value, stored.base)
+        value.known = _held(value, arena)
+        about = f"channel {channel!r} of {what}"
+        data[channel] = _whole(value) or _read(session, value, arena, protection, about)
+    return body, data
+
+
+def _whole(value: StoredValue) -> tuple[str, bytes] | None:
+    """Type tag and bytes of a known list; None where it is sealed or compressed."""
+    known = value.known
+    if known is None or known.plain is not None or not isinstance(value.pieces[0], bytes):
+        return None
+    return value.kind, value.pieces[0] + known.body
+
+
+def _value(
+    session: str,
+    value: StoredValue,
+    arena: Reach,
+    serde: Serializer,
+    *,
+    protection: Protection,
+    what: str,
+) -> Any:
+    value.known = _held(value, arena)
+    messages = _unpacked(value, serde)
+    if messages is not None:
+        return messages
+    typed = _read(session, value, arena, protection, what)
+    return read_value(value, serde, typed, f"{what} of session {session!r}")
+
+
+def read_value(value: StoredValue, serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:
+    """A value from its type tag and bytes.
+
+    Args:
+        value: as a record names it.
+        serde: the serializer.
+        typed: type tag and bytes.
+        what: what it is, for errors.
+    """
+    messages = _unpacked(value, serde, typed)
+    return loads(serde, typed, what) if messages is None else messages
+
+
+def _read(
+    session: str, value: StoredValue, arena: ArenaParts, protection: Protection, what: str
+) -> tuple[str, bytes]:
+    """A value's type tag and bytes; from now on they are known."""
+    typed, data, plain = opened(session, value, arena, protection, what)
+    if len(data) >= INLINE_BYTES:
+        value.known = Known(data, value.pieces, plain=plain)
+    return typed
+
+
+# --- lists ----------------------------------------------------------------------------------------
+
+
+def _held(value: StoredValue, arena: Reach) -> Known | None:
+    """What is known of a list that goes on with a known one, or that one begins with."""
+    pieces = [piece for piece in value.pieces[1:] if isinstance(piece, Ranged)]
+    sealed = value.kind.startswith(f"{KIND}+")
+    if not (sealed or value.kind == KIND) or not pieces or len(pieces) != len(value.pieces) - 1:
+        return None
+    alike = [known for known in arena.known if sealed == (known.plain is not None)]
+    continued = (known.continued(pieces, arena) for known in alike)
+    begun = (known.begun(pieces) for known in alike)
+    return next(filter(None, chain(continued, begun)), None)
+
+
+def _unpacked(
+    value: StoredValue, serde: Serializer, typed: tuple[str, bytes] | None = None
+) -> list[Any] | None:
+    """A known list of messages; None if it is something else.
+
+    Args:
+        value: the list.
+        serde: the serializer.
+        typed: its type tag and bytes, if they are at hand.
+    """
+    load_list = getattr(serde, "load_list", None)
+    known = value.known
+    if load_list is None or known is None or not isinstance(head := value.pieces[0], bytes):
+        return None
+    earlier, size = known.unpacked
+    kind, data = typed or (KIND, b"")
+    if typed is None or earlier is not None:
+        if known.plain is not None:
+            head = head.removeprefix(known.plain.before)
+        data = head + known.after(size)
+    found = load_list(kind, data, earlier)
+    if found is None:
+        return None
+    messages: list[Any] = found[0]
+    known.unpacked = (found[1], size + len(data) - header_length(data))
+    return messages
+
+
+def _pending(
+    session: str, stored: Stored, arena: ArenaParts, serde: Serializer, protection: Protection
+) -> list[tuple[str, str, Any]]:
+    what = f"a pending write of checkpoint {stored.name[1]!r}"
+    writes = [decode_write(write.body, session, what) for write in stored.writes]
+    writes.sort(key=lambda write: (write.path, write.task_id, write.index))
+    found = []
+    for write in writes:
+        typed, *_ = opened(session, write.value, arena, protection, what)
+        value = loads(serde, typed, f"{what} of session {session!r}")
+        found.append((write.task_id, write.channel, value))
+    return found
+
+
+def ranged(session: str, stored: Stored) -> list[Ranged]:
+    """Where the values of a stored checkpoint lie."""
+    body = decode_body(stored.body, session, f"checkpoint {stored.name[1]!r}")
+    pieces = (piece for value in body.values.values() for piece in settled(value, stored.base))
+    return [piece for piece in pieces if isinstance(piece, Ranged)]
+
+
+def read_metadata(session: str, stored: Stored, serde: Serializer) -> Mapping[str, Any]:
+    """The metadata of a stored checkpoint."""
+    what = f"checkpoint {stored.name[1]!r}"
+    body = decode_body(stored.body, session, what)
+    metadata: Mapping[str, Any] = loads(serde, body.head, f"{what} of session {session!r}")[1]
+    return metadata
+
+
+def matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
+    """Whether metadata has all the values asked for."""
+    return all(metadata.get(key) == value for key, value in where.items())

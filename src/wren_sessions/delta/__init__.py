@@ -1,0 +1,1 @@
+"""A list costs what is new: values as extents of a session's arena."""

@@ -1,0 +1,327 @@
+"""Values whose bytes are known here: what a new one is compared with, and an old one read from."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any, Final, NamedTuple
+from zlib import crc32
+
+from wren_sessions.delta.extents import Piece, Ranged, Sum, checksum, digest, unpack
+from wren_sessions.records import ArenaParts, Span
+from wren_sessions.serializers._elements import boundaries, elements
+
+MAX_OTHERS: Final = 8  # known values that one is compared with
+_MOST_PARTS: Final = 64  # that a body is in, until it is made one
+
+
+class Plain(NamedTuple):
+    """What a value was before it was sealed or compressed.
+
+    Attributes:
+        before: what stands in front of the sealed value.
+        body: the bytes that were cut into chunks.
+    """
+
+    before: bytes
+    body: bytes
+
+
+class _Bytes(NamedTuple):
+    """A part of some bytes."""
+
+    data: bytes
+    start: int
+    end: int
+
+
+class Known:
+    """A value whose bytes are known here and lie in the arena.
+
+    Its body is what lies there. It is made one only when it is asked for: to copy the bytes of a
+    long list costs more than to compare them.
+
+    Args:
+        data: the value's bytes.
+        pieces: where they lie, settled. The first and the last may be inline.
+        like: a known value that this one may continue; what was indexed of it is taken over.
+        plain: what it was before it was sealed or compressed, if it was.
+
+    Attributes:
+        unpacked: what a serializer keeps of the beginning of a list, perhaps of more than this one,
+            and how much of this one that is.
+    """
+
+    def __init__(
+        self,
+        data: bytes,
+        pieces: Sequence[Piece],
+        like: Known | None = None,
+        plain: Plain | None = None,
+    ) -> None:
+        head = len(pieces[0]) if pieces and isinstance(pieces[0], bytes) else 0
+        tail = len(pieces[-1]) if len(pieces) > 1 and isinstance(pieces[-1], bytes) else 0
+        ranged = [piece for piece in pieces if isinstance(piece, Ranged)]
+        size = sum(piece.length for piece in ranged)
+        if head + size + tail != len(data):
+            data, head, size, ranged, plain = b"", 0, 0, [], None
+        # Nothing may refer to what is kept inline.
+        parts = [_Bytes(data, head, head + size)] if size else []
+        body = memoryview(data)[head : head + size]
+        continues = like if like is not None and like.size and like.begins(data, head) else None
+        self._set(parts, size, _joined(body, ranged), plain, continues)
+        self._written = tuple(ranged)
+
+    def _set(
+        self,
+        parts: list[_Bytes],
+        size: int,
+        pieces: tuple[Ranged, ...],
+        plain: Plain | None,
+        like: Known | None,
+    ) -> None:
+        self.size = size
+        self.pieces = pieces
+        self.plain = plain
+        self.unpacked: tuple[Any, int] = (None, 0) if like is None else like.unpacked
+        self._parts = parts
+        self._body: bytes | None = None
+        self._starts = [0, *accumulate(piece.length for piece in pieces)]
+        self._places: dict[int, int] = {} if like is None else like._places  # noqa: SLF001 -- its own class
+        self._indexed: int = 0 if like is None else like._indexed  # noqa: SLF001
+
+    @property
+    def kept_bytes(self) -> int:
+        """How much memory it takes, about."""
+        unpacked, plain = self.unpacked[0], self.plain
+        kept = self.size + (len(plain.body) if plain else 0)
+        return kept + (unpacked.kept_bytes if unpacked else 0)
+
+    @property
+    def clear(self) -> bytes:
+        """The body as it was before it was sealed or compressed, if it was."""
+        return self.plain.body if self.plain else self.body
+
+    def continued(self, pieces: Sequence[Ranged], arena: ArenaParts) -> Known | None:
+        """What lies in these pieces, if they go on where this value ends, or are the same.
+
+        Args:
+            pieces: of a list.
+            arena: has what is not known of them.
+        """
+        if tuple(pieces) == self._written:
+            return self
+        if self.plain is not None:
+            return None
+        count = len(self.pieces)
+        if not 0 < count <= len(pieces) or tuple(pieces[: count - 1]) != self.pieces[:-1]:
+            return None
+        last, longer = self.pieces[-1], pieces[count - 1]
+        more = Span(last.end, longer.length - last.length)
+        if longer.offset != last.offset or more.length < 0 or not isinstance(last.sum, int):
+            return None
+        fresh = arena.get(more) if more.length else b""
+        if fresh is None or crc32(fresh, last.sum) != longer.sum:
+            return None
+        added = [Ranged(*more, crc32(fresh)), *pieces[count:]] if fresh else pieces[count:]
+        rest = unpack(pieces[count:], arena)
+        return None if rest is None else self.grown(fresh + rest, added)
+
+    def begun(self, pieces: Sequence[Ranged]) -> Known | None:
+        """What lies in these pieces, if this value begins with it.
+
+        Args:
+            pieces: of a list.
+        """
+        if self.plain is not None:
+            return None
+        size = 0
+        for piece in pieces:
+            if self._place(piece.offset)[0] != size or not self.holds(piece):
+                return None
+            size += piece.length
+        found = object.__new__(Known)
+        joined = _joined(memoryview(self.body)[:size], pieces)
+        found._set([_Bytes(self.body, 0, size)], size, joined, None, None)
+        found._written = tuple(pieces)
+        unpacked, unpacked_size = self.unpacked
+        found.unpacked = unpacked, min(unpacked_size, size)
+        return found
+
+    def grown(self, fresh: bytes, pieces: Sequence[Ranged]) -> Known:
+        """This value with more bytes behind it, which lie in these pieces."""
+        found = object.__new__(Known)
+        joined = self.pieces
+        at = 0
+        for piece in pieces:
+            part = memoryview(fresh)[at : at + piece.length]
+            joined = _followed(joined, piece, part)
+            at += piece.length
+        parts = [*self._parts, _Bytes(fresh, 0, len(fresh))] if fresh else self._parts
+        if len(parts) > _MOST_PARTS:
+            whole = self.body + fresh
+            parts = [_Bytes(whole, 0, len(whole))]
+        found._set(parts, self.size + len(fresh), joined, None, self)
+        found._written = (*self.pieces, *pieces)
+        return found
+
+    @property
+    def body(self) -> bytes:
+        """What lies in the arena, one behind the other."""
+        if self._body is None:
+            self._body = b"".join(memoryview(data)[start:end] for data, start, end in self._parts)
+            self._parts = [_Bytes(self._body, 0, self.size)]
+        return self._body
+
+    def begins(self, data: bytes | memoryview, start: int, skipped: int = 0) -> bool:
+        """Whether other data go on with the body from `start` on. Copies nothing.
+
+        Args:
+            data: the data.
+            start: where.
+            skipped: how many bytes of the body are left out in them.
+        """
+        if len(data) - start < self.size - skipped:
+            return False
+        view = memoryview(data)
+        for part, begin, end in self._parts:
+            first = min(begin + skipped, end)
+            skipped -= first - begin
+            behind = start + end - first
+            if not part.startswith(view[start:behind], first):
+                return False
+            start = behind
+        return True
+
+    def behind(self, offset: int) -> memoryview:
+        """The bytes from an offset of the arena on, as far as they lie together; empty if none."""
+        start, end = self._place(offset)
+        return memoryview(self.body)[start:end] if end else memoryview(b"")
+
+    def holds(self, piece: Ranged) -> bool:
+        """Whether the bytes of a piece are here, and are those that were written."""
+        data = self.behind(piece.offset)[: piece.length]
+        return len(data) == piece.length and checksum(data, piece.sum) == piece.sum
+
+    def _place(self, offset: int) -> tuple[int, int]:
+        """Where an offset of the arena is in the body, and how far it goes on; (-1, 0) if not."""
+        for start, piece in zip(self._starts, self.pieces, strict=False):
+            if piece.offset <= offset < piece.end:
+                return start + offset - piece.offset, start + piece.length
+        return -1, 0
+
+    def after(self, size: int) -> bytes:
+        """What its clear body has behind so many bytes."""
+        if self.plain is not None:
+            return self.plain.body[size:]
+        if size == 0 and len(self._parts) == 1:
+            return self.body
+        found: list[memoryview] = []
+        at = self.size
+        for data, start, end in reversed(self._parts):
+            if at <= size:
+                break
+            at -= end - start
+            found.append(memoryview(data)[max(start, start + size - at) : end])
+        return b"".join(reversed(found))
+
+    def settle(self, start: int, length: int) -> Iterator[Ranged]:
+        """Where a part of the body lies."""
+        at, end = bisect_right(self._starts, start) - 1, start + length
+        while start < end:
+            piece, begin = self.pieces[at], self._starts[at]
+            stop = min(end, begin + piece.length)
+            if stop - start == piece.length:
+                yield piece
+            else:
+                part = memoryview(self.body)[start:stop]
+                yield Ranged(piece.offset + start - begin, stop - start, checksum(part, piece.sum))
+            start, at = stop, at + 1
+
+    @property
+    def unsearched_bytes(self) -> int:
+        """How much has to be indexed before something can be found here."""
+        return self.size - self._indexed
+
+    def find(self, data: bytes, start: int, end: int) -> int | None:
+        """Where an element of other data stands in the body, if it does."""
+        if self._indexed < self.size:
+            self._index()
+        place = self._places.get(hash(data[start:end]))
+        if place is None or not self.body.startswith(data[start:end], place):
+            return None
+        return place
+
+    def _index(self) -> None:
+        bounds = boundaries(self.body, self._indexed)
+        for start, end in elements(bounds, len(self.body)):
+            self._places.setdefault(hash(self.body[start:end]), start)
+        self._indexed = len(self.body)
+
+
+def _joined(body: memoryview, pieces: Sequence[Ranged]) -> tuple[Ranged, ...]:
+    """The same pieces, with those joined that follow each other in the arena too."""
+    joined: tuple[Ranged, ...] = ()
+    at = 0
+    for piece in pieces:
+        at += piece.length
+        joined = _followed(joined, piece, body[:at])
+    return joined
+
+
+def _followed(pieces: tuple[Ranged, ...], piece: Ranged, body: memoryview) -> tuple[Ranged, ...]:
+    """Pieces with one more, joined if it follows the last one; the body ends with its bytes."""
+    last = pieces[-1] if pieces else None
+    if last is None or last.end != piece.offset or type(last.sum) is not type(piece.sum):
+        return (*pieces, piece)
+    length = last.length + piece.length
+    if isinstance(last.sum, int):
+        both: Sum = crc32(body[len(body) - piece.length :], last.sum)
+    elif len(body) < length:
+        return (*pieces, piece)  # a digest of both takes all the bytes of both
+    else:
+        both = digest(body[len(body) - length :])
+    return (*pieces[:-1], Ranged(last.offset, length, both))
+
+
+class Reach(ArenaParts):
+    """What was read of an arena, and what is known of it here.
+
+    Args:
+        parts: what was read.
+        known: values whose bytes lie in the same arena, and were not read.
+
+    Attributes:
+        known: these and what was learned, the likeliest first.
+    """
+
+    __slots__ = ("_parts", "_unread", "known")
+
+    def __init__(self, parts: ArenaParts, known: Iterable[Known] = ()) -> None:
+        super().__init__(())
+        self._parts = parts
+        self._unread = list(known)
+        self.known = self._unread
+
+    def learn(self, known: Iterable[Known]) -> None:
+        """Know these values too."""
+        found = {id(value): value for value in (*known, *self.known)}
+        latest = list(found.values())[:MAX_OTHERS]
+        self.known = [*latest, *(value for value in self._unread if value not in latest)]
+
+    def get(self, span: Span) -> bytes | None:
+        """The bytes of a span, put together from both if need be."""
+        found = self._parts.get(span)
+        if found is not None:
+            return found
+        together: list[memoryview] = []
+        sources: list[ArenaParts | Known] = [self._parts, *self.known]
+        at = span.offset
+        while at < span.end:
+            part = next((part for source in sources if (part := source.behind(at))), None)
+            if part is None:
+                return None
+            together.append(part[: span.end - at])
+            at += len(together[-1])
+        return b"".join(together)

@@ -1,0 +1,282 @@
+"""Values to pieces and records, and back: where a serializer meets the arena. Pure, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from zlib import crc32
+
+from wren_sessions.checkpoints.codec import Body, StoredValue, damaged
+from wren_sessions.delta.base import MAX_OTHERS, Known, Plain
+from wren_sessions.delta.cover import MAX_PIECES, pack
+from wren_sessions.delta.extents import Fresh, Piece, Ranged, digest, unpack
+from wren_sessions.delta.protection import PLAIN, Protection, is_sealed
+from wren_sessions.errors import DecryptionError, SerializationError, WrenSessionsError
+from wren_sessions.records import ArenaParts, Name, Span, merge_spans
+from wren_sessions.serializers import KIND, reads_own
+
+if TYPE_CHECKING:
+    from wren_sessions.serializers._writing import PackedList
+
+INLINE_BYTES: Final = 1_024  # a smaller value stands in the record itself
+
+
+class Serializer(Protocol):
+    """What turns values into bytes: LangGraph's `SerializerProtocol`."""
+
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        """A value as (type tag, bytes)."""
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """The value again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Large:
+    """A value that goes to the arena, and what will be known of it once it is there."""
+
+    value: StoredValue
+    data: bytes
+    like: Known | None
+    plain: Plain | None
+
+    def settle(self, base: int) -> None:
+        """Remember where its bytes are."""
+        self.value.pieces = settled(self.value, base)
+        self.value.known = Known(self.data, self.value.pieces, self.like, self.plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """A list that goes on where a known one ends.
+
+    Attributes:
+        value: the list.
+        like: the known one.
+        fresh: the bytes behind it.
+    """
+
+    value: StoredValue
+    like: Known
+    fresh: bytes
+
+    def settle(self, base: int) -> None:
+        """Remember where its bytes are."""
+        self.value.pieces = pieces = settled(self.value, base)
+        behind = [piece for piece in pieces[1 + len(self.like.pieces) :] if type(piece) is Ranged]
+        self.value.known = self.like.grown(self.fresh, behind)
+
+
+class Packer:
+    """Turns values into pieces, and collects what they append and what they build on.
+
+    Args:
+        parent: the record that the new one continues, if it is known.
+        records: all records known of the session, the last used first.
+        appends: whether what is new goes to the arena; else it stays inline.
+        protection: what happens to values before.
+    """
+
+    def __init__(
+        self,
+        parent: Body | None,
+        records: Sequence[tuple[Name, Body]],
+        *,
+        appends: bool = True,
+        protection: Protection = PLAIN,
+    ) -> None:
+        self.appended = bytearray()
+        self.large: list[Large | Grown] = []
+        self._protection = protection
+        self._wraps = protection.wraps
+        self._parent = parent
+        self._records = records
+        self._append = self._add if appends else None
+        self._used: set[int] = set()
+
+    def value(self, channel: str, value: Any, serde: Serializer, what: str) -> StoredValue:
+        """Store a channel's value; `what` names it in errors."""
+        # A serializer of ours lets lists be looked at where it packs them.
+        dump_list = getattr(serde, "dump_list", None)
+        if dump_list is not None and type(value) is list and self._append:
+            same = self._likeliest(channel)
+            earlier, size = same.unpacked if same else (None, 0)
+            look = partial(self._wrapped if self._wraps else self._listed, channel, same)
+            try:
+                found: StoredValue | None = dump_list(value, partial(look, size), earlier)
+                if found is None and earlier is not None:
+                    found = dump_list(value, partial(look, 0))
+            except SerializationError as error:
+                raise _unstorable(value, what, error) from error
+            if found is not None:
+                return found
+        return self.packed(channel, *dump(serde, value, what))
+
+    def _listed(
+        self, channel: str, same: Known | None, unpacked_bytes: int, found: PackedList
+    ) -> StoredValue | None:
+        """Store a list that is packed; None to have all of it, if its beginning was left out."""
+        kind, head, elements, unchanged = found
+        start = unpacked_bytes if unchanged else 0
+        others = [other for other in self._others() if other is not same]
+        if (
+            same is None
+            or start + len(elements) < INLINE_BYTES
+            or len(same.pieces) > MAX_PIECES - 3
+            or any(other.size > same.size for other in others)  # it may agree with more of it
+            or not same.begins(elements, 0, start)
+        ):
+            return None if unchanged else self.packed(channel, kind, head + elements)
+        fresh = bytes(elements[same.size - start :])
+        behind = self._behind(fresh, others, MAX_PIECES - 1 - len(same.pieces)) if fresh else []
+        self._used.add(id(same))
+        stored = StoredValue(kind, [head, *same.pieces, *behind])
+        self.large.append(Grown(stored, same, fresh))
+        return stored
+
+    def _wrapped(
+        self, channel: str, same: Known | None, unpacked_bytes: int, found: PackedList
+    ) -> StoredValue:
+        """Store a list that is packed, and is to be sealed or compressed."""
+        before = same.clear[:unpacked_bytes] if same and found.unchanged else b""
+        return self.packed(channel, found.kind, b"".join((found.head, before, found.elements)))
+
+    def packed(self, channel: str, kind: str, data: bytes) -> StoredValue:
+        """Store a channel's value that is bytes already."""
+        if len(data) < INLINE_BYTES:
+            return StoredValue(kind, [data])
+        same, others = self._likeliest(channel), self._others()
+        wrapped = self._protection.wrap(kind, data, [same, *others] if same else others)
+        inline = plain = None
+        if wrapped is not None:
+            kind, data, *_, plain = wrapped
+            inline = (wrapped.head, wrapped.tail)
+        pieces, used = pack(data, same, others, self._append, inline)
+        self._used.update(map(id, used))
+        stored = StoredValue(kind, pieces)
+        self.large.append(Large(stored, data, same, plain))
+        return stored
+
+    def _behind(self, fresh: bytes, others: Sequence[Known], most: int) -> list[Piece]:
+        """What stands behind a known list, in as many pieces at the most."""
+        if not others:
+            return [self._add(fresh)]
+        before = len(self.appended)
+        pieces, used = pack(fresh, None, others, self._append, (0, 0))
+        if len(pieces) > most:
+            del self.appended[before:]
+            return [self._add(fresh)]
+        self._used.update(map(id, used))
+        return pieces
+
+    def inherited(self, channel: str) -> StoredValue | None:
+        """The parent's value of a channel; None if it may not be taken over."""
+        found = self._parent.values.get(channel) if self._parent else None
+        if found is None or not self._protection.encryption or is_sealed(found.kind):
+            return found
+        # Plain data in the arena, from before encryption was on.
+        return None if any(isinstance(piece, Ranged) for piece in found.pieces) else found
+
+    def _add(self, data: bytes) -> Fresh:
+        total = digest(data) if self._protection.encryption else crc32(data)
+        fresh = Fresh(len(self.appended), len(data), total)
+        self.appended += data
+        return fresh
+
+    def _likeliest(self, channel: str) -> Known | None:
+        for body in (self._parent, *(body for _, body in self._records)):
+            if body is not None and channel in body.values:
+                known = body.values[channel].known
+                if known is not None:
+                    return known
+        return None
+
+    def _others(self) -> list[Known]:
+        found = {id(known): known for _, body in self._records for known in body.knowns()}
+        return list(found.values())[:MAX_OTHERS]
+
+    def spans(self, values: Iterable[StoredValue]) -> tuple[Span, ...]:
+        """The parts of the arena that were there before and that values refer to."""
+        return merge_spans(
+            Span(piece.offset, piece.length)
+            for value in values
+            for piece in value.pieces
+            if isinstance(piece, Ranged)
+        )
+
+    def witnesses(self, own: Sequence[Name]) -> tuple[Name, ...]:
+        """The records that the values refer into, besides the record's `own` parent."""
+        names = list(own)
+        used = set(self._used)
+        if self._parent is not None:
+            used -= set(map(id, self._parent.knowns()))
+        for name, body in self._records if used else ():
+            theirs = used & set(map(id, body.knowns()))
+            if theirs:
+                names.append(name)
+                used -= theirs
+        return tuple(names)
+
+
+def dump(serde: Serializer, value: Any, what: str) -> tuple[str, bytes]:
+    """A value as type tag and bytes; `what` names it in the error."""
+    try:
+        kind, data = serde.dumps_typed(value)
+    except Exception as error:
+        raise _unstorable(value, what, error) from error
+    return kind, bytes(data)
+
+
+def _unstorable(value: Any, what: str, error: Exception) -> SerializationError:
+    kind = type(value)
+    return SerializationError(
+        f"{what} holds a {kind.__module__}.{kind.__qualname__} that cannot be stored: {error}"
+    )
+
+
+def unwrap(
+    protection: Protection, stored: tuple[str, bytes], what: str
+) -> tuple[str, bytes, Plain | None]:
+    """A value's type tag and bytes as the serializer gave them; `what` names it in errors."""
+    try:
+        return protection.unwrap(*stored)
+    except (SerializationError, DecryptionError) as error:
+        raise type(error)(f"{what} cannot be read: {error.message}") from error
+
+
+def opened(
+    session: str, value: StoredValue, arena: ArenaParts, protection: Protection, what: str
+) -> tuple[tuple[str, bytes], bytes, Plain | None]:
+    """A settled value's type tag and bytes, its bytes as they are stored, and what those hide.
+
+    Raises:
+        CorruptSessionError: the arena lacks some of them, or has others than were written.
+    """
+    stored = unpack(value.pieces, arena)  # type: ignore[arg-type] # settled: none is fresh
+    if stored is None:
+        damaged(session, what)
+    about = f"{what} of session {session!r}"
+    kind, data, plain = unwrap(protection, (value.kind, stored), about)
+    return (kind, data), stored, plain
+
+
+def settled(value: StoredValue, base: int) -> list[bytes | Ranged]:
+    """A value's pieces, once it is known where its record's own bytes are."""
+    return [piece.settled(base) if isinstance(piece, Fresh) else piece for piece in value.pieces]
+
+
+def loads(serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:
+    """A value from its type tag and bytes; `what` names it in the error."""
+    try:
+        return serde.loads_typed(typed)
+    except WrenSessionsError:
+        raise
+    except Exception as error:
+        if typed[0] == KIND and isinstance(error, NotImplementedError):
+            # LangGraph's serializers know their own tags: this was written before one was set.
+            return reads_own(serde).loads_typed(typed)
+        raise SerializationError(
+            f"{what} cannot be read back by {type(serde).__name__} (type {typed[0]!r}): {error}"
+        ) from error

@@ -1,0 +1,206 @@
+"""Between serializer and arena: long values sealed and compressed, chunk by chunk. Pure.
+
+A value that is long enough to go to the arena is cut where its elements begin, and each chunk is
+compressed and sealed by itself. Equal chunks of a session are equal bytes, so a list that grows
+still costs what is new, and what `cover` knows of runs and pieces holds for what is sealed too::
+
+    [key id, salt]  head  chunk chunk chunk …  tail        kind: "msgpack+sealed.26.0"
+
+What is not cut (an array's header, what stands around the long elements) is head and tail. They
+stay in the record, which is sealed as a whole. The kind tells what was done, and how long head and
+tail are, so values of all sorts read side by side. That a chunk is where it belongs, the digest in
+the record's piece tells.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgpack
+
+from wren_sessions.delta.base import Known, Plain
+from wren_sessions.delta.cover import first_inline, last_inline
+from wren_sessions.delta.extents import Piece
+from wren_sessions.errors import DecryptionError, SerializationError
+from wren_sessions.serializers._elements import boundaries, cuts, header_length
+from wren_sessions.serializers.compression import MAX_BYTES, Compression, decompress
+from wren_sessions.serializers.encryption import UID_BYTES, Encryption
+
+_WRAPPED: Final = re.compile(r"(.*)\+(sealed|zstd)\.(\d{1,9})\.(\d{1,9})", re.DOTALL)
+_RAW, _ZSTD = b"\x00", b"\x01"
+
+
+class Wrapped(NamedTuple):
+    """A value ready for the arena.
+
+    Attributes:
+        kind: type tag, with what was done.
+        data: its bytes.
+        head: how many of them stay in the record, at the beginning.
+        tail: the same at the end.
+        plain: what lies in between, as it was.
+    """
+
+    kind: str
+    data: bytes
+    head: int
+    tail: int
+    plain: Plain
+
+
+class Protection:
+    """What happens to long values.
+
+    Args:
+        encryption: the keys; None to store what can be read.
+        compression: how to compress; None for not at all.
+    """
+
+    def __init__(
+        self, encryption: Encryption | None = None, compression: Compression | None = None
+    ) -> None:
+        self.encryption = encryption
+        self.compression = compression
+        self._mode = "sealed" if encryption else "zstd" if compression else None
+
+    @property
+    def wraps(self) -> bool:
+        """Whether anything is done to values."""
+        return self._mode is not None
+
+    def wrap(self, kind: str, data: bytes, known: Iterable[Known]) -> Wrapped | None:
+        """A value for the arena; None if it goes there as it is.
+
+        Args:
+            kind: its type tag.
+            data: its bytes.
+            known: values that it may share chunks with, the likeliest first.
+        """
+        if self._mode is None:
+            return None
+        likes = [(v.plain, v) for v in known if v.plain and self._usable(v.plain)]
+        head = header_length(data) or first_inline(data)
+        start, chunks = head, b""
+        before = likes[0][0].before if likes else self._before()
+        for plain, like in likes:
+            if data.startswith(plain.body, head):
+                # Chunks are opened with what stands in front of them: both come from one value.
+                start, chunks, before = head + len(plain.body), like.body, plain.before
+                break
+        end = len(data) if header_length(data) else last_inline(data, start)
+        chunks += b"".join(self._chunks(before, data, start, end))
+        whole = b"".join((before, data[:head], chunks, data[end:]))
+        bounds = (len(before) + head, len(data) - end)
+        wrapped_kind = f"{kind}+{self._mode}.{bounds[0]}.{bounds[1]}"
+        return Wrapped(wrapped_kind, whole, *bounds, Plain(before, data[head:end]))
+
+    def _before(self) -> bytes:
+        """What a value begins with: whose key, and which salt."""
+        if self.encryption is None:
+            return b""
+        key_id = self.encryption.newest.encode()
+        return b"%c%b%b" % (len(key_id), key_id, secrets.token_bytes(UID_BYTES))
+
+    def _usable(self, plain: Plain) -> bool:
+        """Whether chunks made like these may be shared: of the newest key, or of none."""
+        if self.encryption is None:
+            return not plain.before
+        return _key_of(plain.before)[0] == self.encryption.newest
+
+    def _chunks(self, before: bytes, data: bytes, start: int, end: int) -> Iterator[bytes]:
+        salt = before[-UID_BYTES:]
+        for first, last in cuts(boundaries(data[:end], start), end):
+            chunk = _RAW + data[first:last]
+            if self.compression and (packed := self.compression.compress(data[first:last])):
+                chunk = _ZSTD + packed
+            if self.encryption:
+                chunk = self.encryption.seal_chunk(salt, chunk)
+            yield msgpack.packb(chunk)
+
+    def unwrap(self, kind: str, data: bytes) -> tuple[str, bytes, Plain | None]:
+        """Type tag and bytes as the serializer gave them.
+
+        Raises:
+            DecryptionError: there is no key for it, or it was changed.
+            SerializationError: it is damaged, or too large.
+        """
+        found = _WRAPPED.fullmatch(kind) if "+" in kind else None
+        if found is None:
+            return kind, data, None
+        inner, mode, head, end = found[1], found[2], int(found[3]), len(data) - int(found[4])
+        if head > end:
+            raise SerializationError("it is shorter than it says")
+        before = b""
+        if mode == "sealed":
+            before = data[: 1 + data[0] + UID_BYTES]
+            if len(before) > head:
+                raise SerializationError("it is shorter than it says")
+        body = b"".join(self._opened(before, data[head:end]))
+        return inner, data[len(before) : head] + body + data[end:], Plain(before, body)
+
+    def _opened(self, before: bytes, stream: bytes) -> Iterator[bytes]:
+        opened = self._opener(before) if before else bytes
+        left = MAX_BYTES
+        for sealed in _split(stream):
+            chunk = opened(sealed)
+            if chunk[:1] == _ZSTD:
+                found = decompress(chunk[1:], max_bytes=left)
+            elif chunk[:1] == _RAW:
+                found = chunk[1:]
+            else:
+                raise SerializationError("it was packed in a way that is not known here")
+            left -= len(found)
+            yield found
+
+    def _opener(self, before: bytes) -> Any:
+        key_id, salt = _key_of(before)
+        if self.encryption is None:
+            raise DecryptionError(
+                f"it is encrypted with the key {key_id!r}: open the store with its key "
+                "(encryption=, WREN_SESSIONS_ENCRYPTION_KEYS)"
+            )
+        return self.encryption.chunk_opener(key_id, salt)
+
+
+PLAIN: Final = Protection()
+"""Nothing is done; what was compressed is read."""
+
+
+def protection_of(store: object) -> Protection:
+    """What a store wants done with the values that are kept in it."""
+    found = getattr(store, "protection", PLAIN)
+    return found if isinstance(found, Protection) else PLAIN
+
+
+def is_sealed(kind: str) -> bool:
+    """Whether a stored value of this kind is encrypted."""
+    found = _WRAPPED.fullmatch(kind) if "+" in kind else None
+    return found is not None and found[2] == "sealed"
+
+
+def chunk_key_id(kind: str, pieces: Sequence[Piece]) -> str | None:
+    """The id of the key that a value's chunks are sealed with; None if they are not."""
+    first = pieces[0] if pieces else b""
+    if not is_sealed(kind) or not isinstance(first, bytes) or not first:
+        return None
+    return _key_of(first[: 1 + first[0] + UID_BYTES])[0]
+
+
+def _key_of(before: bytes) -> tuple[str, bytes]:
+    return before[1:-UID_BYTES].decode("ascii", "replace"), before[-UID_BYTES:]
+
+
+def _split(stream: bytes) -> list[bytes]:
+    """The chunks of a stream."""
+    unpacker = msgpack.Unpacker(max_buffer_size=max(len(stream), 1))
+    unpacker.feed(stream)
+    try:
+        found = list(unpacker)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise SerializationError(f"its chunks are damaged: {error}") from error
+    if unpacker.tell() != len(stream) or not all(type(chunk) is bytes for chunk in found):
+        raise SerializationError("its chunks are damaged")
+    return found

@@ -1,0 +1,144 @@
+"""LangGraph's types from and to ours: configs, checkpoints, tuples. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+from uuid import UUID
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    get_checkpoint_metadata,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+
+from wren_sessions.checkpoints.delta_channels import History
+from wren_sessions.checkpoints.put import Put
+from wren_sessions.checkpoints.snapshots import Snapshot
+from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
+
+_OWN_FIELDS: Final = ("id", "channel_values", "channel_versions", "versions_seen")
+
+
+def thread_of(config: RunnableConfig) -> Any:
+    """The thread that a config names, as the application gave it.
+
+    Raises:
+        ConfigurationError: it names none.
+    """
+    try:
+        return config["configurable"]["thread_id"]
+    except KeyError:
+        raise ConfigurationError(
+            "the config names no thread: pass {'configurable': {'thread_id': '…'}}"
+        ) from None
+
+
+def session_of(thread_id: Any) -> str:
+    """A thread's session.
+
+    Raises:
+        InvalidSessionIdError: the thread is no text, UUID or integer.
+    """
+    if isinstance(thread_id, str):
+        return thread_id
+    if isinstance(thread_id, UUID) or type(thread_id) is int:
+        return str(thread_id)  # applications pass these too
+    raise InvalidSessionIdError(
+        f"a thread_id must be a string, not {type(thread_id).__name__}: {thread_id!r}",
+        value=thread_id,
+    )
+
+
+def names_of(config: RunnableConfig) -> tuple[str, str, str | None]:
+    """The session, namespace and checkpoint that a config names."""
+    session = session_of(thread_of(config))
+    configurable = config["configurable"]
+    return (
+        session,
+        configurable.get("checkpoint_ns") or "",
+        configurable.get("checkpoint_id") or None,
+    )
+
+
+def config_for(config: RunnableConfig, namespace: str, checkpoint_id: str) -> RunnableConfig:
+    """The config of a checkpoint on the same thread."""
+    return _configured(thread_of(config), namespace, checkpoint_id)
+
+
+def _configured(thread_id: Any, namespace: str, checkpoint_id: str) -> RunnableConfig:
+    return {
+        "configurable": {
+            "thread_id": thread_id,
+            "checkpoint_ns": namespace,
+            "checkpoint_id": checkpoint_id,
+        }
+    }
+
+
+def put_of(
+    config: RunnableConfig,
+    checkpoint: Checkpoint,
+    metadata: CheckpointMetadata,
+    new_versions: ChannelVersions,
+) -> Put:
+    """What to write."""
+    session, namespace, parent_id = names_of(config)
+    return Put(
+        session=session,
+        name=(namespace, checkpoint["id"]),
+        parent_id=parent_id,
+        values=checkpoint["channel_values"],
+        versions=checkpoint["channel_versions"],
+        seen=checkpoint["versions_seen"],
+        rest={key: value for key, value in checkpoint.items() if key not in _OWN_FIELDS},
+        metadata=get_checkpoint_metadata(config, metadata),
+        changed=new_versions.keys(),
+        within=tuple((metadata.get("parents") or {}).items()),
+    )
+
+
+def tuple_of(thread_id: Any, found: Snapshot) -> CheckpointTuple:
+    """A checkpoint as LangGraph wants it."""
+    namespace, checkpoint_id = found.name
+    checkpoint = {
+        **found.rest,
+        "id": checkpoint_id,
+        "channel_values": found.values,
+        "channel_versions": found.versions,
+        "versions_seen": found.seen,
+    }
+    parent = found.parent_id
+    return CheckpointTuple(
+        config=_configured(thread_id, namespace, checkpoint_id),
+        checkpoint=checkpoint,  # type: ignore[arg-type] # put together again from its parts
+        metadata=found.metadata,  # type: ignore[arg-type] # as it was put
+        parent_config=_configured(thread_id, namespace, parent) if parent else None,
+        pending_writes=found.writes,
+    )
+
+
+def history_of(history: History) -> dict[str, Any]:
+    """A channel's history as LangGraph wants it: its seed only where there is one."""
+    found: dict[str, Any] = {"writes": history.writes}
+    if history.seed:
+        found["seed"] = history.seed[0]
+    return found
+
+
+def widened(
+    serde: SerializerProtocol, extra: Collection[tuple[str, ...]]
+) -> SerializerProtocol | None:
+    """A serializer that allows further types, also within one that encrypts; None if it cannot."""
+    if isinstance(serde, EncryptedSerializer):
+        inner = widened(serde.serde, extra)
+        if inner is None or inner is serde.serde:
+            return serde if inner is not None else None
+        return EncryptedSerializer(serde.cipher, inner)
+    widen = getattr(serde, "with_msgpack_allowlist", None)
+    return None if widen is None else widen(extra)

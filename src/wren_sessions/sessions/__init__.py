@@ -1,0 +1,6 @@
+"""`Sessions`: the same sessions for apps that do not use LangGraph."""
+
+from wren_sessions.sessions.facade import AsyncSessions, Sessions
+from wren_sessions.sessions.operations import Session
+
+__all__ = ["AsyncSessions", "Session", "Sessions"]

@@ -1,0 +1,167 @@
+"""Group commit: one writer per process, and one transaction for all that wait; see `leader_queue`.
+
+With ``synchronous=full``, on a busy machine with two cores, 200 threads make 2,500 to 9,600 commits
+a second, against 350 with a connection per thread.
+
+Rules:
+
+- An operation is answered only after its COMMIT. If the COMMIT fails, everybody in it is told.
+- An operation that fails is rolled back alone, the others stay: the transaction is begun anew, with
+  a SAVEPOINT around each. That is rare, so the first attempt goes without: two statements less.
+- Where SQLite gave up the whole transaction then, each operation gets one of its own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeAlias, TypeVar
+
+from wren_sessions.stores.leader_queue import Batch, Job, Lane, fail_all
+
+T = TypeVar("T")
+
+Operation: TypeAlias = Callable[[sqlite3.Connection], Any]
+
+
+class _LostError(Exception):
+    """A transaction was rolled back because of one of several operations."""
+
+
+class GroupCommit(Lane[Operation]):
+    """The one writer of a process.
+
+    An operation gets the connection, inside a transaction that was begun. It may be run again after
+    it was rolled back, and in another thread. It is answered with what it returned or raised (then
+    it was rolled back), or with an `sqlite3.Error`: the transaction failed, nothing was written.
+
+    Args:
+        begin: begins a write transaction and gives its connection; called by whoever leads alone.
+        chore: gives an operation to run along with a batch, if there is one to be done.
+        turn: held during a transaction; what else writes the file in this process shares it, so
+            that it waits here and not by asking SQLite again and again.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], sqlite3.Connection],
+        chore: Callable[[], Operation | None],
+        turn: threading.Lock,
+    ) -> None:
+        super().__init__()
+        self._begin = begin
+        self._chore = chore
+        self._turn = turn
+
+    def alone(self, work: Operation) -> Any:
+        """Run an operation in a transaction of its own."""
+        with self._turn:
+            try:
+                return self._run_one(work, self._chore())
+            except _LostError:
+                return self._run_one(work, None)
+
+    def together(self, jobs: Sequence[Job[Operation]]) -> None:
+        """Run operations, all in one transaction if none of them fails."""
+        with self._turn:
+            for run, chore in ((_run_together, self._chore()), (_run_apart, None)):
+                with suppress(_LostError):
+                    self._run_batch(jobs, run, chore)
+                    return
+            for job in jobs:
+                self._run_batch([job], _run_together)
+
+    def _run_one(self, operation: Callable[[sqlite3.Connection], T], chore: Operation | None) -> T:
+        connection = self._begin()
+        try:
+            answer = operation(connection)
+            if chore is not None:
+                _run_chore(connection, chore)
+            connection.execute("COMMIT")
+        except BaseException:
+            _roll_back(connection)
+            raise
+        return answer
+
+    def _run_batch(
+        self,
+        jobs: Sequence[Job[Operation]],
+        run: Callable[[sqlite3.Connection, Sequence[Job[Operation]]], None],
+        chore: Operation | None = None,
+    ) -> None:
+        """Settle jobs, all in one transaction."""
+        batch = Batch()
+        for job in jobs:
+            job.join(batch)
+        try:
+            connection = self._begin()
+        except Exception as error:  # noqa: BLE001 -- it is everybody's answer
+            fail_all(jobs, error, batch)
+            return
+        committing = False
+        try:
+            run(connection, jobs)
+            if chore is not None:
+                _run_chore(connection, chore)
+            committing = True
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+            batch.settled = True
+        except sqlite3.Error as error:
+            _roll_back(connection)
+            fail_all(jobs, error, batch)
+        except BaseException:
+            if committing and not connection.in_transaction:  # interrupted just behind the COMMIT
+                batch.settled = True
+            _roll_back(connection)
+            raise
+
+
+def _run_together(connection: sqlite3.Connection, jobs: Sequence[Job[Operation]]) -> None:
+    """Run operations; if one of several fails, nothing of them is left and none is answered."""
+    for job in jobs:
+        try:
+            job.give(job.work(connection))
+        except Exception as error:
+            _roll_back(connection)
+            if len(jobs) > 1:
+                raise _LostError from error
+            job.fail(error)
+
+
+def _run_apart(connection: sqlite3.Connection, jobs: Sequence[Job[Operation]]) -> None:
+    """Run operations; what one of them wrote is undone if it fails."""
+    for job in jobs:
+        connection.execute("SAVEPOINT job")
+        try:
+            job.give(job.work(connection))
+        except Exception as error:  # noqa: BLE001 -- it is the caller's answer
+            job.fail(error)
+            _undo_to(connection, "job", error)
+        connection.execute("RELEASE job")
+
+
+def _run_chore(connection: sqlite3.Connection, chore: Operation) -> None:
+    """Run a chore; what it wrote is undone if it fails, and nobody is told: it comes again."""
+    if not connection.in_transaction:  # the only operation failed
+        return
+    connection.execute("SAVEPOINT chore")
+    try:
+        chore(connection)
+    except Exception as error:  # noqa: BLE001 -- it is nobody's answer
+        _undo_to(connection, "chore", error)
+    connection.execute("RELEASE chore")
+
+
+def _undo_to(connection: sqlite3.Connection, savepoint: str, error: Exception) -> None:
+    if not connection.in_transaction:
+        raise _LostError from error
+    connection.execute(f"ROLLBACK TO {savepoint}")
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")

@@ -1,0 +1,374 @@
+"""Sessions in one SQLite file, for apps on one machine; several processes may use it at once.
+
+The standard library's sqlite3 is all it needs. A commit is a transaction: it is there whole after a
+crash, or not at all. Writers in a process share transactions (`group_commit`), readers have
+connections of their own (`connections`), and what stands in the file is described in
+`schema`. Copy it with ``sqlite3 sessions.db ".backup …"``, or while no process uses it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, get_args
+
+from wren_sessions.errors import ConfigurationError
+from wren_sessions.keys import DEFAULT_PREFIX, KeySpace, check_session
+from wren_sessions.records import (
+    ArenaParts,
+    Commit,
+    Committed,
+    Held,
+    Life,
+    Loaded,
+    Name,
+    Prune,
+    Scanned,
+    SessionInfo,
+    SessionPage,
+    Span,
+    Start,
+)
+from wren_sessions.stores._checks import (
+    check_at_least_1,
+    check_commit,
+    check_names,
+    check_prune,
+    check_scan,
+    parse_cursor,
+)
+from wren_sessions.stores._closing import Closing
+from wren_sessions.stores.file import copying, pruning, reading, sessions, writing
+from wren_sessions.stores.file.connections import Database
+from wren_sessions.stores.file.diagnosis import Diagnosis, diagnose
+from wren_sessions.stores.file.opening import Place, Synchronous
+from wren_sessions.stores.file.sessions import Row
+from wren_sessions.stores.file.sweep import Sweeper
+from wren_sessions.stores.threaded import ThreadedStore
+from wren_sessions.ttl import FOREVER, Duration, Override, TTLPolicy, to_ms
+
+_THREADS: Final = 16
+_BRIEF_SCAN: Final = 128  # records
+
+
+class FileStore(Closing):
+    """A `SessionStore` in one SQLite file. Safe to use from several threads and processes.
+
+    The file is made when the store is first used, readable by its owner alone; the folder must be
+    there. A store that was closed opens the file again when it is next used.
+
+    Args:
+        path: the file; a relative one belongs to the working directory of this moment.
+        ttl: how long sessions live; None for `ttl.FOREVER`, until they are deleted. With
+            ``refresh="read"``, a load that moves the deadline is also a commit.
+        prefix: what addresses of sessions begin with; nothing is shared through it here.
+        synchronous: whether a commit waits for the disk. ``"full"`` (default): it survives a power
+            cut. ``"normal"``: it survives a crash of this process; a power cut may take the last
+            ones. ``"off"``: a power cut may damage the file.
+        busy_timeout: how long to wait for another process that is writing. Default 10 seconds.
+        clock: gives milliseconds since 1970; None for the system's clock. See
+            `wren_sessions.testing.FakeClock`.
+        threads: how many calls of `aio` may run at once, besides its commits, which one more
+            thread makes together. Default 16.
+
+    Raises:
+        ConfigurationError: the path, the prefix or an option cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        ttl: TTLPolicy | None = None,
+        prefix: str = DEFAULT_PREFIX,
+        synchronous: Synchronous = "full",
+        busy_timeout: Duration = "10s",
+        clock: Callable[[], int] | None = None,
+        threads: int = _THREADS,
+    ) -> None:
+        if synchronous not in get_args(Synchronous):
+            raise ConfigurationError(
+                f"synchronous must be 'full', 'normal' or 'off', not {synchronous!r}"
+            )
+        check_at_least_1("threads", threads)
+        self._ttl = FOREVER if ttl is None else ttl
+        self._keys = KeySpace(prefix)
+        self._clock = clock or _system_ms
+        self._place = Place(_absolute(path), synchronous, to_ms(busy_timeout))
+        self._sweeper = Sweeper(self._clock)
+        self._database = Database(self._place, self._sweeper.due)
+        self._aio = ThreadedStore(self, threads, self._commit_all)
+
+    def __repr__(self) -> str:
+        return f"FileStore({self._place.path!r}, {self._ttl})"
+
+    @property
+    def ttl(self) -> TTLPolicy:
+        """How long its sessions live."""
+        return self._ttl
+
+    @property
+    def keys(self) -> KeySpace:
+        """How its sessions are named."""
+        return self._keys
+
+    @property
+    def location(self) -> str:
+        """``file:`` and the absolute path."""
+        return f"file:{self._place.path}"
+
+    @property
+    def persistent(self) -> bool:
+        """Always True."""
+        return True
+
+    @property
+    def aio(self) -> ThreadedStore:
+        """The same store, to await."""
+        return self._aio
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def commit(self, commit: Commit) -> Committed:
+        """See `SessionStore.commit`. It is on the disk when this returns (`synchronous`)."""
+        check_commit(commit)
+        return self._database.write(self._committing(commit), commit.session)
+
+    def _committing(self, commit: Commit) -> Callable[[sqlite3.Connection], Committed]:
+        return lambda connection: writing.commit(connection, commit, self._ttl, self._clock())
+
+    def _commit_all(self, commits: Sequence[Commit]) -> list[Committed | Exception]:
+        """Make commits that were checked; if it is one, as a lone caller does."""
+        return self._database.write_all(
+            [(self._committing(commit), commit.session) for commit in commits]
+        )
+
+    def prune(self, prune: Prune) -> Committed:
+        """See `SessionStore.prune`. Rows of the arena that nobody needs are overwritten."""
+        check_prune(prune)
+
+        def drop(connection: sqlite3.Connection) -> Committed:
+            answer = pruning.prune(connection, prune, self._clock())
+            self._sweeper.shrink(connection)
+            return answer
+
+        return self._database.write(drop, prune.session)
+
+    def delete(self, session: str) -> bool:
+        """See `SessionStore.delete`. Its bytes in the file are overwritten."""
+        check_session(session)
+
+        def delete(connection: sqlite3.Connection) -> bool:
+            row = sessions.find(connection, session, self._clock())
+            if row is None:
+                return False
+            sessions.forget(connection, row.sid)
+            self._sweeper.shrink(connection)
+            return True
+
+        return self._database.write(delete, session)
+
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Life | None:
+        """See `SessionStore.copy`.
+
+        Raises:
+            InvalidSessionIdError: an id cannot be a name.
+            ConfigurationError: source and target are the same session.
+            SessionExistsError: the target is there and `replace` is False; nothing was written.
+            ConflictError: source or target are not as `expect` or `replace` say; nothing was
+                written.
+            SessionExpiredError: the source's age is past the maximum.
+        """
+        if check_session(source) == check_session(target):
+            raise ConfigurationError(f"cannot copy session {source!r} onto itself")
+
+        return self._database.write(
+            lambda connection: copying.copy(
+                connection,
+                (source, target),
+                self._ttl,
+                self._clock(),
+                replace=replace,
+                state=state,
+                expect=expect,
+            ),
+            source,
+        )
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def load(
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
+    ) -> Loaded | None:
+        """See `SessionStore.load`. The arena is always brought along."""
+        check_names(session, namespace, checkpoint_id)
+        asked = (session, namespace, checkpoint_id, held)
+        try:
+            found = self._load(*asked, brief=True)
+        except reading.TooLongError:
+            found = self._load(*asked, brief=False)
+        if found is None:
+            return None
+        row, loaded = found
+        if self._ttl.refresh != "read":
+            return loaded
+        deadline_ms = row.deadline(self._ttl, loaded.life.now_ms)
+        if deadline_ms == row.deadline_ms:
+            return loaded
+        if sessions.past(deadline_ms, loaded.life.now_ms):
+            return None
+        life = self._renew(session, lambda now: now if now.sid == row.sid else None)
+        if life is None:  # deleted or replaced just now
+            return self.load(session, namespace, checkpoint_id, held)
+        used = dataclasses.replace(loaded.life, now_ms=life.now_ms, deadline_ms=life.deadline_ms)
+        return dataclasses.replace(loaded, life=used)
+
+    def _load(
+        self,
+        session: str,
+        namespace: str,
+        checkpoint_id: str | None,
+        held: Held | None,
+        *,
+        brief: bool,
+    ) -> tuple[Row, Loaded] | None:
+        return self._database.read(
+            lambda connection: reading.load(
+                connection, session, namespace, checkpoint_id, self._clock(), held=held, brief=brief
+            ),
+            session,
+            brief=brief,
+        )
+
+    def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
+        """See `SessionStore.scan`."""
+        check_scan(session, starts, limit)
+
+        def scan(connection: sqlite3.Connection) -> Scanned:
+            now_ms = self._clock()
+            row = sessions.find(connection, session, now_ms)
+            if row is None:
+                return Scanned(records=())
+            return reading.scan(connection, row, starts, limit, now_ms)
+
+        return self._database.read(scan, session, brief=limit <= _BRIEF_SCAN)
+
+    def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
+        """See `SessionStore.read`."""
+        check_session(session)
+
+        def read(connection: sqlite3.Connection) -> ArenaParts | None:
+            row = sessions.find(connection, session, self._clock())
+            return row and reading.read(connection, row.sid, spans)
+
+        return self._database.read(read, session, brief=reading.is_brief(spans))
+
+    def heads(self, session: str) -> tuple[Name, ...]:
+        """See `SessionStore.heads`."""
+        check_session(session)
+
+        def heads(connection: sqlite3.Connection) -> tuple[Name, ...]:
+            row = sessions.find(connection, session, self._clock())
+            return reading.heads(connection, row.sid) if row else ()
+
+        return self._database.read(heads, session, brief=True)
+
+    def info(self, session: str) -> SessionInfo | None:
+        """See `SessionStore.info`. The size is that of its rows, without SQLite's own bytes."""
+        check_session(session)
+        return self._database.read(
+            lambda connection: reading.info(connection, session, self._clock()), session
+        )
+
+    def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
+        """See `SessionStore.list_sessions`. Sorted by id."""
+        check_at_least_1("limit", limit)
+        after = parse_cursor(cursor)
+        return self._database.read(
+            lambda connection: reading.page(connection, after, limit, self._clock())
+        )
+
+    # --- lifetimes --------------------------------------------------------------------------------
+
+    def touch(self, session: str) -> Life | None:
+        """See `SessionStore.touch`."""
+        check_session(session)
+        return self._renew(session, lambda row: row)
+
+    def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
+        """See `SessionStore.set_ttl`.
+
+        Raises:
+            InvalidSessionIdError: the id cannot be a name.
+            ConfigurationError: `idle` is no duration.
+        """
+        check_session(session)
+        own_idle: Override = "none" if idle is None else to_ms(idle)
+        return self._renew(session, lambda row: row._replace(own_idle=own_idle))
+
+    def pin(self, session: str, *, pinned: bool = True) -> Life | None:
+        """See `SessionStore.pin`."""
+        check_session(session)
+        return self._renew(session, lambda row: row._replace(pinned=int(pinned)))
+
+    def _renew(self, session: str, change: Callable[[Row], Row | None]) -> Life | None:
+        """Change a session's row and set its deadline anew; None if that is not to be."""
+
+        def renew(connection: sqlite3.Connection) -> Life | None:
+            now_ms = self._clock()
+            before = sessions.find(connection, session, now_ms)
+            row = before and change(before)
+            if row is None:
+                return None
+            row = row._replace(deadline_ms=row.deadline(self._ttl, now_ms))
+            if not row.alive(now_ms):
+                return None
+            if row != before:
+                sessions.renew(connection, row)
+            return row.life(now_ms)
+
+        return self._database.write(renew, session)
+
+    # --- the rest ---------------------------------------------------------------------------------
+
+    def ping(self) -> None:
+        """See `SessionStore.ping`. Makes sure that the file can be written, and writes nothing."""
+        self._database.write(sessions.check_writable)
+
+    def diagnose(self) -> Diagnosis:
+        """How the file and its folder are; only looks."""
+        return diagnose(self._place.path, self._database.read, self._clock())
+
+    def close(self) -> None:
+        """See `SessionStore.close`. Waits for calls under way; a later call reopens the file."""
+        self._aio.shutdown()
+        self._database.close()
+
+
+def _system_ms() -> int:
+    return int(time.time() * 1_000)
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    name = os.fsdecode(path)
+    if not name or "\0" in name or name == ":memory:":
+        raise ConfigurationError(
+            f"a file store needs the path of a file, not {path!r}; sessions in memory are a "
+            "MemoryStore"
+        )
+    return os.path.abspath(name)  # noqa: PTH100 -- Path.resolve() would look at the disk

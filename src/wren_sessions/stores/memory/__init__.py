@@ -1,0 +1,5 @@
+"""Sessions in this process."""
+
+from wren_sessions.stores.memory.store import MemoryStore
+
+__all__ = ["MemoryStore"]

@@ -1,0 +1,371 @@
+"""One session in memory: what a commit would change, and changing it. No lock, no clock.
+
+A commit is planned first (`Session.plan` only looks) and applied last (`Session.apply` cannot
+fail), so that a refusal never leaves half of it behind. Ids are compared as Python compares text,
+by code point, which is the order of their UTF-8 bytes.
+"""
+
+from __future__ import annotations
+
+import secrets
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
+
+from wren_sessions.records import (
+    ArenaParts,
+    Commit,
+    Life,
+    Name,
+    Outcome,
+    Prune,
+    Record,
+    Scanned,
+    SessionInfo,
+    Span,
+    Start,
+    Stored,
+    StoredWrite,
+    Writes,
+    merge_spans,
+)
+from wren_sessions.stores.memory.arena import Arena
+from wren_sessions.ttl import Override, TTLPolicy
+
+
+class KeptRecord(NamedTuple):
+    """A record as it is kept; its own bytes are among the spans."""
+
+    body: bytes
+    base: int
+    spans: tuple[Span, ...]
+    token: str
+
+
+class KeptWrite(NamedTuple):
+    """A pending write as it is kept, with the spans of the commit that brought it."""
+
+    body: bytes
+    spans: tuple[Span, ...]
+
+
+class Change(NamedTuple):
+    """What a commit would change, and by how many bytes the session would grow."""
+
+    record: KeptRecord | None
+    leads: bool
+    writes: dict[str, KeptWrite]
+    state: bytes
+    grown_bytes: int
+
+
+@dataclass(slots=True)
+class Namespace:
+    """The records of one namespace; `ids` is sorted, `head` is empty until there is a record."""
+
+    records: dict[str, KeptRecord] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)
+    head: str = ""
+
+    def put(self, checkpoint_id: str, record: KeptRecord, *, leads: bool) -> None:
+        """Keep a record, in the place of one that has its id."""
+        if checkpoint_id not in self.records:
+            insort(self.ids, checkpoint_id)
+        self.records[checkpoint_id] = record
+        if leads:
+            self.head = checkpoint_id
+
+    def drop(self, checkpoint_id: str) -> KeptRecord | None:
+        """Drop a record; the highest id that is left becomes the head if it was that."""
+        record = self.records.pop(checkpoint_id, None)
+        if record is not None:
+            del self.ids[bisect_left(self.ids, checkpoint_id)]
+            if self.head == checkpoint_id:
+                self.head = self.ids[-1] if self.ids else ""
+        return record
+
+    def below(self, before: str | None, limit: int) -> list[str]:
+        """At most `limit` ids below `before`, the highest first."""
+        end = len(self.ids) if before is None else bisect_left(self.ids, before)
+        return self.ids[max(0, end - limit) : end][::-1]
+
+    def copy(self) -> Namespace:
+        """An independent copy."""
+        return Namespace(self.records.copy(), self.ids.copy(), self.head)
+
+
+_NOTHING: Final = Namespace()
+_RECENT: Final = 16  # more than are on their way at once, for one session
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """One session and everything in it; `recent` are tokens of commits that wrote no record."""
+
+    incarnation: str
+    created_ms: int
+    updated_ms: int
+    deadline_ms: int | None = None
+    override: Override = None
+    pinned: bool = False
+    revision: int = 0
+    state: bytes = b""
+    recent: deque[str] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    arena: Arena = field(default_factory=Arena)
+    namespaces: dict[str, Namespace] = field(default_factory=dict)
+    writes: dict[Name, dict[str, KeptWrite]] = field(default_factory=dict)
+    size_bytes: int = 0
+
+    @classmethod
+    def begin(cls, commit: Commit, now_ms: int) -> Session:
+        """The session that a commit makes, still empty. Its incarnation is the commit's token."""
+        return cls(
+            incarnation=commit.token,
+            created_ms=now_ms if commit.created_ms is None else commit.created_ms,
+            updated_ms=now_ms,
+            size_bytes=len(commit.session.encode()),
+        )
+
+    def life(self, now_ms: int) -> Life:
+        """Its life, for the caller."""
+        return Life(
+            incarnation=self.incarnation,
+            created_ms=self.created_ms,
+            updated_ms=self.updated_ms,
+            now_ms=now_ms,
+            deadline_ms=self.deadline_ms,
+            pinned=self.pinned,
+            revision=self.revision,
+        )
+
+    def info(self, name: str, now_ms: int, size_bytes: int | None = None) -> SessionInfo:
+        """What is known of it without reading it, for the caller."""
+        life = self.life(now_ms)
+        return SessionInfo(
+            session=name, life=life, state=self.state, size_bytes=size_bytes, idle=self.override
+        )
+
+    def expired(self, now_ms: int) -> bool:
+        """Whether its deadline has come."""
+        return past(self.deadline_ms, now_ms)
+
+    def next_deadline_ms(self, ttl: TTLPolicy, now_ms: int) -> int | None:
+        """The deadline it would have if it were used now."""
+        if self.pinned:
+            return None
+        return ttl.deadline_ms(used_ms=now_ms, created_ms=self.created_ms, override=self.override)
+
+    def renew(
+        self,
+        ttl: TTLPolicy,
+        now_ms: int,
+        *,
+        override: Override = None,
+        pinned: bool | None = None,
+    ) -> bool:
+        """Use it now, and change its settings; False, and nothing changed, if it is too old."""
+        before = self.override, self.pinned
+        self.override = self.override if override is None else override
+        self.pinned = self.pinned if pinned is None else pinned
+        deadline_ms = self.next_deadline_ms(ttl, now_ms)
+        if past(deadline_ms, now_ms):
+            self.override, self.pinned = before
+            return False
+        self.deadline_ms = deadline_ms
+        return True
+
+    def record(self, name: Name) -> KeptRecord | None:
+        """The record of that name, if it is there."""
+        namespace = self.namespaces.get(name[0])
+        return namespace.records.get(name[1]) if namespace else None
+
+    def head(self, namespace: str) -> str | None:
+        """The id of a namespace's head, if it has one."""
+        found = self.namespaces.get(namespace)
+        return found.head if found else None
+
+    def heads(self) -> tuple[Name, ...]:
+        """The head of each namespace, the oldest namespace first."""
+        return tuple((name, kept.head) for name, kept in self.namespaces.items())
+
+    def applied(self, commit: Commit) -> int | None:
+        """The base that a commit got when it was applied before; None if it was not."""
+        there = self.record(commit.record.name) if commit.record else None
+        if there and there.token == commit.token:
+            return there.base
+        made_it = self.incarnation == commit.token
+        return 0 if made_it or commit.token in self.recent else None
+
+    def refusal(self, commit: Commit) -> Outcome | None:
+        """The condition of a commit that does not hold, as its outcome."""
+        if commit.new:
+            return "exists"
+        if commit.incarnation not in (None, self.incarnation):
+            return "gone"
+        if commit.revision not in (None, self.revision):
+            return "conflict"
+        if any(self.record(witness) is None for witness in commit.witnesses):
+            return "stale"
+        return None
+
+    @staticmethod
+    def refusal_without(commit: Commit) -> Outcome | None:
+        """The same, where there is no session."""
+        conditions = commit.incarnation is not None or commit.revision is not None
+        return "gone" if conditions or commit.witnesses else None
+
+    def plan(self, commit: Commit) -> Change:
+        """What a commit would change. Changes nothing."""
+        record, leads, grown_bytes = None, False, 0
+        if commit.record:
+            record = self._kept(commit.record, commit.token)
+            leads = self._leads(commit.record)
+            grown_bytes += self._record_growth(commit.record)
+        writes = self._accepted(commit.writes) if commit.writes else {}
+        if commit.writes:
+            grown_bytes += self._writes_growth(commit.writes.name, writes)
+        writes_state = commit.state is not None and (leads or not commit.record)
+        state = commit.state if commit.state is not None and writes_state else self.state
+        grown_bytes += len(state) - len(self.state)
+        return Change(record, leads, writes, state, grown_bytes)
+
+    def apply(self, commit: Commit, change: Change, now_ms: int) -> None:
+        """Make the planned change."""
+        if commit.record and change.record:
+            namespace, checkpoint_id = commit.record.name
+            self.arena.append(commit.record.append)
+            kept = self.namespaces.setdefault(namespace, Namespace())
+            kept.put(checkpoint_id, change.record, leads=change.leads)
+        else:
+            self.recent.append(commit.token)
+        if commit.writes and change.writes:
+            self.writes.setdefault(commit.writes.name, {}).update(change.writes)
+        self.state = change.state
+        self.size_bytes += change.grown_bytes
+        self.updated_ms = now_ms
+        self.revision += 1
+
+    def _kept(self, record: Record, token: str) -> KeptRecord:
+        base = self.arena.end
+        own = Span(base, len(record.append))
+        return KeptRecord(record.body, base, merge_spans((*record.spans, own)), token)
+
+    def _leads(self, record: Record) -> bool:
+        namespace, checkpoint_id = record.name
+        head = self.head(namespace)
+        return head is None or checkpoint_id >= head or record.parent_id == head
+
+    def _record_growth(self, record: Record) -> int:
+        there = self.record(record.name)
+        before = len(there.body) if there else -_name_bytes(record.name)
+        return len(record.append) + len(record.body) - before
+
+    def _accepted(self, writes: Writes) -> dict[str, KeptWrite]:
+        there = self.writes.get(writes.name, {})
+        accepted: dict[str, KeptWrite] = {}
+        for entry in writes.entries:
+            if entry.replace or not (entry.key in there or entry.key in accepted):
+                accepted[entry.key] = KeptWrite(entry.body, tuple(writes.spans))
+        return accepted
+
+    def _writes_growth(self, name: Name, accepted: dict[str, KeptWrite]) -> int:
+        there = self.writes.get(name, {})
+        grown_bytes = 0 if there or not accepted else _name_bytes(name)
+        for key, write in accepted.items():
+            before = len(there[key].body) if key in there else -len(key.encode())
+            grown_bytes += len(write.body) - before
+        return grown_bytes
+
+    def stored(self, name: Name) -> Stored | None:
+        """A record with its pending writes, for the caller."""
+        record = self.record(name)
+        if record is None:
+            return None
+        writes = self.writes.get(name, {})
+        linked = (span for write in writes.values() for span in write.spans)
+        return Stored(
+            name=name,
+            body=record.body,
+            base=record.base,
+            spans=merge_spans((*record.spans, *linked)),
+            writes=tuple(StoredWrite(key, write.body) for key, write in writes.items()),
+        )
+
+    def find(self, namespace: str, checkpoint_id: str | None) -> Stored | None:
+        """A record by its id, or the namespace's head (None), for the caller."""
+        found = self.head(namespace) if checkpoint_id is None else checkpoint_id
+        return None if found is None else self.stored((namespace, found))
+
+    def scan(self, starts: Sequence[Start], limit: int, now_ms: int) -> Scanned:
+        """At most `limit` records, namespace after namespace, the highest ids first."""
+        names: list[Name] = []
+        for at, (namespace, before) in enumerate(starts):
+            kept = self.namespaces.get(namespace, _NOTHING)
+            ids = kept.below(before, limit - len(names) + 1)
+            if len(names) + len(ids) > limit:
+                ids.pop()
+                names += ((namespace, found) for found in ids)
+                rest = (Start(namespace, ids[-1] if ids else before), *starts[at + 1 :])
+                return Scanned(records=self._all(names), rest=rest, life=self.life(now_ms))
+            names += ((namespace, found) for found in ids)
+        return Scanned(records=self._all(names), life=self.life(now_ms))
+
+    def _all(self, names: list[Name]) -> tuple[Stored, ...]:
+        return tuple(stored for stored in map(self.stored, names) if stored)
+
+    def read(self, spans: Sequence[Span]) -> ArenaParts | None:
+        """The bytes of spans, or None if any of them are not there."""
+        found = [(span.offset, self.arena.read(span)) for span in spans]
+        parts = [(offset, data) for offset, data in found if data is not None]
+        return ArenaParts(parts) if len(parts) == len(found) else None
+
+    def prune(self, prune: Prune, now_ms: int) -> int:
+        """Drop records with their writes, and free their room; how many bytes that were."""
+        before = self.size_bytes
+        for namespace, checkpoint_id in prune.drop:
+            kept = self.namespaces.get(namespace)
+            record = kept.drop(checkpoint_id) if kept else None
+            if record:
+                self.size_bytes -= len(record.body) + _name_bytes((namespace, checkpoint_id))
+            self._drop_writes((namespace, checkpoint_id))
+            if kept and not kept.ids:
+                del self.namespaces[namespace]
+        self.size_bytes -= self.arena.free(prune.free, prune.keep)
+        if prune.state is not None:
+            self.size_bytes += len(prune.state) - len(self.state)
+            self.state = prune.state
+        self.updated_ms = now_ms
+        self.revision += 1
+        return before - self.size_bytes
+
+    def _drop_writes(self, name: Name) -> None:
+        writes = self.writes.pop(name, None)
+        if writes:
+            self.size_bytes -= _name_bytes(name)
+            self.size_bytes -= sum(len(k.encode()) + len(w.body) for k, w in writes.items())
+
+    def copy(self, now_ms: int, state: bytes | None) -> Session:
+        """An independent copy, written now, with an incarnation, perhaps a header of its own."""
+        state = self.state if state is None else state
+        return replace(
+            self,
+            incarnation=secrets.token_hex(8),
+            updated_ms=now_ms,
+            state=state,
+            size_bytes=self.size_bytes + len(state) - len(self.state),
+            recent=self.recent.copy(),
+            arena=self.arena.copy(),
+            namespaces={name: kept.copy() for name, kept in self.namespaces.items()},
+            writes={name: kept.copy() for name, kept in self.writes.items()},
+        )
+
+
+def past(deadline_ms: int | None, now_ms: int) -> bool:
+    """Whether a deadline has come."""
+    return deadline_ms is not None and deadline_ms <= now_ms
+
+
+def _name_bytes(name: Name) -> int:
+    return len(name[0].encode()) + len(name[1].encode())

@@ -1,0 +1,389 @@
+"""Sessions in the memory of this process: for tests, notebooks, and apps that need no more.
+
+Everything happens under one lock, and nothing waits, so the awaitable face calls in place. The
+sessions end with the process. Lifetimes are those of the other stores. If bounded, the store
+evicts whole sessions, the least recently used first; pinned ones stay.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+from wren_sessions.errors import (
+    ConfigurationError,
+    CorruptSessionError,
+    SessionExistsError,
+    SessionExpiredError,
+)
+from wren_sessions.keys import DEFAULT_PREFIX, KeySpace, check_session
+from wren_sessions.records import (
+    ArenaParts,
+    Commit,
+    Committed,
+    Held,
+    Life,
+    Loaded,
+    Name,
+    Outcome,
+    Prune,
+    Scanned,
+    SessionInfo,
+    SessionPage,
+    Span,
+    Start,
+    missing,
+)
+from wren_sessions.stores._checks import (
+    check_at_least_1,
+    check_commit,
+    check_names,
+    check_prune,
+    check_scan,
+    check_unchanged,
+    make_cursor,
+    parse_cursor,
+)
+from wren_sessions.stores._closing import Closing
+from wren_sessions.stores.memory.dump import pack, unpack
+from wren_sessions.stores.memory.session import Session, past
+from wren_sessions.stores.memory.session_index import Shelf
+from wren_sessions.stores.threaded import ThreadedStore
+from wren_sessions.ttl import DAY, Duration, Override, TTLPolicy, to_ms
+
+
+class MemoryStore(Closing):
+    """A `SessionStore` in this process's memory. Safe to use from several threads.
+
+    Args:
+        ttl: how long sessions live; None for `ttl.DAY`, 24 hours after the last write.
+        prefix: what addresses of sessions begin with; nothing is shared through it here.
+        max_sessions: how many sessions to keep at the most; None (default) for no bound.
+        max_bytes: how many bytes of content to keep at the most; None (default) for no bound. Ids,
+            records, arenas, pending writes and headers count; Python's own overhead does not.
+        clock: gives milliseconds since 1970; None for the system's clock. See
+            `wren_sessions.testing.FakeClock`.
+
+    Raises:
+        ConfigurationError: the prefix cannot be used, or a bound is below 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        ttl: TTLPolicy | None = None,
+        prefix: str = DEFAULT_PREFIX,
+        max_sessions: int | None = None,
+        max_bytes: int | None = None,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        check_at_least_1("max_sessions", max_sessions)
+        check_at_least_1("max_bytes", max_bytes)
+        self._ttl = DAY if ttl is None else ttl
+        self._keys = KeySpace(prefix)
+        self._clock = clock or _system_ms
+        self._lock = threading.Lock()
+        self._shelf = Shelf(max_sessions, max_bytes)
+        self._aio = ThreadedStore(self, threads=0)
+
+    def __repr__(self) -> str:
+        return f"MemoryStore({self.location!r}, {self._ttl})"
+
+    @property
+    def ttl(self) -> TTLPolicy:
+        """How long its sessions live."""
+        return self._ttl
+
+    @property
+    def keys(self) -> KeySpace:
+        """How its sessions are named."""
+        return self._keys
+
+    @property
+    def location(self) -> str:
+        """Always ``memory://``."""
+        return "memory://"
+
+    @property
+    def persistent(self) -> bool:
+        """Always False: the sessions end with this process."""
+        return False
+
+    @property
+    def aio(self) -> ThreadedStore:
+        """The same store, to await."""
+        return self._aio
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def commit(self, commit: Commit) -> Committed:
+        """See `SessionStore.commit`.
+
+        Raises:
+            InvalidSessionIdError: an id cannot be a name.
+            StoreUnavailableError: the store is bounded, and full; nothing was written or evicted.
+        """
+        check_commit(commit)
+        with self._lock:
+            now_ms = self._now_ms()
+            session = self._shelf.find(commit.session, now_ms)
+            base = session.applied(commit) if session else None
+            if base is not None:
+                return _committed("done", session, now_ms, base)
+            outcome = session.refusal(commit) if session else Session.refusal_without(commit)
+            if outcome:
+                return _committed(outcome, session, now_ms)
+            return self._write(commit, session, now_ms)
+
+    def _write(self, commit: Commit, there: Session | None, now_ms: int) -> Committed:
+        session = there or Session.begin(commit, now_ms)
+        renews = there is None or self._ttl.refresh != "never"
+        deadline_ms = session.next_deadline_ms(self._ttl, now_ms) if renews else session.deadline_ms
+        if past(deadline_ms, now_ms):
+            return _committed("expired", there, now_ms)
+        change = session.plan(commit)
+        self._shelf.make_room(
+            now_ms,
+            grown_bytes=change.grown_bytes + (0 if there else session.size_bytes),
+            added=0 if there else 1,
+            spare=(commit.session,),
+        )
+        session.apply(commit, change, now_ms)
+        session.deadline_ms = deadline_ms
+        if there:
+            self._shelf.grow(commit.session, change.grown_bytes)
+        else:
+            self._shelf.keep(commit.session, session)
+        return _committed("done", session, now_ms, change.record.base if change.record else 0)
+
+    def prune(self, prune: Prune) -> Committed:
+        """See `SessionStore.prune`."""
+        check_prune(prune)
+        with self._lock:
+            now_ms = self._now_ms()
+            there = self._shelf.find(prune.session, now_ms)
+            if there is None or there.incarnation != prune.incarnation:
+                return _committed("gone", there, now_ms)
+            if there.revision != prune.revision:
+                return _committed("conflict", there, now_ms)
+            had_records = bool(there.namespaces)
+            self._shelf.size_bytes -= there.prune(prune, now_ms)
+            if had_records and not there.namespaces:
+                self._shelf.drop(prune.session)
+                return _committed("done", None, now_ms)
+            return _committed("done", there, now_ms)
+
+    def delete(self, session: str) -> bool:
+        """See `SessionStore.delete`."""
+        check_session(session)
+        with self._lock:
+            there = self._shelf.find(session, self._now_ms())
+            return there is not None and self._shelf.drop(session)
+
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Life | None:
+        """See `SessionStore.copy`.
+
+        Raises:
+            InvalidSessionIdError: an id cannot be a name.
+            ConfigurationError: source and target are the same session.
+            SessionExistsError: the target is there and `replace` is False; nothing was written.
+            ConflictError: source or target are not as `expect` or `replace` say; nothing was
+                written.
+            SessionExpiredError: the source's age is past the maximum.
+            StoreUnavailableError: the store is bounded, and full; nothing was written or evicted.
+        """
+        if check_session(source) == check_session(target):
+            raise ConfigurationError(f"cannot copy session {source!r} onto itself")
+        with self._lock:
+            now_ms = self._now_ms()
+            original = self._shelf.find(source, now_ms)
+            if original is None:
+                return None
+            there = self._shelf.find(target, now_ms)
+            check_unchanged(source, target, expect, original.life(now_ms))
+            if isinstance(replace, Life):
+                check_unchanged(source, target, replace, there.life(now_ms) if there else None)
+            if there and not replace:
+                raise SessionExistsError(
+                    f"cannot copy session {source!r}: {target!r} is there already; delete it "
+                    "first, or pass replace=True",
+                    session=target,
+                )
+            return self._put_copy(source, original.copy(now_ms, state), target, now_ms)
+
+    def _put_copy(self, source: str, copy: Session, target: str, now_ms: int) -> Life:
+        if not copy.renew(self._ttl, now_ms):
+            raise SessionExpiredError(
+                f"cannot copy session {source!r}: it is older than the maximum age of "
+                f"this store ({self._ttl}). Pin it to keep it, or raise the maximum age",
+                session=source,
+            )
+        copy.size_bytes += len(target.encode()) - len(source.encode())
+        self._shelf.use(source)
+        self._shelf.admit(target, copy, now_ms, spare=(source, target))
+        return copy.life(now_ms)
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def load(
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
+    ) -> Loaded | None:
+        """See `SessionStore.load`. The arena is always brought along."""
+        check_names(session, namespace, checkpoint_id)
+        with self._lock:
+            now_ms = self._now_ms()
+            there = self._used(session, now_ms)
+            found = there.find(namespace, checkpoint_id) if there else None
+            if there is None or found is None:
+                return None
+            arena = there.read(missing(found.spans, held, there.incarnation))
+            if arena is None:
+                raise CorruptSessionError(
+                    f"checkpoint {found.name!r} of session {session!r} refers to bytes that were "
+                    "never stored; what wrote it is at fault",
+                    session=session,
+                )
+            if self._ttl.refresh == "read":
+                if not there.renew(self._ttl, now_ms):
+                    return None
+                self._shelf.queue(session, there.deadline_ms)
+            return Loaded(life=there.life(now_ms), stored=found, arena=arena, state=there.state)
+
+    def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
+        """See `SessionStore.scan`."""
+        check_scan(session, starts, limit)
+        with self._lock:
+            now_ms = self._now_ms()
+            there = self._used(session, now_ms)
+            return there.scan(starts, limit, now_ms) if there else Scanned(records=())
+
+    def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
+        """See `SessionStore.read`."""
+        check_session(session)
+        with self._lock:
+            there = self._used(session, self._now_ms())
+            return there.read(spans) if there else None
+
+    def heads(self, session: str) -> tuple[Name, ...]:
+        """See `SessionStore.heads`."""
+        check_session(session)
+        with self._lock:
+            there = self._shelf.find(session, self._now_ms())
+            return there.heads() if there else ()
+
+    def info(self, session: str) -> SessionInfo | None:
+        """See `SessionStore.info`. The size counts what `max_bytes` counts."""
+        check_session(session)
+        with self._lock:
+            now_ms = self._now_ms()
+            there = self._shelf.find(session, now_ms)
+            return there.info(session, now_ms, there.size_bytes) if there else None
+
+    def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
+        """See `SessionStore.list_sessions`. Sorted by id."""
+        check_at_least_1("limit", limit)
+        last = parse_cursor(cursor)
+        with self._lock:
+            now_ms = self._now_ms()
+            found = islice(self._shelf.after(last, now_ms), limit + 1)
+            infos = tuple(session.info(name, now_ms) for name, session in found)
+        page = infos[:limit]
+        more = len(infos) > limit
+        return SessionPage(sessions=page, cursor=make_cursor(page[-1].session) if more else None)
+
+    # --- dumps ------------------------------------------------------------------------------------
+
+    def dump(self, session: str) -> bytes | None:
+        """A session as bytes, whole, for `restore`; None if it is not there. No use of it.
+
+        The same session gives the same bytes, so they tell whether something changed.
+        """
+        check_session(session)
+        with self._lock:
+            there = self._shelf.find(session, self._now_ms())
+            return pack(there) if there else None
+
+    def restore(self, session: str, data: bytes) -> None:
+        """Put a session there as it was dumped, deadline and all, in the place of one of this id.
+
+        Raises:
+            CorruptSessionError: the bytes are no dump of a session, or they are damaged.
+            FormatVersionError: a newer version of this package dumped it.
+            StoreUnavailableError: the store is bounded, and full; nothing was changed.
+        """
+        check_session(session)
+        restored = unpack(session, data)
+        with self._lock:
+            self._shelf.admit(session, restored, self._now_ms(), spare=(session,))
+
+    # --- lifetimes --------------------------------------------------------------------------------
+
+    def touch(self, session: str) -> Life | None:
+        """See `SessionStore.touch`."""
+        return self._alter(session)
+
+    def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
+        """See `SessionStore.set_ttl`.
+
+        Raises:
+            ConfigurationError: `idle` is no duration.
+        """
+        return self._alter(session, override="none" if idle is None else to_ms(idle))
+
+    def pin(self, session: str, *, pinned: bool = True) -> Life | None:
+        """See `SessionStore.pin`."""
+        return self._alter(session, pinned=pinned)
+
+    def _alter(
+        self, name: str, *, override: Override = None, pinned: bool | None = None
+    ) -> Life | None:
+        check_session(name)
+        with self._lock:
+            now_ms = self._now_ms()
+            there = self._used(name, now_ms)
+            if not (there and there.renew(self._ttl, now_ms, override=override, pinned=pinned)):
+                return None
+            self._shelf.queue(name, there.deadline_ms)
+            return there.life(now_ms)
+
+    def _now_ms(self) -> int:
+        now_ms = self._clock()
+        self._shelf.sweep(now_ms)
+        return now_ms
+
+    def _used(self, name: str, now_ms: int) -> Session | None:
+        session = self._shelf.find(name, now_ms)
+        if session:
+            self._shelf.use(name)
+        return session
+
+    # --- the rest ---------------------------------------------------------------------------------
+
+    def ping(self) -> None:
+        """See `SessionStore.ping`. Always answers."""
+
+    def close(self) -> None:
+        """See `SessionStore.close`. There is nothing to give back; the sessions stay."""
+
+
+def _system_ms() -> int:
+    return int(time.time() * 1_000)
+
+
+def _committed(outcome: Outcome, session: Session | None, now_ms: int, base: int = 0) -> Committed:
+    life = session.life(now_ms) if session else None
+    return Committed(outcome=outcome, now_ms=now_ms, life=life, base=base)

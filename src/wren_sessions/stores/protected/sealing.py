@@ -1,0 +1,376 @@
+"""A store's calls with records and headers sealed on the way in and opened on the way out. Steps.
+
+Everything a session has is sealed with its uid, which its header holds. So a commit has to know the
+header; what this process has seen of a session (its incarnation and uid) is remembered, and where
+nothing is, the store is asked first. Conditions make sure that a session that was made, deleted or
+encrypted meanwhile by somebody else never holds two uids.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, NoReturn
+
+from wren_sessions._steps import Call, Steps
+from wren_sessions.checkpoints.codec import compressed, is_sealed_body, opened_frame, sealed_frame
+from wren_sessions.delta.extents import digest
+from wren_sessions.errors import ConflictError, CorruptSessionError, DecryptionError
+from wren_sessions.keys import check_session
+from wren_sessions.records import (
+    Commit,
+    Committed,
+    Held,
+    Life,
+    Loaded,
+    Prune,
+    Scanned,
+    SessionInfo,
+    SessionPage,
+    Start,
+    Stored,
+    StoredWrite,
+)
+from wren_sessions.serializers.compression import Compression
+from wren_sessions.serializers.encryption import UID_BYTES, Encryption
+from wren_sessions.stores._checks import check_commit
+from wren_sessions.stores.protected import headers
+from wren_sessions.stores.protected.headers import Header
+
+ATTEMPTS: Final = 5
+PAGE: Final = 100
+MAX_KNOWN: Final = 10_000
+
+
+class _Known(NamedTuple):
+    """What was seen of a session: which one it is, its uid, and what a commit must find."""
+
+    incarnation: str
+    uid: bytes | None
+    revision: int
+    state: bytes
+
+
+class Sealing:
+    """What both faces of a protected store do.
+
+    Args:
+        encryption: the keys; None to seal nothing.
+        compression: how to compress bodies; None for not at all.
+    """
+
+    def __init__(self, encryption: Encryption | None, compression: Compression | None) -> None:
+        self._encryption = encryption
+        self._compression = compression
+        self._lock = threading.Lock()
+        self._sessions: OrderedDict[str, _Known] = OrderedDict()
+
+    # --- writing ---
+
+    def commit(self, commit: Commit) -> Steps[Committed]:
+        """See `SessionStore.commit`."""
+        if self._encryption is None:
+            plain: Committed = yield Call("commit", self._with_bodies(commit, None))
+            return plain
+        check_commit(commit)  # before its names are bound to what is sealed
+        for _ in range(ATTEMPTS):
+            known = self._recall(commit.session)
+            if known is None or _lacks_header(commit):
+                known = yield from self._look(commit.session)
+            sealed, uid = self._sealed(self._encryption, commit, known)
+            done: Committed = yield Call("commit", sealed)
+            if done.outcome == "done":
+                if done.life is not None:
+                    self._remember(commit.session, done.life, uid)
+                return done
+            self._forget(commit.session)
+            if not _was_ours(commit, sealed, done):
+                return done
+        self._busy(commit.session)
+
+    def _sealed(
+        self, encryption: Encryption, commit: Commit, known: _Known | None
+    ) -> tuple[Commit, bytes]:
+        """The commit as it is stored, and the uid that it is sealed with."""
+        uid = (known.uid if known else None) or secrets.token_bytes(UID_BYTES)
+        sealed = self._with_bodies(commit, uid)
+        if known is None:
+            sealed = replace(sealed, new=True)
+        elif not commit.new and commit.incarnation is None:
+            sealed = replace(sealed, incarnation=known.incarnation)
+        if known is not None and known.uid is None and commit.revision is None:
+            # Nobody else may choose another uid meanwhile.
+            sealed = replace(sealed, revision=known.revision)
+        state = commit.state
+        if state is None and (known is None or known.uid is None or _lacks_header(commit)):
+            state = known.state if known else b""
+        if state is None:
+            return sealed, uid
+        header = _header_of(sealed, state, uid)
+        return replace(sealed, state=headers.seal(encryption, commit.session, header)), uid
+
+    def _with_bodies(self, commit: Commit, uid: bytes | None) -> Commit:
+        record, writes = commit.record, commit.writes
+        if record is not None:
+            record = replace(record, body=self._closed("record", uid, record.name, record.body))
+        if writes is not None:
+            entries = tuple(
+                replace(
+                    entry, body=self._closed("write", uid, (*writes.name, entry.key), entry.body)
+                )
+                for entry in writes.entries
+            )
+            writes = replace(writes, entries=entries)
+        return replace(commit, record=record, writes=writes)
+
+    def _closed(
+        self, purpose: str, uid: bytes | None, names: tuple[str, ...], body: bytes
+    ) -> bytes:
+        if self._compression is not None:
+            body = compressed(body, self._compression)
+        if self._encryption is None or uid is None:
+            return body
+        return sealed_frame(self._encryption.seal(purpose, uid, names, body))
+
+    def prune(self, prune: Prune) -> Steps[Committed]:
+        """See `SessionStore.prune`. A header that names a checkpoint that goes names another."""
+        if self._encryption is not None:
+            info, header = yield from self._header(prune.session)
+            if info is not None and header is not None and header.uid is not None:
+                state, head = prune.state, header.head
+                if head is not None and ("", head) in prune.drop:
+                    head = yield from self._head_without(prune)
+                if state is not None or head != header.head:
+                    header = Header(state=state or header.state, uid=header.uid, head=head)
+                    sealed = headers.seal(self._encryption, prune.session, header)
+                    prune = replace(prune, state=sealed)
+        done: Committed = yield Call("prune", prune)
+        return done
+
+    def _head_without(self, prune: Prune) -> Steps[str | None]:
+        """The highest id of the root namespace that a prune leaves."""
+        rest: tuple[Start, ...] = (Start(""),)
+        while rest:
+            scanned: Scanned = yield Call("scan", prune.session, rest, PAGE)
+            for stored in scanned.records:
+                if stored.name not in prune.drop:
+                    return stored.name[1]
+            rest = scanned.rest
+        return None
+
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Steps[Life | None]:
+        """See `SessionStore.copy`. The copy has the same uid, under a header of its own."""
+        self._forget(check_session(target))
+        if self._encryption is None:
+            copied: Life | None = yield Call(
+                "copy", source, target, replace=replace, state=state, expect=expect
+            )
+            return copied
+        for _ in range(ATTEMPTS):
+            info, header = yield from self._header(source)
+            how: dict[str, Any] = {"replace": replace, "state": state, "expect": expect}
+            if info is not None and header is not None and header.uid is not None:
+                how["state"] = self._for_copy(target, header, state)
+                how["expect"] = expect or info.life
+            try:
+                life: Life | None = yield Call("copy", source, target, **how)
+            except ConflictError:
+                if expect is not None or isinstance(replace, Life):
+                    raise
+                continue
+            return life
+        self._busy(source)
+
+    def _for_copy(self, target: str, header: Header, state: bytes | None) -> bytes:
+        assert self._encryption is not None  # noqa: S101 -- it has opened the header
+        if state is not None:
+            header = Header(state=state, uid=header.uid, head=header.head, digest=header.digest)
+        return headers.seal(self._encryption, target, header)
+
+    def delete(self, session: str) -> Steps[bool]:
+        """See `SessionStore.delete`."""
+        self._forget(session)
+        found: bool = yield Call("delete", session)
+        return found
+
+    # --- reading ---
+
+    def load(
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
+    ) -> Steps[Loaded | None]:
+        """See `SessionStore.load`."""
+        loaded: Loaded | None = yield Call("load", session, namespace, checkpoint_id, held)
+        if loaded is None or self._encryption is None:
+            return loaded
+        state = loaded.state
+        if not state:  # a store that does not bring it along
+            info: SessionInfo | None = yield Call("info", session)
+            if info is None:
+                return None
+            state = info.state
+        header = headers.read(self._encryption, session, state)
+        if namespace == "" and checkpoint_id is None:
+            _check_head(session, header, loaded.stored)
+        self._remember(session, loaded.life, header.uid, header.state)
+        stored = self._opened(session, header.uid, loaded.stored)
+        return replace(loaded, stored=stored, state=header.state)
+
+    def scan(self, session: str, starts: Sequence[Start], limit: int) -> Steps[Scanned]:
+        """See `SessionStore.scan`."""
+        scanned: Scanned = yield Call("scan", session, starts, limit)
+        if self._encryption is None or scanned.life is None or not scanned.records:
+            return scanned
+        known = self._recall(session)
+        if known is None or known.incarnation != scanned.life.incarnation:
+            known = yield from self._look(session)
+        uid = known.uid if known else None
+        records = tuple(self._opened(session, uid, stored) for stored in scanned.records)
+        return replace(scanned, records=records)
+
+    def info(self, session: str) -> Steps[SessionInfo | None]:
+        """See `SessionStore.info`."""
+        info, header = yield from self._header(session)
+        return info if info is None or header is None else replace(info, state=header.state)
+
+    def list_sessions(self, cursor: str | None = None, limit: int = 100) -> Steps[SessionPage]:
+        """See `SessionStore.list_sessions`. A header that cannot be opened is shown as it is."""
+        page: SessionPage = yield Call("list_sessions", cursor, limit)
+        if self._encryption is None:
+            return page
+        return replace(page, sessions=tuple(map(self._listed, page.sessions)))
+
+    def _listed(self, info: SessionInfo) -> SessionInfo:
+        assert self._encryption is not None  # noqa: S101 -- checked by the caller
+        try:
+            header = headers.read(self._encryption, info.session, info.state)
+        except DecryptionError:
+            return info
+        return replace(info, state=header.state)
+
+    def _opened(self, session: str, uid: bytes | None, stored: Stored) -> Stored:
+        name = stored.name
+        writes = [
+            StoredWrite(
+                write.key, self._body("write", session, uid, (*name, write.key), write.body)
+            )
+            for write in stored.writes
+        ]
+        body = self._body("record", session, uid, name, stored.body)
+        return replace(stored, body=body, writes=tuple(writes))
+
+    def _body(
+        self, purpose: str, session: str, uid: bytes | None, names: tuple[str, ...], body: bytes
+    ) -> bytes:
+        encryption = self._encryption
+        assert encryption is not None  # noqa: S101 -- checked by the caller
+        what = f"the {purpose} {'/'.join(names)!r}"
+        if not is_sealed_body(body):
+            if not encryption.migrate:
+                headers.refuse_plain(session, what)
+            return body
+        try:
+            theirs, found = encryption.open(purpose, names, opened_frame(body))
+        except DecryptionError as error:
+            raise DecryptionError(
+                f"{what} of session {session!r}: {error.message}", session=session
+            ) from error
+        if theirs != uid:
+            raise DecryptionError(
+                f"{what} of session {session!r} is another session's: somebody moved it; restore "
+                "the session from a copy, or delete it",
+                session=session,
+            )
+        return found
+
+    # --- what is known of sessions ---
+
+    def _look(self, session: str) -> Steps[_Known | None]:
+        """Ask the store for a session's uid; None if the session is not there."""
+        info, header = yield from self._header(session)
+        if info is None or header is None:
+            self._forget(session)
+            return None
+        self._remember(session, info.life, header.uid, header.state)
+        return _Known(info.life.incarnation, header.uid, info.life.revision, header.state)
+
+    def _header(self, session: str) -> Steps[tuple[SessionInfo | None, Header | None]]:
+        info: SessionInfo | None = yield Call("info", session)
+        if info is None or self._encryption is None:
+            return info, None
+        return info, headers.read(self._encryption, session, info.state)
+
+    def _recall(self, session: str) -> _Known | None:
+        with self._lock:
+            return self._sessions.get(session)
+
+    def _remember(self, session: str, life: Life, uid: bytes | None, state: bytes = b"") -> None:
+        if uid is None:  # nothing is sure of it for longer than a moment
+            return
+        with self._lock:
+            self._sessions[session] = _Known(life.incarnation, uid, life.revision, state)
+            self._sessions.move_to_end(session)
+            if len(self._sessions) > MAX_KNOWN:
+                self._sessions.popitem(last=False)
+
+    def _forget(self, session: str) -> None:
+        with self._lock:
+            self._sessions.pop(session, None)
+
+    def _busy(self, session: str) -> NoReturn:
+        raise ConflictError(
+            f"session {session!r} was made, deleted or encrypted by others each time it was to be "
+            "written; nothing was: try again",
+            session=session,
+        )
+
+
+def _lacks_header(commit: Commit) -> bool:
+    """Whether a commit moves the root namespace's head and brings no header for it."""
+    record = commit.record
+    return record is not None and record.name[0] == "" and commit.state is None
+
+
+def _header_of(sealed: Commit, state: bytes, uid: bytes) -> Header:
+    """The header that goes with a commit."""
+    record = sealed.record
+    if record is None or record.name[0] != "":
+        return Header(state=state, uid=uid, head=headers.head_of(state))
+    return Header(state=state, uid=uid, head=record.name[1], digest=digest(record.body))
+
+
+def _was_ours(commit: Commit, sealed: Commit, done: Committed) -> bool:
+    """Whether a commit failed for a condition that it was given here, and may be tried again."""
+    if done.outcome == "exists":
+        return not commit.new
+    if done.outcome == "gone":
+        return commit.incarnation is None and sealed.incarnation is not None
+    return done.outcome == "conflict" and commit.revision is None
+
+
+def _check_head(session: str, header: Header, stored: Stored) -> None:
+    """Make sure that the latest checkpoint is the one that the header names."""
+    if header.uid is None:
+        return
+    same = not header.digest or header.digest == digest(stored.body)
+    if header.head != stored.name[1] or not same:
+        raise CorruptSessionError(
+            f"the latest checkpoint of session {session!r} is not the one that its header names "
+            f"({stored.name[1]!r}, not {header.head!r}): somebody put an older one in its place; "
+            "restore the session from a copy, or delete it",
+            session=session,
+        )

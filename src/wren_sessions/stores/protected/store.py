@@ -1,0 +1,254 @@
+"""A store whose sessions are encrypted, compressed, or both: any store, wrapped.
+
+`open_store(…, encryption=…, compression=…)` makes one. What goes to the store below is sealed:
+records, pending writes and headers here, the parts of long values by whoever uses the store, with
+its `protection`. The store below sees bytes, names, and when they came. It keeps its own behaviour:
+one round trip per call, expiry, atomicity; a process that writes to a session that it has not seen
+yet asks for its header first, which is one call more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from wren_sessions._steps import adrive, drive
+from wren_sessions.delta.protection import Protection
+from wren_sessions.keys import KeySpace
+from wren_sessions.protocols import AsyncSessionStore, SessionStore
+from wren_sessions.records import (
+    ArenaParts,
+    Commit,
+    Committed,
+    Held,
+    Life,
+    Loaded,
+    Name,
+    Prune,
+    Scanned,
+    SessionInfo,
+    SessionPage,
+    Span,
+    Start,
+)
+from wren_sessions.serializers.compression import Compression
+from wren_sessions.serializers.encryption import Encryption
+from wren_sessions.stores._closing import Closing
+from wren_sessions.stores.protected.sealing import Sealing
+from wren_sessions.ttl import Duration, TTLPolicy
+
+
+class ProtectedStore(Closing):
+    """A `SessionStore` over another one.
+
+    Args:
+        store: the store below.
+        encryption: the keys; None to store what can be read.
+        compression: how to compress; None for not at all.
+
+    Attributes:
+        protection: what is to be done with the values that are kept here.
+        unprotected: the store below.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        *,
+        encryption: Encryption | None = None,
+        compression: Compression | None = None,
+    ) -> None:
+        self.protection = Protection(encryption, compression)
+        self._store = self.unprotected = store
+        self._steps = Sealing(encryption, compression)
+        self.aio: AsyncSessionStore = AsyncProtectedStore(store.aio, self._steps)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)  # what a store can do besides
+
+    def __repr__(self) -> str:
+        kinds = (self.protection.encryption, self.protection.compression)
+        return f"<{self._store!r}, protected by {', '.join(map(repr, filter(None, kinds)))}>"
+
+    @property
+    def ttl(self) -> TTLPolicy:
+        """How long its sessions live."""
+        return self._store.ttl
+
+    @property
+    def keys(self) -> KeySpace:
+        """How its sessions are named."""
+        return self._store.keys
+
+    @property
+    def location(self) -> str:
+        """Where the sessions are, for people."""
+        return self._store.location
+
+    @property
+    def persistent(self) -> bool:
+        """Whether the sessions outlive this process."""
+        return self._store.persistent
+
+    def commit(self, commit: Commit) -> Committed:
+        """See `SessionStore.commit`."""
+        return drive(self._steps.commit(commit), self._store)
+
+    def prune(self, prune: Prune) -> Committed:
+        """See `SessionStore.prune`."""
+        return drive(self._steps.prune(prune), self._store)
+
+    def load(
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
+    ) -> Loaded | None:
+        """See `SessionStore.load`."""
+        return drive(self._steps.load(session, namespace, checkpoint_id, held), self._store)
+
+    def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
+        """See `SessionStore.scan`."""
+        return drive(self._steps.scan(session, starts, limit), self._store)
+
+    def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
+        """See `SessionStore.read`."""
+        return self._store.read(session, spans)
+
+    def heads(self, session: str) -> tuple[Name, ...]:
+        """See `SessionStore.heads`."""
+        return self._store.heads(session)
+
+    def info(self, session: str) -> SessionInfo | None:
+        """See `SessionStore.info`."""
+        return drive(self._steps.info(session), self._store)
+
+    def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
+        """See `SessionStore.list_sessions`."""
+        return drive(self._steps.list_sessions(cursor, limit), self._store)
+
+    def touch(self, session: str) -> Life | None:
+        """See `SessionStore.touch`."""
+        return self._store.touch(session)
+
+    def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
+        """See `SessionStore.set_ttl`."""
+        return self._store.set_ttl(session, idle)
+
+    def pin(self, session: str, *, pinned: bool = True) -> Life | None:
+        """See `SessionStore.pin`."""
+        return self._store.pin(session, pinned=pinned)
+
+    def delete(self, session: str) -> bool:
+        """See `SessionStore.delete`."""
+        return drive(self._steps.delete(session), self._store)
+
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Life | None:
+        """See `SessionStore.copy`."""
+        steps = self._steps.copy(source, target, replace=replace, state=state, expect=expect)
+        return drive(steps, self._store)
+
+    def ping(self) -> None:
+        """See `SessionStore.ping`."""
+        self._store.ping()
+
+    def close(self) -> None:
+        """See `SessionStore.close`."""
+        self._store.close()
+
+
+class AsyncProtectedStore:
+    """The awaitable face of a `ProtectedStore`.
+
+    Args:
+        store: the awaitable face of the store below.
+        steps: the work, shared with the blocking face.
+    """
+
+    def __init__(self, store: AsyncSessionStore, steps: Sealing) -> None:
+        self._store = store
+        self._steps = steps
+
+    async def commit(self, commit: Commit) -> Committed:
+        """See `SessionStore.commit`."""
+        return await adrive(self._steps.commit(commit), self._store)
+
+    async def prune(self, prune: Prune) -> Committed:
+        """See `SessionStore.prune`."""
+        return await adrive(self._steps.prune(prune), self._store)
+
+    async def load(
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
+    ) -> Loaded | None:
+        """See `SessionStore.load`."""
+        return await adrive(self._steps.load(session, namespace, checkpoint_id, held), self._store)
+
+    async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
+        """See `SessionStore.scan`."""
+        return await adrive(self._steps.scan(session, starts, limit), self._store)
+
+    async def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
+        """See `SessionStore.read`."""
+        return await self._store.read(session, spans)
+
+    async def heads(self, session: str) -> tuple[Name, ...]:
+        """See `SessionStore.heads`."""
+        return await self._store.heads(session)
+
+    async def info(self, session: str) -> SessionInfo | None:
+        """See `SessionStore.info`."""
+        return await adrive(self._steps.info(session), self._store)
+
+    async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
+        """See `SessionStore.list_sessions`."""
+        return await adrive(self._steps.list_sessions(cursor, limit), self._store)
+
+    async def touch(self, session: str) -> Life | None:
+        """See `SessionStore.touch`."""
+        return await self._store.touch(session)
+
+    async def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
+        """See `SessionStore.set_ttl`."""
+        return await self._store.set_ttl(session, idle)
+
+    async def pin(self, session: str, *, pinned: bool = True) -> Life | None:
+        """See `SessionStore.pin`."""
+        return await self._store.pin(session, pinned=pinned)
+
+    async def delete(self, session: str) -> bool:
+        """See `SessionStore.delete`."""
+        return await adrive(self._steps.delete(session), self._store)
+
+    async def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Life | None:
+        """See `SessionStore.copy`."""
+        steps = self._steps.copy(source, target, replace=replace, state=state, expect=expect)
+        return await adrive(steps, self._store)
+
+    async def ping(self) -> None:
+        """See `SessionStore.ping`."""
+        await self._store.ping()
+
+    async def close(self) -> None:
+        """See `SessionStore.close`."""
+        await self._store.close()

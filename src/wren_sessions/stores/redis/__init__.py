@@ -1,0 +1,5 @@
+"""Sessions on Redis or Valkey."""
+
+from wren_sessions.stores.redis.store import RedisStore
+
+__all__ = ["RedisStore"]

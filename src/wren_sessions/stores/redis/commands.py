@@ -1,0 +1,389 @@
+"""What to send to Redis for each store method, and how to read the answer: pure, no I/O.
+
+A `Plan` is one round trip: a script with its key and arguments, or a few plain commands, and the
+function that turns the reply into the method's result. `wren_sessions.stores.redis` has two shells,
+blocking and asyncio, that send plans. A plan, the store method and the ``lua/*.lua`` file of a
+script share one name; each file opens with its KEYS, ARGV and reply. Arguments and replies are few
+joined texts where they can be: the driver works on each of them by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from secrets import token_hex
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+import msgpack
+
+from wren_sessions.errors import (
+    ConfigurationError,
+    ConflictError,
+    SessionExistsError,
+    SessionExpiredError,
+)
+from wren_sessions.keys import (
+    META,
+    STATE,
+    KeySpace,
+    encode,
+    record_field,
+    segment_field,
+)
+from wren_sessions.records import (
+    INLINE_BYTES,
+    ArenaParts,
+    Commit,
+    Committed,
+    Held,
+    Life,
+    Loaded,
+    Name,
+    Prune,
+    Record,
+    Scanned,
+    SessionInfo,
+    SessionPage,
+    Span,
+    Start,
+    Write,
+    Writes,
+)
+from wren_sessions.stores.redis.replies import (
+    NO_KEY,
+    crc_of,
+    read_arena,
+    read_checked,
+    read_committed,
+    read_heads,
+    read_life,
+    read_listed,
+    read_loaded,
+    read_override,
+    read_scanned,
+    segments_of,
+    session_of,
+)
+from wren_sessions.stores.redis.scripts import Script, script
+from wren_sessions.ttl import Duration, TTLPolicy, to_ms
+
+T = TypeVar("T")
+
+MAX_NAMES: Final = 4_000  # fields in one HMGET
+_NONE: Final = ":"  # in place of an id or a number: an encoded id holds no colon
+
+
+class Plan(NamedTuple, Generic[T]):
+    """One round trip: a named tuple, which is quick to make, since each call makes one.
+
+    Attributes:
+        session: what it is about, for errors; empty where it is about no one session.
+        read: turns the reply into the result: the words of its text and the reply (of a script), or
+            the list of replies (of commands).
+        commands: what to send; of a script, the one command that runs it.
+        script: the script to run, or None.
+        any_type: whether a key of another type is no error, and None among the replies instead.
+    """
+
+    session: str
+    read: Callable[..., T]
+    commands: tuple[tuple[Any, ...], ...]
+    script: Script | None = None
+    any_type: bool = False
+
+    def result(self, reply: Any) -> T:
+        """What the method returns, from the reply of the script or the replies of the commands."""
+        if self.script is None:
+            return self.read(reply)
+        return read_checked(self.session, self.read, reply)
+
+
+class Plans:
+    """Plans for the sessions of one store.
+
+    Args:
+        keys: how its sessions are named.
+        ttl: how long they live.
+    """
+
+    def __init__(self, keys: KeySpace, ttl: TTLPolicy) -> None:
+        self.keys = keys
+        self.ttl = ttl
+        self._clocks = (_number(ttl.idle_ms), _number(ttl.max_age_ms))
+        self._policy = f"{_word(ttl.idle_ms)} {_word(ttl.max_age_ms)} {ttl.refresh}"
+        self._max_bytes = b"%d" % INLINE_BYTES
+
+    def key(self, session: str) -> bytes:
+        """The session's key."""
+        return self.keys.session_key(session).encode()
+
+    def _scripted(
+        self,
+        name: str,
+        session: str,
+        args: Sequence[bytes],
+        read: Callable[[list[bytes], Any], T],
+        *others: str,
+    ) -> Plan[T]:
+        found = script(name)
+        key = self.key(session)
+        if not others:
+            return Plan(session, read, ((*found.with_key, key, *args),), found)
+        keys = [key, *map(self.key, others)]
+        return Plan(session, read, (("EVALSHA", found.sha, len(keys), *keys, *args),), found)
+
+    def commit(self, commit: Commit) -> Plan[Committed]:
+        """See `SessionStore.commit`."""
+        record, writes = commit.record, commit.writes
+        revision, created = commit.revision, commit.created_ms
+        words = (
+            f"{commit.token} {self._policy} {'1' if commit.new else '0'} "
+            f"{commit.incarnation or _NONE} {_NONE if revision is None else revision} "
+            f"{_NONE if created is None else created} "
+            f"{_NO_RECORD if record is None else _record_words(record)} "
+            f"{_NO_WRITES if writes is None else _writes_words(writes)} "
+            f"{_witnesses(commit) if commit.witnesses else ''}"
+        )
+        args = [words.encode(), commit.state or b""]
+        if record is not None:
+            args += (record.body, record.append)
+        if writes is not None:
+            args += _bodies(writes.entries)
+        return self._scripted("commit", commit.session, args, read_committed)
+
+    def prune(self, prune: Prune) -> Plan[Committed]:
+        """See `SessionStore.prune`."""
+        segments = sorted({*segments_of(prune.free)} - {*segments_of(prune.keep)})
+        head = (
+            prune.incarnation.encode(),
+            b"%d" % prune.revision,
+            prune.state or b"",
+            b"%d" % len(prune.drop),
+        )
+        names = [part for namespace, id_ in prune.drop for part in (_ns(namespace), _id(id_))]
+        numbers = (b"%d" % number for number in segments)
+        args = (*head, *(name.encode() for name in names), *numbers)
+        return self._scripted("prune", prune.session, args, read_committed)
+
+    def load(
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
+    ) -> Plan[Loaded | None]:
+        """See `SessionStore.load`."""
+        wanted = _NONE if checkpoint_id is None else _id(checkpoint_id)
+        words = f"{self._policy} {_ns(namespace)} {wanted}".encode()
+        there = "" if held is None else f"{held.incarnation} {_spans(held.spans)}"
+        read = partial(read_loaded, session, namespace, held)
+        return self._scripted("load", session, (words, self._max_bytes, there.encode()), read)
+
+    def scan(self, session: str, starts: Sequence[Start], limit: int) -> Plan[Scanned]:
+        """See `SessionStore.scan`."""
+        args = [b"%d" % limit]
+        for start in starts:
+            before = "" if start.before is None else _id(start.before)
+            args += [_ns(start.namespace).encode(), before.encode()]
+        return self._scripted("scan", session, args, partial(read_scanned, session, starts))
+
+    def read(self, session: str, spans: Sequence[Span]) -> Plan[ArenaParts | None]:
+        """See `SessionStore.read`."""
+        numbers = segments_of(spans)
+        names = [segment_field(n).encode() for n in numbers]
+        key = self.key(session)
+        starts = range(0, len(names), MAX_NAMES) or (0,)
+        commands = tuple(
+            ("HMGET", key, META.encode(), *names[at : at + MAX_NAMES]) for at in starts
+        )
+        return Plan(session, lambda replies: read_arena(session, spans, numbers, replies), commands)
+
+    def heads(self, session: str) -> Plan[tuple[Name, ...]]:
+        """See `SessionStore.heads`."""
+        return self._scripted("heads", session, (), read_heads)
+
+    def info(self, session: str) -> Plan[SessionInfo | None]:
+        """See `SessionStore.info`."""
+
+        def read(words: list[bytes], reply: Any) -> SessionInfo | None:
+            life = read_life(words)
+            if life is None:
+                return None
+            _, state, size = reply
+            return SessionInfo(
+                session=session,
+                life=life,
+                state=state,
+                size_bytes=None if size == b"" else int(size),
+                idle=read_override(words[8]),
+            )
+
+        return self._scripted("info", session, (), read)
+
+    def touch(self, session: str) -> Plan[Life | None]:
+        """See `SessionStore.touch`."""
+        return self._lifetime(session, b"touch")
+
+    def set_ttl(self, session: str, idle: Duration | None) -> Plan[Life | None]:
+        """See `SessionStore.set_ttl`."""
+        own = b"none" if idle is None else b"%d" % to_ms(idle)
+        return self._lifetime(session, b"ttl", own)
+
+    def pin(self, session: str, *, pinned: bool = True) -> Plan[Life | None]:
+        """See `SessionStore.pin`."""
+        return self._lifetime(session, b"pin" if pinned else b"unpin")
+
+    def _lifetime(self, session: str, what: bytes, own: bytes = b"") -> Plan[Life | None]:
+        args = (*self._clocks, what, own)
+        return self._scripted("lifetime", session, args, _read_life)
+
+    def delete(self, session: str) -> Plan[bool]:
+        """See `SessionStore.delete`."""
+        return Plan(session, lambda replies: bool(replies[0]), (("UNLINK", self.key(session)),))
+
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Plan[Life | None]:
+        """See `SessionStore.copy`."""
+        if source == target:
+            raise ConfigurationError(f"session {source!r} cannot be copied onto itself")
+
+        def read(words: list[bytes], _: Any) -> Life | None:
+            if words[0] == b"exists":
+                raise SessionExistsError(
+                    f"session {target!r} is there already; pass replace=True to replace it",
+                    session=target,
+                )
+            if words[0] == b"conflict":
+                raise ConflictError(
+                    f"session {source!r} was not copied to {target!r}: one of them was written "
+                    "meanwhile; try again",
+                    session=source,
+                )
+            if words[0] == b"expired":
+                raise SessionExpiredError(
+                    f"session {source!r} is past its maximum age and cannot be copied",
+                    session=source,
+                )
+            return read_life(words)
+
+        there = _life(replace) if isinstance(replace, Life) else b""
+        how = (token_hex(8).encode(), b"1" if replace else b"", state or b"")
+        args = (*self._clocks, *how, b"" if expect is None else _life(expect), there)
+        return self._scripted("copy", source, args, read, target)
+
+    def find_keys(self, cursor: str | None, limit: int) -> Plan[tuple[str | None, list[bytes]]]:
+        """The first half of `SessionStore.list_sessions`: one SCAN."""
+        if cursor is not None and not re.fullmatch(r"\d{1,20}", cursor):
+            raise ConfigurationError(f"{cursor!r} is no cursor of a listing on Redis")
+
+        def read(replies: list[Any]) -> tuple[str | None, list[bytes]]:
+            at, names = replies[0]
+            ours = [name for name in names if session_of(self.keys, name) is not None]
+            return (str(int(at)) if int(at) else None), ours
+
+        scan = ("SCAN", cursor or "0", "MATCH", self.keys.pattern.encode(), "COUNT", str(limit))
+        return Plan("", read, (scan,))
+
+    def list_sessions(self, names: list[bytes], cursor: str | None) -> Plan[SessionPage]:
+        """The second half: the header and life of each key found."""
+        commands: list[tuple[Any, ...]] = [("TIME",)]
+        for name in names:
+            commands += [("HMGET", name, STATE.encode(), META.encode()), ("PTTL", name)]
+
+        def read(replies: list[Any]) -> SessionPage:
+            (seconds, micros), *rest = replies
+            now_ms = int(seconds) * 1000 + int(micros) // 1000
+            found = [
+                read_listed(self.keys, name, fields, left_ms, now_ms)
+                for name, fields, left_ms in zip(names, rest[::2], rest[1::2], strict=True)
+                if left_ms != NO_KEY  # it went away between the two trips
+            ]
+            sessions = tuple(info for info in found if info)
+            foreign = len(found) - len(sessions)
+            return SessionPage(sessions=sessions, cursor=cursor, foreign=foreign)
+
+        return Plan("", read, tuple(commands), any_type=True)
+
+    def ping(self) -> Plan[None]:
+        """See `SessionStore.ping`."""
+        return Plan("", lambda _: None, (("PING",),))
+
+
+# --- arguments ------------------------------------------------------------------------------------
+
+
+def _number(ms: int | None) -> bytes:
+    return _word(ms).encode()
+
+
+def _life(life: Life) -> bytes:
+    return b"%b %d" % (life.incarnation.encode(), life.revision)
+
+
+def _read_life(words: list[bytes], _: Any) -> Life | None:
+    return read_life(words)
+
+
+def _word(number: int | None, none: str = "-") -> str:
+    return none if number is None else str(number)
+
+
+def _ns(namespace: str) -> str:
+    return "/" + encode(namespace) if namespace else "/"
+
+
+def _id(checkpoint_id: str) -> str:
+    return record_field("", checkpoint_id)
+
+
+def _spans(spans: Sequence[Span]) -> str:
+    return ",".join([f"{offset}+{length}" for offset, length in spans]) or "-"
+
+
+def _witnesses(commit: Commit) -> str:
+    record = commit.record
+    if record is not None and commit.witnesses == ((record.name[0], record.parent_id),):
+        return _PARENT  # the usual case, in short
+    return " ".join([record_field(*name) for name in commit.witnesses])
+
+
+def _record_words(record: Record) -> str:
+    namespace, checkpoint_id = record.name
+    parent = _NONE if record.parent_id is None else _id(record.parent_id)
+    return f"{_ns(namespace)} {_id(checkpoint_id)} {parent} {_spans(record.spans)}"
+
+
+def _writes_words(writes: Writes) -> str:
+    namespace, checkpoint_id = writes.name
+    return f"{_ns(namespace)} {_id(checkpoint_id)} {_spans(writes.spans)}"
+
+
+_PARENT: Final = "^"
+_NO_RECORD: Final = "- - - -"
+_NO_WRITES: Final = "- - -"
+
+
+def _bodies(writes: Sequence[Write]) -> list[bytes]:
+    """What one commit adds to a log, then key and body of each write that is replaced."""
+    kept = [write for write in writes if not write.replace]
+    args = [_chunk(kept) if kept else b""]
+    if len(kept) < len(writes):
+        last = {write.key: write.body for write in writes if write.replace}
+        args += [part for key, body in last.items() for part in (key.encode(), body)]
+    return args
+
+
+def _chunk(writes: Sequence[Write]) -> bytes:
+    """What one commit adds to a log: the CRC-32 of its keys, then each key with its body."""
+    keys = [write.key for write in writes]
+    flat = [part for write in writes for part in (write.key, write.body)]
+    packed: bytes = msgpack.packb([crc_of(keys), *flat])
+    return packed

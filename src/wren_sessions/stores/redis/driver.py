@@ -1,0 +1,298 @@
+"""redis-py: clients, sending a plan, translating what goes wrong.
+
+Only this module and `wren_sessions.stores.redis` know the driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, NoReturn, TypeAlias
+
+import redis
+import redis.asyncio
+from redis import exceptions as driver
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import EqualJitterBackoff
+from redis.client import NEVER_DECODE
+from redis.retry import Retry
+
+from wren_sessions.errors import (
+    ConfigurationError,
+    CorruptSessionError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
+from wren_sessions.stores.redis.commands import Plan
+
+_RAW: Final = {NEVER_DECODE: True}
+_DEFAULTS: Final = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "max_connections": 50}
+_REPEATS: Final = 3
+
+
+def send(client: redis.Redis, plan: Plan[Any]) -> Any:
+    """Send a plan and return the reply of its script, or the replies of its commands."""
+    if len(plan.commands) > 1:
+        return _answer(send_together(client, [plan])[0])
+    try:
+        reply = client.execute_command(*plan.commands[0], **_RAW)
+    except driver.NoScriptError:  # the server has not seen it yet, or forgot it
+        reply = client.execute_command(*_in_full(plan).commands[0], **_RAW)
+    return reply if plan.script is not None else [reply]
+
+
+def send_together(client: redis.Redis, plans: Sequence[Plan[Any]]) -> list[Any]:
+    """Send plans in one trip, and return what `send` would have returned or raised for each."""
+    with client.pipeline(transaction=False) as pipe:
+        for command in _commands(plans):
+            pipe.execute_command(*command, **_RAW)
+        outcomes = _outcomes(plans, pipe.execute(raise_on_error=False))
+    unknown = _unknown(plans, outcomes)
+    return _put_in(outcomes, send_together(client, unknown)) if unknown else outcomes
+
+
+async def asend(client: redis.asyncio.Redis, plan: Plan[Any]) -> Any:
+    """See `send`."""
+    task = asyncio.current_task()
+    cancelled = task.cancelling() if task else 0
+    replies = await _asend(client, plan)
+    if task and task.cancelling() > cancelled:  # lost by `wait_for` of Python 3.11, in the driver
+        raise asyncio.CancelledError
+    return replies
+
+
+async def _asend(client: redis.asyncio.Redis, plan: Plan[Any]) -> Any:
+    if len(plan.commands) > 1:
+        return _answer((await asend_together(client, [plan]))[0])
+    try:
+        reply = await client.execute_command(*plan.commands[0], **_RAW)
+    except driver.NoScriptError:  # the server has not seen it yet, or forgot it
+        reply = await client.execute_command(*_in_full(plan).commands[0], **_RAW)
+    return reply if plan.script is not None else [reply]
+
+
+async def asend_together(client: redis.asyncio.Redis, plans: Sequence[Plan[Any]]) -> list[Any]:
+    """See `send_together`."""
+    async with client.pipeline(transaction=False) as pipe:
+        for command in _commands(plans):
+            pipe.execute_command(*command, **_RAW)
+        outcomes = _outcomes(plans, await pipe.execute(raise_on_error=False))
+    unknown = _unknown(plans, outcomes)
+    return _put_in(outcomes, await asend_together(client, unknown)) if unknown else outcomes
+
+
+def _in_full(plan: Plan[Any]) -> Plan[Any]:
+    """The same plan, which sends the text of its script, too."""
+    assert plan.script is not None  # noqa: S101 -- for the type checker: who else has no script
+    return plan._replace(commands=(("EVAL", plan.script.text, *plan.commands[0][2:]),))
+
+
+def _commands(plans: Sequence[Plan[Any]]) -> Iterator[tuple[Any, ...]]:
+    return (command for plan in plans for command in plan.commands)
+
+
+def _outcomes(plans: Sequence[Plan[Any]], replies: Iterable[Any]) -> list[Any]:
+    """The reply or replies of each plan, or the error that one of them is."""
+    rest = iter(replies)
+    return [_outcome(plan, list(islice(rest, len(plan.commands)))) for plan in plans]
+
+
+def _outcome(plan: Plan[Any], replies: list[Any]) -> Any:
+    for at, reply in enumerate(replies):
+        if isinstance(reply, Exception):
+            if not plan.any_type or _WRONG_TYPE not in str(reply):
+                return reply
+            replies[at] = None  # a key of another type, which the plan takes
+    return replies if plan.script is None else replies[0]
+
+
+def _unknown(plans: Sequence[Plan[Any]], outcomes: Sequence[Any]) -> list[Plan[Any]]:
+    """The plans whose scripts the server does not know, with their text."""
+    pairs = zip(plans, outcomes, strict=True)
+    return [_in_full(plan) for plan, found in pairs if isinstance(found, driver.NoScriptError)]
+
+
+def _put_in(outcomes: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+    """The outcomes, with others where a script was not known."""
+    rest = iter(others)
+    return [next(rest) if isinstance(found, driver.NoScriptError) else found for found in outcomes]
+
+
+def _answer(outcome: Any) -> Any:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+DRIVER_ERRORS: Final = (driver.RedisError, OSError)
+
+
+def translate(error: Exception, location: str, session: str) -> NoReturn:
+    """Raise our error for one of the driver's, chained, with what to do next.
+
+    Args:
+        error: one of `DRIVER_ERRORS`.
+        location: where the server is, for the text.
+        session: which session it is about, or empty.
+    """
+    text = str(error)
+    about = f" (session {session!r})" if session else ""
+    if _WRONG_TYPE in text:
+        raise CorruptSessionError(
+            f"the key of session {session!r} on {location} holds no session but another type of "
+            "value, such as the pickle that old WREN versions kept there; it is never unpickled: "
+            "let it expire, delete it, or use another prefix",
+            session=session,
+        ) from error
+    if damage := _DAMAGED.search(text):
+        raise CorruptSessionError(
+            f"session {session!r} on {location} cannot be read: its field {damage[1]!r} is "
+            "damaged; restore it from a copy, or delete it",
+            session=session,
+        ) from error
+    hint = next((hint for kinds, sign, hint in _HINTS if _fits(error, kinds, sign)), None)
+    if hint is None and isinstance(error, driver.TimeoutError | TimeoutError):
+        raise StoreTimeoutError(
+            f"Redis at {location} did not answer in time{about}: the call may or may not have "
+            "happened; check the server's load and the network, or raise socket_timeout"
+        ) from error
+    if hint is None and "user_script" in text:
+        raise CorruptSessionError(
+            f"session {session!r} on {location} is damaged ({text}); restore it from a copy, or "
+            "delete it",
+            session=session,
+        ) from error
+    kind = StoreTimeoutError if isinstance(error, driver.TimeoutError) else StoreUnavailableError
+    raise kind(f"Redis at {location}{about}: {hint or _NO_ANSWER} ({text})") from error
+
+
+def _fits(error: Exception, kinds: _Kinds, sign: str) -> bool:
+    return isinstance(error, kinds) and sign in str(error)
+
+
+_WRONG_TYPE: Final = "WRONGTYPE"
+_DAMAGED: Final = re.compile(r"DAMAGED (\S+)")  # see _common.lua
+_Kinds: TypeAlias = type[Exception] | tuple[type[Exception], ...]
+
+_UNREACHED: Final = (
+    "it could not be reached in time, and nothing was sent: check host, port and firewall, and "
+    "that the port of a rediss:// URL speaks TLS"
+)
+_REFUSED: Final = "it refused the user name or password: check them"
+_HAS_NONE: Final = "it has no password, but one was given: leave it out, or set one there"
+_WANTS_ONE: Final = "it wants a password, and none was given"
+_RIGHTS: Final = (
+    "its access rules do not allow this user what is needed: the keys under the prefix, and the "
+    "commands of hashes, keys, expiry and scripts"
+)
+_DATABASE: Final = "it has no database of that number: check the end of the URL"
+_MEMORY: Final = (
+    "it is out of memory and refused the write, so nothing was written: give it more memory or an "
+    "eviction policy, or delete sessions"
+)
+_READ_ONLY: Final = "it is a read-only replica: connect to the primary"
+_CONNECTIONS: Final = "all connections are in use: raise max_connections"
+_TLS: Final = "the TLS handshake failed: check rediss:// against redis://, and the certificate"
+_TOO_OLD: Final = "it does not know a command that is needed: Redis 6.2 or newer is, or Valkey"
+
+# The first that fits. The driver takes the code off an error that it has a class for, except where
+# a script met it.
+_HINTS: Final[tuple[tuple[_Kinds, str, str], ...]] = (
+    (driver.TimeoutError, "connecting", _UNREACHED),
+    (driver.RedisError, "without any password configured", _HAS_NONE),
+    (driver.RedisError, "invalid username-password", _REFUSED),
+    (driver.RedisError, "invalid password", _REFUSED),
+    (driver.AuthenticationError, "", _WANTS_ONE),
+    (driver.ResponseError, "NOAUTH", _WANTS_ONE),
+    (driver.RedisError, "unauthenticated", _WANTS_ONE),  # what a long command meets first
+    (driver.NoPermissionError, "", _RIGHTS),
+    (driver.ResponseError, "NOPERM", _RIGHTS),
+    (driver.ResponseError, "The user executing the script", _RIGHTS),
+    (driver.ResponseError, "DB index is out of range", _DATABASE),
+    (driver.OutOfMemoryError, "", _MEMORY),
+    (driver.ResponseError, "OOM", _MEMORY),
+    (driver.ReadOnlyError, "", _READ_ONLY),
+    (driver.ResponseError, "READONLY", _READ_ONLY),
+    (driver.ResponseError, "MISCONF", "it refuses writes because it cannot save to disk"),
+    (driver.ResponseError, "NOREPLICAS", "it refuses writes for want of replicas"),
+    (driver.BusyLoadingError, "", "it is still loading its data: try again soon"),
+    (driver.ResponseError, "BUSY", "it is busy with a script: try again soon"),
+    (driver.MasterDownError, "", "its primary is down, and it may not answer"),
+    (driver.ClusterDownError, "", "its cluster is down"),
+    (driver.MovedError, "", "it is part of a cluster, which redis:// cannot reach"),
+    (driver.ClusterCrossSlotError, "", "it is part of a cluster, and the sessions are apart in it"),
+    (driver.ConnectionError, "max number of clients", "it has too many clients: close some"),
+    (driver.ConnectionError, "oo many connections", _CONNECTIONS),
+    (driver.ConnectionError, "No connection available", _CONNECTIONS),
+    (Exception, "SSL", _TLS),
+    (driver.ResponseError, "nknown command", _TOO_OLD),
+    (driver.ResponseError, "nknown Redis command", _TOO_OLD),
+)
+_NO_ANSWER: Final = (
+    "it cannot be used; check host and port, that the server runs, and that no firewall is between"
+)
+
+
+# --- clients --------------------------------------------------------------------------------------
+
+
+def blocking_client(url: str, options: dict[str, Any]) -> redis.Redis:
+    """A client for a URL. Who finds all its connections in use waits for one.
+
+    Raises:
+        ConfigurationError: the URL or an option cannot be used.
+    """
+    pool = _made(redis.BlockingConnectionPool, url, _completed(options, Retry))
+    return redis.Redis(connection_pool=pool)
+
+
+def asyncio_client(url: str, options: dict[str, Any]) -> redis.asyncio.Redis:
+    """An asyncio client for a URL, for one event loop; errors as `blocking_client`."""
+    pool = _made(redis.asyncio.ConnectionPool, url, _completed(options, AsyncRetry))
+    return redis.asyncio.Redis(connection_pool=pool)
+
+
+def _completed(options: dict[str, Any], kind: type[Retry | AsyncRetry]) -> dict[str, Any]:
+    """The options, with ours where nothing is said.
+
+    A command whose connection was lost is repeated, which is safe: a commit is applied once however
+    often it is sent. One that timed out is not: its caller has waited long enough.
+    """
+    lost = (driver.ConnectionError,)
+    retry: Any = options.get("retry") or Retry(
+        EqualJitterBackoff(cap=0.5, base=0.02), _REPEATS, lost
+    )
+    if not isinstance(retry, kind):  # a policy is the same, its two classes are not
+        retry = kind(retry._backoff, retry._retries, retry._supported_errors)  # noqa: SLF001
+    return {**_DEFAULTS, "retry_on_error": [*lost], **options, "retry": retry}
+
+
+def _made(kind: Any, url: str, options: dict[str, Any]) -> Any:
+    try:
+        pool = kind.from_url(url, **options)
+        pool.connection_class(**pool.connection_kwargs)  # checks the options; connects when used
+        return pool
+    except (ValueError, TypeError, AttributeError, driver.RedisError):
+        problem = "the Redis URL or one of its options cannot be used"
+    # Not chained, and not quoted: what the driver says can hold the password.
+    raise ConfigurationError(
+        f"{problem}; a URL looks like redis://user:password@host:6379/0, with characters such as "
+        "/ @ : % in user and password percent-encoded"
+    )
+
+
+def location_of(client: redis.Redis | redis.asyncio.Redis) -> str:
+    """Where a client connects, without user, password and options."""
+    pool = client.connection_pool
+    kwargs = pool.connection_kwargs
+    db = kwargs.get("db") or 0
+    if "path" in kwargs:
+        return f"unix://{kwargs['path']}?db={db}"
+    scheme = "rediss" if "SSL" in pool.connection_class.__name__ else "redis"
+    host = kwargs.get("host") or "localhost"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{kwargs.get('port', 6379)}/{db}"

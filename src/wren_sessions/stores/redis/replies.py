@@ -1,0 +1,321 @@
+"""How to read what Redis answers: replies of the scripts, and the fields of a session's hash. Pure.
+
+The shapes are written down at the top of each ``lua/*.lua`` file, the fields in ``_common.lua``.
+Whatever is not as it was written is a `CorruptSessionError` that names the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NoReturn, TypeVar
+from zlib import crc32
+
+import msgpack
+
+from wren_sessions.errors import CorruptSessionError, FormatVersionError
+from wren_sessions.keys import KeySpace, decode, segment_field
+from wren_sessions.records import (
+    ArenaParts,
+    Committed,
+    Held,
+    Life,
+    Loaded,
+    Name,
+    Outcome,
+    Scanned,
+    SessionInfo,
+    Span,
+    Start,
+    Stored,
+    StoredWrite,
+    merge_spans,
+    missing,
+)
+from wren_sessions.ttl import Override
+
+T = TypeVar("T")
+
+FORMAT: Final = 1
+SEGMENT_BYTES: Final = 2_032  # as in _common.lua; why this size: docs/explanation/storage.md
+NO_KEY: Final = -2  # what PTTL says of a key that is not there
+META_WORDS: Final = 9
+
+
+def read_checked(session: str, read: Callable[[list[bytes], Any], T], reply: Any) -> T:
+    """Read what a script replied: one text, or a list that starts with one.
+
+    Args:
+        session: the session that it is about.
+        read: takes the text's words and the reply.
+        reply: as the driver gave it.
+
+    Raises:
+        CorruptSessionError: what stands at the key is no session of this package, or damaged.
+        FormatVersionError: a newer version of this package wrote it.
+    """
+    words = (reply if isinstance(reply, bytes) else reply[0]).split(b" ")
+    if words[0] in _REFUSED:
+        _refuse(session, words)
+    try:
+        return read(words, reply)
+    except (ValueError, TypeError, LookupError):
+        corrupt(session, "what its key holds is damaged")
+
+
+_REFUSED: Final = (b"foreign", b"version")
+
+
+def _refuse(session: str, words: list[bytes]) -> NoReturn:
+    if words[0] == b"version":
+        _newer(session, words[1])
+    raise CorruptSessionError(
+        f"what stands under the name of session {session!r} is no session of this package; rename "
+        "or delete that key, or use another prefix",
+        session=session,
+    )
+
+
+def _newer(session: str, version: bytes) -> NoReturn:
+    if not version.isdigit():
+        corrupt(session, "its field ':meta' is damaged")
+    raise FormatVersionError(
+        f"session {session!r} has format version {int(version)}, and this wren-sessions reads up "
+        f"to {FORMAT}: upgrade it",
+        session=session,
+        found=int(version),
+        supported=FORMAT,
+    )
+
+
+def corrupt(session: str, why: str) -> NoReturn:
+    """Raise the error for stored data that is not as it was written."""
+    raise CorruptSessionError(
+        f"session {session!r} cannot be read: {why}; restore it from a copy, or delete it",
+        session=session,
+    )
+
+
+def _life_at(words: list[bytes], at: int) -> Life:
+    """A life, whose seven words start at `at`."""
+    incarnation, created, updated, now, deadline, pinned, revision = words[at : at + 7]
+    return Life(
+        incarnation=incarnation.decode(),
+        created_ms=int(created),
+        updated_ms=int(updated),
+        now_ms=int(now),
+        deadline_ms=None if deadline == b"-" else int(deadline),
+        pinned=pinned == b"1",
+        revision=int(revision),
+    )
+
+
+def read_life(words: list[bytes]) -> Life | None:
+    """The life behind the status word; None for a miss."""
+    return None if words[0] == b"miss" else _life_at(words, 1)
+
+
+def read_override(word: bytes) -> Override:
+    """A session's own idle timeout, as it is stored."""
+    if word == b"-":
+        return None
+    return "none" if word == b"none" else int(word)
+
+
+def read_committed(words: list[bytes], _: Any) -> Committed:
+    """The answer to a commit or a prune."""
+    if words[0] == b"done":
+        life = _life_at(words, 1)
+        return Committed(outcome="done", now_ms=life.now_ms, life=life, base=int(words[8]))
+    life_now = _life_at(words, 2) if len(words) > 2 else None  # noqa: PLR2004 -- status and time
+    return Committed(outcome=_OUTCOMES[words[0]], now_ms=int(words[1]), life=life_now)
+
+
+_OUTCOMES: Final[dict[bytes, Outcome]] = {
+    b"gone": "gone",
+    b"conflict": "conflict",
+    b"stale": "stale",
+    b"exists": "exists",
+    b"expired": "expired",
+    b"deleted": "done",  # a prune of all there was
+}
+
+
+def read_loaded(
+    session: str, namespace: str, held: Held | None, words: list[bytes], reply: Any
+) -> Loaded | None:
+    """The answer to a load; None for a miss."""
+    if words[0] == b"miss":
+        return None
+    checkpoint_id, parts, segments, spans = words[8:]
+    _, value, state, *rest = reply
+    end = len(rest) if segments == b"-" else len(rest) - int(segments)
+    name = (namespace, decode(checkpoint_id.decode()))
+    first = int(parts)
+    stored = _stored(session, name, value, spans, parts=rest[:first], special=rest[first:end])
+    life, arena = _life_at(words, 1), None
+    if segments != b"-":
+        wanted = segments_of(missing(stored.spans, held, life.incarnation))
+        arena = _join_segments(session, wanted, rest[end:])
+    return Loaded(life=life, stored=stored, arena=arena, state=state)
+
+
+def read_heads(_: list[bytes], reply: Any) -> tuple[Name, ...]:
+    """The latest checkpoint of each namespace, the oldest namespace first."""
+    names = [part.decode() for part in reply[1:]]
+    pairs = list(zip(names[::2], names[1::2], strict=True))
+    return tuple((decode(namespace[1:]), decode(head)) for namespace, head in reversed(pairs))
+
+
+def read_scanned(session: str, starts: Sequence[Start], words: list[bytes], reply: Any) -> Scanned:
+    """A page of records."""
+    life = _life_at(words, 1) if len(words) > 1 else None
+    _, rest, *entries = reply
+    records = tuple([_read_entry(session, starts, *entry) for entry in entries])
+    if rest == b"":
+        return Scanned(records=records, life=life)
+    number, before = rest.decode().split(" ")
+    at = int(number) - 1
+    going_on = Start(starts[at].namespace, None if before == ":" else decode(before))
+    return Scanned(records=records, rest=(going_on, *starts[at + 1 :]), life=life)
+
+
+def _read_entry(
+    session: str, starts: Sequence[Start], text: bytes, value: bytes, *rest: bytes
+) -> Stored:
+    number, checkpoint_id, count, spans = text.split(b" ")
+    name = (starts[int(number) - 1].namespace, decode(checkpoint_id.decode()))
+    first = int(count)
+    return _stored(session, name, value, spans, parts=rest[:first], special=rest[first:])
+
+
+def _stored(
+    session: str,
+    name: Name,
+    value: bytes,
+    write_spans: bytes,
+    *,
+    parts: Sequence[bytes],
+    special: Sequence[bytes],
+) -> Stored:
+    try:
+        line, body = value.split(b"\n", 1)
+        _, base_text, own, _, spans = line.split(b" ")
+        base = int(base_text)
+        used = [Span(base, int(own)), *_read_spans(spans), *_read_spans(write_spans)]
+        writes = _writes(parts, special) if parts or special else ()
+    except Exception:  # noqa: BLE001 -- whatever damaged bytes make the parsers do
+        corrupt(session, f"checkpoint {name[1]!r} or its pending writes are damaged")
+    return Stored(name=name, body=body, base=base, spans=merge_spans(used), writes=writes)
+
+
+def _read_spans(text: bytes) -> list[Span]:
+    if text == b"-":
+        return []
+    pairs = (span.split(b"+") for span in text.split(b",") if span != b"-")
+    return [Span(int(offset), int(length)) for offset, length in pairs]
+
+
+def _writes(parts: Sequence[bytes], special: Sequence[bytes]) -> tuple[StoredWrite, ...]:
+    found: dict[str, bytes] = {}
+    for key, body in _unchunk(b"".join(parts)):
+        found.setdefault(key, body)
+    found |= {key.decode(): body for key, body in zip(special[::2], special[1::2], strict=True)}
+    return tuple([StoredWrite(key, body) for key, body in found.items()])
+
+
+def _unchunk(data: bytes) -> Iterator[tuple[str, bytes]]:
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data) or 1)
+    unpacker.feed(data)
+    while unpacker.tell() < len(data):
+        crc, *flat = unpacker.unpack()
+        keys, bodies = flat[::2], flat[1::2]
+        if crc_of(keys) != crc or not all(isinstance(body, bytes) for body in bodies):
+            raise ValueError("changed")
+        yield from zip(keys, bodies, strict=True)
+
+
+def crc_of(keys: Sequence[str]) -> int:
+    """What shows that the keys of pending writes are as they were; bodies have their own."""
+    return crc32("\n".join(keys).encode())
+
+
+def segments_of(spans: Sequence[Span]) -> list[int]:
+    """The numbers of the segments that spans touch, each once, ascending: as load.lua has them."""
+    numbers: set[int] = set()
+    for span in spans:
+        if span.length:
+            numbers.update(range(span.offset // SEGMENT_BYTES, (span.end - 1) // SEGMENT_BYTES + 1))
+    return sorted(numbers)
+
+
+def read_arena(
+    session: str, spans: Sequence[Span], numbers: list[int], replies: list[Any]
+) -> ArenaParts | None:
+    """The parts of the arena that several HMGET brought, each with ``:meta`` in front."""
+    metas = [reply[0] for reply in replies]
+    found = [segment for reply in replies for segment in reply[1:]]
+    if None in metas or None in found:
+        return None
+    lives = {tuple(meta.split()[:2]) for meta in metas}
+    if len(lives) > 1:  # deleted and made again between two of them
+        return None
+    parts = _join_segments(session, numbers, found)
+    whole = all(parts.get(span) is not None for span in spans if span.length)
+    return parts if whole else None
+
+
+def _join_segments(session: str, numbers: list[int], segments: Sequence[bytes]) -> ArenaParts:
+    """Join the segments that follow each other."""
+    count = len(numbers)
+    if len(segments) != count:
+        corrupt(session, "a part of its arena is missing")
+    if not count:
+        return ArenaParts(())
+    starts = [0]
+    if numbers[-1] - numbers[0] >= count:  # not all of them follow each other
+        starts += [at for at in range(1, count) if numbers[at - 1] != numbers[at] - 1]
+    return ArenaParts(
+        (numbers[start] * SEGMENT_BYTES, _run(session, numbers[start], segments[start:end]))
+        for start, end in zip(starts, [*starts[1:], count], strict=True)
+    )
+
+
+def _run(session: str, first: int, segments: Sequence[bytes]) -> bytes:
+    """The bytes of segments that follow each other; only the last one may be shorter."""
+    joined = b"".join(segments)
+    if len(joined) != (len(segments) - 1) * SEGMENT_BYTES + len(segments[-1]):
+        sizes = [len(segment) == SEGMENT_BYTES for segment in segments]
+        corrupt(session, f"its field {segment_field(first + sizes.index(False))!r} is damaged")
+    return joined
+
+
+def session_of(keys: KeySpace, name: bytes) -> str | None:
+    """The session that a key is named after, or None if no session of this store could be."""
+    try:
+        return keys.parse_session_key(name.decode())
+    except UnicodeDecodeError:
+        return None
+
+
+def read_listed(
+    keys: KeySpace, name: bytes, fields: Any, left_ms: int, now_ms: int
+) -> SessionInfo | None:
+    """One entry of a listing; None if it is no session that this version reads."""
+    state, meta = fields or (None, None)
+    session = session_of(keys, name)
+    words = [] if meta is None else meta.split()
+    if session is None or len(words) != META_WORDS or words[0] != b"%d" % FORMAT:
+        return None
+    try:
+        life = Life(
+            incarnation=words[1].decode(),
+            created_ms=int(words[2]),
+            updated_ms=int(words[3]),
+            now_ms=now_ms,
+            deadline_ms=None if left_ms < 0 else now_ms + left_ms,
+            pinned=words[7] == b"1",
+            revision=int(words[5]),
+        )
+    except ValueError:
+        return None
+    return SessionInfo(session=session, life=life, state=state or b"")

@@ -1,0 +1,387 @@
+"""Sessions on Redis or Valkey: one hash per session, core commands and Lua only.
+
+Any Redis from 6.2 on will do, without modules; so will Valkey. Every method is one round trip
+(`list_sessions` makes two); methods that are called at the same time share trips
+(`pipeline`). The server's clock decides about lifetimes. The two shells here send the plans of
+`commands`, blocking and with asyncio.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, Final, Self, TypeVar
+
+import redis
+import redis.asyncio
+
+from wren_sessions.errors import ConfigurationError
+from wren_sessions.keys import DEFAULT_PREFIX, KeySpace
+from wren_sessions.protocols import AsyncSessionStore
+from wren_sessions.records import (
+    ArenaParts,
+    Commit,
+    Committed,
+    Held,
+    Life,
+    Loaded,
+    Name,
+    Prune,
+    Scanned,
+    SessionInfo,
+    SessionPage,
+    Span,
+    Start,
+)
+from wren_sessions.stores._closing import Closing
+from wren_sessions.stores._diagnosis import Diagnosis
+from wren_sessions.stores.redis.commands import Plan, Plans
+from wren_sessions.stores.redis.driver import (
+    DRIVER_ERRORS,
+    asyncio_client,
+    blocking_client,
+    location_of,
+    translate,
+)
+from wren_sessions.stores.redis.loops import LoopClients
+from wren_sessions.stores.redis.pipeline import ThreadTrips
+from wren_sessions.stores.threaded import ThreadedStore
+from wren_sessions.ttl import DAY, Duration, TTLPolicy
+
+T = TypeVar("T")
+
+_THREADS: Final = 16  # asynchronous calls at once, where the application gave a blocking client
+
+
+class RedisStore(Closing):
+    """A store on one Redis or Valkey server.
+
+    Use `from_url`, or `from_client` with a client of your own.
+
+    Args:
+        client: a blocking client, or None if there is only an asynchronous one.
+        async_client: an asyncio client, which belongs to one event loop, or None.
+        url: where to connect, for clients of the store's own.
+        options: what redis-py takes besides, for clients of the store's own.
+        ttl: how long sessions live; default 24 hours after the last write.
+        prefix: what every key starts with.
+    """
+
+    persistent = True
+
+    def __init__(
+        self,
+        *,
+        client: redis.Redis | None = None,
+        async_client: redis.asyncio.Redis | None = None,
+        url: str | None = None,
+        options: dict[str, Any] | None = None,
+        ttl: TTLPolicy | None = None,
+        prefix: str = DEFAULT_PREFIX,
+    ) -> None:
+        self.ttl = ttl or DAY
+        self.keys = KeySpace(prefix)
+        self._plans = Plans(self.keys, self.ttl)
+        self._url = url
+        self._options = options or {}
+        self._lock = threading.Lock()
+        self._trips = None if client is None else ThreadTrips(client)
+        self._async_client = async_client
+        self._aio: AsyncSessionStore
+        if client is not None and url is None:
+            self._aio = ThreadedStore(self, _THREADS)
+        else:
+            self._aio = AsyncRedisStore(self)
+        self.location = location_of(self._known_client())
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        ttl: TTLPolicy | None = None,
+        prefix: str = DEFAULT_PREFIX,
+        **options: Any,
+    ) -> Self:
+        """A store with connections of its own, made when first used.
+
+        Args:
+            url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py takes it.
+            ttl: how long sessions live; default 24 hours after the last write.
+            prefix: what every key starts with.
+            options: passed to redis-py. Unless given here or in the URL: 5 s to connect, 10 s to
+                answer, at the most 50 connections (four for the process's threads and four for each
+                event loop are used), and three repeats of a command whose connection was lost.
+
+        Raises:
+            ConfigurationError: the URL or an option cannot be used.
+        """
+        return cls(url=url, options=options, ttl=ttl, prefix=prefix)
+
+    @classmethod
+    def from_client(
+        cls,
+        client: redis.Redis | redis.asyncio.Redis,
+        *,
+        ttl: TTLPolicy | None = None,
+        prefix: str = DEFAULT_PREFIX,
+    ) -> Self:
+        """A store on a client of the application, which is never closed here.
+
+        Args:
+            client: a blocking client, which serves asynchronous calls through threads, or an
+                asyncio client, with which blocking calls are a `ConfigurationError`.
+            ttl: how long sessions live; default 24 hours after the last write.
+            prefix: what every key starts with.
+
+        Raises:
+            ConfigurationError: it is no such client.
+        """
+        if isinstance(client, redis.asyncio.Redis):
+            return cls(async_client=client, ttl=ttl, prefix=prefix)
+        if isinstance(client, redis.Redis):
+            return cls(client=client, ttl=ttl, prefix=prefix)
+        raise ConfigurationError(
+            f"from_client takes a redis.Redis or redis.asyncio.Redis, not {type(client).__name__}"
+        )
+
+    @property
+    def aio(self) -> AsyncSessionStore:
+        """The same store, to await."""
+        return self._aio
+
+    def __repr__(self) -> str:
+        return f"<RedisStore at {self.location}, {self.ttl}>"
+
+    # --- clients ---
+
+    def _known_client(self) -> redis.Redis | redis.asyncio.Redis:
+        return self._async_client or self._blocking_client()
+
+    def _blocking_client(self) -> redis.Redis:
+        return self._thread_trips().client
+
+    def _thread_trips(self) -> ThreadTrips:
+        with self._lock:
+            if self._trips is None:
+                if self._url is None:
+                    raise ConfigurationError(
+                        "this store was made from an asyncio client, and cannot make blocking "
+                        "calls: await the asynchronous ones (ainvoke, store.aio), or make it from "
+                        "a URL or a redis.Redis"
+                    )
+                self._trips = ThreadTrips(blocking_client(self._url, self._options))
+            return self._trips
+
+    def make_async_client(self) -> redis.asyncio.Redis:
+        """A new asyncio client of the store's own."""
+        if self._url is None:
+            raise ConfigurationError("this store has no URL to make an asyncio client from")
+        return asyncio_client(self._url, self._options)
+
+    @property
+    def application_async_client(self) -> redis.asyncio.Redis | None:
+        """The asyncio client that the application gave, if it gave one."""
+        return self._async_client
+
+    @property
+    def plans(self) -> Plans:
+        """What this store sends."""
+        return self._plans
+
+    def _run(self, plan: Plan[T]) -> T:
+        trips = self._trips or self._thread_trips()
+        try:
+            return plan.result(trips.send(plan))
+        except DRIVER_ERRORS as error:
+            translate(error, self.location, plan.session)
+
+    # --- the protocol ---
+
+    def commit(self, commit: Commit) -> Committed:
+        """See `SessionStore.commit`."""
+        return self._run(self._plans.commit(commit))
+
+    def prune(self, prune: Prune) -> Committed:
+        """See `SessionStore.prune`."""
+        return self._run(self._plans.prune(prune))
+
+    def load(
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
+    ) -> Loaded | None:
+        """See `SessionStore.load`."""
+        return self._run(self._plans.load(session, namespace, checkpoint_id, held))
+
+    def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
+        """See `SessionStore.scan`."""
+        return self._run(self._plans.scan(session, starts, limit))
+
+    def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
+        """See `SessionStore.read`."""
+        return self._run(self._plans.read(session, spans))
+
+    def heads(self, session: str) -> tuple[Name, ...]:
+        """See `SessionStore.heads`."""
+        return self._run(self._plans.heads(session))
+
+    def info(self, session: str) -> SessionInfo | None:
+        """See `SessionStore.info`."""
+        return self._run(self._plans.info(session))
+
+    def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
+        """See `SessionStore.list_sessions`."""
+        after, names = self._run(self._plans.find_keys(cursor, limit))
+        return self._run(self._plans.list_sessions(names, after))
+
+    def touch(self, session: str) -> Life | None:
+        """See `SessionStore.touch`."""
+        return self._run(self._plans.touch(session))
+
+    def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
+        """See `SessionStore.set_ttl`."""
+        return self._run(self._plans.set_ttl(session, idle))
+
+    def pin(self, session: str, *, pinned: bool = True) -> Life | None:
+        """See `SessionStore.pin`."""
+        return self._run(self._plans.pin(session, pinned=pinned))
+
+    def delete(self, session: str) -> bool:
+        """See `SessionStore.delete`."""
+        return self._run(self._plans.delete(session))
+
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Life | None:
+        """See `SessionStore.copy`."""
+        return self._run(
+            self._plans.copy(source, target, replace=replace, state=state, expect=expect)
+        )
+
+    def ping(self) -> None:
+        """See `SessionStore.ping`."""
+        self._run(self._plans.ping())
+
+    def diagnose(self) -> Diagnosis:
+        """What kind of server this is and how it is set up, or why it cannot be reached."""
+        from wren_sessions.stores.redis.diagnosis import diagnose
+
+        return diagnose(self._blocking_client())
+
+    def close(self) -> None:
+        """Close the blocking connections that are the store's own; later calls open new ones.
+
+        Asynchronous ones belong to their event loop: ``await store.aio.close()`` closes them.
+        """
+        if isinstance(self._aio, ThreadedStore):
+            self._aio.shutdown()
+        if self._url is not None and self._trips is not None:
+            self._trips.client.connection_pool.disconnect()
+
+
+class AsyncRedisStore:
+    """The awaitable face of a `RedisStore`: the same plans over asyncio clients.
+
+    There is one client per event loop, made when it is first used, and closed with the loop.
+    """
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+        given = store.application_async_client
+        self._clients = LoopClients(
+            store.make_async_client if given is None else lambda: given, owned=given is None
+        )
+
+    async def _run(self, plan: Plan[T]) -> T:
+        found = await self._clients.current()
+        try:
+            return plan.result(await found.trips.send(plan))
+        except DRIVER_ERRORS as error:
+            translate(error, self._store.location, plan.session)
+
+    async def commit(self, commit: Commit) -> Committed:
+        """See `SessionStore.commit`."""
+        return await self._run(self._store.plans.commit(commit))
+
+    async def prune(self, prune: Prune) -> Committed:
+        """See `SessionStore.prune`."""
+        return await self._run(self._store.plans.prune(prune))
+
+    async def load(
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
+    ) -> Loaded | None:
+        """See `SessionStore.load`."""
+        return await self._run(self._store.plans.load(session, namespace, checkpoint_id, held))
+
+    async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
+        """See `SessionStore.scan`."""
+        return await self._run(self._store.plans.scan(session, starts, limit))
+
+    async def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
+        """See `SessionStore.read`."""
+        return await self._run(self._store.plans.read(session, spans))
+
+    async def heads(self, session: str) -> tuple[Name, ...]:
+        """See `SessionStore.heads`."""
+        return await self._run(self._store.plans.heads(session))
+
+    async def info(self, session: str) -> SessionInfo | None:
+        """See `SessionStore.info`."""
+        return await self._run(self._store.plans.info(session))
+
+    async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
+        """See `SessionStore.list_sessions`."""
+        after, names = await self._run(self._store.plans.find_keys(cursor, limit))
+        return await self._run(self._store.plans.list_sessions(names, after))
+
+    async def touch(self, session: str) -> Life | None:
+        """See `SessionStore.touch`."""
+        return await self._run(self._store.plans.touch(session))
+
+    async def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
+        """See `SessionStore.set_ttl`."""
+        return await self._run(self._store.plans.set_ttl(session, idle))
+
+    async def pin(self, session: str, *, pinned: bool = True) -> Life | None:
+        """See `SessionStore.pin`."""
+        return await self._run(self._store.plans.pin(session, pinned=pinned))
+
+    async def delete(self, session: str) -> bool:
+        """See `SessionStore.delete`."""
+        return await self._run(self._store.plans.delete(session))
+
+    async def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Life | None:
+        """See `SessionStore.copy`."""
+        plan = self._store.plans.copy(source, target, replace=replace, state=state, expect=expect)
+        return await self._run(plan)
+
+    async def ping(self) -> None:
+        """See `SessionStore.ping`."""
+        await self._run(self._store.plans.ping())
+
+    async def close(self) -> None:
+        """Close this event loop's connections and the blocking ones, where they are our own."""
+        await self._clients.close()
+        if self._store.application_async_client is None:
+            self._store.close()

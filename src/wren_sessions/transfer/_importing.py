@@ -1,0 +1,203 @@
+"""Threads from one saver into another: steps.
+
+Of each thread, first the names of its checkpoints are listed on both sides; then they are read one
+by one, the oldest first, and written where they are missing. Those that are there are compared, and
+get the pending writes that have come since.
+
+**What may be there.** An earlier import leaves a beginning of the thread, and the source may have
+dropped old checkpoints since. A thread that the target has all of, and more, was moved and is in
+use: it is left alone. If both sides have checkpoints that the other has not, or another checkpoint
+under the same id, it is not the same thread: `ConflictError`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from wren_sessions._steps import Steps
+from wren_sessions.delta.encoder import Serializer
+from wren_sessions.errors import ConflictError, CorruptSessionError, SerializationError
+from wren_sessions.records import Name
+from wren_sessions.transfer._comparing import (
+    Difference,
+    Versions,
+    covered,
+    difference,
+    same_writes,
+    writes_of,
+)
+from wren_sessions.transfer._reports import (
+    Entry,
+    ImportedThread,
+    ImportReport,
+    OnProgress,
+    Progress,
+)
+from wren_sessions.transfer._sources import Source, source_of
+from wren_sessions.transfer._targets import Target, target_of
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+
+logger = logging.getLogger("wren_sessions")
+
+SOURCE = "source"
+SOURCE_STORE = "source_store"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Importing:
+    """What to import, and how.
+
+    Attributes:
+        saver: where the threads are.
+        target: where they go.
+        verify: whether to read back what is written.
+        on_progress: called after every checkpoint.
+    """
+
+    saver: BaseCheckpointSaver[Any]
+    target: BaseCheckpointSaver[Any]
+    verify: bool
+    on_progress: OnProgress | None
+
+    def run(self, threads: Iterable[Any] | None) -> Steps[ImportReport]:
+        """Import threads, all of them if None."""
+        source = source_of(self.saver, SOURCE, SOURCE_STORE)
+        found: dict[Any, list[Entry] | None] = (
+            dict.fromkeys(threads) if threads is not None else (yield from source.threads())
+        )
+        done = []
+        for thread, known in found.items():
+            entries = (yield from source.entries(thread)) if known is None else known
+            one = _Thread(self, thread, source, target_of(self.target, thread))
+            done.append((yield from one.move(source.ordered(entries))))
+        return ImportReport(tuple(done))
+
+
+class _Thread:
+    """One thread on its way."""
+
+    def __init__(self, job: Importing, thread: Any, source: Source, target: Target) -> None:
+        self._job = job
+        self._thread = thread
+        self._source = source
+        self._target = target
+        self._serde: Serializer = job.target.serde
+        self._versions = Versions(job.target)
+        self._written = self._skipped = 0
+
+    def move(self, entries: Sequence[Entry]) -> Steps[ImportedThread]:
+        """Move it: these checkpoints, in this order."""
+        there = {entry.name for entry in (yield from self._target.begin())}
+        ahead = self._compared(entries, there)
+        for number, entry in enumerate(entries, 1):
+            yield from self._one(entry, there=entry.name in there, ahead=ahead)
+            if self._job.on_progress is not None:
+                self._job.on_progress(Progress(str(self._thread), number, len(entries)))
+        if self._job.verify and not ahead:
+            yield from self._check_heads(entries)
+        size_bytes = yield from self._target.size_bytes()
+        return ImportedThread(
+            thread=str(self._thread),
+            written=self._written,
+            skipped=self._skipped,
+            size_bytes=size_bytes,
+        )
+
+    def _compared(self, entries: Collection[Entry], there: Collection[Name]) -> bool:
+        """Whether the target has all that the source has, and went on from there."""
+        names = {entry.name for entry in entries}
+        oldest = min((entry.id for entry in entries), default="")
+        foreign = sorted(name for name in there if name not in names and name[1] >= oldest)
+        missing = [entry for entry in entries if entry.name not in there]
+        if foreign and missing:
+            self._conflict(
+                f"it has checkpoint {foreign[0][1]!r}, which the source has not, and lacks "
+                f"{missing[0].id!r}"
+            )
+        return bool(foreign)
+
+    def _one(self, entry: Entry, *, there: bool, ahead: bool) -> Steps[None]:
+        found = yield from self._source.read(self._thread, entry.name)
+        if found is None:
+            logger.warning(
+                "checkpoint %r of thread %r went away while it was being imported",
+                entry.id,
+                self._thread,
+            )
+            return
+        found = found._replace(checkpoint=self._versions.of(found.checkpoint))
+        if there:
+            yield from self._keep(entry, found, ahead=ahead)
+            self._skipped += 1
+            return
+        yield from self._target.write(entry, found)
+        self._written += 1
+        if self._job.verify:
+            yield from self._read_back(entry, found)
+
+    # --- what is there ---
+
+    def _keep(self, entry: Entry, found: CheckpointTuple, *, ahead: bool) -> Steps[None]:
+        """Compare a checkpoint that is there, and add the pending writes that have come since."""
+        ours = yield from self._ours(entry)
+        unlike = difference(found, ours, self._serde)
+        if unlike is not None:
+            self._conflict(f"{unlike.what} of checkpoint {entry.id!r} is another")
+        if ahead or self._same_writes(found, ours):
+            return
+        if not covered(writes_of(ours), writes_of(found), self._serde):
+            self._conflict(f"checkpoint {entry.id!r} has pending writes that the source has not")
+        yield from self._target.add_writes(entry, found)
+        if self._job.verify:
+            yield from self._read_back(entry, found)
+
+    def _ours(self, entry: Entry) -> Steps[CheckpointTuple]:
+        ours = yield from self._target.source.read(self._thread, entry.name)
+        if ours is None:
+            self._differs(entry, Difference("everything: it is not there any more", value=False))
+        return ours
+
+    def _same_writes(self, found: CheckpointTuple, ours: CheckpointTuple) -> bool:
+        order = self._target.order
+        return same_writes(order(writes_of(found)), order(writes_of(ours)), self._serde)
+
+    def _conflict(self, why: str) -> NoReturn:
+        raise ConflictError(
+            f"thread {self._thread!r} is in the target already, and is not what an earlier import "
+            f"wrote: {why}. Leave the thread out (threads=[…]), or delete it from the target first",
+            session=str(self._thread),
+        )
+
+    # --- verification ---
+
+    def _read_back(self, entry: Entry, found: CheckpointTuple) -> Steps[None]:
+        """Make sure that a checkpoint reads as it was written."""
+        ours = yield from self._ours(entry)
+        unlike = difference(found, ours, self._serde)
+        if unlike is None and not self._same_writes(found, ours):
+            unlike = Difference("its pending writes", value=True)
+        if unlike is not None:
+            self._differs(entry, unlike)
+
+    def _check_heads(self, entries: Collection[Entry]) -> Steps[None]:
+        """Make sure that both sides go on from the same checkpoints."""
+        theirs = yield from self._source.heads(self._thread, entries)
+        ours = yield from self._target.source.heads(self._thread, entries)
+        for namespace, head in theirs.items():
+            if ours.get(namespace) != head:
+                unlike = Difference("which of its checkpoints is the latest", value=False)
+                self._differs(Entry(namespace, head, None), unlike)
+
+    def _differs(self, entry: Entry, unlike: Difference) -> NoReturn:
+        message = (
+            f"thread {self._thread!r} was not moved as it is: checkpoint {entry.id!r} (namespace "
+            f"{entry.namespace!r}) differs in {unlike.what} when it is read back from the target"
+        )
+        if unlike.value:
+            raise SerializationError(f"{message}; give the target a serializer that keeps it")
+        raise CorruptSessionError(f"{message}; delete the thread there", session=str(self._thread))

@@ -1,0 +1,186 @@
+"""From offsets of one arena to those of another: pure.
+
+A record refers to its session's arena by offset, and in another store the same bytes have other
+offsets. `Places` knows where bytes went that were copied before; a record adds those that it is the
+first to need. A piece whose bytes do not lie side by side in the new arena becomes several.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from typing import NamedTuple
+
+from wren_sessions.checkpoints.codec import Body, StoredValue, WriteBody, decode_body, decode_write
+from wren_sessions.delta.encoder import settled
+from wren_sessions.delta.extents import Fresh, Piece, Ranged, checksum
+from wren_sessions.records import ArenaParts, Span, Stored, merge_spans
+
+
+class Place(NamedTuple):
+    """Where a part of an arena is in another."""
+
+    span: Span
+    offset: int
+
+
+class Places:
+    """Where the parts of an arena are in another."""
+
+    def __init__(self) -> None:
+        self._places: list[Place] = []
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter(self._places)
+
+    def add(self, place: Place) -> None:
+        """Learn a place; none of its bytes has one."""
+        at = bisect_right(self._places, place)
+        for side in (at, at - 1):  # the right neighbour first: its index stays
+            place = self._joined(side, place)
+        self._places.insert(bisect_right(self._places, place), place)
+
+    def _joined(self, at: int, place: Place) -> Place:
+        """Take a neighbour that goes on where this one ends, in both arenas, into this one."""
+        if not 0 <= at < len(self._places):
+            return place
+        first, second = sorted((self._places[at], place))
+        length = first.span.length
+        if first.span.end != second.span.offset or first.offset + length != second.offset:
+            return place
+        del self._places[at]
+        return Place(Span(first.span.offset, length + second.span.length), first.offset)
+
+    def within(self, span: Span) -> Iterator[Place]:
+        """The parts of a span that have a place, in ascending order."""
+        at = max(0, bisect_right(self._places, Place(Span(span.offset + 1, 0), 0)) - 1)
+        while at < len(self._places) and self._places[at].span.offset < span.end:
+            (start, _), offset = self._places[at]
+            begin, end = max(start, span.offset), min(self._places[at].span.end, span.end)
+            if begin < end:
+                yield Place(Span(begin, end - begin), offset + begin - start)
+            at += 1
+
+    def missing(self, spans: Iterable[Span]) -> tuple[Span, ...]:
+        """The parts of spans that have no place."""
+        gaps: list[Span] = []
+        for span in merge_spans(spans):
+            start = span.offset
+            for place in self.within(span):
+                gaps.append(Span(start, place.span.offset - start))
+                start = place.span.end
+            gaps.append(Span(start, span.end - start))
+        return tuple(gap for gap in gaps if gap.length)
+
+
+def span_of(piece: Ranged) -> Span:
+    """Where a piece is."""
+    return Span(piece.offset, piece.length)
+
+
+def ranged(value: StoredValue) -> Iterator[Ranged]:
+    """The pieces of a value that are in the arena; they must be settled."""
+    return (piece for piece in value.pieces if isinstance(piece, Ranged))
+
+
+class Rebase:
+    """Rewrites the pieces of one record.
+
+    Args:
+        places: where bytes went that were copied before.
+        values: the record's values and those of its pending writes, settled.
+    """
+
+    def __init__(self, places: Places, values: Sequence[StoredValue]) -> None:
+        pieces = {piece for value in values for piece in ranged(value)}
+        self._places = places
+        self.missing = places.missing(map(span_of, pieces))
+        self._fresh = Places()
+        offset = 0
+        for span in self.missing:
+            self._fresh.add(Place(span, offset))
+            offset += span.length
+        split = [span_of(piece) for piece in pieces if len(self._parts(piece)) > 1]
+        self.needed = merge_spans([*self.missing, *split])
+        self._arena = ArenaParts(())
+
+    def read(self, arena: ArenaParts) -> bytes | None:
+        """Take the bytes of `needed`; what to append, or None if they are not there."""
+        self._arena = arena
+        parts = [arena.get(span) for span in self.needed]
+        if None in parts:
+            return None
+        return b"".join(arena.get(span) or b"" for span in self.missing)
+
+    def appended(self, base: int) -> None:
+        """Learn where the appended bytes are."""
+        for place in self._fresh:
+            self._places.add(Place(place.span, base + place.offset))
+
+    def body(self, body: Body) -> Body:
+        """A record's body, for the new arena."""
+        return replace(
+            body, values={name: self.value(value) for name, value in body.values.items()}
+        )
+
+    def value(self, value: StoredValue) -> StoredValue:
+        """A value, for the new arena."""
+        pieces: list[Piece] = []
+        for piece in value.pieces:
+            pieces += self._moved(piece) if isinstance(piece, Ranged) else [piece]
+        return StoredValue(value.kind, pieces)
+
+    def _moved(self, piece: Ranged) -> Iterator[Piece]:
+        parts = self._parts(piece)
+        for (span, offset), kind in parts:
+            part = self._arena.get(span) or b""
+            total = piece.sum if len(parts) == 1 else checksum(part, piece.sum)
+            yield kind(offset, span.length, total)
+
+    def _parts(self, piece: Ranged) -> list[tuple[Place, type[Ranged | Fresh]]]:
+        span = span_of(piece)
+        parts: list[tuple[Place, type[Ranged | Fresh]]] = []
+        parts += ((place, Ranged) for place in self._places.within(span))
+        parts += ((place, Fresh) for place in self._fresh.within(span))
+        return sorted(parts, key=lambda part: part[0])
+
+
+# --- records --------------------------------------------------------------------------------------
+
+
+def body_of(session: str, stored: Stored) -> Body:
+    """A record's body, its pieces settled."""
+    body = decode_body(stored.body, session, f"checkpoint {stored.name[1]!r}")
+    for value in body.values.values():
+        value.pieces = settled(value, stored.base)
+    return body
+
+
+def writes_of(session: str, stored: Stored) -> list[WriteBody]:
+    """The pending writes of a record."""
+    what = f"a pending write of checkpoint {stored.name[1]!r}"
+    return [decode_write(write.body, session, what) for write in stored.writes]
+
+
+def spans_of(values: Iterable[StoredValue]) -> tuple[Span, ...]:
+    """The parts of the arena that values refer to, besides what their own commit appends."""
+    return merge_spans(span_of(piece) for value in values for piece in ranged(value))
+
+
+def shape_of(session: str, stored: Stored) -> bytes:
+    """A digest of a record and its pending writes that leaves out where their bytes are."""
+    body, writes = body_of(session, stored), writes_of(session, stored)
+    values = [(name, _shape(value)) for name, value in body.values.items()]
+    parts = [
+        replace(body, values={}),
+        values,
+        sorted((w.task_id, w.index, w.path, w.channel, _shape(w.value)) for w in writes),
+    ]
+    return sha256(repr(parts).encode()).digest()
+
+
+def _shape(value: StoredValue) -> str:
+    parts = [piece if isinstance(piece, bytes) else piece[1:] for piece in value.pieces]
+    return repr((value.kind, parts))

@@ -1,0 +1,192 @@
+"""What a saver holds: its threads, the checkpoints of each, and one checkpoint. Steps.
+
+LangGraph's savers list checkpoints whole. Only their names are kept, and each is read by its name
+afterwards, so that a move never holds more than one. Since a listing costs as much as reading
+everything, there is one for all threads. What is known of a saver beyond the contract:
+
+- a `SessionSaver` is listed from its records, which hold the names without any value;
+- PostgreSQL's answers a listing from one query of which it fetches all rows: it is asked for pages;
+- the official Redis saver lists 10,000 checkpoints unless told otherwise: all are told `LISTED`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from wren_sessions._steps import Call, Steps
+from wren_sessions.checkpoints.codec import decode_body
+from wren_sessions.errors import ConfigurationError
+from wren_sessions.langgraph.convert import session_of
+from wren_sessions.records import Name, Scanned, SessionPage, Start
+from wren_sessions.transfer._reports import Entry, parents_first
+from wren_sessions.transfer._sides import Listed
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+
+LISTED: Final = 1_000_000  # the most that RediSearch answers
+PAGE: Final = 20
+RECORDS: Final = 100
+_POSTGRES: Final = "langgraph.checkpoint.postgres"
+
+
+def config_of(
+    thread: Any, namespace: str | None = None, checkpoint_id: str | None = None
+) -> RunnableConfig:
+    """The config of a thread, of one of its namespaces, or of a checkpoint."""
+    named = {"checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}
+    given = {key: value for key, value in named.items() if value is not None}
+    return {"configurable": {"thread_id": thread, **given}}
+
+
+def parent_of(found: CheckpointTuple) -> str | None:
+    """The id of the checkpoint that one continues."""
+    if found.parent_config is None:
+        return None
+    return found.parent_config["configurable"].get("checkpoint_id") or None
+
+
+def _listed(found: CheckpointTuple) -> tuple[Any, Entry]:
+    """A checkpoint's thread and name."""
+    configurable = found.config["configurable"]
+    namespace = configurable.get("checkpoint_ns") or ""
+    return configurable["thread_id"], Entry(namespace, found.checkpoint["id"], parent_of(found))
+
+
+class Source:
+    """Any saver.
+
+    Args:
+        side: what calls of it begin with.
+    """
+
+    def __init__(self, side: str) -> None:
+        self.side = side
+
+    def threads(self) -> Steps[dict[Any, list[Entry] | None]]:
+        """All threads, as the application named them, each with its checkpoints if known."""
+        found: dict[Any, list[Entry] | None] = {}
+        for thread, entry in (yield from self._list(None)):
+            entries = found.setdefault(thread, [])
+            if entries is not None:
+                entries.append(entry)
+        return found
+
+    def entries(self, thread: Any) -> Steps[list[Entry]]:
+        """The checkpoints of a thread, in any order."""
+        found = yield from self._list(config_of(thread))
+        return [entry for _, entry in found]
+
+    def ordered(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Checkpoints in the order in which to move them: the oldest first."""
+        return sorted(entries, key=_age)
+
+    def heads(self, thread: Any, entries: Iterable[Entry]) -> Steps[dict[str, str]]:
+        """The latest checkpoint of each namespace: the one with the highest id."""
+        yield from ()
+        del thread
+        return {entry.namespace: entry.id for entry in sorted(entries, key=_age)}
+
+    def read(self, thread: Any, name: Name) -> Steps[CheckpointTuple | None]:
+        """One checkpoint, or None if it is not there."""
+        found = yield Call(f"{self.side}.get_tuple", config_of(thread, *name))
+        return cast("CheckpointTuple | None", found)
+
+    def _list(self, config: RunnableConfig | None) -> Steps[Iterable[tuple[Any, Entry]]]:
+        listed = yield from self._ask(config, limit=LISTED)
+        if listed.count >= LISTED:
+            raise ConfigurationError(
+                f"the saver lists {LISTED:,} checkpoints or more: move its threads one by one "
+                "(threads=[…])"
+            )
+        return listed.kept
+
+    def _ask(self, config: RunnableConfig | None, **options: Any) -> Steps[Listed]:
+        listed: Listed = yield Call(f"{self.side}.list", config, keep=_listed, **options)
+        return listed
+
+
+class PagedSource(Source):
+    """A saver that lists by descending id, and holds a whole listing in memory."""
+
+    def _list(self, config: RunnableConfig | None) -> Steps[Iterable[tuple[Any, Entry]]]:
+        found: dict[tuple[Any, Entry], None] = {}
+        size, before = PAGE, None
+        while True:
+            page = yield from self._ask(config, before=before, limit=size)
+            if page.count < size:
+                return found | page.kept
+            if page.kept.keys() <= found.keys():
+                size *= 2  # so many checkpoints of one id, in as many threads
+            found |= page.kept
+            _, last = next(reversed(page.kept))
+            # The last id once more: threads that were copied share ids.
+            before = {"configurable": {"checkpoint_id": f"{last.id}0"}}
+
+
+class SessionSource(Source):
+    """A `SessionSaver`.
+
+    Args:
+        side: what calls of it begin with.
+        store: what calls of its store begin with.
+    """
+
+    def __init__(self, side: str, store: str) -> None:
+        super().__init__(side)
+        self._store = store
+
+    def threads(self) -> Steps[dict[Any, list[Entry] | None]]:
+        """All sessions; their checkpoints are listed one session at a time."""
+        found: dict[Any, list[Entry] | None] = {}
+        cursor = None
+        while True:
+            page: SessionPage = yield Call(f"{self._store}.list_sessions", cursor)
+            found |= dict.fromkeys(info.session for info in page.sessions)
+            cursor = page.cursor
+            if cursor is None:
+                return found
+
+    def entries(self, thread: Any) -> Steps[list[Entry]]:
+        """The checkpoints of a thread, in any order."""
+        session = session_of(thread)
+        heads: tuple[Name, ...] = yield Call(f"{self._store}.heads", session)
+        rest = tuple(Start(namespace) for namespace, _ in heads)
+        found: list[Entry] = []
+        while rest:
+            page: Scanned = yield Call(f"{self._store}.scan", session, rest, RECORDS)
+            for stored in page.records:
+                body = decode_body(stored.body, session, f"checkpoint {stored.name[1]!r}")
+                found.append(Entry(*stored.name, body.parent_id))
+            rest = page.rest
+        return found
+
+    def ordered(self, entries: Iterable[Entry]) -> list[Entry]:
+        """The oldest first, but none before its parent.
+
+        The latest may have a lower id than others, if the clock of a machine was slow.
+        """
+        return parents_first(super().ordered(entries))
+
+    def heads(self, thread: Any, entries: Iterable[Entry]) -> Steps[dict[str, str]]:
+        """The latest checkpoint of each namespace."""
+        del entries
+        heads: tuple[Name, ...] = yield Call(f"{self._store}.heads", session_of(thread))
+        return dict(heads)
+
+
+def _age(entry: Entry) -> tuple[str, str]:
+    return entry.id, entry.namespace
+
+
+def source_of(saver: BaseCheckpointSaver[Any], side: str, store: str) -> Source:
+    """How to read a saver; `side` and `store` name it and its store in calls."""
+    from wren_sessions.langgraph import SessionSaver  # loads langgraph
+
+    if isinstance(saver, SessionSaver):
+        return SessionSource(side, store)
+    if any(base.__module__.startswith(_POSTGRES) for base in type(saver).__mro__):
+        return PagedSource(side)
+    return Source(side)

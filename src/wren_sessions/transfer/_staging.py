@@ -1,0 +1,343 @@
+"""One session from one store to another, as it is stored: steps.
+
+The names of its records are collected first, in the order in which they were written, which the
+offsets of their bytes tell. Each is then read, given the offsets of the new arena, and written. All
+of it goes to a session of a name of its own; when it has been compared with the source, the target
+copies it, in one step, to where it belongs.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace as replace_in
+from datetime import timedelta
+from hashlib import sha256
+from itertools import pairwise
+from typing import Final, NoReturn
+
+from wren_sessions._steps import Call, Steps
+from wren_sessions.checkpoints.codec import WriteBody, encode_body, encode_write, plain_frame
+from wren_sessions.errors import (
+    ConflictError,
+    CorruptSessionError,
+    SessionExpiredError,
+    WrenSessionsError,
+)
+from wren_sessions.records import (
+    ArenaParts,
+    Commit,
+    Committed,
+    Life,
+    Name,
+    Record,
+    Scanned,
+    SessionInfo,
+    Span,
+    Start,
+    Stored,
+    StoredWrite,
+    Write,
+    Writes,
+)
+from wren_sessions.transfer._rebasing import Places, Rebase, body_of, ranged, spans_of, writes_of
+from wren_sessions.transfer._repacking import Repacking, spans_in
+from wren_sessions.transfer._reports import Entry, OnProgress, Progress, parents_first
+
+PAGE: Final = 100
+CHUNK_BYTES: Final = 1_048_576
+
+
+def staging_name(session: str) -> str:
+    """What a session is called until its copy is complete: of one length, whatever its id."""
+    return f"copying.{sha256(session.encode()).hexdigest()[:32]}"
+
+
+def is_staging(session: str) -> bool:
+    """Whether a session is what an interrupted copy left behind."""
+    return re.fullmatch(r"copying\.[0-9a-f]{32}", session) is not None
+
+
+class ChangedError(Exception):
+    """The source was written while it was being copied."""
+
+
+class Staging:
+    """One session on its way.
+
+    Args:
+        info: of the session.
+        on_progress: called after every checkpoint.
+        repacking: opens and packs values where the stores protect them differently; None where
+            they go as they are.
+    """
+
+    def __init__(
+        self,
+        info: SessionInfo,
+        on_progress: OnProgress | None,
+        repacking: Repacking | None = None,
+    ) -> None:
+        self._info = info
+        self._repacking = repacking
+        self._on_progress = on_progress
+        self._staging = staging_name(info.session)
+        self._incarnation = ""
+        self._places = Places()
+        self._written: dict[Name, bytes] = {}
+
+    def copy(self, *, replace: bool | Life) -> Steps[int]:
+        """Copy it; how many records it has. See `SessionStore.copy` for `replace`."""
+        yield Call("target.delete", self._staging)  # of a copy that was interrupted
+        try:
+            yield from self._begin()
+            count = yield from self._records()
+            yield from self._verify()
+            yield Call("target.copy", self._staging, self._info.session, replace=replace)
+        except Exception:
+            with suppress(WrenSessionsError):
+                yield Call("target.delete", self._staging)
+            raise
+        yield Call("target.delete", self._staging)
+        return count
+
+    # --- writing ---
+
+    def _begin(self) -> Steps[None]:
+        """Make the session that is written to, as old and as pinned as the source is."""
+        life = self._info.life
+        done = yield from self._make(life.created_ms)
+        if done.outcome == "expired" and life.pinned:
+            done = yield from self._make(None)  # too old for this store, but kept: its age is lost
+        if done.outcome == "expired":
+            raise SessionExpiredError(
+                f"session {self._info.session!r} is older than the target's maximum age",
+                session=self._info.session,
+            )
+        self._incarnation = self._life(done).incarnation
+        if self._info.idle is not None:
+            idle = None if self._info.idle == "none" else timedelta(milliseconds=self._info.idle)
+            yield Call("target.set_ttl", self._staging, idle)
+        if life.pinned:
+            yield Call("target.pin", self._staging)
+
+    def _make(self, created_ms: int | None) -> Steps[Committed]:
+        commit = Commit(
+            session=self._staging,
+            token=secrets.token_urlsafe(8),
+            new=True,
+            created_ms=created_ms,
+            state=self._info.state,
+        )
+        done: Committed = yield Call("target.commit", commit)
+        return done
+
+    def _commit(self, record: Record | None, writes: Writes | None) -> Steps[int]:
+        commit = Commit(
+            session=self._staging,
+            token=secrets.token_urlsafe(8),
+            incarnation=self._incarnation,
+            record=record,
+            writes=writes,
+            state=self._info.state if record is not None and record.name[0] == "" else None,
+        )
+        done: Committed = yield Call("target.commit", commit)
+        self._life(done)
+        return done.base
+
+    def _life(self, done: Committed) -> Life:
+        if done.outcome != "done" or done.life is None:
+            raise ConflictError(
+                f"somebody else wrote or deleted {self._staging!r}, where session "
+                f"{self._info.session!r} was being copied to: is it being copied twice?",
+                session=self._info.session,
+            )
+        return done.life
+
+    def _records(self) -> Steps[int]:
+        entries = yield from self._entries()
+        above = _above(entries)
+        for number, entry in enumerate(entries, 1):
+            stored = yield from self._read(entry, above[entry.name])
+            if self._repacking is None:
+                yield from self._record(entry, stored)
+            else:
+                yield from self._repacked(self._repacking, entry, stored)
+            if self._on_progress is not None:
+                self._on_progress(Progress(self._info.session, number, len(entries)))
+        return len(entries)
+
+    def _entries(self) -> Steps[list[Entry]]:
+        """The names of all records, in the order in which they were written."""
+        found: list[tuple[int, str, Entry]] = []
+        heads: tuple[Name, ...] = yield Call("source.heads", self._info.session)
+        rest = tuple(Start(namespace) for namespace, _ in heads)
+        while rest:
+            page = yield from self._scan(rest, PAGE)
+            for stored in page.records:
+                parent_id = body_of(self._info.session, stored).parent_id
+                found.append((stored.base, stored.name[1], Entry(*stored.name, parent_id)))
+            rest = page.rest
+        return parents_first(entry for _, _, entry in sorted(found))
+
+    def _scan(self, starts: Iterable[Start], limit: int) -> Steps[Scanned]:
+        page: Scanned = yield Call("source.scan", self._info.session, tuple(starts), limit)
+        life, before = page.life, self._info.life
+        if life is None or (life.incarnation, life.revision) != (
+            before.incarnation,
+            before.revision,
+        ):
+            raise ChangedError
+        return page
+
+    def _read(self, entry: Entry, above: str | None) -> Steps[Stored]:
+        page = yield from self._scan([Start(entry.namespace, above)], 1)
+        if not page.records or page.records[0].name != entry.name:
+            raise ChangedError
+        return page.records[0]
+
+    def _record(self, entry: Entry, stored: Stored) -> Steps[None]:
+        body = body_of(self._info.session, stored)
+        writes = writes_of(self._info.session, stored)
+        rebase = Rebase(self._places, [*body.values.values(), *(write.value for write in writes)])
+        append = yield from self._bytes(entry, rebase)
+        moved = rebase.body(body)
+        record = Record(
+            name=entry.name,
+            parent_id=entry.parent_id,
+            body=encode_body(moved),
+            append=append,
+            spans=spans_of(moved.values.values()),
+        )
+        if any(any(ranged(write.value)) for write in writes):
+            # By themselves: they may refer to what the record appends.
+            rebase.appended((yield from self._commit(record, None)))
+            pending = yield from self._pending(entry, stored, writes)
+            yield from self._commit(None, pending)
+        else:
+            pending = _pending(entry.name, stored, writes)
+            rebase.appended((yield from self._commit(record, pending)))
+        sent = [StoredWrite(write.key, write.body) for write in pending.entries] if pending else []
+        self._written[entry.name] = _digest(record.body, sent)
+
+    def _repacked(self, repacking: Repacking, entry: Entry, stored: Stored) -> Steps[None]:
+        """Write a record whose values are protected otherwise in the target."""
+        session = self._info.session
+        writes = writes_of(session, stored)
+        arena = ArenaParts(())
+        if spans := spans_in(body_of(session, stored), writes):
+            found: ArenaParts | None = yield Call("source.read", session, spans)
+            if found is None:
+                yield from self._scan([Start(entry.namespace)], 1)  # damaged, or pruned meanwhile?
+                self._damaged(f"the arena of checkpoint {entry.id!r} is not there")
+            arena = found
+        repacked = repacking.record(session, stored, entry.parent_id, arena)
+        repacking.settle(repacked, (yield from self._commit(repacked.record, None)))
+        pending = None
+        if writes:
+            linked = repacking.writes(session, writes, arena)
+            pending = _pending(entry.name, stored, writes)
+            assert pending is not None  # noqa: S101 -- there are some
+            pending = replace_in(pending, spans=linked)
+            yield from self._commit(None, pending)
+        sent = [StoredWrite(write.key, write.body) for write in pending.entries] if pending else []
+        self._written[entry.name] = _digest(repacked.record.body, sent)
+
+    def _pending(
+        self, entry: Entry, stored: Stored, writes: list[WriteBody]
+    ) -> Steps[Writes | None]:
+        """Pending writes whose bytes are in the new arena by now."""
+        rebase = Rebase(self._places, [write.value for write in writes])
+        yield from self._bytes(entry, rebase)
+        for write in writes:
+            write.value = rebase.value(write.value)
+        return _pending(entry.name, stored, writes)
+
+    def _bytes(self, entry: Entry, rebase: Rebase) -> Steps[bytes]:
+        """What a record appends."""
+        if not rebase.needed:
+            return b""
+        arena: ArenaParts | None = yield Call("source.read", self._info.session, rebase.needed)
+        append = None if arena is None else rebase.read(arena)
+        if append is None:
+            yield from self._scan([Start(entry.namespace)], 1)  # damaged, or pruned meanwhile?
+            self._damaged(f"the arena of checkpoint {entry.id!r} is not there")
+        return append
+
+    # --- verification ---
+
+    def _verify(self) -> Steps[None]:
+        """Make sure that the target holds what the source does."""
+        ours: tuple[Name, ...] = yield Call("source.heads", self._info.session)
+        theirs: tuple[Name, ...] = yield Call("target.heads", self._staging)
+        if dict(ours) != dict(theirs):
+            self._damaged("its latest checkpoints are others when read back")
+        yield from self._check_records(theirs)
+        for place in self._places:
+            for span, offset in _chunks(place.span, place.offset):
+                yield from self._check_bytes(span, Span(offset, span.length))
+        info: SessionInfo | None = yield Call("target.info", self._staging)
+        if info is None or info.state != self._info.state:
+            self._damaged("its header is another when read back")
+        yield from self._scan([Start("")], 1)
+
+    def _check_records(self, heads: Sequence[Name]) -> Steps[None]:
+        rest = tuple(Start(namespace) for namespace, _ in heads)
+        missing = dict(self._written)
+        while rest:
+            page: Scanned = yield Call("target.scan", self._staging, rest, PAGE)
+            for stored in page.records:
+                if missing.pop(stored.name, b"") != _digest(stored.body, stored.writes):
+                    self._damaged(f"checkpoint {stored.name[1]!r} is another when read back")
+            rest = page.rest
+        if missing:
+            self._damaged(f"checkpoint {next(iter(missing))[1]!r} is not there when read back")
+
+    def _check_bytes(self, source: Span, target: Span) -> Steps[None]:
+        ours: ArenaParts | None = yield Call("source.read", self._info.session, (source,))
+        theirs: ArenaParts | None = yield Call("target.read", self._staging, (target,))
+        if ours is None:
+            yield from self._scan([Start("")], 1)  # pruned meanwhile?
+        if ours is None or theirs is None or ours.get(source) != theirs.get(target):
+            self._damaged("its arena is another when read back")
+
+    def _damaged(self, what: str) -> NoReturn:
+        raise CorruptSessionError(
+            f"session {self._info.session!r} was not copied: {what}; nothing of it was kept",
+            session=self._info.session,
+        )
+
+
+def _above(entries: Iterable[Entry]) -> dict[Name, str | None]:
+    """For each record the next higher id of its namespace: a scan begins below it."""
+    names = sorted(entry.name for entry in entries)
+    above: dict[Name, str | None] = dict.fromkeys(names)
+    return above | {low: high[1] for low, high in pairwise(names) if low[0] == high[0]}
+
+
+def _pending(name: Name, stored: Stored, writes: Sequence[WriteBody]) -> Writes | None:
+    """Pending writes as they go to the target, under the keys that they have."""
+    if not writes:
+        return None
+    return Writes(
+        name=name,
+        entries=tuple(
+            Write(key=old.key, body=encode_write(write), replace=write.index < 0)
+            for old, write in zip(stored.writes, writes, strict=True)
+        ),
+        spans=spans_of(write.value for write in writes),
+    )
+
+
+def _digest(body: bytes, writes: Iterable[StoredWrite]) -> bytes:
+    """What tells a record and its pending writes from others."""
+    plain = sorted((write.key, plain_frame(write.body)) for write in writes)
+    return sha256(repr((plain_frame(body), plain)).encode()).digest()
+
+
+def _chunks(span: Span, offset: int) -> Iterator[tuple[Span, int]]:
+    for start in range(0, span.length, CHUNK_BYTES):
+        length = min(CHUNK_BYTES, span.length - start)
+        yield Span(span.offset + start, length), offset + start

@@ -1,0 +1,202 @@
+"""Rewriting encrypted sessions under the newest key.
+
+To change a key: put a new one in front of the old one, everywhere; what is written from then on is
+written with it. `rekey` rewrites what is older. When it has left nothing out, take the old key
+away. The same turns sessions from before encryption into encrypted ones (``migrate=True``)::
+
+    store = open_store(url, encryption=Encryption([new, old]))
+    report = rekey(store)
+
+A session is written anew beside itself, under a name of its own, and put in its place in one step,
+if nobody wrote it meanwhile. It is then another incarnation: a graph that was in the middle of a
+run on it gets a `SessionGoneError`, so sessions that are in use are left for the next call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from wren_sessions._steps import Call, Steps
+from wren_sessions.checkpoints.codec import is_sealed_body, opened_frame
+from wren_sessions.delta.protection import Protection, chunk_key_id, protection_of
+from wren_sessions.errors import ConfigurationError, ConflictError, SessionNotFoundError
+from wren_sessions.protocols import SessionStore
+from wren_sessions.records import Name, Scanned, SessionInfo, SessionPage, Start, Stored
+from wren_sessions.serializers.encryption import key_id_of
+from wren_sessions.stores.protected import ProtectedStore
+from wren_sessions.stores.protected.headers import key_id
+from wren_sessions.transfer._rebasing import body_of, ranged, writes_of
+from wren_sessions.transfer._repacking import Repacking
+from wren_sessions.transfer._reports import OnProgress
+from wren_sessions.transfer._sides import adrive_sides, drive_sides
+from wren_sessions.transfer._staging import PAGE, ChangedError, Staging, is_staging
+from wren_sessions.ttl import Duration, to_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RekeyReport:
+    """What `rekey` did.
+
+    Attributes:
+        rewritten: the sessions that were rewritten.
+        current: the sessions that had nothing of an older key.
+        busy: the sessions that were in use, and have to be done by another call.
+    """
+
+    rewritten: tuple[str, ...]
+    current: tuple[str, ...] = ()
+    busy: tuple[str, ...] = ()
+
+
+def rekey(
+    store: SessionStore,
+    *,
+    sessions: Iterable[str] | None = None,
+    unused_for: Duration | None = "1m",
+    on_progress: OnProgress | None = None,
+) -> RekeyReport:
+    """Rewrite sessions with the newest key of their store.
+
+    Age, lifetime, pin, history and pending writes stay as they are. Sessions that need nothing are
+    only looked at.
+
+    Args:
+        store: a store with encryption.
+        sessions: which sessions; None (default) for all.
+        unused_for: sessions that were written since then are left out; None leaves out none.
+        on_progress: called with a `Progress` after every checkpoint that was rewritten.
+
+    Raises:
+        ConfigurationError: the store has no encryption, or a duration cannot be understood.
+        SessionNotFoundError: a session that was asked for is not there.
+        DecryptionError: a key is missing, or what is stored was changed; sessions that were done
+            before stay done.
+    """
+    return drive_sides(_job(store, sessions, unused_for, on_progress), _sides(store, aio=False))
+
+
+async def arekey(
+    store: SessionStore,
+    *,
+    sessions: Iterable[str] | None = None,
+    unused_for: Duration | None = "1m",
+    on_progress: OnProgress | None = None,
+) -> RekeyReport:
+    """See `rekey`; by the store's awaitable face."""
+    job = _job(store, sessions, unused_for, on_progress)
+    return await adrive_sides(job, _sides(store, aio=True))
+
+
+def _sides(store: SessionStore, *, aio: bool) -> dict[str, object]:
+    below = store.unprotected if isinstance(store, ProtectedStore) else store
+    if aio:
+        return {"source": store.aio, "target": store.aio, "raw": below.aio}
+    return {"source": store, "target": store, "raw": below}
+
+
+def _job(
+    store: SessionStore,
+    sessions: Iterable[str] | None,
+    unused_for: Duration | None,
+    on_progress: OnProgress | None,
+) -> Steps[RekeyReport]:
+    if isinstance(sessions, str):
+        raise ConfigurationError(f"sessions must be several ids, not one text: [{sessions!r}]")
+    protection = protection_of(store)
+    if protection.encryption is None:
+        raise ConfigurationError(
+            "the store has no encryption: open it with encryption=Encryption([new, old]), or set "
+            "WREN_SESSIONS_ENCRYPTION_KEYS"
+        )
+    return _Rekeying(protection, 0 if unused_for is None else to_ms(unused_for), on_progress).run(
+        sessions
+    )
+
+
+@dataclass(slots=True)
+class _Rekeying:
+    protection: Protection
+    unused_ms: int
+    on_progress: OnProgress | None
+    _rewritten: list[str] = field(default_factory=list)
+    _current: list[str] = field(default_factory=list)
+    _busy: list[str] = field(default_factory=list)
+
+    def run(self, sessions: Iterable[str] | None) -> Steps[RekeyReport]:
+        if sessions is None:
+            sessions = yield from self._all()
+            yield from self._each(sessions, asked=False)
+        else:
+            yield from self._each(sessions, asked=True)
+        return RekeyReport(
+            rewritten=tuple(self._rewritten),
+            current=tuple(self._current),
+            busy=tuple(self._busy),
+        )
+
+    def _all(self) -> Steps[list[str]]:
+        """All sessions; what is written while they are rewritten has the newest key already."""
+        found: dict[str, None] = {}
+        cursor = None
+        while True:
+            page: SessionPage = yield Call("raw.list_sessions", cursor)
+            names = (info.session for info in page.sessions)
+            found |= dict.fromkeys(name for name in names if not is_staging(name))
+            cursor = page.cursor
+            if cursor is None:
+                return list(found)
+
+    def _each(self, sessions: Iterable[str], *, asked: bool) -> Steps[None]:
+        for session in sessions:
+            info: SessionInfo | None = yield Call("source.info", session)
+            if info is None and asked:
+                raise SessionNotFoundError(
+                    f"session {session!r} was not found, or has expired", session=session
+                )
+            if info is not None:
+                (yield from self._session(info)).append(session)
+
+    def _session(self, info: SessionInfo) -> Steps[list[str]]:
+        """Rewrite a session if it needs it; the list that it belongs to."""
+        if (yield from self._is_current(info.session)):
+            return self._current
+        if info.life.now_ms - info.life.updated_ms < self.unused_ms:
+            return self._busy
+        staging = Staging(info, self.on_progress, Repacking(self.protection, self.protection))
+        try:
+            yield from staging.copy(replace=info.life)
+        except (ChangedError, ConflictError):
+            return self._busy
+        return self._rewritten
+
+    def _is_current(self, session: str) -> Steps[bool]:
+        """Whether everything of a session is sealed with the newest key."""
+        encryption = self.protection.encryption
+        raw: SessionInfo | None = yield Call("raw.info", session)
+        if encryption is None or raw is None or key_id(raw.state) != encryption.newest:
+            return False
+        heads: tuple[Name, ...] = yield Call("raw.heads", session)
+        for side, keys_of in (("raw", _keys_of_bodies), ("source", _keys_of_values)):
+            rest = tuple(Start(namespace) for namespace, _ in heads)
+            while rest:
+                page: Scanned = yield Call(f"{side}.scan", session, rest, PAGE)
+                for stored in page.records:
+                    if not keys_of(session, stored) <= {encryption.newest}:
+                        return False
+                rest = page.rest
+        return True
+
+
+def _keys_of_bodies(session: str, stored: Stored) -> set[str | None]:
+    """The keys that a record and its pending writes are sealed with; None for none."""
+    del session
+    bodies = (stored.body, *(write.body for write in stored.writes))
+    return {key_id_of(opened_frame(b)) if is_sealed_body(b) else None for b in bodies}
+
+
+def _keys_of_values(session: str, stored: Stored) -> set[str | None]:
+    """The keys that their values in the arena are sealed with; None for none."""
+    values = [*body_of(session, stored).values.values()]
+    values += [write.value for write in writes_of(session, stored)]
+    return {chunk_key_id(value.kind, value.pieces) for value in values if any(ranged(value))}
