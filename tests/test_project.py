@@ -19,7 +19,7 @@ LAYERS = (
     {"errors"},
     {"keys", "ttl"},
     {"records"},
-    {"_gc", "_steps", "protocols", "serializers"},
+    {"_blocking", "_gc", "protocols", "serializers"},
     {"delta", "checkpoints"},
     {"stores"},
     {"config"},

@@ -37,6 +37,7 @@ from wren_sessions import (
     Transcript,
     TTLPolicy,
 )
+from wren_sessions._blocking import run
 from wren_sessions.protocols import SessionStore
 from wren_sessions.testing import FakeClock
 
@@ -349,9 +350,7 @@ async def test_an_older_state_does_not_replace_a_newer_one(face: str, tmp_path: 
     use = Face(face, MemoryStore(), tmp_path)
     use.sessions.save("s", {"n": 1})
     slow = SessionArchiver(use.sessions, tmp_path)
-    from wren_sessions._steps import drive
-
-    contents = drive(slow._collecting.collect("s"), use.sessions.store)
+    contents = run(slow._collecting.collect("s"))
     use.sessions.save("s", {"n": 2})
     newer = await use("archive", "s")
     assert slow._write(contents) == newer

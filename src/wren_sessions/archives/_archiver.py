@@ -19,9 +19,9 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
-from wren_sessions._steps import adrive, drive
+from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.archives._completion import Complete, Completion
 from wren_sessions.archives._contents import Collecting, Contents
 from wren_sessions.archives._files import write_files
@@ -30,6 +30,7 @@ from wren_sessions.archives._paths import folder_name
 from wren_sessions.archives._restoring import SESSION_FILE
 from wren_sessions.archives._transfer import aall_infos, all_infos
 from wren_sessions.checkpoints import Checkpoints
+from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import (
@@ -37,7 +38,7 @@ from wren_sessions.errors import (
     FormatVersionError,
     SessionNotFoundError,
 )
-from wren_sessions.protocols import SessionStore
+from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.records import SessionInfo
 from wren_sessions.transcripts._profiles import CHANNELS
 from wren_sessions.transcripts._reading import reader
@@ -114,11 +115,15 @@ class SessionArchiver:
         self.root = Path(root)
         store = getattr(sessions, "store", sessions)
         self._store = cast("SessionStore", store)
-        checkpoints = Checkpoints(0, (), protection_of(self._store))
         reads = reader(serde or getattr(sessions, "serde", None))
-        self._completion = Completion(checkpoints, reads, complete)
-        self._collecting = Collecting(checkpoints, reads, messages, channels)
-        self.aio = AsyncSessionArchiver(self)
+
+        def work(face: AsyncSessionStore) -> tuple[Completion, Collecting]:
+            checkpoints = Checkpoints(face, Cache(0), (), protection_of(self._store))
+            completion = Completion(checkpoints, reads, complete)
+            return completion, Collecting(checkpoints, reads, messages, channels)
+
+        self._completion, self._collecting = work(Unsuspended(self._store))
+        self.aio = AsyncSessionArchiver(self, *work(self._store.aio))
 
     def folder(self, session: str) -> Path:
         """Where the files of a session are, or would be.
@@ -161,7 +166,7 @@ class SessionArchiver:
             StoreUnavailableError: a file cannot be written.
             ConflictError: the session was pruned or deleted meanwhile.
         """
-        return self._write(drive(self._collecting.collect(session), self._store))
+        return self._write(run(self._collecting.collect(session)))
 
     def archive_if_complete(self, session: str) -> Archive | None:
         """Archive a session if it is over, unless that was done since it was last written.
@@ -172,7 +177,7 @@ class SessionArchiver:
         Raises:
             SessionNotFoundError: there is no such session; besides what `archive` raises.
         """
-        if not drive(self._completion.check(session), self._store):
+        if not run(self._completion.check(session)):
             return None
         return self._archived(self._store.info(session)) or self.archive(session)
 
@@ -190,7 +195,7 @@ class SessionArchiver:
             if self._completion.denied(info) or self._archived(info):
                 continue
             with suppress(SessionNotFoundError):  # it ended since it was listed
-                if drive(self._completion.check(info.session), self._store):
+                if run(self._completion.check(info.session)):
                     found.append(self.archive(info.session))
         return tuple(found)
 
@@ -239,10 +244,16 @@ class AsyncSessionArchiver:
 
     Args:
         archiver: whose methods these are.
+        completion: which sessions are over, on the store's awaitable face.
+        collecting: what archives hold, on that face.
     """
 
-    def __init__(self, archiver: SessionArchiver) -> None:
+    def __init__(
+        self, archiver: SessionArchiver, completion: Completion, collecting: Collecting
+    ) -> None:
         self._archiver = archiver
+        self._completion = completion
+        self._collecting = collecting
 
     async def find(self, session: str) -> Archive | None:
         """See `SessionArchiver.find`."""
@@ -250,12 +261,12 @@ class AsyncSessionArchiver:
 
     async def archive(self, session: str) -> Archive:
         """See `SessionArchiver.archive`."""
-        contents = await self._drive(self._archiver._collecting.collect(session))  # noqa: SLF001
+        contents = await self._collecting.collect(session)
         return await asyncio.to_thread(self._archiver._write, contents)  # noqa: SLF001
 
     async def archive_if_complete(self, session: str) -> Archive | None:
         """See `SessionArchiver.archive_if_complete`."""
-        if not await self._drive(self._archiver._completion.check(session)):  # noqa: SLF001
+        if not await self._completion.check(session):
             return None
         info = await self._archiver._store.aio.info(session)  # noqa: SLF001
         return await self._archived(info) or await self.archive(session)
@@ -263,17 +274,13 @@ class AsyncSessionArchiver:
     async def archive_completed(self) -> tuple[Archive, ...]:
         """See `SessionArchiver.archive_completed`."""
         found = []
-        completion = self._archiver._completion  # noqa: SLF001 -- the other face of one object
         async for info in aall_infos(self._archiver._store):  # noqa: SLF001
-            if completion.denied(info) or await self._archived(info):
+            if self._completion.denied(info) or await self._archived(info):
                 continue
             with suppress(SessionNotFoundError):  # it ended since it was listed
-                if await self._drive(completion.check(info.session)):
+                if await self._completion.check(info.session):
                     found.append(await self.archive(info.session))
         return tuple(found)
 
     async def _archived(self, info: SessionInfo | None) -> Archive | None:
         return await asyncio.to_thread(self._archiver._archived, info)  # noqa: SLF001
-
-    async def _drive(self, steps: Any) -> Any:
-        return await adrive(steps, self._archiver._store.aio)  # noqa: SLF001

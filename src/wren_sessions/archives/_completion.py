@@ -1,4 +1,4 @@
-"""Whether a session is over: steps.
+"""Whether a session is over.
 
 Its state must say so, and its graph must have nothing left to do: no question that waits, and no
 step that comes next. LangGraph marks the nodes of the next step in the checkpoint itself.
@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from wren_sessions._steps import Call, Steps
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.codec import decode_write
 from wren_sessions.delta.encoder import Serializer, loads
@@ -40,15 +39,15 @@ class Completion:
         self._serde = serde
         self._complete = complete
 
-    def check(self, session: str) -> Steps[bool]:
+    async def check(self, session: str) -> bool:
         """Whether a session is over.
 
         Raises:
             SessionNotFoundError: there is no such session.
         """
-        found = yield from self._checkpoints.reading.record(session, "", None)
+        found = await self._checkpoints.reading.record(session, "", None)
         if found is None:
-            yield from self._there(session)
+            await self._there(session)
             return False
         stored, _, data = found
         if any(name.startswith(_NEXT) or name == _INPUT for name in data):
@@ -77,8 +76,8 @@ class Completion:
         except (ValueError, LookupError, TypeError, AttributeError):
             return False
 
-    def _there(self, session: str) -> Steps[None]:
-        if (yield Call("info", session)) is None:
+    async def _there(self, session: str) -> None:
+        if await self._checkpoints.store.info(session) is None:
             not_found(session)
 
     def _value(self, session: str, name: str, typed: tuple[str, bytes]) -> Any:

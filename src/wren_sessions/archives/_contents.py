@@ -1,17 +1,16 @@
-"""What an archive holds of one session: steps. All of it is of one checkpoint."""
+"""What an archive holds of one session. All of it is of one checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from wren_sessions._steps import Steps
 from wren_sessions.archives._exporting import Exporting
 from wren_sessions.archives._format import Opening
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import SessionNotFoundError
-from wren_sessions.sessions.operations import SessionSteps
+from wren_sessions.sessions.operations import SessionOperations
 from wren_sessions.transcripts import Profile, Transcript
 from wren_sessions.transcripts._building import Transcribing
 
@@ -54,11 +53,11 @@ class Collecting:
     ) -> None:
         self._checkpoints = checkpoints
         self._transcribing = Transcribing(checkpoints, serde)
-        self._sessions = SessionSteps(checkpoints, serde)
+        self._sessions = SessionOperations(checkpoints, serde)
         self._messages = messages
         self._channels = channels
 
-    def collect(self, session: str) -> Steps[Contents]:
+    async def collect(self, session: str) -> Contents:
         """What there is of a session.
 
         Raises:
@@ -66,22 +65,22 @@ class Collecting:
             ConflictError: it was pruned or deleted meanwhile.
         """
         for attempt in range(ATTEMPTS):
-            export = Exporting(session, self._checkpoints.protection)
+            export = Exporting(self._checkpoints.store, session, self._checkpoints.protection)
             lines: list[str] = []
-            while (more := (yield from export.more())) is not None:
+            while (more := await export.more()) is not None:
                 lines += more
             opening = export.begun
             try:
-                return (yield from self._rest(opening, "".join(lines)))
+                return await self._rest(opening, "".join(lines))
             except SessionNotFoundError:  # its latest checkpoint was pruned, or it ended
                 if attempt == ATTEMPTS - 1:
                     raise
         raise AssertionError  # the last attempt returns or raises
 
-    def _rest(self, opening: Opening, lines: str) -> Steps[Contents]:
+    async def _rest(self, opening: Opening, lines: str) -> Contents:
         session, head = opening.session, dict(opening.heads).get("")
-        transcript = yield from self._transcribing.run(session, head, self._messages)
-        found = yield from self._sessions.load(session, head)
+        transcript = await self._transcribing.run(session, head, self._messages)
+        found = await self._sessions.load(session, head)
         profile = Profile.of(
             session,
             found.state,

@@ -1,4 +1,4 @@
-"""One session as lines: steps.
+"""One session as lines.
 
 The names of its checkpoints are collected first; then they are read by pages, each with one read of
 all that its lists refer to. The session may go on meanwhile: what comes later is not in the file.
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
-from wren_sessions._steps import Call, Steps
 from wren_sessions.archives._format import Checkpoint, Lines, Opening, Write
 from wren_sessions.archives._stream import Remembering, Stream
 from wren_sessions.checkpoints.codec import decode_body, decode_write
@@ -20,10 +19,10 @@ from wren_sessions.delta.encoder import unwrap
 from wren_sessions.delta.extents import unpack
 from wren_sessions.delta.protection import PLAIN, Protection
 from wren_sessions.errors import ConflictError, CorruptSessionError
+from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
     ArenaParts,
     Name,
-    Scanned,
     SessionInfo,
     Start,
     Stored,
@@ -40,6 +39,7 @@ class Exporting:
     """An export of one session, page by page.
 
     Args:
+        store: where the session is.
         session: the session.
         protection: what happened to its values before they were stored.
         now: the time to write on it.
@@ -48,11 +48,13 @@ class Exporting:
 
     def __init__(
         self,
+        store: AsyncSessionStore,
         session: str,
         protection: Protection = PLAIN,
         now: datetime | None = None,
         on_progress: OnProgress | None = None,
     ) -> None:
+        self._store = store
         self._session = session
         self._protection = Remembering(protection)
         self._now = now or datetime.now(UTC)
@@ -65,7 +67,7 @@ class Exporting:
         self._done = 0
         self.opening: Opening | None = None
 
-    def more(self) -> Steps[list[str] | None]:
+    async def more(self) -> list[str] | None:
         """The next lines; None at the end.
 
         Raises:
@@ -74,10 +76,10 @@ class Exporting:
             CorruptSessionError: what is stored is damaged.
         """
         if self._pages is None:
-            yield from self._begin()
+            await self._begin()
             return [self._lines.opening(self.begun)]
         if self._pages:
-            return (yield from self._page(self._pages.pop(0)))
+            return await self._page(self._pages.pop(0))
         if self._done < 0:
             return None
         self._done = -1
@@ -91,14 +93,14 @@ class Exporting:
 
     # --- what there is ---
 
-    def _begin(self) -> Steps[None]:
+    async def _begin(self) -> None:
         for _ in range(ATTEMPTS):
-            info: SessionInfo | None = yield Call("info", self._session)
+            info = await self._store.info(self._session)
             if info is None:
                 not_found(self._session)
-            found: tuple[Name, ...] = yield Call("heads", self._session)
+            found = await self._store.heads(self._session)
             heads = sorted(found)  # the root namespace first
-            entries = yield from self._entries(info, heads)
+            entries = await self._entries(info, heads)
             if entries is not None:
                 return self._plan(info, heads, entries)
         raise ConflictError(
@@ -107,18 +109,18 @@ class Exporting:
             session=self._session,
         )
 
-    def _entries(self, info: SessionInfo, heads: Sequence[Name]) -> Steps[list[Entry] | None]:
+    async def _entries(self, info: SessionInfo, heads: Sequence[Name]) -> list[Entry] | None:
         """All checkpoints in the order in which they were written; None if some came meanwhile."""
         found: list[tuple[int, str, Entry]] = []
         rest = tuple(Start(namespace) for namespace, _ in heads)
         while rest:
-            page: Scanned = yield Call("scan", self._session, rest, PAGE)
+            page = await self._store.scan(self._session, rest, PAGE)
             for stored in page.records:
                 what = f"checkpoint {stored.name[1]!r}"
                 parent_id = decode_body(stored.body, self._session, what).parent_id
                 found.append((stored.base, stored.name[1], Entry(*stored.name, parent_id)))
             rest = page.rest
-        again: SessionInfo | None = yield Call("info", self._session)
+        again = await self._store.info(self._session)
         if again is None or (again.life.incarnation, again.life.revision) != (
             info.life.incarnation,
             info.life.revision,
@@ -147,13 +149,13 @@ class Exporting:
 
     # --- checkpoints ---
 
-    def _page(self, names: list[Name]) -> Steps[list[str]]:
+    async def _page(self, names: list[Name]) -> list[str]:
         for _ in range(ATTEMPTS):
-            found = yield from self._stored(names)
+            found = await self._stored(names)
             spans = merge_spans(span for stored in found for span in stored.spans)
             arena: ArenaParts | None = ArenaParts(())
             if spans:
-                arena = yield Call("read", self._session, spans)
+                arena = await self._store.read(self._session, spans)
             if arena is not None:
                 return [self._line(stored, arena) for stored in found]
             # It was deleted or pruned between the two calls: look again.
@@ -163,13 +165,13 @@ class Exporting:
             session=self._session,
         )
 
-    def _stored(self, names: list[Name]) -> Steps[list[Stored]]:
+    async def _stored(self, names: list[Name]) -> list[Stored]:
         """The records of a page, the oldest first."""
         wanted, found = set(names), dict[Name, Stored]()
         before = self._above[names[-1]]
         while wanted:
             start = Start(names[0][0], before)
-            page: Scanned = yield Call("scan", self._session, [start], len(wanted))
+            page = await self._store.scan(self._session, [start], len(wanted))
             found |= {stored.name: stored for stored in page.records if stored.name in wanted}
             if not page.rest and not wanted <= found.keys():
                 self._changed()

@@ -1,18 +1,19 @@
-"""One export into a store: steps. All of it, or nothing."""
+"""One export into a store. All of it, or nothing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wren_sessions._steps import Call, Steps
 from wren_sessions.archives._parsing import Export
+from wren_sessions.archives._source import ExportSource
 from wren_sessions.delta.protection import PLAIN, Protection
 from wren_sessions.errors import SessionExistsError
 from wren_sessions.keys import check_session
+from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Committed, SessionInfo
 from wren_sessions.transfer._repacking import Repacking
 from wren_sessions.transfer._reports import OnProgress
-from wren_sessions.transfer._staging import Staging
+from wren_sessions.transfer._staging import Source, Staging
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +46,31 @@ class ImportPlan:
 class _Landing(Staging):
     """A session on its way out of a file, made anew if it is to count as made now."""
 
-    def __init__(self, info: SessionInfo, plan: ImportPlan, protection: Protection) -> None:
+    def __init__(
+        self,
+        source: Source,
+        target: AsyncSessionStore,
+        info: SessionInfo,
+        plan: ImportPlan,
+        protection: Protection,
+    ) -> None:
         packs = protection.encryption is not None or protection.compression is not None
-        super().__init__(info, plan.on_progress, Repacking(PLAIN, protection) if packs else None)
+        repacking = Repacking(PLAIN, protection) if packs else None
+        super().__init__(source, target, info, plan.on_progress, repacking)
         self._renew = plan.renew
 
-    def _make(self, created_ms: int | None) -> Steps[Committed]:
-        return (yield from super()._make(None if self._renew else created_ms))
+    async def _make(self, created_ms: int | None) -> Committed:
+        return await super()._make(None if self._renew else created_ms)
 
 
-def landed(export: Export, plan: ImportPlan, protection: Protection) -> Steps[str]:
+async def landed(
+    export: Export, target: AsyncSessionStore, plan: ImportPlan, protection: Protection
+) -> str:
     """Bring a session in; its id.
 
     Args:
         export: the session.
+        target: where it goes.
         plan: how.
         protection: what is to be done with its values in the store.
 
@@ -67,13 +79,14 @@ def landed(export: Export, plan: ImportPlan, protection: Protection) -> Steps[st
         SessionExpiredError: it is older than the store's maximum age.
     """
     session = plan.name(export)
-    there: SessionInfo | None = yield Call("target.info", session)
+    there = await target.info(session)
     if there is not None and not plan.replace:
         raise SessionExistsError(
             f"session {session!r} is there already: give another id (session=…), delete it, or "
             "pass replace=True",
             session=session,
         )
-    info: SessionInfo = yield Call("source.info", session)
-    yield from _Landing(info, plan, protection).copy(replace=plan.replace)
+    source = ExportSource(export)
+    info = await source.info(session)
+    await _Landing(source, target, info, plan, protection).copy(replace=plan.replace)
     return session

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
 from zlib import crc32
 
 from wren_sessions.archives._format import Checkpoint, Value
@@ -26,9 +25,9 @@ from wren_sessions.records import (
 
 
 class ExportSource:
-    """What copying a session asks of a store, answered from an export. It holds one session.
+    """What copying a session asks of a store, answered from an export, without suspending.
 
-    Its arena is the stream of the export.
+    It holds one session, whose arena is the stream of the export.
 
     Args:
         export: the export.
@@ -41,20 +40,21 @@ class ExportSource:
         for namespace, id_ in sorted(export.checkpoints):
             self._ids.setdefault(namespace, []).append(id_)
 
-    def info(self, session: str) -> SessionInfo:
+    async def info(self, session: str) -> SessionInfo:
         """See `SessionStore.info`."""
         opening = self._export.opening
         return SessionInfo(
             session=session, life=opening.life, state=opening.state, idle=opening.idle
         )
 
-    def heads(self, session: str) -> tuple[Name, ...]:
+    async def heads(self, session: str) -> tuple[Name, ...]:
         """See `SessionStore.heads`."""
         del session
         return self._export.opening.heads
 
-    def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
+    async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
+        del session
         found: list[Stored] = []
         rest = list(starts)
         while rest and len(found) < limit:
@@ -65,10 +65,10 @@ class ExportSource:
             found += [self._stored((namespace, id_)) for id_ in reversed(ids[first:at])]
             if first:
                 rest.insert(0, Start(namespace, ids[first]))
-        life = self.info(session).life
+        life = self._export.opening.life
         return Scanned(records=tuple(found), rest=tuple(rest), life=life)
 
-    def read(self, session: str, spans: Sequence[Span]) -> ArenaParts:
+    async def read(self, session: str, spans: Sequence[Span]) -> ArenaParts:
         """See `SessionStore.read`."""
         del session
         stream = self._export.stream
@@ -120,22 +120,3 @@ class ExportSource:
 
     def _crc(self, offset: int, length: int) -> int:
         return crc32(memoryview(self._export.stream)[offset : offset + length])
-
-
-class AwaitableSource:
-    """The same, to await.
-
-    Args:
-        source: the source.
-    """
-
-    def __init__(self, source: ExportSource) -> None:
-        self._source = source
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        call = getattr(self._source, method)
-
-        async def awaited(*args: Any, **kwargs: Any) -> Any:
-            return call(*args, **kwargs)
-
-        return awaited

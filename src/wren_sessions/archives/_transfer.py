@@ -6,17 +6,15 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from typing import Final
 
-from wren_sessions._steps import adrive, drive
+from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.archives._exporting import Exporting
 from wren_sessions.archives._importing import ImportPlan, landed
 from wren_sessions.archives._parsing import Export, exports
-from wren_sessions.archives._source import AwaitableSource, ExportSource
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import CorruptSessionError, SessionNotFoundError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import SessionInfo, SessionPage
 from wren_sessions.transfer._reports import OnProgress
-from wren_sessions.transfer._sides import adrive_sides, drive_sides
 from wren_sessions.transfer._staging import is_staging
 
 SESSION_FILE: Final = "session.jsonl"
@@ -43,8 +41,8 @@ def export_session(
         CorruptSessionError: what is stored is damaged.
         DecryptionError: the store has not got the key.
     """
-    export = Exporting(session, protection_of(store), on_progress=on_progress)
-    while (lines := drive(export.more(), store)) is not None:
+    export = Exporting(Unsuspended(store), session, protection_of(store), on_progress=on_progress)
+    while (lines := run(export.more())) is not None:
         yield from lines
 
 
@@ -52,8 +50,8 @@ async def aexport_session(
     store: SessionStore, session: str, *, on_progress: OnProgress | None = None
 ) -> AsyncIterator[str]:
     """The same by the store's awaitable face; see `export_session`."""
-    export = Exporting(session, protection_of(store), on_progress=on_progress)
-    while (lines := await adrive(export.more(), store.aio)) is not None:
+    export = Exporting(store.aio, session, protection_of(store), on_progress=on_progress)
+    while (lines := await export.more()) is not None:
         for line in lines:
             yield line
 
@@ -70,10 +68,10 @@ def export_sessions(store: SessionStore, sessions: Iterable[str] | None = None) 
             yield from export_session(store, session)
         return
     for session in (info.session for info in all_infos(store)):
-        export = Exporting(session, protection_of(store))
+        export = Exporting(Unsuspended(store), session, protection_of(store))
         with suppress(SessionNotFoundError):  # it ended since it was listed
-            yield from drive(export.more(), store) or ()
-        while export.opening and (lines := drive(export.more(), store)) is not None:
+            yield from run(export.more()) or ()
+        while export.opening and (lines := run(export.more())) is not None:
             yield from lines
 
 
@@ -87,11 +85,11 @@ async def aexport_sessions(
                 yield line
         return
     async for info in aall_infos(store):
-        export = Exporting(info.session, protection_of(store))
+        export = Exporting(store.aio, info.session, protection_of(store))
         with suppress(SessionNotFoundError):  # it ended since it was listed
-            for line in await adrive(export.more(), store.aio) or ():
+            for line in await export.more() or ():
                 yield line
-        while export.opening and (lines := await adrive(export.more(), store.aio)) is not None:
+        while export.opening and (lines := await export.more()) is not None:
             for line in lines:
                 yield line
 
@@ -182,14 +180,12 @@ async def aimport_sessions(
 
 def bring_in(store: SessionStore, export: Export, plan: ImportPlan) -> str:
     """Bring a session in; its id."""
-    sides = {"source": ExportSource(export), "target": store}
-    return drive_sides(landed(export, plan, protection_of(store)), sides)
+    return run(landed(export, Unsuspended(store), plan, protection_of(store)))
 
 
 async def abring_in(store: SessionStore, export: Export, plan: ImportPlan) -> str:
     """The same by the store's awaitable face."""
-    sides = {"source": AwaitableSource(ExportSource(export)), "target": store.aio}
-    return await adrive_sides(landed(export, plan, protection_of(store)), sides)
+    return await landed(export, store.aio, plan, protection_of(store))
 
 
 def only_export(lines: Iterable[str | bytes]) -> Export:

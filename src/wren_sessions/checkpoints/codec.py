@@ -19,7 +19,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, TypeAlias
 from zlib import crc32
 
 import msgpack
@@ -157,8 +157,8 @@ def decode_body(data: bytes, session: str, what: str) -> Body:
             },
             memories=any(memories),
         )
-    except _MISSHAPEN:
-        damaged(session, what)
+    except _MISSHAPEN as error:
+        raise damage(session, what) from error
 
 
 def encode_write(write: WriteBody) -> bytes:
@@ -182,14 +182,14 @@ def decode_write(data: bytes, session: str, what: str) -> WriteBody:
     try:
         task_id, index, path, channel, kind, *pieces = fields
         value = StoredValue(kind, [_unpack_piece(piece) for piece in pieces])
-    except _MISSHAPEN:
-        damaged(session, what)
+    except _MISSHAPEN as error:
+        raise damage(session, what) from error
     return WriteBody(task_id=task_id, index=index, path=path, channel=channel, value=value)
 
 
-def damaged(session: str, what: str) -> NoReturn:
-    """Raise the error for bytes that are not as they were written."""
-    raise CorruptSessionError(
+def damage(session: str, what: str) -> CorruptSessionError:
+    """The error for bytes that are not as they were written."""
+    return CorruptSessionError(
         f"session {session!r} cannot be read: {what} is damaged; restore the session from a copy, "
         "go back to an earlier checkpoint, or delete it",
         session=session,
@@ -267,17 +267,17 @@ def opened_frame(data: bytes) -> bytes:
 
 def _unframe(data: bytes, session: str, what: str) -> Any:
     if len(data) <= _HEADER_BYTES:
-        damaged(session, what)
+        raise damage(session, what)
     _check_format(data, session, what)
     packed = data[_HEADER_BYTES:]
     if crc32(packed).to_bytes(4, "big") != data[2:_HEADER_BYTES]:
-        damaged(session, what)
+        raise damage(session, what)
     try:
         if data[1] == _ZSTD:
             packed = decompress(packed)
         return msgpack.unpackb(packed, strict_map_key=False)  # bounds every length by len(packed)
-    except (ValueError, msgpack.UnpackException, SerializationError):
-        damaged(session, what)
+    except (ValueError, msgpack.UnpackException, SerializationError) as error:
+        raise damage(session, what) from error
 
 
 def _check_format(data: bytes, session: str, what: str) -> None:
@@ -292,7 +292,7 @@ def _check_format(data: bytes, session: str, what: str) -> None:
             supported=FORMAT,
         )
     if version != FORMAT:
-        damaged(session, what)
+        raise damage(session, what)
     if codec == _SEALED:
         raise DecryptionError(
             f"{what} of session {session!r} is encrypted: open the store with its key "

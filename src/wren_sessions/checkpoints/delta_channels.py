@@ -1,4 +1,4 @@
-"""The history of channels that live in their writes (LangGraph's `DeltaChannel`): steps.
+"""The history of channels that live in their writes (LangGraph's `DeltaChannel`).
 
 Such a channel's value is stored at some checkpoints only. Elsewhere it is rebuilt from the nearest
 ancestor that stores it, the seed, and the pending writes of the ancestors from there on. Ancestors
@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
-from wren_sessions._steps import Call, Steps
 from wren_sessions.checkpoints.codec import (
     Body,
     StoredValue,
     WriteBody,
-    damaged,
+    damage,
     decode_body,
     decode_write,
 )
@@ -24,10 +23,9 @@ from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.delta.encoder import Serializer, loads, opened, settled
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import SessionGoneError
+from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
     ArenaParts,
-    Loaded,
-    Scanned,
     Span,
     Start,
     Stored,
@@ -55,50 +53,52 @@ class Histories:
     """Histories of channels in the sessions of one store.
 
     Args:
+        store: where they are.
         cache: what this process remembers of them.
         protection: what happened to values before they were stored.
     """
 
-    def __init__(self, cache: Cache, protection: Protection) -> None:
+    def __init__(self, store: AsyncSessionStore, cache: Cache, protection: Protection) -> None:
+        self._store = store
         self._cache = cache
         self._protection = protection
 
-    def read(
+    async def read(
         self,
         session: str,
         namespace: str,
         checkpoint_id: str | None,
         channels: Sequence[str],
         serde: Serializer,
-    ) -> Steps[dict[str, History]]:
+    ) -> dict[str, History]:
         """The histories of channels up to a checkpoint, whose own writes do not count.
 
         Raises:
             SessionGoneError: the checkpoint, or an ancestor that is needed, is not there.
         """
         for _ in range(3):
-            walk = _Walk(session, namespace, channels, self._protection)
-            target = yield from self._target(session, namespace, checkpoint_id)
+            walk = _Walk(self._store, session, namespace, channels, self._protection)
+            target = await self._target(session, namespace, checkpoint_id)
             if target is not None:
-                yield from walk.run(*target)
+                await walk.run(*target)
             spans = merge_spans(walk.spans())
-            arena = ArenaParts(())
+            arena: ArenaParts | None = ArenaParts(())
             if spans:
-                arena = yield Call("read", session, spans)
+                arena = await self._store.read(session, spans)
             if arena is not None:
                 return walk.histories(arena, serde)
             # It was deleted or pruned between the calls: look again.
-        damaged(session, "its arena")
+        raise damage(session, "its arena")
 
-    def _target(
+    async def _target(
         self, session: str, namespace: str, checkpoint_id: str | None
-    ) -> Steps[tuple[str, str | None] | None]:
+    ) -> tuple[str, str | None] | None:
         """The checkpoint's id and its parent's."""
         if checkpoint_id is not None:
             body = self._cache.record(session, (namespace, checkpoint_id))
             if body is not None:
                 return checkpoint_id, body.parent_id
-        loaded: Loaded | None = yield Call("load", session, namespace, checkpoint_id)
+        loaded = await self._store.load(session, namespace, checkpoint_id)
         if loaded is None:
             if checkpoint_id is not None:
                 _incomplete(session, checkpoint_id)
@@ -112,8 +112,14 @@ class _Walk:
     """One walk up the chain of parents."""
 
     def __init__(
-        self, session: str, namespace: str, channels: Sequence[str], protection: Protection
+        self,
+        store: AsyncSessionStore,
+        session: str,
+        namespace: str,
+        channels: Sequence[str],
+        protection: Protection,
     ) -> None:
+        self._store = store
         self.session = session
         self._protection = protection
         self.namespace = namespace
@@ -123,25 +129,23 @@ class _Walk:
         self.seeds: dict[str, Body] = {}
         self.page: dict[str, Stored] = {}
 
-    def run(self, target: str, parent: str | None) -> Steps[None]:
+    async def run(self, target: str, parent: str | None) -> None:
         below = target
         while parent is not None and self.missing:
             if parent not in self.page:
-                stored = yield from self._fetch(parent, below)
+                stored = await self._fetch(parent, below)
                 if stored is None:
                     _incomplete(self.session, parent)
             self._visit(self.page[parent])
             below, parent = parent, self._body.parent_id
 
-    def _fetch(self, parent: str, below: str) -> Steps[Stored | None]:
+    async def _fetch(self, parent: str, below: str) -> Stored | None:
         """A page that begins below a checkpoint; the parent alone if its id is not lower."""
         if parent < below:
-            scanned: Scanned = yield Call(
-                "scan", self.session, [Start(self.namespace, below)], PAGE
-            )
+            scanned = await self._store.scan(self.session, [Start(self.namespace, below)], PAGE)
             self.page = {stored.name[1]: stored for stored in scanned.records}
         if parent not in self.page:
-            loaded: Loaded | None = yield Call("load", self.session, self.namespace, parent)
+            loaded = await self._store.load(self.session, self.namespace, parent)
             if loaded is not None:
                 self.page[parent] = loaded.stored
         return self.page.get(parent)

@@ -1,4 +1,4 @@
-"""Reading checkpoints: steps."""
+"""Reading checkpoints."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from heapq import nlargest
 from typing import Any, Final, NamedTuple, TypeVar
 
 from wren_sessions._gc import unhurried
-from wren_sessions._steps import Call, Steps
-from wren_sessions.checkpoints.codec import Body, damaged
+from wren_sessions.checkpoints.codec import Body, damage
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.snapshots import (
     Snapshot,
@@ -23,13 +22,11 @@ from wren_sessions.delta.base import Known, Reach
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import CorruptSessionError, WrenSessionsError
+from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
     ArenaParts,
     Held,
     Life,
-    Loaded,
-    Name,
-    Scanned,
     Span,
     Start,
     Stored,
@@ -62,17 +59,19 @@ class Reading:
     """Reading from the sessions of one store.
 
     Args:
+        store: where they are.
         cache: what this process remembers of them; it learns from what is read.
         protection: what happened to values before they were stored.
     """
 
-    def __init__(self, cache: Cache, protection: Protection) -> None:
+    def __init__(self, store: AsyncSessionStore, cache: Cache, protection: Protection) -> None:
+        self.store = store
         self._cache = cache
         self._protection = protection
 
-    def get(
+    async def get(
         self, session: str, namespace: str, checkpoint_id: str | None, serde: Serializer
-    ) -> Steps[Snapshot | None]:
+    ) -> Snapshot | None:
         """Read a checkpoint, the namespace's latest if no id is given; None if it is not there.
 
         Raises:
@@ -81,22 +80,22 @@ class Reading:
             SerializationError: a value cannot be read back.
         """
         read = partial(self._snapshot, session, serde)
-        return (yield from self._read(session, namespace, checkpoint_id, read))
+        return await self._read(session, namespace, checkpoint_id, read)
 
-    def record(self, session: str, namespace: str, checkpoint_id: str | None) -> Steps[Head | None]:
+    async def record(self, session: str, namespace: str, checkpoint_id: str | None) -> Head | None:
         """The same, with its values as they are stored; errors as `get`."""
         read = partial(self._head, session)
-        return (yield from self._read(session, namespace, checkpoint_id, read))
+        return await self._read(session, namespace, checkpoint_id, read)
 
-    def _read(
+    async def _read(
         self,
         session: str,
         namespace: str,
         checkpoint_id: str | None,
         read: Callable[[Stored, Reach], T],
-    ) -> Steps[T | None]:
+    ) -> T | None:
         known = self._known(session, namespace)
-        found = yield from self.load(session, namespace, checkpoint_id, known)
+        found = await self.load(session, namespace, checkpoint_id, known)
         if found is None:
             return None
         try:
@@ -106,7 +105,7 @@ class Reading:
                 raise
         # Perhaps the server lost what we know, and others wrote something else in its place.
         self._cache.forget(session)
-        return (yield from self._read(session, namespace, checkpoint_id, read))
+        return await self._read(session, namespace, checkpoint_id, read)
 
     def _known(self, session: str, namespace: str) -> list[Known]:
         """The values of the record of a namespace that was used last."""
@@ -123,13 +122,13 @@ class Reading:
         self._cache.remember(session, stored.name, body, instead_of=None)
         return Head(stored, body, data)
 
-    def load(
+    async def load(
         self,
         session: str,
         namespace: str,
         checkpoint_id: str | None,
         known: Sequence[Known] = (),
-    ) -> Steps[tuple[Stored, Reach] | None]:
+    ) -> tuple[Stored, Reach] | None:
         """A checkpoint as it is stored, with the parts of the arena that it refers to.
 
         Args:
@@ -141,7 +140,7 @@ class Reading:
         life = self._cache.life(session)
         held = _held(life.incarnation, known) if life and known else None
         for _ in range(3):
-            loaded: Loaded | None = yield Call("load", session, namespace, checkpoint_id, held)
+            loaded = await self.store.load(session, namespace, checkpoint_id, held)
             if namespace == "":
                 self._cache.look(session, None if loaded is None else loaded.life)
             if loaded is None:
@@ -153,25 +152,25 @@ class Reading:
             same = held is not None and held.incarnation == loaded.life.incarnation
             if arena is None:
                 spans = missing(loaded.stored.spans, held, loaded.life.incarnation)
-                arena = yield Call("read", session, spans)
+                arena = await self.store.read(session, spans)
             if arena is not None:
                 return loaded.stored, Reach(arena, known if same else ())
             # It was deleted or replaced between the two calls: look again.
-        damaged(session, "its arena")
+        raise damage(session, "its arena")
 
-    def namespaces(self, session: str) -> Steps[tuple[str, ...]]:
+    async def namespaces(self, session: str) -> tuple[str, ...]:
         """The session's namespaces, in the order in which they were made."""
-        found: tuple[Name, ...] = yield Call("heads", session)
+        found = await self.store.heads(session)
         return tuple(namespace for namespace, _ in found)
 
-    def page(
+    async def page(
         self,
         session: str,
         starts: Sequence[Start],
         limit: int,
         serde: Serializer,
         where: Mapping[str, Any] | None = None,
-    ) -> Steps[tuple[Iterator[Snapshot], tuple[Start, ...]]]:
+    ) -> tuple[Iterator[Snapshot], tuple[Start, ...]]:
         """Some checkpoints, newest first, and where to go on; errors as `get`.
 
         Their values are read as the checkpoints are asked for, a few at a time: so there are never
@@ -185,25 +184,25 @@ class Reading:
             where: metadata that they must have.
         """
         for _ in range(3):
-            scanned: Scanned = yield Call("scan", session, starts, limit)
+            scanned = await self.store.scan(session, starts, limit)
             chosen = [
                 stored
                 for stored in scanned.records
                 if not where or matches(read_metadata(session, stored, serde), where)
             ]
             spans = merge_spans(span for stored in chosen for span in stored.spans)
-            arena = ArenaParts(())
+            arena: ArenaParts | None = ArenaParts(())
             known: Sequence[Known] = ()
             if chosen and scanned.life is not None:
                 known, held = self._held_of_page(session, chosen[0], scanned.life)
                 spans = missing(spans, held, scanned.life.incarnation)
             if spans:
-                arena = yield Call("read", session, spans)
+                arena = await self.store.read(session, spans)
             if arena is not None:
                 found = self._snapshots(session, chosen, Reach(arena, known), serde)
                 return found, scanned.rest
             # It was deleted or pruned between the two calls: look again.
-        damaged(session, "its arena")
+        raise damage(session, "its arena")
 
     def _held_of_page(
         self, session: str, newest: Stored, life: Life

@@ -1,4 +1,4 @@
-"""A listing of checkpoints: what it looks for, and how far it has come. Steps; no LangGraph."""
+"""A listing of checkpoints: what it looks for, and how far it has come. No LangGraph."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-from wren_sessions._steps import Call, Steps
 from wren_sessions.checkpoints.get import PAGE, Reading
 from wren_sessions.checkpoints.snapshots import Snapshot, matches
 from wren_sessions.delta.encoder import Serializer
-from wren_sessions.records import SessionPage, Start
+from wren_sessions.records import Start
 
 Found: TypeAlias = Iterable[tuple[str, Snapshot]]
 """Checkpoints with the session of each, to be looked at before more are asked for."""
@@ -43,6 +42,7 @@ class Listing:
         limit: int | None,
     ) -> None:
         self._reading = reading
+        self._store = reading.store
         self._serde = serde
         self._namespace = namespace
         self._checkpoint_id = checkpoint_id
@@ -56,53 +56,51 @@ class Listing:
         self._session = ""
         self._rest: tuple[Start, ...] = ()
 
-    def more(self) -> Steps[Found | None]:
+    async def more(self) -> Found | None:
         """The next checkpoints, perhaps none; None at the end."""
         if self._left is not None and self._left <= 0:
             return None
         if self._rest:
-            found = yield from self._page()
+            found = await self._page()
             return self._take(found)
         if self._sessions:
-            yield from self._begin(self._sessions.popleft())
+            await self._begin(self._sessions.popleft())
             return []
         if self._more_sessions:
-            yield from self._find_sessions()
+            await self._find_sessions()
             return []
         return None
 
-    def _find_sessions(self) -> Steps[None]:
-        page: SessionPage = yield Call("list_sessions", self._cursor)
+    async def _find_sessions(self) -> None:
+        page = await self._store.list_sessions(self._cursor)
         for info in page.sessions:
             if info.session not in self._seen:
                 self._seen.add(info.session)
                 self._sessions.append(info.session)
         self._cursor, self._more_sessions = page.cursor, page.cursor is not None
 
-    def _begin(self, session: str) -> Steps[None]:
+    async def _begin(self, session: str) -> None:
         self._session = session
         if self._namespace is not None:
             namespaces: tuple[str, ...] = (self._namespace,)
         else:
-            namespaces = yield from self._reading.namespaces(session)
+            namespaces = await self._reading.namespaces(session)
         self._rest = tuple(Start(namespace, self._before) for namespace in namespaces)
 
-    def _page(self) -> Steps[Iterable[Snapshot]]:
+    async def _page(self) -> Iterable[Snapshot]:
         if self._checkpoint_id is not None:
-            return (yield from self._one(self._checkpoint_id))
+            return await self._one(self._checkpoint_id)
         size = PAGE if self._where or self._left is None else min(self._left, PAGE)
-        found, self._rest = yield from self._reading.page(
+        found, self._rest = await self._reading.page(
             self._session, self._rest, size, self._serde, self._where
         )
         return found
 
-    def _one(self, checkpoint_id: str) -> Steps[list[Snapshot]]:
+    async def _one(self, checkpoint_id: str) -> list[Snapshot]:
         start, self._rest = self._rest[0], self._rest[1:]
         if self._before is not None and checkpoint_id >= self._before:
             return []
-        found = yield from self._reading.get(
-            self._session, start.namespace, checkpoint_id, self._serde
-        )
+        found = await self._reading.get(self._session, start.namespace, checkpoint_id, self._serde)
         return [found] if found is not None and matches(found.metadata, self._where) else []
 
     def _take(self, found: Iterable[Snapshot]) -> Found:

@@ -1,4 +1,4 @@
-"""Writing what tasks wrote before their step is done: pending writes, as steps.
+"""Writing what tasks wrote before their step is done: pending writes.
 
 They belong to a checkpoint, which may be on its way still: LangGraph sends both at once, and either
 may come first. Writes that are first wait in this process until their checkpoint is there, and are
@@ -19,14 +19,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wren_sessions._steps import Call, Steps
 from wren_sessions.checkpoints.codec import Body, WriteBody, encode_write
 from wren_sessions.checkpoints.outcomes import expired, gone
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.delta.encoder import Packer, Serializer, dump
 from wren_sessions.delta.protection import Protection
 from wren_sessions.keys import write_key
-from wren_sessions.records import Commit, Committed, Life, Name, Write, Writes
+from wren_sessions.protocols import AsyncSessionStore
+from wren_sessions.records import Commit, Life, Name, Write, Writes
 
 logger = logging.getLogger("wren_sessions")
 
@@ -87,15 +87,17 @@ class Pending:
     """Pending writes of the sessions of one store.
 
     Args:
+        store: where they are.
         cache: what this process remembers of them.
         protection: what happens to values before they are stored.
     """
 
-    def __init__(self, cache: Cache, protection: Protection) -> None:
+    def __init__(self, store: AsyncSessionStore, cache: Cache, protection: Protection) -> None:
+        self._store = store
         self._cache = cache
         self._protection = protection
 
-    def put_writes(
+    async def put_writes(
         self,
         session: str,
         name: Name,
@@ -104,7 +106,7 @@ class Pending:
         task_id: str,
         task_path: str,
         serde: Serializer,
-    ) -> Steps[None]:
+    ) -> None:
         """Add a task's pending writes to a checkpoint, which need not be there yet.
 
         Raises:
@@ -120,35 +122,37 @@ class Pending:
         typed = [dump(serde, w.value, what.format(w.channel, session)) for w in writes]
         batch = _Batch(task_id, task_path, tuple(zip(writes, typed, strict=True)))
         try:
-            yield from self._put_writes(session, name, batch)
+            await self._put_writes(session, name, batch)
         except BaseException:
             self._cache.forget(session)
             raise
 
-    def flush(self, session: str, name: Name) -> Steps[None]:
+    async def flush(self, session: str, name: Name) -> None:
         """Write what waited for a checkpoint that is there now; errors as `put_writes`."""
         life, _ = self._cache.whereabouts(session, name)
         for batch in self._cache.end(session, name):
-            yield from self._write(session, name, batch, life)
+            await self._write(session, name, batch, life)
 
-    def _put_writes(self, session: str, name: Name, batch: _Batch) -> Steps[None]:
+    async def _put_writes(self, session: str, name: Name, batch: _Batch) -> None:
         life, begun = self._cache.whereabouts(session, name)
         if life is None and not begun:
             # Nothing is known of the checkpoint here; another process may have written it.
-            done: Committed = yield _commit(session, name, batch, self._packer(), name)
+            done = await self._store.commit(_commit(session, name, batch, self._packer(), name))
             if done.outcome == "done" and done.life is not None:
                 self._cache.live(session, done.life, name)
                 return
         life = life or self._cache.hold(session, name, batch)
         if life is not None:
-            yield from self._write(session, name, batch, life)
+            await self._write(session, name, batch, life)
 
-    def _write(self, session: str, name: Name, batch: _Batch, life: Life | None) -> Steps[None]:
+    async def _write(self, session: str, name: Name, batch: _Batch, life: Life | None) -> None:
         packer = self._packer(self._cache.records(session))
-        done: Committed = yield _commit(session, name, batch, packer, life=life)
+        done = await self._store.commit(_commit(session, name, batch, packer, life=life))
         if done.outcome == "stale":  # what it would have referred to was pruned
             self._cache.forget(session)
-            done = yield _commit(session, name, batch, self._packer(), life=life)
+            done = await self._store.commit(
+                _commit(session, name, batch, self._packer(), life=life)
+            )
         if done.outcome == "expired":
             expired(session)
         if done.outcome == "gone":
@@ -188,19 +192,16 @@ def _commit(
     packer: Packer,
     *own: Name,
     life: Life | None = None,
-) -> Call:
+) -> Commit:
     packed = batch.pack(packer)
-    return Call(
-        "commit",
-        Commit(
-            session=session,
-            token=secrets.token_urlsafe(8),
-            incarnation=None if life is None else life.incarnation,
-            witnesses=packer.witnesses(own),
-            writes=Writes(
-                name=name,
-                entries=tuple(write for _, write in packed),
-                spans=packer.spans(body.value for body, _ in packed),
-            ),
+    return Commit(
+        session=session,
+        token=secrets.token_urlsafe(8),
+        incarnation=None if life is None else life.incarnation,
+        witnesses=packer.witnesses(own),
+        writes=Writes(
+            name=name,
+            entries=tuple(write for _, write in packed),
+            spans=packer.spans(body.value for body, _ in packed),
         ),
     )

@@ -1,4 +1,4 @@
-"""Dropping checkpoints, and giving back the room that only they took: steps.
+"""Dropping checkpoints, and giving back the room that only they took.
 
 A prune looks at every record of a session, decides which may go, and has the store drop them in one
 atomic step, with the parts of the arena that nothing refers to any more. If somebody wrote between
@@ -16,21 +16,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from wren_sessions._steps import Call, Steps
 from wren_sessions.checkpoints.codec import Body, decode_body
 from wren_sessions.checkpoints.header import empty_header, header
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.delta.encoder import Serializer, loads
 from wren_sessions.errors import ConfigurationError, ConflictError, WrenSessionsError
+from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
-    Committed,
     Life,
     Name,
     Prune,
-    Scanned,
-    SessionPage,
     Span,
     Start,
     Stored,
@@ -103,13 +100,15 @@ class Pruning:
     """Prunes of the sessions of one store.
 
     Args:
+        store: where they are.
         cache: what this process remembers of them.
     """
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, store: AsyncSessionStore, cache: Cache) -> None:
+        self._store = store
         self._cache = cache
 
-    def prune(self, session: str, choose: Choice, serde: Serializer) -> Steps[int]:
+    async def prune(self, session: str, choose: Choice, serde: Serializer) -> int:
         """Drop what is chosen; a session that is not there is no error.
 
         Returns:
@@ -119,30 +118,30 @@ class Pruning:
             ConflictError: the session was written all the time, and nothing was dropped.
         """
         for _ in range(ATTEMPTS):
-            survey = yield from self._survey(session, serde)
+            survey = await self._survey(session, serde)
             if survey is None:
                 return 0
             drop = choose(survey)
             if not drop:
                 return 0
-            done: Committed = yield Call("prune", _prune(session, survey, drop))
+            done = await self._store.prune(_prune(session, survey, drop))
             self._cache.forget(session)
             if done.outcome == "done":
                 return len(drop)
-        _busy(session)
+        raise _busy(session)
 
-    def prune_all(self, choose: Choice, serde: Serializer) -> Steps[int]:
+    async def prune_all(self, choose: Choice, serde: Serializer) -> int:
         """The same for every session of the store, page by page; errors as `prune`."""
         cursor, dropped = None, 0
         while True:
-            page: SessionPage = yield Call("list_sessions", cursor)
+            page = await self._store.list_sessions(cursor)
             for info in page.sessions:
-                dropped += yield from self.prune(info.session, choose, serde)
+                dropped += await self.prune(info.session, choose, serde)
             cursor = page.cursor
             if cursor is None:
                 return dropped
 
-    def retain(self, session: str, keep_last: int, serde: Serializer) -> Steps[None]:
+    async def retain(self, session: str, keep_last: int, serde: Serializer) -> None:
         """Count a step, and prune when there have been as many as are kept.
 
         A step that was written is never failed by this: what goes wrong is logged, and the prune
@@ -152,31 +151,29 @@ class Pruning:
             return
         self._cache.count(session, begin=True)
         try:
-            yield from self.prune(session, all_but_last(keep_last, tasks=True), serde)
+            await self.prune(session, all_but_last(keep_last, tasks=True), serde)
         except WrenSessionsError as error:
             logger.warning("session %r was not pruned: %s", session, error)
 
-    def delete(self, session: str) -> Steps[bool]:
+    async def delete(self, session: str) -> bool:
         """Delete a session; False if it was not there."""
         self._cache.absent(session, deleted=True)
-        found: bool = yield Call("delete", session)
-        return found
+        return await self._store.delete(session)
 
-    def copy(self, source: str, target: str) -> Steps[Life | None]:
+    async def copy(self, source: str, target: str) -> Life | None:
         """Copy a session, whole; None if it is not there."""
-        life: Life | None = yield Call("copy", source, target)
-        return life
+        return await self._store.copy(source, target)
 
-    def _survey(self, session: str, serde: Serializer) -> Steps[Survey | None]:
+    async def _survey(self, session: str, serde: Serializer) -> Survey | None:
         # The life comes with the first look: whatever is written after it is a conflict.
-        first: Scanned = yield Call("scan", session, [Start("")], PAGE)
+        first = await self._store.scan(session, [Start("")], PAGE)
         if first.life is None:
             return None
-        heads: tuple[Name, ...] = yield Call("heads", session)
+        heads = await self._store.heads(session)
         records = list(first.records)
         rest = (*first.rest, *(Start(namespace) for namespace, _ in heads if namespace))
         while rest:
-            scanned: Scanned = yield Call("scan", session, rest, PAGE)
+            scanned = await self._store.scan(session, rest, PAGE)
             records += scanned.records
             rest = scanned.rest
         return Survey(
@@ -224,8 +221,8 @@ def _new_header(survey: Survey, drop: Collection[Name]) -> bytes | None:
     return header({}, checkpoint_id=entry.name[1], timestamp=timestamp, metadata=entry.metadata)
 
 
-def _busy(session: str) -> NoReturn:
-    raise ConflictError(
+def _busy(session: str) -> ConflictError:
+    return ConflictError(
         f"session {session!r} was written each time while it was being pruned; nothing was "
         "dropped: try again when it is less busy",
         session=session,

@@ -1,4 +1,4 @@
-"""Writing checkpoints: steps.
+"""Writing checkpoints.
 
 A put takes over from the parent's record every channel whose version did not change, writes small
 values inline and covers large ones with what the arena holds already. It is one commit, whose
@@ -25,7 +25,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from wren_sessions._steps import Call, Steps
 from wren_sessions.checkpoints.codec import Body, StoredValue, Version, encode_body
 from wren_sessions.checkpoints.get import Reading
 from wren_sessions.checkpoints.header import header
@@ -35,6 +34,7 @@ from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.snapshots import read_record
 from wren_sessions.delta.encoder import Grown, Large, Packer, Serializer, dump
 from wren_sessions.delta.protection import Protection
+from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Commit, Committed, Life, Name, Record
 
 _ALPHABET: Final = string.ascii_letters + string.digits
@@ -87,6 +87,7 @@ class Writing:
     """Writing to the sessions of one store.
 
     Args:
+        store: where they are.
         cache: what this process remembers of them.
         reading: reads what it has forgotten.
         header_strings: channels whose strings may stand in a session's readable header.
@@ -98,20 +99,22 @@ class Writing:
 
     def __init__(
         self,
+        store: AsyncSessionStore,
         cache: Cache,
         reading: Reading,
         header_strings: Collection[str],
         protection: Protection,
     ) -> None:
+        self._store = store
         self._cache = cache
         self._reading = reading
         self._header_strings = frozenset(header_strings)
         self._protection = protection
-        self.pending = Pending(cache, protection)
+        self.pending = Pending(store, cache, protection)
 
     # --- put ---
 
-    def put(self, put: Put, serde: Serializer) -> Steps[None]:
+    async def put(self, put: Put, serde: Serializer) -> None:
         """Write a checkpoint.
 
         Raises:
@@ -121,14 +124,14 @@ class Writing:
             SessionGoneError: the session was deleted or evicted before its deadline.
         """
         try:
-            yield from self._put(put, serde)
+            await self._put(put, serde)
         except BaseException:
             self._cache.end(put.session, put.name)
             self._cache.forget(put.session)
             raise
 
-    def _put(self, put: Put, serde: Serializer) -> Steps[None]:
-        parent = yield from self._parent(put)
+    async def _put(self, put: Put, serde: Serializer) -> None:
+        parent = await self._parent(put)
         life = self._life(put)
         if put.parent_id is not None and parent is None and (life is None or _has_history(put)):
             gone(put.session)
@@ -138,20 +141,20 @@ class Writing:
         known = [] if life is None else self._cache.records(put.session)
         memories = self._cache.has_memories(put.session, life)
         draft = self._draft(put, serde, parent, known, memories=memories)
-        done: Committed = yield self._commit(put, draft, **conditions)
+        done = await self._store.commit(self._commit(put, draft, **conditions))
         if done.outcome == "stale":  # the parent was pruned, the session lives
             self._cache.forget(put.session)
             if _has_history(put):
                 gone(put.session)
             draft = self._draft(put, serde, memories=memories)
-            done = yield self._commit(put, draft, **conditions)
+            done = await self._store.commit(self._commit(put, draft, **conditions))
         if done.outcome == "gone":
             self._cache.forget(put.session)
             draft = self._draft(put, serde)
-            done = yield from self._revive(put, draft, life, done.now_ms)
+            done = await self._revive(put, draft, life, done.now_ms)
         check(put.session, done)
         self._settle(put, draft, done)
-        yield from self.pending.flush(put.session, put.name)
+        await self.pending.flush(put.session, put.name)
 
     def _life(self, put: Put) -> Life | None:
         """The life that a checkpoint belongs to; None where it may begin a session."""
@@ -165,29 +168,26 @@ class Writing:
                 gone(put.session)  # a graph that begins a session looks for it first
         return life or self._cache.life(put.session)
 
-    def _parent(self, put: Put) -> Steps[Body | None]:
+    async def _parent(self, put: Put) -> Body | None:
         if put.parent_id is None:
             return None
         name = (put.name[0], put.parent_id)
         body = self._cache.record(put.session, name)
         if body is None:
-            loaded = yield from self._reading.load(put.session, *name)
+            loaded = await self._reading.load(put.session, *name)
             if loaded is not None:
                 body, _ = read_record(put.session, *loaded, self._protection)
                 self._cache.remember(put.session, name, body, instead_of=None)
         return body
 
-    def _commit(self, put: Put, draft: _Draft, **conditions: Any) -> Call:
-        return Call(
-            "commit",
-            Commit(
-                session=put.session,
-                token=secrets.token_urlsafe(8),
-                witnesses=draft.witnesses,
-                record=draft.record,
-                state=self._state(put),
-                **conditions,
-            ),
+    def _commit(self, put: Put, draft: _Draft, **conditions: Any) -> Commit:
+        return Commit(
+            session=put.session,
+            token=secrets.token_urlsafe(8),
+            witnesses=draft.witnesses,
+            record=draft.record,
+            state=self._state(put),
+            **conditions,
         )
 
     def _state(self, put: Put) -> bytes | None:
@@ -201,14 +201,16 @@ class Writing:
             strings=self._header_strings,
         )
 
-    def _revive(self, put: Put, draft: _Draft, life: Life | None, now_ms: int) -> Steps[Committed]:
+    async def _revive(self, put: Put, draft: _Draft, life: Life | None, now_ms: int) -> Committed:
         """Write a checkpoint whose session expired as a new session of the same age."""
         if life is None or life.deadline_ms is None or now_ms < life.deadline_ms:
             gone(put.session)
         if put.name[0] != "" or _has_history(put) or self._cache.has_memories(put.session, life):
             expired(put.session)
         # If the id has been taken since, that session is somebody else's.
-        done: Committed = yield self._commit(put, draft, new=True, created_ms=life.created_ms)
+        done = await self._store.commit(
+            self._commit(put, draft, new=True, created_ms=life.created_ms)
+        )
         if done.outcome == "exists":
             gone(put.session)
         return done

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from wren_sessions._steps import drive
+from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.checkpoints import Checkpoints
+from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.cli._values import is_internal
 from wren_sessions.delta.protection import protection_of
@@ -44,7 +45,7 @@ class Viewer(PlainSerializer):
 
 def checkpoints_of(store: SessionStore) -> Checkpoints:
     """The checkpoints of a store, remembering nothing."""
-    return Checkpoints(0, (), protection_of(store))
+    return Checkpoints(Unsuspended(store), Cache(0), (), protection_of(store))
 
 
 class Looking:
@@ -112,8 +113,7 @@ class Reader:
         """Checkpoints of a namespace, newest first, from below an id."""
         starts: tuple[Start, ...] = (Start(namespace, before),)
         while starts:
-            steps = self._reading.page(session, starts, PAGE, self._serde)
-            found, starts = drive(steps, self._store)
+            found, starts = run(self._reading.page(session, starts, PAGE, self._serde))
             yield from found
 
     def snapshot(self, session: str, at: str | None, namespace: str = "") -> Snapshot | None:
@@ -129,8 +129,8 @@ class Reader:
         """
         exact = None if at is None else self.named(session, at, namespace)
         before = None if exact is None else f"{exact}\0"  # the next higher id
-        steps = self._reading.page(session, (Start(namespace, before),), 1, self._serde)
-        found, _ = drive(steps, self._store)
+        start = Start(namespace, before)
+        found, _ = run(self._reading.page(session, (start,), 1, self._serde))
         snapshot = next(found, None)
         if snapshot is None and exact is None:
             self.info(session)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wren_sessions._steps import drive
+from wren_sessions._blocking import run as run_now
 from wren_sessions.checkpoints.prune import choice_of
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import (
@@ -104,9 +104,8 @@ def _prune(store: SessionStore, session: str, keep_last: int, *, dry_run: bool) 
     choice = choice_of("keep_last", keep_last)
     if choice is None:
         raise AssertionError  # only the strategy "delete" has none
-    steps = checkpoints_of(store).pruning.prune(session, choice, Viewer())
     target: Any = _Untouched(store) if dry_run else store
-    return drive(steps, target)
+    return run_now(checkpoints_of(target).pruning.prune(session, choice, Viewer()))
 
 
 class _Untouched:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from zlib import crc32
 
-from wren_sessions.checkpoints.codec import Body, StoredValue, damaged
+from wren_sessions.checkpoints.codec import Body, StoredValue, damage
 from wren_sessions.delta.base import MAX_OTHERS, Known, Plain
 from wren_sessions.delta.cover import MAX_PIECES, pack
 from wren_sessions.delta.extents import Fresh, Piece, Ranged, digest, unpack
@@ -256,7 +256,7 @@ def opened(
     """
     stored = unpack(value.pieces, arena)  # type: ignore[arg-type] # settled: none is fresh
     if stored is None:
-        damaged(session, what)
+        raise damage(session, what)
     about = f"{what} of session {session!r}"
     kind, data, plain = unwrap(protection, (value.kind, stored), about)
     return (kind, data), stored, plain

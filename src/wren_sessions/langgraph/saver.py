@@ -23,13 +23,13 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
 
-from wren_sessions._steps import Steps, adrive, drive
+from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.listing import Listing
 from wren_sessions.checkpoints.pending import TaskWrite
 from wren_sessions.checkpoints.prune import Retention, choice_of, of_runs
 from wren_sessions.checkpoints.put import Put, next_version
-from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES
+from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.langgraph.convert import (
@@ -81,7 +81,9 @@ class SessionSaver(BaseCheckpointSaver[str]):
         super().__init__(serde=default_serializer() if serde is None else serde)
         self.store = store
         self._retention = retention
-        self._checkpoints = Checkpoints(cache_bytes, header, protection_of(store))
+        shared = (Cache(cache_bytes), header, protection_of(store))
+        self._blocking = Checkpoints(Unsuspended(store), *shared)
+        self._awaited = Checkpoints(store.aio, *shared)
         self._owns_store = False
 
     # --- making one ---
@@ -173,11 +175,11 @@ class SessionSaver(BaseCheckpointSaver[str]):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint that `config` names, or the latest of its thread and namespace."""
-        return drive(self._get(config), self.store)
+        return run(self._get(self._blocking, config))
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """See `get_tuple`."""
-        return await adrive(self._get(config), self.store.aio)
+        return await self._get(self._awaited, config)
 
     def list(
         self,
@@ -196,8 +198,8 @@ class SessionSaver(BaseCheckpointSaver[str]):
             before: only checkpoints with a lower id than this config's.
             limit: how many at the most.
         """
-        listing = self._listing(config, filter, before, limit)
-        while (page := drive(listing.more(), self.store)) is not None:
+        listing = self._listing(self._blocking, config, filter, before, limit)
+        while (page := run(listing.more())) is not None:
             for session, found in page:
                 yield tuple_of(thread_of(config) if config else session, found)
 
@@ -210,8 +212,8 @@ class SessionSaver(BaseCheckpointSaver[str]):
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
         """See `list`."""
-        listing = self._listing(config, filter, before, limit)
-        while (page := await adrive(listing.more(), self.store.aio)) is not None:
+        listing = self._listing(self._awaited, config, filter, before, limit)
+        while (page := await listing.more()) is not None:
             for session, found in page:
                 yield tuple_of(thread_of(config) if config else session, found)
 
@@ -224,7 +226,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
     ) -> RunnableConfig:
         """Write a checkpoint that continues the one `config` names."""
         put = put_of(config, checkpoint, metadata, new_versions)
-        drive(self._write(put), self.store)
+        run(self._write(self._blocking, put))
         return config_for(config, *put.name)
 
     async def aput(
@@ -236,7 +238,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
     ) -> RunnableConfig:
         """See `put`."""
         put = put_of(config, checkpoint, metadata, new_versions)
-        await adrive(self._write(put), self.store.aio)
+        await self._write(self._awaited, put)
         return config_for(config, *put.name)
 
     def put_writes(
@@ -247,7 +249,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
         task_path: str = "",
     ) -> None:
         """Add a task's pending writes to the checkpoint that `config` names."""
-        drive(self._put_writes(config, writes, task_id, task_path), self.store)
+        run(self._put_writes(self._blocking, config, writes, task_id, task_path))
 
     async def aput_writes(
         self,
@@ -257,15 +259,15 @@ class SessionSaver(BaseCheckpointSaver[str]):
         task_path: str = "",
     ) -> None:
         """See `put_writes`."""
-        await adrive(self._put_writes(config, writes, task_id, task_path), self.store.aio)
+        await self._put_writes(self._awaited, config, writes, task_id, task_path)
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete a thread, whole; one that is not there is no error."""
-        drive(self._checkpoints.pruning.delete(session_of(thread_id)), self.store)
+        run(self._blocking.pruning.delete(session_of(thread_id)))
 
     async def adelete_thread(self, thread_id: str) -> None:
         """See `delete_thread`."""
-        await adrive(self._checkpoints.pruning.delete(session_of(thread_id)), self.store.aio)
+        await self._awaited.pruning.delete(session_of(thread_id))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints that these runs made, in all threads: reads every session.
@@ -273,11 +275,11 @@ class SessionSaver(BaseCheckpointSaver[str]):
         Raises:
             ConflictError: a session was written all the time; it kept its checkpoints.
         """
-        drive(self._delete_for_runs(run_ids), self.store)
+        run(self._delete_for_runs(self._blocking, run_ids))
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """See `delete_for_runs`."""
-        await adrive(self._delete_for_runs(run_ids), self.store.aio)
+        await self._delete_for_runs(self._awaited, run_ids)
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread, whole, to one that is not there yet; one that is not there is no error.
@@ -285,11 +287,11 @@ class SessionSaver(BaseCheckpointSaver[str]):
         Raises:
             SessionExistsError: the target is there; nothing was written.
         """
-        drive(self._copy_thread(source_thread_id, target_thread_id), self.store)
+        run(self._copy_thread(self._blocking, source_thread_id, target_thread_id))
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """See `copy_thread`."""
-        await adrive(self._copy_thread(source_thread_id, target_thread_id), self.store.aio)
+        await self._copy_thread(self._awaited, source_thread_id, target_thread_id)
 
     def prune(
         self,
@@ -313,7 +315,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
             ConfigurationError: there is no such strategy, or `keep_last` does not go with it.
             ConflictError: a thread was written all the time; it kept its checkpoints.
         """
-        drive(self._prune(thread_ids, strategy, keep_last), self.store)
+        run(self._prune(self._blocking, thread_ids, strategy, keep_last))
 
     async def aprune(
         self,
@@ -323,19 +325,19 @@ class SessionSaver(BaseCheckpointSaver[str]):
         keep_last: int | None = None,
     ) -> None:
         """See `prune`."""
-        await adrive(self._prune(thread_ids, strategy, keep_last), self.store.aio)
+        await self._prune(self._awaited, thread_ids, strategy, keep_last)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, Any]:
         """What each channel's ancestors contributed; by pages of ancestors, not one by one."""
-        return drive(self._history(config, channels), self.store)
+        return run(self._history(self._blocking, config, channels))
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, Any]:
         """See `get_delta_channel_history`."""
-        return await adrive(self._history(config, channels), self.store.aio)
+        return await self._history(self._awaited, config, channels)
 
     def get_next_version(self, current: Any, channel: None = None) -> str:
         """The version after `current`; `channel` is not used, LangGraph passes it."""
@@ -360,22 +362,23 @@ class SessionSaver(BaseCheckpointSaver[str]):
             return saver
         return copy.copy(self)  # langgraph-checkpoint 3 has no allowlist to widen
 
-    # --- steps ---
+    # --- for both faces ---
 
-    def _get(self, config: RunnableConfig) -> Steps[CheckpointTuple | None]:
+    async def _get(
+        self, checkpoints: Checkpoints, config: RunnableConfig
+    ) -> CheckpointTuple | None:
         session, namespace, checkpoint_id = names_of(config)
-        found = yield from self._checkpoints.reading.get(
-            session, namespace, checkpoint_id, self.serde
-        )
+        found = await checkpoints.reading.get(session, namespace, checkpoint_id, self.serde)
         return None if found is None else tuple_of(thread_of(config), found)
 
-    def _put_writes(
+    async def _put_writes(
         self,
+        checkpoints: Checkpoints,
         config: RunnableConfig,
         writes: Sequence[tuple[str, Any]],
         task_id: str,
         task_path: str,
-    ) -> Steps[None]:
+    ) -> None:
         session, namespace, checkpoint_id = names_of(config)
         if checkpoint_id is None:
             raise ConfigurationError("put_writes needs a config with a 'checkpoint_id'")
@@ -389,7 +392,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
             )
             for index, (channel, value) in enumerate(writes)
         ]
-        return self._checkpoints.writing.pending.put_writes(
+        await checkpoints.writing.pending.put_writes(
             session,
             (namespace, checkpoint_id),
             task_writes,
@@ -398,38 +401,43 @@ class SessionSaver(BaseCheckpointSaver[str]):
             serde=self.serde,
         )
 
-    def _write(self, put: Put) -> Steps[None]:
-        yield from self._checkpoints.writing.put(put, self.serde)
+    async def _write(self, checkpoints: Checkpoints, put: Put) -> None:
+        await checkpoints.writing.put(put, self.serde)
         if self._retention is not None:
-            yield from self._checkpoints.pruning.retain(
-                put.session, self._retention.keep_last, self.serde
-            )
+            await checkpoints.pruning.retain(put.session, self._retention.keep_last, self.serde)
 
-    def _delete_for_runs(self, run_ids: Sequence[str]) -> Steps[None]:
+    async def _delete_for_runs(self, checkpoints: Checkpoints, run_ids: Sequence[str]) -> None:
         if run_ids:
-            yield from self._checkpoints.pruning.prune_all(of_runs(run_ids), self.serde)
+            await checkpoints.pruning.prune_all(of_runs(run_ids), self.serde)
 
-    def _copy_thread(self, source: str, target: str) -> Steps[None]:
-        yield from self._checkpoints.pruning.copy(session_of(source), session_of(target))
+    async def _copy_thread(self, checkpoints: Checkpoints, source: str, target: str) -> None:
+        await checkpoints.pruning.copy(session_of(source), session_of(target))
 
-    def _prune(
-        self, thread_ids: Sequence[str], strategy: str, keep_last: int | None
-    ) -> Steps[None]:
+    async def _prune(
+        self,
+        checkpoints: Checkpoints,
+        thread_ids: Sequence[str],
+        strategy: str,
+        keep_last: int | None,
+    ) -> None:
         choice = choice_of(strategy, keep_last)
         for session in map(session_of, thread_ids):
             if choice is None:
-                yield from self._checkpoints.pruning.delete(session)
+                await checkpoints.pruning.delete(session)
             else:
-                yield from self._checkpoints.pruning.prune(session, choice, self.serde)
+                await checkpoints.pruning.prune(session, choice, self.serde)
 
-    def _history(self, config: RunnableConfig, channels: Sequence[str]) -> Steps[dict[str, Any]]:
+    async def _history(
+        self, checkpoints: Checkpoints, config: RunnableConfig, channels: Sequence[str]
+    ) -> dict[str, Any]:
         if not channels:
             return {}
-        found = yield from self._checkpoints.histories.read(*names_of(config), channels, self.serde)
+        found = await checkpoints.histories.read(*names_of(config), channels, self.serde)
         return {channel: history_of(history) for channel, history in found.items()}
 
     def _listing(
         self,
+        checkpoints: Checkpoints,
         config: RunnableConfig | None,
         where: Mapping[str, Any] | None,
         before: RunnableConfig | None,
@@ -437,7 +445,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
     ) -> Listing:
         configurable = {} if config is None else config["configurable"]
         return Listing(
-            self._checkpoints.reading,
+            checkpoints.reading,
             self.serde,
             session=None if config is None else session_of(thread_of(config)),
             namespace=configurable.get("checkpoint_ns"),

@@ -22,14 +22,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wren_sessions._steps import Steps, adrive, drive
+from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.checkpoints import Checkpoints
-from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES
+from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Life, SessionPage
-from wren_sessions.sessions.operations import Session, SessionSteps
+from wren_sessions.sessions.operations import Session, SessionOperations
 from wren_sessions.ttl import Duration
 
 if TYPE_CHECKING:
@@ -61,9 +61,12 @@ class Sessions:
     ) -> None:
         self.store = store
         self.serde = serde
-        self._steps = SessionSteps(Checkpoints(cache_bytes, header, protection_of(store)), serde)
         self._now = now or _now
-        self.aio = AsyncSessions(store, self._steps, self._now)
+        shared = (Cache(cache_bytes), header, protection_of(store))
+        blocking = Checkpoints(Unsuspended(store), *shared)
+        awaited = Checkpoints(store.aio, *shared)
+        self._operations = SessionOperations(blocking, serde)
+        self.aio = AsyncSessions(store, SessionOperations(awaited, serde), self._now)
 
     def create(
         self,
@@ -83,7 +86,7 @@ class Sessions:
         Raises:
             SessionExistsError: there is a session with the id that was given.
         """
-        return drive(self._steps.create(session_id, prefix, self._now(), state), self.store)
+        return run(self._operations.create(session_id, prefix, self._now(), state))
 
     def save(
         self,
@@ -110,16 +113,17 @@ class Sessions:
             SessionNotFoundError: `expect` was given and there is no such session.
             SerializationError: a value cannot be stored; nothing was written.
         """
-        steps = self._steps.save(session_id, state, self._now(), expect=expect, replace=replace)
-        return drive(steps, self.store)
+        return run(
+            self._operations.save(session_id, state, self._now(), expect=expect, replace=replace)
+        )
 
     def get(self, session_id: str, *, at: str | None = None) -> Session | None:
         """A session, or None if it is not there; `at` names one of its checkpoints."""
-        return drive(self._steps.get(session_id, at), self.store)
+        return run(self._operations.get(session_id, at))
 
     def load(self, session_id: str, *, at: str | None = None) -> Session:
         """The same as `get`, but a session that is not there is a `SessionNotFoundError`."""
-        return drive(self._steps.load(session_id, at), self.store)
+        return run(self._operations.load(session_id, at))
 
     @contextmanager
     def edit(self, session_id: str, *, replace: bool = False) -> Iterator[Session]:
@@ -141,19 +145,19 @@ class Sessions:
 
     def touch(self, session_id: str) -> Life:
         """Use a session without changing it: its idle time starts again."""
-        return self._steps.found(session_id, self.store.touch(session_id))
+        return self._operations.found(session_id, self.store.touch(session_id))
 
     def set_ttl(self, session_id: str, idle: Duration | None) -> Life:
         """Give a session an idle timeout of its own; None for no idle limit."""
-        return self._steps.found(session_id, self.store.set_ttl(session_id, idle))
+        return self._operations.found(session_id, self.store.set_ttl(session_id, idle))
 
     def pin(self, session_id: str, *, pinned: bool = True) -> Life:
         """Keep a session for good, or (``pinned=False``) let it expire again."""
-        return self._steps.found(session_id, self.store.pin(session_id, pinned=pinned))
+        return self._operations.found(session_id, self.store.pin(session_id, pinned=pinned))
 
     def delete(self, session_id: str) -> bool:
         """Delete a session, whole; False if it was not there."""
-        return drive(self._steps.delete(session_id), self.store)
+        return run(self._operations.delete(session_id))
 
     def fork(self, session_id: str, new_id: str, *, at: str | None = None) -> Session:
         """Copy a session to a new id, optionally as it was at one of its checkpoints.
@@ -167,7 +171,7 @@ class Sessions:
             SessionExistsError: `new_id` is there; nothing was written.
             SessionNotFoundError: there is no such session, or no such checkpoint.
         """
-        return drive(self._steps.fork(session_id, new_id, at), self.store)
+        return run(self._operations.fork(session_id, new_id, at))
 
     def transcript(
         self, session_id: str, *, checkpoint_id: str | None = None, messages: str = "messages"
@@ -192,8 +196,7 @@ class Sessions:
             SessionNotFoundError: there is no such session, or no such checkpoint.
             SerializationError: the list of messages cannot be read.
         """
-        steps = _transcript(self._steps, session_id, checkpoint_id, messages)
-        return drive(steps, self.store)
+        return run(_transcript(self._operations, session_id, checkpoint_id, messages))
 
     def restore(
         self, archive: str | Path | Archive, session_id: str | None = None, *, replace: bool = False
@@ -233,15 +236,15 @@ class AsyncSessions:
 
     Args:
         store: where the sessions are.
-        steps: the work, shared with the blocking face.
+        operations: the work, on the store's awaitable face.
         now: gives the time.
     """
 
     def __init__(
-        self, store: SessionStore, steps: SessionSteps, now: Callable[[], datetime]
+        self, store: SessionStore, operations: SessionOperations, now: Callable[[], datetime]
     ) -> None:
         self.store = store
-        self._steps = steps
+        self._operations = operations
         self._now = now
 
     async def create(
@@ -252,9 +255,7 @@ class AsyncSessions:
         state: Mapping[str, Any] | None = None,
     ) -> Session:
         """See `Sessions.create`."""
-        return await adrive(
-            self._steps.create(session_id, prefix, self._now(), state), self.store.aio
-        )
+        return await self._operations.create(session_id, prefix, self._now(), state)
 
     async def save(
         self,
@@ -265,16 +266,17 @@ class AsyncSessions:
         replace: bool = False,
     ) -> Session:
         """See `Sessions.save`."""
-        steps = self._steps.save(session_id, state, self._now(), expect=expect, replace=replace)
-        return await adrive(steps, self.store.aio)
+        return await self._operations.save(
+            session_id, state, self._now(), expect=expect, replace=replace
+        )
 
     async def get(self, session_id: str, *, at: str | None = None) -> Session | None:
         """See `Sessions.get`."""
-        return await adrive(self._steps.get(session_id, at), self.store.aio)
+        return await self._operations.get(session_id, at)
 
     async def load(self, session_id: str, *, at: str | None = None) -> Session:
         """See `Sessions.load`."""
-        return await adrive(self._steps.load(session_id, at), self.store.aio)
+        return await self._operations.load(session_id, at)
 
     @asynccontextmanager
     async def edit(self, session_id: str, *, replace: bool = False) -> AsyncIterator[Session]:
@@ -293,30 +295,31 @@ class AsyncSessions:
 
     async def touch(self, session_id: str) -> Life:
         """See `Sessions.touch`."""
-        return self._steps.found(session_id, await self.store.aio.touch(session_id))
+        return self._operations.found(session_id, await self.store.aio.touch(session_id))
 
     async def set_ttl(self, session_id: str, idle: Duration | None) -> Life:
         """See `Sessions.set_ttl`."""
-        return self._steps.found(session_id, await self.store.aio.set_ttl(session_id, idle))
+        return self._operations.found(session_id, await self.store.aio.set_ttl(session_id, idle))
 
     async def pin(self, session_id: str, *, pinned: bool = True) -> Life:
         """See `Sessions.pin`."""
-        return self._steps.found(session_id, await self.store.aio.pin(session_id, pinned=pinned))
+        return self._operations.found(
+            session_id, await self.store.aio.pin(session_id, pinned=pinned)
+        )
 
     async def delete(self, session_id: str) -> bool:
         """See `Sessions.delete`."""
-        return await adrive(self._steps.delete(session_id), self.store.aio)
+        return await self._operations.delete(session_id)
 
     async def fork(self, session_id: str, new_id: str, *, at: str | None = None) -> Session:
         """See `Sessions.fork`."""
-        return await adrive(self._steps.fork(session_id, new_id, at), self.store.aio)
+        return await self._operations.fork(session_id, new_id, at)
 
     async def transcript(
         self, session_id: str, *, checkpoint_id: str | None = None, messages: str = "messages"
     ) -> Transcript:
         """See `Sessions.transcript`."""
-        steps = _transcript(self._steps, session_id, checkpoint_id, messages)
-        return await adrive(steps, self.store.aio)
+        return await _transcript(self._operations, session_id, checkpoint_id, messages)
 
     async def restore(
         self, archive: str | Path | Archive, session_id: str | None = None, *, replace: bool = False
@@ -333,15 +336,15 @@ class AsyncSessions:
         return Sessions.thread(session_id)
 
 
-def _transcript(
-    steps: SessionSteps, session_id: str, checkpoint_id: str | None, messages: str
-) -> Steps[Transcript]:
+async def _transcript(
+    operations: SessionOperations, session_id: str, checkpoint_id: str | None, messages: str
+) -> Transcript:
     """The work of `transcript`, whose modules are loaded when it is first asked for."""
     from wren_sessions.transcripts._building import Transcribing
     from wren_sessions.transcripts._reading import reader
 
-    job = Transcribing(steps.checkpoints, reader(steps.serde))
-    return job.run(session_id, checkpoint_id, messages)
+    job = Transcribing(operations.checkpoints, reader(operations.serde))
+    return await job.run(session_id, checkpoint_id, messages)
 
 
 def _now() -> datetime:

@@ -1,4 +1,4 @@
-"""What `Sessions` does, as steps: states are checkpoints of the root namespace."""
+"""What `Sessions` does: states are checkpoints of the root namespace."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, NoReturn
 
-from wren_sessions._steps import Call, Steps
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.codec import decode_write
 from wren_sessions.checkpoints.get import Head
@@ -21,7 +20,6 @@ from wren_sessions.delta.encoder import Serializer, dump, loads
 from wren_sessions.errors import ConflictError, SessionExistsError, SessionNotFoundError
 from wren_sessions.records import (
     Commit,
-    Committed,
     Life,
     Name,
     SessionInfo,
@@ -57,7 +55,7 @@ class Session:
     waiting: bool
 
 
-class SessionSteps:
+class SessionOperations:
     """The work behind both faces of `Sessions`.
 
     Args:
@@ -67,6 +65,7 @@ class SessionSteps:
 
     def __init__(self, checkpoints: Checkpoints, serde: Serializer | None) -> None:
         self._checkpoints = checkpoints
+        self._store = checkpoints.store
         self._given = serde
 
     @cached_property
@@ -86,20 +85,20 @@ class SessionSteps:
 
     # --- reading ---
 
-    def get(self, session_id: str, at: str | None) -> Steps[Session | None]:
+    async def get(self, session_id: str, at: str | None) -> Session | None:
         """A session, or None."""
-        head = yield from self._checkpoints.reading.record(session_id, "", at)
+        head = await self._checkpoints.reading.record(session_id, "", at)
         if head is not None:
             life = self._checkpoints.life(session_id)
             return None if life is None else self._session(session_id, head, life)
         if at is not None:
             return None
-        info: SessionInfo | None = yield Call("info", session_id)
+        info = await self._store.info(session_id)
         return None if info is None else _empty(info)
 
-    def load(self, session_id: str, at: str | None) -> Steps[Session]:
+    async def load(self, session_id: str, at: str | None) -> Session:
         """A session, or an error."""
-        found = yield from self.get(session_id, at)
+        found = await self.get(session_id, at)
         if found is None:
             not_found(session_id, at)
         return found
@@ -129,12 +128,12 @@ class SessionSteps:
 
     # --- writing ---
 
-    def create(
+    async def create(
         self, session_id: str | None, prefix: str, now: datetime, state: Mapping[str, Any] | None
-    ) -> Steps[Session]:
+    ) -> Session:
         """Make a session that was not there."""
         for candidate in _candidates(session_id, prefix, now):
-            made = yield from self._create(candidate, now, state)
+            made = await self._create(candidate, now, state)
             if made is not None:
                 return made
         taken = session_id or f"{prefix}_…"
@@ -142,27 +141,27 @@ class SessionSteps:
             f"session {taken!r} is there already; choose another id, or load it", session=taken
         )
 
-    def _create(
+    async def _create(
         self, session_id: str, now: datetime, state: Mapping[str, Any] | None
-    ) -> Steps[Session | None]:
+    ) -> Session | None:
         if state is not None:
             try:
-                yield from self._put(self._first(session_id, state, now, new=True))
+                await self._put(self._first(session_id, state, now, new=True))
             except SessionExistsError:
                 return None
-            return (yield from self.load(session_id, None))
+            return await self.load(session_id, None)
         commit = Commit(
             session=session_id,
             token=secrets.token_urlsafe(8),
             new=True,
             state=empty_header(now.isoformat()),
         )
-        done: Committed = yield Call("commit", commit)
+        done = await self._store.commit(commit)
         if done.outcome == "exists" or done.life is None:
             return None
-        return (yield from self.load(session_id, None))
+        return await self.load(session_id, None)
 
-    def save(
+    async def save(
         self,
         session_id: str,
         state: Mapping[str, Any],
@@ -170,11 +169,11 @@ class SessionSteps:
         *,
         expect: int | None,
         replace: bool,
-    ) -> Steps[Session]:
+    ) -> Session:
         """Make `state` the session's state."""
-        head = yield from self._checkpoints.reading.record(session_id, "", None)
+        head = await self._checkpoints.reading.record(session_id, "", None)
         if head is None:
-            put = yield from self._first_of(session_id, state, now, expect)
+            put = await self._first_of(session_id, state, now, expect)
         else:
             if not replace and _waits(session_id, head.stored):
                 raise ConflictError(
@@ -183,21 +182,21 @@ class SessionSteps:
                     session=session_id,
                 )
             put = self._next(session_id, head, state, now, expect)
-        yield from self._put(put)
-        return (yield from self.load(session_id, None))
+        await self._put(put)
+        return await self.load(session_id, None)
 
-    def _first_of(
+    async def _first_of(
         self, session_id: str, state: Mapping[str, Any], now: datetime, expect: int | None
-    ) -> Steps[Put]:
+    ) -> Put:
         """The first checkpoint of a session that is empty, or not there and nobody expects."""
         if expect is not None:
-            info: SessionInfo | None = yield Call("info", session_id)
+            info = await self._store.info(session_id)
             if info is None:
                 not_found(session_id)
         return self._first(session_id, state, now, revision=expect)
 
-    def _put(self, put: Put) -> Steps[None]:
-        yield from self._checkpoints.writing.put(put, self._serde)
+    async def _put(self, put: Put) -> None:
+        await self._checkpoints.writing.put(put, self._serde)
 
     def _first(
         self,
@@ -259,21 +258,21 @@ class SessionSteps:
         typed = dump(self._serde, value, f"{key!r} of session {session_id!r}")
         return head.data.get(key) != typed
 
-    def delete(self, session_id: str) -> Steps[bool]:
+    async def delete(self, session_id: str) -> bool:
         """Delete a session."""
-        return (yield from self._checkpoints.pruning.delete(session_id))
+        return await self._checkpoints.pruning.delete(session_id)
 
-    def fork(self, session_id: str, new_id: str, at: str | None) -> Steps[Session]:
+    async def fork(self, session_id: str, new_id: str, at: str | None) -> Session:
         """Copy a session to a new id, as it was at one of its checkpoints."""
         if at is not None:
-            yield from self.load(session_id, at)
-        if (yield from self._checkpoints.pruning.copy(session_id, new_id)) is None:
+            await self.load(session_id, at)
+        if await self._checkpoints.pruning.copy(session_id, new_id) is None:
             not_found(session_id)
         if at is not None:
-            yield from self._checkpoints.pruning.prune(
+            await self._checkpoints.pruning.prune(
                 new_id, lambda survey: _not_before(survey, at), self._serde
             )
-        return (yield from self.load(new_id, None))
+        return await self.load(new_id, None)
 
 
 def not_found(session_id: str, at: str | None = None) -> NoReturn:

@@ -7,12 +7,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from wren_sessions._steps import Call, Steps
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.codec import Body, WriteBody, decode_write
 from wren_sessions.checkpoints.snapshots import read_record
 from wren_sessions.delta.encoder import Serializer, loads, opened
-from wren_sessions.records import ArenaParts, SessionInfo, Stored
+from wren_sessions.records import ArenaParts, Stored
 from wren_sessions.sessions.operations import not_found
 from wren_sessions.transcripts._content import text_or_none
 from wren_sessions.transcripts._data import Message, Transcript
@@ -37,10 +36,10 @@ class Transcribing:
         self._checkpoints = checkpoints
         self._serde = serde
 
-    def run(self, session: str, checkpoint_id: str | None, channel: str) -> Steps[Transcript]:
+    async def run(self, session: str, checkpoint_id: str | None, channel: str) -> Transcript:
         """The transcript of a session, as it was at a checkpoint; None is the latest one."""
-        found = yield from self._checkpoints.reading.load(session, "", checkpoint_id)
-        info: SessionInfo | None = yield Call("info", session)
+        found = await self._checkpoints.reading.load(session, "", checkpoint_id)
+        info = await self._checkpoints.store.info(session)
         if info is None or (found is None and checkpoint_id is not None):
             not_found(session, checkpoint_id)
         created, written = _time(info.life.created_ms), _time(info.life.updated_ms)
@@ -48,7 +47,7 @@ class Transcribing:
             return Transcript(session=session, messages=(), created=created, updated=written)
         stored, arena = found
         body, data = read_record(session, stored, arena, self._checkpoints.protection)
-        messages = yield from self._said(session, stored.name[1], body, channel, data.get(channel))
+        messages = await self._said(session, stored.name[1], body, channel, data.get(channel))
         asked = self._questions(session, stored, arena, body)
         return Transcript(
             session=session,
@@ -58,34 +57,34 @@ class Transcribing:
             updated=self._stamp(body.head) or written,
         )
 
-    def _said(
+    async def _said(
         self,
         session: str,
         checkpoint_id: str,
         body: Body,
         channel: str,
         typed: tuple[str, bytes] | None,
-    ) -> Steps[tuple[Message, ...]]:
+    ) -> tuple[Message, ...]:
         """The messages in the list, or put together from what was written to it."""
         if typed is None:
             if channel not in body.versions:
                 return ()
             checkpoints, serde = self._checkpoints, self._serde
-            values = yield from rebuilt(checkpoints, serde, session, checkpoint_id, channel)
+            values = await rebuilt(checkpoints, serde, session, checkpoint_id, channel)
             return messages_of(values)
         value = loads(self._serde, typed, f"{channel!r} of session {session!r}")
         messages = messages_of(stored_list(value))
         if not isinstance(value, list):
             return messages
         head = Head(checkpoint_id, body, *typed, count=len(messages))
-        return (yield from self._dated(session, channel, head, messages))
+        return await self._dated(session, channel, head, messages)
 
-    def _dated(
+    async def _dated(
         self, session: str, channel: str, head: Head, messages: tuple[Message, ...]
-    ) -> Steps[tuple[Message, ...]]:
+    ) -> tuple[Message, ...]:
         """Messages with the checkpoint and time in which they first appeared."""
         walk = Origins(self._checkpoints, self._serde, session, channel, head)
-        origins = yield from walk.find()
+        origins = await walk.find()
         times = {name: self._stamp(walk.heads[name]) for name in set(origins.values())}
         return tuple(
             replace(message, checkpoint_id=origins[index], time=times[origins[index]])

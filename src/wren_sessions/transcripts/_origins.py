@@ -1,4 +1,4 @@
-"""In which checkpoint each message first appeared: steps.
+"""In which checkpoint each message first appeared.
 
 The chain of checkpoints is walked from the newest one back. As long as the list only grew, one look
 at where it lies says how long it was, and no list is read. A list that was changed in another way
@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from wren_sessions._steps import Call, Steps
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.codec import Body, decode_body
 from wren_sessions.checkpoints.snapshots import read_record
 from wren_sessions.delta.base import Reach
 from wren_sessions.delta.encoder import Serializer, settled
 from wren_sessions.errors import WrenSessionsError
-from wren_sessions.records import Scanned, Start, Stored
+from wren_sessions.records import Start, Stored
 from wren_sessions.transcripts._lists import (
     Elements,
     Identity,
@@ -84,7 +83,7 @@ class Origins:
         self._read_bytes = 0
         self.heads = {head.id: head.body.head}
 
-    def find(self) -> Steps[dict[int, str]]:
+    async def find(self) -> dict[int, str]:
         """For indexes of the list, the id of the checkpoint in which the message first appeared."""
         found: dict[int, str] = {}
         elements = self._elements(self._head.kind, self._head.data, self._head.body)
@@ -93,7 +92,7 @@ class Origins:
         where = {index: index for index in range(len(elements.parts))}  # in `elements`
         newer, parent = self._head.id, self._head.body.parent_id
         while where and parent is not None:
-            body = yield from self._body(parent)
+            body = await self._body(parent)
             if body is None:
                 return found  # pruned: what is left was there before
             self.heads[parent] = body.head
@@ -101,7 +100,7 @@ class Origins:
             if count is not None:
                 new = {index for index, at in where.items() if at >= count}
             else:
-                older = yield from self._older(parent, body)
+                older = await self._older(parent, body)
                 if older is None:
                     return found
                 change = compare(older, elements, sorted(where.values()))
@@ -116,11 +115,11 @@ class Origins:
 
     # --- the chain ---
 
-    def _body(self, checkpoint_id: str) -> Steps[Body | None]:
+    async def _body(self, checkpoint_id: str) -> Body | None:
         """The record of a checkpoint: from the page at hand, the next ones, or by itself."""
         if checkpoint_id not in self._page and self._below is not None:
             start = Start("", self._below)
-            page: Scanned = yield Call("scan", self._session, [start], PAGE)
+            page = await self._checkpoints.store.scan(self._session, [start], PAGE)
             for stored in page.records:
                 body = decode_body(stored.body, self._session, f"checkpoint {stored.name[1]!r}")
                 for value in body.values.values():
@@ -129,7 +128,7 @@ class Origins:
             self._below = page.rest[0].before if page.rest else None
         if checkpoint_id in self._page:
             return self._page.pop(checkpoint_id)
-        found = yield from self._checkpoints.reading.load(self._session, "", checkpoint_id)
+        found = await self._checkpoints.reading.load(self._session, "", checkpoint_id)
         return None if found is None else self._record(*found)[0]
 
     def _record(self, stored: Stored, arena: Reach) -> tuple[Body, dict[str, tuple[str, bytes]]]:
@@ -153,13 +152,13 @@ class Origins:
 
     # --- lists ---
 
-    def _older(self, checkpoint_id: str, body: Body) -> Steps[Elements | None]:
+    async def _older(self, checkpoint_id: str, body: Body) -> Elements | None:
         """The elements of an earlier list, as long as not too much was read."""
         value = body.values[self._channel]
         inline = inline_of(value)
         if inline is not None:
             return self._elements(value.kind, inline, body)
-        found = yield from self._checkpoints.reading.load(self._session, "", checkpoint_id)
+        found = await self._checkpoints.reading.load(self._session, "", checkpoint_id)
         if found is None:
             return None
         kind, data = self._record(*found)[1].get(self._channel, ("null", b""))

@@ -1,4 +1,4 @@
-"""A list of messages that lives in its writes (LangGraph's `DeltaChannel`), put together: steps.
+"""A list of messages that lives in its writes (LangGraph's `DeltaChannel`), put together.
 
 Its value is stored at some checkpoints only, and made by the application's reducer elsewhere. Here
 it is made as LangGraph's messages are: what is written is appended, replaces the message of its id,
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from wren_sessions._steps import Steps
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.transcripts._messages import message_of
@@ -20,11 +19,11 @@ _REMOVE_ALL: Final = "__remove_all__"
 _SNAPSHOT: Final = "_DeltaSnapshot"
 
 
-def rebuilt(
+async def rebuilt(
     checkpoints: Checkpoints, serde: Serializer, session: str, checkpoint_id: str, channel: str
-) -> Steps[list[Any]]:
+) -> list[Any]:
     """The messages of a channel at a checkpoint that does not store them."""
-    histories = yield from checkpoints.histories.read(session, "", checkpoint_id, [channel], serde)
+    histories = await checkpoints.histories.read(session, "", checkpoint_id, [channel], serde)
     history = histories[channel]
     found: dict[object, Any] = {}
     for value in [*history.seed, *(value for _, _, value in history.writes)]:

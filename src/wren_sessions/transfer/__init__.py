@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from wren_sessions._steps import Steps
+from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.transfer._copying import Copying
 from wren_sessions.transfer._reports import CopyReport, ImportReport, OnProgress
-from wren_sessions.transfer._sides import Awaiting, Blocking, adrive_sides, drive_sides
+from wren_sessions.transfer._savers import AwaitedSaver, BlockingSaver, Saver
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -63,10 +63,9 @@ def import_checkpoints(
         CorruptSessionError: anything else of a checkpoint is read back as another.
         ConfigurationError: the source has no blocking methods, or lists too many checkpoints.
     """
-    job = _import_job(saver, target, threads, verify=verify, on_progress=on_progress)
-    sides = {"source": Blocking(saver), "target": Blocking(target), **_stores(saver, target)}
+    ends = (BlockingSaver(saver), BlockingSaver(target))
     try:
-        return drive_sides(job, sides)
+        return run(_import(*ends, threads, verify=verify, on_progress=on_progress))
     except NotImplementedError as error:
         raise ConfigurationError(
             f"{type(saver).__name__} or {type(target).__name__} has no blocking methods: use "
@@ -88,11 +87,9 @@ async def aimport_checkpoints(
         ConfigurationError: an end has no asynchronous methods; besides what `import_checkpoints`
             raises.
     """
-    job = _import_job(saver, target, threads, verify=verify, on_progress=on_progress)
-    stores = {side: store.aio for side, store in _stores(saver, target).items()}
-    sides = {"source": Awaiting(saver), "target": Awaiting(target), **stores}
+    ends = (AwaitedSaver(saver), AwaitedSaver(target))
     try:
-        return await adrive_sides(job, sides)
+        return await _import(*ends, threads, verify=verify, on_progress=on_progress)
     except NotImplementedError as error:
         raise ConfigurationError(
             f"{type(saver).__name__} or {type(target).__name__} has no asynchronous methods: use "
@@ -137,8 +134,16 @@ def copy_sessions(
         FormatVersionError: a newer version of this package wrote it.
         ConfigurationError: source and target are one store.
     """
-    job = _copy_job(source, target, sessions, replace=replace, on_progress=on_progress)
-    return drive_sides(job, {"source": source, "target": target})
+    _check_copy(source, target, sessions)
+    copying = Copying(
+        source=Unsuspended(source),
+        target=Unsuspended(target),
+        sessions=sessions,
+        replace=replace,
+        on_progress=on_progress,
+        protections=(protection_of(source), protection_of(target)),
+    )
+    return run(copying.run())
 
 
 async def acopy_sessions(
@@ -150,50 +155,36 @@ async def acopy_sessions(
     on_progress: OnProgress | None = None,
 ) -> CopyReport:
     """Copy sessions by the awaitable faces of two stores; see `copy_sessions`."""
-    job = _copy_job(source, target, sessions, replace=replace, on_progress=on_progress)
-    return await adrive_sides(job, {"source": source.aio, "target": target.aio})
-
-
-def _import_job(
-    saver: BaseCheckpointSaver[Any],
-    target: BaseCheckpointSaver[Any],
-    threads: Iterable[str] | None,
-    *,
-    verify: bool,
-    on_progress: OnProgress | None,
-) -> Steps[ImportReport]:
-    from wren_sessions.transfer._importing import Importing  # loads langgraph
-
-    if isinstance(threads, str):
-        raise ConfigurationError(f"threads must be several ids, not one text: [{threads!r}]")
-    job = Importing(saver=saver, target=target, verify=verify, on_progress=on_progress)
-    return job.run(threads)
-
-
-def _stores(*savers: BaseCheckpointSaver[Any]) -> dict[str, SessionStore]:
-    """The stores of those that are a `SessionSaver`: of the source, then of the target."""
-    from wren_sessions.langgraph import SessionSaver  # loads langgraph
-
-    sides = zip(("source_store", "store"), savers, strict=True)
-    return {side: saver.store for side, saver in sides if isinstance(saver, SessionSaver)}
-
-
-def _copy_job(
-    source: SessionStore,
-    target: SessionStore,
-    sessions: Iterable[str] | None,
-    *,
-    replace: bool,
-    on_progress: OnProgress | None,
-) -> Steps[CopyReport]:
-    if source is target:
-        raise ConfigurationError("source and target are the same store; use copy for one session")
-    if isinstance(sessions, str):
-        raise ConfigurationError(f"sessions must be several ids, not one text: [{sessions!r}]")
+    _check_copy(source, target, sessions)
     copying = Copying(
+        source=source.aio,
+        target=target.aio,
         sessions=sessions,
         replace=replace,
         on_progress=on_progress,
         protections=(protection_of(source), protection_of(target)),
     )
-    return copying.run()
+    return await copying.run()
+
+
+async def _import(
+    saver: Saver,
+    target: Saver,
+    threads: Iterable[str] | None,
+    *,
+    verify: bool,
+    on_progress: OnProgress | None,
+) -> ImportReport:
+    from wren_sessions.transfer._importing import Importing  # loads langgraph
+
+    if isinstance(threads, str):
+        raise ConfigurationError(f"threads must be several ids, not one text: [{threads!r}]")
+    job = Importing(saver=saver, target=target, verify=verify, on_progress=on_progress)
+    return await job.run(threads)
+
+
+def _check_copy(source: SessionStore, target: SessionStore, sessions: Iterable[str] | None) -> None:
+    if source is target:
+        raise ConfigurationError("source and target are the same store; use copy for one session")
+    if isinstance(sessions, str):
+        raise ConfigurationError(f"sessions must be several ids, not one text: [{sessions!r}]")

@@ -1,4 +1,4 @@
-"""Which sessions go from one store to another, and which are there already: steps.
+"""Which sessions go from one store to another, and which are there already.
 
 A session that is in the target is compared by what its records say, without their offsets; the same
 content is a copy that was made before. The source must stay as it is while a session is copied: a
@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from wren_sessions._steps import Call, Steps
 from wren_sessions.delta.protection import PLAIN, Protection
 from wren_sessions.errors import (
     ConflictError,
@@ -19,7 +18,8 @@ from wren_sessions.errors import (
     SessionExpiredError,
     SessionNotFoundError,
 )
-from wren_sessions.records import Name, Scanned, SessionInfo, SessionPage, Start
+from wren_sessions.protocols import AsyncSessionStore
+from wren_sessions.records import Name, SessionInfo, Start
 from wren_sessions.transfer._rebasing import shape_of
 from wren_sessions.transfer._repacking import Repacking
 from wren_sessions.transfer._reports import CopiedSession, CopyReport, OnProgress
@@ -33,12 +33,16 @@ class Copying:
     """What to copy, how, and what was done.
 
     Attributes:
+        source: where they are.
+        target: where they go.
         sessions: which sessions; None for all.
         replace: whether to replace sessions of the target.
         on_progress: called after every checkpoint.
         protections: what values are protected by in the source, and are to be in the target.
     """
 
+    source: AsyncSessionStore
+    target: AsyncSessionStore
     sessions: Iterable[str] | None
     replace: bool
     on_progress: OnProgress | None
@@ -47,43 +51,43 @@ class Copying:
     _skipped: list[str] = field(default_factory=list)
     _expired: list[str] = field(default_factory=list)
 
-    def run(self) -> Steps[CopyReport]:
+    async def run(self) -> CopyReport:
         """Copy them."""
         if self.sessions is not None:
             for session in self.sessions:
-                if not (yield from self._session(session)):
+                if not await self._session(session):
                     raise SessionNotFoundError(
                         f"session {session!r} was not found in the source, or has expired",
                         session=session,
                     )
         else:
-            yield from self._all()
+            await self._all()
         return CopyReport(
             copied=tuple(self._copied),
             skipped=tuple(self._skipped),
             expired=tuple(self._expired),
         )
 
-    def _all(self) -> Steps[None]:
+    async def _all(self) -> None:
         cursor, seen = None, set[str]()  # Redis may list a session twice
         while True:
-            page: SessionPage = yield Call("source.list_sessions", cursor)
+            page = await self.source.list_sessions(cursor)
             for info in page.sessions:
                 if info.session not in seen and not is_staging(info.session):
                     seen.add(info.session)
-                    yield from self._session(info.session)
+                    await self._session(info.session)
             cursor = page.cursor
             if cursor is None:
                 return
 
-    def _session(self, session: str) -> Steps[bool]:
+    async def _session(self, session: str) -> bool:
         """Copy one; False if it is not there (any more)."""
         for _ in range(ATTEMPTS):
-            info: SessionInfo | None = yield Call("source.info", session)
+            info = await self.source.info(session)
             if info is None:
                 return False
             try:
-                yield from self._attempt(info)
+                await self._attempt(info)
             except ChangedError:
                 continue
             return True
@@ -93,10 +97,10 @@ class Copying:
             session=session,
         )
 
-    def _attempt(self, info: SessionInfo) -> Steps[None]:
+    async def _attempt(self, info: SessionInfo) -> None:
         session = info.session
-        there: SessionInfo | None = yield Call("target.info", session)
-        if there is not None and (yield from _same(info, there)):
+        there = await self.target.info(session)
+        if there is not None and (await self._same(info, there)):
             self._skipped.append(session)
             return
         if there is not None and not self.replace:
@@ -106,16 +110,26 @@ class Copying:
                 session=session,
             )
         try:
-            staging = Staging(info, self.on_progress, self._repacking())
-            checkpoints = yield from staging.copy(replace=self.replace)
+            staging = Staging(self.source, self.target, info, self.on_progress, self._repacking())
+            checkpoints = await staging.copy(replace=self.replace)
         except SessionExpiredError:
             self._expired.append(session)
             return
-        copy: SessionInfo | None = yield Call("target.info", session)
+        copy = await self.target.info(session)
         size_bytes = None if copy is None else copy.size_bytes
         self._copied.append(
             CopiedSession(session=session, checkpoints=checkpoints, size_bytes=size_bytes)
         )
+
+    async def _same(self, info: SessionInfo, there: SessionInfo) -> bool:
+        """Whether both stores hold the same of a session."""
+        if info.state != there.state:
+            return False
+        heads = dict(await self.source.heads(info.session))
+        if heads != dict(await self.target.heads(info.session)):
+            return False
+        ours = await _shapes(self.source, info.session, heads)
+        return ours == await _shapes(self.target, info.session, heads)
 
     def _repacking(self) -> Repacking | None:
         """How values get from one protection to the other, unless nothing is encrypted."""
@@ -123,27 +137,14 @@ class Copying:
         return Repacking(*self.protections) if encrypted else None
 
 
-def _same(info: SessionInfo, there: SessionInfo) -> Steps[bool]:
-    """Whether both stores hold the same of a session."""
-    if info.state != there.state:
-        return False
-    heads = []
-    for side in ("source", "target"):
-        found: tuple[Name, ...] = yield Call(f"{side}.heads", info.session)
-        heads.append(dict(found))
-    if heads[0] != heads[1]:
-        return False
-    ours = yield from _shapes("source", info.session, heads[0])
-    theirs = yield from _shapes("target", info.session, heads[0])
-    return ours == theirs
-
-
-def _shapes(side: str, session: str, namespaces: Iterable[str]) -> Steps[dict[Name, bytes]]:
+async def _shapes(
+    store: AsyncSessionStore, session: str, namespaces: Iterable[str]
+) -> dict[Name, bytes]:
     """A digest of each record and its pending writes, whatever the offsets."""
     found: dict[Name, bytes] = {}
     rest = tuple(map(Start, namespaces))
     while rest:
-        page: Scanned = yield Call(f"{side}.scan", session, rest, PAGE)
+        page = await store.scan(session, rest, PAGE)
         found |= {stored.name: shape_of(session, stored) for stored in page.records}
         rest = page.rest
     return found

@@ -1,4 +1,4 @@
-"""Threads from one saver into another: steps.
+"""Threads from one saver into another.
 
 Of each thread, first the names of its checkpoints are listed on both sides; then they are read one
 by one, the oldest first, and written where they are missing. Those that are there are compared, and
@@ -17,7 +17,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from wren_sessions._steps import Steps
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import ConflictError, CorruptSessionError, SerializationError
 from wren_sessions.records import Name
@@ -36,16 +35,14 @@ from wren_sessions.transfer._reports import (
     OnProgress,
     Progress,
 )
+from wren_sessions.transfer._savers import Saver
 from wren_sessions.transfer._sources import Source, source_of
 from wren_sessions.transfer._targets import Target, target_of
 
 if TYPE_CHECKING:
-    from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+    from langgraph.checkpoint.base import CheckpointTuple
 
 logger = logging.getLogger("wren_sessions")
-
-SOURCE = "source"
-SOURCE_STORE = "source_store"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,22 +56,22 @@ class Importing:
         on_progress: called after every checkpoint.
     """
 
-    saver: BaseCheckpointSaver[Any]
-    target: BaseCheckpointSaver[Any]
+    saver: Saver
+    target: Saver
     verify: bool
     on_progress: OnProgress | None
 
-    def run(self, threads: Iterable[Any] | None) -> Steps[ImportReport]:
+    async def run(self, threads: Iterable[Any] | None) -> ImportReport:
         """Import threads, all of them if None."""
-        source = source_of(self.saver, SOURCE, SOURCE_STORE)
+        source = source_of(self.saver)
         found: dict[Any, list[Entry] | None] = (
-            dict.fromkeys(threads) if threads is not None else (yield from source.threads())
+            dict.fromkeys(threads) if threads is not None else (await source.threads())
         )
         done = []
         for thread, known in found.items():
-            entries = (yield from source.entries(thread)) if known is None else known
+            entries = (await source.entries(thread)) if known is None else known
             one = _Thread(self, thread, source, target_of(self.target, thread))
-            done.append((yield from one.move(source.ordered(entries))))
+            done.append(await one.move(source.ordered(entries)))
         return ImportReport(tuple(done))
 
 
@@ -86,21 +83,21 @@ class _Thread:
         self._thread = thread
         self._source = source
         self._target = target
-        self._serde: Serializer = job.target.serde
-        self._versions = Versions(job.target)
+        self._serde: Serializer = job.target.saver.serde
+        self._versions = Versions(job.target.saver)
         self._written = self._skipped = 0
 
-    def move(self, entries: Sequence[Entry]) -> Steps[ImportedThread]:
+    async def move(self, entries: Sequence[Entry]) -> ImportedThread:
         """Move it: these checkpoints, in this order."""
-        there = {entry.name for entry in (yield from self._target.begin())}
+        there = {entry.name for entry in (await self._target.begin())}
         ahead = self._compared(entries, there)
         for number, entry in enumerate(entries, 1):
-            yield from self._one(entry, there=entry.name in there, ahead=ahead)
+            await self._one(entry, there=entry.name in there, ahead=ahead)
             if self._job.on_progress is not None:
                 self._job.on_progress(Progress(str(self._thread), number, len(entries)))
         if self._job.verify and not ahead:
-            yield from self._check_heads(entries)
-        size_bytes = yield from self._target.size_bytes()
+            await self._check_heads(entries)
+        size_bytes = await self._target.size_bytes()
         return ImportedThread(
             thread=str(self._thread),
             written=self._written,
@@ -121,8 +118,8 @@ class _Thread:
             )
         return bool(foreign)
 
-    def _one(self, entry: Entry, *, there: bool, ahead: bool) -> Steps[None]:
-        found = yield from self._source.read(self._thread, entry.name)
+    async def _one(self, entry: Entry, *, there: bool, ahead: bool) -> None:
+        found = await self._source.read(self._thread, entry.name)
         if found is None:
             logger.warning(
                 "checkpoint %r of thread %r went away while it was being imported",
@@ -132,19 +129,19 @@ class _Thread:
             return
         found = found._replace(checkpoint=self._versions.of(found.checkpoint))
         if there:
-            yield from self._keep(entry, found, ahead=ahead)
+            await self._keep(entry, found, ahead=ahead)
             self._skipped += 1
             return
-        yield from self._target.write(entry, found)
+        await self._target.write(entry, found)
         self._written += 1
         if self._job.verify:
-            yield from self._read_back(entry, found)
+            await self._read_back(entry, found)
 
     # --- what is there ---
 
-    def _keep(self, entry: Entry, found: CheckpointTuple, *, ahead: bool) -> Steps[None]:
+    async def _keep(self, entry: Entry, found: CheckpointTuple, *, ahead: bool) -> None:
         """Compare a checkpoint that is there, and add the pending writes that have come since."""
-        ours = yield from self._ours(entry)
+        ours = await self._ours(entry)
         unlike = difference(found, ours, self._serde)
         if unlike is not None:
             self._conflict(f"{unlike.what} of checkpoint {entry.id!r} is another")
@@ -152,12 +149,12 @@ class _Thread:
             return
         if not covered(writes_of(ours), writes_of(found), self._serde):
             self._conflict(f"checkpoint {entry.id!r} has pending writes that the source has not")
-        yield from self._target.add_writes(entry, found)
+        await self._target.add_writes(entry, found)
         if self._job.verify:
-            yield from self._read_back(entry, found)
+            await self._read_back(entry, found)
 
-    def _ours(self, entry: Entry) -> Steps[CheckpointTuple]:
-        ours = yield from self._target.source.read(self._thread, entry.name)
+    async def _ours(self, entry: Entry) -> CheckpointTuple:
+        ours = await self._target.source.read(self._thread, entry.name)
         if ours is None:
             self._differs(entry, Difference("everything: it is not there any more", value=False))
         return ours
@@ -175,19 +172,19 @@ class _Thread:
 
     # --- verification ---
 
-    def _read_back(self, entry: Entry, found: CheckpointTuple) -> Steps[None]:
+    async def _read_back(self, entry: Entry, found: CheckpointTuple) -> None:
         """Make sure that a checkpoint reads as it was written."""
-        ours = yield from self._ours(entry)
+        ours = await self._ours(entry)
         unlike = difference(found, ours, self._serde)
         if unlike is None and not self._same_writes(found, ours):
             unlike = Difference("its pending writes", value=True)
         if unlike is not None:
             self._differs(entry, unlike)
 
-    def _check_heads(self, entries: Collection[Entry]) -> Steps[None]:
+    async def _check_heads(self, entries: Collection[Entry]) -> None:
         """Make sure that both sides go on from the same checkpoints."""
-        theirs = yield from self._source.heads(self._thread, entries)
-        ours = yield from self._target.source.heads(self._thread, entries)
+        theirs = await self._source.heads(self._thread, entries)
+        ours = await self._target.source.heads(self._thread, entries)
         for namespace, head in theirs.items():
             if ours.get(namespace) != head:
                 unlike = Difference("which of its checkpoints is the latest", value=False)

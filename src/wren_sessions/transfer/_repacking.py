@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Final
 
-from wren_sessions.checkpoints.codec import Body, WriteBody, damaged, encode_body
+from wren_sessions.checkpoints.codec import Body, WriteBody, damage, encode_body
 from wren_sessions.checkpoints.snapshots import read_record
 from wren_sessions.delta.base import Reach
 from wren_sessions.delta.encoder import Packer, unwrap
@@ -77,7 +77,7 @@ class Repacking:
             what = f"a pending write of session {session!r}"
             data = unpack(write.value.pieces, arena)  # type: ignore[arg-type] # never fresh
             if data is None:
-                damaged(session, what)
+                raise damage(session, what)
             kind, plain, _ = unwrap(self._source, (write.value.kind, data), what)
             write.value = packer.packed(write.channel, kind, plain)
         return packer.spans(write.value for write in writes)

@@ -1,4 +1,4 @@
-"""What a saver holds: its threads, the checkpoints of each, and one checkpoint. Steps.
+"""What a saver holds: its threads, the checkpoints of each, and one checkpoint.
 
 LangGraph's savers list checkpoints whole. Only their names are kept, and each is read by its name
 afterwards, so that a move never holds more than one. Since a listing costs as much as reading
@@ -12,19 +12,20 @@ everything, there is one for all threads. What is known of a saver beyond the co
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
-from wren_sessions._steps import Call, Steps
+from wren_sessions._blocking import Unsuspended
 from wren_sessions.checkpoints.codec import decode_body
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.langgraph.convert import session_of
-from wren_sessions.records import Name, Scanned, SessionPage, Start
+from wren_sessions.protocols import AsyncSessionStore, SessionStore
+from wren_sessions.records import Name, Start
 from wren_sessions.transfer._reports import Entry, parents_first
-from wren_sessions.transfer._sides import Listed
+from wren_sessions.transfer._savers import BlockingSaver, Listed, Saver
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
-    from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+    from langgraph.checkpoint.base import CheckpointTuple
 
 LISTED: Final = 1_000_000  # the most that RediSearch answers
 PAGE: Final = 20
@@ -59,43 +60,41 @@ class Source:
     """Any saver.
 
     Args:
-        side: what calls of it begin with.
+        saver: the saver.
     """
 
-    def __init__(self, side: str) -> None:
-        self.side = side
+    def __init__(self, saver: Saver) -> None:
+        self._saver = saver
 
-    def threads(self) -> Steps[dict[Any, list[Entry] | None]]:
+    async def threads(self) -> dict[Any, list[Entry] | None]:
         """All threads, as the application named them, each with its checkpoints if known."""
         found: dict[Any, list[Entry] | None] = {}
-        for thread, entry in (yield from self._list(None)):
+        for thread, entry in await self._list(None):
             entries = found.setdefault(thread, [])
             if entries is not None:
                 entries.append(entry)
         return found
 
-    def entries(self, thread: Any) -> Steps[list[Entry]]:
+    async def entries(self, thread: Any) -> list[Entry]:
         """The checkpoints of a thread, in any order."""
-        found = yield from self._list(config_of(thread))
+        found = await self._list(config_of(thread))
         return [entry for _, entry in found]
 
     def ordered(self, entries: Iterable[Entry]) -> list[Entry]:
         """Checkpoints in the order in which to move them: the oldest first."""
         return sorted(entries, key=_age)
 
-    def heads(self, thread: Any, entries: Iterable[Entry]) -> Steps[dict[str, str]]:
+    async def heads(self, thread: Any, entries: Iterable[Entry]) -> dict[str, str]:
         """The latest checkpoint of each namespace: the one with the highest id."""
-        yield from ()
         del thread
         return {entry.namespace: entry.id for entry in sorted(entries, key=_age)}
 
-    def read(self, thread: Any, name: Name) -> Steps[CheckpointTuple | None]:
+    async def read(self, thread: Any, name: Name) -> CheckpointTuple | None:
         """One checkpoint, or None if it is not there."""
-        found = yield Call(f"{self.side}.get_tuple", config_of(thread, *name))
-        return cast("CheckpointTuple | None", found)
+        return await self._saver.get_tuple(config_of(thread, *name))
 
-    def _list(self, config: RunnableConfig | None) -> Steps[Iterable[tuple[Any, Entry]]]:
-        listed = yield from self._ask(config, limit=LISTED)
+    async def _list(self, config: RunnableConfig | None) -> Iterable[tuple[Any, Entry]]:
+        listed = await self._ask(config, limit=LISTED)
         if listed.count >= LISTED:
             raise ConfigurationError(
                 f"the saver lists {LISTED:,} checkpoints or more: move its threads one by one "
@@ -103,19 +102,18 @@ class Source:
             )
         return listed.kept
 
-    def _ask(self, config: RunnableConfig | None, **options: Any) -> Steps[Listed]:
-        listed: Listed = yield Call(f"{self.side}.list", config, keep=_listed, **options)
-        return listed
+    async def _ask(self, config: RunnableConfig | None, **options: Any) -> Listed:
+        return await self._saver.list(config, keep=_listed, **options)
 
 
 class PagedSource(Source):
     """A saver that lists by descending id, and holds a whole listing in memory."""
 
-    def _list(self, config: RunnableConfig | None) -> Steps[Iterable[tuple[Any, Entry]]]:
+    async def _list(self, config: RunnableConfig | None) -> Iterable[tuple[Any, Entry]]:
         found: dict[tuple[Any, Entry], None] = {}
         size, before = PAGE, None
         while True:
-            page = yield from self._ask(config, before=before, limit=size)
+            page = await self._ask(config, before=before, limit=size)
             if page.count < size:
                 return found | page.kept
             if page.kept.keys() <= found.keys():
@@ -130,33 +128,33 @@ class SessionSource(Source):
     """A `SessionSaver`.
 
     Args:
-        side: what calls of it begin with.
-        store: what calls of its store begin with.
+        saver: the saver.
+        store: its store.
     """
 
-    def __init__(self, side: str, store: str) -> None:
-        super().__init__(side)
+    def __init__(self, saver: Saver, store: AsyncSessionStore) -> None:
+        super().__init__(saver)
         self._store = store
 
-    def threads(self) -> Steps[dict[Any, list[Entry] | None]]:
+    async def threads(self) -> dict[Any, list[Entry] | None]:
         """All sessions; their checkpoints are listed one session at a time."""
         found: dict[Any, list[Entry] | None] = {}
         cursor = None
         while True:
-            page: SessionPage = yield Call(f"{self._store}.list_sessions", cursor)
+            page = await self._store.list_sessions(cursor)
             found |= dict.fromkeys(info.session for info in page.sessions)
             cursor = page.cursor
             if cursor is None:
                 return found
 
-    def entries(self, thread: Any) -> Steps[list[Entry]]:
+    async def entries(self, thread: Any) -> list[Entry]:
         """The checkpoints of a thread, in any order."""
         session = session_of(thread)
-        heads: tuple[Name, ...] = yield Call(f"{self._store}.heads", session)
+        heads = await self._store.heads(session)
         rest = tuple(Start(namespace) for namespace, _ in heads)
         found: list[Entry] = []
         while rest:
-            page: Scanned = yield Call(f"{self._store}.scan", session, rest, RECORDS)
+            page = await self._store.scan(session, rest, RECORDS)
             for stored in page.records:
                 body = decode_body(stored.body, session, f"checkpoint {stored.name[1]!r}")
                 found.append(Entry(*stored.name, body.parent_id))
@@ -170,10 +168,10 @@ class SessionSource(Source):
         """
         return parents_first(super().ordered(entries))
 
-    def heads(self, thread: Any, entries: Iterable[Entry]) -> Steps[dict[str, str]]:
+    async def heads(self, thread: Any, entries: Iterable[Entry]) -> dict[str, str]:
         """The latest checkpoint of each namespace."""
         del entries
-        heads: tuple[Name, ...] = yield Call(f"{self._store}.heads", session_of(thread))
+        heads = await self._store.heads(session_of(thread))
         return dict(heads)
 
 
@@ -181,12 +179,17 @@ def _age(entry: Entry) -> tuple[str, str]:
     return entry.id, entry.namespace
 
 
-def source_of(saver: BaseCheckpointSaver[Any], side: str, store: str) -> Source:
-    """How to read a saver; `side` and `store` name it and its store in calls."""
+def source_of(saver: Saver) -> Source:
+    """How to read a saver."""
     from wren_sessions.langgraph import SessionSaver  # loads langgraph
 
-    if isinstance(saver, SessionSaver):
-        return SessionSource(side, store)
-    if any(base.__module__.startswith(_POSTGRES) for base in type(saver).__mro__):
-        return PagedSource(side)
-    return Source(side)
+    if isinstance(saver.saver, SessionSaver):
+        return SessionSource(saver, store_of(saver, saver.saver.store))
+    if any(base.__module__.startswith(_POSTGRES) for base in type(saver.saver).__mro__):
+        return PagedSource(saver)
+    return Source(saver)
+
+
+def store_of(saver: Saver, store: SessionStore) -> AsyncSessionStore:
+    """The face of a `SessionSaver`'s store that goes with how the saver is called."""
+    return Unsuspended(store) if isinstance(saver, BlockingSaver) else store.aio

@@ -16,9 +16,8 @@ from dataclasses import replace as replace_in
 from datetime import timedelta
 from hashlib import sha256
 from itertools import pairwise
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
-from wren_sessions._steps import Call, Steps
 from wren_sessions.checkpoints.codec import WriteBody, encode_body, encode_write, plain_frame
 from wren_sessions.errors import (
     ConflictError,
@@ -26,6 +25,7 @@ from wren_sessions.errors import (
     SessionExpiredError,
     WrenSessionsError,
 )
+from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
     ArenaParts,
     Commit,
@@ -64,10 +64,28 @@ class ChangedError(Exception):
     """The source was written while it was being copied."""
 
 
+class Source(Protocol):
+    """What copying a session asks of the store that it is in; see `AsyncSessionStore`."""
+
+    async def info(self, session: str) -> SessionInfo | None:
+        """See `SessionStore.info`."""
+
+    async def heads(self, session: str) -> tuple[Name, ...]:
+        """See `SessionStore.heads`."""
+
+    async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
+        """See `SessionStore.scan`."""
+
+    async def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
+        """See `SessionStore.read`."""
+
+
 class Staging:
     """One session on its way.
 
     Args:
+        source: where the session is.
+        target: where it goes.
         info: of the session.
         on_progress: called after every checkpoint.
         repacking: opens and packs values where the stores protect them differently; None where
@@ -76,10 +94,14 @@ class Staging:
 
     def __init__(
         self,
+        source: Source,
+        target: AsyncSessionStore,
         info: SessionInfo,
         on_progress: OnProgress | None,
         repacking: Repacking | None = None,
     ) -> None:
+        self._source = source
+        self._target = target
         self._info = info
         self._repacking = repacking
         self._on_progress = on_progress
@@ -88,29 +110,29 @@ class Staging:
         self._places = Places()
         self._written: dict[Name, bytes] = {}
 
-    def copy(self, *, replace: bool | Life) -> Steps[int]:
+    async def copy(self, *, replace: bool | Life) -> int:
         """Copy it; how many records it has. See `SessionStore.copy` for `replace`."""
-        yield Call("target.delete", self._staging)  # of a copy that was interrupted
+        await self._target.delete(self._staging)  # of a copy that was interrupted
         try:
-            yield from self._begin()
-            count = yield from self._records()
-            yield from self._verify()
-            yield Call("target.copy", self._staging, self._info.session, replace=replace)
+            await self._begin()
+            count = await self._records()
+            await self._verify()
+            await self._target.copy(self._staging, self._info.session, replace=replace)
         except Exception:
             with suppress(WrenSessionsError):
-                yield Call("target.delete", self._staging)
+                await self._target.delete(self._staging)
             raise
-        yield Call("target.delete", self._staging)
+        await self._target.delete(self._staging)
         return count
 
     # --- writing ---
 
-    def _begin(self) -> Steps[None]:
+    async def _begin(self) -> None:
         """Make the session that is written to, as old and as pinned as the source is."""
         life = self._info.life
-        done = yield from self._make(life.created_ms)
+        done = await self._make(life.created_ms)
         if done.outcome == "expired" and life.pinned:
-            done = yield from self._make(None)  # too old for this store, but kept: its age is lost
+            done = await self._make(None)  # too old for this store, but kept: its age is lost
         if done.outcome == "expired":
             raise SessionExpiredError(
                 f"session {self._info.session!r} is older than the target's maximum age",
@@ -119,11 +141,11 @@ class Staging:
         self._incarnation = self._life(done).incarnation
         if self._info.idle is not None:
             idle = None if self._info.idle == "none" else timedelta(milliseconds=self._info.idle)
-            yield Call("target.set_ttl", self._staging, idle)
+            await self._target.set_ttl(self._staging, idle)
         if life.pinned:
-            yield Call("target.pin", self._staging)
+            await self._target.pin(self._staging)
 
-    def _make(self, created_ms: int | None) -> Steps[Committed]:
+    async def _make(self, created_ms: int | None) -> Committed:
         commit = Commit(
             session=self._staging,
             token=secrets.token_urlsafe(8),
@@ -131,10 +153,9 @@ class Staging:
             created_ms=created_ms,
             state=self._info.state,
         )
-        done: Committed = yield Call("target.commit", commit)
-        return done
+        return await self._target.commit(commit)
 
-    def _commit(self, record: Record | None, writes: Writes | None) -> Steps[int]:
+    async def _commit(self, record: Record | None, writes: Writes | None) -> int:
         commit = Commit(
             session=self._staging,
             token=secrets.token_urlsafe(8),
@@ -143,7 +164,7 @@ class Staging:
             writes=writes,
             state=self._info.state if record is not None and record.name[0] == "" else None,
         )
-        done: Committed = yield Call("target.commit", commit)
+        done = await self._target.commit(commit)
         self._life(done)
         return done.base
 
@@ -156,34 +177,34 @@ class Staging:
             )
         return done.life
 
-    def _records(self) -> Steps[int]:
-        entries = yield from self._entries()
+    async def _records(self) -> int:
+        entries = await self._entries()
         above = _above(entries)
         for number, entry in enumerate(entries, 1):
-            stored = yield from self._read(entry, above[entry.name])
+            stored = await self._read(entry, above[entry.name])
             if self._repacking is None:
-                yield from self._record(entry, stored)
+                await self._record(entry, stored)
             else:
-                yield from self._repacked(self._repacking, entry, stored)
+                await self._repacked(self._repacking, entry, stored)
             if self._on_progress is not None:
                 self._on_progress(Progress(self._info.session, number, len(entries)))
         return len(entries)
 
-    def _entries(self) -> Steps[list[Entry]]:
+    async def _entries(self) -> list[Entry]:
         """The names of all records, in the order in which they were written."""
         found: list[tuple[int, str, Entry]] = []
-        heads: tuple[Name, ...] = yield Call("source.heads", self._info.session)
+        heads = await self._source.heads(self._info.session)
         rest = tuple(Start(namespace) for namespace, _ in heads)
         while rest:
-            page = yield from self._scan(rest, PAGE)
+            page = await self._scan(rest, PAGE)
             for stored in page.records:
                 parent_id = body_of(self._info.session, stored).parent_id
                 found.append((stored.base, stored.name[1], Entry(*stored.name, parent_id)))
             rest = page.rest
         return parents_first(entry for _, _, entry in sorted(found))
 
-    def _scan(self, starts: Iterable[Start], limit: int) -> Steps[Scanned]:
-        page: Scanned = yield Call("source.scan", self._info.session, tuple(starts), limit)
+    async def _scan(self, starts: Iterable[Start], limit: int) -> Scanned:
+        page = await self._source.scan(self._info.session, tuple(starts), limit)
         life, before = page.life, self._info.life
         if life is None or (life.incarnation, life.revision) != (
             before.incarnation,
@@ -192,17 +213,17 @@ class Staging:
             raise ChangedError
         return page
 
-    def _read(self, entry: Entry, above: str | None) -> Steps[Stored]:
-        page = yield from self._scan([Start(entry.namespace, above)], 1)
+    async def _read(self, entry: Entry, above: str | None) -> Stored:
+        page = await self._scan([Start(entry.namespace, above)], 1)
         if not page.records or page.records[0].name != entry.name:
             raise ChangedError
         return page.records[0]
 
-    def _record(self, entry: Entry, stored: Stored) -> Steps[None]:
+    async def _record(self, entry: Entry, stored: Stored) -> None:
         body = body_of(self._info.session, stored)
         writes = writes_of(self._info.session, stored)
         rebase = Rebase(self._places, [*body.values.values(), *(write.value for write in writes)])
-        append = yield from self._bytes(entry, rebase)
+        append = await self._bytes(entry, rebase)
         moved = rebase.body(body)
         record = Record(
             name=entry.name,
@@ -213,81 +234,81 @@ class Staging:
         )
         if any(any(ranged(write.value)) for write in writes):
             # By themselves: they may refer to what the record appends.
-            rebase.appended((yield from self._commit(record, None)))
-            pending = yield from self._pending(entry, stored, writes)
-            yield from self._commit(None, pending)
+            rebase.appended(await self._commit(record, None))
+            pending = await self._pending(entry, stored, writes)
+            await self._commit(None, pending)
         else:
             pending = _pending(entry.name, stored, writes)
-            rebase.appended((yield from self._commit(record, pending)))
+            rebase.appended(await self._commit(record, pending))
         sent = [StoredWrite(write.key, write.body) for write in pending.entries] if pending else []
         self._written[entry.name] = _digest(record.body, sent)
 
-    def _repacked(self, repacking: Repacking, entry: Entry, stored: Stored) -> Steps[None]:
+    async def _repacked(self, repacking: Repacking, entry: Entry, stored: Stored) -> None:
         """Write a record whose values are protected otherwise in the target."""
         session = self._info.session
         writes = writes_of(session, stored)
         arena = ArenaParts(())
         if spans := spans_in(body_of(session, stored), writes):
-            found: ArenaParts | None = yield Call("source.read", session, spans)
+            found = await self._source.read(session, spans)
             if found is None:
-                yield from self._scan([Start(entry.namespace)], 1)  # damaged, or pruned meanwhile?
+                await self._scan([Start(entry.namespace)], 1)  # damaged, or pruned meanwhile?
                 self._damaged(f"the arena of checkpoint {entry.id!r} is not there")
             arena = found
         repacked = repacking.record(session, stored, entry.parent_id, arena)
-        repacking.settle(repacked, (yield from self._commit(repacked.record, None)))
+        repacking.settle(repacked, await self._commit(repacked.record, None))
         pending = None
         if writes:
             linked = repacking.writes(session, writes, arena)
             pending = _pending(entry.name, stored, writes)
             assert pending is not None  # noqa: S101 -- there are some
             pending = replace_in(pending, spans=linked)
-            yield from self._commit(None, pending)
+            await self._commit(None, pending)
         sent = [StoredWrite(write.key, write.body) for write in pending.entries] if pending else []
         self._written[entry.name] = _digest(repacked.record.body, sent)
 
-    def _pending(
+    async def _pending(
         self, entry: Entry, stored: Stored, writes: list[WriteBody]
-    ) -> Steps[Writes | None]:
+    ) -> Writes | None:
         """Pending writes whose bytes are in the new arena by now."""
         rebase = Rebase(self._places, [write.value for write in writes])
-        yield from self._bytes(entry, rebase)
+        await self._bytes(entry, rebase)
         for write in writes:
             write.value = rebase.value(write.value)
         return _pending(entry.name, stored, writes)
 
-    def _bytes(self, entry: Entry, rebase: Rebase) -> Steps[bytes]:
+    async def _bytes(self, entry: Entry, rebase: Rebase) -> bytes:
         """What a record appends."""
         if not rebase.needed:
             return b""
-        arena: ArenaParts | None = yield Call("source.read", self._info.session, rebase.needed)
+        arena = await self._source.read(self._info.session, rebase.needed)
         append = None if arena is None else rebase.read(arena)
         if append is None:
-            yield from self._scan([Start(entry.namespace)], 1)  # damaged, or pruned meanwhile?
+            await self._scan([Start(entry.namespace)], 1)  # damaged, or pruned meanwhile?
             self._damaged(f"the arena of checkpoint {entry.id!r} is not there")
         return append
 
     # --- verification ---
 
-    def _verify(self) -> Steps[None]:
+    async def _verify(self) -> None:
         """Make sure that the target holds what the source does."""
-        ours: tuple[Name, ...] = yield Call("source.heads", self._info.session)
-        theirs: tuple[Name, ...] = yield Call("target.heads", self._staging)
+        ours = await self._source.heads(self._info.session)
+        theirs = await self._target.heads(self._staging)
         if dict(ours) != dict(theirs):
             self._damaged("its latest checkpoints are others when read back")
-        yield from self._check_records(theirs)
+        await self._check_records(theirs)
         for place in self._places:
             for span, offset in _chunks(place.span, place.offset):
-                yield from self._check_bytes(span, Span(offset, span.length))
-        info: SessionInfo | None = yield Call("target.info", self._staging)
+                await self._check_bytes(span, Span(offset, span.length))
+        info = await self._target.info(self._staging)
         if info is None or info.state != self._info.state:
             self._damaged("its header is another when read back")
-        yield from self._scan([Start("")], 1)
+        await self._scan([Start("")], 1)
 
-    def _check_records(self, heads: Sequence[Name]) -> Steps[None]:
+    async def _check_records(self, heads: Sequence[Name]) -> None:
         rest = tuple(Start(namespace) for namespace, _ in heads)
         missing = dict(self._written)
         while rest:
-            page: Scanned = yield Call("target.scan", self._staging, rest, PAGE)
+            page = await self._target.scan(self._staging, rest, PAGE)
             for stored in page.records:
                 if missing.pop(stored.name, b"") != _digest(stored.body, stored.writes):
                     self._damaged(f"checkpoint {stored.name[1]!r} is another when read back")
@@ -295,11 +316,11 @@ class Staging:
         if missing:
             self._damaged(f"checkpoint {next(iter(missing))[1]!r} is not there when read back")
 
-    def _check_bytes(self, source: Span, target: Span) -> Steps[None]:
-        ours: ArenaParts | None = yield Call("source.read", self._info.session, (source,))
-        theirs: ArenaParts | None = yield Call("target.read", self._staging, (target,))
+    async def _check_bytes(self, source: Span, target: Span) -> None:
+        ours = await self._source.read(self._info.session, (source,))
+        theirs = await self._target.read(self._staging, (target,))
         if ours is None:
-            yield from self._scan([Start("")], 1)  # pruned meanwhile?
+            await self._scan([Start("")], 1)  # pruned meanwhile?
         if ours is None or theirs is None or ours.get(source) != theirs.get(target):
             self._damaged("its arena is another when read back")
 

@@ -1,4 +1,4 @@
-"""Writing a checkpoint, with its pending writes, into a saver. Steps.
+"""Writing a checkpoint, with its pending writes, into a saver.
 
 A `SessionSaver` gets it in one commit, whose conditions say that nobody else writes the session
 meanwhile: what is there of a checkpoint is all of it. Its parent need not be there. Any other saver
@@ -10,9 +10,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from wren_sessions._steps import Call, Steps
 from wren_sessions.checkpoints.codec import Version, WriteBody, encode_write
 from wren_sessions.checkpoints.get import Reading
 from wren_sessions.checkpoints.put import Put, Writing
@@ -21,18 +20,23 @@ from wren_sessions.delta.encoder import Packer
 from wren_sessions.errors import ConflictError
 from wren_sessions.keys import write_key
 from wren_sessions.langgraph.convert import put_of, session_of
-from wren_sessions.records import Commit, Committed, Life, Name, SessionInfo, Write, Writes
+from wren_sessions.records import Commit, Committed, Life, Name, Write, Writes
 from wren_sessions.transfer._comparing import SPECIAL, PendingWrite, by_task, paths, writes_of
 from wren_sessions.transfer._reports import Entry
-from wren_sessions.transfer._sides import STORE
-from wren_sessions.transfer._sources import SessionSource, Source, config_of, parent_of, source_of
+from wren_sessions.transfer._savers import Saver
+from wren_sessions.transfer._sources import (
+    SessionSource,
+    Source,
+    config_of,
+    parent_of,
+    source_of,
+    store_of,
+)
 
 if TYPE_CHECKING:
-    from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+    from langgraph.checkpoint.base import CheckpointTuple
 
     from wren_sessions.langgraph import SessionSaver
-
-SIDE: Final = "target"
 
 
 class Target(Protocol):
@@ -40,28 +44,28 @@ class Target(Protocol):
 
     source: Source
 
-    def begin(self) -> Steps[list[Entry]]:
+    async def begin(self) -> list[Entry]:
         """The checkpoints that are there."""
 
-    def write(self, entry: Entry, found: CheckpointTuple) -> Steps[None]:
+    async def write(self, entry: Entry, found: CheckpointTuple) -> None:
         """Write a checkpoint with its pending writes."""
 
-    def add_writes(self, entry: Entry, found: CheckpointTuple) -> Steps[None]:
+    async def add_writes(self, entry: Entry, found: CheckpointTuple) -> None:
         """Write the pending writes of a checkpoint that is there."""
 
     def order(self, writes: list[PendingWrite]) -> list[PendingWrite]:
         """Pending writes, as far as their order can be kept."""
 
-    def size_bytes(self) -> Steps[int | None]:
+    async def size_bytes(self) -> int | None:
         """What the thread takes; None if that is not known."""
 
 
-def target_of(saver: BaseCheckpointSaver[Any], thread: Any) -> Target:
+def target_of(saver: Saver, thread: Any) -> Target:
     """How to write a thread into a saver."""
     from wren_sessions.langgraph import SessionSaver  # loads langgraph
 
-    if isinstance(saver, SessionSaver):
-        return SessionTarget(saver, session_of(thread))
+    if isinstance(saver.saver, SessionSaver):
+        return SessionTarget(saver, saver.saver, session_of(thread))
     return SaverTarget(saver, thread)
 
 
@@ -73,25 +77,25 @@ class SaverTarget:
         thread: the thread.
     """
 
-    def __init__(self, saver: BaseCheckpointSaver[Any], thread: Any) -> None:
-        self.source = source_of(saver, SIDE, STORE)
+    def __init__(self, saver: Saver, thread: Any) -> None:
+        self.source = source_of(saver)
+        self._saver = saver
         self._thread = thread
         self._last: dict[str, tuple[str, dict[str, Version]]] = {}
 
-    def begin(self) -> Steps[list[Entry]]:
+    async def begin(self) -> list[Entry]:
         """See `Target`."""
-        return (yield from self.source.entries(self._thread))
+        return await self.source.entries(self._thread)
 
-    def write(self, entry: Entry, found: CheckpointTuple) -> Steps[None]:
+    async def write(self, entry: Entry, found: CheckpointTuple) -> None:
         """See `Target`."""
-        yield Call(
-            f"{SIDE}.put",
+        await self._saver.put(
             config_of(self._thread, entry.namespace, parent_of(found)),
             found.checkpoint.copy(),
             dict(found.metadata),
             self._changed(entry, found),
         )
-        yield from self.add_writes(entry, found)
+        await self.add_writes(entry, found)
 
     def _changed(self, entry: Entry, found: CheckpointTuple) -> dict[str, Version]:
         """The versions that the checkpoint does not have in common with the one it continues."""
@@ -102,7 +106,7 @@ class SaverTarget:
             return versions
         return {name: version for name, version in versions.items() if known.get(name) != version}
 
-    def add_writes(self, entry: Entry, found: CheckpointTuple) -> Steps[None]:
+    async def add_writes(self, entry: Entry, found: CheckpointTuple) -> None:
         """See `Target`.
 
         Those of a task that are special go by themselves: savers replace them only then.
@@ -116,15 +120,14 @@ class SaverTarget:
                 if part:
                     path = "" if ordered else f"{number:06}"
                     config = config_of(self._thread, *entry.name)
-                    yield Call(f"{SIDE}.put_writes", config, part, task, path)
+                    await self._saver.put_writes(config, part, task, path)
 
     def order(self, writes: list[PendingWrite]) -> list[PendingWrite]:
         """See `Target`."""
         return by_task(writes)
 
-    def size_bytes(self) -> Steps[int | None]:
+    async def size_bytes(self) -> int | None:
         """See `Target`."""
-        yield from ()
         return None
 
 
@@ -132,30 +135,33 @@ class SessionTarget(Writing):
     """A thread in a `SessionSaver`.
 
     Args:
-        saver: the saver.
+        saver: how the saver is called.
+        own: the saver.
         session: the session.
     """
 
-    def __init__(self, saver: SessionSaver, session: str) -> None:
+    def __init__(self, saver: Saver, own: SessionSaver, session: str) -> None:
         cache = Cache(DEFAULT_BYTES)
-        checkpoints = saver._checkpoints  # noqa: SLF001 -- of this package
+        checkpoints = own._blocking  # noqa: SLF001 -- of this package
         protection = checkpoints.protection
-        super().__init__(cache, Reading(cache, protection), checkpoints.header_strings, protection)
-        self.source: Source = SessionSource(SIDE, STORE)
-        self._serde = saver.serde
+        store = store_of(saver, own.store)
+        reading = Reading(store, cache, protection)
+        super().__init__(store, cache, reading, checkpoints.header_strings, protection)
+        self.source: Source = SessionSource(saver, store)
+        self._serde = own.serde
         self._session = session
         self._now: Life | None = None
 
-    def begin(self) -> Steps[list[Entry]]:
+    async def begin(self) -> list[Entry]:
         """See `Target`."""
-        info: SessionInfo | None = yield Call("info", self._session)
+        info = await self._store.info(self._session)
         self._now = None if info is None else info.life
-        return [] if info is None else (yield from self.source.entries(self._session))
+        return [] if info is None else (await self.source.entries(self._session))
 
-    def write(self, entry: Entry, found: CheckpointTuple) -> Steps[None]:
+    async def write(self, entry: Entry, found: CheckpointTuple) -> None:
         """See `Target`."""
         put = self._put_of(entry, found)
-        parent = yield from self._parent(put)
+        parent = await self._parent(put)
         life = self._now
         draft = self._draft(
             put,
@@ -176,10 +182,10 @@ class SessionTarget(Writing):
             writes=writes,
             state=self._state(put),
         )
-        done = yield from self._done(commit)
+        done = await self._done(commit)
         self._settle(put, draft, done)
 
-    def add_writes(self, entry: Entry, found: CheckpointTuple) -> Steps[None]:
+    async def add_writes(self, entry: Entry, found: CheckpointTuple) -> None:
         """See `Target`."""
         writes, witnesses = self._writes(entry.name, writes_of(found))
         commit = Commit(
@@ -189,15 +195,15 @@ class SessionTarget(Writing):
             witnesses=witnesses,
             writes=writes,
         )
-        yield from self._done(commit)
+        await self._done(commit)
 
     def order(self, writes: list[PendingWrite]) -> list[PendingWrite]:
         """See `Target`."""
         return writes
 
-    def size_bytes(self) -> Steps[int | None]:
+    async def size_bytes(self) -> int | None:
         """See `Target`."""
-        info: SessionInfo | None = yield Call("info", self._session)
+        info = await self._store.info(self._session)
         return None if info is None else info.size_bytes
 
     def _put_of(self, entry: Entry, found: CheckpointTuple) -> Put:
@@ -243,8 +249,8 @@ class SessionTarget(Writing):
             value=packer.value(channel, value, self._serde, what),
         )
 
-    def _done(self, commit: Commit) -> Steps[Committed]:
-        done: Committed = yield Call("commit", commit)
+    async def _done(self, commit: Commit) -> Committed:
+        done = await self._store.commit(commit)
         if done.outcome != "done":
             raise ConflictError(
                 f"session {self._session!r} was written or deleted by somebody else, or ran out, "

@@ -14,22 +14,21 @@ run on it gets a `SessionGoneError`, so sessions that are in use are left for th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from wren_sessions._steps import Call, Steps
+from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.checkpoints.codec import is_sealed_body, opened_frame
 from wren_sessions.delta.protection import Protection, chunk_key_id, protection_of
 from wren_sessions.errors import ConfigurationError, ConflictError, SessionNotFoundError
-from wren_sessions.protocols import SessionStore
-from wren_sessions.records import Name, Scanned, SessionInfo, SessionPage, Start, Stored
+from wren_sessions.protocols import AsyncSessionStore, SessionStore
+from wren_sessions.records import SessionInfo, Start, Stored
 from wren_sessions.serializers.encryption import key_id_of
 from wren_sessions.stores.protected import ProtectedStore
 from wren_sessions.stores.protected.headers import key_id
 from wren_sessions.transfer._rebasing import body_of, ranged, writes_of
 from wren_sessions.transfer._repacking import Repacking
 from wren_sessions.transfer._reports import OnProgress
-from wren_sessions.transfer._sides import adrive_sides, drive_sides
 from wren_sessions.transfer._staging import PAGE, ChangedError, Staging, is_staging
 from wren_sessions.ttl import Duration, to_ms
 
@@ -73,7 +72,8 @@ def rekey(
         DecryptionError: a key is missing, or what is stored was changed; sessions that were done
             before stay done.
     """
-    return drive_sides(_job(store, sessions, unused_for, on_progress), _sides(store, aio=False))
+    rekeying = _rekeying(store, Unsuspended, unused_for, on_progress)
+    return run(rekeying.run(sessions))
 
 
 async def arekey(
@@ -84,38 +84,35 @@ async def arekey(
     on_progress: OnProgress | None = None,
 ) -> RekeyReport:
     """See `rekey`; by the store's awaitable face."""
-    job = _job(store, sessions, unused_for, on_progress)
-    return await adrive_sides(job, _sides(store, aio=True))
+    rekeying = _rekeying(store, lambda face: face.aio, unused_for, on_progress)
+    return await rekeying.run(sessions)
 
 
-def _sides(store: SessionStore, *, aio: bool) -> dict[str, object]:
-    below = store.unprotected if isinstance(store, ProtectedStore) else store
-    if aio:
-        return {"source": store.aio, "target": store.aio, "raw": below.aio}
-    return {"source": store, "target": store, "raw": below}
-
-
-def _job(
+def _rekeying(
     store: SessionStore,
-    sessions: Iterable[str] | None,
+    face: Callable[[SessionStore], AsyncSessionStore],
     unused_for: Duration | None,
     on_progress: OnProgress | None,
-) -> Steps[RekeyReport]:
-    if isinstance(sessions, str):
-        raise ConfigurationError(f"sessions must be several ids, not one text: [{sessions!r}]")
+) -> _Rekeying:
     protection = protection_of(store)
     if protection.encryption is None:
         raise ConfigurationError(
             "the store has no encryption: open it with encryption=Encryption([new, old]), or set "
             "WREN_SESSIONS_ENCRYPTION_KEYS"
         )
-    return _Rekeying(protection, 0 if unused_for is None else to_ms(unused_for), on_progress).run(
-        sessions
+    return _Rekeying(
+        store=face(store),
+        raw=face(store.unprotected if isinstance(store, ProtectedStore) else store),
+        protection=protection,
+        unused_ms=0 if unused_for is None else to_ms(unused_for),
+        on_progress=on_progress,
     )
 
 
 @dataclass(slots=True)
 class _Rekeying:
+    store: AsyncSessionStore
+    raw: AsyncSessionStore
     protection: Protection
     unused_ms: int
     on_progress: OnProgress | None
@@ -123,64 +120,72 @@ class _Rekeying:
     _current: list[str] = field(default_factory=list)
     _busy: list[str] = field(default_factory=list)
 
-    def run(self, sessions: Iterable[str] | None) -> Steps[RekeyReport]:
+    async def run(self, sessions: Iterable[str] | None) -> RekeyReport:
+        if isinstance(sessions, str):
+            raise ConfigurationError(f"sessions must be several ids, not one text: [{sessions!r}]")
         if sessions is None:
-            sessions = yield from self._all()
-            yield from self._each(sessions, asked=False)
+            sessions = await self._all()
+            await self._each(sessions, asked=False)
         else:
-            yield from self._each(sessions, asked=True)
+            await self._each(sessions, asked=True)
         return RekeyReport(
             rewritten=tuple(self._rewritten),
             current=tuple(self._current),
             busy=tuple(self._busy),
         )
 
-    def _all(self) -> Steps[list[str]]:
+    async def _all(self) -> list[str]:
         """All sessions; what is written while they are rewritten has the newest key already."""
         found: dict[str, None] = {}
         cursor = None
         while True:
-            page: SessionPage = yield Call("raw.list_sessions", cursor)
+            page = await self.raw.list_sessions(cursor)
             names = (info.session for info in page.sessions)
             found |= dict.fromkeys(name for name in names if not is_staging(name))
             cursor = page.cursor
             if cursor is None:
                 return list(found)
 
-    def _each(self, sessions: Iterable[str], *, asked: bool) -> Steps[None]:
+    async def _each(self, sessions: Iterable[str], *, asked: bool) -> None:
         for session in sessions:
-            info: SessionInfo | None = yield Call("source.info", session)
+            info = await self.store.info(session)
             if info is None and asked:
                 raise SessionNotFoundError(
                     f"session {session!r} was not found, or has expired", session=session
                 )
             if info is not None:
-                (yield from self._session(info)).append(session)
+                (await self._session(info)).append(session)
 
-    def _session(self, info: SessionInfo) -> Steps[list[str]]:
+    async def _session(self, info: SessionInfo) -> list[str]:
         """Rewrite a session if it needs it; the list that it belongs to."""
-        if (yield from self._is_current(info.session)):
+        if await self._is_current(info.session):
             return self._current
         if info.life.now_ms - info.life.updated_ms < self.unused_ms:
             return self._busy
-        staging = Staging(info, self.on_progress, Repacking(self.protection, self.protection))
+        staging = Staging(
+            self.store,
+            self.store,
+            info,
+            self.on_progress,
+            Repacking(self.protection, self.protection),
+        )
         try:
-            yield from staging.copy(replace=info.life)
+            await staging.copy(replace=info.life)
         except (ChangedError, ConflictError):
             return self._busy
         return self._rewritten
 
-    def _is_current(self, session: str) -> Steps[bool]:
+    async def _is_current(self, session: str) -> bool:
         """Whether everything of a session is sealed with the newest key."""
         encryption = self.protection.encryption
-        raw: SessionInfo | None = yield Call("raw.info", session)
+        raw = await self.raw.info(session)
         if encryption is None or raw is None or key_id(raw.state) != encryption.newest:
             return False
-        heads: tuple[Name, ...] = yield Call("raw.heads", session)
-        for side, keys_of in (("raw", _keys_of_bodies), ("source", _keys_of_values)):
+        heads = await self.raw.heads(session)
+        for store, keys_of in ((self.raw, _keys_of_bodies), (self.store, _keys_of_values)):
             rest = tuple(Start(namespace) for namespace, _ in heads)
             while rest:
-                page: Scanned = yield Call(f"{side}.scan", session, rest, PAGE)
+                page = await store.scan(session, rest, PAGE)
                 for stored in page.records:
                     if not keys_of(session, stored) <= {encryption.newest}:
                         return False

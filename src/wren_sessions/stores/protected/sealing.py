@@ -1,4 +1,4 @@
-"""A store's calls with records and headers sealed on the way in and opened on the way out. Steps.
+"""A store's calls with records and headers sealed on the way in and opened on the way out.
 
 Everything a session has is sealed with its uid, which its header holds. So a commit has to know the
 header; what this process has seen of a session (its incarnation and uid) is remembered, and where
@@ -12,14 +12,15 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple
 
-from wren_sessions._steps import Call, Steps
 from wren_sessions.checkpoints.codec import compressed, is_sealed_body, opened_frame, sealed_frame
 from wren_sessions.delta.extents import digest
 from wren_sessions.errors import ConflictError, CorruptSessionError, DecryptionError
 from wren_sessions.keys import check_session
+from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
     Commit,
     Committed,
@@ -58,30 +59,42 @@ class Sealing:
     """What both faces of a protected store do.
 
     Args:
+        store: the store below.
         encryption: the keys; None to seal nothing.
         compression: how to compress bodies; None for not at all.
     """
 
-    def __init__(self, encryption: Encryption | None, compression: Compression | None) -> None:
+    def __init__(
+        self,
+        store: AsyncSessionStore,
+        encryption: Encryption | None,
+        compression: Compression | None,
+    ) -> None:
+        self._store = store
         self._encryption = encryption
         self._compression = compression
         self._lock = threading.Lock()
         self._sessions: OrderedDict[str, _Known] = OrderedDict()
 
+    def over(self, store: AsyncSessionStore) -> Sealing:
+        """The same, with what it remembers, over the other face of the store."""
+        twin = copy(self)
+        twin._store = store  # noqa: SLF001 -- its own class
+        return twin
+
     # --- writing ---
 
-    def commit(self, commit: Commit) -> Steps[Committed]:
+    async def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
         if self._encryption is None:
-            plain: Committed = yield Call("commit", self._with_bodies(commit, None))
-            return plain
+            return await self._store.commit(self._with_bodies(commit, None))
         check_commit(commit)  # before its names are bound to what is sealed
         for _ in range(ATTEMPTS):
             known = self._recall(commit.session)
             if known is None or _lacks_header(commit):
-                known = yield from self._look(commit.session)
+                known = await self._look(commit.session)
             sealed, uid = self._sealed(self._encryption, commit, known)
-            done: Committed = yield Call("commit", sealed)
+            done = await self._store.commit(sealed)
             if done.outcome == "done":
                 if done.life is not None:
                     self._remember(commit.session, done.life, uid)
@@ -89,7 +102,7 @@ class Sealing:
             self._forget(commit.session)
             if not _was_ours(commit, sealed, done):
                 return done
-        self._busy(commit.session)
+        raise self._busy(commit.session)
 
     def _sealed(
         self, encryption: Encryption, commit: Commit, known: _Known | None
@@ -135,33 +148,32 @@ class Sealing:
             return body
         return sealed_frame(self._encryption.seal(purpose, uid, names, body))
 
-    def prune(self, prune: Prune) -> Steps[Committed]:
+    async def prune(self, prune: Prune) -> Committed:
         """See `SessionStore.prune`. A header that names a checkpoint that goes names another."""
         if self._encryption is not None:
-            info, header = yield from self._header(prune.session)
+            info, header = await self._header(prune.session)
             if info is not None and header is not None and header.uid is not None:
                 state, head = prune.state, header.head
                 if head is not None and ("", head) in prune.drop:
-                    head = yield from self._head_without(prune)
+                    head = await self._head_without(prune)
                 if state is not None or head != header.head:
                     header = Header(state=state or header.state, uid=header.uid, head=head)
                     sealed = headers.seal(self._encryption, prune.session, header)
                     prune = replace(prune, state=sealed)
-        done: Committed = yield Call("prune", prune)
-        return done
+        return await self._store.prune(prune)
 
-    def _head_without(self, prune: Prune) -> Steps[str | None]:
+    async def _head_without(self, prune: Prune) -> str | None:
         """The highest id of the root namespace that a prune leaves."""
         rest: tuple[Start, ...] = (Start(""),)
         while rest:
-            scanned: Scanned = yield Call("scan", prune.session, rest, PAGE)
+            scanned = await self._store.scan(prune.session, rest, PAGE)
             for stored in scanned.records:
                 if stored.name not in prune.drop:
                     return stored.name[1]
             rest = scanned.rest
         return None
 
-    def copy(
+    async def copy(
         self,
         source: str,
         target: str,
@@ -169,28 +181,27 @@ class Sealing:
         replace: bool | Life = False,
         state: bytes | None = None,
         expect: Life | None = None,
-    ) -> Steps[Life | None]:
+    ) -> Life | None:
         """See `SessionStore.copy`. The copy has the same uid, under a header of its own."""
         self._forget(check_session(target))
         if self._encryption is None:
-            copied: Life | None = yield Call(
-                "copy", source, target, replace=replace, state=state, expect=expect
+            return await self._store.copy(
+                source, target, replace=replace, state=state, expect=expect
             )
-            return copied
         for _ in range(ATTEMPTS):
-            info, header = yield from self._header(source)
+            info, header = await self._header(source)
             how: dict[str, Any] = {"replace": replace, "state": state, "expect": expect}
             if info is not None and header is not None and header.uid is not None:
                 how["state"] = self._for_copy(target, header, state)
                 how["expect"] = expect or info.life
             try:
-                life: Life | None = yield Call("copy", source, target, **how)
+                life = await self._store.copy(source, target, **how)
             except ConflictError:
                 if expect is not None or isinstance(replace, Life):
                     raise
                 continue
             return life
-        self._busy(source)
+        raise self._busy(source)
 
     def _for_copy(self, target: str, header: Header, state: bytes | None) -> bytes:
         assert self._encryption is not None  # noqa: S101 -- it has opened the header
@@ -198,28 +209,27 @@ class Sealing:
             header = Header(state=state, uid=header.uid, head=header.head, digest=header.digest)
         return headers.seal(self._encryption, target, header)
 
-    def delete(self, session: str) -> Steps[bool]:
+    async def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
         self._forget(session)
-        found: bool = yield Call("delete", session)
-        return found
+        return await self._store.delete(session)
 
     # --- reading ---
 
-    def load(
+    async def load(
         self,
         session: str,
         namespace: str = "",
         checkpoint_id: str | None = None,
         held: Held | None = None,
-    ) -> Steps[Loaded | None]:
+    ) -> Loaded | None:
         """See `SessionStore.load`."""
-        loaded: Loaded | None = yield Call("load", session, namespace, checkpoint_id, held)
+        loaded = await self._store.load(session, namespace, checkpoint_id, held)
         if loaded is None or self._encryption is None:
             return loaded
         state = loaded.state
         if not state:  # a store that does not bring it along
-            info: SessionInfo | None = yield Call("info", session)
+            info = await self._store.info(session)
             if info is None:
                 return None
             state = info.state
@@ -230,26 +240,26 @@ class Sealing:
         stored = self._opened(session, header.uid, loaded.stored)
         return replace(loaded, stored=stored, state=header.state)
 
-    def scan(self, session: str, starts: Sequence[Start], limit: int) -> Steps[Scanned]:
+    async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
-        scanned: Scanned = yield Call("scan", session, starts, limit)
+        scanned = await self._store.scan(session, starts, limit)
         if self._encryption is None or scanned.life is None or not scanned.records:
             return scanned
         known = self._recall(session)
         if known is None or known.incarnation != scanned.life.incarnation:
-            known = yield from self._look(session)
+            known = await self._look(session)
         uid = known.uid if known else None
         records = tuple(self._opened(session, uid, stored) for stored in scanned.records)
         return replace(scanned, records=records)
 
-    def info(self, session: str) -> Steps[SessionInfo | None]:
+    async def info(self, session: str) -> SessionInfo | None:
         """See `SessionStore.info`."""
-        info, header = yield from self._header(session)
+        info, header = await self._header(session)
         return info if info is None or header is None else replace(info, state=header.state)
 
-    def list_sessions(self, cursor: str | None = None, limit: int = 100) -> Steps[SessionPage]:
+    async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `SessionStore.list_sessions`. A header that cannot be opened is shown as it is."""
-        page: SessionPage = yield Call("list_sessions", cursor, limit)
+        page = await self._store.list_sessions(cursor, limit)
         if self._encryption is None:
             return page
         return replace(page, sessions=tuple(map(self._listed, page.sessions)))
@@ -299,17 +309,17 @@ class Sealing:
 
     # --- what is known of sessions ---
 
-    def _look(self, session: str) -> Steps[_Known | None]:
+    async def _look(self, session: str) -> _Known | None:
         """Ask the store for a session's uid; None if the session is not there."""
-        info, header = yield from self._header(session)
+        info, header = await self._header(session)
         if info is None or header is None:
             self._forget(session)
             return None
         self._remember(session, info.life, header.uid, header.state)
         return _Known(info.life.incarnation, header.uid, info.life.revision, header.state)
 
-    def _header(self, session: str) -> Steps[tuple[SessionInfo | None, Header | None]]:
-        info: SessionInfo | None = yield Call("info", session)
+    async def _header(self, session: str) -> tuple[SessionInfo | None, Header | None]:
+        info = await self._store.info(session)
         if info is None or self._encryption is None:
             return info, None
         return info, headers.read(self._encryption, session, info.state)
@@ -331,8 +341,8 @@ class Sealing:
         with self._lock:
             self._sessions.pop(session, None)
 
-    def _busy(self, session: str) -> NoReturn:
-        raise ConflictError(
+    def _busy(self, session: str) -> ConflictError:
+        return ConflictError(
             f"session {session!r} was made, deleted or encrypted by others each time it was to be "
             "written; nothing was: try again",
             session=session,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from wren_sessions._steps import adrive, drive
+from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.delta.protection import Protection
 from wren_sessions.keys import KeySpace
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
@@ -60,8 +60,8 @@ class ProtectedStore(Closing):
     ) -> None:
         self.protection = Protection(encryption, compression)
         self._store = self.unprotected = store
-        self._steps = Sealing(encryption, compression)
-        self.aio: AsyncSessionStore = AsyncProtectedStore(store.aio, self._steps)
+        self._sealing = Sealing(Unsuspended(store), encryption, compression)
+        self.aio: AsyncSessionStore = AsyncProtectedStore(store.aio, self._sealing.over(store.aio))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)  # what a store can do besides
@@ -92,11 +92,11 @@ class ProtectedStore(Closing):
 
     def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
-        return drive(self._steps.commit(commit), self._store)
+        return run(self._sealing.commit(commit))
 
     def prune(self, prune: Prune) -> Committed:
         """See `SessionStore.prune`."""
-        return drive(self._steps.prune(prune), self._store)
+        return run(self._sealing.prune(prune))
 
     def load(
         self,
@@ -106,11 +106,11 @@ class ProtectedStore(Closing):
         held: Held | None = None,
     ) -> Loaded | None:
         """See `SessionStore.load`."""
-        return drive(self._steps.load(session, namespace, checkpoint_id, held), self._store)
+        return run(self._sealing.load(session, namespace, checkpoint_id, held))
 
     def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
-        return drive(self._steps.scan(session, starts, limit), self._store)
+        return run(self._sealing.scan(session, starts, limit))
 
     def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
         """See `SessionStore.read`."""
@@ -122,11 +122,11 @@ class ProtectedStore(Closing):
 
     def info(self, session: str) -> SessionInfo | None:
         """See `SessionStore.info`."""
-        return drive(self._steps.info(session), self._store)
+        return run(self._sealing.info(session))
 
     def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `SessionStore.list_sessions`."""
-        return drive(self._steps.list_sessions(cursor, limit), self._store)
+        return run(self._sealing.list_sessions(cursor, limit))
 
     def touch(self, session: str) -> Life | None:
         """See `SessionStore.touch`."""
@@ -142,7 +142,7 @@ class ProtectedStore(Closing):
 
     def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
-        return drive(self._steps.delete(session), self._store)
+        return run(self._sealing.delete(session))
 
     def copy(
         self,
@@ -154,8 +154,7 @@ class ProtectedStore(Closing):
         expect: Life | None = None,
     ) -> Life | None:
         """See `SessionStore.copy`."""
-        steps = self._steps.copy(source, target, replace=replace, state=state, expect=expect)
-        return drive(steps, self._store)
+        return run(self._sealing.copy(source, target, replace=replace, state=state, expect=expect))
 
     def ping(self) -> None:
         """See `SessionStore.ping`."""
@@ -171,20 +170,20 @@ class AsyncProtectedStore:
 
     Args:
         store: the awaitable face of the store below.
-        steps: the work, shared with the blocking face.
+        sealing: the work, over that face.
     """
 
-    def __init__(self, store: AsyncSessionStore, steps: Sealing) -> None:
+    def __init__(self, store: AsyncSessionStore, sealing: Sealing) -> None:
         self._store = store
-        self._steps = steps
+        self._sealing = sealing
 
     async def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
-        return await adrive(self._steps.commit(commit), self._store)
+        return await self._sealing.commit(commit)
 
     async def prune(self, prune: Prune) -> Committed:
         """See `SessionStore.prune`."""
-        return await adrive(self._steps.prune(prune), self._store)
+        return await self._sealing.prune(prune)
 
     async def load(
         self,
@@ -194,11 +193,11 @@ class AsyncProtectedStore:
         held: Held | None = None,
     ) -> Loaded | None:
         """See `SessionStore.load`."""
-        return await adrive(self._steps.load(session, namespace, checkpoint_id, held), self._store)
+        return await self._sealing.load(session, namespace, checkpoint_id, held)
 
     async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
-        return await adrive(self._steps.scan(session, starts, limit), self._store)
+        return await self._sealing.scan(session, starts, limit)
 
     async def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
         """See `SessionStore.read`."""
@@ -210,11 +209,11 @@ class AsyncProtectedStore:
 
     async def info(self, session: str) -> SessionInfo | None:
         """See `SessionStore.info`."""
-        return await adrive(self._steps.info(session), self._store)
+        return await self._sealing.info(session)
 
     async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `SessionStore.list_sessions`."""
-        return await adrive(self._steps.list_sessions(cursor, limit), self._store)
+        return await self._sealing.list_sessions(cursor, limit)
 
     async def touch(self, session: str) -> Life | None:
         """See `SessionStore.touch`."""
@@ -230,7 +229,7 @@ class AsyncProtectedStore:
 
     async def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
-        return await adrive(self._steps.delete(session), self._store)
+        return await self._sealing.delete(session)
 
     async def copy(
         self,
@@ -242,8 +241,7 @@ class AsyncProtectedStore:
         expect: Life | None = None,
     ) -> Life | None:
         """See `SessionStore.copy`."""
-        steps = self._steps.copy(source, target, replace=replace, state=state, expect=expect)
-        return await adrive(steps, self._store)
+        return await self._sealing.copy(source, target, replace=replace, state=state, expect=expect)
 
     async def ping(self) -> None:
         """See `SessionStore.ping`."""

@@ -1,0 +1,140 @@
+"""One engine for blocking and asynchronous callers.
+
+What takes several store calls is an ordinary coroutine on `AsyncSessionStore`. Asynchronous callers
+await it on ``store.aio``. Blocking callers run the same coroutine over `Unsuspended(store)`, whose
+methods call the blocking store and never suspend: so `run` starts the coroutine once, and it has
+ended when that returns. There is no event loop, no thread and no second copy of the code::
+
+    engine = Engine(Unsuspended(store))
+    answer = run(engine.rename("old", "new"))
+
+A coroutine that waits for anything else (a lock, a timer, a task) cannot be run so, and `run` says
+that it is a mistake of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from wren_sessions.protocols import SessionStore
+from wren_sessions.records import (
+    ArenaParts,
+    Commit,
+    Committed,
+    Held,
+    Life,
+    Loaded,
+    Name,
+    Prune,
+    Scanned,
+    SessionInfo,
+    SessionPage,
+    Span,
+    Start,
+)
+from wren_sessions.ttl import Duration
+
+T = TypeVar("T")
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, and give what it returns.
+
+    Raises:
+        RuntimeError: it suspended, which only a mistake in this package makes it do.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    coroutine.close()
+    raise RuntimeError(f"{coroutine!r} suspended, and cannot be run without an event loop")
+
+
+class Unsuspended:
+    """A blocking store behind asynchronous methods that never suspend.
+
+    Args:
+        store: the store; its own methods are called.
+    """
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store: SessionStore) -> None:
+        self._store = store
+
+    async def commit(self, commit: Commit) -> Committed:
+        """See `SessionStore.commit`."""
+        return self._store.commit(commit)
+
+    async def prune(self, prune: Prune) -> Committed:
+        """See `SessionStore.prune`."""
+        return self._store.prune(prune)
+
+    async def load(
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
+    ) -> Loaded | None:
+        """See `SessionStore.load`."""
+        return self._store.load(session, namespace, checkpoint_id, held)
+
+    async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
+        """See `SessionStore.scan`."""
+        return self._store.scan(session, starts, limit)
+
+    async def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
+        """See `SessionStore.read`."""
+        return self._store.read(session, spans)
+
+    async def heads(self, session: str) -> tuple[Name, ...]:
+        """See `SessionStore.heads`."""
+        return self._store.heads(session)
+
+    async def info(self, session: str) -> SessionInfo | None:
+        """See `SessionStore.info`."""
+        return self._store.info(session)
+
+    async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
+        """See `SessionStore.list_sessions`."""
+        return self._store.list_sessions(cursor, limit)
+
+    async def touch(self, session: str) -> Life | None:
+        """See `SessionStore.touch`."""
+        return self._store.touch(session)
+
+    async def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
+        """See `SessionStore.set_ttl`."""
+        return self._store.set_ttl(session, idle)
+
+    async def pin(self, session: str, *, pinned: bool = True) -> Life | None:
+        """See `SessionStore.pin`."""
+        return self._store.pin(session, pinned=pinned)
+
+    async def delete(self, session: str) -> bool:
+        """See `SessionStore.delete`."""
+        return self._store.delete(session)
+
+    async def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Life | None:
+        """See `SessionStore.copy`."""
+        return self._store.copy(source, target, replace=replace, state=state, expect=expect)
+
+    async def ping(self) -> None:
+        """See `SessionStore.ping`."""
+        self._store.ping()
+
+    async def close(self) -> None:
+        """See `SessionStore.close`. Closes the store for both faces."""
+        self._store.close()
