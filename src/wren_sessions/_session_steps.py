@@ -17,7 +17,8 @@ from wren_sessions._reading import Head
 from wren_sessions._snapshots import read_value
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Serializer, dump, loads
-from wren_sessions._writing import Put, next_version
+from wren_sessions._versions import next_version
+from wren_sessions._writing import Put
 from wren_sessions.errors import ConflictError, SessionExistsError, SessionNotFoundError
 from wren_sessions.records import (
     Commit,
@@ -233,6 +234,7 @@ class SessionSteps:
         changed = {key for key in state if self._differs(session_id, key, state[key], head)}
         kept = {key: version for key, version in head.body.versions.items() if _internal(key)}
         versions = {key: head.body.versions.get(key) for key in state}
+        following = next_version(max(head.body.versions.values(), default=None))
         _, metadata = loads(self._serde, head.body.head, f"the metadata of session {session_id!r}")
         return Put(
             session=session_id,
@@ -241,7 +243,7 @@ class SessionSteps:
             values=dict(state),
             versions=kept
             | {
-                key: next_version(version) if key in changed or version is None else version
+                key: following if key in changed or version is None else version
                 for key, version in versions.items()
             },
             seen=head.body.seen,

@@ -14,11 +14,12 @@ from itertools import chain
 from typing import Any
 
 from wren_sessions._elements import header_length
-from wren_sessions._encoding import Body, StoredValue, Version, decode_body, decode_write
+from wren_sessions._encoding import Body, StoredValue, decode_body, decode_write
 from wren_sessions._known import Known, Reach
 from wren_sessions._pieces import Ranged
 from wren_sessions._protection import Protection
 from wren_sessions._values import INLINE_BYTES, Serializer, loads, opened, settled
+from wren_sessions._versions import Version
 from wren_sessions.records import ArenaParts, Name, Stored
 from wren_sessions.serializers import KIND
 

@@ -39,8 +39,10 @@ from wren_sessions._listing import Listing
 from wren_sessions._pending import TaskWrite
 from wren_sessions._protection import protection_of
 from wren_sessions._pruning import Retention, choice_of, of_runs
+from wren_sessions._snapshots import Snapshot
 from wren_sessions._steps import Steps, adrive, drive
-from wren_sessions._writing import Put, next_version
+from wren_sessions._versions import Counter, Kinds, next_version
+from wren_sessions._writing import Put
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.serializers import default_serializer
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     import redis.asyncio
 
 
-class SessionSaver(BaseCheckpointSaver[str]):
+class SessionSaver(BaseCheckpointSaver[Any]):
     """Checkpoints of LangGraph threads on a session store.
 
     One object serves blocking and asynchronous graphs, from any thread and any event loop. It can
@@ -83,6 +85,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
         self._retention = retention
         self._checkpoints = Checkpoints(cache_bytes, header, protection_of(store))
         self._owns_store = False
+        self._kinds = Kinds()
 
     # --- making one ---
 
@@ -199,7 +202,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
         listing = self._listing(config, filter, before, limit)
         while (page := drive(listing.more(), self.store)) is not None:
             for session, found in page:
-                yield tuple_of(thread_of(config) if config else session, found)
+                yield self._tuple(thread_of(config) if config else session, session, found)
 
     async def alist(
         self,
@@ -213,7 +216,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
         listing = self._listing(config, filter, before, limit)
         while (page := await adrive(listing.more(), self.store.aio)) is not None:
             for session, found in page:
-                yield tuple_of(thread_of(config) if config else session, found)
+                yield self._tuple(thread_of(config) if config else session, session, found)
 
     def put(
         self,
@@ -337,8 +340,19 @@ class SessionSaver(BaseCheckpointSaver[str]):
         """See `get_delta_channel_history`."""
         return await adrive(self._history(config, channels), self.store.aio)
 
-    def get_next_version(self, current: Any, channel: None = None) -> str:
-        """The version after `current`; `channel` is not used, LangGraph passes it."""
+    def get_next_version(self, current: Any, channel: None = None) -> Any:
+        """The version after `current`, as LangGraph's own savers count: 32 digits, then chance.
+
+        A thread that is counted in numbers goes on in numbers. A subclass may count in its own
+        way: what it reads then has versions of the kind that it makes.
+
+        Args:
+            current: the version now, of this or any other saver; None for none.
+            channel: not used; LangGraph passes it.
+
+        Raises:
+            ConfigurationError: `current` is text that does not begin with a number.
+        """
         del channel
         return next_version(current)
 
@@ -360,6 +374,14 @@ class SessionSaver(BaseCheckpointSaver[str]):
             return saver
         return copy.copy(self)  # langgraph-checkpoint 3 has no allowlist to widen
 
+    def _tuple(self, thread_id: Any, session: str, found: Snapshot) -> CheckpointTuple:
+        """A checkpoint as LangGraph wants it, with the kind of versions that are counted here."""
+        if getattr(self.get_next_version, "__func__", None) is SessionSaver.get_next_version:
+            counter = self._kinds.read((session, found.name[0]), found.versions)
+        else:
+            counter = Counter.of(self.get_next_version(None, None))
+        return tuple_of(thread_id, found, counter)
+
     # --- steps ---
 
     def _get(self, config: RunnableConfig) -> Steps[CheckpointTuple | None]:
@@ -367,7 +389,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
         found = yield from self._checkpoints.reading.get(
             session, namespace, checkpoint_id, self.serde
         )
-        return None if found is None else tuple_of(thread_of(config), found)
+        return None if found is None else self._tuple(thread_of(config), session, found)
 
     def _put_writes(
         self,
@@ -400,6 +422,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
 
     def _write(self, put: Put) -> Steps[None]:
         yield from self._checkpoints.writing.put(put, self.serde)
+        self._kinds.wrote((put.session, put.name[0]), put.versions)
         if self._retention is not None:
             yield from self._checkpoints.pruning.retain(
                 put.session, self._retention.keep_last, self.serde

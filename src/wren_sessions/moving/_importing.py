@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from wren_sessions._steps import Steps
 from wren_sessions._values import Serializer
+from wren_sessions._versions import Counter
 from wren_sessions.errors import ConflictError, CorruptSessionError, SerializationError
 from wren_sessions.moving._comparing import (
     Difference,
-    Versions,
+    counted,
     covered,
     difference,
     same_writes,
@@ -87,7 +88,7 @@ class _Thread:
         self._source = source
         self._target = target
         self._serde: Serializer = job.target.serde
-        self._versions = Versions(job.target)
+        self._counter = Counter.of(job.target.get_next_version(None, None))
         self._written = self._skipped = 0
 
     def move(self, entries: Sequence[Entry]) -> Steps[ImportedThread]:
@@ -130,7 +131,7 @@ class _Thread:
                 self._thread,
             )
             return
-        found = found._replace(checkpoint=self._versions.of(found.checkpoint))
+        found = found._replace(checkpoint=counted(found.checkpoint, self._counter))
         if there:
             yield from self._keep(entry, found, ahead=ahead)
             self._skipped += 1

@@ -13,11 +13,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from wren_sessions._cache import DEFAULT_BYTES, Cache
-from wren_sessions._encoding import Version, WriteBody, encode_write
+from wren_sessions._encoding import WriteBody, encode_write
 from wren_sessions._langgraph_types import put_of, session_of
 from wren_sessions._reading import Reading
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Packer
+from wren_sessions._versions import Version
 from wren_sessions._writing import Put, Writing
 from wren_sessions.errors import ConflictError
 from wren_sessions.keys import write_key
