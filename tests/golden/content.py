@@ -42,8 +42,8 @@ def checkpoint(step: int, values: dict[str, Any]) -> Checkpoint:
         id=f"1f0bd2a4-0000-6000-8000-{step:012}",
         ts=f"2025-11-08T15:03:{step:02}+00:00",
         channel_values=values,
-        channel_versions=dict.fromkeys(values, f"{step + 1:010}.golden00"),
-        versions_seen={"ask": {"messages": f"{step + 1:010}.golden00"}},
+        channel_versions=dict.fromkeys(values, f"{step + 1:032}.golden00"),
+        versions_seen={"ask": {"messages": f"{step + 1:032}.golden00"}},
         updated_channels=sorted(values),
     )
 

@@ -42,10 +42,6 @@ async def closed(client: redis.asyncio.Redis) -> None:
     ("current", "counter"),
     [
         (None, 1),
-        (0, 1),
-        (41, 42),
-        (41.0, 42),
-        (41.7, 42),
         ("0000000041.aBcDeFgH", 42),
         ("00000000000000000000000000000041.0.4711", 42),
         ("00000000000000000000000000000041.0.1.2", 42),
@@ -53,17 +49,36 @@ async def closed(client: redis.asyncio.Redis) -> None:
     ],
 )
 def test_the_next_version_counts_on(current: Any, counter: int) -> None:
-    """From nothing, from numbers, and from other savers' text."""
+    """From nothing, and from other savers' text, with as many digits as LangGraph's savers."""
     version = SessionSaver(MemoryStore()).get_next_version(current, None)
-    assert version.startswith(f"{counter:010}.")
-    assert len(version) == 19
+    assert version.startswith(f"{counter:032}.")
+    assert len(version) == 41
+    assert len(version.split(".")[0]) == len(
+        InMemorySaver().get_next_version(None, None).split(".")[0]
+    )
 
 
-@given(st.integers(0, 10**9))
+@pytest.mark.parametrize(
+    ("current", "following"), [(0, 1), (41, 42), (True, 2), (41.0, 42.0), (41.7, 42.0)]
+)
+def test_after_a_number_comes_a_number(current: float, following: float) -> None:
+    """LangGraph cannot compare text with numbers: a thread goes on in its own kind."""
+    version = SessionSaver(MemoryStore()).get_next_version(current, None)
+    assert (version, type(version)) == (following, type(following))
+
+
+@pytest.mark.parametrize("current", ["", "x.1", "²"])
+def test_what_does_not_count_is_told_apart(current: str) -> None:
+    """A version without a counter cannot be counted on from: the error names it."""
+    with pytest.raises(ConfigurationError, match="does not begin with a number"):
+        SessionSaver(MemoryStore()).get_next_version(current)
+
+
+@given(st.integers(0, 10**31))
 def test_versions_increase_as_text(counter: int) -> None:
     """LangGraph compares versions as they are, also with those of the saver before."""
     saver = SessionSaver(MemoryStore())
-    version = saver.get_next_version(counter, None)
+    version = saver.get_next_version(f"{counter}.x", None)
     assert saver.get_next_version(version, None) > version
     other = InMemorySaver().get_next_version(f"{counter}.0", None)
     assert saver.get_next_version(other, None) > other

@@ -164,20 +164,18 @@ async def test_a_channel_keeps_its_value_while_its_version_stays(saver: SessionS
     assert await values(saver, at) == {"x": LONG, "y": 2}
 
 
-async def test_versions_keep_their_types(saver: SessionSaver) -> None:
-    """A thread that came from another saver has versions of several kinds, and keeps them."""
+async def test_versions_of_several_kinds_become_text(saver: SessionSaver) -> None:
+    """LangGraph cannot compare text with numbers: they become text, in the same order."""
     chain = Chain(saver)
     versions: dict[str, Any] = {
         "int": 1,
         "text": "00000000000000000000000000000007.0.5",
-        "float": 1.0,
+        "float": 1.5,
     }
     await chain.put("c1", dict.fromkeys(versions, 0), versions=versions)
-    at = await chain.put("c2", {"int": 5})
+    at = await chain.put("c2", {"int": 5}, versions={"int": 8})
     found = (await get(SAVERS["async"](saver.store), at)).checkpoint["channel_versions"]
-    assert found["text"] == versions["text"]
-    assert type(found["float"]) is float
-    assert str(found["int"]).startswith("0000000002.")
+    assert found == {"int": f"{8:032}", "text": versions["text"], "float": f"{1:032}.5"}
     assert await values(saver, at) == {"int": 5, "text": 0, "float": 0}
 
 

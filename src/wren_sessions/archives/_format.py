@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypeAlias
 
-from wren_sessions.checkpoints.codec import Version
+from wren_sessions.checkpoints.versions import Version, stored
 from wren_sessions.errors import CorruptSessionError
 from wren_sessions.records import Life, Name, Span
 from wren_sessions.ttl import Override
@@ -144,8 +144,8 @@ class Lines:
             "order": found.order,
             "parent": found.parent_id,
             "head": [found.head[0], _text(found.head[1])],
-            "versions": found.versions,
-            "seen": found.seen,
+            "versions": _versions(found.versions),
+            "seen": {node: _versions(seen) for node, seen in found.seen.items()},
             "values": {channel: _value(value) for channel, value in found.values.items()},
             "memories": found.memories,
             "append": _text(found.append),
@@ -181,6 +181,10 @@ def _dump(fields: dict[str, Any]) -> str:
 
 def _text(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
+
+
+def _versions(versions: dict[str, Version]) -> dict[str, Version]:
+    return {channel: stored(version) for channel, version in versions.items()}
 
 
 def _value(value: Value) -> list[Any]:

@@ -19,11 +19,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from zlib import crc32
 
 import msgpack
 
+from wren_sessions.checkpoints.versions import Version, alike, stored
 from wren_sessions.delta.base import Known
 from wren_sessions.delta.extents import Fresh, Piece, Ranged
 from wren_sessions.errors import (
@@ -41,8 +42,6 @@ _KEPT_BYTES: Final = 1_048_576
 _MISSHAPEN: Final = (ValueError, TypeError, LookupError, AttributeError)
 
 _local = threading.local()  # a packer, which takes longer to make than to use
-
-Version: TypeAlias = str | int | float
 
 
 @dataclass(slots=True)
@@ -126,13 +125,13 @@ def encode_body(body: Body) -> bytes:
         [channels[channel], value.kind, *map(_pack_piece, value.pieces)]
         for channel, value in body.values.items()
     ]
-    names, used = list(channels), [version for _, version in versions]
+    names, used = list(channels), [stored(version) for _, version in versions]
     fields = [body.parent_id, body.head, names, used, own, seen, values]
     return _frame([*fields, True] if body.memories else fields)
 
 
 def decode_body(data: bytes, session: str, what: str) -> Body:
-    """What `encode_body` was given.
+    """What `encode_body` was given, its versions made alike (see `versions`).
 
     Args:
         data: the bytes.
@@ -146,6 +145,7 @@ def decode_body(data: bytes, session: str, what: str) -> Body:
     fields = _unframe(data, session, what)
     try:
         parent_id, head, channels, versions, own, seen, values, *memories = fields
+        versions = alike(versions)
         return Body(
             parent_id=parent_id,
             head=(head[0], head[1]),

@@ -18,26 +18,23 @@ whose session was deleted does not go on in the one that was begun since under t
 
 from __future__ import annotations
 
-import random
 import secrets
-import string
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from wren_sessions.checkpoints.codec import Body, StoredValue, Version, encode_body
+from wren_sessions.checkpoints.codec import Body, StoredValue, encode_body
 from wren_sessions.checkpoints.get import Reading
 from wren_sessions.checkpoints.header import header
 from wren_sessions.checkpoints.outcomes import check, expired, gone
 from wren_sessions.checkpoints.pending import Pending
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.snapshots import read_record
+from wren_sessions.checkpoints.versions import Version, as_text
 from wren_sessions.delta.encoder import Grown, Large, Packer, Serializer, dump
 from wren_sessions.delta.protection import Protection
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Commit, Committed, Life, Name, Record
-
-_ALPHABET: Final = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,25 +266,13 @@ def _has_history(put: Put) -> bool:
     return bool(put.metadata.get("counters_since_delta_snapshot"))
 
 
-def next_version(current: Any) -> str:
-    """The version after `current`: a counter, and 8 random characters that make forks differ.
-
-    Args:
-        current: the version now: one of these, another saver's (text that starts with a counter),
-            or a number; None for none.
-    """
-    if current is None:
-        counter = 0
-    elif isinstance(current, int | float):
-        counter = int(current)
-    else:
-        counter = int(current.split(".")[0])
-    return f"{counter + 1:010}.{''.join(random.choices(_ALPHABET, k=8))}"  # noqa: S311 -- no secret
-
-
 def _is_unchanged(channel: str, put: Put, parent: Body | None) -> bool:
     """Whether the parent's value of a channel is still the value."""
     if parent is None or channel in put.changed or channel not in put.versions:
         return False
     theirs, ours = parent.versions.get(channel), put.versions[channel]
-    return type(theirs) is type(ours) and theirs == ours
+    if type(theirs) is not type(ours):
+        return False
+    if theirs == ours or not (isinstance(theirs, str) and isinstance(ours, str)):
+        return theirs == ours
+    return as_text(theirs) == as_text(ours)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from wren_sessions.checkpoints.codec import Body, StoredValue, Version, decode_body, decode_write
+from wren_sessions.checkpoints.codec import Body, StoredValue, decode_body, decode_write
+from wren_sessions.checkpoints.versions import Version
 from wren_sessions.delta.base import Known, Reach
 from wren_sessions.delta.encoder import INLINE_BYTES, Serializer, loads, opened, settled
 from wren_sessions.delta.extents import Ranged

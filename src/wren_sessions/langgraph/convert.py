@@ -20,6 +20,7 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from wren_sessions.checkpoints.delta_channels import History
 from wren_sessions.checkpoints.put import Put
 from wren_sessions.checkpoints.snapshots import Snapshot
+from wren_sessions.checkpoints.versions import Counter
 from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
 
 _OWN_FIELDS: Final = ("id", "channel_values", "channel_versions", "versions_seen")
@@ -103,15 +104,25 @@ def put_of(
     )
 
 
-def tuple_of(thread_id: Any, found: Snapshot) -> CheckpointTuple:
-    """A checkpoint as LangGraph wants it."""
+def tuple_of(thread_id: Any, found: Snapshot, counter: Counter | None = None) -> CheckpointTuple:
+    """A checkpoint as LangGraph wants it.
+
+    Args:
+        thread_id: its thread, as the application gave it.
+        found: the checkpoint.
+        counter: the kind of versions that its saver makes; None for what is stored.
+    """
     namespace, checkpoint_id = found.name
+    versions, seen = found.versions, found.seen
+    if counter is not None:
+        versions = counter.versions(versions)
+        seen = {node: counter.versions(own) for node, own in seen.items()}
     checkpoint = {
         **found.rest,
         "id": checkpoint_id,
         "channel_values": found.values,
-        "channel_versions": found.versions,
-        "versions_seen": found.seen,
+        "channel_versions": versions,
+        "versions_seen": seen,
     }
     parent = found.parent_id
     return CheckpointTuple(

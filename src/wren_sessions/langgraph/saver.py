@@ -28,8 +28,10 @@ from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.listing import Listing
 from wren_sessions.checkpoints.pending import TaskWrite
 from wren_sessions.checkpoints.prune import Retention, choice_of, of_runs
-from wren_sessions.checkpoints.put import Put, next_version
+from wren_sessions.checkpoints.put import Put
 from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache
+from wren_sessions.checkpoints.snapshots import Snapshot
+from wren_sessions.checkpoints.versions import Counter, Kinds, next_version
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.langgraph.convert import (
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     import redis.asyncio
 
 
-class SessionSaver(BaseCheckpointSaver[str]):
+class SessionSaver(BaseCheckpointSaver[Any]):
     """Checkpoints of LangGraph threads on a session store.
 
     One object serves blocking and asynchronous graphs, from any thread and any event loop. It can
@@ -85,6 +87,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
         self._blocking = Checkpoints(Unsuspended(store), *shared)
         self._awaited = Checkpoints(store.aio, *shared)
         self._owns_store = False
+        self._kinds = Kinds()
 
     # --- making one ---
 
@@ -201,7 +204,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
         listing = self._listing(self._blocking, config, filter, before, limit)
         while (page := run(listing.more())) is not None:
             for session, found in page:
-                yield tuple_of(thread_of(config) if config else session, found)
+                yield self._tuple(thread_of(config) if config else session, session, found)
 
     async def alist(
         self,
@@ -215,7 +218,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
         listing = self._listing(self._awaited, config, filter, before, limit)
         while (page := await listing.more()) is not None:
             for session, found in page:
-                yield tuple_of(thread_of(config) if config else session, found)
+                yield self._tuple(thread_of(config) if config else session, session, found)
 
     def put(
         self,
@@ -339,8 +342,19 @@ class SessionSaver(BaseCheckpointSaver[str]):
         """See `get_delta_channel_history`."""
         return await self._history(self._awaited, config, channels)
 
-    def get_next_version(self, current: Any, channel: None = None) -> str:
-        """The version after `current`; `channel` is not used, LangGraph passes it."""
+    def get_next_version(self, current: Any, channel: None = None) -> Any:
+        """The version after `current`, as LangGraph's own savers count: 32 digits, then chance.
+
+        A thread that is counted in numbers goes on in numbers. A subclass may count in its own
+        way: what it reads then has versions of the kind that it makes.
+
+        Args:
+            current: the version now, of this or any other saver; None for none.
+            channel: not used; LangGraph passes it.
+
+        Raises:
+            ConfigurationError: `current` is text that does not begin with a number.
+        """
         del channel
         return next_version(current)
 
@@ -362,6 +376,14 @@ class SessionSaver(BaseCheckpointSaver[str]):
             return saver
         return copy.copy(self)  # langgraph-checkpoint 3 has no allowlist to widen
 
+    def _tuple(self, thread_id: Any, session: str, found: Snapshot) -> CheckpointTuple:
+        """A checkpoint as LangGraph wants it, with the kind of versions that are counted here."""
+        if getattr(self.get_next_version, "__func__", None) is SessionSaver.get_next_version:
+            counter = self._kinds.read((session, found.name[0]), found.versions)
+        else:
+            counter = Counter.of(self.get_next_version(None, None))
+        return tuple_of(thread_id, found, counter)
+
     # --- for both faces ---
 
     async def _get(
@@ -369,7 +391,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
     ) -> CheckpointTuple | None:
         session, namespace, checkpoint_id = names_of(config)
         found = await checkpoints.reading.get(session, namespace, checkpoint_id, self.serde)
-        return None if found is None else tuple_of(thread_of(config), found)
+        return None if found is None else self._tuple(thread_of(config), session, found)
 
     async def _put_writes(
         self,
@@ -403,6 +425,7 @@ class SessionSaver(BaseCheckpointSaver[str]):
 
     async def _write(self, checkpoints: Checkpoints, put: Put) -> None:
         await checkpoints.writing.put(put, self.serde)
+        self._kinds.wrote((put.session, put.name[0]), put.versions)
         if self._retention is not None:
             await checkpoints.pruning.retain(put.session, self._retention.keep_last, self.serde)
 

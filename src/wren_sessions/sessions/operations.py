@@ -14,8 +14,9 @@ from wren_sessions.checkpoints.codec import decode_write
 from wren_sessions.checkpoints.get import Head
 from wren_sessions.checkpoints.header import empty_header
 from wren_sessions.checkpoints.prune import Survey
-from wren_sessions.checkpoints.put import Put, next_version
+from wren_sessions.checkpoints.put import Put
 from wren_sessions.checkpoints.snapshots import read_value
+from wren_sessions.checkpoints.versions import next_version
 from wren_sessions.delta.encoder import Serializer, dump, loads
 from wren_sessions.errors import ConflictError, SessionExistsError, SessionNotFoundError
 from wren_sessions.records import (
@@ -232,6 +233,7 @@ class SessionOperations:
         changed = {key for key in state if self._differs(session_id, key, state[key], head)}
         kept = {key: version for key, version in head.body.versions.items() if _internal(key)}
         versions = {key: head.body.versions.get(key) for key in state}
+        following = next_version(max(head.body.versions.values(), default=None))
         _, metadata = loads(self._serde, head.body.head, f"the metadata of session {session_id!r}")
         return Put(
             session=session_id,
@@ -240,7 +242,7 @@ class SessionOperations:
             values=dict(state),
             versions=kept
             | {
-                key: next_version(version) if key in changed or version is None else version
+                key: following if key in changed or version is None else version
                 for key, version in versions.items()
             },
             seen=head.body.seen,

@@ -40,7 +40,8 @@ def import_checkpoints(
     is run again later brings what has come since.
 
     Versions stay as they are, unless the target could not go on from them: numbers become text for
-    a target that counts in text, and text gets leading zeros for one that counts with more digits.
+    a target that counts in text, text becomes numbers for one that counts in numbers, and counters
+    get as many digits as the target's.
 
     A thread that the target has all of, and more, was moved and is in use: it is left alone.
 

@@ -1,11 +1,8 @@
 """Whether two savers hold the same checkpoint, and what it takes to make them. Pure.
 
-**Versions** of channels are compared by LangGraph with ``<``, so those of one thread must be of one
-kind. Savers differ: text that begins with a counter of 32 digits, of 10 digits (`SessionSaver`), or
-plain numbers. The next version a saver makes must be above all that are there: ``"0000…0004.x"`` is
-below ``"0000000003.y"``, and a graph with such versions finds nothing to do. `Versions` gives those
-that come the kind of the saver they go to, in the same order. Text stays as it is unless its
-counter is shorter than the target's.
+**Versions** of channels differ in kind from saver to saver: text with counters of some width, or
+numbers. A thread can only go on where all its versions are of the kind that the saver makes. So
+what is moved is given that kind, in the same order (see `wren_sessions.checkpoints.versions`).
 """
 
 from __future__ import annotations
@@ -15,12 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from wren_sessions.checkpoints.codec import Version
+from wren_sessions.checkpoints.versions import Counter
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.transfer._sources import parent_of
 
 if TYPE_CHECKING:
-    from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint, CheckpointTuple
+    from langgraph.checkpoint.base import Checkpoint, CheckpointTuple
 
 PendingWrite: TypeAlias = tuple[str, str, Any]
 """Task id, channel, value."""
@@ -34,37 +31,15 @@ _OWN_FIELDS: Final = {"channel_values", "channel_versions", "versions_seen"}
 # --- versions -------------------------------------------------------------------------------------
 
 
-class Versions:
-    """Gives versions the kind that a saver makes.
-
-    Args:
-        saver: the saver they go to.
-    """
-
-    def __init__(self, saver: BaseCheckpointSaver[Any]) -> None:
-        made = saver.get_next_version(None, None)
-        self._digits = len(made.split(".")[0]) if isinstance(made, str) else None
-
-    def of(self, checkpoint: Checkpoint) -> Checkpoint:
-        """A checkpoint with such versions; nothing else is changed."""
-        seen = checkpoint["versions_seen"]
-        changed = {
-            **checkpoint,
-            "channel_versions": self._all(checkpoint["channel_versions"]),
-            "versions_seen": {node: self._all(versions) for node, versions in seen.items()},
-        }
-        return cast("Checkpoint", changed)
-
-    def _all(self, versions: Mapping[str, Version]) -> dict[str, Version]:
-        return {channel: self.one(version) for channel, version in versions.items()}
-
-    def one(self, version: Version) -> Version:
-        """One version."""
-        if self._digits is None:
-            return int(version.split(".")[0]) if isinstance(version, str) else version
-        text = version if isinstance(version, str) else str(version)
-        counter, dot, rest = text.partition(".")
-        return f"{counter.zfill(self._digits)}{dot}{rest}"
+def counted(checkpoint: Checkpoint, counter: Counter) -> Checkpoint:
+    """A checkpoint with the kind of versions that a saver makes; nothing else is changed."""
+    seen = checkpoint["versions_seen"]
+    changed = {
+        **checkpoint,
+        "channel_versions": counter.versions(checkpoint["channel_versions"]),
+        "versions_seen": {node: counter.versions(versions) for node, versions in seen.items()},
+    }
+    return cast("Checkpoint", changed)
 
 
 # --- comparing ------------------------------------------------------------------------------------

@@ -17,12 +17,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from wren_sessions.checkpoints.versions import Counter
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import ConflictError, CorruptSessionError, SerializationError
 from wren_sessions.records import Name
 from wren_sessions.transfer._comparing import (
     Difference,
-    Versions,
+    counted,
     covered,
     difference,
     same_writes,
@@ -84,7 +85,7 @@ class _Thread:
         self._source = source
         self._target = target
         self._serde: Serializer = job.target.saver.serde
-        self._versions = Versions(job.target.saver)
+        self._counter = Counter.of(job.target.saver.get_next_version(None, None))
         self._written = self._skipped = 0
 
     async def move(self, entries: Sequence[Entry]) -> ImportedThread:
@@ -127,7 +128,7 @@ class _Thread:
                 self._thread,
             )
             return
-        found = found._replace(checkpoint=self._versions.of(found.checkpoint))
+        found = found._replace(checkpoint=counted(found.checkpoint, self._counter))
         if there:
             await self._keep(entry, found, ahead=ahead)
             self._skipped += 1

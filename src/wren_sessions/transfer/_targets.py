@@ -12,10 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wren_sessions.checkpoints.codec import Version, WriteBody, encode_write
+from wren_sessions.checkpoints.codec import WriteBody, encode_write
 from wren_sessions.checkpoints.get import Reading
 from wren_sessions.checkpoints.put import Put, Writing
 from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache
+from wren_sessions.checkpoints.versions import Version
 from wren_sessions.delta.encoder import Packer
 from wren_sessions.errors import ConflictError
 from wren_sessions.keys import write_key

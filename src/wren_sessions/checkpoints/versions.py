@@ -1,0 +1,177 @@
+"""Versions of channels: how they are counted, stored and compared. Pure, no I/O.
+
+LangGraph runs a node when a channel that triggers it has a version above the one that the node has
+seen. It compares with ``>``. So the versions of a thread must be of one kind: numbers, or text that
+begins with a counter, all counters of one width. A thread whose versions are of two kinds fails, or
+worse: ``"0…04.x"`` with 32 digits is below ``"0000000003.y"``, no node runs, and what the user said
+is lost without an error.
+
+LangGraph's own savers, and its server, give out text with a counter of 32 digits. So does this
+package. What one record holds is made alike whenever it is read:
+
+- **Stored** is a counter of 10 digits, which is shorter, and what version 0.1.0 wrote and reads.
+- **Read** is text with 32 digits, whatever the width was. Numbers stay numbers, unless the record
+  holds text too: then they become text of the same order.
+- **A saver that counts in its own way** (a subclass with its own ``get_next_version``) gets the
+  kind of versions that it makes: see `Counter`.
+- **Any other saver** goes on in the kind that it finds. LangGraph may read several checkpoints of a
+  thread for one run (a fork, and the latest one), which may be of different kinds. So a saver gives
+  all of them in the kind that it read or wrote first: see `Kinds`.
+"""
+
+from __future__ import annotations
+
+import random
+import string
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, Self, TypeAlias
+
+from wren_sessions.errors import ConfigurationError
+
+Version: TypeAlias = str | int | float
+
+DIGITS: Final = 32
+MAX_KINDS: Final = 10_000
+_STORED_DIGITS: Final = 10
+_PADDING: Final = "0" * (DIGITS - _STORED_DIGITS)
+_ALPHABET: Final = string.ascii_letters + string.digits
+
+
+def next_version(current: Any) -> Version:
+    """The version after `current`: a counter, and 8 random characters that make forks differ.
+
+    Args:
+        current: the version now: one of these, another saver's (text that starts with a counter),
+            or a number, after which comes a number; None for none.
+
+    Raises:
+        ConfigurationError: it is text that does not start with a counter.
+    """
+    if isinstance(current, int):
+        return current + 1
+    if isinstance(current, float):
+        return float(int(current) + 1)
+    counter = "0" if current is None else current.partition(".")[0]
+    if not _is_counter(counter):
+        raise ConfigurationError(
+            f"cannot count on from the channel version {current!r}: it does not begin with a "
+            "number; go on with the saver class that made it"
+        )
+    return f"{int(counter) + 1:032}.{''.join(random.choices(_ALPHABET, k=8))}"  # noqa: S311 -- no secret
+
+
+def stored(version: Version) -> Version:
+    """A version as it is stored: without the zeros that every reader puts back."""
+    if not isinstance(version, str) or not version.startswith(_PADDING):
+        return version
+    counter = version.partition(".")[0]
+    return version[len(_PADDING) :] if len(counter) == DIGITS and _is_counter(counter) else version
+
+
+def alike(versions: Sequence[Version]) -> list[Version]:
+    """Versions from one record, made comparable with each other."""
+    if any(isinstance(version, str) for version in versions):
+        return [as_text(version) for version in versions]
+    return list(versions)
+
+
+def as_text(version: Version, digits: int = DIGITS) -> Version:
+    """A version as text whose counter has so many digits; what does not count stays as it is."""
+    if not isinstance(version, str):
+        return _number_as_text(version, digits)
+    counter, dot, rest = version.partition(".")
+    if len(counter) == digits or not _is_counter(counter):
+        return version
+    return f"{counter.lstrip('0').zfill(digits)}{dot}{rest}"
+
+
+def _number_as_text(number: float, digits: int) -> Version:
+    if not 0 <= number < float("inf"):  # nobody counts like this
+        return number
+    whole, dot, rest = f"{Decimal(repr(number + 0)):f}".partition(".")
+    return f"{whole.zfill(digits)}{dot}{rest}"
+
+
+def _as_number(version: Version) -> Version:
+    if not isinstance(version, str):
+        return version
+    counter, _, rest = version.partition(".")
+    if not _is_counter(counter):
+        return version
+    return float(f"{int(counter)}.{rest}") if _is_counter(rest) else int(counter)
+
+
+def _is_counter(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """The kind of versions that a saver makes.
+
+    Attributes:
+        digits: how many digits the counter has, in text; None for numbers.
+    """
+
+    digits: int | None
+
+    @classmethod
+    def of(cls, made: Any) -> Self:
+        """The kind of a version that the saver made."""
+        if not isinstance(made, str):
+            return cls(None)
+        counter = made.partition(".")[0]
+        return cls(len(counter) if _is_counter(counter) else DIGITS)
+
+    def version(self, version: Version) -> Version:
+        """A version as one of this kind, in the same order as before."""
+        return _as_number(version) if self.digits is None else as_text(version, self.digits)
+
+    def versions(self, versions: Mapping[str, Version]) -> dict[str, Version]:
+        """The same for the version of each channel."""
+        return {channel: self.version(version) for channel, version in versions.items()}
+
+
+NUMBERS: Final = Counter(None)
+TEXT: Final = Counter(DIGITS)
+
+
+class Kinds:
+    """The kind of versions in which each thread is counted here. Thread-safe, bounded.
+
+    A thread is known by its session and namespace.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: OrderedDict[tuple[str, str], Counter] = OrderedDict()
+
+    def wrote(self, thread: tuple[str, str], versions: Mapping[str, Version]) -> None:
+        """Whoever counts put these versions: that is the kind from now on."""
+        if versions:
+            with self._lock:
+                self._keep(thread, _kind_of(versions))
+
+    def read(self, thread: tuple[str, str], versions: Mapping[str, Version]) -> Counter | None:
+        """These versions were read; gives the kind to turn them into, None if they are of it."""
+        if not versions:
+            return None
+        kind = _kind_of(versions)
+        with self._lock:
+            kept = self._found.get(thread) or kind
+            self._keep(thread, kept)
+        return None if kept is kind else kept
+
+    def _keep(self, thread: tuple[str, str], kind: Counter) -> None:
+        self._found[thread] = kind
+        self._found.move_to_end(thread)
+        if len(self._found) > MAX_KINDS:
+            self._found.popitem(last=False)
+
+
+def _kind_of(versions: Mapping[str, Version]) -> Counter:
+    return TEXT if any(isinstance(version, str) for version in versions.values()) else NUMBERS
