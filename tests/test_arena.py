@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wren_sessions.delta.base import Known
+from wren_sessions.delta.base import DeltaBase
 from wren_sessions.delta.cover import MAX_PIECES, pack
-from wren_sessions.delta.extents import Fresh, Piece, Ranged, unpack
+from wren_sessions.delta.extents import Extent, NewExtent, Piece, unpack
 from wren_sessions.records import ArenaParts, Span, merge_spans
 from wren_sessions.serializers._elements import (
     MIN_ELEMENT_BYTES,
@@ -36,34 +36,34 @@ class Shelf:
 
     def __init__(self) -> None:
         self.arena = bytearray()
-        self.known: list[Known] = []
+        self.known: list[DeltaBase] = []
         self.appended_bytes = 0
 
-    def put(self, data: bytes) -> list[bytes | Ranged]:
+    def put(self, data: bytes) -> list[bytes | Extent]:
         """Store a value after the one before it."""
         own = bytearray()
 
-        def append(part: bytes) -> Fresh:
-            fresh = Fresh(len(own), len(part), crc32(part))
+        def append(part: bytes) -> NewExtent:
+            fresh = NewExtent(len(own), len(part), crc32(part))
             own.extend(part)
             return fresh
 
         same = self.known[0] if self.known else None
         pieces, used = pack(data, same, self.known[1:], append)
         assert all(known in self.known for known in used)
-        settled = [p.settled(len(self.arena)) if isinstance(p, Fresh) else p for p in pieces]
+        resolved = [p.resolved(len(self.arena)) if isinstance(p, NewExtent) else p for p in pieces]
         self.appended_bytes = len(own)
         self.arena += own
-        self.known = [Known(data, settled, like=same), *self.known][:KEPT]
-        return settled
+        self.known = [DeltaBase(data, resolved, like=same), *self.known][:KEPT]
+        return resolved
 
-    def get(self, pieces: Sequence[bytes | Ranged]) -> bytes | None:
+    def get(self, pieces: Sequence[bytes | Extent]) -> bytes | None:
         """Read a value from the parts of the arena that it names, as a store answers them."""
         return unpack(pieces, self.parts(pieces))
 
     def parts(self, pieces: Sequence[Piece]) -> ArenaParts:
         """The bytes that pieces name."""
-        spans = merge_spans(Span(p.offset, p.length) for p in pieces if isinstance(p, Ranged))
+        spans = merge_spans(Span(p.offset, p.length) for p in pieces if isinstance(p, Extent))
         return ArenaParts((s.offset, bytes(self.arena[s.offset : s.end])) for s in spans)
 
 
@@ -147,7 +147,7 @@ def test_every_value_comes_back_in_few_pieces(case: tuple[int, str, list[str]]) 
         assert shelf.appended_bytes <= len(data)
     for data, pieces in stored:
         assert shelf.get(pieces) == data
-        assert sum(isinstance(piece, Ranged) for piece in pieces) <= MAX_PIECES
+        assert sum(isinstance(piece, Extent) for piece in pieces) <= MAX_PIECES
         inline = [(at, p) for at, p in enumerate(pieces) if isinstance(p, bytes)]
         if header_length(data):
             assert inline == [(0, data[: header_length(data)])]
@@ -166,7 +166,7 @@ def test_what_is_known_of_a_value_is_where_it_lies(
     for known in shelf.known:
         start = data.draw(st.integers(0, len(known.body)))
         length = data.draw(st.integers(0, len(known.body) - start))
-        places = list(known.settle(start, length))
+        places = list(known.resolve(start, length))
         found = b"".join(bytes(shelf.arena[p.offset : p.offset + p.length]) for p in places)
         assert found == known.body[start : start + length]
         assert all(
@@ -178,7 +178,9 @@ def test_a_value_with_parts_outside_the_arena_is_not_built_on() -> None:
     """Bytes that are kept inline lie nowhere in the arena, so no run may refer to them."""
     inline, rest = os.urandom(500), os.urandom(500)
     data = b"head" + inline + rest
-    pieces, used = pack(data, Known(data, [b"head", inline, Ranged(0, 500, crc32(rest))]), [], None)
+    pieces, used = pack(
+        data, DeltaBase(data, [b"head", inline, Extent(0, 500, crc32(rest))]), [], None
+    )
     assert b"".join(piece for piece in pieces if isinstance(piece, bytes)) == data
     assert not used
 
@@ -188,7 +190,7 @@ def test_what_stands_around_a_list_does_not_part_what_is_appended() -> None:
     messages, shelf = _messages(100, random.Random(7)), Shelf()
     for size in range(1, len(messages) + 1):
         stored = shelf.put(_packed({"turn": size, "messages": messages[:size], "done": False}))
-        assert len([piece for piece in stored if isinstance(piece, Ranged)]) <= 2
+        assert len([piece for piece in stored if isinstance(piece, Extent)]) <= 2
     assert len(shelf.arena) <= len(_packed(messages))
 
 
@@ -297,7 +299,7 @@ def test_with_no_arena_to_append_to_what_is_new_stays_inline() -> None:
         _packed([msgpack.unpackb(new)[-1], *msgpack.unpackb(old)]), shelf.known[0], [], None
     )
     assert used == [shelf.known[0]]
-    assert not any(isinstance(piece, Fresh) for piece in pieces)
+    assert not any(isinstance(piece, NewExtent) for piece in pieces)
     assert sum(len(piece) for piece in pieces if isinstance(piece, bytes)) < len(new)
 
 

@@ -10,17 +10,17 @@ from typing import Final
 import pytest
 
 from wren_sessions.checkpoints import record_cache as _cache
-from wren_sessions.checkpoints.codec import Body, StoredValue
+from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue
 from wren_sessions.checkpoints.record_cache import (
     MAX_HELD,
     MAX_ORIGINS,
     MAX_PAST,
     MAX_RECORDS,
     Cache,
-    keeps_memory,
+    is_persistent,
 )
-from wren_sessions.delta.base import Known
-from wren_sessions.delta.extents import Ranged
+from wren_sessions.delta.base import DeltaBase
+from wren_sessions.delta.extents import Extent
 from wren_sessions.records import Life, Name
 
 SESSION: Final = "cli_20251108_145739"
@@ -41,15 +41,17 @@ def life(incarnation: str = "a", now_ms: int = 1_000) -> Life:
     )
 
 
-def body(size_bytes: int = 0, *, memories: bool = False) -> Body:
+def body(size_bytes: int = 0, *, persistent_subgraphs: bool = False) -> CheckpointRecord:
     """A record with one large value."""
-    values = {"messages": StoredValue("msgpack", [Ranged(0, size_bytes, 0)])}
+    values = {"messages": StoredValue("msgpack", [Extent(0, size_bytes, 0)])}
     if size_bytes:
-        values["messages"].known = Known(os.urandom(size_bytes), [Ranged(0, size_bytes, 0)])
-    return Body(None, ("msgpack", b""), {}, {}, values, memories)
+        values["messages"].known = DeltaBase(os.urandom(size_bytes), [Extent(0, size_bytes, 0)])
+    return CheckpointRecord(None, ("msgpack", b""), {}, {}, values, persistent_subgraphs)
 
 
-def filled(cache: Cache, session: str = SESSION, name: Name = FIRST, size_bytes: int = 0) -> Body:
+def filled(
+    cache: Cache, session: str = SESSION, name: Name = FIRST, size_bytes: int = 0
+) -> CheckpointRecord:
     """Remember one record of a session."""
     record = body(size_bytes)
     cache.live(session, life(), name)
@@ -109,7 +111,7 @@ def test_all_records_take_a_bounded_number_of_bytes() -> None:
 def test_bytes_that_records_share_count_once() -> None:
     """A long list in fifty records of one session is in memory once."""
     cache = Cache(max_bytes=1_000_000)
-    known = Known(os.urandom(400_000), [Ranged(0, 400_000, 0)])
+    known = DeltaBase(os.urandom(400_000), [Extent(0, 400_000, 0)])
     for number in range(20):
         record = body()
         record.values["messages"].known = known
@@ -209,7 +211,7 @@ def test_lives_and_checkpoints_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     assert cache.life_of(SESSION, [("ns", "0")]) == life("last", now_ms=99)
 
 
-# --- memories of subgraphs ------------------------------------------------------------------------
+# --- persistent subgraphs ---
 
 
 @pytest.mark.parametrize(
@@ -225,24 +227,24 @@ def test_lives_and_checkpoints_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_a_namespace_without_a_task_outlives_it(namespace: str, *, keeps: bool) -> None:
     """A subgraph with a checkpointer of its own keeps one namespace over all turns."""
-    assert keeps_memory(namespace) is keeps
+    assert is_persistent(namespace) is keeps
 
 
 @pytest.mark.parametrize(
-    ("name", "memories", "known"),
+    ("name", "persistent_subgraphs", "known"),
     [(FIRST, True, True), (("agent", "c"), False, True), (FIRST, False, False)],
 )
 def test_a_memory_of_a_subgraph_is_known_for_its_life(
-    name: Name, *, memories: bool, known: bool
+    name: Name, *, persistent_subgraphs: bool, known: bool
 ) -> None:
     """From the subgraph's own record, or from one that says so; not in the session's next life."""
     cache = Cache(max_bytes=0)
     cache.live(SESSION, life("a"), name)
-    cache.remember(SESSION, name, body(memories=memories), instead_of=None)
-    assert cache.has_memories(SESSION, life("a")) is known
-    assert not cache.has_memories(SESSION, life("b"))
-    assert not cache.has_memories(SESSION, None)
-    assert not cache.has_memories("other", life("a"))
+    cache.remember(SESSION, name, body(persistent_subgraphs=persistent_subgraphs), instead_of=None)
+    assert cache.has_persistent_subgraphs(SESSION, life("a")) is known
+    assert not cache.has_persistent_subgraphs(SESSION, life("b"))
+    assert not cache.has_persistent_subgraphs(SESSION, None)
+    assert not cache.has_persistent_subgraphs("other", life("a"))
 
 
 # --- counting, threads ----------------------------------------------------------------------------

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from wren_sessions.checkpoints.codec import (
     FORMAT,
-    Body,
+    CheckpointRecord,
     StoredValue,
     WriteBody,
-    decode_body,
+    decode_record,
     decode_write,
-    encode_body,
+    encode_record,
     encode_write,
 )
 from wren_sessions.checkpoints.versions import Version
-from wren_sessions.delta.extents import Fresh, Ranged
+from wren_sessions.delta.extents import Extent, NewExtent
 from wren_sessions.errors import (
     CorruptSessionError,
     DecryptionError,
@@ -51,22 +51,22 @@ texts = st.one_of(
 counts = st.integers(0, 2**63)
 pieces = st.one_of(
     st.binary(max_size=50),
-    st.builds(Ranged, counts, counts, st.integers(0, 2**32 - 1)),
-    st.builds(Fresh, counts, counts, st.integers(0, 2**32 - 1)),
+    st.builds(Extent, counts, counts, st.integers(0, 2**32 - 1)),
+    st.builds(NewExtent, counts, counts, st.integers(0, 2**32 - 1)),
 )
 values = st.builds(StoredValue, names, st.lists(pieces, max_size=4))
 
 
-def bodies_with(versions: st.SearchStrategy[Version]) -> st.SearchStrategy[Body]:
+def bodies_with(versions: st.SearchStrategy[Version]) -> st.SearchStrategy[CheckpointRecord]:
     """Bodies with such versions."""
     return st.builds(
-        Body,
+        CheckpointRecord,
         parent_id=st.none() | names,
         head=st.tuples(names, st.binary(max_size=50)),
         versions=st.dictionaries(names, versions, max_size=5),
         seen=st.dictionaries(names, st.dictionaries(names, versions, max_size=3), max_size=4),
         values=st.dictionaries(names, values, max_size=5),
-        memories=st.booleans(),
+        persistent_subgraphs=st.booleans(),
     )
 
 
@@ -91,9 +91,9 @@ def typed(value: Any) -> Any:
 
 
 @given(bodies)
-def test_a_body_comes_back_as_it_was(body: Body) -> None:
+def test_a_body_comes_back_as_it_was(body: CheckpointRecord) -> None:
     """Names, versions and pieces keep their values, their order and their types."""
-    found = decode_body(encode_body(body), SESSION, WHAT)
+    found = decode_record(encode_record(body), SESSION, WHAT)
     assert found == body
     assert typed(found.versions) == typed(body.versions)
     assert typed(found.seen) == typed(body.seen)
@@ -115,8 +115,10 @@ def test_a_write_comes_back_as_it_was(write: WriteBody) -> None:
 def test_versions_that_are_equal_keep_their_types() -> None:
     """1, 1.0 and True are three versions, also where one record holds them all."""
     mixed: dict[str, Any] = {"int": 1, "float": 1.0, "bool": True, "again": 1}
-    body = Body(None, ("msgpack", b""), mixed, {"node": dict(reversed(mixed.items()))}, {})
-    found = decode_body(encode_body(body), SESSION, WHAT)
+    body = CheckpointRecord(
+        None, ("msgpack", b""), mixed, {"node": dict(reversed(mixed.items()))}, {}
+    )
+    found = decode_record(encode_record(body), SESSION, WHAT)
     assert typed(found.versions) == typed(mixed)
     assert typed(found.seen["node"]) == typed(mixed)
 
@@ -124,8 +126,8 @@ def test_versions_that_are_equal_keep_their_types() -> None:
 def test_a_channel_without_a_value_or_a_version_is_kept() -> None:
     """A version without a value, and a value without a version, are two different things."""
     value = StoredValue("msgpack", [b"x"])
-    body = Body("p", ("msgpack", b""), {"only version": 1}, {}, {"only value": value})
-    found = decode_body(encode_body(body), SESSION, WHAT)
+    body = CheckpointRecord("p", ("msgpack", b""), {"only version": 1}, {}, {"only value": value})
+    found = decode_record(encode_record(body), SESSION, WHAT)
     assert set(found.versions) == {"only version"}
     assert set(found.values) == {"only value"}
 
@@ -134,7 +136,7 @@ def test_a_version_stands_once_in_a_record() -> None:
     """A hundred nodes that saw the same version do not store it a hundred times."""
     version = f"{1:032}.abcdefgh"
     seen: dict[str, dict[str, Version]] = {str(node): {"messages": version} for node in range(100)}
-    data = encode_body(Body(None, ("msgpack", b""), {"messages": version}, seen, {}))
+    data = encode_record(CheckpointRecord(None, ("msgpack", b""), {"messages": version}, seen, {}))
     assert data.count(b"abcdefgh") == 1
     assert data.count(b"\xb30000000001.abcdefgh") == 1  # without the zeros that readers put back
 
@@ -142,16 +144,16 @@ def test_a_version_stands_once_in_a_record() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        Body(None, ("msgpack", b""), {"a": 2**70}, {}, {}),
-        Body(None, ("msgpack", b""), {"\ud800": 1}, {}, {}),
-        Body(None, ("msgpack", b""), {"a": object()}, {}, {}),  # type: ignore[dict-item]
+        CheckpointRecord(None, ("msgpack", b""), {"a": 2**70}, {}, {}),
+        CheckpointRecord(None, ("msgpack", b""), {"\ud800": 1}, {}, {}),
+        CheckpointRecord(None, ("msgpack", b""), {"a": object()}, {}, {}),  # type: ignore[dict-item]
     ],
     ids=["huge", "surrogate", "no version"],
 )
-def test_what_no_record_can_hold_is_an_error_of_ours(body: Body) -> None:
+def test_what_no_record_can_hold_is_an_error_of_ours(body: CheckpointRecord) -> None:
     """Names and versions that cannot be written down are refused before anything is."""
     with pytest.raises(SerializationError, match="channel names and versions"):
-        encode_body(body)
+        encode_record(body)
 
 
 # --- damage ---------------------------------------------------------------------------------------
@@ -159,12 +161,12 @@ def test_what_no_record_can_hold_is_an_error_of_ours(body: Body) -> None:
 
 @given(bodies, st.data())
 @settings(max_examples=200)
-def test_a_changed_byte_is_noticed(body: Body, data: st.DataObject) -> None:
+def test_a_changed_byte_is_noticed(body: CheckpointRecord, data: st.DataObject) -> None:
     """Whichever byte of a record changes, it is an error that names the session, and no other."""
-    encoded = bytearray(encode_body(body))
+    encoded = bytearray(encode_record(body))
     encoded[data.draw(st.integers(0, len(encoded) - 1))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(NOTICED) as caught:
-        decode_body(bytes(encoded), SESSION, WHAT)
+        decode_record(bytes(encoded), SESSION, WHAT)
     assert SESSION in str(caught.value)
     # The byte that tells how it is packed may have become that of encrypted data.
     assert isinstance(caught.value, CorruptSessionError | DecryptionError | FormatVersionError)
@@ -181,18 +183,18 @@ def test_a_changed_byte_of_a_write_is_noticed(write: WriteBody, data: st.DataObj
 
 
 @given(bodies, st.data())
-def test_a_truncated_body_is_noticed(body: Body, data: st.DataObject) -> None:
+def test_a_truncated_body_is_noticed(body: CheckpointRecord, data: st.DataObject) -> None:
     """Bytes missing at the end are an error."""
-    encoded = encode_body(body)
+    encoded = encode_record(body)
     with pytest.raises(CorruptSessionError):
-        decode_body(encoded[: data.draw(st.integers(0, len(encoded) - 1))], SESSION, WHAT)
+        decode_record(encoded[: data.draw(st.integers(0, len(encoded) - 1))], SESSION, WHAT)
 
 
 @given(bodies, st.binary(min_size=1, max_size=20))
-def test_bytes_too_many_are_noticed(body: Body, more: bytes) -> None:
+def test_bytes_too_many_are_noticed(body: CheckpointRecord, more: bytes) -> None:
     """So are bytes that do not belong there."""
     with pytest.raises(CorruptSessionError):
-        decode_body(encode_body(body) + more, SESSION, WHAT)
+        decode_record(encode_record(body) + more, SESSION, WHAT)
 
 
 anything = st.recursive(
@@ -208,7 +210,7 @@ def test_a_frame_with_other_contents_is_no_record(contents: Any, what: str) -> N
     """A frame that is whole but holds something else is an error, or reads as what it is."""
     packed = msgpack.packb(contents)
     frame = bytes([FORMAT, 0]) + crc32(packed).to_bytes(4, "big") + packed
-    decode = decode_body if what == "body" else decode_write
+    decode = decode_record if what == "body" else decode_write
     try:
         decode(frame, SESSION, WHAT)
     except CorruptSessionError as error:
@@ -219,7 +221,7 @@ def test_a_frame_with_other_contents_is_no_record(contents: Any, what: str) -> N
 def test_any_bytes_are_refused(data: bytes) -> None:
     """What is no frame at all is an error of ours."""
     with pytest.raises(NOTICED):
-        decode_body(data, SESSION, WHAT)
+        decode_record(data, SESSION, WHAT)
 
 
 # --- versions of the format -----------------------------------------------------------------------
@@ -229,7 +231,7 @@ def test_any_bytes_are_refused(data: bytes) -> None:
 def test_a_newer_format_is_refused_by_name(start: bytes) -> None:
     """What a later version wrote says which version it takes, and is not called damaged."""
     with pytest.raises(FormatVersionError, match="upgrade") as caught:
-        decode_body(start + b"whatever that version wrote", SESSION, WHAT)
+        decode_record(start + b"whatever that version wrote", SESSION, WHAT)
     assert caught.value.found == start[0]
     assert caught.value.supported == FORMAT
     assert caught.value.session == SESSION

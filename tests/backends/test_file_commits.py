@@ -210,7 +210,7 @@ def test_an_interrupt_behind_the_commit_repeats_nothing(writer: Writer) -> None:
 
 def test_an_interrupted_follower_withdraws(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in a thread that waits: its operation is not run behind its back."""
-    monkeypatch.setattr("wren_sessions.stores.leader_queue.Job.wait", interrupted_wait)
+    monkeypatch.setattr("wren_sessions.stores.leader_queue.Ticket.wait", interrupted_wait)
     started, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -237,7 +237,7 @@ def test_a_follower_does_not_depend_on_being_woken(
 ) -> None:
     """A leader that was interrupted before it woke anybody leaves nobody asleep."""
     monkeypatch.setattr("wren_sessions.stores.leader_queue._PATIENCE_S", 0.001)
-    monkeypatch.setattr("wren_sessions.stores.leader_queue.Job.wake", lambda _: None)
+    monkeypatch.setattr("wren_sessions.stores.leader_queue.Ticket.wake", lambda _: None)
     writer.add_together(adder(writer, "b"), adder(writer, "c"), by=adder(writer, "a"))
     assert writer.texts() == {"first", "a", "b", "c"}
 

@@ -77,7 +77,7 @@ def test_a_session_comes_back_as_it_was(store: MemoryStore, clock: FakeClock) ->
     parts = other.read(SESSION, [Span(0, 3), Span(300, 14)])
     assert parts is not None
     assert (parts.get(Span(0, 3)), parts.get(Span(304, 5))) == (b"one", b"three")
-    assert other._shelf.size_bytes == store._shelf.size_bytes
+    assert other._index.size_bytes == store._index.size_bytes
 
 
 def test_the_same_session_gives_the_same_bytes(store: MemoryStore, clock: FakeClock) -> None:
@@ -111,8 +111,8 @@ def test_a_session_may_be_restored_under_another_id(store: MemoryStore, clock: F
         store.restore(session, data)
         assert store.heads(session) == (("", "3"), ("child", "2"))
         assert dumped(store, session) == data
-    assert store._shelf.size_bytes == sum(
-        session.size_bytes for session in store._shelf._sessions.values()
+    assert store._index.size_bytes == sum(
+        session.size_bytes for session in store._index._sessions.values()
     )
 
 

@@ -35,7 +35,7 @@ def names(store: MemoryStore) -> list[str]:
 
 def kept(store: MemoryStore) -> list[str]:
     """The sessions that take memory, expired or not."""
-    return list(store._shelf._sessions)
+    return list(store._index._sessions)
 
 
 def size(store: MemoryStore, session: str = SESSION) -> int:
@@ -49,7 +49,7 @@ def size(store: MemoryStore, session: str = SESSION) -> int:
 def check_total(store: MemoryStore) -> None:
     """Make sure that the total is the sum of the sessions, counted one by one."""
     total = 0
-    for name, session in store._shelf._sessions.items():
+    for name, session in store._index._sessions.items():
         counted = len(name.encode()) + session.arena.size_bytes + len(session.state)
         assert session.arena.size_bytes == sum(map(len, session.arena._pieces))
         for ns, namespace in session.namespaces.items():
@@ -61,8 +61,8 @@ def check_total(store: MemoryStore) -> None:
             counted += sum(len(key.encode()) + len(entry.body) for key, entry in writes.items())
         assert session.size_bytes == counted
         total += counted
-    assert store._shelf.size_bytes == total
-    assert store._shelf._ids == sorted(store._shelf._sessions)
+    assert store._index.size_bytes == total
+    assert store._index._ids == sorted(store._index._sessions)
 
 
 # --- the store ------------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ def test_a_shortened_session_is_swept_in_time(clock: FakeClock) -> None:
     assert kept(store) == []
     clock.advance("24h")
     store.list_sessions()
-    assert store._shelf._heap == []
+    assert store._index._heap == []
 
 
 def test_the_queue_of_deadlines_stays_small(clock: FakeClock) -> None:
@@ -297,8 +297,8 @@ def test_the_queue_of_deadlines_stays_small(clock: FakeClock) -> None:
         store.commit(put("1", session=f"short {number}"))
         store.set_ttl(f"short {number}", 1_000 - number / 10)
         store.delete(f"short {number}")
-    assert len(store._shelf._heap) < 150
-    assert len(store._shelf._due_ms) == 1
+    assert len(store._index._heap) < 150
+    assert len(store._index._due_ms) == 1
 
 
 # --- bounds ---------------------------------------------------------------------------------------
@@ -380,7 +380,7 @@ def test_bytes_are_bounded() -> None:
     for number in range(50):
         store.commit(put("1", session=f"s{number:02}", append=bytes(1_500)))
         check_total(store)
-        assert store._shelf.size_bytes <= 10_000
+        assert store._index.size_bytes <= 10_000
     assert names(store) == [f"s{number}" for number in range(44, 50)]
     store.commit(put("2", session="s44", append=bytes(6_500)))
     assert names(store) == ["s44", "s49"]
@@ -432,7 +432,7 @@ def test_a_copy_keeps_within_the_bounds() -> None:
         store.copy("source", "third")
     assert names(store) == ["copy", "source"]
     check_total(store)
-    assert store._shelf.size_bytes <= 10_000
+    assert store._index.size_bytes <= 10_000
 
 
 def test_sizes_count_everything() -> None:
@@ -453,7 +453,7 @@ def test_sizes_count_everything() -> None:
     check_total(store)
     assert store.delete("é")
     assert store.delete("longer")
-    assert store._shelf.size_bytes == 0
+    assert store._index.size_bytes == 0
 
 
 # --- threads --------------------------------------------------------------------------------------
@@ -486,7 +486,7 @@ def test_threads_share_a_bounded_store(clock: FakeClock) -> None:
         thread.join()
     assert errors == []
     assert len(kept(store)) <= 5
-    assert store._shelf.size_bytes <= 50_000
+    assert store._index.size_bytes <= 50_000
     check_total(store)
 
 

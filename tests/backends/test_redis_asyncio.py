@@ -61,7 +61,7 @@ url = sys.argv[1]
 store = RedisStore.from_url(url)
 
 def connection():
-    return store._trips.client.client_id()
+    return store._pipelines.client.client_id()
 
 async def write(number):
     assert store.commit(put(number)).outcome == "done"

@@ -35,7 +35,7 @@ from wren_sessions.testing.build import put
 
 store = RedisStore.from_url(sys.argv[1])
 store.commit(put("1"))
-for lane in store._trips._lanes:
+for lane in store._pipelines._lanes:
     lane._lead.acquire()  # as threads that lead hold it
 child = os.fork()
 if child == 0:
@@ -121,20 +121,20 @@ class Crowd:
         call: Callable[[], object] = partial(getattr(self._store, name), *args)
         return asyncio.get_running_loop().run_in_executor(self._threads, call)
 
-    def _trips(self) -> Any:
+    def _pipelines(self) -> Any:
         if self._face == "async":
             aio: Any = self._store.aio
             return aio._clients._clients[asyncio.get_running_loop()].trips
-        return self._store._trips
+        return self._store._pipelines
 
     def _under_way(self) -> int:
-        trips = self._trips()
+        trips = self._pipelines()
         if self._face == "async":
             return int(trips._under_way)
         return sum(lane._lead.locked() for lane in trips._lanes)
 
     def _queued(self) -> int:
-        trips = self._trips()
+        trips = self._pipelines()
         if self._face == "async":
             return len(trips._queue)
         return sum(len(lane._queue) for lane in trips._lanes)
@@ -283,7 +283,7 @@ async def test_one_that_is_cancelled_on_its_way_leaves_the_others(proxy: Proxy) 
         crowd = Crowd(store, "async", proxy)
         waiting = await crowd.wait(*puts(3))
         proxy.release()
-        trips = crowd._trips()
+        trips = crowd._pipelines()
         await until(lambda: not trips._queue)
         waiting[0].cancel()
         assert [(await call).base for call in waiting[1:]] == [4, 8]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wren_sessions.checkpoints.codec import StoredValue
-from wren_sessions.delta.extents import Fresh, Ranged, unpack
+from wren_sessions.delta.extents import Extent, NewExtent, unpack
 from wren_sessions.records import ArenaParts, Span
 from wren_sessions.transfer._rebasing import Places, Rebase
 from wren_sessions.transfer._reports import Entry, parents_first
@@ -17,7 +17,7 @@ from wren_sessions.transfer._reports import Entry, parents_first
 ARENA = bytes(range(200))
 
 pieces = st.builds(
-    lambda start, length: Ranged(start, length, crc32(ARENA[start : start + length])),
+    lambda start, length: Extent(start, length, crc32(ARENA[start : start + length])),
     st.integers(0, 150),
     st.integers(1, 50),
 )
@@ -28,8 +28,8 @@ values = st.builds(
 
 def read(value: StoredValue, arena: bytes) -> bytes:
     """A value's bytes."""
-    settled = [piece for piece in value.pieces if not isinstance(piece, Fresh)]
-    data = unpack(settled, ArenaParts([(0, arena)]))
+    resolved = [piece for piece in value.pieces if not isinstance(piece, NewExtent)]
+    data = unpack(resolved, ArenaParts([(0, arena)]))
     assert data is not None
     return data
 
@@ -47,14 +47,16 @@ def test_values_read_the_same(records: list[list[StoredValue]]) -> None:
         target, base = target + append, len(target)
         rebase.appended(base)
         for before, after in zip(record, moved, strict=True):
-            after.pieces = [p.settled(base) if isinstance(p, Fresh) else p for p in after.pieces]
+            after.pieces = [
+                p.resolved(base) if isinstance(p, NewExtent) else p for p in after.pieces
+            ]
             assert read(after, target) == read(before, ARENA)
     used = {
         byte
         for record in records
         for value in record
         for piece in value.pieces
-        if isinstance(piece, Ranged)
+        if isinstance(piece, Extent)
         for byte in range(piece.offset, piece.offset + piece.length)
     }
     assert len(target) == len(used)
@@ -62,7 +64,7 @@ def test_values_read_the_same(records: list[list[StoredValue]]) -> None:
 
 
 @given(st.lists(pieces, max_size=12))
-def test_places_are_joined(found: list[Ranged]) -> None:
+def test_places_are_joined(found: list[Extent]) -> None:
     """Parts that lie side by side in both arenas become one place."""
     places, end = Places(), 0
     for piece in sorted(found):
@@ -77,7 +79,7 @@ def test_places_are_joined(found: list[Ranged]) -> None:
 
 def test_bytes_that_are_not_there() -> None:
     """Bytes that the source does not give are told of, not left out."""
-    rebase = Rebase(Places(), [StoredValue("x", [Ranged(0, 4, 0)])])
+    rebase = Rebase(Places(), [StoredValue("x", [Extent(0, 4, 0)])])
     assert rebase.needed == (Span(0, 4),)
     assert rebase.read(ArenaParts([(0, b"abc")])) is None
 

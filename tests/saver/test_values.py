@@ -16,7 +16,7 @@ from langgraph.types import Send
 from saver.backends import SAVERS, Backend
 from saver.chains import Chain, config, get, ids, pending, values
 from wren_sessions import SafeSerializer, SessionSaver
-from wren_sessions.checkpoints.codec import decode_body
+from wren_sessions.checkpoints.codec import decode_record
 from wren_sessions.delta.cover import MAX_PIECES
 from wren_sessions.records import INLINE_BYTES
 
@@ -312,6 +312,6 @@ async def test_a_list_is_in_few_pieces_however_it_grows(backend: Backend, face: 
         await chain.put(f"c{step}", {"messages": messages, **others})
         loaded = await backend.store().aio.load(str(config()["configurable"]["thread_id"]))
         assert loaded
-        body = decode_body(loaded.stored.body, "", "")
+        body = decode_record(loaded.stored.body, "", "")
         assert len(body.values["messages"].pieces) <= MAX_PIECES
     assert (await values(SAVERS[face](backend.store())))["messages"] == messages

@@ -12,9 +12,9 @@ from typing import Final, NoReturn
 
 from wren_sessions.archives._format import Checkpoint, Lines, Opening, Write
 from wren_sessions.archives._stream import Remembering, Stream
-from wren_sessions.checkpoints.codec import decode_body, decode_write
+from wren_sessions.checkpoints.codec import decode_record, decode_write
 from wren_sessions.checkpoints.snapshots import read_record
-from wren_sessions.delta.base import Reach
+from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import unwrap
 from wren_sessions.delta.extents import unpack
 from wren_sessions.delta.protection import PLAIN, Protection
@@ -117,7 +117,7 @@ class Exporting:
             page = await self._store.scan(self._session, rest, PAGE)
             for stored in page.records:
                 what = f"checkpoint {stored.name[1]!r}"
-                parent_id = decode_body(stored.body, self._session, what).parent_id
+                parent_id = decode_record(stored.body, self._session, what).parent_id
                 found.append((stored.base, stored.name[1], Entry(*stored.name, parent_id)))
             rest = page.rest
         again = await self._store.info(self._session)
@@ -188,7 +188,7 @@ class Exporting:
         return line
 
     def _checkpoint(self, stored: Stored, arena: ArenaParts) -> Checkpoint:
-        body, data = read_record(self._session, stored, Reach(arena), self._protection)
+        body, data = read_record(self._session, stored, ArenaView(arena), self._protection)
         likely = (stored.name, (stored.name[0], body.parent_id or ""))
         values = {
             channel: self._stream.value(likely, channel, *typed) for channel, typed in data.items()
@@ -198,11 +198,11 @@ class Exporting:
             name=stored.name,
             order=self._order[stored.name],
             parent_id=body.parent_id,
-            head=body.head,
+            head=body.meta,
             versions=body.versions,
             seen=body.seen,
             values=values,
-            memories=body.memories,
+            persistent_subgraphs=body.persistent_subgraphs,
             append=self._stream.appended(),
             writes=writes,
         )

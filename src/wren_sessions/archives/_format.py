@@ -64,7 +64,7 @@ class Checkpoint:
         versions: the version of each channel.
         seen: for each node, the version of each channel that it has seen.
         values: the value of each channel that has one.
-        memories: whether a subgraph keeps a memory of its own beside it.
+        persistent_subgraphs: whether a subgraph keeps a memory of its own beside it.
         append: what it adds to the file's stream.
         writes: its pending writes.
     """
@@ -76,7 +76,7 @@ class Checkpoint:
     versions: dict[str, Version]
     seen: dict[str, dict[str, Version]]
     values: dict[str, Value]
-    memories: bool = False
+    persistent_subgraphs: bool = False
     append: bytes = b""
     writes: list[Write] = field(default_factory=list)
 
@@ -147,7 +147,7 @@ class Lines:
             "versions": _versions(found.versions),
             "seen": {node: _versions(seen) for node, seen in found.seen.items()},
             "values": {channel: _value(value) for channel, value in found.values.items()},
-            "memories": found.memories,
+            "memories": found.persistent_subgraphs,
             "append": _text(found.append),
             "writes": [
                 {

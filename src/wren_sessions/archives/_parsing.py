@@ -194,7 +194,7 @@ def _checkpoint(fields: dict[str, Any]) -> Checkpoint:
         versions=_versions(fields["versions"]),
         seen={node: _versions(seen) for node, seen in _is(dict, fields["seen"]).items()},
         values={channel: _value(v) for channel, v in _is(dict, fields["values"]).items()},
-        memories=_is(bool, fields["memories"]),
+        persistent_subgraphs=_is(bool, fields["memories"]),
         append=_bytes(fields["append"]),
         writes=[_write(write) for write in _is(list, fields["writes"])],
     )

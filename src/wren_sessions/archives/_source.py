@@ -9,8 +9,14 @@ from zlib import crc32
 
 from wren_sessions.archives._format import Checkpoint, Value
 from wren_sessions.archives._parsing import Export
-from wren_sessions.checkpoints.codec import Body, StoredValue, WriteBody, encode_body, encode_write
-from wren_sessions.delta.extents import Ranged
+from wren_sessions.checkpoints.codec import (
+    CheckpointRecord,
+    StoredValue,
+    WriteBody,
+    encode_record,
+    encode_write,
+)
+from wren_sessions.delta.extents import Extent
 from wren_sessions.records import (
     ArenaParts,
     Name,
@@ -77,22 +83,22 @@ class ExportSource:
     def _stored(self, name: Name) -> Stored:
         found = self._export.checkpoints[name]
         values = {channel: self._value(value) for channel, value in found.values.items()}
-        body = Body(
+        body = CheckpointRecord(
             parent_id=found.parent_id,
-            head=found.head,
+            meta=found.head,
             versions=found.versions,
             seen=found.seen,
             values=values,
-            memories=found.memories,
+            persistent_subgraphs=found.persistent_subgraphs,
         )
         writes = self._writes(found)
         kept = [*values.values(), *(write.value for _, write in writes)]
         pieces = (piece for value in kept for piece in value.pieces)
         return Stored(
             name=name,
-            body=encode_body(body),
+            body=encode_record(body),
             base=found.order,  # no piece counts from it: it only tells the order
-            spans=merge_spans(Span(p.offset, p.length) for p in pieces if isinstance(p, Ranged)),
+            spans=merge_spans(Span(p.offset, p.length) for p in pieces if isinstance(p, Extent)),
             writes=tuple(StoredWrite(key, encode_write(write)) for key, write in writes),
         )
 
@@ -113,7 +119,7 @@ class ExportSource:
 
     def _value(self, value: Value) -> StoredValue:
         pieces = [
-            piece if isinstance(piece, bytes) else Ranged(*piece, self._sum(*piece))
+            piece if isinstance(piece, bytes) else Extent(*piece, self._sum(*piece))
             for piece in value.pieces
         ]
         return StoredValue(value.kind, pieces)

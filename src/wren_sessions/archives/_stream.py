@@ -7,10 +7,10 @@ from typing import Final
 from zlib import crc32
 
 from wren_sessions.archives._format import Piece, Value
-from wren_sessions.delta.base import Known, Plain
+from wren_sessions.delta.base import DeltaBase, Plain
 from wren_sessions.delta.cover import pack
 from wren_sessions.delta.encoder import INLINE_BYTES
-from wren_sessions.delta.extents import Fresh, Ranged
+from wren_sessions.delta.extents import Extent, NewExtent
 from wren_sessions.delta.protection import Protection
 from wren_sessions.records import Name, Span
 
@@ -43,7 +43,7 @@ class Stream:
     def __init__(self) -> None:
         self._size = 0
         self._fresh = bytearray()
-        self._recent: OrderedDict[Name, dict[str, Known]] = OrderedDict()
+        self._recent: OrderedDict[Name, dict[str, DeltaBase]] = OrderedDict()
 
     def value(self, likely: tuple[Name, Name], channel: str, kind: str, data: bytes) -> Value:
         """A value of a checkpoint.
@@ -60,17 +60,18 @@ class Stream:
         same = self._recent.get(parent, {}).get(channel)
         others = [v for known in reversed(self._recent.values()) for v in known.values()]
         pieces, _ = pack(data, same, others[:MAX_RECENT], self._append)
-        settled = [
-            piece.settled(self._size) if isinstance(piece, Fresh) else piece for piece in pieces
+        resolved = [
+            piece.resolved(self._size) if isinstance(piece, NewExtent) else piece
+            for piece in pieces
         ]
-        known = Known(data, settled, same)
+        known = DeltaBase(data, resolved, same)
         self._recent.setdefault(name, {})[channel] = known
         if len(self._recent) > MAX_RECENT:
             self._recent.popitem(last=False)
-        return Value(kind, list(map(_piece, settled)))
+        return Value(kind, list(map(_piece, resolved)))
 
-    def _append(self, data: bytes) -> Fresh:
-        fresh = Fresh(len(self._fresh), len(data), crc32(data))
+    def _append(self, data: bytes) -> NewExtent:
+        fresh = NewExtent(len(self._fresh), len(data), crc32(data))
         self._fresh += data
         return fresh
 
@@ -82,5 +83,5 @@ class Stream:
         return data
 
 
-def _piece(piece: bytes | Ranged) -> Piece:
+def _piece(piece: bytes | Extent) -> Piece:
     return piece if isinstance(piece, bytes) else Span(piece.offset, piece.length)

@@ -5,7 +5,7 @@ or the same compressed (2). What is encrypted (1) is a frame as a whole, without
 is::
 
     record  [parent id, [type, bytes] of the rest and the metadata, channels, versions,
-             version of each channel, versions seen by each node, values, memories]
+             version of each channel, versions seen by each node, values, persistent_subgraphs]
     write   [task id, index, task path, channel, type, pieces …]
 
 Channel names and versions stand once in a record and are referred to by number. A value is
@@ -25,8 +25,8 @@ from zlib import crc32
 import msgpack
 
 from wren_sessions.checkpoints.versions import Version, alike, stored
-from wren_sessions.delta.base import Known
-from wren_sessions.delta.extents import Fresh, Piece, Ranged
+from wren_sessions.delta.base import DeltaBase
+from wren_sessions.delta.extents import Extent, NewExtent, Piece
 from wren_sessions.errors import (
     CorruptSessionError,
     DecryptionError,
@@ -56,30 +56,30 @@ class StoredValue:
 
     kind: str
     pieces: Sequence[Piece]
-    known: Known | None = None
+    known: DeltaBase | None = None
 
 
 @dataclass(slots=True)
-class Body:
+class CheckpointRecord:
     """What a record's body says.
 
     Attributes:
         parent_id: the checkpoint that this one continues.
-        head: type tag and bytes of the checkpoint's rest and metadata.
+        meta: type tag and bytes of the checkpoint's rest and metadata.
         versions: the version of each channel.
         seen: for each node, the version of each channel that it has seen.
         values: the value of each channel that has one.
-        memories: whether a subgraph keeps a memory of its own in the session, beside this one.
+        persistent_subgraphs: whether a subgraph keeps a memory of its own beside it.
     """
 
     parent_id: str | None
-    head: tuple[str, bytes]
+    meta: tuple[str, bytes]
     versions: dict[str, Version]
     seen: dict[str, dict[str, Version]]
     values: dict[str, StoredValue]
-    memories: bool = False
+    persistent_subgraphs: bool = False
 
-    def knowns(self) -> list[Known]:
+    def delta_bases(self) -> list[DeltaBase]:
         """What is known of the bytes of its values."""
         return [value.known for value in self.values.values() if value.known is not None]
 
@@ -103,7 +103,7 @@ class _Numbers(dict[Any, int]):
         return number
 
 
-def encode_body(body: Body) -> bytes:
+def encode_record(body: CheckpointRecord) -> bytes:
     """A record's body as bytes.
 
     Raises:
@@ -126,12 +126,12 @@ def encode_body(body: Body) -> bytes:
         for channel, value in body.values.items()
     ]
     names, used = list(channels), [stored(version) for _, version in versions]
-    fields = [body.parent_id, body.head, names, used, own, seen, values]
-    return _frame([*fields, True] if body.memories else fields)
+    fields = [body.parent_id, body.meta, names, used, own, seen, values]
+    return _frame([*fields, True] if body.persistent_subgraphs else fields)
 
 
-def decode_body(data: bytes, session: str, what: str) -> Body:
-    """What `encode_body` was given, its versions made alike (see `versions`).
+def decode_record(data: bytes, session: str, what: str) -> CheckpointRecord:
+    """What `encode_record` was given, its versions made alike (see `versions`).
 
     Args:
         data: the bytes.
@@ -144,25 +144,25 @@ def decode_body(data: bytes, session: str, what: str) -> Body:
     """
     fields = _unframe(data, session, what)
     try:
-        parent_id, head, channels, versions, own, seen, values, *memories = fields
+        parent_id, head, channels, versions, own, seen, values, *persistent_subgraphs = fields
         versions = alike(versions)
-        return Body(
+        return CheckpointRecord(
             parent_id=parent_id,
-            head=(head[0], head[1]),
+            meta=(head[0], head[1]),
             versions=_pairs(own, channels, versions),
             seen={node: _pairs(pairs, channels, versions) for node, pairs in seen.items()},
             values={
                 channels[number]: StoredValue(kind, [_unpack_piece(piece) for piece in pieces])
                 for number, kind, *pieces in values
             },
-            memories=any(memories),
+            persistent_subgraphs=any(persistent_subgraphs),
         )
     except _MISSHAPEN as error:
         raise damage(session, what) from error
 
 
 def encode_write(write: WriteBody) -> bytes:
-    """A pending write's body as bytes; errors as `encode_body`."""
+    """A pending write's body as bytes; errors as `encode_record`."""
     value = write.value
     return _frame(
         [
@@ -177,7 +177,7 @@ def encode_write(write: WriteBody) -> bytes:
 
 
 def decode_write(data: bytes, session: str, what: str) -> WriteBody:
-    """What `encode_write` was given; errors as `decode_body`."""
+    """What `encode_write` was given; errors as `decode_record`."""
     fields = _unframe(data, session, what)
     try:
         task_id, index, path, channel, kind, *pieces = fields
@@ -206,14 +206,14 @@ def _pairs(
 def _pack_piece(piece: Piece) -> bytes | list[int | bytes]:
     if isinstance(piece, bytes):
         return piece
-    return [*piece, 1] if isinstance(piece, Fresh) else [*piece]
+    return [*piece, 1] if isinstance(piece, NewExtent) else [*piece]
 
 
 def _unpack_piece(piece: Any) -> Piece:
     if isinstance(piece, bytes):
         return piece
     offset, length, total, *fresh = piece
-    return Fresh(offset, length, total) if fresh else Ranged(offset, length, total)
+    return NewExtent(offset, length, total) if fresh else Extent(offset, length, total)
 
 
 def _frame(fields: list[Any]) -> bytes:

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from wren_sessions.checkpoints.codec import (
-    Body,
+    CheckpointRecord,
     StoredValue,
     WriteBody,
     damage,
-    decode_body,
+    decode_record,
     decode_write,
 )
 from wren_sessions.checkpoints.record_cache import Cache
-from wren_sessions.delta.encoder import Serializer, loads, opened, settled
+from wren_sessions.delta.encoder import Serializer, loads, opened, resolved
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import SessionGoneError
 from wren_sessions.protocols import AsyncSessionStore
@@ -104,7 +104,7 @@ class Histories:
                 _incomplete(session, checkpoint_id)
             return None
         name = loaded.stored.name
-        body = decode_body(loaded.stored.body, session, f"checkpoint {name[1]!r}")
+        body = decode_record(loaded.stored.body, session, f"checkpoint {name[1]!r}")
         return name[1], body.parent_id
 
 
@@ -126,7 +126,7 @@ class _Walk:
         self.channels = tuple(channels)
         self.missing = set(channels)
         self.writes: list[list[WriteBody]] = []
-        self.seeds: dict[str, Body] = {}
+        self.seeds: dict[str, CheckpointRecord] = {}
         self.page: dict[str, Stored] = {}
 
     async def run(self, target: str, parent: str | None) -> None:
@@ -152,7 +152,7 @@ class _Walk:
 
     def _visit(self, stored: Stored) -> None:
         what = f"checkpoint {stored.name[1]!r}"
-        self._body = body = decode_body(stored.body, self.session, what)
+        self._body = body = decode_record(stored.body, self.session, what)
         found = [
             decode_write(write.body, self.session, f"a pending write of {what}")
             for write in stored.writes
@@ -162,7 +162,7 @@ class _Walk:
         self.writes.append(found)
         for channel in self.missing & body.values.keys():
             value = body.values[channel]
-            value.pieces = settled(value, stored.base)
+            value.pieces = resolved(value, stored.base)
             self.seeds[channel] = body
         self.missing -= body.values.keys()
 

@@ -8,7 +8,7 @@ from heapq import nlargest
 from typing import Any, Final, NamedTuple, TypeVar
 
 from wren_sessions._gc import unhurried
-from wren_sessions.checkpoints.codec import Body, damage
+from wren_sessions.checkpoints.codec import CheckpointRecord, damage
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.snapshots import (
     Snapshot,
@@ -18,7 +18,7 @@ from wren_sessions.checkpoints.snapshots import (
     read_record,
     read_snapshot,
 )
-from wren_sessions.delta.base import Known, Reach
+from wren_sessions.delta.base import ArenaView, DeltaBase
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import CorruptSessionError, WrenSessionsError
@@ -51,7 +51,7 @@ class Head(NamedTuple):
     """
 
     stored: Stored
-    body: Body
+    body: CheckpointRecord
     data: dict[str, tuple[str, bytes]]
 
 
@@ -92,7 +92,7 @@ class Reading:
         session: str,
         namespace: str,
         checkpoint_id: str | None,
-        read: Callable[[Stored, Reach], T],
+        read: Callable[[Stored, ArenaView], T],
     ) -> T | None:
         known = self._known(session, namespace)
         found = await self.load(session, namespace, checkpoint_id, known)
@@ -107,17 +107,19 @@ class Reading:
         self._cache.forget(session)
         return await self._read(session, namespace, checkpoint_id, read)
 
-    def _known(self, session: str, namespace: str) -> list[Known]:
+    def _known(self, session: str, namespace: str) -> list[DeltaBase]:
         """The values of the record of a namespace that was used last."""
         records = self._cache.records(session)
-        return next((body.knowns() for name, body in records if name[0] == namespace), [])
+        return next((body.delta_bases() for name, body in records if name[0] == namespace), [])
 
-    def _snapshot(self, session: str, serde: Serializer, stored: Stored, arena: Reach) -> Snapshot:
+    def _snapshot(
+        self, session: str, serde: Serializer, stored: Stored, arena: ArenaView
+    ) -> Snapshot:
         found, body = read_snapshot(session, stored, arena, serde, self._protection)
         self._cache.remember(session, stored.name, body, instead_of=None)
         return found
 
-    def _head(self, session: str, stored: Stored, arena: Reach) -> Head:
+    def _head(self, session: str, stored: Stored, arena: ArenaView) -> Head:
         body, data = read_record(session, stored, arena, self._protection)
         self._cache.remember(session, stored.name, body, instead_of=None)
         return Head(stored, body, data)
@@ -127,8 +129,8 @@ class Reading:
         session: str,
         namespace: str,
         checkpoint_id: str | None,
-        known: Sequence[Known] = (),
-    ) -> tuple[Stored, Reach] | None:
+        known: Sequence[DeltaBase] = (),
+    ) -> tuple[Stored, ArenaView] | None:
         """A checkpoint as it is stored, with the parts of the arena that it refers to.
 
         Args:
@@ -154,7 +156,7 @@ class Reading:
                 spans = missing(loaded.stored.spans, held, loaded.life.incarnation)
                 arena = await self.store.read(session, spans)
             if arena is not None:
-                return loaded.stored, Reach(arena, known if same else ())
+                return loaded.stored, ArenaView(arena, known if same else ())
             # It was deleted or replaced between the two calls: look again.
         raise damage(session, "its arena")
 
@@ -192,21 +194,21 @@ class Reading:
             ]
             spans = merge_spans(span for stored in chosen for span in stored.spans)
             arena: ArenaParts | None = ArenaParts(())
-            known: Sequence[Known] = ()
+            known: Sequence[DeltaBase] = ()
             if chosen and scanned.life is not None:
                 known, held = self._held_of_page(session, chosen[0], scanned.life)
                 spans = missing(spans, held, scanned.life.incarnation)
             if spans:
                 arena = await self.store.read(session, spans)
             if arena is not None:
-                found = self._snapshots(session, chosen, Reach(arena, known), serde)
+                found = self._snapshots(session, chosen, ArenaView(arena, known), serde)
                 return found, scanned.rest
             # It was deleted or pruned between the two calls: look again.
         raise damage(session, "its arena")
 
     def _held_of_page(
         self, session: str, newest: Stored, life: Life
-    ) -> tuple[Sequence[Known], Held]:
+    ) -> tuple[Sequence[DeltaBase], Held]:
         """What is known of the newest checkpoint of a page, and of the older ones with it.
 
         Ranges of an arena never change: where the sums of the newest one are right, what is known
@@ -225,7 +227,7 @@ class Reading:
         return (known if sure else ()), Held(life.incarnation, spans)
 
     def _snapshots(
-        self, session: str, records: Sequence[Stored], arena: Reach, serde: Serializer
+        self, session: str, records: Sequence[Stored], arena: ArenaView, serde: Serializer
     ) -> Iterator[Snapshot]:
         """Of some, the oldest is read first: what it holds, the newer ones go on with."""
         for start in range(0, len(records), _AT_ONCE):
@@ -236,7 +238,7 @@ class Reading:
                 yield found.pop()
 
     def _read_all(
-        self, session: str, records: Sequence[Stored], arena: Reach, serde: Serializer
+        self, session: str, records: Sequence[Stored], arena: ArenaView, serde: Serializer
     ) -> list[Snapshot]:
         return [
             read_snapshot(session, stored, arena, serde, self._protection)[0]
@@ -244,7 +246,7 @@ class Reading:
         ]
 
 
-def _held(incarnation: str, known: Sequence[Known]) -> Held:
+def _held(incarnation: str, known: Sequence[DeltaBase]) -> Held:
     """What need not be sent: the longest parts of what is known."""
     spans = [Span(piece.offset, piece.length) for value in known for piece in value.pieces]
     if len(spans) > MAX_HELD:

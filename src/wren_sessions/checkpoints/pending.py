@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wren_sessions.checkpoints.codec import Body, WriteBody, encode_write
+from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, encode_write
 from wren_sessions.checkpoints.outcomes import expired, gone
 from wren_sessions.checkpoints.record_cache import Cache
-from wren_sessions.delta.encoder import Packer, Serializer, dump
+from wren_sessions.delta.encoder import DeltaEncoder, Serializer, dump
 from wren_sessions.delta.protection import Protection
 from wren_sessions.keys import write_key
 from wren_sessions.protocols import AsyncSessionStore
@@ -58,7 +58,7 @@ class _Batch:
     path: str
     writes: tuple[tuple[TaskWrite, tuple[str, bytes]], ...]
 
-    def pack(self, packer: Packer) -> list[tuple[WriteBody, Write]]:
+    def pack(self, packer: DeltaEncoder) -> list[tuple[WriteBody, Write]]:
         """The writes as they are stored."""
         bodies = [
             WriteBody(
@@ -160,8 +160,8 @@ class Pending:
         elif done.life is not None:
             self._cache.live(session, done.life, name)
 
-    def _packer(self, known: Sequence[tuple[Name, Body]] = ()) -> Packer:
-        return Packer(None, known, appends=False, protection=self._protection)
+    def _packer(self, known: Sequence[tuple[Name, CheckpointRecord]] = ()) -> DeltaEncoder:
+        return DeltaEncoder(None, known, appends=False, protection=self._protection)
 
     def _left_out(self, session: str, batch: _Batch, life: Life | None, now_ms: int) -> None:
         """The session is not there: say so, unless the next checkpoint repairs it."""
@@ -189,7 +189,7 @@ def _commit(
     session: str,
     name: Name,
     batch: _Batch,
-    packer: Packer,
+    packer: DeltaEncoder,
     *own: Name,
     life: Life | None = None,
 ) -> Commit:

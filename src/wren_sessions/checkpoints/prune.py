@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from wren_sessions.checkpoints.codec import Body, decode_body
+from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record
 from wren_sessions.checkpoints.header import empty_header, header
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.delta.encoder import Serializer, loads
@@ -65,7 +65,7 @@ class Entry:
     """A record as a prune looks at it."""
 
     name: Name
-    body: Body
+    body: CheckpointRecord
     rest: Mapping[str, Any]
     metadata: Mapping[str, Any]
     spans: tuple[Span, ...]
@@ -185,9 +185,9 @@ class Pruning:
 
 
 def _entry(session: str, stored: Stored, serde: Serializer) -> Entry:
-    body = decode_body(stored.body, session, f"checkpoint {stored.name[1]!r}")
+    body = decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}")
     about = f"checkpoint {stored.name[1]!r} of session {session!r}"
-    rest, metadata = loads(serde, body.head, about)
+    rest, metadata = loads(serde, body.meta, about)
     return Entry(stored.name, body, rest, metadata, stored.spans)
 
 

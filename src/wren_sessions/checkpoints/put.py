@@ -23,7 +23,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wren_sessions.checkpoints.codec import Body, StoredValue, encode_body
+from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, encode_record
 from wren_sessions.checkpoints.get import Reading
 from wren_sessions.checkpoints.header import header
 from wren_sessions.checkpoints.outcomes import check, expired, gone
@@ -31,7 +31,7 @@ from wren_sessions.checkpoints.pending import Pending
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.snapshots import read_record
 from wren_sessions.checkpoints.versions import Version, as_text
-from wren_sessions.delta.encoder import Grown, Large, Packer, Serializer, dump
+from wren_sessions.delta.encoder import DeltaEncoder, Grown, Large, Serializer, dump
 from wren_sessions.delta.protection import Protection
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Commit, Committed, Life, Name, Record
@@ -75,7 +75,7 @@ class _Draft:
     """A record on its way: what to commit, and what to remember once it is."""
 
     record: Record
-    body: Body
+    body: CheckpointRecord
     witnesses: tuple[Name, ...]
     large: list[Large | Grown]
 
@@ -136,21 +136,21 @@ class Writing:
         expected = None if life is None else life.incarnation
         conditions = {"incarnation": expected, "new": put.new, "revision": put.revision}
         known = [] if life is None else self._cache.records(put.session)
-        memories = self._cache.has_memories(put.session, life)
-        draft = self._draft(put, serde, parent, known, memories=memories)
+        persistent_subgraphs = self._cache.has_persistent_subgraphs(put.session, life)
+        draft = self._draft(put, serde, parent, known, persistent_subgraphs=persistent_subgraphs)
         done = await self._store.commit(self._commit(put, draft, **conditions))
         if done.outcome == "stale":  # the parent was pruned, the session lives
             self._cache.forget(put.session)
             if _has_history(put):
                 gone(put.session)
-            draft = self._draft(put, serde, memories=memories)
+            draft = self._draft(put, serde, persistent_subgraphs=persistent_subgraphs)
             done = await self._store.commit(self._commit(put, draft, **conditions))
         if done.outcome == "gone":
             self._cache.forget(put.session)
             draft = self._draft(put, serde)
             done = await self._revive(put, draft, life, done.now_ms)
         check(put.session, done)
-        self._settle(put, draft, done)
+        self._resolve(put, draft, done)
         await self.pending.flush(put.session, put.name)
 
     def _life(self, put: Put) -> Life | None:
@@ -165,7 +165,7 @@ class Writing:
                 gone(put.session)  # a graph that begins a session looks for it first
         return life or self._cache.life(put.session)
 
-    async def _parent(self, put: Put) -> Body | None:
+    async def _parent(self, put: Put) -> CheckpointRecord | None:
         if put.parent_id is None:
             return None
         name = (put.name[0], put.parent_id)
@@ -202,7 +202,11 @@ class Writing:
         """Write a checkpoint whose session expired as a new session of the same age."""
         if life is None or life.deadline_ms is None or now_ms < life.deadline_ms:
             gone(put.session)
-        if put.name[0] != "" or _has_history(put) or self._cache.has_memories(put.session, life):
+        if (
+            put.name[0] != ""
+            or _has_history(put)
+            or self._cache.has_persistent_subgraphs(put.session, life)
+        ):
             expired(put.session)
         # If the id has been taken since, that session is somebody else's.
         done = await self._store.commit(
@@ -212,10 +216,10 @@ class Writing:
             gone(put.session)
         return done
 
-    def _settle(self, put: Put, draft: _Draft, done: Committed) -> None:
+    def _resolve(self, put: Put, draft: _Draft, done: Committed) -> None:
         assert done.life is not None  # noqa: S101 -- a commit that is done has one
         for large in draft.large:
-            large.settle(done.base)
+            large.resolve(done.base)
         self._cache.live(put.session, done.life, put.name)
         before = None if put.parent_id is None else (put.name[0], put.parent_id)
         self._cache.remember(put.session, put.name, draft.body, instead_of=before)
@@ -224,12 +228,12 @@ class Writing:
         self,
         put: Put,
         serde: Serializer,
-        parent: Body | None = None,
-        known: Sequence[tuple[Name, Body]] = (),
+        parent: CheckpointRecord | None = None,
+        known: Sequence[tuple[Name, CheckpointRecord]] = (),
         *,
-        memories: bool = False,
+        persistent_subgraphs: bool = False,
     ) -> _Draft:
-        packer = Packer(parent, known, protection=self._protection)
+        packer = DeltaEncoder(parent, known, protection=self._protection)
         values: dict[str, StoredValue] = {}
         for channel in {**put.versions, **put.values}:
             unchanged = _is_unchanged(channel, put, parent)
@@ -239,18 +243,18 @@ class Writing:
                 what = f"channel {channel!r} of session {put.session!r}"
                 values[channel] = packer.value(channel, put.values[channel], serde, what)
         about = f"the metadata of checkpoint {put.name[1]!r} of session {put.session!r}"
-        body = Body(
+        body = CheckpointRecord(
             parent_id=put.parent_id,
-            head=dump(serde, [dict(put.rest), dict(put.metadata)], about),
+            meta=dump(serde, [dict(put.rest), dict(put.metadata)], about),
             versions=dict(put.versions),
             seen={node: dict(seen) for node, seen in put.seen.items()},
             values=values,
-            memories=memories,
+            persistent_subgraphs=persistent_subgraphs,
         )
         record = Record(
             name=put.name,
             parent_id=put.parent_id,
-            body=encode_body(body),
+            body=encode_record(body),
             append=bytes(packer.appended),
             spans=packer.spans(values.values()),
         )
@@ -266,7 +270,7 @@ def _has_history(put: Put) -> bool:
     return bool(put.metadata.get("counters_since_delta_snapshot"))
 
 
-def _is_unchanged(channel: str, put: Put, parent: Body | None) -> bool:
+def _is_unchanged(channel: str, put: Put, parent: CheckpointRecord | None) -> bool:
     """Whether the parent's value of a channel is still the value."""
     if parent is None or channel in put.changed or channel not in put.versions:
         return False

@@ -22,7 +22,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from wren_sessions.checkpoints.codec import Body
+from wren_sessions.checkpoints.codec import CheckpointRecord
 from wren_sessions.records import Life, Name
 
 MAX_LIVES: Final = 10_000
@@ -36,7 +36,7 @@ _RECORD_BYTES: Final = 4_096  # what a record costs besides its large values, ab
 
 @dataclass(slots=True)
 class _Session:
-    records: OrderedDict[Name, Body] = field(default_factory=OrderedDict)
+    records: OrderedDict[Name, CheckpointRecord] = field(default_factory=OrderedDict)
     size_bytes: int = 0
 
 
@@ -45,7 +45,7 @@ class _Seen:
     """A life, and whether a subgraph had a memory of its own in it."""
 
     life: Life
-    memories: bool = False
+    persistent_subgraphs: bool = False
 
 
 @dataclass(slots=True)
@@ -112,7 +112,7 @@ life that its run began in.
 """
 
 
-def keeps_memory(namespace: str) -> bool:
+def is_persistent(namespace: str) -> bool:
     """Whether a subgraph's namespace outlives its task: LangGraph then puts no task id in it."""
     return namespace != "" and ":" not in namespace
 
@@ -227,12 +227,12 @@ class Cache:
                 lives.held.popitem(last=False)
             return None
 
-    def has_memories(self, session: str, life: Life | None) -> bool:
+    def has_persistent_subgraphs(self, session: str, life: Life | None) -> bool:
         """Whether a subgraph is known to have a memory of its own in a life of the session."""
         with self._lock:
             lives = self._lives.get(session)
             seen = lives.seen.get(life.incarnation) if lives and life else None
-            return seen is not None and seen.memories
+            return seen is not None and seen.persistent_subgraphs
 
     def forget(self, session: str) -> None:
         """Forget a session's records, but not its life."""
@@ -248,7 +248,7 @@ class Cache:
                 self._steps.popitem(last=False)
             return steps
 
-    def record(self, session: str, name: Name) -> Body | None:
+    def record(self, session: str, name: Name) -> CheckpointRecord | None:
         """A record as it was written or read."""
         with self._lock:
             remembered = self._sessions.get(session)
@@ -258,17 +258,19 @@ class Cache:
             remembered.records.move_to_end(name)
             return remembered.records[name]
 
-    def records(self, session: str) -> list[tuple[Name, Body]]:
+    def records(self, session: str) -> list[tuple[Name, CheckpointRecord]]:
         """All records remembered of a session, the last used first."""
         with self._lock:
             remembered = self._sessions.get(session)
             return list(reversed(remembered.records.items())) if remembered else []
 
-    def remember(self, session: str, name: Name, body: Body, *, instead_of: Name | None) -> None:
+    def remember(
+        self, session: str, name: Name, body: CheckpointRecord, *, instead_of: Name | None
+    ) -> None:
         """Remember a record, and forget the one that it continues."""
         with self._lock:
-            if body.memories or keeps_memory(name[0]):
-                self._note_memories(session, name)
+            if body.persistent_subgraphs or is_persistent(name[0]):
+                self._note_persistent(session, name)
             if not self._max_bytes:
                 return
             remembered = self._sessions.get(session)
@@ -285,11 +287,11 @@ class Cache:
             while self.size_bytes > self._max_bytes and self._sessions:
                 self._forget_oldest()
 
-    def _note_memories(self, session: str, name: Name) -> None:
+    def _note_persistent(self, session: str, name: Name) -> None:
         lives = self._lives.get(session)
         seen = lives.seen.get(lives.origins.get(name, "")) if lives else None
         if seen:
-            seen.memories = True
+            seen.persistent_subgraphs = True
 
     def _forget_oldest(self) -> None:
         """Forget the oldest record of the session used least recently.
@@ -304,7 +306,7 @@ class Cache:
 
     def _measure(self, remembered: _Session) -> None:
         shared = {
-            id(known): known for body in remembered.records.values() for known in body.knowns()
+            id(known): known for body in remembered.records.values() for known in body.delta_bases()
         }
         size = sum(known.kept_bytes for known in shared.values())
         size += _RECORD_BYTES * len(remembered.records)

@@ -13,11 +13,16 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from wren_sessions.checkpoints.codec import Body, StoredValue, decode_body, decode_write
+from wren_sessions.checkpoints.codec import (
+    CheckpointRecord,
+    StoredValue,
+    decode_record,
+    decode_write,
+)
 from wren_sessions.checkpoints.versions import Version
-from wren_sessions.delta.base import Known, Reach
-from wren_sessions.delta.encoder import INLINE_BYTES, Serializer, loads, opened, settled
-from wren_sessions.delta.extents import Ranged
+from wren_sessions.delta.base import ArenaView, DeltaBase
+from wren_sessions.delta.encoder import INLINE_BYTES, Serializer, loads, opened, resolved
+from wren_sessions.delta.extents import Extent
 from wren_sessions.delta.protection import Protection
 from wren_sessions.records import ArenaParts, Name, Stored
 from wren_sessions.serializers import KIND
@@ -39,8 +44,8 @@ class Snapshot:
 
 
 def read_snapshot(
-    session: str, stored: Stored, arena: Reach, serde: Serializer, protection: Protection
-) -> tuple[Snapshot, Body]:
+    session: str, stored: Stored, arena: ArenaView, serde: Serializer, protection: Protection
+) -> tuple[Snapshot, CheckpointRecord]:
     """A stored checkpoint with its values, and its record's body.
 
     Args:
@@ -51,14 +56,14 @@ def read_snapshot(
         protection: what happened to values before they were stored.
     """
     what = f"checkpoint {stored.name[1]!r}"
-    body = decode_body(stored.body, session, what)
-    rest, metadata = loads(serde, body.head, f"{what} of session {session!r}")
+    body = decode_record(stored.body, session, what)
+    rest, metadata = loads(serde, body.meta, f"{what} of session {session!r}")
     values: dict[str, Any] = {}
     for channel, value in body.values.items():
-        value.pieces = settled(value, stored.base)
+        value.pieces = resolved(value, stored.base)
         about = f"channel {channel!r} of {what}"
         values[channel] = _value(session, value, arena, serde, protection=protection, what=about)
-    arena.learn(body.knowns())
+    arena.learn(body.delta_bases())
     found = Snapshot(
         name=stored.name,
         parent_id=body.parent_id,
@@ -74,14 +79,14 @@ def read_snapshot(
 
 
 def read_record(
-    session: str, stored: Stored, arena: Reach, protection: Protection
-) -> tuple[Body, dict[str, tuple[str, bytes]]]:
-    """A record's body with its pieces settled, and each value's type tag and bytes."""
+    session: str, stored: Stored, arena: ArenaView, protection: Protection
+) -> tuple[CheckpointRecord, dict[str, tuple[str, bytes]]]:
+    """A record's body with its pieces resolved, and each value's type tag and bytes."""
     what = f"checkpoint {stored.name[1]!r}"
-    body = decode_body(stored.body, session, what)
+    body = decode_record(stored.body, session, what)
     data: dict[str, tuple[str, bytes]] = {}
     for channel, value in body.values.items():
-        value.pieces = settled(value, stored.base)
+        value.pieces = resolved(value, stored.base)
         value.known = _held(value, arena)
         about = f"channel {channel!r} of {what}"
         data[channel] = _whole(value) or _read(session, value, arena, protection, about)
@@ -99,7 +104,7 @@ def _whole(value: StoredValue) -> tuple[str, bytes] | None:
 def _value(
     session: str,
     value: StoredValue,
-    arena: Reach,
+    arena: ArenaView,
     serde: Serializer,
     *,
     protection: Protection,
@@ -132,16 +137,16 @@ def _read(
     """A value's type tag and bytes; from now on they are known."""
     typed, data, plain = opened(session, value, arena, protection, what)
     if len(data) >= INLINE_BYTES:
-        value.known = Known(data, value.pieces, plain=plain)
+        value.known = DeltaBase(data, value.pieces, plain=plain)
     return typed
 
 
 # --- lists ----------------------------------------------------------------------------------------
 
 
-def _held(value: StoredValue, arena: Reach) -> Known | None:
+def _held(value: StoredValue, arena: ArenaView) -> DeltaBase | None:
     """What is known of a list that goes on with a known one, or that one begins with."""
-    pieces = [piece for piece in value.pieces[1:] if isinstance(piece, Ranged)]
+    pieces = [piece for piece in value.pieces[1:] if isinstance(piece, Extent)]
     sealed = value.kind.startswith(f"{KIND}+")
     if not (sealed or value.kind == KIND) or not pieces or len(pieces) != len(value.pieces) - 1:
         return None
@@ -193,18 +198,18 @@ def _pending(
     return found
 
 
-def ranged(session: str, stored: Stored) -> list[Ranged]:
+def ranged(session: str, stored: Stored) -> list[Extent]:
     """Where the values of a stored checkpoint lie."""
-    body = decode_body(stored.body, session, f"checkpoint {stored.name[1]!r}")
-    pieces = (piece for value in body.values.values() for piece in settled(value, stored.base))
-    return [piece for piece in pieces if isinstance(piece, Ranged)]
+    body = decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}")
+    pieces = (piece for value in body.values.values() for piece in resolved(value, stored.base))
+    return [piece for piece in pieces if isinstance(piece, Extent)]
 
 
 def read_metadata(session: str, stored: Stored, serde: Serializer) -> Mapping[str, Any]:
     """The metadata of a stored checkpoint."""
     what = f"checkpoint {stored.name[1]!r}"
-    body = decode_body(stored.body, session, what)
-    metadata: Mapping[str, Any] = loads(serde, body.head, f"{what} of session {session!r}")[1]
+    body = decode_record(stored.body, session, what)
+    metadata: Mapping[str, Any] = loads(serde, body.meta, f"{what} of session {session!r}")[1]
     return metadata
 
 

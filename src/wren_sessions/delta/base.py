@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-from wren_sessions.delta.extents import Piece, Ranged, Sum, checksum, digest, unpack
+from wren_sessions.delta.extents import Extent, Piece, Sum, checksum, digest, unpack
 from wren_sessions.records import ArenaParts, Span
 from wren_sessions.serializers._elements import boundaries, elements
 
@@ -36,7 +36,7 @@ class _Bytes(NamedTuple):
     end: int
 
 
-class Known:
+class DeltaBase:
     """A value whose bytes are known here and lie in the arena.
 
     Its body is what lies there. It is made one only when it is asked for: to copy the bytes of a
@@ -44,7 +44,7 @@ class Known:
 
     Args:
         data: the value's bytes.
-        pieces: where they lie, settled. The first and the last may be inline.
+        pieces: where they lie, resolved. The first and the last may be inline.
         like: a known value that this one may continue; what was indexed of it is taken over.
         plain: what it was before it was sealed or compressed, if it was.
 
@@ -57,12 +57,12 @@ class Known:
         self,
         data: bytes,
         pieces: Sequence[Piece],
-        like: Known | None = None,
+        like: DeltaBase | None = None,
         plain: Plain | None = None,
     ) -> None:
         head = len(pieces[0]) if pieces and isinstance(pieces[0], bytes) else 0
         tail = len(pieces[-1]) if len(pieces) > 1 and isinstance(pieces[-1], bytes) else 0
-        ranged = [piece for piece in pieces if isinstance(piece, Ranged)]
+        ranged = [piece for piece in pieces if isinstance(piece, Extent)]
         size = sum(piece.length for piece in ranged)
         if head + size + tail != len(data):
             data, head, size, ranged, plain = b"", 0, 0, [], None
@@ -77,9 +77,9 @@ class Known:
         self,
         parts: list[_Bytes],
         size: int,
-        pieces: tuple[Ranged, ...],
+        pieces: tuple[Extent, ...],
         plain: Plain | None,
-        like: Known | None,
+        like: DeltaBase | None,
     ) -> None:
         self.size = size
         self.pieces = pieces
@@ -103,7 +103,7 @@ class Known:
         """The body as it was before it was sealed or compressed, if it was."""
         return self.plain.body if self.plain else self.body
 
-    def continued(self, pieces: Sequence[Ranged], arena: ArenaParts) -> Known | None:
+    def continued(self, pieces: Sequence[Extent], arena: ArenaParts) -> DeltaBase | None:
         """What lies in these pieces, if they go on where this value ends, or are the same.
 
         Args:
@@ -124,11 +124,11 @@ class Known:
         fresh = arena.get(more) if more.length else b""
         if fresh is None or crc32(fresh, last.sum) != longer.sum:
             return None
-        added = [Ranged(*more, crc32(fresh)), *pieces[count:]] if fresh else pieces[count:]
+        added = [Extent(*more, crc32(fresh)), *pieces[count:]] if fresh else pieces[count:]
         rest = unpack(pieces[count:], arena)
         return None if rest is None else self.grown(fresh + rest, added)
 
-    def begun(self, pieces: Sequence[Ranged]) -> Known | None:
+    def begun(self, pieces: Sequence[Extent]) -> DeltaBase | None:
         """What lies in these pieces, if this value begins with it.
 
         Args:
@@ -141,7 +141,7 @@ class Known:
             if self._place(piece.offset)[0] != size or not self.holds(piece):
                 return None
             size += piece.length
-        found = object.__new__(Known)
+        found = object.__new__(DeltaBase)
         joined = _joined(memoryview(self.body)[:size], pieces)
         found._set([_Bytes(self.body, 0, size)], size, joined, None, None)
         found._written = tuple(pieces)
@@ -149,9 +149,9 @@ class Known:
         found.unpacked = unpacked, min(unpacked_size, size)
         return found
 
-    def grown(self, fresh: bytes, pieces: Sequence[Ranged]) -> Known:
+    def grown(self, fresh: bytes, pieces: Sequence[Extent]) -> DeltaBase:
         """This value with more bytes behind it, which lie in these pieces."""
-        found = object.__new__(Known)
+        found = object.__new__(DeltaBase)
         joined = self.pieces
         at = 0
         for piece in pieces:
@@ -199,7 +199,7 @@ class Known:
         start, end = self._place(offset)
         return memoryview(self.body)[start:end] if end else memoryview(b"")
 
-    def holds(self, piece: Ranged) -> bool:
+    def holds(self, piece: Extent) -> bool:
         """Whether the bytes of a piece are here, and are those that were written."""
         data = self.behind(piece.offset)[: piece.length]
         return len(data) == piece.length and checksum(data, piece.sum) == piece.sum
@@ -226,7 +226,7 @@ class Known:
             found.append(memoryview(data)[max(start, start + size - at) : end])
         return b"".join(reversed(found))
 
-    def settle(self, start: int, length: int) -> Iterator[Ranged]:
+    def resolve(self, start: int, length: int) -> Iterator[Extent]:
         """Where a part of the body lies."""
         at, end = bisect_right(self._starts, start) - 1, start + length
         while start < end:
@@ -236,7 +236,7 @@ class Known:
                 yield piece
             else:
                 part = memoryview(self.body)[start:stop]
-                yield Ranged(piece.offset + start - begin, stop - start, checksum(part, piece.sum))
+                yield Extent(piece.offset + start - begin, stop - start, checksum(part, piece.sum))
             start, at = stop, at + 1
 
     @property
@@ -260,9 +260,9 @@ class Known:
         self._indexed = len(self.body)
 
 
-def _joined(body: memoryview, pieces: Sequence[Ranged]) -> tuple[Ranged, ...]:
+def _joined(body: memoryview, pieces: Sequence[Extent]) -> tuple[Extent, ...]:
     """The same pieces, with those joined that follow each other in the arena too."""
-    joined: tuple[Ranged, ...] = ()
+    joined: tuple[Extent, ...] = ()
     at = 0
     for piece in pieces:
         at += piece.length
@@ -270,7 +270,7 @@ def _joined(body: memoryview, pieces: Sequence[Ranged]) -> tuple[Ranged, ...]:
     return joined
 
 
-def _followed(pieces: tuple[Ranged, ...], piece: Ranged, body: memoryview) -> tuple[Ranged, ...]:
+def _followed(pieces: tuple[Extent, ...], piece: Extent, body: memoryview) -> tuple[Extent, ...]:
     """Pieces with one more, joined if it follows the last one; the body ends with its bytes."""
     last = pieces[-1] if pieces else None
     if last is None or last.end != piece.offset or type(last.sum) is not type(piece.sum):
@@ -282,10 +282,10 @@ def _followed(pieces: tuple[Ranged, ...], piece: Ranged, body: memoryview) -> tu
         return (*pieces, piece)  # a digest of both takes all the bytes of both
     else:
         both = digest(body[len(body) - length :])
-    return (*pieces[:-1], Ranged(last.offset, length, both))
+    return (*pieces[:-1], Extent(last.offset, length, both))
 
 
-class Reach(ArenaParts):
+class ArenaView(ArenaParts):
     """What was read of an arena, and what is known of it here.
 
     Args:
@@ -298,13 +298,13 @@ class Reach(ArenaParts):
 
     __slots__ = ("_parts", "_unread", "known")
 
-    def __init__(self, parts: ArenaParts, known: Iterable[Known] = ()) -> None:
+    def __init__(self, parts: ArenaParts, known: Iterable[DeltaBase] = ()) -> None:
         super().__init__(())
         self._parts = parts
         self._unread = list(known)
         self.known = self._unread
 
-    def learn(self, known: Iterable[Known]) -> None:
+    def learn(self, known: Iterable[DeltaBase]) -> None:
         """Know these values too."""
         found = {id(value): value for value in (*known, *self.known)}
         latest = list(found.values())[:MAX_OTHERS]
@@ -316,7 +316,7 @@ class Reach(ArenaParts):
         if found is not None:
             return found
         together: list[memoryview] = []
-        sources: list[ArenaParts | Known] = [self._parts, *self.known]
+        sources: list[ArenaParts | DeltaBase] = [self._parts, *self.known]
         at = span.offset
         while at < span.end:
             part = next((part for source in sources if (part := source.behind(at))), None)

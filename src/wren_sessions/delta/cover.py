@@ -24,8 +24,8 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate, combinations, pairwise
 from typing import Final, NamedTuple
 
-from wren_sessions.delta.base import Known
-from wren_sessions.delta.extents import Fresh, Piece, Ranged
+from wren_sessions.delta.base import DeltaBase
+from wren_sessions.delta.extents import Extent, NewExtent, Piece
 from wren_sessions.serializers._elements import (
     MIN_ELEMENT_BYTES,
     boundaries,
@@ -47,12 +47,14 @@ _SEARCHED_BYTES: Final = 16_384  # how far the end of a value is looked at for t
 class Run(NamedTuple):
     """A part of a value: of a known one, or (None) of its own bytes from `start` on."""
 
-    known: Known | None
+    known: DeltaBase | None
     start: int
     length: int
 
 
-def cover(data: bytes, start: int, same: Known | None, others: Sequence[Known]) -> list[Run]:
+def cover(
+    data: bytes, start: int, same: DeltaBase | None, others: Sequence[DeltaBase]
+) -> list[Run]:
     """Cover ``data[start:]`` with runs of known values and literal rests, in order.
 
     Args:
@@ -74,7 +76,7 @@ def cover(data: bytes, start: int, same: Known | None, others: Sequence[Known]) 
     return [*runs, *_cover_elements(data, start + first.length, start, known, MIN_RUN_BYTES)]
 
 
-def _beginning(data: bytes, start: int, known: Sequence[Known], longest: Run) -> Run:
+def _beginning(data: bytes, start: int, known: Sequence[DeltaBase], longest: Run) -> Run:
     """The longest run of a known value's beginning that the data begin with.
 
     That is not always the parent's value: a subgraph, or a fork, may have appended to it before.
@@ -89,7 +91,7 @@ def _beginning(data: bytes, start: int, known: Sequence[Known], longest: Run) ->
 
 
 def _cover_elements(
-    data: bytes, at: int, start: int, known: Sequence[Known], least: int
+    data: bytes, at: int, start: int, known: Sequence[DeltaBase], least: int
 ) -> list[Run]:
     if not known:
         return [Run(None, at, len(data) - at)] if at < len(data) else []
@@ -110,7 +112,7 @@ def _cover_elements(
     return runs
 
 
-def _find(data: bytes, begin: int, end: int, known: Sequence[Known]) -> Run | None:
+def _find(data: bytes, begin: int, end: int, known: Sequence[DeltaBase]) -> Run | None:
     for value in known:
         place = value.find(data, begin, end)
         if place is not None:
@@ -143,16 +145,16 @@ class Part(NamedTuple):
 
     start: int
     length: int
-    place: Ranged | None
+    place: Extent | None
 
 
 def pack(
     data: bytes,
-    same: Known | None,
-    others: Sequence[Known],
-    append: Callable[[bytes], Fresh] | None,
+    same: DeltaBase | None,
+    others: Sequence[DeltaBase],
+    append: Callable[[bytes], NewExtent] | None,
     inline: tuple[int, int] | None = None,
-) -> tuple[list[Piece], list[Known]]:
+) -> tuple[list[Piece], list[DeltaBase]]:
     """A value as pieces.
 
     Args:
@@ -216,7 +218,7 @@ def _parts(runs: Sequence[Run], start: int) -> list[Part]:
             parts.append(Part(start, run.length, None))
             start += run.length
             continue
-        for place in run.known.settle(run.start, run.length):
+        for place in run.known.resolve(run.start, run.length):
             parts.append(Part(start, place.length, place))
             start += place.length
     return parts

@@ -8,10 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from zlib import crc32
 
-from wren_sessions.checkpoints.codec import Body, StoredValue, damage
-from wren_sessions.delta.base import MAX_OTHERS, Known, Plain
+from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, damage
+from wren_sessions.delta.base import MAX_OTHERS, DeltaBase, Plain
 from wren_sessions.delta.cover import MAX_PIECES, pack
-from wren_sessions.delta.extents import Fresh, Piece, Ranged, digest, unpack
+from wren_sessions.delta.extents import Extent, NewExtent, Piece, digest, unpack
 from wren_sessions.delta.protection import PLAIN, Protection, is_sealed
 from wren_sessions.errors import DecryptionError, SerializationError, WrenSessionsError
 from wren_sessions.records import ArenaParts, Name, Span, merge_spans
@@ -39,13 +39,13 @@ class Large:
 
     value: StoredValue
     data: bytes
-    like: Known | None
+    like: DeltaBase | None
     plain: Plain | None
 
-    def settle(self, base: int) -> None:
+    def resolve(self, base: int) -> None:
         """Remember where its bytes are."""
-        self.value.pieces = settled(self.value, base)
-        self.value.known = Known(self.data, self.value.pieces, self.like, self.plain)
+        self.value.pieces = resolved(self.value, base)
+        self.value.known = DeltaBase(self.data, self.value.pieces, self.like, self.plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +59,17 @@ class Grown:
     """
 
     value: StoredValue
-    like: Known
+    like: DeltaBase
     fresh: bytes
 
-    def settle(self, base: int) -> None:
+    def resolve(self, base: int) -> None:
         """Remember where its bytes are."""
-        self.value.pieces = pieces = settled(self.value, base)
-        behind = [piece for piece in pieces[1 + len(self.like.pieces) :] if type(piece) is Ranged]
+        self.value.pieces = pieces = resolved(self.value, base)
+        behind = [piece for piece in pieces[1 + len(self.like.pieces) :] if type(piece) is Extent]
         self.value.known = self.like.grown(self.fresh, behind)
 
 
-class Packer:
+class DeltaEncoder:
     """Turns values into pieces, and collects what they append and what they build on.
 
     Args:
@@ -81,8 +81,8 @@ class Packer:
 
     def __init__(
         self,
-        parent: Body | None,
-        records: Sequence[tuple[Name, Body]],
+        parent: CheckpointRecord | None,
+        records: Sequence[tuple[Name, CheckpointRecord]],
         *,
         appends: bool = True,
         protection: Protection = PLAIN,
@@ -115,7 +115,7 @@ class Packer:
         return self.packed(channel, *dump(serde, value, what))
 
     def _listed(
-        self, channel: str, same: Known | None, unpacked_bytes: int, found: PackedList
+        self, channel: str, same: DeltaBase | None, unpacked_bytes: int, found: PackedList
     ) -> StoredValue | None:
         """Store a list that is packed; None to have all of it, if its beginning was left out."""
         kind, head, elements, unchanged = found
@@ -137,7 +137,7 @@ class Packer:
         return stored
 
     def _wrapped(
-        self, channel: str, same: Known | None, unpacked_bytes: int, found: PackedList
+        self, channel: str, same: DeltaBase | None, unpacked_bytes: int, found: PackedList
     ) -> StoredValue:
         """Store a list that is packed, and is to be sealed or compressed."""
         before = same.clear[:unpacked_bytes] if same and found.unchanged else b""
@@ -159,7 +159,7 @@ class Packer:
         self.large.append(Large(stored, data, same, plain))
         return stored
 
-    def _behind(self, fresh: bytes, others: Sequence[Known], most: int) -> list[Piece]:
+    def _behind(self, fresh: bytes, others: Sequence[DeltaBase], most: int) -> list[Piece]:
         """What stands behind a known list, in as many pieces at the most."""
         if not others:
             return [self._add(fresh)]
@@ -177,15 +177,15 @@ class Packer:
         if found is None or not self._protection.encryption or is_sealed(found.kind):
             return found
         # Plain data in the arena, from before encryption was on.
-        return None if any(isinstance(piece, Ranged) for piece in found.pieces) else found
+        return None if any(isinstance(piece, Extent) for piece in found.pieces) else found
 
-    def _add(self, data: bytes) -> Fresh:
+    def _add(self, data: bytes) -> NewExtent:
         total = digest(data) if self._protection.encryption else crc32(data)
-        fresh = Fresh(len(self.appended), len(data), total)
+        fresh = NewExtent(len(self.appended), len(data), total)
         self.appended += data
         return fresh
 
-    def _likeliest(self, channel: str) -> Known | None:
+    def _likeliest(self, channel: str) -> DeltaBase | None:
         for body in (self._parent, *(body for _, body in self._records)):
             if body is not None and channel in body.values:
                 known = body.values[channel].known
@@ -193,8 +193,8 @@ class Packer:
                     return known
         return None
 
-    def _others(self) -> list[Known]:
-        found = {id(known): known for _, body in self._records for known in body.knowns()}
+    def _others(self) -> list[DeltaBase]:
+        found = {id(known): known for _, body in self._records for known in body.delta_bases()}
         return list(found.values())[:MAX_OTHERS]
 
     def spans(self, values: Iterable[StoredValue]) -> tuple[Span, ...]:
@@ -203,7 +203,7 @@ class Packer:
             Span(piece.offset, piece.length)
             for value in values
             for piece in value.pieces
-            if isinstance(piece, Ranged)
+            if isinstance(piece, Extent)
         )
 
     def witnesses(self, own: Sequence[Name]) -> tuple[Name, ...]:
@@ -211,9 +211,9 @@ class Packer:
         names = list(own)
         used = set(self._used)
         if self._parent is not None:
-            used -= set(map(id, self._parent.knowns()))
+            used -= set(map(id, self._parent.delta_bases()))
         for name, body in self._records if used else ():
-            theirs = used & set(map(id, body.knowns()))
+            theirs = used & set(map(id, body.delta_bases()))
             if theirs:
                 names.append(name)
                 used -= theirs
@@ -249,12 +249,12 @@ def unwrap(
 def opened(
     session: str, value: StoredValue, arena: ArenaParts, protection: Protection, what: str
 ) -> tuple[tuple[str, bytes], bytes, Plain | None]:
-    """A settled value's type tag and bytes, its bytes as they are stored, and what those hide.
+    """A resolved value's type tag and bytes, its bytes as they are stored, and what those hide.
 
     Raises:
         CorruptSessionError: the arena lacks some of them, or has others than were written.
     """
-    stored = unpack(value.pieces, arena)  # type: ignore[arg-type] # settled: none is fresh
+    stored = unpack(value.pieces, arena)  # type: ignore[arg-type] # resolved: none is fresh
     if stored is None:
         raise damage(session, what)
     about = f"{what} of session {session!r}"
@@ -262,9 +262,11 @@ def opened(
     return (kind, data), stored, plain
 
 
-def settled(value: StoredValue, base: int) -> list[bytes | Ranged]:
+def resolved(value: StoredValue, base: int) -> list[bytes | Extent]:
     """A value's pieces, once it is known where its record's own bytes are."""
-    return [piece.settled(base) if isinstance(piece, Fresh) else piece for piece in value.pieces]
+    return [
+        piece.resolved(base) if isinstance(piece, NewExtent) else piece for piece in value.pieces
+    ]
 
 
 def loads(serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:

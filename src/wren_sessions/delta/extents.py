@@ -23,7 +23,7 @@ def digest(data: bytes | memoryview) -> bytes:
     return blake2b(data, digest_size=16).digest()
 
 
-class Ranged(NamedTuple):
+class Extent(NamedTuple):
     """A piece that is in the arena: absolute offset, length, checksum."""
 
     offset: int
@@ -36,22 +36,22 @@ class Ranged(NamedTuple):
         return self.offset + self.length
 
 
-class Fresh(NamedTuple):
+class NewExtent(NamedTuple):
     """A piece that the same commit appends: its offset counts from the commit's base."""
 
     offset: int
     length: int
     sum: Sum
 
-    def settled(self, base: int) -> Ranged:
+    def resolved(self, base: int) -> Extent:
         """The same piece once the store has said where the commit's bytes are."""
-        return Ranged(base + self.offset, self.length, self.sum)
+        return Extent(base + self.offset, self.length, self.sum)
 
 
-Piece: TypeAlias = bytes | Ranged | Fresh
+Piece: TypeAlias = bytes | Extent | NewExtent
 
 
-def unpack(pieces: Sequence[bytes | Ranged], arena: ArenaParts) -> bytes | None:
+def unpack(pieces: Sequence[bytes | Extent], arena: ArenaParts) -> bytes | None:
     """A value's bytes; None where the arena lacks them, or has others than were written."""
     found: list[bytes] = []
     for piece in pieces:

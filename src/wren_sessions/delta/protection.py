@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from wren_sessions.delta.base import Known, Plain
+from wren_sessions.delta.base import DeltaBase, Plain
 from wren_sessions.delta.cover import first_inline, last_inline
 from wren_sessions.delta.extents import Piece
 from wren_sessions.errors import DecryptionError, SerializationError
@@ -71,7 +71,7 @@ class Protection:
         """Whether anything is done to values."""
         return self._mode is not None
 
-    def wrap(self, kind: str, data: bytes, known: Iterable[Known]) -> Wrapped | None:
+    def wrap(self, kind: str, data: bytes, known: Iterable[DeltaBase]) -> Wrapped | None:
         """A value for the arena; None if it goes there as it is.
 
         Args:

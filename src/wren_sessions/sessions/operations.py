@@ -112,7 +112,7 @@ class SessionOperations:
 
     def _session(self, session_id: str, head: Head, life: Life) -> Session:
         about = f"of session {session_id!r}"
-        _, metadata = loads(self._serde, head.body.head, f"the metadata {about}")
+        _, metadata = loads(self._serde, head.body.meta, f"the metadata {about}")
         return Session(
             id=session_id,
             state={
@@ -234,7 +234,7 @@ class SessionOperations:
         kept = {key: version for key, version in head.body.versions.items() if _internal(key)}
         versions = {key: head.body.versions.get(key) for key in state}
         following = next_version(max(head.body.versions.values(), default=None))
-        _, metadata = loads(self._serde, head.body.head, f"the metadata of session {session_id!r}")
+        _, metadata = loads(self._serde, head.body.meta, f"the metadata of session {session_id!r}")
         return Put(
             session=session_id,
             name=("", new_checkpoint_id()),

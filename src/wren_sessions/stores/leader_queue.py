@@ -41,7 +41,7 @@ class Batch:
 _NONE: Final = Batch()
 
 
-class Job(Generic[W]):
+class Ticket(Generic[W]):
     """Some work, and later its answer.
 
     Attributes:
@@ -84,7 +84,7 @@ class Job(Generic[W]):
             self._asleep.acquire(timeout=_PATIENCE_S)
 
     def wake(self) -> None:
-        """Wake whoever waits, to look whether the job is settled, or to lead."""
+        """Wake whoever waits, to look whether the ticket is settled, or to lead."""
         if self._asleep is not None:
             with suppress(RuntimeError):  # it is awake, or was woken by somebody else just now
                 self._asleep.release()
@@ -100,7 +100,7 @@ class Job(Generic[W]):
         return self._value
 
 
-class Lane(ABC, Generic[W]):
+class LeaderQueue(ABC, Generic[W]):
     """One leader at a time, and a queue.
 
     Attributes:
@@ -111,15 +111,15 @@ class Lane(ABC, Generic[W]):
 
     def __init__(self) -> None:
         self._lead = threading.Lock()
-        self._queue: deque[Job[W]] = deque()
+        self._queue: deque[Ticket[W]] = deque()
 
     @abstractmethod
     def alone(self, work: W) -> Any:
         """Do one caller's work."""
 
     @abstractmethod
-    def together(self, jobs: Sequence[Job[W]]) -> None:
-        """Settle jobs. What it leaves unsettled, because it was interrupted, is done again."""
+    def together(self, tickets: Sequence[Ticket[W]]) -> None:
+        """Settle tickets. What it leaves unsettled, because it was interrupted, is done again."""
 
     @property
     def waiting(self) -> int:
@@ -157,30 +157,30 @@ class Lane(ABC, Generic[W]):
         """
         if len(works) == 1:
             return [_outcome(lambda: self.run(works[0]))]
-        return [_outcome(job.answer) for job in self._run_queued(works)]
+        return [_outcome(ticket.answer) for ticket in self._run_queued(works)]
 
-    def _run_queued(self, works: Sequence[W]) -> list[Job[W]]:
+    def _run_queued(self, works: Sequence[W]) -> list[Ticket[W]]:
         """Queue works up, and return when they are settled."""
-        jobs = [Job(work) for work in works]
-        self._queue.extend(jobs)
+        tickets = [Ticket(work) for work in works]
+        self._queue.extend(tickets)
         try:
-            for job in jobs:
-                while not job.settled:
-                    self._lead_or_wait(job)
+            for ticket in tickets:
+                while not ticket.settled:
+                    self._lead_or_wait(ticket)
         except BaseException:
-            for job in jobs:
-                self._forget(job)
+            for ticket in tickets:
+                self._forget(ticket)
             self._wake_next()
             raise
-        return jobs
+        return tickets
 
-    def _lead_or_wait(self, job: Job[W]) -> None:
+    def _lead_or_wait(self, ticket: Ticket[W]) -> None:
         if self._lead.locked():
-            job.wait(self._lead)
+            ticket.wait(self._lead)
             return
         try:
             with self._lead:
-                if not job.settled:
+                if not ticket.settled:
                     self._run_queue()
         finally:
             if self._queue:
@@ -193,24 +193,24 @@ class Lane(ABC, Generic[W]):
     def _run_queue(self) -> None:
         queued = list(islice(self._queue.copy(), self.most))
         try:
-            self.together([job for job in queued if not job.settled])
+            self.together([ticket for ticket in queued if not ticket.settled])
         finally:
-            for job in queued:
-                if job.settled:
-                    self._forget(job)
-                    job.wake()
+            for ticket in queued:
+                if ticket.settled:
+                    self._forget(ticket)
+                    ticket.wake()
 
-    def _forget(self, job: Job[W]) -> None:
+    def _forget(self, ticket: Ticket[W]) -> None:
         try:
-            self._queue.remove(job)
+            self._queue.remove(ticket)
         except ValueError:  # whoever waited for it was interrupted, and has removed it
             return
 
 
-def fail_all(jobs: Sequence[Job[W]], error: Exception, batch: Batch) -> None:
+def fail_all(tickets: Sequence[Ticket[W]], error: Exception, batch: Batch) -> None:
     """Settle a batch with an error, of which each gets one of its own."""
-    for job in jobs:
-        job.fail(twin(error))
+    for ticket in tickets:
+        ticket.fail(twin(error))
     batch.settled = True
 
 

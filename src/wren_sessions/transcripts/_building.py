@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from wren_sessions.checkpoints import Checkpoints
-from wren_sessions.checkpoints.codec import Body, WriteBody, decode_write
+from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, decode_write
 from wren_sessions.checkpoints.snapshots import read_record
 from wren_sessions.delta.encoder import Serializer, loads, opened
 from wren_sessions.records import ArenaParts, Stored
@@ -54,14 +54,14 @@ class Transcribing:
             messages=answered((*messages, *asked)),
             checkpoint_id=stored.name[1],
             created=created,
-            updated=self._stamp(body.head) or written,
+            updated=self._stamp(body.meta) or written,
         )
 
     async def _said(
         self,
         session: str,
         checkpoint_id: str,
-        body: Body,
+        body: CheckpointRecord,
         channel: str,
         typed: tuple[str, bytes] | None,
     ) -> tuple[Message, ...]:
@@ -104,7 +104,7 @@ class Transcribing:
         return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
 
     def _questions(
-        self, session: str, stored: Stored, arena: ArenaParts, body: Body
+        self, session: str, stored: Stored, arena: ArenaParts, body: CheckpointRecord
     ) -> Iterator[Message]:
         """The questions that wait for an answer.
 
@@ -114,7 +114,7 @@ class Transcribing:
         what = f"a pending write of checkpoint {stored.name[1]!r}"
         writes = [decode_write(write.body, session, what) for write in stored.writes]
         done = {write.task_id for write in writes if write.channel not in _UNFINISHED}
-        time = self._stamp(body.head)
+        time = self._stamp(body.meta)
         for write in sorted(writes, key=lambda write: (write.path, write.task_id, write.index)):
             if write.channel == _INTERRUPT and write.task_id not in done:
                 for asked in self._interrupts(session, write, arena, what):

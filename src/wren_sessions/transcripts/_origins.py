@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from wren_sessions.checkpoints import Checkpoints
-from wren_sessions.checkpoints.codec import Body, decode_body
+from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record
 from wren_sessions.checkpoints.snapshots import read_record
-from wren_sessions.delta.base import Reach
-from wren_sessions.delta.encoder import Serializer, settled
+from wren_sessions.delta.base import ArenaView
+from wren_sessions.delta.encoder import Serializer, resolved
 from wren_sessions.errors import WrenSessionsError
 from wren_sessions.records import Start, Stored
 from wren_sessions.transcripts._lists import (
@@ -50,7 +50,7 @@ class Head:
     """
 
     id: str
-    body: Body
+    body: CheckpointRecord
     kind: str
     data: bytes
     count: int
@@ -78,10 +78,10 @@ class Origins:
         self._session = session
         self._channel = channel
         self._head = head
-        self._page: dict[str, Body] = {}
+        self._page: dict[str, CheckpointRecord] = {}
         self._below: str | None = head.id
         self._read_bytes = 0
-        self.heads = {head.id: head.body.head}
+        self.heads = {head.id: head.body.meta}
 
     async def find(self) -> dict[int, str]:
         """For indexes of the list, the id of the checkpoint in which the message first appeared."""
@@ -95,7 +95,7 @@ class Origins:
             body = await self._body(parent)
             if body is None:
                 return found  # pruned: what is left was there before
-            self.heads[parent] = body.head
+            self.heads[parent] = body.meta
             count = self._growth(body, elements)
             if count is not None:
                 new = {index for index, at in where.items() if at >= count}
@@ -115,15 +115,15 @@ class Origins:
 
     # --- the chain ---
 
-    async def _body(self, checkpoint_id: str) -> Body | None:
+    async def _body(self, checkpoint_id: str) -> CheckpointRecord | None:
         """The record of a checkpoint: from the page at hand, the next ones, or by itself."""
         if checkpoint_id not in self._page and self._below is not None:
             start = Start("", self._below)
             page = await self._checkpoints.store.scan(self._session, [start], PAGE)
             for stored in page.records:
-                body = decode_body(stored.body, self._session, f"checkpoint {stored.name[1]!r}")
+                body = decode_record(stored.body, self._session, f"checkpoint {stored.name[1]!r}")
                 for value in body.values.values():
-                    value.pieces = settled(value, stored.base)
+                    value.pieces = resolved(value, stored.base)
                 self._page[stored.name[1]] = body
             self._below = page.rest[0].before if page.rest else None
         if checkpoint_id in self._page:
@@ -131,10 +131,12 @@ class Origins:
         found = await self._checkpoints.reading.load(self._session, "", checkpoint_id)
         return None if found is None else self._record(*found)[0]
 
-    def _record(self, stored: Stored, arena: Reach) -> tuple[Body, dict[str, tuple[str, bytes]]]:
+    def _record(
+        self, stored: Stored, arena: ArenaView
+    ) -> tuple[CheckpointRecord, dict[str, tuple[str, bytes]]]:
         return read_record(self._session, stored, arena, self._checkpoints.protection)
 
-    def _growth(self, body: Body, newer: Elements) -> int | None:
+    def _growth(self, body: CheckpointRecord, newer: Elements) -> int | None:
         """How many elements the list had where it only grew since; None where that is not seen."""
         value = body.values.get(self._channel)
         if value is None:
@@ -152,7 +154,7 @@ class Origins:
 
     # --- lists ---
 
-    async def _older(self, checkpoint_id: str, body: Body) -> Elements | None:
+    async def _older(self, checkpoint_id: str, body: CheckpointRecord) -> Elements | None:
         """The elements of an earlier list, as long as not too much was read."""
         value = body.values[self._channel]
         inline = inline_of(value)
@@ -167,7 +169,7 @@ class Origins:
             return None
         return self._elements(kind, data, body)
 
-    def _elements(self, kind: str, data: bytes, body: Body) -> Elements | None:
+    def _elements(self, kind: str, data: bytes, body: CheckpointRecord) -> Elements | None:
         """The elements of a list; None where the value is no list, or cannot be read."""
         parts = split_list(kind, data)
         if parts is not None:

@@ -13,9 +13,15 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
 
-from wren_sessions.checkpoints.codec import Body, StoredValue, WriteBody, decode_body, decode_write
-from wren_sessions.delta.encoder import settled
-from wren_sessions.delta.extents import Fresh, Piece, Ranged, checksum
+from wren_sessions.checkpoints.codec import (
+    CheckpointRecord,
+    StoredValue,
+    WriteBody,
+    decode_record,
+    decode_write,
+)
+from wren_sessions.delta.encoder import resolved
+from wren_sessions.delta.extents import Extent, NewExtent, Piece, checksum
 from wren_sessions.records import ArenaParts, Span, Stored, merge_spans
 
 
@@ -75,14 +81,14 @@ class Places:
         return tuple(gap for gap in gaps if gap.length)
 
 
-def span_of(piece: Ranged) -> Span:
+def span_of(piece: Extent) -> Span:
     """Where a piece is."""
     return Span(piece.offset, piece.length)
 
 
-def ranged(value: StoredValue) -> Iterator[Ranged]:
-    """The pieces of a value that are in the arena; they must be settled."""
-    return (piece for piece in value.pieces if isinstance(piece, Ranged))
+def ranged(value: StoredValue) -> Iterator[Extent]:
+    """The pieces of a value that are in the arena; they must be resolved."""
+    return (piece for piece in value.pieces if isinstance(piece, Extent))
 
 
 class Rebase:
@@ -90,7 +96,7 @@ class Rebase:
 
     Args:
         places: where bytes went that were copied before.
-        values: the record's values and those of its pending writes, settled.
+        values: the record's values and those of its pending writes, resolved.
     """
 
     def __init__(self, places: Places, values: Sequence[StoredValue]) -> None:
@@ -119,7 +125,7 @@ class Rebase:
         for place in self._fresh:
             self._places.add(Place(place.span, base + place.offset))
 
-    def body(self, body: Body) -> Body:
+    def body(self, body: CheckpointRecord) -> CheckpointRecord:
         """A record's body, for the new arena."""
         return replace(
             body, values={name: self.value(value) for name, value in body.values.items()}
@@ -129,32 +135,32 @@ class Rebase:
         """A value, for the new arena."""
         pieces: list[Piece] = []
         for piece in value.pieces:
-            pieces += self._moved(piece) if isinstance(piece, Ranged) else [piece]
+            pieces += self._moved(piece) if isinstance(piece, Extent) else [piece]
         return StoredValue(value.kind, pieces)
 
-    def _moved(self, piece: Ranged) -> Iterator[Piece]:
+    def _moved(self, piece: Extent) -> Iterator[Piece]:
         parts = self._parts(piece)
         for (span, offset), kind in parts:
             part = self._arena.get(span) or b""
             total = piece.sum if len(parts) == 1 else checksum(part, piece.sum)
             yield kind(offset, span.length, total)
 
-    def _parts(self, piece: Ranged) -> list[tuple[Place, type[Ranged | Fresh]]]:
+    def _parts(self, piece: Extent) -> list[tuple[Place, type[Extent | NewExtent]]]:
         span = span_of(piece)
-        parts: list[tuple[Place, type[Ranged | Fresh]]] = []
-        parts += ((place, Ranged) for place in self._places.within(span))
-        parts += ((place, Fresh) for place in self._fresh.within(span))
+        parts: list[tuple[Place, type[Extent | NewExtent]]] = []
+        parts += ((place, Extent) for place in self._places.within(span))
+        parts += ((place, NewExtent) for place in self._fresh.within(span))
         return sorted(parts, key=lambda part: part[0])
 
 
 # --- records --------------------------------------------------------------------------------------
 
 
-def body_of(session: str, stored: Stored) -> Body:
-    """A record's body, its pieces settled."""
-    body = decode_body(stored.body, session, f"checkpoint {stored.name[1]!r}")
+def body_of(session: str, stored: Stored) -> CheckpointRecord:
+    """A record's body, its pieces resolved."""
+    body = decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}")
     for value in body.values.values():
-        value.pieces = settled(value, stored.base)
+        value.pieces = resolved(value, stored.base)
     return body
 
 

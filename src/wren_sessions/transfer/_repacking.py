@@ -11,11 +11,11 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Final
 
-from wren_sessions.checkpoints.codec import Body, WriteBody, damage, encode_body
+from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, damage, encode_record
 from wren_sessions.checkpoints.snapshots import read_record
-from wren_sessions.delta.base import Reach
-from wren_sessions.delta.encoder import Packer, unwrap
-from wren_sessions.delta.extents import Ranged, unpack
+from wren_sessions.delta.base import ArenaView
+from wren_sessions.delta.encoder import DeltaEncoder, unwrap
+from wren_sessions.delta.extents import Extent, unpack
 from wren_sessions.delta.protection import Protection
 from wren_sessions.records import ArenaParts, Name, Record, Span, Stored, merge_spans
 
@@ -27,8 +27,8 @@ class Repacked:
     """A record for the target, and what is remembered of it once it is there."""
 
     record: Record
-    body: Body
-    packer: Packer
+    body: CheckpointRecord
+    packer: DeltaEncoder
 
 
 class Repacking:
@@ -42,37 +42,37 @@ class Repacking:
     def __init__(self, source: Protection, target: Protection) -> None:
         self._source = source
         self._target = target
-        self._known: OrderedDict[Name, Body] = OrderedDict()
+        self._known: OrderedDict[Name, CheckpointRecord] = OrderedDict()
 
     def record(
         self, session: str, stored: Stored, parent_id: str | None, arena: ArenaParts
     ) -> Repacked:
         """A record, for the target."""
-        body, data = read_record(session, stored, Reach(arena), self._source)
+        body, data = read_record(session, stored, ArenaView(arena), self._source)
         parent = self._known.get((stored.name[0], parent_id or ""))
-        packer = Packer(parent, self._newest_first(), protection=self._target)
+        packer = DeltaEncoder(parent, self._newest_first(), protection=self._target)
         values = {channel: packer.packed(channel, *typed) for channel, typed in data.items()}
         body = replace(body, values=values)
         record = Record(
             name=stored.name,
             parent_id=parent_id,
-            body=encode_body(body),
+            body=encode_record(body),
             append=bytes(packer.appended),
             spans=packer.spans(values.values()),
         )
         return Repacked(record, body, packer)
 
-    def settle(self, repacked: Repacked, base: int) -> None:
+    def resolve(self, repacked: Repacked, base: int) -> None:
         """Remember where a record's bytes are now."""
         for large in repacked.packer.large:
-            large.settle(base)
+            large.resolve(base)
         self._known[repacked.record.name] = repacked.body
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
 
     def writes(self, session: str, writes: list[WriteBody], arena: ArenaParts) -> tuple[Span, ...]:
         """Change pending writes for the target; the parts of its arena that they refer to."""
-        packer = Packer(None, self._newest_first(), appends=False, protection=self._target)
+        packer = DeltaEncoder(None, self._newest_first(), appends=False, protection=self._target)
         for write in writes:
             what = f"a pending write of session {session!r}"
             data = unpack(write.value.pieces, arena)  # type: ignore[arg-type] # never fresh
@@ -82,16 +82,16 @@ class Repacking:
             write.value = packer.packed(write.channel, kind, plain)
         return packer.spans(write.value for write in writes)
 
-    def _newest_first(self) -> list[tuple[Name, Body]]:
+    def _newest_first(self) -> list[tuple[Name, CheckpointRecord]]:
         return list(reversed(self._known.items()))
 
 
-def spans_in(body: Body, writes: list[WriteBody]) -> tuple[Span, ...]:
-    """All parts of the arena that a settled record and its pending writes refer to."""
+def spans_in(body: CheckpointRecord, writes: list[WriteBody]) -> tuple[Span, ...]:
+    """All parts of the arena that a resolved record and its pending writes refer to."""
     values = [*body.values.values(), *(write.value for write in writes)]
     return merge_spans(
         Span(piece.offset, piece.length)
         for value in values
         for piece in value.pieces
-        if isinstance(piece, Ranged)
+        if isinstance(piece, Extent)
     )

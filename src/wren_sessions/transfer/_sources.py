@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from wren_sessions._blocking import Unsuspended
-from wren_sessions.checkpoints.codec import decode_body
+from wren_sessions.checkpoints.codec import decode_record
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.langgraph.convert import session_of
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
@@ -156,7 +156,7 @@ class SessionSource(Source):
         while rest:
             page = await self._store.scan(session, rest, RECORDS)
             for stored in page.records:
-                body = decode_body(stored.body, session, f"checkpoint {stored.name[1]!r}")
+                body = decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}")
                 found.append(Entry(*stored.name, body.parent_id))
             rest = page.rest
         return found

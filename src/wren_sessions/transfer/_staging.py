@@ -18,7 +18,7 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import Final, NoReturn, Protocol
 
-from wren_sessions.checkpoints.codec import WriteBody, encode_body, encode_write, plain_frame
+from wren_sessions.checkpoints.codec import WriteBody, encode_record, encode_write, plain_frame
 from wren_sessions.errors import (
     ConflictError,
     CorruptSessionError,
@@ -228,7 +228,7 @@ class Staging:
         record = Record(
             name=entry.name,
             parent_id=entry.parent_id,
-            body=encode_body(moved),
+            body=encode_record(moved),
             append=append,
             spans=spans_of(moved.values.values()),
         )
@@ -255,7 +255,7 @@ class Staging:
                 self._damaged(f"the arena of checkpoint {entry.id!r} is not there")
             arena = found
         repacked = repacking.record(session, stored, entry.parent_id, arena)
-        repacking.settle(repacked, await self._commit(repacked.record, None))
+        repacking.resolve(repacked, await self._commit(repacked.record, None))
         pending = None
         if writes:
             linked = repacking.writes(session, writes, arena)

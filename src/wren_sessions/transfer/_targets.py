@@ -17,7 +17,7 @@ from wren_sessions.checkpoints.get import Reading
 from wren_sessions.checkpoints.put import Put, Writing
 from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache
 from wren_sessions.checkpoints.versions import Version
-from wren_sessions.delta.encoder import Packer
+from wren_sessions.delta.encoder import DeltaEncoder
 from wren_sessions.errors import ConflictError
 from wren_sessions.keys import write_key
 from wren_sessions.langgraph.convert import put_of, session_of
@@ -169,7 +169,7 @@ class SessionTarget(Writing):
             self._serde,
             parent,
             self._cache.records(self._session),
-            memories=self._cache.has_memories(self._session, life),
+            persistent_subgraphs=self._cache.has_persistent_subgraphs(self._session, life),
         )
         writes, witnesses = self._writes(entry.name, writes_of(found))
         commit = Commit(
@@ -184,7 +184,7 @@ class SessionTarget(Writing):
             state=self._state(put),
         )
         done = await self._done(commit)
-        self._settle(put, draft, done)
+        self._resolve(put, draft, done)
 
     async def add_writes(self, entry: Entry, found: CheckpointTuple) -> None:
         """See `Target`."""
@@ -220,7 +220,7 @@ class SessionTarget(Writing):
         """Pending writes to store, and the records that they refer into."""
         if not writes:
             return None, ()
-        packer = Packer(
+        packer = DeltaEncoder(
             None,
             self._cache.records(self._session),
             appends=False,
@@ -239,7 +239,7 @@ class SessionTarget(Writing):
         )
         return stored, packer.witnesses([])
 
-    def _body(self, packer: Packer, place: tuple[str, int], write: PendingWrite) -> WriteBody:
+    def _body(self, packer: DeltaEncoder, place: tuple[str, int], write: PendingWrite) -> WriteBody:
         task, channel, value = write
         what = f"a pending write to channel {channel!r} of session {self._session!r}"
         return WriteBody(

@@ -36,7 +36,7 @@ from wren_sessions.stores.file.opening import (
     identity,
     open_file,
 )
-from wren_sessions.stores.file.read_write_lock import Gate
+from wren_sessions.stores.file.read_write_lock import ReadWriteLock
 
 T = TypeVar("T")
 
@@ -68,12 +68,12 @@ class Database:
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        self._gate = Gate()
+        self._gate = ReadWriteLock()
         self._open: set[sqlite3.Connection] = set()
         self._idle: deque[_Kept] = deque()
         self._writer: _Kept | None = None
         self._doubted = False
-        self._reading = Gate()
+        self._reading = ReadWriteLock()
         self._batches = 0
         self._turn = _turn_at(self._place.path)
         self._commits = GroupCommit(self._begin, self._chore, self._turn)
@@ -111,7 +111,7 @@ class Database:
             raise translated(error, self._place.path, session) from error
 
     def write(self, operation: Callable[[sqlite3.Connection], T], session: str = "") -> T:
-        """Run an operation in a write transaction; see `Lane.run`.
+        """Run an operation in a write transaction; see `LeaderQueue.run`.
 
         Args:
             operation: may be run more than once.

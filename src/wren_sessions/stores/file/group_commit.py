@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
-from wren_sessions.stores.leader_queue import Batch, Job, Lane, fail_all
+from wren_sessions.stores.leader_queue import Batch, LeaderQueue, Ticket, fail_all
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class _LostError(Exception):
     """A transaction was rolled back because of one of several operations."""
 
 
-class GroupCommit(Lane[Operation]):
+class GroupCommit(LeaderQueue[Operation]):
     """The one writer of a process.
 
     An operation gets the connection, inside a transaction that was begun. It may be run again after
@@ -63,15 +63,15 @@ class GroupCommit(Lane[Operation]):
             except _LostError:
                 return self._run_one(work, None)
 
-    def together(self, jobs: Sequence[Job[Operation]]) -> None:
+    def together(self, tickets: Sequence[Ticket[Operation]]) -> None:
         """Run operations, all in one transaction if none of them fails."""
         with self._turn:
             for run, chore in ((_run_together, self._chore()), (_run_apart, None)):
                 with suppress(_LostError):
-                    self._run_batch(jobs, run, chore)
+                    self._run_batch(tickets, run, chore)
                     return
-            for job in jobs:
-                self._run_batch([job], _run_together)
+            for ticket in tickets:
+                self._run_batch([ticket], _run_together)
 
     def _run_one(self, operation: Callable[[sqlite3.Connection], T], chore: Operation | None) -> T:
         connection = self._begin()
@@ -87,22 +87,22 @@ class GroupCommit(Lane[Operation]):
 
     def _run_batch(
         self,
-        jobs: Sequence[Job[Operation]],
-        run: Callable[[sqlite3.Connection, Sequence[Job[Operation]]], None],
+        tickets: Sequence[Ticket[Operation]],
+        run: Callable[[sqlite3.Connection, Sequence[Ticket[Operation]]], None],
         chore: Operation | None = None,
     ) -> None:
-        """Settle jobs, all in one transaction."""
+        """Settle tickets, all in one transaction."""
         batch = Batch()
-        for job in jobs:
-            job.join(batch)
+        for ticket in tickets:
+            ticket.join(batch)
         try:
             connection = self._begin()
         except Exception as error:  # noqa: BLE001 -- it is everybody's answer
-            fail_all(jobs, error, batch)
+            fail_all(tickets, error, batch)
             return
         committing = False
         try:
-            run(connection, jobs)
+            run(connection, tickets)
             if chore is not None:
                 _run_chore(connection, chore)
             committing = True
@@ -111,7 +111,7 @@ class GroupCommit(Lane[Operation]):
             batch.settled = True
         except sqlite3.Error as error:
             _roll_back(connection)
-            fail_all(jobs, error, batch)
+            fail_all(tickets, error, batch)
         except BaseException:
             if committing and not connection.in_transaction:  # interrupted just behind the COMMIT
                 batch.settled = True
@@ -119,28 +119,28 @@ class GroupCommit(Lane[Operation]):
             raise
 
 
-def _run_together(connection: sqlite3.Connection, jobs: Sequence[Job[Operation]]) -> None:
+def _run_together(connection: sqlite3.Connection, tickets: Sequence[Ticket[Operation]]) -> None:
     """Run operations; if one of several fails, nothing of them is left and none is answered."""
-    for job in jobs:
+    for ticket in tickets:
         try:
-            job.give(job.work(connection))
+            ticket.give(ticket.work(connection))
         except Exception as error:
             _roll_back(connection)
-            if len(jobs) > 1:
+            if len(tickets) > 1:
                 raise _LostError from error
-            job.fail(error)
+            ticket.fail(error)
 
 
-def _run_apart(connection: sqlite3.Connection, jobs: Sequence[Job[Operation]]) -> None:
+def _run_apart(connection: sqlite3.Connection, tickets: Sequence[Ticket[Operation]]) -> None:
     """Run operations; what one of them wrote is undone if it fails."""
-    for job in jobs:
-        connection.execute("SAVEPOINT job")
+    for ticket in tickets:
+        connection.execute("SAVEPOINT ticket")
         try:
-            job.give(job.work(connection))
+            ticket.give(ticket.work(connection))
         except Exception as error:  # noqa: BLE001 -- it is the caller's answer
-            job.fail(error)
-            _undo_to(connection, "job", error)
-        connection.execute("RELEASE job")
+            ticket.fail(error)
+            _undo_to(connection, "ticket", error)
+        connection.execute("RELEASE ticket")
 
 
 def _run_chore(connection: sqlite3.Connection, chore: Operation) -> None:

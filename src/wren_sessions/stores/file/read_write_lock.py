@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 
-class Gate:
+class ReadWriteLock:
     """Lets threads in, until one shuts it and waits for those inside to leave.
 
     Who comes says so first and looks whether the gate is shut then; who shuts it says so first and

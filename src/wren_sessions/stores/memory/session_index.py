@@ -20,7 +20,7 @@ _SWEEP_AT_ONCE = 16
 _STALE_ENTRIES = 64
 
 
-class Shelf:
+class SessionIndex:
     """The sessions, and the bounds on them.
 
     Args:

@@ -49,7 +49,7 @@ from wren_sessions.stores._checks import (
 from wren_sessions.stores._closing import Closing
 from wren_sessions.stores.memory.dump import pack, unpack
 from wren_sessions.stores.memory.session import Session, past
-from wren_sessions.stores.memory.session_index import Shelf
+from wren_sessions.stores.memory.session_index import SessionIndex
 from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import DAY, Duration, Override, TTLPolicy, to_ms
 
@@ -85,7 +85,7 @@ class MemoryStore(Closing):
         self._keys = KeySpace(prefix)
         self._clock = clock or _system_ms
         self._lock = threading.Lock()
-        self._shelf = Shelf(max_sessions, max_bytes)
+        self._index = SessionIndex(max_sessions, max_bytes)
         self._aio = ThreadedStore(self, threads=0)
 
     def __repr__(self) -> str:
@@ -128,7 +128,7 @@ class MemoryStore(Closing):
         check_commit(commit)
         with self._lock:
             now_ms = self._now_ms()
-            session = self._shelf.find(commit.session, now_ms)
+            session = self._index.find(commit.session, now_ms)
             base = session.applied(commit) if session else None
             if base is not None:
                 return _committed("done", session, now_ms, base)
@@ -144,7 +144,7 @@ class MemoryStore(Closing):
         if past(deadline_ms, now_ms):
             return _committed("expired", there, now_ms)
         change = session.plan(commit)
-        self._shelf.make_room(
+        self._index.make_room(
             now_ms,
             grown_bytes=change.grown_bytes + (0 if there else session.size_bytes),
             added=0 if there else 1,
@@ -153,9 +153,9 @@ class MemoryStore(Closing):
         session.apply(commit, change, now_ms)
         session.deadline_ms = deadline_ms
         if there:
-            self._shelf.grow(commit.session, change.grown_bytes)
+            self._index.grow(commit.session, change.grown_bytes)
         else:
-            self._shelf.keep(commit.session, session)
+            self._index.keep(commit.session, session)
         return _committed("done", session, now_ms, change.record.base if change.record else 0)
 
     def prune(self, prune: Prune) -> Committed:
@@ -163,15 +163,15 @@ class MemoryStore(Closing):
         check_prune(prune)
         with self._lock:
             now_ms = self._now_ms()
-            there = self._shelf.find(prune.session, now_ms)
+            there = self._index.find(prune.session, now_ms)
             if there is None or there.incarnation != prune.incarnation:
                 return _committed("gone", there, now_ms)
             if there.revision != prune.revision:
                 return _committed("conflict", there, now_ms)
             had_records = bool(there.namespaces)
-            self._shelf.size_bytes -= there.prune(prune, now_ms)
+            self._index.size_bytes -= there.prune(prune, now_ms)
             if had_records and not there.namespaces:
-                self._shelf.drop(prune.session)
+                self._index.drop(prune.session)
                 return _committed("done", None, now_ms)
             return _committed("done", there, now_ms)
 
@@ -179,8 +179,8 @@ class MemoryStore(Closing):
         """See `SessionStore.delete`."""
         check_session(session)
         with self._lock:
-            there = self._shelf.find(session, self._now_ms())
-            return there is not None and self._shelf.drop(session)
+            there = self._index.find(session, self._now_ms())
+            return there is not None and self._index.drop(session)
 
     def copy(
         self,
@@ -206,10 +206,10 @@ class MemoryStore(Closing):
             raise ConfigurationError(f"cannot copy session {source!r} onto itself")
         with self._lock:
             now_ms = self._now_ms()
-            original = self._shelf.find(source, now_ms)
+            original = self._index.find(source, now_ms)
             if original is None:
                 return None
-            there = self._shelf.find(target, now_ms)
+            there = self._index.find(target, now_ms)
             check_unchanged(source, target, expect, original.life(now_ms))
             if isinstance(replace, Life):
                 check_unchanged(source, target, replace, there.life(now_ms) if there else None)
@@ -229,8 +229,8 @@ class MemoryStore(Closing):
                 session=source,
             )
         copy.size_bytes += len(target.encode()) - len(source.encode())
-        self._shelf.use(source)
-        self._shelf.admit(target, copy, now_ms, spare=(source, target))
+        self._index.use(source)
+        self._index.admit(target, copy, now_ms, spare=(source, target))
         return copy.life(now_ms)
 
     # --- reading ----------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ class MemoryStore(Closing):
             if self._ttl.refresh == "read":
                 if not there.renew(self._ttl, now_ms):
                     return None
-                self._shelf.queue(session, there.deadline_ms)
+                self._index.queue(session, there.deadline_ms)
             return Loaded(life=there.life(now_ms), stored=found, arena=arena, state=there.state)
 
     def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
@@ -282,7 +282,7 @@ class MemoryStore(Closing):
         """See `SessionStore.heads`."""
         check_session(session)
         with self._lock:
-            there = self._shelf.find(session, self._now_ms())
+            there = self._index.find(session, self._now_ms())
             return there.heads() if there else ()
 
     def info(self, session: str) -> SessionInfo | None:
@@ -290,7 +290,7 @@ class MemoryStore(Closing):
         check_session(session)
         with self._lock:
             now_ms = self._now_ms()
-            there = self._shelf.find(session, now_ms)
+            there = self._index.find(session, now_ms)
             return there.info(session, now_ms, there.size_bytes) if there else None
 
     def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
@@ -299,7 +299,7 @@ class MemoryStore(Closing):
         last = parse_cursor(cursor)
         with self._lock:
             now_ms = self._now_ms()
-            found = islice(self._shelf.after(last, now_ms), limit + 1)
+            found = islice(self._index.after(last, now_ms), limit + 1)
             infos = tuple(session.info(name, now_ms) for name, session in found)
         page = infos[:limit]
         more = len(infos) > limit
@@ -314,7 +314,7 @@ class MemoryStore(Closing):
         """
         check_session(session)
         with self._lock:
-            there = self._shelf.find(session, self._now_ms())
+            there = self._index.find(session, self._now_ms())
             return pack(there) if there else None
 
     def restore(self, session: str, data: bytes) -> None:
@@ -328,7 +328,7 @@ class MemoryStore(Closing):
         check_session(session)
         restored = unpack(session, data)
         with self._lock:
-            self._shelf.admit(session, restored, self._now_ms(), spare=(session,))
+            self._index.admit(session, restored, self._now_ms(), spare=(session,))
 
     # --- lifetimes --------------------------------------------------------------------------------
 
@@ -357,18 +357,18 @@ class MemoryStore(Closing):
             there = self._used(name, now_ms)
             if not (there and there.renew(self._ttl, now_ms, override=override, pinned=pinned)):
                 return None
-            self._shelf.queue(name, there.deadline_ms)
+            self._index.queue(name, there.deadline_ms)
             return there.life(now_ms)
 
     def _now_ms(self) -> int:
         now_ms = self._clock()
-        self._shelf.sweep(now_ms)
+        self._index.sweep(now_ms)
         return now_ms
 
     def _used(self, name: str, now_ms: int) -> Session | None:
-        session = self._shelf.find(name, now_ms)
+        session = self._index.find(name, now_ms)
         if session:
-            self._shelf.use(name)
+            self._index.use(name)
         return session
 
     # --- the rest ---------------------------------------------------------------------------------

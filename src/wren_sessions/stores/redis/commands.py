@@ -99,8 +99,8 @@ class Plan(NamedTuple, Generic[T]):
         return read_checked(self.session, self.read, reply)
 
 
-class Plans:
-    """Plans for the sessions of one store.
+class Commands:
+    """Commands for the sessions of one store.
 
     Args:
         keys: how its sessions are named.

@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
-from wren_sessions.stores.redis.pipeline import TaskTrips
+from wren_sessions.stores.redis.pipeline import TaskPipelines
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -25,7 +25,7 @@ class LoopClient:
     """
 
     def __init__(self, client: redis.asyncio.Redis, *, owned: bool) -> None:
-        self.trips = TaskTrips(client)
+        self.trips = TaskPipelines(client)
         if owned:
             # The trips are the bound: the driver's own can lose count when a call is cancelled.
             client.connection_pool.max_connections = 2**31

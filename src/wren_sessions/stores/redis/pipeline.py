@@ -20,7 +20,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from wren_sessions.stores._batching import settle
-from wren_sessions.stores.leader_queue import Batch, Job, Lane, fail_all, twin
+from wren_sessions.stores.leader_queue import Batch, LeaderQueue, Ticket, fail_all, twin
 from wren_sessions.stores.redis.commands import Plan
 from wren_sessions.stores.redis.driver import asend, asend_together, send, send_together
 
@@ -32,7 +32,7 @@ LANES: Final = 4
 MOST: Final = 16  # calls of one trip: a session knows as many commits again if they are repeated
 
 
-class _ThreadLane(Lane[Plan[Any]]):
+class _ThreadLane(LeaderQueue[Plan[Any]]):
     """One trip at a time, of threads.
 
     Args:
@@ -49,25 +49,25 @@ class _ThreadLane(Lane[Plan[Any]]):
         """Send one plan."""
         return send(self._client, work)
 
-    def together(self, jobs: Sequence[Job[Plan[Any]]]) -> None:
+    def together(self, tickets: Sequence[Ticket[Plan[Any]]]) -> None:
         """Send plans in one trip."""
         batch = Batch()
-        for job in jobs:
-            job.join(batch)
+        for ticket in tickets:
+            ticket.join(batch)
         try:
-            replies = send_together(self._client, [job.work for job in jobs])
+            replies = send_together(self._client, [ticket.work for ticket in tickets])
         except Exception as error:  # noqa: BLE001 -- it is everybody's answer
-            fail_all(jobs, error, batch)
+            fail_all(tickets, error, batch)
             return
-        for job, reply in zip(jobs, replies, strict=True):
+        for ticket, reply in zip(tickets, replies, strict=True):
             if isinstance(reply, Exception):
-                job.fail(reply)
+                ticket.fail(reply)
             else:
-                job.give(reply)
+                ticket.give(reply)
         batch.settled = True
 
 
-class ThreadTrips:
+class ThreadPipelines:
     """The trips of threads, over a blocking client.
 
     Attributes:
@@ -100,7 +100,7 @@ class _Waiting(NamedTuple):
     reply: asyncio.Future[Any]
 
 
-class TaskTrips:
+class TaskPipelines:
     """The trips of one event loop's tasks, over an asyncio client.
 
     Args:
@@ -115,7 +115,7 @@ class TaskTrips:
         self._shared: set[asyncio.Task[None]] = set()  # the event loop does not keep its tasks
 
     async def send(self, plan: Plan[Any]) -> Any:
-        """See `ThreadTrips.send`. What is cancelled while it waits is not sent."""
+        """See `ThreadPipelines.send`. What is cancelled while it waits is not sent."""
         if self._under_way >= self._lanes:
             waiting = _Waiting(plan, asyncio.get_running_loop().create_future())
             self._queue.append(waiting)

@@ -35,7 +35,7 @@ from wren_sessions.records import (
 )
 from wren_sessions.stores._closing import Closing
 from wren_sessions.stores._diagnosis import Diagnosis
-from wren_sessions.stores.redis.commands import Plan, Plans
+from wren_sessions.stores.redis.commands import Commands, Plan
 from wren_sessions.stores.redis.driver import (
     DRIVER_ERRORS,
     asyncio_client,
@@ -44,7 +44,7 @@ from wren_sessions.stores.redis.driver import (
     translate,
 )
 from wren_sessions.stores.redis.loops import LoopClients
-from wren_sessions.stores.redis.pipeline import ThreadTrips
+from wren_sessions.stores.redis.pipeline import ThreadPipelines
 from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import DAY, Duration, TTLPolicy
 
@@ -81,11 +81,11 @@ class RedisStore(Closing):
     ) -> None:
         self.ttl = ttl or DAY
         self.keys = KeySpace(prefix)
-        self._plans = Plans(self.keys, self.ttl)
+        self._commands = Commands(self.keys, self.ttl)
         self._url = url
         self._options = options or {}
         self._lock = threading.Lock()
-        self._trips = None if client is None else ThreadTrips(client)
+        self._pipelines = None if client is None else ThreadPipelines(client)
         self._async_client = async_client
         self._aio: AsyncSessionStore
         if client is not None and url is None:
@@ -159,19 +159,19 @@ class RedisStore(Closing):
         return self._async_client or self._blocking_client()
 
     def _blocking_client(self) -> redis.Redis:
-        return self._thread_trips().client
+        return self._thread_pipelines().client
 
-    def _thread_trips(self) -> ThreadTrips:
+    def _thread_pipelines(self) -> ThreadPipelines:
         with self._lock:
-            if self._trips is None:
+            if self._pipelines is None:
                 if self._url is None:
                     raise ConfigurationError(
                         "this store was made from an asyncio client, and cannot make blocking "
                         "calls: await the asynchronous ones (ainvoke, store.aio), or make it from "
                         "a URL or a redis.Redis"
                     )
-                self._trips = ThreadTrips(blocking_client(self._url, self._options))
-            return self._trips
+                self._pipelines = ThreadPipelines(blocking_client(self._url, self._options))
+            return self._pipelines
 
     def make_async_client(self) -> redis.asyncio.Redis:
         """A new asyncio client of the store's own."""
@@ -185,12 +185,12 @@ class RedisStore(Closing):
         return self._async_client
 
     @property
-    def plans(self) -> Plans:
+    def plans(self) -> Commands:
         """What this store sends."""
-        return self._plans
+        return self._commands
 
     def _run(self, plan: Plan[T]) -> T:
-        trips = self._trips or self._thread_trips()
+        trips = self._pipelines or self._thread_pipelines()
         try:
             return plan.result(trips.send(plan))
         except DRIVER_ERRORS as error:
@@ -200,11 +200,11 @@ class RedisStore(Closing):
 
     def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
-        return self._run(self._plans.commit(commit))
+        return self._run(self._commands.commit(commit))
 
     def prune(self, prune: Prune) -> Committed:
         """See `SessionStore.prune`."""
-        return self._run(self._plans.prune(prune))
+        return self._run(self._commands.prune(prune))
 
     def load(
         self,
@@ -214,44 +214,44 @@ class RedisStore(Closing):
         held: Held | None = None,
     ) -> Loaded | None:
         """See `SessionStore.load`."""
-        return self._run(self._plans.load(session, namespace, checkpoint_id, held))
+        return self._run(self._commands.load(session, namespace, checkpoint_id, held))
 
     def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
-        return self._run(self._plans.scan(session, starts, limit))
+        return self._run(self._commands.scan(session, starts, limit))
 
     def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
         """See `SessionStore.read`."""
-        return self._run(self._plans.read(session, spans))
+        return self._run(self._commands.read(session, spans))
 
     def heads(self, session: str) -> tuple[Name, ...]:
         """See `SessionStore.heads`."""
-        return self._run(self._plans.heads(session))
+        return self._run(self._commands.heads(session))
 
     def info(self, session: str) -> SessionInfo | None:
         """See `SessionStore.info`."""
-        return self._run(self._plans.info(session))
+        return self._run(self._commands.info(session))
 
     def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `SessionStore.list_sessions`."""
-        after, names = self._run(self._plans.find_keys(cursor, limit))
-        return self._run(self._plans.list_sessions(names, after))
+        after, names = self._run(self._commands.find_keys(cursor, limit))
+        return self._run(self._commands.list_sessions(names, after))
 
     def touch(self, session: str) -> Life | None:
         """See `SessionStore.touch`."""
-        return self._run(self._plans.touch(session))
+        return self._run(self._commands.touch(session))
 
     def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
         """See `SessionStore.set_ttl`."""
-        return self._run(self._plans.set_ttl(session, idle))
+        return self._run(self._commands.set_ttl(session, idle))
 
     def pin(self, session: str, *, pinned: bool = True) -> Life | None:
         """See `SessionStore.pin`."""
-        return self._run(self._plans.pin(session, pinned=pinned))
+        return self._run(self._commands.pin(session, pinned=pinned))
 
     def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
-        return self._run(self._plans.delete(session))
+        return self._run(self._commands.delete(session))
 
     def copy(
         self,
@@ -264,12 +264,12 @@ class RedisStore(Closing):
     ) -> Life | None:
         """See `SessionStore.copy`."""
         return self._run(
-            self._plans.copy(source, target, replace=replace, state=state, expect=expect)
+            self._commands.copy(source, target, replace=replace, state=state, expect=expect)
         )
 
     def ping(self) -> None:
         """See `SessionStore.ping`."""
-        self._run(self._plans.ping())
+        self._run(self._commands.ping())
 
     def diagnose(self) -> Diagnosis:
         """What kind of server this is and how it is set up, or why it cannot be reached."""
@@ -284,8 +284,8 @@ class RedisStore(Closing):
         """
         if isinstance(self._aio, ThreadedStore):
             self._aio.shutdown()
-        if self._url is not None and self._trips is not None:
-            self._trips.client.connection_pool.disconnect()
+        if self._url is not None and self._pipelines is not None:
+            self._pipelines.client.connection_pool.disconnect()
 
 
 class AsyncRedisStore:
