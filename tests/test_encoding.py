@@ -62,7 +62,7 @@ def bodies_with(versions: st.SearchStrategy[Version]) -> st.SearchStrategy[Check
     return st.builds(
         CheckpointRecord,
         parent_id=st.none() | names,
-        head=st.tuples(names, st.binary(max_size=50)),
+        meta=st.tuples(names, st.binary(max_size=50)),
         versions=st.dictionaries(names, versions, max_size=5),
         seen=st.dictionaries(names, st.dictionaries(names, versions, max_size=3), max_size=4),
         values=st.dictionaries(names, values, max_size=5),
