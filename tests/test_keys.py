@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from wren_sessions import keys
 from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
-from wren_sessions.keys import Address, KeySpace, decode, encode
+from wren_sessions.keys import Address, KeySpace, decode, encode, encode_namespace
 
 NASTY = st.text(
     alphabet=":/%*?[]{}\\^, \t\n\x00\x7f\xa0\u2028\u2029éß日🐦aAlLtT6C0-_.~", max_size=12
@@ -69,6 +69,22 @@ def test_the_longest_id() -> None:
     """An id may take 1,024 bytes of UTF-8."""
     assert decode(encode(":" * 1_024)) == ":" * 1_024
     assert encode("é" * 512) == "é" * 512
+
+
+@given(IDS, st.integers(1, 200))
+def test_a_long_namespace_comes_back(part: str, times: int) -> None:
+    """A namespace may be as long as LangGraph makes it; short ones are named as all ids."""
+    space = "|".join([part] * times)
+    assert keys.parse_record_field(keys.record_field(space, "1")) == (space, "1")
+    if len(space.encode()) <= 1_024:
+        assert encode_namespace(space) == encode(space)
+
+
+def test_a_namespace_has_a_limit_too() -> None:
+    """A namespace may take 1 MiB of UTF-8; the error says that it is one."""
+    assert decode(encode_namespace(":" * 2**20)) == ":" * 2**20
+    with pytest.raises(InvalidSessionIdError, match="a namespace must be at most 1048576 bytes"):
+        encode_namespace("é" * 2**19 + "x")
 
 
 # --- addresses ------------------------------------------------------------------------------------

@@ -27,7 +27,8 @@ field                           what
 
 Ids are percent-encoded where they hold a separator, a glob or brace, a space or a control
 character. Two different (prefix, session, namespace, checkpoint) never meet in one name, every
-name is parsed back to what it was built from, and no id ever becomes a pattern.
+name is parsed back to what it was built from, and no id ever becomes a pattern. Namespaces stand in
+full, however long: LangGraph's has a name and a UUID for every graph around a subgraph.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ LATEST: Final = "latest"
 STATE: Final = "state"
 META: Final = ":meta"
 MAX_ID_BYTES: Final = 1024
+MAX_NAMESPACE_BYTES: Final = 1_048_576
 
 _RESERVED = frozenset({LATEST, STATE})
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029:%{}/*?\[\]\\^,]")
@@ -64,21 +66,30 @@ def encode(value: str) -> str:
     Raises:
         InvalidSessionIdError: it is no text, holds a lone surrogate, or is too long.
     """
+    return _encode(value, MAX_ID_BYTES, "an id")
+
+
+def encode_namespace(value: str) -> str:
+    """The same for a namespace, which may be longer: 1 MiB of UTF-8."""
+    return _encode(value, MAX_NAMESPACE_BYTES, "a namespace")
+
+
+def _encode(value: str, max_bytes: int, what: str) -> str:
     if type(value) is str and _PLAIN(value) and value not in _RESERVED:
         return value
     if not isinstance(value, str):
         raise InvalidSessionIdError(
-            f"an id must be a string, not {type(value).__name__}: {value!r}", value=value
+            f"{what} must be a string, not {type(value).__name__}: {value!r}", value=value
         )
     try:
         size_bytes = len(value.encode())
     except UnicodeEncodeError:
         raise InvalidSessionIdError(
-            f"an id must be valid Unicode: {value!r}", value=value
+            f"{what} must be valid Unicode: {value[:60]!r}", value=value
         ) from None
-    if size_bytes > MAX_ID_BYTES:
+    if size_bytes > max_bytes:
         raise InvalidSessionIdError(
-            f"an id must be at most {MAX_ID_BYTES} bytes of UTF-8; this one has {size_bytes}: "
+            f"{what} must be at most {max_bytes} bytes of UTF-8; this one has {size_bytes}: "
             f"{value[:60]!r}…",
             value=value,
         )
@@ -189,7 +200,7 @@ def record_field(namespace: str, checkpoint_id: str) -> str:
     if checkpoint_id == "":
         raise InvalidSessionIdError("a checkpoint id must not be empty", value=checkpoint_id)
     name = encode(checkpoint_id)
-    return f"{encode(namespace)}/{name}" if namespace else name
+    return f"{encode_namespace(namespace)}/{name}" if namespace else name
 
 
 def parse_record_field(field: str) -> tuple[str, str] | None:
@@ -202,7 +213,7 @@ def parse_record_field(field: str) -> tuple[str, str] | None:
 
 def head_field(namespace: str) -> str:
     """The field that holds a namespace's latest checkpoint."""
-    return f":head/{encode(namespace)}"
+    return f":head/{encode_namespace(namespace)}"
 
 
 def segment_field(number: int) -> str:
@@ -212,12 +223,12 @@ def segment_field(number: int) -> str:
 
 def writes_field(namespace: str, checkpoint_id: str) -> str:
     """The field of a checkpoint's log of pending writes; part *n* of it is ``<field>/<n>``."""
-    return f":w/{encode(namespace)}/{encode(checkpoint_id)}"
+    return f":w/{encode_namespace(namespace)}/{encode(checkpoint_id)}"
 
 
 def special_prefix(namespace: str, checkpoint_id: str) -> str:
     """The beginning of the fields of a checkpoint's replaceable writes; a write key ends it."""
-    return f":s/{encode(namespace)}/{encode(checkpoint_id)}/"
+    return f":s/{encode_namespace(namespace)}/{encode(checkpoint_id)}/"
 
 
 def write_key(task_id: str, index: int) -> str:

@@ -333,3 +333,17 @@ def functional_async(saver: BaseCheckpointSaver[Any]) -> Any:
         )
 
     return app
+
+
+def nested(depth: int, name: str, saver: BaseCheckpointSaver[Any]) -> Any:
+    """Graphs within graphs: each is a node of the next one, and the innermost asks and answers."""
+
+    def leaf(state: Work) -> Work:
+        return {"log": [str(interrupt("deep down?"))]}
+
+    graph = StateGraph(Work).add_node("leaf", leaf).add_edge(START, "leaf").compile()
+    for level in range(depth):
+        node = f"{name}_{level}"
+        builder = StateGraph(Work).add_node(node, graph).add_edge(START, node)
+        graph = builder.compile(checkpointer=saver if level == depth - 1 else None)
+    return graph

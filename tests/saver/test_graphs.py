@@ -9,16 +9,23 @@ from typing import Any, Final
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
 
+from saver import graphs
 from saver.apps import App
 from saver.backends import BACKENDS, FACES, Backend, place
 from saver.delayed import DELAYED
 from saver.generated import Action, Layer, act, actions, layers
 from saver.scenarios import DURABILITIES, SCENARIOS
-from wren_sessions import SessionSaver
+from wren_sessions import MemoryStore, SessionSaver
+from wren_sessions.archives import export_session, import_session
+from wren_sessions.transfer import import_checkpoints
 
 _EXPECTED: dict[tuple[str, str], list[Any]] = {}
+DEEP: Final[RunnableConfig] = {"configurable": {"thread_id": "deep"}}
 OVERTAKEN: Final = (
     "a_conversation",
     "several_interrupts",
@@ -58,6 +65,29 @@ async def test_a_graph_does_what_it_does_in_memory(backend: Backend, face: str, 
             return
         _EXPECTED.pop((name, face))
     assert_equal(app.notes, await expected(name, face))
+
+
+@pytest.mark.parametrize("name", ["customer_support_escalation", "研究助理负责收集资料" * 8])
+async def test_graphs_within_graphs(backend: Backend, face: str, name: str) -> None:
+    """Twelve levels ask and are answered, and move to another store: namespaces grow with each."""
+
+    def graph(saver: BaseCheckpointSaver[Any]) -> Any:
+        return graphs.nested(12, name, saver)
+
+    app = App(SessionSaver(backend.store()), face)
+    app.use(graph)
+    await app.invoke({"log": ["begin"]}, DEEP)
+    there = SessionSaver(MemoryStore())
+    import_session(there.store, export_session(backend.store(), "deep"))
+    await app.invoke(Command(resume="yes"), DEEP)
+    assert app.notes[-1]["log"][-1] == "yes"
+    import_checkpoints(SessionSaver(backend.store()), SessionSaver(MemoryStore()))
+    moved = App(there, face)
+    moved.use(graph)
+    await moved.invoke(Command(resume="moved"), DEEP)
+    assert moved.notes[-1]["log"][-1] == "moved"
+    spaces = [found.config["configurable"]["checkpoint_ns"] for found in there.list(DEEP)]
+    assert max(len(space.encode()) for space in spaces) > 750
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 20_000])

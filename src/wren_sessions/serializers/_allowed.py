@@ -100,9 +100,9 @@ class Allowlist:
         name = type_name(ref)
         if is_official(ref):
             load_official()
-        if not self.has(ref):
-            raise UnsafeTypeError(f"stored data holds a {name}, which is not allowed: {_add(name)}")
         kind = find_ref(ref)
+        if not self.has(ref) and (kind is None or not self.has(ref_of(kind))):
+            raise UnsafeTypeError(f"stored data holds a {name}, which is not allowed: {_add(name)}")
         if kind is None:
             raise UnsafeTypeError(
                 f"stored data holds a {name}, and this process has imported no such class; stored "

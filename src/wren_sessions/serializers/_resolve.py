@@ -20,8 +20,11 @@ from types import (
     WrapperDescriptorType,
 )
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from wren_sessions.errors import SerializationError
+from wren_sessions.serializers._annotations import annotation_name
+from wren_sessions.serializers._meanings import closest
 from wren_sessions.serializers._wire import MESSAGES, SUBCLASSES
 
 _MRO: Final = type.__dict__["__mro__"].__get__
@@ -29,7 +32,7 @@ _DICT: Final = type.__dict__["__dict__"].__get__
 _BASE: Final = type.__dict__["__base__"].__get__
 _FLAGS: Final = type.__dict__["__flags__"].__get__
 _HEAP: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
-_NONE: Final = "None"
+_generic_refs: WeakKeyDictionary[type, Any] = WeakKeyDictionary()
 _LIBRARIES: Final = frozenset({"enum", "langchain_core", "langgraph", "pydantic"})
 
 # LangGraph's own list of what may be built from stored data, as far as it is not in `_standard`.
@@ -94,7 +97,10 @@ def find(ref: str) -> type | None:
         return None
     found: Any = None
     names: Mapping[str, Any] = object.__getattribute__(module, "__dict__")
-    for part in path.split("."):
+    head, bracket, arguments = path.partition("[")  # in names that pydantic 1 makes up
+    parts = head.split(".")
+    parts[-1] += bracket + arguments
+    for part in parts:
         found = names.get(part)
         if not issubclass(type(found), type):
             return None
@@ -119,9 +125,11 @@ def loaded(module: str, name: str) -> type | None:
 def generic_of(kind: type) -> tuple[type, tuple[Any, ...]] | None:
     """The origin and the arguments of a parametrized pydantic model."""
     facts = space(kind).get("__pydantic_generic_metadata__")
-    if not facts or facts["origin"] is None:
-        return None
-    return facts["origin"], facts["args"]
+    if facts:
+        return None if facts["origin"] is None else (facts["origin"], facts["args"])
+    known: Any = loaded("pydantic.v1.generics", "_assigned_parameters")
+    arguments = None if known is None else known.get(kind)
+    return None if arguments is None else (mro(kind)[1], tuple(arguments.values()))
 
 
 def ref_of(kind: type) -> Any:
@@ -129,18 +137,12 @@ def ref_of(kind: type) -> Any:
     generic = generic_of(kind)
     if generic is None:
         return name_of(kind)
-    origin, arguments = generic
-    return [ref_of(origin), *map(_argument, arguments)]
-
-
-def _argument(argument: Any) -> Any:
-    if argument is None or argument is type(None):
-        return _NONE
-    return ref_of(argument) if type(argument) is type or _is_class(argument) else repr(argument)
-
-
-def _is_class(value: Any) -> bool:
-    return issubclass(type(value), type)
+    found = _generic_refs.get(kind)
+    if found is None:
+        origin, arguments = generic
+        found = [ref_of(origin), *(annotation_name(argument, ref_of) for argument in arguments)]
+        _generic_refs[kind] = found
+    return found
 
 
 def find_ref(ref: Any) -> type | None:
@@ -155,12 +157,16 @@ def find_ref(ref: Any) -> type | None:
     origin = find_ref(ref[0])
     if origin is None:
         return None
-    made: list[type] = type.__subclasses__(origin)
-    for kind in made:
+    made: list[tuple[type, Any, tuple[Any, ...]]] = []
+    subclasses: list[type] = type.__subclasses__(origin)
+    for kind in subclasses:
         generic = generic_of(kind)
-        if generic is not None and generic[0] is origin and ref_of(kind) == ref:
-            return kind
-    return None
+        if generic is not None and generic[0] is origin:
+            name = ref_of(kind)
+            if name == ref:
+                return kind
+            made.append((kind, name, generic[1]))
+    return closest(ref, made)
 
 
 # --- what instances are made of -------------------------------------------------------------------

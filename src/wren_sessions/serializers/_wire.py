@@ -44,8 +44,8 @@ M?         the values of a usual message's fields, which `FIELDS` names; the mar
 ========== ==================================================================================
 
 *type* is ``"module:QualName"``; of a parametrized generic model it is a list of its origin and its
-arguments. *set* says which fields were set: an integer whose bit n stands for the n-th key of the
-map (the n-th of `FIELDS`), or a list of names.
+arguments, which `_annotations` names. *set* says which fields were set: an integer whose bit n
+stands for the n-th key of the map (the n-th of `FIELDS`), or a list of names.
 """
 
 from __future__ import annotations
@@ -242,5 +242,7 @@ def type_name(ref: Any) -> str:
         return ref
     if type(ref) is not list or not ref:
         raise SerializationError("the stored value is damaged: a type has no name")
+    if ref[0] == "typing:Annotated" and len(ref) > 1:
+        return type_name(ref[1])
     origin, *arguments = map(type_name, ref)
     return f"{origin}[{', '.join(name.rpartition(':')[2] for name in arguments)}]"

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from wren_sessions.errors import ConfigurationError, ConflictError, InvalidSessionIdError
-from wren_sessions.keys import MAX_ID_BYTES, check_session, decode, encode, record_field
+from wren_sessions.keys import (
+    MAX_ID_BYTES,
+    check_session,
+    decode,
+    encode,
+    encode_namespace,
+    record_field,
+)
 from wren_sessions.records import Commit, Life, Prune, Start
 
 _CURSOR: Final = "after:"
@@ -22,6 +29,11 @@ def _check(value: str) -> None:
         encode(value)
 
 
+def _check_namespace(namespace: str) -> None:
+    if type(namespace) is not str or len(namespace) > MAX_ID_BYTES or not namespace.isascii():
+        encode_namespace(namespace)
+
+
 def _check_session(session: str) -> None:
     if not session:
         check_session(session)
@@ -31,7 +43,7 @@ def _check_session(session: str) -> None:
 def _check_name(namespace: str, checkpoint_id: str) -> None:
     if not checkpoint_id:
         record_field(namespace, checkpoint_id)
-    _check(namespace)
+    _check_namespace(namespace)
     _check(checkpoint_id)
 
 
@@ -85,7 +97,7 @@ def check_names(session: str, namespace: str, checkpoint_id: str | None) -> None
         InvalidSessionIdError: one is such an id.
     """
     _check_session(session)
-    _check(namespace)
+    _check_namespace(namespace)
     if checkpoint_id is not None:
         _check_name(namespace, checkpoint_id)
 
@@ -99,7 +111,7 @@ def check_scan(session: str, starts: Sequence[Start], limit: int) -> None:
     """
     check_session(session)
     for start in starts:
-        encode(start.namespace)
+        encode_namespace(start.namespace)
         encode(start.before or "")
     check_at_least_1("limit", limit)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wren_sessions.errors import InvalidSessionIdError
-from wren_sessions.keys import MAX_ID_BYTES
+from wren_sessions.keys import MAX_ID_BYTES, MAX_NAMESPACE_BYTES
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Start
 from wren_sessions.testing.build import (
@@ -21,6 +21,7 @@ from wren_sessions.testing.build import (
     loaded,
     namespaces,
     pending,
+    prune,
     put,
     scan_ids,
     write,
@@ -92,7 +93,19 @@ NASTY_IDS = (
 )
 """Ids that a store may confuse with its own names, with patterns, or with each other."""
 
-INVALID: tuple[Any, ...] = ("\ud800", "a\udfff", "x" * (MAX_ID_BYTES + 1), "é" * 513, 5, b"a")
+DEEP = [
+    "|".join(f"{name}:{number:08x}-0000-4000-8000-000000000000" for number in range(depth))
+    for name, depth in (
+        ("customer_support_escalation", 18),
+        ("研究助理" * 12, 40),
+        ("{a}/*", 1_000),
+    )
+]
+"""Namespaces as long as those of graphs within graphs."""
+
+NO_TEXT: tuple[Any, ...] = ("\ud800", "a\udfff", 5, b"a")
+INVALID: tuple[Any, ...] = ("x" * (MAX_ID_BYTES + 1), "é" * 513, *NO_TEXT)
+NO_NAMESPACE: tuple[Any, ...] = ("x" * (MAX_NAMESPACE_BYTES + 1), *NO_TEXT)
 NO_SESSION: tuple[Any, ...] = ("", None, *INVALID)
 
 WITH_A_SESSION: dict[str, Callable[[AsyncSessionStore, Any], Awaitable[object]]] = {
@@ -129,7 +142,7 @@ def short(value: object) -> str:
 
 
 class IdContract(ContractBase):
-    """Ids: any text of at most 1,024 bytes, and nothing else."""
+    """Ids: any text of at most 1,024 bytes, and nothing else; namespaces may have 1 MiB."""
 
     @pytest.mark.parametrize("nasty", NASTY_IDS, ids=short)
     async def test_any_text_is_an_id(self, face: AsyncSessionStore, nasty: str) -> None:
@@ -183,7 +196,30 @@ class IdContract(ContractBase):
         """A session id that cannot be a name is an error, and changes nothing."""
         await self.refused_id(face, WITH_A_SESSION[call], bad)
 
-    @pytest.mark.parametrize("bad", INVALID, ids=short)
+    async def test_namespaces_may_be_long(self, face: AsyncSessionStore) -> None:
+        """Namespaces that differ at their ends alone are two; each is read, listed, and dropped."""
+        spaces = [f"{deep}{end}" for deep in DEEP for end in ("", "|a", "|b", "/1")]
+        for space in spaces:
+            body = space.encode()
+            await done(face, put("1", ns=space, body=body, append=b"some"))
+            await done(face, put("2", ns=space, parent="1", body=body))
+            entries = (write("task", 0, body), write("task", 1, body, replaces=True))
+            await done(face, add("2", *entries, ns=space))
+        assert await namespaces(face) == tuple(spaces)
+        for space in spaces:
+            assert (await loaded(face, ns=space)).stored.body == space.encode()
+            assert await head(face, space) == "2"
+            assert await scan_ids(face, Start(space)) == ["2", "1"]
+            found = await pending(face, "2", ns=space)
+            assert found == {"task/0": space.encode(), "task/1": space.encode()}
+        assert await face.copy(SESSION, "copy of it") is not None
+        assert await namespaces(face, "copy of it") == tuple(spaces)
+        life = (await info(face)).life
+        dropped = await face.prune(prune(life, (spaces[0], "1"), (spaces[0], "2")))
+        assert dropped.outcome == "done"
+        assert await namespaces(face) == tuple(spaces[1:])
+
+    @pytest.mark.parametrize("bad", NO_NAMESPACE, ids=short)
     @pytest.mark.parametrize("call", WITH_A_NAMESPACE)
     async def test_what_is_no_namespace_is_refused(
         self, face: AsyncSessionStore, call: str, bad: Any

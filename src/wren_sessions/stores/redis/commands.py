@@ -27,7 +27,7 @@ from wren_sessions.keys import (
     META,
     STATE,
     KeySpace,
-    encode,
+    encode_namespace,
     record_field,
     segment_field,
 )
@@ -337,7 +337,7 @@ def _word(number: int | None, none: str = "-") -> str:
 
 
 def _ns(namespace: str) -> str:
-    return "/" + encode(namespace) if namespace else "/"
+    return "/" + encode_namespace(namespace) if namespace else "/"
 
 
 def _id(checkpoint_id: str) -> str:

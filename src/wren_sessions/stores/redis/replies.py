@@ -7,7 +7,8 @@ Whatever is not as it was written is a `CorruptSessionError` that names the sess
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NoReturn, TypeVar
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 from zlib import crc32
 
 import msgpack
@@ -39,6 +40,7 @@ FORMAT: Final = 1
 SEGMENT_BYTES: Final = 2_032  # as in _common.lua; why this size: docs/explanation/storage.md
 NO_KEY: Final = -2  # what PTTL says of a key that is not there
 META_WORDS: Final = 9
+MAX_DIGITS: Final = 15  # of any number, as in _common.lua
 
 
 def read_checked(session: str, read: Callable[[list[bytes], Any], T], reply: Any) -> T:
@@ -168,9 +170,11 @@ def read_heads(_: list[bytes], reply: Any) -> tuple[Name, ...]:
 
 def read_scanned(session: str, starts: Sequence[Start], words: list[bytes], reply: Any) -> Scanned:
     """A page of records."""
-    life = _life_at(words, 1) if len(words) > 1 else None
     _, rest, *entries = reply
-    records = tuple([_read_entry(session, starts, *entry) for entry in entries])
+    if len(words) == 1:
+        return Scanned(records=())
+    life, room = _life_at(words, 1), _Room(int(words[8]), int(words[9]) * SEGMENT_BYTES)
+    records = tuple([_read_entry(session, starts, room, *entry) for entry in entries])
     if rest == b"":
         return Scanned(records=records, life=life)
     number, before = rest.decode().split(" ")
@@ -179,13 +183,36 @@ def read_scanned(session: str, starts: Sequence[Start], words: list[bytes], repl
     return Scanned(records=records, rest=(going_on, *starts[at + 1 :]), life=life)
 
 
+class _Room(NamedTuple):
+    """What limits the spans of one record.
+
+    Attributes:
+        end: where the session's arena ends.
+        most_bytes: more than all of its fields could have of the arena.
+    """
+
+    end: int
+    most_bytes: int
+
+    def check(self, session: str, stored: Stored) -> None:
+        """Refuse a record that refers to more than there is: somebody would try to fetch it."""
+        spans = stored.spans
+        if (spans and spans[-1].end > self.end) or sum(map(_length, spans)) > self.most_bytes:
+            corrupt(session, f"checkpoint {stored.name[1]!r} refers to what is not there")
+
+
+_length: Final = attrgetter("length")
+
+
 def _read_entry(
-    session: str, starts: Sequence[Start], text: bytes, value: bytes, *rest: bytes
+    session: str, starts: Sequence[Start], room: _Room, text: bytes, value: bytes, *rest: bytes
 ) -> Stored:
     number, checkpoint_id, count, spans = text.split(b" ")
     name = (starts[int(number) - 1].namespace, decode(checkpoint_id.decode()))
     first = int(count)
-    return _stored(session, name, value, spans, parts=rest[:first], special=rest[first:])
+    stored = _stored(session, name, value, spans, parts=rest[:first], special=rest[first:])
+    room.check(session, stored)
+    return stored
 
 
 def _stored(
@@ -200,8 +227,8 @@ def _stored(
     try:
         line, body = value.split(b"\n", 1)
         _, base_text, own, _, spans = line.split(b" ")
-        base = int(base_text)
-        used = [Span(base, int(own)), *_read_spans(spans), *_read_spans(write_spans)]
+        base = _number(base_text)
+        used = [Span(base, _number(own)), *_read_spans(spans), *_read_spans(write_spans)]
         writes = _writes(parts, special) if parts or special else ()
     except Exception:  # noqa: BLE001 -- whatever damaged bytes make the parsers do
         corrupt(session, f"checkpoint {name[1]!r} or its pending writes are damaged")
@@ -212,7 +239,14 @@ def _read_spans(text: bytes) -> list[Span]:
     if text == b"-":
         return []
     pairs = (span.split(b"+") for span in text.split(b",") if span != b"-")
-    return [Span(int(offset), int(length)) for offset, length in pairs]
+    return [Span(_number(offset), _number(length)) for offset, length in pairs]
+
+
+def _number(word: bytes) -> int:
+    """An offset or a length; `int` alone also reads signs, spaces and underscores."""
+    if not word.isdigit():
+        raise ValueError(word)
+    return int(word)
 
 
 def _writes(parts: Sequence[bytes], special: Sequence[bytes]) -> tuple[StoredWrite, ...]:
@@ -305,6 +339,8 @@ def read_listed(
     session = session_of(keys, name)
     words = [] if meta is None else meta.split()
     if session is None or len(words) != META_WORDS or words[0] != b"%d" % FORMAT:
+        return None
+    if max(len(words[at]) for at in (2, 3, 5)) > MAX_DIGITS:
         return None
     try:
         life = Life(

@@ -19,7 +19,8 @@
 -- A reply is one text, or a list that starts with one; the text starts with a status word. A life
 -- in it is seven words: incarnation, created, updated, now, deadline (or -), pinned, revision. Times are
 -- milliseconds since 1970. What is not as it was written ends a script, before it writes, with an
--- error that says DAMAGED and the field.
+-- error that says DAMAGED and the field. No loop trusts a number that is stored: each is of at most
+-- 15 digits, so that it is exact, and what counts fields is held against those that are there.
 --
 -- A script runs while all others wait, so what is called often is made cheap: fields are asked for
 -- together, texts are taken apart by one match, and nothing is asked for twice. To define a function
@@ -42,12 +43,13 @@ end
 
 local function damaged(field) error('DAMAGED ' .. field, 0) end
 
+-- A count, an offset or a length.
 local function number(field, word)
-  if not word or not string.find(word, '^-?%d+$') then damaged(field) end
+  if not string.find(word, '^%d+$') or #word > 15 then damaged(field) end
   return tonumber(word)
 end
 
-local META = '^1 (%S+) (%-?%d+) (%-?%d+) (%S+) (%-?%d+) (%-?%d+) (%S+) (%S+)$'
+local META = '^1 (%S+) (%-?%d+) (%-?%d+) (%S+) (%d+) (%d+) ([01]) (%S+)$'
 
 -- What the field :meta says, `raw`: its eight words behind the version, all texts; nil and nil if the
 -- session is not there; nil and a reply if it cannot be used.
@@ -63,6 +65,7 @@ local function life_words(key, raw)
     if version ~= '1' then return nil, 'version ' .. version end
     damaged(':meta')
   end
+  if #created > 15 or #updated > 15 or #revision > 15 or #arena > 15 then damaged(':meta') end
   if override ~= '-' and override ~= 'none' then number(':meta', override) end
   return incarnation, created, updated, override, revision, arena, pinned, last_ns
 end

@@ -4,9 +4,10 @@
 local function record_of(ns, id, value)
   if not value then return nil end
   local _, cut, token, base, own, lower, spans =
-    string.find(value, '^(%S+) (%S+) (%S+) (%S+) (%S+)\n')
+    string.find(value, '^(%S+) (%d+) (%d+) (%S+) (%S+)\n')
+  if not cut or #base > 15 or #own > 15 then damaged(record_field(ns, id)) end
   -- The chain of ids goes down, or a walk along it might not come to an end.
-  if not cut or lower ~= NO_ID and not below(lower, id) then damaged(record_field(ns, id)) end
+  if lower ~= NO_ID and not below(lower, id) then damaged(record_field(ns, id)) end
   return {token, base, own, lower, spans}, cut + 1
 end
 

@@ -1,11 +1,5 @@
 -- What all scripts but commit share: going through lists of fields, namespaces and pending writes.
 
-local function words(text)
-  local found = {}
-  for word in string.gmatch(text, '%S+') do found[#found + 1] = word end
-  return found
-end
-
 local function open(key) return life_of(key, redis.call('HGET', key, ':meta')) end
 
 local function meta(life)

@@ -16,7 +16,7 @@ local function as_expected(known, there)
 end
 if redis.call('EXISTS', KEYS[2]) == 1 then
   local raw = redis.call('TYPE', KEYS[2]).ok == 'hash' and redis.call('HGET', KEYS[2], ':meta')
-  if raw and words(raw)[2] == ARGV[3] then
+  if raw and string.match(raw, '^%S+ (%S+)') == ARGV[3] then
     return 'done ' .. life_text(KEYS[2], open(KEYS[2]), now)
   end
   if ARGV[4] ~= '1' then return 'exists' end

@@ -31,19 +31,34 @@ else
 end
 local w = record_of(ns, id, value)
 local reply = {'', value, there[2] or ''}
-local parts, spans = pending(ns, id, log, reply)
+local parts, linked = pending(ns, id, log, reply)
 
--- The segments' numbers: `wanted` has those of `names`.
-local wanted, names, ascending = {}, {}, true
-local function want_all_of(offset, stop)
-  for n = math.floor(offset / SEGMENT), math.floor((stop - 1) / SEGMENT) do
-    if not wanted[n] then
-      wanted[n] = true
-      ascending = ascending and (#names == 0 or names[#names] < n)
-      names[#names + 1] = n
-    end
-  end
+-- What is referred to of the arena: `spans` has where each part begins and ends.
+local spans, ascending = {}, true
+local function want(field, offset, length)
+  offset, length = number(field, offset), number(field, length)
+  if offset + length > life.arena then damaged(field) end
+  if length == 0 then return end
+  ascending = ascending and (#spans == 0 or spans[#spans][1] <= offset)
+  spans[#spans + 1] = {offset, offset + length}
 end
+local function want_all(field, list)
+  for offset, length in string.gmatch(list, '(%d+)%+(%d+)') do want(field, offset, length) end
+end
+want_all(record_field(ns, id), w[5])
+want(record_field(ns, id), w[2], w[3])
+want_all(log_field(ns, id), linked)
+if not ascending then
+  -- A list can be made so that sorting it takes the square of its length.
+  local left = 64 * #spans + 4096
+  table.sort(spans, function(a, b)
+    left = left - 1
+    if left < 0 then damaged(record_field(ns, id)) end
+    return a[1] < b[1]
+  end)
+end
+
+-- What the caller has of it.
 local held = {}
 local incarnation, has = string.match(ARGV[3], '^(%S+) (%S+)$')
 if incarnation == life.incarnation then
@@ -51,31 +66,40 @@ if incarnation == life.incarnation then
     held[#held + 1] = {tonumber(offset), tonumber(offset) + tonumber(length)}
   end
 end
-local function want(field, offset, length)
-  offset, length = number(field, offset), number(field, length)
-  local stop = offset + length
-  if length == 0 then return end
-  if stop > life.arena then damaged(field) end
-  for _, there in ipairs(held) do
-    if there[2] > offset and there[1] < stop then
-      if there[1] > offset then want_all_of(offset, there[1]) end
+
+-- The segments that are left, ascending: `count` of them, `names` while they are few enough.
+local most = math.floor(tonumber(ARGV[2]) / SEGMENT)
+local names, count, last = {}, 0, -1
+local function take(offset, stop)
+  local first, final = math.floor(offset / SEGMENT), math.floor((stop - 1) / SEGMENT)
+  if first <= last then first = last + 1 end
+  if first > final then return end
+  count, last = count + final - first + 1, final
+  if count > most then return end
+  for n = first, final do names[#names + 1] = ':a' .. int(n) end
+end
+local seen, at = 0, 1 -- both lists ascend, so each is gone through once
+for _, span in ipairs(spans) do
+  local offset, stop = math.max(span[1], seen), span[2]
+  while offset < stop do
+    local there = held[at]
+    if there and there[2] <= offset then
+      at = at + 1
+    elseif there and there[1] <= offset then
       offset = there[2]
+    else
+      local gap = there and math.min(there[1], stop) or stop
+      take(offset, gap)
+      offset = gap
     end
   end
-  if offset < stop then want_all_of(offset, stop) end
+  seen = math.max(seen, offset)
 end
-local function want_all(field, list)
-  for offset, length in string.gmatch(list, '(%d+)%+(%d+)') do want(field, offset, length) end
-end
-want_all(record_field(ns, id), w[5])
-want_all(log_field(ns, id), spans)
-want(record_field(ns, id), w[2], w[3])
-local count = '-'
-if #names * SEGMENT <= tonumber(ARGV[2]) then
-  count = #names
-  if not ascending then table.sort(names) end
-  for i, n in ipairs(names) do names[i] = ':a' .. n end
+if count <= most then
   fetch(names, reply)
+else
+  if count > redis.call('HLEN', K) then damaged(record_field(ns, id)) end
+  count = '-'
 end
 
 local ends = nil
@@ -85,6 +109,6 @@ if refresh == 'read' and not life.pinned then
   expire(K, ends)
 end
 reply[1] = table.concat(
-  {'done', life_text(K, life, now, ends), id, parts, count, spans}, ' '
+  {'done', life_text(K, life, now, ends), id, parts, count, linked}, ' '
 )
 return reply

@@ -3,7 +3,7 @@
 -- KEYS  1 the session
 -- ARGV  1 how many at the most
 --       2 … pairs of /namespace and the id below which to start, or '' to start at the top
--- Reply {'done [<life>]', where the rest starts, entries …} | 'foreign' | 'version <v>'
+-- Reply {'done [<life> <bytes of the arena> <fields of the session>]', where the rest starts, entries …} | 'foreign' | 'version <v>'
 -- An entry is {'<pair number> <id> <parts> <spans of the writes>', record, parts of the log …, key and
 -- body of replaceable writes …}; where the rest starts is '' or '<pair number> <the id below which to
 -- go on, or : for the top>'.
@@ -11,7 +11,8 @@ local life, refusal = open(K)
 if refusal then return refusal end
 if not life then return {'done', ''} end
 local now, limit = now_ms(), tonumber(ARGV[1])
-local reply = {'done ' .. life_text(K, life, now), ''}
+local size = int(life.arena) .. ' ' .. redis.call('HLEN', K)
+local reply = {'done ' .. life_text(K, life, now) .. ' ' .. size, ''}
 
 -- The first id of a namespace below `before`.
 local function first(ns, before)
