@@ -48,11 +48,13 @@ class Head(NamedTuple):
     """A checkpoint as it stands in the store.
 
     Attributes:
+        life: the session's life when it was read.
         stored: the record.
         body: what it says.
         data: type tag and bytes of each value.
     """
 
+    life: Life
     stored: Stored
     body: Body
     data: dict[str, tuple[str, bytes]]
@@ -93,10 +95,10 @@ class Reading:
         session: str,
         namespace: str,
         checkpoint_id: str | None,
-        read: Callable[[Stored, Reach], T],
+        read: Callable[[Life, Stored, Reach], T],
     ) -> Steps[T | None]:
         known = self._known(session, namespace)
-        found = yield from self.load(session, namespace, checkpoint_id, known)
+        found = yield from self._load(session, namespace, checkpoint_id, known)
         if found is None:
             return None
         try:
@@ -113,15 +115,17 @@ class Reading:
         records = self._cache.records(session)
         return next((body.knowns() for name, body in records if name[0] == namespace), [])
 
-    def _snapshot(self, session: str, serde: Serializer, stored: Stored, arena: Reach) -> Snapshot:
+    def _snapshot(
+        self, session: str, serde: Serializer, _: Life, stored: Stored, arena: Reach
+    ) -> Snapshot:
         found, body = read_snapshot(session, stored, arena, serde, self._protection)
         self._cache.remember(session, stored.name, body, instead_of=None)
         return found
 
-    def _head(self, session: str, stored: Stored, arena: Reach) -> Head:
+    def _head(self, session: str, life: Life, stored: Stored, arena: Reach) -> Head:
         body, data = read_record(session, stored, arena, self._protection)
         self._cache.remember(session, stored.name, body, instead_of=None)
-        return Head(stored, body, data)
+        return Head(life, stored, body, data)
 
     def load(
         self,
@@ -138,6 +142,13 @@ class Reading:
             checkpoint_id: which checkpoint; None for the latest.
             known: values whose bytes need not be sent.
         """
+        found = yield from self._load(session, namespace, checkpoint_id, known)
+        return None if found is None else found[1:]
+
+    def _load(
+        self, session: str, namespace: str, checkpoint_id: str | None, known: Sequence[Known]
+    ) -> Steps[tuple[Life, Stored, Reach] | None]:
+        """The same, with the session's life at that moment."""
         life = self._cache.life(session)
         held = _held(life.incarnation, known) if life and known else None
         for _ in range(3):
@@ -155,7 +166,7 @@ class Reading:
                 spans = missing(loaded.stored.spans, held, loaded.life.incarnation)
                 arena = yield Call("read", session, spans)
             if arena is not None:
-                return loaded.stored, Reach(arena, known if same else ())
+                return loaded.life, loaded.stored, Reach(arena, known if same else ())
             # It was deleted or replaced between the two calls: look again.
         damaged(session, "its arena")
 
