@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypedDict
 
@@ -29,6 +30,7 @@ class Calls:
 
     def __init__(self, sessions: Sessions, face: str) -> None:
         self.sessions = sessions
+        self.face = face
         self._face: Any = sessions if face == "sync" else sessions.aio
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -166,6 +168,35 @@ async def test_an_edit_saves_what_the_block_changed(calls: Calls) -> None:
     with pytest.raises(ConflictError):
         await calls.edit("one", interfere)
     assert (await calls.load("one")).state == {"a": 9}
+
+
+async def test_edits_of_many_on_one_object_all_count(calls: Calls) -> None:
+    """Threads and tasks that share a `Sessions` lose no change: each is saved, or is told."""
+    await calls.save("one", {"n": 0})
+
+    async def add() -> None:
+        left = 10
+        while left:
+            with suppress(ConflictError):
+                await calls.edit("one", lambda state: state.update(n=state["n"] + 1))
+                left -= 1
+
+    if calls.face == "sync":
+        await asyncio.gather(*(asyncio.to_thread(asyncio.run, add()) for _ in range(4)))
+    else:
+        await asyncio.gather(*(add() for _ in range(4)))
+    assert (await calls.load("one")).state == {"n": 40}
+
+
+async def test_a_loaded_session_is_expected_in_its_own_life(calls: Calls) -> None:
+    """A session that was deleted and made again is another one, though its revision is the same."""
+    mine = await calls.save("one", {"a": 1})
+    await calls.delete("one")
+    other = await calls.save("one", {"a": 2})
+    assert mine.revision == other.revision
+    with pytest.raises(ConflictError, match="somebody else wrote"):
+        await calls.save("one", {"a": 3}, expect=mine)
+    assert (await calls.save("one", {"a": 4}, expect=other)).state == {"a": 4}
 
 
 async def test_a_graph_goes_on_from_a_saved_state(calls: Calls, backend: Backend) -> None:

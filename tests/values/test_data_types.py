@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import enum
-import sys
-from collections import namedtuple
 from collections.abc import Iterator
-from dataclasses import field, make_dataclass
-from types import ModuleType
 from typing import Any
 
 import pydantic
@@ -17,6 +13,15 @@ from langchain_core.messages import HumanMessage
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from values import kinds
+from values.changing import (
+    KINDS,
+    App,
+    dataclass_kind,
+    model_kind,
+    named_tuple_kind,
+    read,
+    written,
+)
 from values.comparing import same
 from wren_sessions import PlainObject, PlainSerializer, SafeSerializer
 from wren_sessions.errors import SerializationError, UnsafeTypeError
@@ -97,62 +102,6 @@ def test_a_frozen_instance_stays_frozen() -> None:
 # --- a class that changed -------------------------------------------------------------------------
 
 
-def _dataclass(**fields: Any) -> Any:
-    given = [
-        (name, Any, field(default_factory=list) if default == [] else field(default=default))
-        for name, default in fields.items()
-    ]
-    return make_dataclass("Changing", [("kept", int), *given])
-
-
-def _model(**fields: Any) -> Any:
-    given: dict[str, Any] = {name: (Any, default) for name, default in fields.items()}
-    return pydantic.create_model("Changing", kept=(int, ...), **given)
-
-
-def _model_1(**fields: Any) -> Any:
-    given: dict[str, Any] = {name: (Any, default) for name, default in fields.items()}
-    return pydantic.v1.create_model("Changing", kept=(int, ...), **given)
-
-
-def _named_tuple(**fields: Any) -> Any:
-    return namedtuple("Changing", ["kept", *fields], defaults=fields.values())  # noqa: PYI024
-
-
-KINDS = (_dataclass, _model, _model_1, _named_tuple)
-
-
-class App:
-    """A module of an application, whose one class changes between releases."""
-
-    def __init__(self) -> None:
-        self._module = ModuleType("changing_app")
-        sys.modules["changing_app"] = self._module
-
-    def releases(self, kind: Any) -> Any:
-        """Install a class."""
-        kind.__module__, kind.__qualname__ = "changing_app", "Changing"
-        self._module.__dict__["Changing"] = kind
-        return kind
-
-
-@pytest.fixture
-def app() -> Iterator[App]:
-    """An application whose class changes."""
-    yield App()
-    del sys.modules["changing_app"]
-
-
-def written(value: Any) -> tuple[str, bytes]:
-    """A value as it is stored."""
-    return SafeSerializer().dumps_typed(value)
-
-
-def read(stored: tuple[str, bytes]) -> Any:
-    """What is stored, as a value."""
-    return SafeSerializer().loads_typed(stored)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_field_gets_its_default(app: App, kind: Any) -> None:
     """It is the declared one, and each instance has its own."""
@@ -161,7 +110,7 @@ def test_a_new_field_gets_its_default(app: App, kind: Any) -> None:
     found = read(stored)
     assert type(found) is after
     assert (found.kept, found.new, found.items) == (5, "default", [])
-    if kind is not _named_tuple:  # the one default is all that a named tuple has
+    if kind is not named_tuple_kind:  # the one default is all that a named tuple has
         found.items.append(1)
         assert read(stored).items == []
 
@@ -186,7 +135,7 @@ def test_fields_may_change_places(app: App, kind: Any) -> None:
 
 def test_an_open_model_takes_what_it_does_not_know(app: App) -> None:
     """A field that is gone becomes an extra, where extras are allowed."""
-    stored = written(app.releases(_model(gone=1))(kept=5))
+    stored = written(app.releases(model_kind(gone=1))(kept=5))
     app.releases(
         pydantic.create_model("Changing", kept=(int, ...), __config__=ConfigDict(extra="allow"))
     )
@@ -201,14 +150,14 @@ def test_extras_are_an_error_once_they_are_not_allowed(app: App) -> None:
         "Changing", kept=(int, ...), __config__=ConfigDict(extra="allow")
     )
     stored = written(app.releases(opened)(kept=5, more=6))
-    app.releases(_model())
+    app.releases(model_kind())
     with pytest.raises(SerializationError, match="'more'"):
         read(stored)
 
 
 def test_a_field_without_a_plain_default_is_an_error(app: App) -> None:
     """A factory is the application's code, and a required field has no default at all."""
-    stored = written(app.releases(_model())(kept=5))
+    stored = written(app.releases(model_kind())(kept=5))
     factory = Field(default_factory=lambda: kinds.RAN.append("factory"))
     for field_ in (factory, Field(), [kinds.Plain()]):
         app.releases(pydantic.create_model("Changing", kept=(int, ...), new=(Any, field_)))
@@ -219,7 +168,7 @@ def test_a_field_without_a_plain_default_is_an_error(app: App) -> None:
 
 def test_new_private_attributes_get_their_defaults(app: App) -> None:
     """Those without a default stay unset, as in a new instance."""
-    stored = written(app.releases(_model())(kept=5))
+    stored = written(app.releases(model_kind())(kept=5))
 
     class Changing(BaseModel):
         kept: int
@@ -244,17 +193,17 @@ def test_a_member_that_is_gone_is_an_error(app: App) -> None:
 
 def test_a_class_of_another_kind_is_an_error(app: App) -> None:
     """A dataclass that became a model is not guessed at."""
-    stored = written(app.releases(_dataclass())(kept=5))
-    app.releases(_model())
+    stored = written(app.releases(dataclass_kind())(kept=5))
+    app.releases(model_kind())
     with pytest.raises(SerializationError, match="another kind"):
         read(stored)
 
 
 def test_a_class_that_was_made_again_is_the_one_that_counts(app: App) -> None:
     """After a reload, stored instances are of the new class; old instances are not stored."""
-    first = app.releases(_dataclass())
+    first = app.releases(dataclass_kind())
     stored = written(first(kept=5))
-    second = app.releases(_dataclass())
+    second = app.releases(dataclass_kind())
     assert type(read(stored)) is second
     with pytest.raises(SerializationError, match="does not lead back"):
         written(first(kept=5))

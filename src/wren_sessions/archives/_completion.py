@@ -49,12 +49,12 @@ class Completion:
         if found is None:
             await self._there(session)
             return False
-        stored, _, data = found
+        data = found.data
         if any(name.startswith(_NEXT) or name == _INPUT for name in data):
             return False
         if _TASKS in data and self._value(session, _TASKS, data[_TASKS]):
             return False
-        if _unfinished(session, stored):
+        if _unfinished(session, found.stored):
             return False
         if isinstance(self._complete, str):
             flag = data.get(self._complete)

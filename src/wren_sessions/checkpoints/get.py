@@ -45,11 +45,13 @@ class Head(NamedTuple):
     """A checkpoint as it stands in the store.
 
     Attributes:
+        life: the session's life when it was read.
         stored: the record.
         body: what it says.
         data: type tag and bytes of each value.
     """
 
+    life: Life
     stored: Stored
     body: CheckpointRecord
     data: dict[str, tuple[str, bytes]]
@@ -92,10 +94,10 @@ class Reading:
         session: str,
         namespace: str,
         checkpoint_id: str | None,
-        read: Callable[[Stored, ArenaView], T],
+        read: Callable[[Life, Stored, ArenaView], T],
     ) -> T | None:
         known = self._known(session, namespace)
-        found = await self.load(session, namespace, checkpoint_id, known)
+        found = await self._load(session, namespace, checkpoint_id, known)
         if found is None:
             return None
         try:
@@ -113,16 +115,16 @@ class Reading:
         return next((body.delta_bases() for name, body in records if name[0] == namespace), [])
 
     def _snapshot(
-        self, session: str, serde: Serializer, stored: Stored, arena: ArenaView
+        self, session: str, serde: Serializer, _: Life, stored: Stored, arena: ArenaView
     ) -> Snapshot:
         found, body = read_snapshot(session, stored, arena, serde, self._protection)
         self._cache.remember(session, stored.name, body, instead_of=None)
         return found
 
-    def _head(self, session: str, stored: Stored, arena: ArenaView) -> Head:
+    def _head(self, session: str, life: Life, stored: Stored, arena: ArenaView) -> Head:
         body, data = read_record(session, stored, arena, self._protection)
         self._cache.remember(session, stored.name, body, instead_of=None)
-        return Head(stored, body, data)
+        return Head(life, stored, body, data)
 
     async def load(
         self,
@@ -139,6 +141,13 @@ class Reading:
             checkpoint_id: which checkpoint; None for the latest.
             known: values whose bytes need not be sent.
         """
+        found = await self._load(session, namespace, checkpoint_id, known)
+        return None if found is None else found[1:]
+
+    async def _load(
+        self, session: str, namespace: str, checkpoint_id: str | None, known: Sequence[DeltaBase]
+    ) -> tuple[Life, Stored, ArenaView] | None:
+        """The same, with the session's life at that moment."""
         life = self._cache.life(session)
         held = _held(life.incarnation, known) if life and known else None
         for _ in range(3):
@@ -156,7 +165,7 @@ class Reading:
                 spans = missing(loaded.stored.spans, held, loaded.life.incarnation)
                 arena = await self.store.read(session, spans)
             if arena is not None:
-                return loaded.stored, ArenaView(arena, known if same else ())
+                return loaded.life, loaded.stored, ArenaView(arena, known if same else ())
             # It was deleted or replaced between the two calls: look again.
         raise damage(session, "its arena")
 

@@ -31,6 +31,15 @@ def expired(session: str) -> NoReturn:
     )
 
 
+def conflict(session: str) -> NoReturn:
+    """Raise the error for a session that is not as it was loaded."""
+    raise ConflictError(
+        f"somebody else wrote session {session!r} since it was loaded; nothing was written: load "
+        "it again, and make the change on what is there now",
+        session=session,
+    )
+
+
 def check(session: str, done: Committed) -> None:
     """Raise what a commit says that it could not do."""
     match done.outcome:
@@ -41,8 +50,4 @@ def check(session: str, done: Committed) -> None:
         case "exists":
             raise SessionExistsError(f"session {session!r} is there already", session=session)
         case "conflict":
-            raise ConflictError(
-                f"somebody else wrote session {session!r} since it was loaded; nothing was "
-                "written: load it again, and make the change on what is there now",
-                session=session,
-            )
+            conflict(session)

@@ -54,6 +54,8 @@ class Put:
         within: the checkpoints of the graphs that this one's graph runs in.
         new: the session must not be there.
         revision: the session's revision that this builds on; None for no condition.
+        life: the life of the session that this belongs to; None for that of the checkpoint it
+            continues.
     """
 
     session: str
@@ -68,6 +70,7 @@ class Put:
     within: Sequence[Name] = ()
     new: bool = False
     revision: int | None = None
+    life: Life | None = None
 
 
 @dataclass(slots=True)
@@ -155,6 +158,8 @@ class Writing:
 
     def _life(self, put: Put) -> Life | None:
         """The life that a checkpoint belongs to; None where it may begin a session."""
+        if put.life is not None:
+            return put.life
         own = [] if put.parent_id is None else [(put.name[0], put.parent_id)]
         life = self._cache.life_of(put.session, [*own, *put.within])
         if life is not None or put.parent_id is not None or put.new:

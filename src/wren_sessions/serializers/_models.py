@@ -11,8 +11,10 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from wren_sessions.errors import SerializationError
-from wren_sessions.serializers._profiles import Defaults, Profile, State, default_of
+from wren_sessions.serializers._defaults import Default, Defaults, default_of
+from wren_sessions.serializers._profiles import Profile
 from wren_sessions.serializers._resolve import attribute, loaded, mro, slots_of, space
+from wren_sessions.serializers._state import State
 from wren_sessions.serializers._wire import marker
 
 _MODEL, _MODEL_1 = map(marker, (b"p", b"v"))
@@ -143,10 +145,11 @@ def _of_slot(slot: Any, value: Any) -> Any:
 
 def _declared(fields: Mapping[str, Any]) -> Defaults:
     missing = loaded("pydantic_core", "PydanticUndefined")
-    return {
-        name: default_of(field.default, field.default_factory, missing, shared=False)
-        for name, field in fields.items()
-    }
+    return {name: _default_of(field, missing) for name, field in fields.items()}
+
+
+def _default_of(field: Any, missing: object) -> Default | None:
+    return default_of(field.default, field.default_factory, missing, shared=False)
 
 
 class Model1Profile(Profile):
@@ -159,10 +162,15 @@ class Model1Profile(Profile):
         self._names = space(base)["__fields_set__"]
         self._others = State(kind, {"__fields_set__"})
         self._private = slots_of(kind).keys() - {"__fields_set__"}
+        undefined = loaded("pydantic.v1.fields", "Undefined")
+        own: Mapping[str, Any] = attribute(kind, "__private_attributes__") or {}
+        self._private_defaults: Defaults = {
+            name: _default_of(item, undefined)
+            for name, item in own.items()
+            if item.default is not undefined or item.default_factory is not None
+        }
         self.defaults: Defaults = {
-            name: None
-            if field.required
-            else default_of(field.default, field.default_factory, Ellipsis, shared=False)
+            name: None if field.required else _default_of(field, Ellipsis)
             for name, field in space(kind)["__fields__"].items()
         }
         self.open = str(getattr(attribute(kind, "__config__"), "extra", "")).endswith("allow")
@@ -191,10 +199,15 @@ class Model1Profile(Profile):
         if extra and not self.open:
             self.completed(extra, {})
         value: Any = object.__new__(self.kind)
-        state = self.completed(known, self.defaults) | extra | dict(private or {})
+        private = dict(private or {})
+        own = self.completed({}, self._missing(private))
+        state = self.completed(known, self.defaults) | extra | own | private
         self._others.put(value, state)
         self._names.__set__(value, names)
         return value
+
+    def _missing(self, private: Mapping[str, Any]) -> Defaults:
+        return {name: item for name, item in self._private_defaults.items() if name not in private}
 
 
 def model_profile(kind: type) -> Profile | None:

@@ -51,6 +51,18 @@ def writer(kind: type) -> Any:
     return write_scalar if own and kind is not numpy.object_ else None
 
 
+def is_plain_array(value: Any) -> bool:
+    """Whether a value is an array, and none of objects."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(value) is numpy.ndarray and not value.dtype.hasobject
+
+
+def is_scalar(kind: type) -> bool:
+    """Whether a class is one of numpy's scalars that can be stored."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and kind is not numpy.void and writer(kind) is write_scalar
+
+
 def build_array(dtype: Any, shape: Any, order: Any, data: Any) -> Any:
     """An array of one's own, that can be written to."""
     numpy = _numpy()

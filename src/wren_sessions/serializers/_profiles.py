@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, NoReturn
-from uuid import UUID
 
 from wren_sessions.errors import SerializationError
+from wren_sessions.serializers._defaults import Default, Defaults, default_of, giving
 from wren_sessions.serializers._resolve import (
     attribute,
-    caches,
     dict_of,
+    loaded,
     mro,
     name_of,
     ref_of,
@@ -29,13 +27,11 @@ from wren_sessions.serializers._resolve import (
     solid_base,
     space,
 )
-from wren_sessions.serializers._standard import FACTORIES
+from wren_sessions.serializers._state import State, listed
 from wren_sessions.serializers._wire import marker
 
 _DATACLASS, _NAMED_TUPLE, _ENUM = map(marker, (b"o", b"n", b"e"))
 _PLAIN_VALUES: Final = frozenset({int, str, bytes, float, bool, type(None)})
-_PLAIN_DEFAULTS: Final = _PLAIN_VALUES | {complex, date, datetime, Decimal, time, timedelta, UUID}
-_FACTORY_TYPES: Final = frozenset(FACTORIES.values())
 _FIXED_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "langgraph.types:Send": ("node", "arg", "timeout"),
     "langgraph.store.base:Item": ("value", "key", "namespace", "created_at", "updated_at"),
@@ -52,7 +48,6 @@ _FIXED_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "pydantic.v1.types:SecretStr": ("_secret_value",),
     "pydantic.v1.types:SecretBytes": ("_secret_value",),
 }
-Defaults = Mapping[str, Callable[[], Any] | None]  # of each field; None where it has none
 
 
 class Profile:
@@ -92,7 +87,7 @@ class Profile:
         unknown = fields.keys() - defaults.keys()
         if unknown:
             self.refuse(
-                f"was stored with {_list(unknown)}, which the class does not have; give it that "
+                f"was stored with {listed(unknown)}, which the class does not have; give it that "
                 "again (with a default), or migrate what is stored"
             )
         return {
@@ -100,7 +95,7 @@ class Profile:
             for name, default in defaults.items()
         }
 
-    def _default(self, name: str, default: Callable[[], Any] | None) -> Any:
+    def _default(self, name: str, default: Default | None) -> Any:
         if default is None:
             self.refuse(
                 f"was stored without {name!r}, which has no plain default; give it one, since a "
@@ -138,46 +133,6 @@ class StateProfile(Profile):
         return self._state.put(object.__new__(self.kind), state)
 
 
-class State:
-    """The attributes of a class's instances, wherever they are kept.
-
-    Args:
-        kind: the class.
-        but: slots that are somebody else's business.
-    """
-
-    def __init__(self, kind: type, but: Iterable[str] = ()) -> None:
-        self.slots = {name: slot for name, slot in slots_of(kind).items() if name not in but}
-        self._dict = dict_of(kind)
-        self._caches = {*caches(kind), "__orig_class__"}
-        self._name = name_of(kind)
-
-    def of(self, value: Any) -> dict[str, Any]:
-        """All that is set, without what can be made again."""
-        found = {} if self._dict is None else dict(self._dict.__get__(value))
-        for name in self._caches & found.keys():
-            del found[name]
-        for name, slot in self.slots.items():
-            try:
-                found[name] = slot.__get__(value)
-            except AttributeError:
-                continue  # not set
-        return found
-
-    def put(self, value: Any, state: Mapping[str, Any]) -> Any:
-        """Set all of a new instance's attributes."""
-        kept = {name: item for name, item in state.items() if name not in self.slots}
-        for name in state.keys() & self.slots.keys():
-            self.slots[name].__set__(value, state[name])
-        if kept and self._dict is None:
-            raise SerializationError(
-                f"a {self._name} was stored with {_list(kept)}, for which it has no slot"
-            )
-        if self._dict is not None:
-            self._dict.__set__(value, kept)
-        return value
-
-
 class NamedTupleProfile(Profile):
     """A named tuple, by the names of its fields."""
 
@@ -187,7 +142,7 @@ class NamedTupleProfile(Profile):
         super().__init__(kind)
         own = attribute(kind, "_field_defaults") or {}
         self.defaults: Defaults = {
-            name: _giving(own[name]) if name in own else None for name in fields
+            name: giving(own[name]) if name in own else None for name in fields
         }
         self._dict = dict_of(kind)
 
@@ -276,52 +231,24 @@ def profile_of(kind: type) -> Profile | None:
     return None if declared is None else StateProfile(kind, _defaults(kind, declared))
 
 
-def _fixed_default(name: str) -> Callable[[], Any] | None:
-    return _giving(None) if name in {"timeout", "score"} else None
+def _fixed_default(name: str) -> Default | None:
+    return giving(None) if name in {"timeout", "score"} else None
 
 
 def _defaults(kind: type, declared: Mapping[str, dataclasses.Field[Any]]) -> Defaults:
     slots = slots_of(kind)
     return {
-        name: default_of(field.default, field.default_factory, dataclasses.MISSING, shared=True)
+        name: _default_of(field)
         for name, field in declared.items()
         if field._field_type is dataclasses._FIELD  # type: ignore[attr-defined] # noqa: SLF001 -- no class or init variable
         and (name in slots or not hasattr(type(attribute(kind, name)), "__set__"))
     }
 
 
-def default_of(
-    value: Any, factory: Any, missing: object, *, shared: bool
-) -> Callable[[], Any] | None:
-    """What gives a declared default; None where there is none, or it would run other code.
-
-    Args:
-        value: the default.
-        factory: the default factory.
-        missing: the value that stands for no default.
-        shared: whether instances share the default itself; else it is copied, if it is plain.
-    """
-    if factory is not missing and factory is not None:
-        return factory if type(factory) is type and factory in _FACTORY_TYPES else None
-    if value is missing:
-        return None
-    if shared or type(value) in _PLAIN_DEFAULTS or enum.Enum in mro(type(value)):
-        return _giving(value)
-    return _copier(value)
-
-
-def _giving(value: Any) -> Callable[[], Any]:
-    return lambda: value
-
-
-def _copier(value: Any) -> Callable[[], Any] | None:
-    if type(value) not in {list, dict, set}:
-        return None
-    content = value.values() if type(value) is dict else value
-    copy: Callable[[], Any] = value.copy
-    return copy if all(type(item) in _PLAIN_DEFAULTS for item in content) else None
-
-
-def _list(names: Iterable[Any]) -> str:
-    # Only text: the repr of anything else may be an application's.
-    return ", ".join(sorted(repr(name) for name in names if type(name) is str)) or "odd names"
+def _default_of(field: dataclasses.Field[Any]) -> Default | None:
+    info: Any = field.default
+    of_pydantic = type(info) is loaded("pydantic.fields", "FieldInfo")
+    if of_pydantic:
+        missing = loaded("pydantic_core", "PydanticUndefined")
+        return default_of(info.default, info.default_factory, missing, shared=False)
+    return default_of(info, field.default_factory, dataclasses.MISSING, shared=True)

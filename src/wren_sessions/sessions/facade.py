@@ -93,7 +93,7 @@ class Sessions:
         session_id: str,
         state: Mapping[str, Any],
         *,
-        expect: int | None = None,
+        expect: int | Session | None = None,
         replace: bool = False,
     ) -> Session:
         """Make `state` the session's state; the session is made if it is not there.
@@ -101,11 +101,12 @@ class Sessions:
         Args:
             session_id: the session.
             state: all of it: a key that is not in it is no longer part of the state.
-            expect: `Session.revision` of the session this is based on; None writes in any case.
+            expect: the `Session` that this is based on, or its `Session.revision`; None writes in
+                any case.
             replace: whether to write over an interrupt that waits for an answer.
 
         Returns:
-            The session as it is now.
+            The session as it was written.
 
         Raises:
             ConflictError: the session was written since `expect`, or waits for an answer and
@@ -133,7 +134,7 @@ class Sessions:
         """
         session = self.load(session_id)
         yield session
-        self.save(session_id, session.state, expect=session.revision, replace=replace)
+        self.save(session_id, session.state, expect=session, replace=replace)
 
     def exists(self, session_id: str) -> bool:
         """Whether the session is there."""
@@ -262,7 +263,7 @@ class AsyncSessions:
         session_id: str,
         state: Mapping[str, Any],
         *,
-        expect: int | None = None,
+        expect: int | Session | None = None,
         replace: bool = False,
     ) -> Session:
         """See `Sessions.save`."""
@@ -283,7 +284,7 @@ class AsyncSessions:
         """See `Sessions.edit`."""
         session = await self.load(session_id)
         yield session
-        await self.save(session_id, session.state, expect=session.revision, replace=replace)
+        await self.save(session_id, session.state, expect=session, replace=replace)
 
     async def exists(self, session_id: str) -> bool:
         """See `Sessions.exists`."""

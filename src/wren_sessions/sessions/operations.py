@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, NoReturn
@@ -13,6 +13,7 @@ from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.codec import decode_write
 from wren_sessions.checkpoints.get import Head
 from wren_sessions.checkpoints.header import empty_header
+from wren_sessions.checkpoints.outcomes import conflict
 from wren_sessions.checkpoints.prune import Survey
 from wren_sessions.checkpoints.put import Put
 from wren_sessions.checkpoints.snapshots import read_value
@@ -23,13 +24,13 @@ from wren_sessions.records import (
     Commit,
     Life,
     Name,
-    SessionInfo,
     Stored,
 )
 from wren_sessions.serializers import default_serializer, new_checkpoint_id
 
 CHECKPOINT_VERSION: Final = 4  # of LangGraph's checkpoints
 MAX_TAKEN: Final = 10_000
+MAX_ATTEMPTS: Final = 100  # to save a session that others write
 _INTERRUPT: Final = "__interrupt__"
 
 
@@ -41,7 +42,8 @@ class Session:
         id: its id.
         state: its state; a copy that is the caller's to change.
         checkpoint_id: the checkpoint it was loaded from; None for a session without a state.
-        revision: how many times it had been written; pass it as ``expect`` to `Sessions.save`.
+        revision: how many times it had been written when it had this state; pass it, or the session
+            itself, as ``expect`` to `Sessions.save`.
         life: when it was made, written, and ends.
         metadata: of the checkpoint.
         waiting: whether it waits for an answer to an interrupt.
@@ -88,14 +90,32 @@ class SessionOperations:
 
     async def get(self, session_id: str, at: str | None) -> Session | None:
         """A session, or None."""
-        head = await self._checkpoints.reading.record(session_id, "", at)
-        if head is not None:
-            life = self._checkpoints.life(session_id)
-            return None if life is None else self._session(session_id, head, life)
-        if at is not None:
+        if at is None:
+            head, life = await self._look(session_id)
+        else:
+            head = await self._checkpoints.reading.record(session_id, "", at)
+            life = None if head is None else head.life
+        if life is None:
             return None
-        info = await self._store.info(session_id)
-        return None if info is None else _empty(info)
+        return _empty(session_id, life) if head is None else self._session(session_id, head)
+
+    async def _look(self, session_id: str) -> tuple[Head | None, Life | None]:
+        """A session's latest checkpoint, and its life at that moment; None where there is none.
+
+        A session without checkpoints is looked at twice: it was empty at the moment of its life
+        only if it is so afterwards.
+        """
+        life: Life | None = None
+        while True:
+            head = await self._checkpoints.reading.record(session_id, "", None)
+            if head is not None:
+                return head, head.life
+            if life is not None:
+                return None, life
+            info = await self._store.info(session_id)
+            if info is None:
+                return None, None
+            life = info.life
 
     async def load(self, session_id: str, at: str | None) -> Session:
         """A session, or an error."""
@@ -110,7 +130,7 @@ class SessionOperations:
             not_found(session_id)
         return life
 
-    def _session(self, session_id: str, head: Head, life: Life) -> Session:
+    def _session(self, session_id: str, head: Head) -> Session:
         about = f"of session {session_id!r}"
         _, metadata = loads(self._serde, head.body.meta, f"the metadata {about}")
         return Session(
@@ -121,8 +141,8 @@ class SessionOperations:
                 if not _internal(key)
             },
             checkpoint_id=head.stored.name[1],
-            revision=life.revision,
-            life=life,
+            revision=head.life.revision,
+            life=head.life,
             metadata=metadata,
             waiting=_waits(session_id, head.stored),
         )
@@ -147,10 +167,9 @@ class SessionOperations:
     ) -> Session | None:
         if state is not None:
             try:
-                await self._put(self._first(session_id, state, now, new=True))
+                return await self._put(self._first(session_id, state, now, None))
             except SessionExistsError:
                 return None
-            return await self.load(session_id, None)
         commit = Commit(
             session=session_id,
             token=secrets.token_urlsafe(8),
@@ -160,7 +179,7 @@ class SessionOperations:
         done = await self._store.commit(commit)
         if done.outcome == "exists" or done.life is None:
             return None
-        return await self.load(session_id, None)
+        return _empty(session_id, replace(done.life, revision=1))
 
     async def save(
         self,
@@ -168,46 +187,49 @@ class SessionOperations:
         state: Mapping[str, Any],
         now: datetime,
         *,
-        expect: int | None,
+        expect: int | Session | None,
         replace: bool,
     ) -> Session:
-        """Make `state` the session's state."""
-        head = await self._checkpoints.reading.record(session_id, "", None)
-        if head is None:
-            put = await self._first_of(session_id, state, now, expect)
-        else:
-            if not replace and _waits(session_id, head.stored):
-                raise ConflictError(
-                    f"session {session_id!r} waits for an answer to an interrupt: resume it, or "
-                    "pass replace=True to write over it",
-                    session=session_id,
-                )
-            put = self._next(session_id, head, state, now, expect)
-        await self._put(put)
-        return await self.load(session_id, None)
+        """Make `state` the session's state.
 
-    async def _first_of(
-        self, session_id: str, state: Mapping[str, Any], now: datetime, expect: int | None
-    ) -> Put:
-        """The first checkpoint of a session that is empty, or not there and nobody expects."""
-        if expect is not None:
-            info = await self._store.info(session_id)
-            if info is None:
-                not_found(session_id)
-        return self._first(session_id, state, now, revision=expect)
+        What is written builds on what was looked at just before, and on nothing else. Where nobody
+        expects anything, and somebody else was quicker, it looks again.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            head, life = await self._look(session_id)
+            _check_expected(session_id, life, expect)
+            if head is None:
+                put = self._first(session_id, state, now, life)
+            else:
+                if not replace and _waits(session_id, head.stored):
+                    raise ConflictError(
+                        f"session {session_id!r} waits for an answer to an interrupt: resume it, "
+                        "or pass replace=True to write over it",
+                        session=session_id,
+                    )
+                put = self._next(session_id, head, state, now)
+            try:
+                return await self._put(put)
+            except (ConflictError, SessionExistsError):
+                if expect is not None:
+                    raise
+        raise ConflictError(
+            f"others wrote session {session_id!r} all the time; nothing was written: try again",
+            session=session_id,
+        )
 
-    async def _put(self, put: Put) -> None:
+    async def _put(self, put: Put) -> Session:
+        """Write a state, and read it back: as it was written, whatever others wrote since."""
         await self._checkpoints.writing.put(put, self._serde)
+        written = await self.load(put.session, put.name[1])
+        written.revision = 1 if put.revision is None else put.revision + 1
+        written.life = replace(written.life, revision=written.revision)
+        return written
 
     def _first(
-        self,
-        session_id: str,
-        state: Mapping[str, Any],
-        now: datetime,
-        *,
-        new: bool = False,
-        revision: int | None = None,
+        self, session_id: str, state: Mapping[str, Any], now: datetime, life: Life | None
     ) -> Put:
+        """The first checkpoint of a session that is empty, or, without a life, not there."""
         return Put(
             session=session_id,
             name=("", new_checkpoint_id()),
@@ -218,18 +240,12 @@ class SessionOperations:
             rest=_rest(now, sorted(state)),
             metadata={"source": "update", "step": 0, "parents": {}},
             changed=state.keys(),
-            new=new,
-            revision=revision,
+            new=life is None,
+            revision=None if life is None else life.revision,
+            life=life,
         )
 
-    def _next(
-        self,
-        session_id: str,
-        head: Head,
-        state: Mapping[str, Any],
-        now: datetime,
-        expect: int | None,
-    ) -> Put:
+    def _next(self, session_id: str, head: Head, state: Mapping[str, Any], now: datetime) -> Put:
         changed = {key for key in state if self._differs(session_id, key, state[key], head)}
         kept = {key: version for key, version in head.body.versions.items() if _internal(key)}
         versions = {key: head.body.versions.get(key) for key in state}
@@ -253,7 +269,8 @@ class SessionOperations:
                 "parents": metadata.get("parents", {}),
             },
             changed=changed,
-            revision=expect,
+            revision=head.life.revision,
+            life=head.life,
         )
 
     def _differs(self, session_id: str, key: str, value: Any, head: Head) -> bool:
@@ -296,16 +313,30 @@ def _candidates(session_id: str | None, prefix: str, now: datetime) -> Iterator[
     yield from (f"{stem}_{number}" for number in range(2, MAX_TAKEN))
 
 
-def _empty(info: SessionInfo) -> Session:
+def _empty(session_id: str, life: Life) -> Session:
     return Session(
-        id=info.session,
+        id=session_id,
         state={},
         checkpoint_id=None,
-        revision=info.life.revision,
-        life=info.life,
+        revision=life.revision,
+        life=life,
         metadata={},
         waiting=False,
     )
+
+
+def _check_expected(session_id: str, life: Life | None, expect: int | Session | None) -> None:
+    """Make sure that a session is as whoever changes it has loaded it."""
+    if expect is None:
+        return
+    if life is None:
+        not_found(session_id)
+    if isinstance(expect, Session):
+        same = (life.incarnation, life.revision) == (expect.life.incarnation, expect.revision)
+    else:
+        same = life.revision == expect
+    if not same:
+        conflict(session_id)
 
 
 def _rest(now: datetime, updated: list[str]) -> dict[str, Any]:

@@ -1,0 +1,71 @@
+"""An application whose one class changes between releases, of every kind that may be stored."""
+
+from __future__ import annotations
+
+import sys
+from collections import namedtuple
+from dataclasses import field, make_dataclass
+from types import ModuleType
+from typing import Any
+
+import pydantic
+import pydantic.v1
+
+from wren_sessions import SafeSerializer
+
+
+def dataclass_kind(**fields: Any) -> Any:
+    """A dataclass with these fields, besides one."""
+    given = [
+        (
+            name,
+            Any,
+            field(default_factory=list) if type(default) is list else field(default=default),
+        )
+        for name, default in fields.items()
+    ]
+    return make_dataclass("Changing", [("kept", int), *given])
+
+
+def model_kind(**fields: Any) -> Any:
+    """A pydantic model with these fields."""
+    given: dict[str, Any] = {name: (Any, default) for name, default in fields.items()}
+    return pydantic.create_model("Changing", kept=(int, ...), **given)
+
+
+def old_model_kind(**fields: Any) -> Any:
+    """A model of pydantic 1 with these fields."""
+    given: dict[str, Any] = {name: (Any, default) for name, default in fields.items()}
+    return pydantic.v1.create_model("Changing", kept=(int, ...), **given)
+
+
+def named_tuple_kind(**fields: Any) -> Any:
+    """A named tuple with these fields."""
+    return namedtuple("Changing", ["kept", *fields], defaults=fields.values())  # noqa: PYI024
+
+
+KINDS = (dataclass_kind, model_kind, old_model_kind, named_tuple_kind)
+
+
+class App:
+    """A module of an application, whose one class changes between releases."""
+
+    def __init__(self) -> None:
+        self._module = ModuleType("changing_app")
+        sys.modules["changing_app"] = self._module
+
+    def releases(self, kind: Any) -> Any:
+        """Install a class."""
+        kind.__module__, kind.__qualname__ = "changing_app", "Changing"
+        self._module.__dict__["Changing"] = kind
+        return kind
+
+
+def written(value: Any) -> tuple[str, bytes]:
+    """A value as it is stored."""
+    return SafeSerializer().dumps_typed(value)
+
+
+def read(stored: tuple[str, bytes]) -> Any:
+    """What is stored, as a value."""
+    return SafeSerializer().loads_typed(stored)
