@@ -19,7 +19,7 @@ LAYERS = (
     {"errors"},
     {"keys", "ttl"},
     {"records"},
-    {"_blocking", "_gc", "protocols", "serializers"},
+    {"_arguments", "_blocking", "_gc", "protocols", "serializers"},
     {"delta", "checkpoints"},
     {"stores"},
     {"config"},

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
+from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.archives._completion import Complete, Completion
 from wren_sessions.archives._contents import Collecting, Contents
@@ -114,6 +115,7 @@ class SessionArchiver:
     ) -> None:
         self.root = Path(root)
         store = getattr(sessions, "store", sessions)
+        check_store(store, type(self).__name__)
         self._store = cast("SessionStore", store)
         reads = reader(serde or getattr(sessions, "serde", None))
 

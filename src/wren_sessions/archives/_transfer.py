@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from typing import Final
 
+from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.archives._exporting import Exporting
 from wren_sessions.archives._importing import ImportPlan, landed
@@ -41,6 +42,7 @@ def export_session(
         CorruptSessionError: what is stored is damaged.
         DecryptionError: the store has not got the key.
     """
+    check_store(store, "export_session")
     export = Exporting(Unsuspended(store), session, protection_of(store), on_progress=on_progress)
     while (lines := run(export.more())) is not None:
         yield from lines
@@ -50,6 +52,7 @@ async def aexport_session(
     store: SessionStore, session: str, *, on_progress: OnProgress | None = None
 ) -> AsyncIterator[str]:
     """The same by the store's awaitable face; see `export_session`."""
+    check_store(store, "export_session")
     export = Exporting(store.aio, session, protection_of(store), on_progress=on_progress)
     while (lines := await export.more()) is not None:
         for line in lines:
@@ -128,6 +131,7 @@ def import_session(
         FormatVersionError: a newer version of this package wrote it.
         ConflictError: somebody else imports the same session.
     """
+    check_store(store, "import_session")
     plan = ImportPlan(session=session, replace=replace, renew=renew, on_progress=on_progress)
     return bring_in(store, only_export(lines), plan)
 
@@ -142,6 +146,7 @@ async def aimport_session(
     on_progress: OnProgress | None = None,
 ) -> str:
     """The same by the store's awaitable face; see `import_session`."""
+    check_store(store, "import_session")
     plan = ImportPlan(session=session, replace=replace, renew=renew, on_progress=on_progress)
     return await abring_in(store, only_export(lines), plan)
 

@@ -23,6 +23,13 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
 
+from wren_sessions._arguments import (
+    check_kind,
+    check_names,
+    check_serde,
+    check_store,
+    check_whole_number,
+)
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.listing import Listing
@@ -67,6 +74,9 @@ class SessionSaver(BaseCheckpointSaver[Any]):
             numbers and booleans.
         retention: how many checkpoints to keep while writing; None (default) keeps all.
 
+    Raises:
+        ConfigurationError: an argument is not of its type.
+
     Methods raise the errors of `wren_sessions.errors`; a thread or checkpoint that is not there,
     or has expired, is None.
     """
@@ -80,6 +90,12 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         header: Collection[str] = (),
         retention: Retention | None = None,
     ) -> None:
+        name = type(self).__name__
+        check_store(store, name)
+        check_serde(serde, name)
+        check_whole_number(cache_bytes, "cache_bytes")
+        check_names(header, "header")
+        check_kind(retention, Retention, "retention", "retention=Retention(keep_last=20)")
         super().__init__(serde=default_serializer() if serde is None else serde)
         self.store = store
         self._retention = retention

@@ -22,6 +22,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wren_sessions._arguments import (
+    check_callable,
+    check_names,
+    check_serde,
+    check_store,
+    check_whole_number,
+)
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache
@@ -48,6 +55,9 @@ class Sessions:
             and booleans.
         now: gives the time that ids and checkpoints are stamped with; None for the system's clock.
             Lifetimes are decided by the store's clock.
+
+    Raises:
+        ConfigurationError: an argument is not of its type.
     """
 
     def __init__(
@@ -59,6 +69,11 @@ class Sessions:
         header: Collection[str] = (),
         now: Callable[[], datetime] | None = None,
     ) -> None:
+        check_store(store, type(self).__name__)
+        check_serde(serde, type(self).__name__)
+        check_whole_number(cache_bytes, "cache_bytes")
+        check_names(header, "header")
+        check_callable(now, "now", "the time")
         self.store = store
         self.serde = serde
         self._now = now or _now

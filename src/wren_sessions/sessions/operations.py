@@ -19,7 +19,12 @@ from wren_sessions.checkpoints.put import Put
 from wren_sessions.checkpoints.snapshots import read_value
 from wren_sessions.checkpoints.versions import next_version
 from wren_sessions.delta.encoder import Serializer, dump, loads
-from wren_sessions.errors import ConflictError, SessionExistsError, SessionNotFoundError
+from wren_sessions.errors import (
+    ConfigurationError,
+    ConflictError,
+    SessionExistsError,
+    SessionNotFoundError,
+)
 from wren_sessions.records import (
     Commit,
     Life,
@@ -325,10 +330,15 @@ def _empty(session_id: str, life: Life) -> Session:
     )
 
 
-def _check_expected(session_id: str, life: Life | None, expect: int | Session | None) -> None:
+def _check_expected(session_id: str, life: Life | None, expect: object) -> None:
     """Make sure that a session is as whoever changes it has loaded it."""
     if expect is None:
         return
+    if not isinstance(expect, Session) and type(expect) is not int:
+        raise ConfigurationError(
+            "expect must be the Session that was loaded, or its revision, not a "
+            f"{type(expect).__name__}"
+        )
     if life is None:
         not_found(session_id)
     if isinstance(expect, Session):

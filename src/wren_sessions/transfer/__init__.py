@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from wren_sessions._arguments import check_saver, check_store
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import ConfigurationError
@@ -64,6 +65,7 @@ def import_checkpoints(
         CorruptSessionError: anything else of a checkpoint is read back as another.
         ConfigurationError: the source has no blocking methods, or lists too many checkpoints.
     """
+    _check_import(saver, target, "import_checkpoints")
     ends = (BlockingSaver(saver), BlockingSaver(target))
     try:
         return run(_import(*ends, threads, verify=verify, on_progress=on_progress))
@@ -88,6 +90,7 @@ async def aimport_checkpoints(
         ConfigurationError: an end has no asynchronous methods; besides what `import_checkpoints`
             raises.
     """
+    _check_import(saver, target, "aimport_checkpoints")
     ends = (AwaitedSaver(saver), AwaitedSaver(target))
     try:
         return await _import(*ends, threads, verify=verify, on_progress=on_progress)
@@ -184,7 +187,14 @@ async def _import(
     return await job.run(threads)
 
 
+def _check_import(saver: Any, target: Any, taker: str) -> None:
+    check_saver(saver, "saver", taker)
+    check_saver(target, "target", taker)
+
+
 def _check_copy(source: SessionStore, target: SessionStore, sessions: Iterable[str] | None) -> None:
+    check_store(source, "copy_sessions")
+    check_store(target, "copy_sessions")
     if source is target:
         raise ConfigurationError("source and target are the same store; use copy for one session")
     if isinstance(sessions, str):

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.checkpoints.codec import is_sealed_body, opened_frame
 from wren_sessions.delta.protection import Protection, chunk_key_id, protection_of
@@ -94,6 +95,7 @@ def _rekeying(
     unused_for: Duration | None,
     on_progress: OnProgress | None,
 ) -> _Rekeying:
+    check_store(store, "rekey")
     protection = protection_of(store)
     if protection.encryption is None:
         raise ConfigurationError(

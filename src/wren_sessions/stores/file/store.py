@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, get_args
 
+from wren_sessions._arguments import check_callable, check_kind
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.keys import DEFAULT_PREFIX, KeySpace, check_session
 from wren_sessions.records import (
@@ -93,10 +94,17 @@ class FileStore(Closing):
             raise ConfigurationError(
                 f"synchronous must be 'full', 'normal' or 'off', not {synchronous!r}"
             )
+        check_kind(ttl, TTLPolicy, "ttl", 'ttl=TTLPolicy(idle="1h")')
+        check_callable(clock, "clock", "milliseconds since 1970")
         check_at_least_1("threads", threads)
         self._ttl = FOREVER if ttl is None else ttl
         self._keys = KeySpace(prefix)
         self._clock = clock or _system_ms
+        if os.fspath(path).startswith("file:"):
+            raise ConfigurationError(
+                f"FileStore takes a path, not a URL: FileStore({os.fspath(path)[5:]!r}), or "
+                f"open_store({os.fspath(path)!r})"
+            )
         self._place = Place(_absolute(path), synchronous, to_ms(busy_timeout))
         self._sweeper = Sweeper(self._clock)
         self._database = Database(self._place, self._sweeper.due)

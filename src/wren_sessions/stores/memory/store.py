@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 
+from wren_sessions._arguments import check_callable, check_kind
 from wren_sessions.errors import (
     ConfigurationError,
     CorruptSessionError,
@@ -79,6 +80,8 @@ class MemoryStore(Closing):
         max_bytes: int | None = None,
         clock: Callable[[], int] | None = None,
     ) -> None:
+        check_kind(ttl, TTLPolicy, "ttl", 'ttl=TTLPolicy(idle="1h")')
+        check_callable(clock, "clock", "milliseconds since 1970")
         check_at_least_1("max_sessions", max_sessions)
         check_at_least_1("max_bytes", max_bytes)
         self._ttl = DAY if ttl is None else ttl

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.delta.protection import Protection
 from wren_sessions.keys import KeySpace
@@ -58,6 +59,7 @@ class ProtectedStore(Closing):
         encryption: Encryption | None = None,
         compression: Compression | None = None,
     ) -> None:
+        check_store(store, type(self).__name__)
         self.protection = Protection(encryption, compression)
         self._store = self.unprotected = store
         self._sealing = Sealing(Unsuspended(store), encryption, compression)

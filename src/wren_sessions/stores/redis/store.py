@@ -15,6 +15,7 @@ from typing import Any, Final, Self, TypeVar
 import redis
 import redis.asyncio
 
+from wren_sessions._arguments import check_kind
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.keys import DEFAULT_PREFIX, KeySpace
 from wren_sessions.protocols import AsyncSessionStore
@@ -79,6 +80,12 @@ class RedisStore(Closing):
         ttl: TTLPolicy | None = None,
         prefix: str = DEFAULT_PREFIX,
     ) -> None:
+        check_kind(ttl, TTLPolicy, "ttl", 'ttl=TTLPolicy(idle="1h")')
+        if client is None and async_client is None and url is None:
+            raise ConfigurationError(
+                "RedisStore needs a server: make it with RedisStore.from_url(url) or "
+                "RedisStore.from_client(client)"
+            )
         self.ttl = ttl or DAY
         self.keys = KeySpace(prefix)
         self._commands = Commands(self.keys, self.ttl)

@@ -1,0 +1,113 @@
+"""Arguments of the wrong type: told at once, in plain words, without what may be secret."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from langgraph.checkpoint.memory import InMemorySaver
+
+from wren_sessions import (
+    ConfigurationError,
+    FileStore,
+    MemoryStore,
+    ProtectedStore,
+    RedisStore,
+    SessionArchiver,
+    Sessions,
+    SessionSaver,
+    copy_sessions,
+    export_session,
+    import_checkpoints,
+    import_session,
+    open_store,
+    rekey,
+)
+
+URL = "redis://user:sesame@localhost:6379/0"
+TAKERS: dict[str, Callable[[Any], object]] = {
+    "SessionSaver": SessionSaver,
+    "Sessions": Sessions,
+    "SessionArchiver": SessionArchiver,
+    "ProtectedStore": ProtectedStore,
+    "rekey": rekey,
+    "copy_sessions": lambda store: copy_sessions(store, MemoryStore()),
+    "copy_sessions, target": lambda store: copy_sessions(MemoryStore(), store),
+    "export_session": lambda store: list(export_session(store, "s")),
+    "import_session": lambda store: import_session(store, []),
+}
+NO_STORES = {
+    "a URL": (URL, r"open_store\(url\)"),
+    "a client": (redis.Redis(password="sesame"), r"RedisStore\.from_client"),
+    "another saver": (InMemorySaver(), r"saver\.store"),
+    "a class": (MemoryStore, r"MemoryStore\(…\)"),
+    "a number": (7, "int is not one: it has no"),
+    "nothing": (None, "NoneType is not one"),
+}
+
+
+@pytest.mark.parametrize("taker", TAKERS)
+@pytest.mark.parametrize("given", NO_STORES)
+def test_what_is_no_store_is_refused_with_what_to_do(taker: str, given: str) -> None:
+    """Whatever takes a store says so before it does anything, and never shows a password."""
+    value, says = NO_STORES[given]
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        TAKERS[taker](value)
+    assert taker.partition(",")[0] in str(caught.value)
+    assert "sesame" not in str(caught.value)
+
+
+WRONG: dict[str, tuple[Callable[[], object], str]] = {
+    "retention": (lambda: SessionSaver(MemoryStore(), retention=1), r"Retention\(keep_last=20\)"),  # type: ignore[arg-type]
+    "header": (lambda: SessionSaver(MemoryStore(), header="stage"), r"not one text: \['stage'\]"),
+    "header of Sessions": (lambda: Sessions(MemoryStore(), header="stage"), r"\['stage'\]"),
+    "names in header": (lambda: Sessions(MemoryStore(), header=[1]), "several names"),  # type: ignore[list-item]
+    "cache_bytes": (lambda: SessionSaver(MemoryStore(), cache_bytes=-1), "at least 0, not -1"),
+    "cache_bytes as text": (lambda: Sessions(MemoryStore(), cache_bytes="1"), "whole number"),  # type: ignore[arg-type]
+    "serde": (lambda: SessionSaver(MemoryStore(), serde="msgpack"), "dumps_typed"),  # type: ignore[arg-type]
+    "serde, a class": (lambda: Sessions(MemoryStore(), serde=dict), "the class dict has not"),  # type: ignore[arg-type]
+    "expect": (
+        lambda: Sessions(MemoryStore()).save("s", {}, expect="1"),  # type: ignore[arg-type]
+        "expect must be the Session",
+    ),
+    "now": (lambda: Sessions(MemoryStore(), now=7), "function that gives the time"),  # type: ignore[arg-type]
+    "ttl in memory": (lambda: MemoryStore(ttl="1h"), r'TTLPolicy\(idle="1h"\)'),  # type: ignore[arg-type]
+    "ttl in a file": (lambda: FileStore("x.db", ttl=60), "ttl must be a TTLPolicy, not 60"),  # type: ignore[arg-type]
+    "ttl on Redis": (lambda: RedisStore.from_url(URL, ttl=60), "ttl must be a TTLPolicy"),  # type: ignore[arg-type]
+    "clock": (lambda: MemoryStore(clock=1), "milliseconds since 1970"),  # type: ignore[arg-type]
+    "nothing to connect to": (RedisStore, r"RedisStore\.from_url\(url\)"),
+    "a URL as a path": (lambda: FileStore("file:x.db"), r"FileStore\('x.db'\)"),
+    "a store for a saver": (
+        lambda: import_checkpoints(InMemorySaver(), MemoryStore()),  # type: ignore[arg-type]
+        r"target must be .*SessionSaver\(store\)",
+    ),
+    "a saver's class": (
+        lambda: import_checkpoints(InMemorySaver, SessionSaver(MemoryStore())),  # type: ignore[arg-type]
+        "the class",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_arguments_of_the_wrong_type_are_refused_when_they_are_given(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the argument and what it should have been; nothing is made."""
+    monkeypatch.chdir(tmp_path)
+    call, says = WRONG[what]
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        call()
+    assert "sesame" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_url_opens_is_a_store_for_all_of_them(tmp_path: Path) -> None:
+    """What the errors propose works."""
+    for url in ("memory://", f"file:{tmp_path}/sessions.db"):
+        with open_store(url) as store:
+            assert Sessions(store).get("s") is None
+            assert SessionSaver(store).get_tuple({"configurable": {"thread_id": "s"}}) is None
+            assert SessionArchiver(store, tmp_path).find("s") is None
