@@ -44,12 +44,15 @@ M?         the values of a usual message's fields, which `FIELDS` names; the mar
 ========== ==================================================================================
 
 *type* is ``"module:QualName"``; of a parametrized generic model it is a list of its origin and its
-arguments, which `_annotations` names. *set* says which fields were set: an integer whose bit n
+arguments, which `_annotations` names. Two marks may follow a name: ``#__main__`` if the module ran
+as the program; and ``#`` with 16 hexadecimal digits, the number of a class that no name leads to,
+which the process that wrote it has drawn. *set* says which fields were set: an integer whose bit n
 stands for the n-th key of the map (the n-th of `FIELDS`), or a list of names.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -60,6 +63,8 @@ from wren_sessions.errors import SerializationError, WrenSessionsError
 
 KIND: Final = "safe"  # the type tag of a value in this format
 MARKER: Final = -16
+MAIN_MARK: Final = "#__main__"  # behind the name of a class: its module ran as the program
+_MARK: Final = re.compile(rf"(?:{MAIN_MARK}|#[0-9a-f]{{16}})\Z")
 _USUAL_BYTES: Final = 4
 _MOST_BUILDERS: Final = 1_024
 _MANY_KEYS: Final = 1_000
@@ -239,10 +244,16 @@ def check_hashes(keys: Collection[Any]) -> None:
 def type_name(ref: Any) -> str:
     """A stored type as text, with the arguments of a parametrized one in brackets."""
     if type(ref) is str:
-        return ref
+        return split_mark(ref)[0]
     if type(ref) is not list or not ref:
         raise SerializationError("the stored value is damaged: a type has no name")
     if ref[0] == "typing:Annotated" and len(ref) > 1:
         return type_name(ref[1])
     origin, *arguments = map(type_name, ref)
     return f"{origin}[{', '.join(name.rpartition(':')[2] for name in arguments)}]"
+
+
+def split_mark(ref: str) -> tuple[str, str]:
+    """The name of a class as it is stored, and the mark that follows it, or an empty text."""
+    found = _MARK.search(ref) if "#" in ref else None
+    return (ref, "") if found is None else (ref[: found.start()], found.group())

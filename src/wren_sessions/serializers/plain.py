@@ -10,10 +10,11 @@ the name of the type and its fields. Nothing is imported, and no class but those
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta, timezone
+from itertools import chain
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, Final, NoReturn
 
@@ -34,6 +35,8 @@ from wren_sessions.serializers._wire import (
 from wren_sessions.serializers.limits import Limits
 
 HIDDEN: Final = "**********"
+_MAPPINGS: Final = frozenset({dict, OrderedDict, Counter, defaultdict})
+_COLLECTIONS: Final = frozenset({list, tuple, set, frozenset, deque})
 _SECRETS: Final = frozenset({"SecretStr", "SecretBytes", "Secret"})
 
 
@@ -172,35 +175,52 @@ def _pure(name: str, parts: list[str]) -> PurePath:
     return (PureWindowsPath if "Windows" in name else PurePosixPath)(*parts)
 
 
-def _called(name: str, form: str, arguments: Any) -> PlainObject:
+def plain_called(name: str, form: str, arguments: Any) -> PlainObject:
+    """An object that LangGraph's serializer stored; see `_legacy.Objects`."""
     if form == "items" and name == "langgraph.types:Send":
         arguments = dict(zip(("node", "arg", "timeout"), arguments, strict=False))
     return PlainObject(name, _shown(name, arguments))
 
 
+def parts_of(value: Any) -> Iterator[Any]:
+    """What hashing a `PlainObject` looks at, but for the containers that it holds."""
+    kind = type(value)  # `isinstance` would ask the object itself, which may be an application's
+    if kind is PlainObject:
+        yield from parts_of(value.value)
+    elif kind in _MAPPINGS:
+        yield from chain(value, *map(parts_of, value.values()))
+    elif kind in _COLLECTIONS:
+        yield from chain(*map(parts_of, value))
+    else:
+        yield value
+
+
 def _frozen(value: Any) -> Any:
     """Something hashable that is equal for equal values."""
-    if isinstance(value, Mapping):
+    kind = type(value)
+    if kind in _MAPPINGS:
         return frozenset((key, _frozen(item)) for key, item in value.items())
-    if isinstance(value, AbstractSet):
+    if kind is set:
         return frozenset(value)
-    if isinstance(value, bytearray):
+    if kind is bytearray:
         return bytes(value)
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return tuple(map(_frozen, value))
-    return value
+    return tuple(map(_frozen, value)) if kind in {list, tuple, deque} else value
 
 
+# The kinds of envelopes that name a class of the application.
+PLAIN_OBJECTS: Final[dict[bytes, Build]] = {
+    b"o": _dataclass,
+    b"p": _model,
+    b"v": _model,
+    b"n": _named_tuple,
+    b"e": _enum,
+}
 _TABLE: Final = Table(
     BUILDERS
     | keyed(check_hashes)
     | {kind: _message(name) for kind, name in MESSAGES.items()}
+    | PLAIN_OBJECTS
     | {
-        b"o": _dataclass,
-        b"p": _model,
-        b"v": _model,
-        b"n": _named_tuple,
-        b"e": _enum,
         b"A": lambda items: _array(*items[1:]),
         b"N": _scalar,
         b"P": _path,
@@ -209,4 +229,4 @@ _TABLE: Final = Table(
     },
     _usual,
 )
-_OBJECTS: Final = Objects(called=_called, array=_array, check=check_hashes, path=_pure)
+_OBJECTS: Final = Objects(called=plain_called, array=_array, check=check_hashes, path=_pure)
