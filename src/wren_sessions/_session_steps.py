@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -20,7 +21,13 @@ from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Serializer, dump, loads
 from wren_sessions._versions import next_version
 from wren_sessions._writing import Put
-from wren_sessions.errors import ConflictError, SessionExistsError, SessionNotFoundError
+from wren_sessions.errors import (
+    ConflictError,
+    SessionExistsError,
+    SessionNotFoundError,
+    WrenSessionsError,
+)
+from wren_sessions.keys import StagingId
 from wren_sessions.records import (
     Commit,
     Committed,
@@ -285,15 +292,45 @@ class SessionSteps:
 
     def fork(self, session_id: str, new_id: str, at: str | None) -> Steps[Session]:
         """Copy a session to a new id, as it was at one of its checkpoints."""
-        if at is not None:
-            yield from self.load(session_id, at)
-        if (yield from self._checkpoints.pruning.copy(session_id, new_id)) is None:
-            not_found(session_id)
-        if at is not None:
-            yield from self._checkpoints.pruning.prune(
-                new_id, lambda survey: _not_before(survey, at), self._serde
-            )
+        if at is None:
+            if (yield from self._checkpoints.pruning.copy(session_id, new_id)) is None:
+                not_found(session_id)
+            return (yield from self.load(new_id, None))
+        yield from self.load(session_id, at)
+        if (yield Call("info", new_id)) is not None:
+            _taken(session_id, new_id)
+        staging = StagingId(secrets.token_hex(16))
+        try:
+            yield from self._fork_at(session_id, staging, new_id, at)
+        except Exception:
+            yield from self._drop(staging)
+            raise
+        yield from self._drop(staging)
         return (yield from self.load(new_id, None))
+
+    def _drop(self, staging: str) -> Steps[None]:
+        """Delete what a fork was made from; if it cannot be, it goes at its deadline."""
+        with suppress(WrenSessionsError):
+            yield from self._checkpoints.pruning.delete(staging)
+
+    def _fork_at(self, session_id: str, staging: str, new_id: str, at: str) -> Steps[None]:
+        """Copy a session, cut the copy down to what it was at `at`, and put it in its place."""
+        pruning = self._checkpoints.pruning
+        if (yield from pruning.copy(session_id, staging)) is None:
+            not_found(session_id)
+        yield from pruning.prune(
+            staging, lambda survey: _not_before(survey, session_id, at), self._serde
+        )
+        try:
+            made = yield from pruning.copy(staging, new_id)
+        except SessionExistsError:
+            _taken(session_id, new_id)
+        if made is None:
+            raise ConflictError(
+                f"the fork of session {session_id!r} was evicted before it was complete, and "
+                "nothing of it is left: try again, or give the store more room",
+                session=session_id,
+            )
 
 
 def not_found(session_id: str, at: str | None = None) -> NoReturn:
@@ -304,6 +341,14 @@ def not_found(session_id: str, at: str | None = None) -> NoReturn:
         "lifetime",
         session=session_id,
     )
+
+
+def _taken(session_id: str, new_id: str) -> NoReturn:
+    raise SessionExistsError(
+        f"cannot fork session {session_id!r}: {new_id!r} is there already; choose another id, or "
+        "delete it first",
+        session=new_id,
+    ) from None
 
 
 def _candidates(session_id: str | None, prefix: str, now: datetime) -> Iterator[str]:
@@ -358,8 +403,10 @@ def _waits(session_id: str, stored: Stored) -> bool:
     return any(w.channel == _INTERRUPT and w.task_id not in finished for w in writes)
 
 
-def _not_before(survey: Survey, at: str) -> set[Name]:
+def _not_before(survey: Survey, session_id: str, at: str) -> set[Name]:
     """The records of the root namespace that are neither a checkpoint nor before it."""
+    if ("", at) not in survey.entries:  # dropped since it was looked for
+        not_found(session_id, at)
     chain: set[Name] = set()
     name: Name | None = ("", at)
     while name is not None and name in survey.entries and name not in chain:

@@ -25,7 +25,7 @@ from wren_sessions.moving._rebasing import body_of, ranged, writes_of
 from wren_sessions.moving._repacking import Repacking
 from wren_sessions.moving._reports import OnProgress
 from wren_sessions.moving._sides import adrive_sides, drive_sides
-from wren_sessions.moving._staging import PAGE, ChangedError, Staging, is_staging
+from wren_sessions.moving._staging import PAGE, ChangedError, Staging
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Name, Scanned, SessionInfo, SessionPage, Start, Stored
 from wren_sessions.serializers.encryption import key_id_of
@@ -141,8 +141,7 @@ class _Rekeying:
         cursor = None
         while True:
             page: SessionPage = yield Call("raw.list_sessions", cursor)
-            names = (info.session for info in page.sessions)
-            found |= dict.fromkeys(name for name in names if not is_staging(name))
+            found |= dict.fromkeys(info.session for info in page.sessions)
             cursor = page.cursor
             if cursor is None:
                 return list(found)

@@ -15,7 +15,6 @@ from wren_sessions.archives._source import AwaitableSource, ExportSource
 from wren_sessions.errors import CorruptSessionError, SessionNotFoundError
 from wren_sessions.moving._reports import OnProgress
 from wren_sessions.moving._sides import adrive_sides, drive_sides
-from wren_sessions.moving._staging import is_staging
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import SessionInfo, SessionPage
 
@@ -238,6 +237,6 @@ async def aall_infos(store: SessionStore) -> AsyncIterator[SessionInfo]:
 def _unseen(page: SessionPage, seen: set[str]) -> Iterator[SessionInfo]:
     """Sessions of a page that were not on one before (Redis may list one twice)."""
     for info in page.sessions:
-        if info.session not in seen and not is_staging(info.session):
+        if info.session not in seen:
             seen.add(info.session)
             yield info

@@ -22,7 +22,7 @@ from wren_sessions.errors import (
 from wren_sessions.moving._rebasing import shape_of
 from wren_sessions.moving._repacking import Repacking
 from wren_sessions.moving._reports import CopiedSession, CopyReport, OnProgress
-from wren_sessions.moving._staging import PAGE, ChangedError, Staging, is_staging
+from wren_sessions.moving._staging import PAGE, ChangedError, Staging
 from wren_sessions.records import Name, Scanned, SessionInfo, SessionPage, Start
 
 ATTEMPTS: Final = 3
@@ -69,7 +69,7 @@ class Copying:
         while True:
             page: SessionPage = yield Call("source.list_sessions", cursor)
             for info in page.sessions:
-                if info.session not in seen and not is_staging(info.session):
+                if info.session not in seen:
                     seen.add(info.session)
                     yield from self._session(info.session)
             cursor = page.cursor

@@ -153,9 +153,12 @@ class Session:
 
     def next_deadline_ms(self, ttl: TTLPolicy, now_ms: int) -> int | None:
         """The deadline it would have if it were used now."""
-        if self.pinned:
-            return None
-        return ttl.deadline_ms(used_ms=now_ms, created_ms=self.created_ms, override=self.override)
+        return ttl.deadline_ms(
+            used_ms=now_ms,
+            created_ms=self.created_ms,
+            override=self.override,
+            pinned=self.pinned,
+        )
 
     def renew(
         self,

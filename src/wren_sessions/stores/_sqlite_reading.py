@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from wren_sessions.errors import CorruptSessionError
+from wren_sessions.keys import MAX_ID_BYTES
 from wren_sessions.records import (
     ArenaParts,
     Held,
@@ -57,8 +58,9 @@ _INFO: Final = sessions.select("""s.state,
                   + length(CAST(namespace || id || key AS BLOB))) FROM writes WHERE sid = s.sid)
         + (SELECT total(length(CAST(namespace || head AS BLOB))) FROM heads WHERE sid = s.sid)
     FROM sessions s WHERE s.id = ?""")
-_PAGE: Final = sessions.select("""s.id, s.state FROM sessions s
-    WHERE s.id > ? AND (s.deadline_ms IS NULL OR s.deadline_ms > ?) ORDER BY s.id LIMIT ?""")
+_PAGE: Final = sessions.select(f"""s.id, s.state FROM sessions s
+    WHERE s.id > ? AND length(s.id) <= {MAX_ID_BYTES}
+        AND (s.deadline_ms IS NULL OR s.deadline_ms > ?) ORDER BY s.id LIMIT ?""")
 
 BRIEF_BYTES: Final = 2_097_152
 """So much is read in about a millisecond, the time that a writer may have to wait for it."""
