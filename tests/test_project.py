@@ -20,7 +20,7 @@ LAYERS = (
     {"keys", "ttl"},
     {"records"},
     {"_elements", "_unhurried", "protocols", "serializers"},
-    {"_steps", "_arena", "_known", "_outcomes", "_pieces", "_versions"},
+    {"_steps", "_arena", "_known", "_metadata", "_outcomes", "_pieces", "_runs", "_versions"},
     {"_encoding", "_protection"},
     {"_cache", "_header", "_values"},
     {"_snapshots"},

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
+from wren_sessions._metadata import matches, metadata_of
 from wren_sessions._reading import PAGE, Reading
-from wren_sessions._snapshots import Snapshot, matches
+from wren_sessions._snapshots import Snapshot
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Serializer
 from wren_sessions.records import SessionPage, Start
@@ -47,7 +48,7 @@ class Listing:
         self._namespace = namespace
         self._checkpoint_id = checkpoint_id
         self._before = before
-        self._where = where
+        self._where = metadata_of(where)
         self._left = limit
         self._sessions = deque([] if session is None else [session])
         self._seen: set[str] = set()  # Redis may list a session twice

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from heapq import nlargest
 from typing import Any, Final, NamedTuple, TypeVar
@@ -10,10 +11,10 @@ from typing import Any, Final, NamedTuple, TypeVar
 from wren_sessions._cache import Cache
 from wren_sessions._encoding import Body, damaged
 from wren_sessions._known import Known, Reach
+from wren_sessions._metadata import matches
 from wren_sessions._protection import Protection
 from wren_sessions._snapshots import (
     Snapshot,
-    matches,
     ranged,
     read_metadata,
     read_record,
@@ -23,6 +24,7 @@ from wren_sessions._steps import Call, Steps
 from wren_sessions._unhurried import unhurried
 from wren_sessions._values import Serializer
 from wren_sessions.errors import CorruptSessionError, WrenSessionsError
+from wren_sessions.keys import MAX_ID_BYTES
 from wren_sessions.records import (
     ArenaParts,
     Held,
@@ -84,6 +86,25 @@ class Reading:
         """
         read = partial(self._snapshot, session, serde)
         return (yield from self._read(session, namespace, checkpoint_id, read))
+
+    def with_parent(self, session: str, found: Snapshot) -> Steps[Snapshot]:
+        """A checkpoint, without its parent if that is not there any more.
+
+        The checkpoint next below it nearly always tells. The store is asked again where it does
+        not: at the first checkpoint of a fork, say.
+        """
+        there = found.has_parent()
+        if there is None:
+            there = yield from self._is_there(session, found.name[0], found.parent_id or "")
+        return found if there else replace(found, parent_id=None)
+
+    def _is_there(self, session: str, namespace: str, checkpoint_id: str) -> Steps[bool]:
+        just_above = f"{checkpoint_id}\0"
+        if len(just_above.encode()) > MAX_ID_BYTES:
+            loaded: Loaded | None = yield Call("load", session, namespace, checkpoint_id)
+            return loaded is not None
+        scanned: Scanned = yield Call("scan", session, [Start(namespace, just_above)], 1)
+        return any(stored.name[1] == checkpoint_id for stored in scanned.records)
 
     def record(self, session: str, namespace: str, checkpoint_id: str | None) -> Steps[Head | None]:
         """The same, with its values as they are stored; errors as `get`."""

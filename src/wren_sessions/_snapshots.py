@@ -26,7 +26,12 @@ from wren_sessions.serializers import KIND
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A checkpoint as it was read. `writes` are (task id, channel, value), in LangGraph's order."""
+    """A checkpoint as it was read.
+
+    Attributes:
+        writes: (task id, channel, value), in LangGraph's order.
+        below: see `Stored`.
+    """
 
     name: Name
     parent_id: str | None
@@ -36,6 +41,16 @@ class Snapshot:
     rest: dict[str, Any]
     metadata: dict[str, Any]
     writes: list[tuple[str, str, Any]]
+    below: str | None = ""
+
+    def has_parent(self) -> bool | None:
+        """Whether the checkpoint that it continues is there; None if only the store can tell."""
+        parent, own = self.parent_id, self.name[1]
+        if parent is None:
+            return False
+        if self.below in {"", parent}:
+            return True
+        return False if (self.below or "") < parent < own else None
 
 
 def read_snapshot(
@@ -69,6 +84,7 @@ def read_snapshot(
         rest=rest,
         metadata=metadata,
         writes=_pending(session, stored, arena, serde, protection),
+        below=stored.below,
     )
     return found, body
 
@@ -206,8 +222,3 @@ def read_metadata(session: str, stored: Stored, serde: Serializer) -> Mapping[st
     body = decode_body(stored.body, session, what)
     metadata: Mapping[str, Any] = loads(serde, body.head, f"{what} of session {session!r}")[1]
     return metadata
-
-
-def matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
-    """Whether metadata has all the values asked for."""
-    return all(metadata.get(key) == value for key, value in where.items())

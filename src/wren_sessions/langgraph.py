@@ -28,9 +28,11 @@ from wren_sessions._checkpoints import Checkpoints
 from wren_sessions._langgraph_types import (
     config_for,
     history_of,
+    named_by,
     names_of,
     put_of,
     session_of,
+    several,
     thread_of,
     tuple_of,
     widened,
@@ -39,6 +41,7 @@ from wren_sessions._listing import Listing
 from wren_sessions._pending import TaskWrite
 from wren_sessions._protection import protection_of
 from wren_sessions._pruning import Retention, choice_of, of_runs
+from wren_sessions._runs import Runs
 from wren_sessions._snapshots import Snapshot
 from wren_sessions._steps import Steps, adrive, drive
 from wren_sessions._versions import Counter, Kinds, next_version
@@ -86,6 +89,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         self._checkpoints = Checkpoints(cache_bytes, header, protection_of(store))
         self._owns_store = False
         self._kinds = Kinds()
+        self._runs = Runs()
 
     # --- making one ---
 
@@ -193,8 +197,8 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         """Checkpoints of a thread, namespace after namespace, each with the newest first.
 
         Args:
-            config: the thread, and optionally its namespace and one checkpoint; None lists all
-                threads, page by page, which reads every session of the store.
+            config: the thread, and optionally its namespace and one checkpoint; None, or an empty
+                one, lists all threads, page by page, which reads every session of the store.
             filter: metadata that a checkpoint must have.
             before: only checkpoints with a lower id than this config's.
             limit: how many at the most.
@@ -202,7 +206,9 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         listing = self._listing(config, filter, before, limit)
         while (page := drive(listing.more(), self.store)) is not None:
             for session, found in page:
-                yield self._tuple(thread_of(config) if config else session, session, found)
+                steps = self._checkpoints.reading.with_parent(session, found)
+                whole = drive(steps, self.store)
+                yield self._tuple(thread_of(config) if config else session, session, whole)
 
     async def alist(
         self,
@@ -216,7 +222,9 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         listing = self._listing(config, filter, before, limit)
         while (page := await adrive(listing.more(), self.store.aio)) is not None:
             for session, found in page:
-                yield self._tuple(thread_of(config) if config else session, session, found)
+                steps = self._checkpoints.reading.with_parent(session, found)
+                whole = await adrive(steps, self.store.aio)
+                yield self._tuple(thread_of(config) if config else session, session, whole)
 
     def put(
         self,
@@ -271,10 +279,16 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         await adrive(self._checkpoints.pruning.delete(session_of(thread_id)), self.store.aio)
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Delete the checkpoints that these runs made, in all threads: reads every session.
+        """Delete the checkpoints that these runs made.
+
+        A run that this saver wrote is looked for where it wrote: that reads its sessions alone, and
+        their copies that this saver made. If there is one among the runs that this saver did not
+        write, or wrote to more than 64 sessions, or more than 10,000 runs ago, every session of the
+        store is read.
 
         Raises:
             ConflictError: a session was written all the time; it kept its checkpoints.
+            TypeError: the runs are one text instead of several.
         """
         drive(self._delete_for_runs(run_ids), self.store)
 
@@ -315,6 +329,8 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         Raises:
             ConfigurationError: there is no such strategy, or `keep_last` does not go with it.
             ConflictError: a thread was written all the time; it kept its checkpoints.
+            InvalidSessionIdError: a thread id is none; nothing was dropped.
+            TypeError: the threads are one text instead of several.
         """
         drive(self._prune(thread_ids, strategy, keep_last), self.store)
 
@@ -389,7 +405,11 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         found = yield from self._checkpoints.reading.get(
             session, namespace, checkpoint_id, self.serde
         )
-        return None if found is None else self._tuple(thread_of(config), session, found)
+        if found is None:
+            return None
+        found = yield from self._checkpoints.reading.with_parent(session, found)
+        whole = self._tuple(thread_of(config), session, found)
+        return whole if checkpoint_id is None else named_by(config, whole)
 
     def _put_writes(
         self,
@@ -421,6 +441,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         )
 
     def _write(self, put: Put) -> Steps[None]:
+        self._runs.wrote(put.metadata.get("run_id"), put.session)
         yield from self._checkpoints.writing.put(put, self.serde)
         self._kinds.wrote((put.session, put.name[0]), put.versions)
         if self._retention is not None:
@@ -429,17 +450,23 @@ class SessionSaver(BaseCheckpointSaver[Any]):
             )
 
     def _delete_for_runs(self, run_ids: Sequence[str]) -> Steps[None]:
-        if run_ids:
-            yield from self._checkpoints.pruning.prune_all(of_runs(run_ids), self.serde)
+        runs, pruning = several(run_ids, "run ids"), self._checkpoints.pruning
+        sessions = self._runs.sessions(runs)
+        if sessions is None:
+            yield from pruning.prune_all(of_runs(runs), self.serde)
+            return
+        for session in sorted(sessions):
+            yield from pruning.prune(session, of_runs(runs), self.serde)
 
     def _copy_thread(self, source: str, target: str) -> Steps[None]:
         yield from self._checkpoints.pruning.copy(session_of(source), session_of(target))
+        self._runs.copied(session_of(source), session_of(target))
 
     def _prune(
         self, thread_ids: Sequence[str], strategy: str, keep_last: int | None
     ) -> Steps[None]:
         choice = choice_of(strategy, keep_last)
-        for session in map(session_of, thread_ids):
+        for session in [session_of(thread) for thread in several(thread_ids, "thread ids")]:
             if choice is None:
                 yield from self._checkpoints.pruning.delete(session)
             else:
@@ -458,14 +485,14 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         before: RunnableConfig | None,
         limit: int | None,
     ) -> Listing:
-        configurable = {} if config is None else config["configurable"]
+        configurable = config["configurable"] if config else {}
         return Listing(
             self._checkpoints.reading,
             self.serde,
-            session=None if config is None else session_of(thread_of(config)),
+            session=session_of(thread_of(config)) if config else None,
             namespace=configurable.get("checkpoint_ns"),
             checkpoint_id=configurable.get("checkpoint_id") or None,
-            before=None if before is None else before["configurable"].get("checkpoint_id"),
+            before=before["configurable"].get("checkpoint_id") if before else None,
             where=where or {},
             limit=limit,
         )

@@ -36,11 +36,12 @@ from wren_sessions.moving._reports import (
     OnProgress,
     Progress,
 )
-from wren_sessions.moving._sources import Source, source_of
+from wren_sessions.moving._sources import Source, config_of, source_of
 from wren_sessions.moving._targets import Target, target_of
 from wren_sessions.records import Name
 
 if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 logger = logging.getLogger("wren_sessions")
@@ -89,14 +90,16 @@ class _Thread:
         self._target = target
         self._serde: Serializer = job.target.serde
         self._counter = Counter.of(job.target.get_next_version(None, None))
+        self._there: set[Name] = set()  # what the target has by now
         self._written = self._skipped = 0
 
     def move(self, entries: Sequence[Entry]) -> Steps[ImportedThread]:
         """Move it: these checkpoints, in this order."""
-        there = {entry.name for entry in (yield from self._target.begin())}
+        self._there = there = {entry.name for entry in (yield from self._target.begin())}
         ahead = self._compared(entries, there)
         for number, entry in enumerate(entries, 1):
             yield from self._one(entry, there=entry.name in there, ahead=ahead)
+            there.add(entry.name)
             if self._job.on_progress is not None:
                 self._job.on_progress(Progress(str(self._thread), number, len(entries)))
         if self._job.verify and not ahead:
@@ -131,7 +134,10 @@ class _Thread:
                 self._thread,
             )
             return
-        found = found._replace(checkpoint=counted(found.checkpoint, self._counter))
+        found = found._replace(
+            checkpoint=counted(found.checkpoint, self._counter),
+            parent_config=self._config_of(entry.parent),  # also where the parent was dropped since
+        )
         if there:
             yield from self._keep(entry, found, ahead=ahead)
             self._skipped += 1
@@ -161,7 +167,12 @@ class _Thread:
         ours = yield from self._target.source.read(self._thread, entry.name)
         if ours is None:
             self._differs(entry, Difference("everything: it is not there any more", value=False))
+        if ours.parent_config is None and entry.parent not in self._there:
+            return ours._replace(parent_config=self._config_of(entry.parent))
         return ours
+
+    def _config_of(self, name: Name | None) -> RunnableConfig | None:
+        return None if name is None else config_of(self._thread, *name)
 
     def _same_writes(self, found: CheckpointTuple, ours: CheckpointTuple) -> bool:
         order = self._target.order

@@ -294,6 +294,7 @@ class Session:
             base=record.base,
             spans=merge_spans((*record.spans, *linked)),
             writes=tuple(StoredWrite(key, write.body) for key, write in writes.items()),
+            below=next(iter(self.namespaces[name[0]].below(name[1], 1)), None),
         )
 
     def find(self, namespace: str, checkpoint_id: str | None) -> Stored | None:
