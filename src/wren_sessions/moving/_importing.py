@@ -95,11 +95,11 @@ class _Thread:
 
     def move(self, entries: Sequence[Entry]) -> Steps[ImportedThread]:
         """Move it: these checkpoints, in this order."""
-        self._there = there = {entry.name for entry in (yield from self._target.begin())}
+        there = {entry.name for entry in (yield from self._target.begin())}
+        self._there = set(there)
         ahead = self._compared(entries, there)
         for number, entry in enumerate(entries, 1):
             yield from self._one(entry, there=entry.name in there, ahead=ahead)
-            there.add(entry.name)
             if self._job.on_progress is not None:
                 self._job.on_progress(Progress(str(self._thread), number, len(entries)))
         if self._job.verify and not ahead:
@@ -144,6 +144,7 @@ class _Thread:
             return
         yield from self._target.write(entry, found)
         self._written += 1
+        self._there.add(entry.name)
         if self._job.verify:
             yield from self._read_back(entry, found)
 
