@@ -90,12 +90,13 @@ class Reading:
     def with_parent(self, session: str, found: Snapshot) -> Steps[Snapshot]:
         """A checkpoint, without its parent if that is not there any more.
 
-        The checkpoint next below it nearly always tells. The store is asked again where it does
-        not: at the first checkpoint of a fork, say.
+        The checkpoint next below it nearly always is the parent. The store is asked again where it
+        is another: at the first checkpoint of a fork, and where the parent seems to be gone.
         """
-        there = found.has_parent()
-        if there is None:
-            there = yield from self._is_there(session, found.name[0], found.parent_id or "")
+        parent = found.parent_id
+        if parent is None or found.below in {"", parent}:
+            return found
+        there = yield from self._is_there(session, found.name[0], parent)
         return found if there else replace(found, parent_id=None)
 
     def _is_there(self, session: str, namespace: str, checkpoint_id: str) -> Steps[bool]:

@@ -43,15 +43,6 @@ class Snapshot:
     writes: list[tuple[str, str, Any]]
     below: str | None = ""
 
-    def has_parent(self) -> bool | None:
-        """Whether the checkpoint that it continues is there; None if only the store can tell."""
-        parent, own = self.parent_id, self.name[1]
-        if parent is None:
-            return False
-        if self.below in {"", parent}:
-            return True
-        return False if (self.below or "") < parent < own else None
-
 
 def read_snapshot(
     session: str, stored: Stored, arena: Reach, serde: Serializer, protection: Protection
