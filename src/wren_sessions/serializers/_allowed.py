@@ -24,6 +24,7 @@ from wren_sessions.serializers._resolve import (
     number_generic,
     ref_of,
 )
+from wren_sessions.serializers._value_types import value_profile
 from wren_sessions.serializers._wire import check_hashes, type_name
 from wren_sessions.serializers.plain import PlainObject, parts_of
 
@@ -192,7 +193,7 @@ def _profile(kind: type) -> Profile | None:
     notes = notes_so_far(kind)
     if notes is not None and notes.profile is not None:
         return notes.profile
-    found = model_profile(kind) or profile_of(kind)
+    found = model_profile(kind) or profile_of(kind) or value_profile(kind)
     if attribute(kind, "__pydantic_complete__") is not False:  # else it waits for other classes
         _keep(kind, found)
     return found

@@ -28,7 +28,14 @@ from wren_sessions.serializers._annotations import annotation_name
 from wren_sessions.serializers._local_classes import class_of, notes_so_far, numbered
 from wren_sessions.serializers._main_module import import_name, is_main, module_at, modules_of
 from wren_sessions.serializers._meanings import closest
-from wren_sessions.serializers._wire import MAIN_MARK, MESSAGES, SUBCLASSES, split_mark, type_name
+from wren_sessions.serializers._wire import (
+    MAIN_MARK,
+    MESSAGES,
+    SUBCLASSES,
+    VALUE_TYPES,
+    split_mark,
+    type_name,
+)
 
 _MRO: Final = type.__dict__["__mro__"].__get__
 _DICT: Final = type.__dict__["__dict__"].__get__
@@ -57,20 +64,16 @@ _OFFICIAL: Final = {*MESSAGES.values(), *SUBCLASSES} | {
 }
 
 
-_SECRETS: Final = frozenset(
-    f"pydantic{version}.types:Secret{kind}" for version in ("", ".v1") for kind in ("Str", "Bytes")
-)
-
-
 def is_official(ref: Any) -> bool:
-    """Whether a type may always be built: langchain's messages, langgraph's types, secrets."""
-    return type(ref) is str and (ref in _OFFICIAL or ref in _SECRETS)
+    """Whether a type may always be built: langchain's, langgraph's, and pydantic's for values."""
+    return type(ref) is str and (ref in _OFFICIAL or ref in VALUE_TYPES)
 
 
 @cache
 def load_official() -> None:
     """Import the modules of the official types, as far as they are installed: all, whatever for."""
-    for module in sorted({ref.partition(":")[0] for ref in _OFFICIAL}):
+    modules = {ref.partition(":")[0] for ref in _OFFICIAL} | {"pydantic.networks", "pydantic.types"}
+    for module in sorted(modules):
         with suppress(ImportError):
             import_module(module)
 

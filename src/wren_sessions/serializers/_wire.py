@@ -34,6 +34,9 @@ R          pattern, flags: compiled regular expression
 A N        dtype, shape, order, bytes: numpy array · dtype, bytes: numpy scalar
 x          class name of `SUBCLASSES`, a text or map
 e          type, member name (an int for a combination of flags), value: enum
+U          type, text (and whether an empty path is kept, other attributes): URL of pydantic 2
+w          type, int or text (and attributes): a number or text of a class of pydantic's
+g          a name of `SENTINELS`
 n          type, map: named tuple
 o          type, map of fields (and map of other attributes): dataclass, LangGraph's Send, Item …
 p          type, map of fields, set (and extra, private, other attributes): pydantic 2 model
@@ -96,6 +99,26 @@ SUBCLASSES: Final[Mapping[str, type]] = {
     f"{_BASE}base:TextAccessor": str,
     "langchain_core.runnables.utils:AddableDict": dict,
 }
+# Pydantic's own classes for values: of version 2, and of version 1 under `pydantic.v1`.
+_NETWORKS: Final = ("AnyUrl", "AnyHttpUrl", "HttpUrl", "FileUrl", "NameEmail")
+_NETWORKS_2: Final = ("AnyWebsocketUrl", "WebsocketUrl", "FtpUrl", "NatsDsn", "MySQLDsn")
+_DSNS: Final = ("PostgresDsn", "CockroachDsn", "AmqpDsn", "RedisDsn", "MongoDsn", "KafkaDsn")
+_DSNS_2: Final = ("MariaDBDsn", "ClickHouseDsn", "SnowflakeDsn")
+_VALUES: Final = ("SecretStr", "SecretBytes", "ByteSize", "PaymentCardNumber")
+VALUE_TYPES: Final = frozenset(
+    f"{module}:{name}"
+    for module, names in {
+        "pydantic.networks": (*_NETWORKS, *_NETWORKS_2, *_DSNS, *_DSNS_2),
+        "pydantic.types": (*_VALUES, "Secret", "PaymentCardBrand"),
+        "pydantic.color": ("Color", "RGBA"),
+        "pydantic_core": ("Url", "MultiHostUrl"),
+        "pydantic.v1.networks": (*_NETWORKS, *_DSNS, "MultiHostDsn"),
+        "pydantic.v1.types": (*_VALUES, "PaymentCardBrand"),
+        "pydantic.v1.color": ("Color", "RGBA"),
+    }.items()
+    for name in names
+)
+SENTINELS: Final = ("pydantic_core:MISSING", "pydantic_core:UNSET")
 _COMMON: Final = ("content", "additional_kwargs", "response_metadata", "type", "name", "id")
 _AI: Final = (*_COMMON, "tool_calls", "invalid_tool_calls", "usage_metadata")
 _TOOL: Final = (*_COMMON, "tool_call_id", "artifact", "status")

@@ -119,6 +119,8 @@ def _shown(name: str, value: Any) -> Any:
     module, _, short = name.partition(":")
     if module.partition(".")[0] == "pydantic" and short.partition("[")[0] in _SECRETS:
         return HIDDEN
+    if type(value) is dict and "_secret_value" in value:  # of a class that derives from those
+        return value | {"_secret_value": HIDDEN}
     return value
 
 
@@ -151,6 +153,11 @@ def _named_tuple(items: list[Any]) -> PlainObject:
     return PlainObject(type_name(ref), list(fields.values()))
 
 
+def _value(items: list[Any]) -> PlainObject:
+    _, ref, content, *_ = items
+    return PlainObject(type_name(ref), content)
+
+
 def _enum(items: list[Any]) -> PlainObject:
     _, ref, _, value = items
     return PlainObject(type_name(ref), value)
@@ -179,7 +186,9 @@ def plain_called(name: str, form: str, arguments: Any) -> PlainObject:
     """An object that LangGraph's serializer stored; see `_legacy.Objects`."""
     if form == "items" and name == "langgraph.types:Send":
         arguments = dict(zip(("node", "arg", "timeout"), arguments, strict=False))
-    return PlainObject(name, _shown(name, arguments))
+    # It stored the content of a secret, of any class, as it stored the value of an enum.
+    hidden = form == "value" and "secret" in name.rpartition(":")[2].lower()
+    return PlainObject(name, HIDDEN if hidden else _shown(name, arguments))
 
 
 def parts_of(value: Any) -> Iterator[Any]:
@@ -214,6 +223,8 @@ PLAIN_OBJECTS: Final[dict[bytes, Build]] = {
     b"v": _model,
     b"n": _named_tuple,
     b"e": _enum,
+    b"U": _value,
+    b"w": _value,
 }
 _TABLE: Final = Table(
     BUILDERS
@@ -224,6 +235,7 @@ _TABLE: Final = Table(
         b"A": lambda items: _array(*items[1:]),
         b"N": _scalar,
         b"P": _path,
+        b"g": lambda items: PlainObject(type_name(items[1]), None),
         b"x": lambda items: items[2],
         b"y": lambda items: timezone(timedelta(seconds=items[1])),
     },

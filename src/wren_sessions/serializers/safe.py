@@ -34,6 +34,7 @@ from wren_sessions.serializers._resolve import is_official, load_official, loade
 from wren_sessions.serializers._standard import BUILDERS, PATHS, Write, keyed
 from wren_sessions.serializers._subclasses import build_subclass, subclass_writer
 from wren_sessions.serializers._unpacked import Unpacked
+from wren_sessions.serializers._value_types import build_sentinel, core_writer
 from wren_sessions.serializers._wire import KIND, Build, Table, array_header, array_length, read
 from wren_sessions.serializers._writing import (
     Lower,
@@ -246,7 +247,7 @@ class _Finder:
         found = self._known.get(kind)
         if found is not None:
             return found
-        write = _numpy.writer(kind) or subclass_writer(kind, lower)
+        write = _numpy.writer(kind) or subclass_writer(kind, lower) or core_writer(kind)
         if write is not None:
             return write
         profile = self._allowed.to_write(kind)
@@ -288,6 +289,7 @@ def _table(allowed: Allowlist, *, plain: bool) -> Table:
     others: dict[bytes, Build] = {
         b"A": lambda items: _numpy.build_array(*items[1:]),
         b"N": _numpy.build_scalar,
+        b"g": build_sentinel,
         b"x": build_subclass,
         b"y": _build_pydantic_zone,
     }
