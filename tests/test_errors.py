@@ -58,6 +58,18 @@ def test_the_tree_is_as_it_is_drawn() -> None:
         assert base.__name__ == (parent or "Exception")
 
 
+@pytest.mark.parametrize(
+    ("kind", "builtin"), [("ConfigurationError", ValueError), ("SessionNotFoundError", LookupError)]
+)
+def test_errors_are_caught_as_the_built_in_ones(kind: str, builtin: type[Exception]) -> None:
+    """Code that was written for another checkpointer, or for a dict, catches them."""
+    error = make(getattr(errors, kind))
+    with pytest.raises(builtin, match="what happened") as caught:
+        raise error
+    assert repr(caught.value) == f"{kind}('what happened, and what to do')"
+    assert str(caught.value) == "what happened, and what to do"
+
+
 @pytest.mark.parametrize("kind", CLASSES)
 def test_errors_are_pickled(kind: type[WrenSessionsError]) -> None:
     """An error comes out of a pickle with its class, text and facts."""

@@ -3,11 +3,11 @@
 ::
 
     WrenSessionsError
-    ├── ConfigurationError          a URL, option or setting that cannot work
+    ├── ConfigurationError          a URL, option or setting that cannot work (a ValueError too)
     ├── StoreUnavailableError       the server or file cannot be used right now
     │   └── StoreTimeoutError       it did not answer in time; the call may have happened
     ├── SessionError                something about one session (has .session)
-    │   ├── SessionNotFoundError    it is not there: never was, expired, or deleted
+    │   ├── SessionNotFoundError    it is not there: never was, expired, or deleted (a LookupError)
     │   ├── SessionExpiredError     it outlived its idle timeout or maximum age
     │   ├── SessionGoneError        it went away under a running graph before its deadline
     │   ├── SessionExistsError      it is there, and the caller asked for a new one
@@ -49,8 +49,11 @@ def _restore(
     return error
 
 
-class ConfigurationError(WrenSessionsError):
-    """A URL, option, environment variable or argument that cannot work as given."""
+class ConfigurationError(WrenSessionsError, ValueError):
+    """A URL, option, environment variable or argument that cannot work as given.
+
+    A `ValueError` as well: that is what other checkpointers raise.
+    """
 
 
 class StoreUnavailableError(WrenSessionsError):
@@ -73,8 +76,11 @@ class SessionError(WrenSessionsError):
         self.session = session
 
 
-class SessionNotFoundError(SessionError):
-    """There is no such session: it never was, it expired, or it was deleted."""
+class SessionNotFoundError(SessionError, LookupError):
+    """There is no such session: it never was, it expired, or it was deleted.
+
+    A `LookupError` as well, as a missing key is.
+    """
 
 
 class SessionExpiredError(SessionError):

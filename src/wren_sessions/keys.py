@@ -35,7 +35,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from hashlib import sha256
+from typing import Final, Self
 from urllib.parse import unquote
 
 from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
@@ -51,6 +52,24 @@ _RESERVED = frozenset({LATEST, STATE})
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029:%{}/*?\[\]\\^,]")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._-]{0,1024}").fullmatch  # what most ids are
 _BAD_PREFIX = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029%{}*?\[\]\\^]")
+
+
+class StagingId(str):
+    """What a session is called while it is being made, until it is copied to where it belongs.
+
+    It is longer than an id may be, so no session is in its way, and no text that a caller gives is
+    taken for one. A store lists no such session, and gives it a deadline: `TTLPolicy.of`.
+
+    Args:
+        of: what tells it from others that are being made.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, of: str) -> Self:
+        """The same text gives the same id."""
+        name = f"copying.{sha256(of.encode()).hexdigest()}"
+        return super().__new__(cls, name.ljust(MAX_ID_BYTES + 1, "."))
 
 
 def encode(value: str) -> str:
@@ -76,6 +95,8 @@ def encode_namespace(value: str) -> str:
 
 def _encode(value: str, max_bytes: int, what: str) -> str:
     if type(value) is str and _PLAIN(value) and value not in _RESERVED:
+        return value
+    if type(value) is StagingId:
         return value
     if not isinstance(value, str):
         raise InvalidSessionIdError(

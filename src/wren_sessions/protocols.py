@@ -158,7 +158,7 @@ class SessionStore(Protocol):
         """A session's life, header and size; None if it is not there. Does not count as use."""
 
     def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
-        """One page of all sessions.
+        """One page of all sessions, without those that are still being made (`keys.StagingId`).
 
         Args:
             cursor: None to begin, then `SessionPage.cursor` of the page before.

@@ -313,6 +313,8 @@ class Stored:
         base: where its own bytes start in the arena.
         spans: all parts of the arena that it and its writes refer to, its own bytes included.
         writes: its pending writes, one per key.
+        below: the next lower id of its namespace that is there; None for the lowest, empty where
+            the store does not say. It tells whether the checkpoint's parent is there still.
     """
 
     name: Name
@@ -320,6 +322,7 @@ class Stored:
     base: int
     spans: tuple[Span, ...] = ()
     writes: tuple[StoredWrite, ...] = ()
+    below: str | None = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

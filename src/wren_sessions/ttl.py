@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Final, Literal, TypeAlias, get_args
 
 from wren_sessions.errors import ConfigurationError
+from wren_sessions.keys import StagingId
 
 Duration: TypeAlias = "str | int | float | timedelta"
 """A length of time: ``"24h"``, ``"1h30m"``, ``"250ms"``; seconds as a number; or a `timedelta`."""
@@ -134,8 +135,16 @@ class TTLPolicy:
         set_field(self, "max_age_ms", None if max_age is None else to_ms(max_age))
         set_field(self, "refresh", refresh)
 
+    def of(self, session: str) -> TTLPolicy:
+        """The policy for one session: this one, unless it is still being made (`StagingId`).
+
+        Such a one ends an hour after its last use, also where it is pinned or has an idle timeout
+        of its own: those are for the copy of it that stays.
+        """
+        return _Staging(self.max_age_ms) if type(session) is StagingId else self
+
     def deadline_ms(
-        self, *, used_ms: int, created_ms: int, override: Override = None
+        self, *, used_ms: int, created_ms: int, override: Override = None, pinned: bool = False
     ) -> int | None:
         """When a session expires, in milliseconds since 1970; None for never.
 
@@ -144,7 +153,10 @@ class TTLPolicy:
             created_ms: its creation.
             override: the session's own idle timeout: milliseconds, ``"none"`` for no idle limit,
                 or None to follow this policy.
+            pinned: whether it is kept for good.
         """
+        if pinned:
+            return None
         idle_ms = self.idle_ms if override is None else override
         ends = [] if idle_ms is None or idle_ms == "none" else [used_ms + idle_ms]
         if self.max_age_ms is not None:
@@ -155,6 +167,26 @@ class TTLPolicy:
         age = f", at most {describe_ms(self.max_age_ms)} old" if self.max_age_ms else ""
         idle = "no idle limit" if self.idle_ms is None else f"idle {describe_ms(self.idle_ms)}"
         return f"{idle}{age}, refreshed on {self.refresh}"
+
+
+STAGING_MS: Final = _UNIT_MS["h"]
+
+
+class _Staging(TTLPolicy):
+    """See `TTLPolicy.of`. The maximum age is that of the store."""
+
+    def __init__(self, max_age_ms: int | None) -> None:
+        super().__init__(idle=timedelta(milliseconds=STAGING_MS))
+        object.__setattr__(self, "max_age_ms", max_age_ms)
+
+    def deadline_ms(
+        self, *, used_ms: int, created_ms: int, override: Override = None, pinned: bool = False
+    ) -> int | None:
+        """See `TTLPolicy.deadline_ms`."""
+        del override
+        if pinned:
+            return used_ms + STAGING_MS
+        return super().deadline_ms(used_ms=used_ms, created_ms=created_ms)
 
 
 DAY: Final = TTLPolicy(idle="24h")

@@ -29,9 +29,11 @@ from wren_sessions import (
     acopy_sessions,
     copy_sessions,
 )
+from wren_sessions.keys import StagingId
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import ArenaParts, Commit, Committed, Record, SessionInfo, Span
 from wren_sessions.testing import FakeClock
+from wren_sessions.ttl import STAGING_MS
 
 
 async def copied(
@@ -274,7 +276,7 @@ async def test_a_source_that_goes_away(backend: Backend, face: str) -> None:
 
 
 async def test_an_interrupted_copy(backend: Backend, face: str) -> None:
-    """Until it is complete nothing is there, and the next copy clears up."""
+    """Until it is complete nothing is there, and what was begun ends by itself."""
     source, target = MemoryStore(), backend.store()
     talk(SessionSaver(source), 2)
 
@@ -284,10 +286,15 @@ async def test_an_interrupted_copy(backend: Backend, face: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         await copied(face, source, target, on_progress=when(3, stop))
     assert target.info("t") is None
-    assert len(sessions_of(target)) == 1  # copying.…
+    assert sessions_of(target) == set()
+    left = target.info(StagingId("t"))
+    assert left is not None
+    assert left.life.ttl_ms is not None
+    assert left.life.ttl_ms <= STAGING_MS
     assert copy_sessions(target, MemoryStore()) == CopyReport(copied=())
     await copied(face, source, target)
     assert sessions_of(target) == {"t"}
+    assert target.info(StagingId("t")) is None
 
 
 def test_a_target_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:

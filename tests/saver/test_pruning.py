@@ -10,7 +10,15 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send, interrupt
 
 from saver.backends import Backend
-from wren_sessions import ConfigurationError, ConflictError, Retention, SessionSaver
+from wren_sessions import (
+    ConfigurationError,
+    ConflictError,
+    InvalidSessionIdError,
+    MemoryStore,
+    Retention,
+    SessionSaver,
+)
+from wren_sessions.checkpoints.runs import MAX_RUNS, MAX_SESSIONS, Runs
 from wren_sessions.records import Commit, Committed, Prune
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
@@ -187,6 +195,80 @@ def test_checkpoints_of_runs_are_deleted(plain: SessionSaver) -> None:
     assert runs == {"a"}
     assert plain.store.info("other") is None
     plain.delete_for_runs([])
+    assert ids(plain)
+
+
+class Counted(SessionSaver):
+    """A saver that counts how often the store is walked."""
+
+    walks = 0
+
+    def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Begin to count."""
+        listed = self.store.list_sessions
+
+        def walked(*args: Any) -> Any:
+            self.walks += 1
+            return listed(*args)
+
+        monkeypatch.setattr(self.store, "list_sessions", walked)
+
+
+def _runs(saver: SessionSaver) -> set[tuple[str, Any]]:
+    """The threads and runs of all checkpoints."""
+    return {
+        (item.config["configurable"]["thread_id"], item.metadata.get("run_id"))
+        for item in saver.list(None)
+    }
+
+
+def test_runs_of_this_saver_are_found_without_a_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their sessions are known, those of copies too; runs of others are looked for everywhere."""
+    store = MemoryStore()
+    here, other = Counted(store), SessionSaver(store)
+    here.watch(monkeypatch)
+    made = ((here, "t", "a"), (here, "t", "b"), (here, "u", "a"), (other, "v", "c"))
+    for saver, name, run in made:
+        config: Any = {"configurable": {"thread_id": name}, "metadata": {"run_id": run}}
+        chat(saver).invoke({"turn": 0}, config)
+    here.copy_thread("t", "copy")
+    here.delete_for_runs(["a"])
+    assert here.walks == 0
+    left = _runs(other)
+    assert left == {("t", "b"), ("copy", "b"), ("v", "c")}
+    here.walks = 0
+    here.delete_for_runs(["b", "c"])
+    assert here.walks > 0
+    assert _runs(other) == set()
+
+
+def test_what_is_remembered_of_runs_is_bounded() -> None:
+    """A run that wrote to many sessions, or long ago, is unknown: it is looked for everywhere."""
+    runs = Runs()
+    for number in range(MAX_SESSIONS):
+        runs.wrote("wide", f"s{number}")
+    runs.wrote(None, "s")
+    assert len(runs.sessions(["wide"]) or ()) == MAX_SESSIONS
+    runs.wrote("wide", "one more")
+    assert runs.sessions(["wide"]) is None
+    runs.wrote("wide", "s1")
+    assert runs.sessions(["wide"]) is None
+    for number in range(MAX_RUNS):
+        runs.wrote(f"r{number}", "s")
+    assert runs.sessions(["r0", "r1"]) == {"s"}
+    runs.wrote("last", "s")
+    assert runs.sessions(["r0"]) is None
+    assert runs.sessions([]) == set()
+
+
+def test_one_text_is_not_several_ids(plain: SessionSaver) -> None:
+    """A text where a list belongs is told apart, and nothing is dropped."""
+    chat(plain).invoke({"turn": 0}, THREAD)
+    for call in (plain.prune, plain.delete_for_runs):
+        with pytest.raises(TypeError, match=r"not one text: \['t'\]"):
+            call("t")
+    with pytest.raises(InvalidSessionIdError):
+        plain.prune(["t", 5.5], strategy="delete")  # type: ignore[list-item]
     assert ids(plain)
 
 

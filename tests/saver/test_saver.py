@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+from datetime import date
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -23,9 +25,17 @@ from wren_sessions import (
     SessionGoneError,
     SessionSaver,
 )
+from wren_sessions.testing.build import prune
 from wren_sessions.ttl import DAY, FOREVER
 
 LONG = [f"message {number} " * 20 for number in range(40)]
+TODAY = date(2025, 11, 8)
+
+
+class Kind(StrEnum):
+    """A text that is more than that."""
+
+    A = "a"
 
 
 # --- metadata -------------------------------------------------------------------------------------
@@ -346,15 +356,109 @@ async def test_a_config_without_a_thread_is_a_mistake(saver: SessionSaver) -> No
 
 
 async def test_a_checkpoint_continues_only_what_is_there(saver: SessionSaver) -> None:
-    """A parent that is not there is a checkpoint with half its past missing: an error."""
-    with pytest.raises(SessionGoneError):
-        await Chain(saver).put("c2", {"x": 1}, after=config(checkpoint_id="c1"))
-    assert await revision(saver.store) is None
+    """In a session, a parent that is not there is half the past missing: an error."""
     chain = Chain(saver)
     await chain.put("c1", {"x": 1})
+    for by in (saver, SAVERS["async"](saver.store)):
+        with pytest.raises(SessionGoneError):
+            await Chain(by).put("c3", {"x": 2}, after=config(checkpoint_id="c2"))
     with pytest.raises(SessionGoneError):
         await chain.put("c3", {"x": 2}, after=config(checkpoint_id="c2"))
     assert await revision(saver.store) == 1
+
+
+async def test_a_parent_that_nobody_stored_begins_a_session(saver: SessionSaver) -> None:
+    """As with every other checkpointer, where there is no session; and the thread goes on."""
+    chain = Chain(saver)
+    at = await chain.put("c2", {"x": 1}, after=config(checkpoint_id="c1"))
+    await saver.aput_writes(at, [("x", 2)], "task")
+    await chain.put("c3", {"y": 2})
+    assert await values(saver) == {"x": 1, "y": 2}
+    found = await get(saver, at)
+    assert found.pending_writes == [("task", "x", 2)]
+    assert found.parent_config is None
+    inner = Chain(saver, namespace="child")
+    assert await inner.put("n2", {"z": 1})
+
+
+async def test_what_this_process_deleted_does_not_come_back(saver: SessionSaver) -> None:
+    """Neither what it wrote itself, nor what another one had written."""
+    other = SAVERS["async"](saver.store)
+    for by in (saver, other):
+        chain = Chain(by)
+        at = await chain.put("c1", {"x": 1})
+        await saver.adelete_thread(THREAD)
+        with pytest.raises(SessionGoneError):
+            await Chain(saver).put("c2", {"x": 2}, after=at)
+        assert await revision(saver.store) is None
+
+
+async def test_a_parent_that_was_dropped_is_none(saver: SessionSaver) -> None:
+    """What a prune leaves continues nothing that is not there: get and list say so, forks too."""
+    chain = Chain(saver)
+    at = {name: await chain.put(name, {"x": LONG, "n": name}) for name in ("c1", "c2", "c3")}
+    fork = await Chain(saver).put("c4", {"n": "fork"}, after=at["c2"])
+    await Chain(saver).put("c5", {"n": "late"}, after=at["c1"])
+    await Chain(saver).put("b9", {"n": "lower"}, after=fork)
+
+    async def parents() -> dict[str, Any]:
+        found = {item.checkpoint["id"]: item async for item in saver.alist(config())}
+        for name, item in found.items():
+            one = await get(SAVERS["async"](saver.store), config(checkpoint_id=name))
+            assert one.parent_config == item.parent_config
+        return {name: _parent(item) for name, item in found.items()}
+
+    before = {"c1": None, "c2": "c1", "c3": "c2", "c4": "c2", "c5": "c1", "b9": "c4"}
+    assert await parents() == before
+    life = await saver.store.aio.info(THREAD)
+    assert life is not None
+    drop = (("", "c1"), ("", "c4"))
+    await saver.store.aio.prune(prune(life.life, *drop))
+    after = before | {"c2": None, "c5": None, "b9": None}
+    assert await parents() == {name: after[name] for name in ("c2", "c3", "c5", "b9")}
+
+
+def _parent(found: Any) -> Any:
+    return found.parent_config and found.parent_config["configurable"]["checkpoint_id"]
+
+
+async def test_metadata_is_json_data(saver: SessionSaver) -> None:
+    """Tuples come back as lists, keys as text, and filters find them by either."""
+    given = {"pair": (1, (2, "b")), "by": {1: (), None: 2.5}, "kind": Kind.A, "when": TODAY}
+    at = await Chain(saver).put("c1", {"x": 1}, metadata=given)
+    expected = {"pair": [1, [2, "b"]], "by": {"1": [], "null": 2.5}, "kind": "a", "when": TODAY}
+    found = (await get(saver, at)).metadata
+    assert {key: found[key] for key in given} == expected  # type: ignore[literal-required]
+    assert type(found["kind"]) is str  # type: ignore[typeddict-item]
+    for key, wanted in [*given.items(), *expected.items()]:
+        listed = [item async for item in saver.alist(config(), filter={key: wanted})]
+        assert [item.metadata for item in listed] == [found]
+    assert not [item async for item in saver.alist(config(), filter={"pair": (1, 2)})]
+
+
+async def test_what_is_unknown_survives(saver: SessionSaver) -> None:
+    """Keys of the config, the metadata and the checkpoint that nobody here knows."""
+    about = {"mine": {"deep": [1, None]}, "": "empty", "writes": {"a": 1}}
+    at = await Chain(saver).put("c1", {"x": 1}, metadata=about)
+    asked: Any = {
+        "configurable": {**at["configurable"], "user": "u1", "checkpoint_map": {"": "c1"}},
+        "tags": ["a"],
+    }
+    found = await get(saver, asked)
+    assert found.config == asked
+    assert about.items() <= found.metadata.items()
+    assert found.checkpoint["versions_seen"].keys() == {"node"}
+
+
+async def test_an_empty_config_lists_everything(saver: SessionSaver) -> None:
+    """As with LangGraph's memory: no thread means every thread, and no bound means none."""
+    await Chain(saver).put("c1", {"x": 1})
+    none: Any = {}
+    listed = [item async for item in saver.alist(none, before=none)]
+    assert [item.checkpoint["id"] for item in listed] == ["c1"]
+    threadless: Any = {"configurable": {}}
+    with pytest.raises(ValueError, match="names no thread"):
+        [item async for item in saver.alist(threadless)]
 
 
 # --- what cannot be stored ------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import pydantic.color
 import pydantic.v1
 from langgraph.store.base import Item
 from langgraph.types import Send
@@ -92,7 +93,7 @@ def _dataclasses(left: Any, right: Any) -> bool:
 
 def _slots(left: Any, right: Any) -> bool:
     names = [name for kind in type(left).__mro__ for name in getattr(kind, "__slots__", ())]
-    return all(same(getattr(left, name), getattr(right, name)) for name in names)
+    return all(same(getattr(left, name, None), getattr(right, name, None)) for name in names)
 
 
 def _arrays(left: Any, right: Any) -> bool:
@@ -126,7 +127,9 @@ _WAYS: list[tuple[Any, Any]] = [
     (slice, lambda a, b: _all((a.start, a.stop, a.step), (b.start, b.stop, b.step))),
     (re.Pattern, lambda a, b: same(a.pattern, b.pattern) and a.flags == b.flags),
     (
-        pydantic.SecretStr,
-        lambda a, b: a.get_secret_value() == b.get_secret_value(),
+        (pydantic.SecretStr, pydantic.SecretBytes, pydantic.Secret, pydantic.v1.types.SecretField),
+        lambda a, b: same(a.get_secret_value(), b.get_secret_value()),
     ),
+    (pydantic.v1.AnyUrl, lambda a, b: str(a) == str(b) and _slots(a, b)),
+    (pydantic.color.RGBA, _slots),
 ]

@@ -70,6 +70,7 @@ def run(payloads: Iterable[tuple[str, bytes]], limits: Limits) -> dict[str, Any]
     readers: list[Callable[[tuple[str, bytes]], Any]] = [
         SafeSerializer(limits=limits).loads_typed,
         SafeSerializer(allow=[], limits=limits).loads_typed,
+        SafeSerializer(missing="plain", limits=limits).loads_typed,
         PlainSerializer(limits=limits).loads_typed,
     ]
     payloads = list(payloads)

@@ -12,6 +12,7 @@ from uuid import UUID, SafeUUID, uuid1
 import msgpack
 import numpy as np
 import pydantic
+import pydantic_core
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -108,6 +109,11 @@ EDGES: Final[list[Any]] = [
     kinds.NoteBox(content=kinds.Answer(answerText="x")),
     pydantic.SecretStr("hush"),
     pydantic.SecretBytes(b"hush"),
+    pydantic.Secret[list[int]]([1]),
+    pydantic.HttpUrl("https://ann:pw@example.org:81/a?b=c#d"),
+    pydantic.PostgresDsn("postgresql://a@one:1,two:2/db"),
+    pydantic_core.Url("https://example.org"),
+    pydantic.ByteSize(2**70),
     Item(value={"a": 1}, key="k", namespace=("n",), created_at=NOW, updated_at=NOW),
     SearchItem(("n",), "k", {"a": 1}, NOW, NOW, score=0.5),
     GetOp(("n",), "k"),

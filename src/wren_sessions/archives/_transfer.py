@@ -16,7 +16,6 @@ from wren_sessions.errors import CorruptSessionError, SessionNotFoundError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import SessionInfo, SessionPage
 from wren_sessions.transfer._reports import OnProgress
-from wren_sessions.transfer._staging import is_staging
 
 SESSION_FILE: Final = "session.jsonl"
 
@@ -239,6 +238,6 @@ async def aall_infos(store: SessionStore) -> AsyncIterator[SessionInfo]:
 def _unseen(page: SessionPage, seen: set[str]) -> Iterator[SessionInfo]:
     """Sessions of a page that were not on one before (Redis may list one twice)."""
     for info in page.sessions:
-        if info.session not in seen and not is_staging(info.session):
+        if info.session not in seen:
             seen.add(info.session)
             yield info

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from heapq import nlargest
 from typing import Any, Final, NamedTuple, TypeVar
 
 from wren_sessions._gc import unhurried
 from wren_sessions.checkpoints.codec import CheckpointRecord, damage
+from wren_sessions.checkpoints.metadata import matches
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.snapshots import (
     Snapshot,
-    matches,
     ranged,
     read_metadata,
     read_record,
@@ -22,6 +23,7 @@ from wren_sessions.delta.base import ArenaView, DeltaBase
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import CorruptSessionError, WrenSessionsError
+from wren_sessions.keys import MAX_ID_BYTES
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
     ArenaParts,
@@ -83,6 +85,26 @@ class Reading:
         """
         read = partial(self._snapshot, session, serde)
         return await self._read(session, namespace, checkpoint_id, read)
+
+    async def with_parent(self, session: str, found: Snapshot) -> Snapshot:
+        """A checkpoint, without its parent if that is not there any more.
+
+        The checkpoint next below it nearly always is the parent. The store is asked again where it
+        is another: at the first checkpoint of a fork, and where the parent seems to be gone.
+        """
+        parent = found.parent_id
+        if parent is None or found.below in {"", parent}:
+            return found
+        there = await self._is_there(session, found.name[0], parent)
+        return found if there else replace(found, parent_id=None)
+
+    async def _is_there(self, session: str, namespace: str, checkpoint_id: str) -> bool:
+        just_above = f"{checkpoint_id}\0"
+        if len(just_above.encode()) > MAX_ID_BYTES:
+            loaded = await self.store.load(session, namespace, checkpoint_id)
+            return loaded is not None
+        scanned = await self.store.scan(session, [Start(namespace, just_above)], 1)
+        return any(stored.name[1] == checkpoint_id for stored in scanned.records)
 
     async def record(self, session: str, namespace: str, checkpoint_id: str | None) -> Head | None:
         """The same, with its values as they are stored; errors as `get`."""

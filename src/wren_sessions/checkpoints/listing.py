@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from wren_sessions.checkpoints.get import PAGE, Reading
-from wren_sessions.checkpoints.snapshots import Snapshot, matches
+from wren_sessions.checkpoints.metadata import matches, metadata_of
+from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.records import Start
 
@@ -47,7 +48,7 @@ class Listing:
         self._namespace = namespace
         self._checkpoint_id = checkpoint_id
         self._before = before
-        self._where = where
+        self._where = metadata_of(where)
         self._left = limit
         self._sessions = deque([] if session is None else [session])
         self._seen: set[str] = set()  # Redis may list a session twice

@@ -14,6 +14,10 @@ and nothing brings it back: `SessionGoneError`.
 
 Which life of a session a checkpoint belongs to is known from the checkpoint it continues. So a run
 whose session was deleted does not go on in the one that was begun since under the same id.
+
+**A parent that nobody stored**, where there is no session, is taken as any other checkpointer takes
+it: what continues it begins one. But not where this process has seen the session, or deleted it,
+for the parent went with it; nor where a channel lives in its history.
 """
 
 from __future__ import annotations
@@ -133,11 +137,13 @@ class Writing:
     async def _put(self, put: Put, serde: Serializer) -> None:
         parent = await self._parent(put)
         life = self._life(put)
-        if put.parent_id is not None and parent is None and (life is None or _has_history(put)):
+        orphan = put.parent_id is not None and parent is None
+        begins = orphan and life is None
+        if (begins and self._cache.knows(put.session)) or (orphan and _has_history(put)):
             gone(put.session)
         self._cache.begin(put.session, put.name, life)
         expected = None if life is None else life.incarnation
-        conditions = {"incarnation": expected, "new": put.new, "revision": put.revision}
+        conditions = {"incarnation": expected, "new": put.new or begins, "revision": put.revision}
         known = [] if life is None else self._cache.records(put.session)
         persistent_subgraphs = self._cache.has_persistent_subgraphs(put.session, life)
         draft = self._draft(put, serde, parent, known, persistent_subgraphs=persistent_subgraphs)
@@ -148,6 +154,8 @@ class Writing:
                 gone(put.session)
             draft = self._draft(put, serde, persistent_subgraphs=persistent_subgraphs)
             done = await self._store.commit(self._commit(put, draft, **conditions))
+        if begins and done.outcome == "exists":
+            gone(put.session)
         if done.outcome == "gone":
             self._cache.forget(put.session)
             draft = self._draft(put, serde)
@@ -282,6 +290,5 @@ def _is_unchanged(channel: str, put: Put, parent: CheckpointRecord | None) -> bo
     theirs, ours = parent.versions.get(channel), put.versions[channel]
     if type(theirs) is not type(ours):
         return False
-    if theirs == ours or not (isinstance(theirs, str) and isinstance(ours, str)):
-        return theirs == ours
-    return as_text(theirs) == as_text(ours)
+    same: bool = theirs == ours or as_text(theirs) == as_text(ours)
+    return same

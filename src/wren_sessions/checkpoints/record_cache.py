@@ -170,9 +170,11 @@ class Cache:
     def absent(self, session: str, *, deleted: bool = False) -> None:
         """The session was looked for and is not there, or was deleted by this process."""
         with self._lock:
-            if session in self._lives:
-                self._lives[session].present = None
-                self._lives[session].deleted = deleted
+            lives = self._lives_of(session) if deleted else self._lives.get(session)
+            if lives is not None:
+                lives.present, lives.deleted = None, deleted
+            if len(self._lives) > MAX_LIVES:
+                self._drop(self._lives.popitem(last=False)[0])
             self._drop(session)
 
     def is_deleted(self, session: str) -> bool:
@@ -180,6 +182,12 @@ class Cache:
         with self._lock:
             lives = self._lives.get(session)
             return lives is not None and lives.deleted
+
+    def knows(self, session: str) -> bool:
+        """Whether this process has seen the session, or deleted it."""
+        with self._lock:
+            lives = self._lives.get(session)
+            return lives is not None and (lives.deleted or bool(lives.seen))
 
     def look(self, session: str, life: Life | None) -> None:
         """A graph, perhaps, looked for a session and found it in this life, or did not."""

@@ -31,7 +31,12 @@ from wren_sessions.serializers._elements import header_length
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A checkpoint as it was read. `writes` are (task id, channel, value), in LangGraph's order."""
+    """A checkpoint as it was read.
+
+    Attributes:
+        writes: (task id, channel, value), in LangGraph's order.
+        below: see `Stored`.
+    """
 
     name: Name
     parent_id: str | None
@@ -41,6 +46,7 @@ class Snapshot:
     rest: dict[str, Any]
     metadata: dict[str, Any]
     writes: list[tuple[str, str, Any]]
+    below: str | None = ""
 
 
 def read_snapshot(
@@ -74,6 +80,7 @@ def read_snapshot(
         rest=rest,
         metadata=metadata,
         writes=_pending(session, stored, arena, serde, protection),
+        below=stored.below,
     )
     return found, body
 
@@ -211,8 +218,3 @@ def read_metadata(session: str, stored: Stored, serde: Serializer) -> Mapping[st
     body = decode_record(stored.body, session, what)
     metadata: Mapping[str, Any] = loads(serde, body.meta, f"{what} of session {session!r}")[1]
     return metadata
-
-
-def matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
-    """Whether metadata has all the values asked for."""
-    return all(metadata.get(key) == value for key, value in where.items())

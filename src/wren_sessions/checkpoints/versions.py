@@ -72,17 +72,19 @@ def stored(version: Version) -> Version:
     return version[len(_PADDING) :] if len(counter) == DIGITS and _is_counter(counter) else version
 
 
-def alike(versions: Sequence[Version]) -> list[Version]:
+def alike(versions: Sequence[Any]) -> list[Any]:
     """Versions from one record, made comparable with each other."""
     if any(isinstance(version, str) for version in versions):
         return [as_text(version) for version in versions]
     return list(versions)
 
 
-def as_text(version: Version, digits: int = DIGITS) -> Version:
+def as_text(version: Any, digits: int = DIGITS) -> Any:
     """A version as text whose counter has so many digits; what does not count stays as it is."""
-    if not isinstance(version, str):
+    if isinstance(version, int | float):
         return _number_as_text(version, digits)
+    if not isinstance(version, str):
+        return version
     counter, dot, rest = version.partition(".")
     if len(counter) == digits or not _is_counter(counter):
         return version
@@ -129,7 +131,10 @@ class Counter:
 
     def version(self, version: Version) -> Version:
         """A version as one of this kind, in the same order as before."""
-        return _as_number(version) if self.digits is None else as_text(version, self.digits)
+        if self.digits is None:
+            return _as_number(version)
+        text: Version = as_text(version, self.digits)
+        return text
 
     def versions(self, versions: Mapping[str, Version]) -> dict[str, Version]:
         """The same for the version of each channel."""

@@ -66,26 +66,17 @@ def checkpoint_of(store: SessionStore, session: str, name: str) -> str | None:
 
 
 def all_sessions(store: SessionStore, page: int = _PAGE) -> Iterator[SessionInfo]:
-    """Every session once, without its state; not the remains of interrupted copies."""
+    """Every session once, without its state."""
     cursor, seen = None, set[str]()
     while True:
         found = store.list_sessions(cursor, page)
         for info in found.sessions:
-            if info.session not in seen and not is_remains(info.session):
+            if info.session not in seen:
                 seen.add(info.session)
                 yield info
         cursor = found.cursor
         if cursor is None:
             return
-
-
-def is_remains(session: str) -> bool:
-    """Whether this is what an interrupted copy left behind."""
-    if not session.startswith("copying."):
-        return False
-    from wren_sessions.transfer._staging import is_staging
-
-    return is_staging(session)
 
 
 def near_ids(store: SessionStore, wrong: str, most: int = 3) -> list[str]:

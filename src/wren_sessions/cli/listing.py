@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import typer
 
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import all_sessions, is_remains
+from wren_sessions.cli._names import all_sessions
 from wren_sessions.cli._overview import Overview, detailed, overview
 from wren_sessions.cli._screen import Cell, Column, Style, Styled
 from wren_sessions.cli._times import ago, expiry, size
@@ -209,9 +209,7 @@ def _paged(run: Run, query: Query) -> tuple[list[Overview], Rest]:
     while True:
         missing = query.limit - len(rows) if query.limit else DETAILED
         page = run.store.list_sessions(rest.cursor, missing)
-        found = [
-            overview(run.store, info) for info in page.sessions if not is_remains(info.session)
-        ]
+        found = [overview(run.store, info) for info in page.sessions]
         fitting = [row for row in found if row.session not in rows and _fits(row, query)]
         if query.details or asked:
             fitting = [row for row in detailed(run.store, fitting) if _has_status(row, query)]

@@ -18,6 +18,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
 from wren_sessions.checkpoints.delta_channels import History
+from wren_sessions.checkpoints.metadata import metadata_of
 from wren_sessions.checkpoints.put import Put
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.checkpoints.versions import Counter
@@ -56,6 +57,17 @@ def session_of(thread_id: Any) -> str:
     )
 
 
+def several(ids: Collection[str], what: str) -> list[str]:
+    """Ids as a list.
+
+    Raises:
+        TypeError: they are one text, whose characters nobody means, or no collection.
+    """
+    if isinstance(ids, str | bytes):
+        raise TypeError(f"pass a list of {what}, not one text: [{ids!r}]")
+    return list(ids)
+
+
 def names_of(config: RunnableConfig) -> tuple[str, str, str | None]:
     """The session, namespace and checkpoint that a config names."""
     session = session_of(thread_of(config))
@@ -70,6 +82,12 @@ def names_of(config: RunnableConfig) -> tuple[str, str, str | None]:
 def config_for(config: RunnableConfig, namespace: str, checkpoint_id: str) -> RunnableConfig:
     """The config of a checkpoint on the same thread."""
     return _configured(thread_of(config), namespace, checkpoint_id)
+
+
+def named_by(config: RunnableConfig, found: CheckpointTuple) -> CheckpointTuple:
+    """A checkpoint that a config named by its id: all else that the config holds stays with it."""
+    full = {**config["configurable"], **found.config["configurable"]}
+    return found._replace(config={**config, "configurable": full})
 
 
 def _configured(thread_id: Any, namespace: str, checkpoint_id: str) -> RunnableConfig:
@@ -98,13 +116,13 @@ def put_of(
         versions=checkpoint["channel_versions"],
         seen=checkpoint["versions_seen"],
         rest={key: value for key, value in checkpoint.items() if key not in _OWN_FIELDS},
-        metadata=get_checkpoint_metadata(config, metadata),
+        metadata=metadata_of(get_checkpoint_metadata(config, metadata)),
         changed=new_versions.keys(),
         within=tuple((metadata.get("parents") or {}).items()),
     )
 
 
-def tuple_of(thread_id: Any, found: Snapshot, counter: Counter | None = None) -> CheckpointTuple:
+def tuple_of(thread_id: Any, found: Snapshot, counter: Counter | None) -> CheckpointTuple:
     """A checkpoint as LangGraph wants it.
 
     Args:
@@ -128,7 +146,7 @@ def tuple_of(thread_id: Any, found: Snapshot, counter: Counter | None = None) ->
     return CheckpointTuple(
         config=_configured(thread_id, namespace, checkpoint_id),
         checkpoint=checkpoint,  # type: ignore[arg-type] # put together again from its parts
-        metadata=found.metadata,  # type: ignore[arg-type] # as it was put
+        metadata=metadata_of(found.metadata),  # type: ignore[arg-type] # as it was put
         parent_config=_configured(thread_id, namespace, parent) if parent else None,
         pending_writes=found.writes,
     )

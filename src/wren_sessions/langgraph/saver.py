@@ -37,6 +37,7 @@ from wren_sessions.checkpoints.pending import TaskWrite
 from wren_sessions.checkpoints.prune import Retention, choice_of, of_runs
 from wren_sessions.checkpoints.put import Put
 from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache
+from wren_sessions.checkpoints.runs import Runs
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.checkpoints.versions import Counter, Kinds, next_version
 from wren_sessions.delta.protection import protection_of
@@ -44,9 +45,11 @@ from wren_sessions.errors import ConfigurationError
 from wren_sessions.langgraph.convert import (
     config_for,
     history_of,
+    named_by,
     names_of,
     put_of,
     session_of,
+    several,
     thread_of,
     tuple_of,
     widened,
@@ -104,6 +107,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         self._awaited = Checkpoints(store.aio, *shared)
         self._owns_store = False
         self._kinds = Kinds()
+        self._runs = Runs()
 
     # --- making one ---
 
@@ -211,8 +215,8 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         """Checkpoints of a thread, namespace after namespace, each with the newest first.
 
         Args:
-            config: the thread, and optionally its namespace and one checkpoint; None lists all
-                threads, page by page, which reads every session of the store.
+            config: the thread, and optionally its namespace and one checkpoint; None, or an empty
+                one, lists all threads, page by page, which reads every session of the store.
             filter: metadata that a checkpoint must have.
             before: only checkpoints with a lower id than this config's.
             limit: how many at the most.
@@ -220,7 +224,8 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         listing = self._listing(self._blocking, config, filter, before, limit)
         while (page := run(listing.more())) is not None:
             for session, found in page:
-                yield self._tuple(thread_of(config) if config else session, session, found)
+                whole = run(self._blocking.reading.with_parent(session, found))
+                yield self._tuple(thread_of(config) if config else session, session, whole)
 
     async def alist(
         self,
@@ -234,7 +239,8 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         listing = self._listing(self._awaited, config, filter, before, limit)
         while (page := await listing.more()) is not None:
             for session, found in page:
-                yield self._tuple(thread_of(config) if config else session, session, found)
+                whole = await self._awaited.reading.with_parent(session, found)
+                yield self._tuple(thread_of(config) if config else session, session, whole)
 
     def put(
         self,
@@ -289,10 +295,16 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         await self._awaited.pruning.delete(session_of(thread_id))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Delete the checkpoints that these runs made, in all threads: reads every session.
+        """Delete the checkpoints that these runs made.
+
+        A run that this saver wrote is looked for where it wrote: that reads its sessions alone, and
+        their copies that this saver made. If there is one among the runs that this saver did not
+        write, or wrote to more than 64 sessions, or more than 10,000 runs ago, every session of the
+        store is read.
 
         Raises:
             ConflictError: a session was written all the time; it kept its checkpoints.
+            TypeError: the runs are one text instead of several.
         """
         run(self._delete_for_runs(self._blocking, run_ids))
 
@@ -333,6 +345,8 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         Raises:
             ConfigurationError: there is no such strategy, or `keep_last` does not go with it.
             ConflictError: a thread was written all the time; it kept its checkpoints.
+            InvalidSessionIdError: a thread id is none; nothing was dropped.
+            TypeError: the threads are one text instead of several.
         """
         run(self._prune(self._blocking, thread_ids, strategy, keep_last))
 
@@ -407,7 +421,11 @@ class SessionSaver(BaseCheckpointSaver[Any]):
     ) -> CheckpointTuple | None:
         session, namespace, checkpoint_id = names_of(config)
         found = await checkpoints.reading.get(session, namespace, checkpoint_id, self.serde)
-        return None if found is None else self._tuple(thread_of(config), session, found)
+        if found is None:
+            return None
+        found = await checkpoints.reading.with_parent(session, found)
+        whole = self._tuple(thread_of(config), session, found)
+        return whole if checkpoint_id is None else named_by(config, whole)
 
     async def _put_writes(
         self,
@@ -440,17 +458,24 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         )
 
     async def _write(self, checkpoints: Checkpoints, put: Put) -> None:
+        self._runs.wrote(put.metadata.get("run_id"), put.session)
         await checkpoints.writing.put(put, self.serde)
         self._kinds.wrote((put.session, put.name[0]), put.versions)
         if self._retention is not None:
             await checkpoints.pruning.retain(put.session, self._retention.keep_last, self.serde)
 
     async def _delete_for_runs(self, checkpoints: Checkpoints, run_ids: Sequence[str]) -> None:
-        if run_ids:
-            await checkpoints.pruning.prune_all(of_runs(run_ids), self.serde)
+        runs, pruning = several(run_ids, "run ids"), checkpoints.pruning
+        sessions = self._runs.sessions(runs)
+        if sessions is None:
+            await pruning.prune_all(of_runs(runs), self.serde)
+            return
+        for session in sorted(sessions):
+            await pruning.prune(session, of_runs(runs), self.serde)
 
     async def _copy_thread(self, checkpoints: Checkpoints, source: str, target: str) -> None:
         await checkpoints.pruning.copy(session_of(source), session_of(target))
+        self._runs.copied(session_of(source), session_of(target))
 
     async def _prune(
         self,
@@ -460,7 +485,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         keep_last: int | None,
     ) -> None:
         choice = choice_of(strategy, keep_last)
-        for session in map(session_of, thread_ids):
+        for session in [session_of(thread) for thread in several(thread_ids, "thread ids")]:
             if choice is None:
                 await checkpoints.pruning.delete(session)
             else:
@@ -482,14 +507,14 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         before: RunnableConfig | None,
         limit: int | None,
     ) -> Listing:
-        configurable = {} if config is None else config["configurable"]
+        configurable = config["configurable"] if config else {}
         return Listing(
             checkpoints.reading,
             self.serde,
-            session=None if config is None else session_of(thread_of(config)),
+            session=session_of(thread_of(config)) if config else None,
             namespace=configurable.get("checkpoint_ns"),
             checkpoint_id=configurable.get("checkpoint_id") or None,
-            before=None if before is None else before["configurable"].get("checkpoint_id"),
+            before=before["configurable"].get("checkpoint_id") if before else None,
             where=where or {},
             limit=limit,
         )

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
 from wren_sessions.errors import ConfigurationError, SerializationError, UnsafeTypeError
+from wren_sessions.serializers._annotations import LITERAL
+from wren_sessions.serializers._local_classes import notes_on, notes_so_far
+from wren_sessions.serializers._main_module import import_name, is_main, module_at
 from wren_sessions.serializers._models import model_profile
 from wren_sessions.serializers._profiles import Profile, profile_of
 from wren_sessions.serializers._resolve import (
     attribute,
     find_ref,
+    has_name,
     hashes_itself,
     is_official,
     load_official,
     name_of,
+    number_generic,
     ref_of,
 )
+from wren_sessions.serializers._value_types import value_profile
 from wren_sessions.serializers._wire import check_hashes, type_name
+from wren_sessions.serializers.plain import PlainObject, parts_of
 
 Allowed: TypeAlias = type | str | tuple[str, ...]
 
-_profiles: dict[type, Profile | None] = {}
+logger = logging.getLogger("wren_sessions")
+
+_profiles: dict[type, Profile | None] = {}  # of classes that a name leads to
+_by_name: dict[str, type] = {}  # which of them a name leads to
 _DATA_TYPES: Final = "pydantic models, dataclasses, enums and named tuples"
+_AS_PLAIN_DATA: Final = (
+    "SafeSerializer(missing='plain') reads such values as plain data, and so does PlainSerializer"
+)
 _TRUE: Final = frozenset({"1", "true", "yes"})
 _HASHED: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
@@ -34,12 +48,14 @@ class Allowlist:
     Args:
         allow: classes, names ``"module:QualName"``, or LangGraph's pairs (module, name); None for
             every data type of the modules that are loaded.
+        strict: whether classes that no name leads to are refused.
 
     Raises:
         ConfigurationError: an entry is none of these.
     """
 
-    def __init__(self, allow: Iterable[Allowed] | None) -> None:
+    def __init__(self, allow: Iterable[Allowed] | None, *, strict: bool = False) -> None:
+        self._strict = strict
         if allow is None and os.environ.get("LANGGRAPH_STRICT_MSGPACK", "").lower() in _TRUE:
             allow = ()  # LangGraph then adds what the graph's schemas name
         self.names = None if allow is None else frozenset(map(_entry, allow))
@@ -51,7 +67,7 @@ class Allowlist:
         names = self.names | set(map(_entry, extra))
         if names == self.names:
             return self
-        found = Allowlist(())
+        found = Allowlist((), strict=self._strict)
         found.names = names
         return found
 
@@ -61,7 +77,7 @@ class Allowlist:
 
     def names_it(self, ref: Any) -> bool:
         """Whether the application itself put the class on the list."""
-        name = type_name(ref)
+        name = _imported(type_name(ref))
         module, _, path = name.partition(":")
         last = (module, path.rpartition(".")[2])
         found = self.names is not None and (name in self.names or last in self.names)
@@ -77,16 +93,32 @@ class Allowlist:
             SerializationError: they could not be read back; why, and what to do.
         """
         profile = _profile(kind)
-        name = name_of(kind)
         if profile is None:
-            raise SerializationError(f"a {name} cannot be stored: {_why_not(kind)}")
-        if find_ref(profile.ref) is not kind:
+            raise SerializationError(f"a {name_of(kind)} cannot be stored: {_why_not(kind)}")
+        if not has_name(profile.ref) or find_ref(profile.ref) is not kind:
+            profile = self._without_name(kind, profile)
+        if not self.has(profile.ref):
+            name = name_of(kind)
+            raise SerializationError(f"a {name} cannot be stored: {_add(name)}")
+        return profile
+
+    def _without_name(self, kind: type, profile: Profile) -> Profile:
+        """The profile of a class to which its name in the profile does not lead, or not by itself.
+
+        The name may lead to it by now; or to another class, since its module was loaded again.
+        """
+        if ref_of(kind) != profile.ref:
+            profile = _anew(kind) or profile
+        if find_ref(profile.ref) is not kind and number_generic(kind):
+            profile = _anew(kind) or profile
+        named, name = has_name(profile.ref), name_of(kind)
+        if find_ref(profile.ref) is not kind or (self._strict and not named):
             raise SerializationError(
                 f"a {name} cannot be stored, since that name does not lead back to its class: "
                 "define the class at the top level of an importable module, under its own name"
             )
-        if not self.has(profile.ref):
-            raise SerializationError(f"a {name} cannot be stored: {_add(name)}")
+        if not named and self.has(profile.ref):
+            _warn_once(kind, name)
         return profile
 
     # --- reading ---
@@ -98,16 +130,12 @@ class Allowlist:
             UnsafeTypeError: it may not be built; why, and what to do.
         """
         name = type_name(ref)
-        if is_official(ref):
-            load_official()
-        kind = find_ref(ref)
-        if not self.has(ref) and (kind is None or not self.has(ref_of(kind))):
+        kind = self._find(ref)
+        if not self._allows(ref, kind):
             raise UnsafeTypeError(f"stored data holds a {name}, which is not allowed: {_add(name)}")
         if kind is None:
             raise UnsafeTypeError(
-                f"stored data holds a {name}, and this process has imported no such class; stored "
-                f"data imports nothing: import {name.partition(':')[0]} in the application before "
-                "the value is read (or PlainSerializer reads it as plain data)"
+                f"stored data holds a {name}, {_why_missing(ref)}. {_AS_PLAIN_DATA}"
             )
         profile = _profile(kind)
         if profile is None:
@@ -116,6 +144,18 @@ class Allowlist:
                 "(PlainSerializer reads it as plain data)"
             )
         return profile
+
+    def lacks(self, ref: Any) -> bool:
+        """Whether a class of stored data is allowed, and this process has not got it."""
+        return self._find(ref) is None and self._allows(ref, None)
+
+    def _find(self, ref: Any) -> type | None:
+        if is_official(ref):
+            load_official()
+        return find_ref(ref)
+
+    def _allows(self, ref: Any, kind: type | None) -> bool:
+        return self.has(ref) or (kind is not None and self.has(ref_of(kind)))
 
     # --- hashing ---
 
@@ -131,8 +171,8 @@ class Allowlist:
         check_hashes(keys)
 
     def _check_key(self, key: Any, kind: type) -> None:
-        if kind in {tuple, frozenset}:
-            for part in key:
+        if kind in {tuple, frozenset, PlainObject}:
+            for part in parts_of(key) if kind is PlainObject else key:
                 if type(part) not in _HASHED:
                     self._check_key(part, type(part))
         elif (profile := _profile(kind)) is not None:
@@ -150,22 +190,65 @@ class Allowlist:
 def _profile(kind: type) -> Profile | None:
     if kind in _profiles:
         return _profiles[kind]
-    found = model_profile(kind) or profile_of(kind)
+    notes = notes_so_far(kind)
+    if notes is not None and notes.profile is not None:
+        return notes.profile
+    found = model_profile(kind) or profile_of(kind) or value_profile(kind)
     if attribute(kind, "__pydantic_complete__") is not False:  # else it waits for other classes
-        _profiles[kind] = found
+        _keep(kind, found)
     return found
+
+
+def _keep(kind: type, profile: Profile | None) -> None:
+    """Keep a profile: in the table as long as the process runs, or with the class."""
+    ref = name_of(kind) if profile is None else profile.ref
+    if has_name(ref) and find_ref(ref) is kind:
+        name = str(ref)
+        older = _by_name.get(name)
+        if older is not None and older is not kind:
+            _profiles.pop(older, None)
+        _by_name[name] = kind
+        _profiles[kind] = profile
+    elif profile is not None and (notes := notes_on(kind)) is not None:
+        notes.profile = profile
+
+
+def _anew(kind: type) -> Profile | None:
+    """A class's profile under another name."""
+    _profiles.pop(kind, None)
+    notes = notes_so_far(kind)
+    if notes is not None:
+        notes.profile = None
+    return _profile(kind)
+
+
+def _warn_once(kind: type, name: str) -> None:
+    notes = notes_on(kind)
+    if notes is not None and notes.is_first_warning():
+        logger.warning(
+            "a %s is stored, and no name leads to its class: this process reads it again as long "
+            "as it keeps the class, and others only as plain data. Define the class at the top "
+            "level of an importable module. SafeSerializer(strict=True) refuses such classes",
+            name,
+        )
 
 
 def _entry(entry: Allowed) -> Any:
     if isinstance(entry, type):
         return type_name(ref_of(entry))
     if isinstance(entry, str) and entry.count(":") == 1:
-        return entry
+        return _imported(entry)
     if isinstance(entry, tuple) and all(isinstance(part, str) for part in entry):
-        return entry
+        return (import_name(entry[0]), *entry[1:]) if entry else entry
     raise ConfigurationError(
         f"allow= takes classes and names such as 'app.state:Answer', not {entry!r}"
     )
+
+
+def _imported(name: str) -> str:
+    """The name of a class with that of its module, where it says ``__main__``."""
+    module, _, path = name.partition(":")
+    return f"{import_name(module)}:{path}"
 
 
 def _add(name: str) -> str:
@@ -183,3 +266,51 @@ def _why_not(kind: type) -> str:
         f"it is none of {_DATA_TYPES}, nor a standard-library value; store its data instead, or "
         "keep it outside the state"
     )
+
+
+def _why_missing(ref: Any) -> str:
+    """Why this process has not got a class that stored data names, and what helps."""
+    if type(ref) is list:
+        return _why_not_parametrized(ref)
+    name = type_name(ref)
+    module, _, path = name.partition(":")
+    if not has_name(ref):
+        return (
+            "a class that no name leads to: it was made in a function or while the program ran, or "
+            "its module was reloaded, and only the process that wrote the value can build it, "
+            f"as long as it keeps the class. Define {path.rpartition('.')[2]} at the top level of "
+            f"the module {module}, for what is stored from then on"
+        )
+    if is_official(ref):
+        return f"and {module.partition('.')[0]} is not installed here, or has no such class"
+    if is_main(module):
+        return (
+            "a class of a notebook, or of a program whose file cannot be imported: read the value "
+            "there, once the class is defined"
+        )
+    if module_at(module) is None:
+        return (
+            "and this process has imported no such class; stored data imports nothing: import "
+            f"{module} in the application before the value is read"
+        )
+    return f"and the module {module} has no such class any more: define {path} in it again"
+
+
+def _why_not_parametrized(ref: list[Any]) -> str:
+    for name in _names_in(ref):
+        module = name.partition(":")[0]
+        if find_ref(name) is None and (not has_name(name) or module_at(module) is None):
+            return f"whose {type_name(name)} is missing: {_why_missing(name)}"
+    return (
+        f"which this process has not made yet: use {type_name(ref).partition(':')[2]} in the "
+        "application, as an annotation or in a line of its own, before the value is read"
+    )
+
+
+def _names_in(ref: Any) -> Iterator[str]:
+    """The names of classes in the name of a parametrized one; values of ``Literal`` are none."""
+    if type(ref) is list and ref and ref[0] != LITERAL:
+        for part in ref:
+            yield from _names_in(part)
+    elif type(ref) is str and ":" in ref and ref[0] not in "'\"":
+        yield ref

@@ -17,7 +17,9 @@ from dataclasses import MISSING
 from functools import partial
 from typing import Any, Final
 
+from wren_sessions.serializers._main_module import import_name
 from wren_sessions.serializers._standard import WRITERS
+from wren_sessions.serializers._wire import MAIN_MARK, split_mark
 
 Name = Callable[[type], Any]
 
@@ -121,7 +123,8 @@ class _Namer:
             return ["builtins:dict", *([self.of(key), self.of(it)] for key, it in value.items())]
         if issubclass(kind, enum.Enum):
             member = object.__getattribute__(value, "_name_")
-            return f"{self._class(kind)}.{member}"
+            name, mark = split_mark(self._class(kind))
+            return f"{name}.{member}{'' if mark == MAIN_MARK else mark}"
         if kind in WRITERS:
             return [self._class(kind), repr(value)]
         return self._code(value, kind) or self._object(value, kind)
@@ -131,7 +134,7 @@ class _Namer:
         if value is Ellipsis:
             return ANY_NUMBER
         if kind is types.FunctionType:
-            name = f"{value.__module__}:{value.__qualname__}"
+            name = f"{import_name(str(value.__module__))}:{value.__qualname__}"
             return [name, _place(value.__code__)] if "<" in name else name
         if issubclass(kind, _BUILTIN_FUNCTIONS):
             return f"{getattr(value, '__module__', None) or 'builtins'}:{value.__qualname__}"

@@ -41,10 +41,7 @@ class LegacyObjects:
 
     def called(self, name: str, form: str, arguments: Any) -> Any:
         """An object, from the class's name and a constructor's arguments; see `_legacy.Objects`."""
-        short = name.rpartition(":")[2]
-        if name.startswith(("langchain.", "langchain_core.")):
-            name = _BY_NAME.get(short, name)  # early versions named the place people import from
-        profile = self._allowed.to_build(name)
+        profile = self._allowed.to_build(official_name(name))
         if isinstance(profile, EnumProfile) and form == "value":
             return profile.by_value(arguments)
         if isinstance(profile, ModelProfile | Model1Profile) and form == "model":
@@ -105,6 +102,13 @@ class LegacyObjects:
         if len(fitting) > 1:
             owner.refuse(f"was stored with a field that may be of several types; {_AGAIN}")
         return self._revived(fitting[0], value, owner) if fitting else value
+
+
+def official_name(name: str) -> str:
+    """The name of langchain's class: early versions stored the place people import it from."""
+    if name.startswith(("langchain.", "langchain_core.")):
+        return _BY_NAME.get(name.rpartition(":")[2], name)
+    return name
 
 
 def _bare(annotation: Any) -> Any:

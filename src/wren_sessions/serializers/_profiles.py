@@ -32,6 +32,7 @@ from wren_sessions.serializers._wire import marker
 
 _DATACLASS, _NAMED_TUPLE, _ENUM = map(marker, (b"o", b"n", b"e"))
 _PLAIN_VALUES: Final = frozenset({int, str, bytes, float, bool, type(None)})
+_SECRET: Final = ("_secret_value",)
 _FIXED_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "langgraph.types:Send": ("node", "arg", "timeout"),
     "langgraph.store.base:Item": ("value", "key", "namespace", "created_at", "updated_at"),
@@ -43,10 +44,15 @@ _FIXED_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         "updated_at",
         "score",
     ),
-    "pydantic.types:SecretStr": ("_secret_value",),
-    "pydantic.types:SecretBytes": ("_secret_value",),
-    "pydantic.v1.types:SecretStr": ("_secret_value",),
-    "pydantic.v1.types:SecretBytes": ("_secret_value",),
+    **{
+        f"pydantic{version}.{name}": fields
+        for version in ("", ".v1")
+        for name, fields in {
+            "networks:NameEmail": ("name", "email"),
+            "color:Color": ("_original", "_rgba"),
+            "color:RGBA": ("r", "g", "b", "alpha", "_tuple"),
+        }.items()
+    },
 }
 
 
@@ -222,13 +228,24 @@ def profile_of(kind: type) -> Profile | None:
         return NamedTupleProfile(kind, fields)
     if solid_base(kind) is not object:
         return None
-    fixed = _FIXED_FIELDS.get(name_of(kind))
+    fixed = _SECRET if _is_secret(kind) else _FIXED_FIELDS.get(name_of(kind))
     if fixed is not None:
         present = {*slots_of(kind)} | ({*fixed} if dict_of(kind) is not None else set())
         # An older release lacks the newer fields, and the other way round.
         return StateProfile(kind, {name: _fixed_default(name) for name in fixed if name in present})
     declared = attribute(kind, "__dataclass_fields__")
     return None if declared is None else StateProfile(kind, _defaults(kind, declared))
+
+
+def _is_secret(kind: type) -> bool:
+    """Whether a class is one of pydantic's for secrets, or derives from one."""
+    bases = (
+        loaded("pydantic.types", "_SecretBase"),
+        loaded("pydantic.types", "SecretStr"),  # what older releases have
+        loaded("pydantic.types", "SecretBytes"),
+        loaded("pydantic.v1.types", "SecretField"),
+    )
+    return any(base is not None and base in mro(kind) for base in bases)
 
 
 def _fixed_default(name: str) -> Default | None:

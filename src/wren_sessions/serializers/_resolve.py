@@ -19,20 +19,30 @@ from types import (
     ModuleType,
     WrapperDescriptorType,
 )
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
+from weakref import ref as weakref
 
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers._annotations import annotation_name
+from wren_sessions.serializers._local_classes import class_of, notes_so_far, numbered
+from wren_sessions.serializers._main_module import import_name, is_main, module_at, modules_of
 from wren_sessions.serializers._meanings import closest
-from wren_sessions.serializers._wire import MESSAGES, SUBCLASSES
+from wren_sessions.serializers._wire import (
+    MAIN_MARK,
+    MESSAGES,
+    SUBCLASSES,
+    VALUE_TYPES,
+    split_mark,
+    type_name,
+)
 
 _MRO: Final = type.__dict__["__mro__"].__get__
 _DICT: Final = type.__dict__["__dict__"].__get__
 _BASE: Final = type.__dict__["__base__"].__get__
 _FLAGS: Final = type.__dict__["__flags__"].__get__
 _HEAP: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
-_generic_refs: WeakKeyDictionary[type, Any] = WeakKeyDictionary()
+_generic_refs: WeakKeyDictionary[type, _GenericRef] = WeakKeyDictionary()
 _LIBRARIES: Final = frozenset({"enum", "langchain_core", "langgraph", "pydantic"})
 
 # LangGraph's own list of what may be built from stored data, as far as it is not in `_standard`.
@@ -54,20 +64,16 @@ _OFFICIAL: Final = {*MESSAGES.values(), *SUBCLASSES} | {
 }
 
 
-_SECRETS: Final = frozenset(
-    f"pydantic{version}.types:Secret{kind}" for version in ("", ".v1") for kind in ("Str", "Bytes")
-)
-
-
 def is_official(ref: Any) -> bool:
-    """Whether a type may always be built: langchain's messages, langgraph's types, secrets."""
-    return type(ref) is str and (ref in _OFFICIAL or ref in _SECRETS)
+    """Whether a type may always be built: langchain's, langgraph's, and pydantic's for values."""
+    return type(ref) is str and (ref in _OFFICIAL or ref in VALUE_TYPES)
 
 
 @cache
 def load_official() -> None:
     """Import the modules of the official types, as far as they are installed: all, whatever for."""
-    for module in sorted({ref.partition(":")[0] for ref in _OFFICIAL}):
+    modules = {ref.partition(":")[0] for ref in _OFFICIAL} | {"pydantic.networks", "pydantic.types"}
+    for module in sorted(modules):
         with suppress(ImportError):
             import_module(module)
 
@@ -90,11 +96,32 @@ def attribute(kind: type, name: str) -> Any:
 
 
 def find(ref: str) -> type | None:
-    """The class of a name ``"module:QualName"``, if its module is loaded and has it."""
-    module_name, _, path = ref.partition(":")
-    module = sys.modules.get(module_name)
-    if module is None or not issubclass(type(module), ModuleType):
-        return None
+    """The class of a name ``"module:QualName"``, if its module is loaded and has it.
+
+    Or the class of a name with a mark: see `_main_module` and `_local_classes`.
+    """
+    if "#" not in ref:
+        module_name, _, path = ref.partition(":")
+        module = module_at(module_name)
+        kind = None if module is None else _class_in(module, path)
+        return _class_of_program(ref, marked=False) if kind is None else kind
+    name, mark = split_mark(ref)
+    if mark in {"", MAIN_MARK}:
+        return _class_of_program(name, marked=bool(mark))
+    return class_of(ref)
+
+
+def _class_of_program(name: str, *, marked: bool) -> type | None:
+    """The class of a name whose module may be the program itself."""
+    module_name, _, path = name.partition(":")
+    for module in modules_of(module_name, marked=marked):
+        kind = _class_in(module, path)
+        if kind is not None:
+            return kind
+    return None
+
+
+def _class_in(module: ModuleType, path: str) -> type | None:
     found: Any = None
     names: Mapping[str, Any] = object.__getattribute__(module, "__dict__")
     head, bracket, arguments = path.partition("[")  # in names that pydantic 1 makes up
@@ -109,8 +136,15 @@ def find(ref: str) -> type | None:
 
 
 def name_of(kind: type) -> str:
-    """A class's name, as errors and stored data have it."""
-    return f"{kind.__module__}:{kind.__qualname__}"
+    """A class's name, as errors have it."""
+    return f"{import_name(str(kind.__module__))}:{kind.__qualname__}"
+
+
+def has_name(ref: Any) -> bool:
+    """Whether a name leads to a stored class, and to those that parametrize it, in any process."""
+    if type(ref) is str:
+        return split_mark(ref)[1] in {"", MAIN_MARK}
+    return all(map(has_name, ref))
 
 
 def loaded(module: str, name: str) -> type | None:
@@ -136,13 +170,66 @@ def ref_of(kind: type) -> Any:
     """How a class is named in stored data; see `_wire`."""
     generic = generic_of(kind)
     if generic is None:
-        return name_of(kind)
-    found = _generic_refs.get(kind)
-    if found is None:
-        origin, arguments = generic
-        found = [ref_of(origin), *(annotation_name(argument, ref_of) for argument in arguments)]
-        _generic_refs[kind] = found
+        return _name_in_data(kind)
+    return _generic_ref(kind, generic).ref
+
+
+def _name_in_data(kind: type) -> str:
+    name = name_of(kind)
+    own_name = f"{kind.__module__}:{kind.__qualname__}"
+    if is_main(kind.__module__) and not is_main(name.partition(":")[0]):
+        marked = name + MAIN_MARK
+        if find(marked) is kind:
+            return marked
+    if find(own_name) is kind:
+        return own_name
+    return numbered(kind, name) or own_name
+
+
+class _GenericRef(NamedTuple):
+    """How a parametrized model is named, and the classes in its arguments with their names."""
+
+    ref: Any
+    classes: list[tuple[weakref[type], Any]]
+
+    def holds(self) -> bool:
+        """Whether the classes still have these names: a module may have been reloaded."""
+        return all(_is_called(made(), name) for made, name in self.classes)
+
+
+def _is_called(kind: type | None, name: Any) -> bool:
+    if type(name) is str and "#" not in name:
+        return find(name) is kind  # as most are; to name it anew takes longer
+    return kind is not None and ref_of(kind) == name
+
+
+def _generic_ref(kind: type, generic: tuple[type, tuple[Any, ...]]) -> _GenericRef:
+    known = _generic_refs.get(kind)
+    if known is not None and known.holds():
+        return known
+    classes: list[tuple[weakref[type], Any]] = []
+
+    def named(part: type) -> Any:
+        name = ref_of(part)
+        if _FLAGS(part) & _HEAP:  # a builtin class keeps its name
+            classes.append((weakref(part), name))
+        return name
+
+    origin, arguments = generic
+    ref: Any = [named(origin), *(annotation_name(argument, named) for argument in arguments)]
+    notes = notes_so_far(kind)
+    if notes is not None and notes.mark:  # another one has the same name
+        ref = numbered(kind, type_name(ref)) or ref
+    found = _generic_refs[kind] = _GenericRef(ref, classes)
     return found
+
+
+def number_generic(kind: type) -> bool:
+    """Give a parametrized model a number, since another one has its name; whether that is so."""
+    if generic_of(kind) is None or numbered(kind, type_name(ref_of(kind))) is None:
+        return False
+    _generic_refs.pop(kind, None)
+    return True
 
 
 def find_ref(ref: Any) -> type | None:
@@ -157,16 +244,34 @@ def find_ref(ref: Any) -> type | None:
     origin = find_ref(ref[0])
     if origin is None:
         return None
-    made: list[tuple[type, Any, tuple[Any, ...]]] = []
+    made: list[tuple[type, tuple[Any, ...]]] = []
     subclasses: list[type] = type.__subclasses__(origin)
     for kind in subclasses:
         generic = generic_of(kind)
         if generic is not None and generic[0] is origin:
-            name = ref_of(kind)
-            if name == ref:
+            known = _generic_refs.get(kind)
+            if known is not None and known.ref == ref and known.holds():
                 return kind
-            made.append((kind, name, generic[1]))
-    return closest(ref, made)
+            made.append((kind, generic[1]))
+    return _by_meaning(ref, made)
+
+
+def _by_meaning(ref: list[Any], made: list[tuple[type, tuple[Any, ...]]]) -> type | None:
+    """The class that a name means, if none is known by it."""
+    here = ref_here(ref)
+    names = [(kind, ref_of(kind), arguments) for kind, arguments in made]
+    for kind, name, _ in names:
+        if name in (ref, here):
+            return kind
+    return closest(here, [each for each in names if type(each[1]) is list])
+
+
+def ref_here(ref: Any) -> Any:
+    """A stored name in the words of this process, in which another module may be ``__main__``."""
+    if type(ref) is not str:
+        return list(map(ref_here, ref)) if type(ref) is list else ref
+    kind = find(ref) if ":" in ref else None
+    return ref if kind is None or generic_of(kind) is not None else ref_of(kind)
 
 
 # --- what instances are made of -------------------------------------------------------------------

@@ -34,6 +34,9 @@ R          pattern, flags: compiled regular expression
 A N        dtype, shape, order, bytes: numpy array · dtype, bytes: numpy scalar
 x          class name of `SUBCLASSES`, a text or map
 e          type, member name (an int for a combination of flags), value: enum
+U          type, text (and whether an empty path is kept, other attributes): URL of pydantic 2
+w          type, int or text (and attributes): a number or text of a class of pydantic's
+g          a name of `SENTINELS`
 n          type, map: named tuple
 o          type, map of fields (and map of other attributes): dataclass, LangGraph's Send, Item …
 p          type, map of fields, set (and extra, private, other attributes): pydantic 2 model
@@ -44,12 +47,15 @@ M?         the values of a usual message's fields, which `FIELDS` names; the mar
 ========== ==================================================================================
 
 *type* is ``"module:QualName"``; of a parametrized generic model it is a list of its origin and its
-arguments, which `_annotations` names. *set* says which fields were set: an integer whose bit n
+arguments, which `_annotations` names. Two marks may follow a name: ``#__main__`` if the module ran
+as the program; and ``#`` with 16 hexadecimal digits, the number of a class that no name leads to,
+which the process that wrote it has drawn. *set* says which fields were set: an integer whose bit n
 stands for the n-th key of the map (the n-th of `FIELDS`), or a list of names.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -60,6 +66,8 @@ from wren_sessions.serializers._elements import header_length
 
 KIND: Final = "safe"  # the type tag of a value in this format
 MARKER: Final = -16
+MAIN_MARK: Final = "#__main__"  # behind the name of a class: its module ran as the program
+_MARK: Final = re.compile(rf"(?:{MAIN_MARK}|#[0-9a-f]{{16}})\Z")
 _USUAL_BYTES: Final = 4
 _MOST_BUILDERS: Final = 1_024
 _MANY_KEYS: Final = 1_000
@@ -91,6 +99,26 @@ SUBCLASSES: Final[Mapping[str, type]] = {
     f"{_BASE}base:TextAccessor": str,
     "langchain_core.runnables.utils:AddableDict": dict,
 }
+# Pydantic's own classes for values: of version 2, and of version 1 under `pydantic.v1`.
+_NETWORKS: Final = ("AnyUrl", "AnyHttpUrl", "HttpUrl", "FileUrl", "NameEmail")
+_NETWORKS_2: Final = ("AnyWebsocketUrl", "WebsocketUrl", "FtpUrl", "NatsDsn", "MySQLDsn")
+_DSNS: Final = ("PostgresDsn", "CockroachDsn", "AmqpDsn", "RedisDsn", "MongoDsn", "KafkaDsn")
+_DSNS_2: Final = ("MariaDBDsn", "ClickHouseDsn", "SnowflakeDsn")
+_VALUES: Final = ("SecretStr", "SecretBytes", "ByteSize", "PaymentCardNumber")
+VALUE_TYPES: Final = frozenset(
+    f"{module}:{name}"
+    for module, names in {
+        "pydantic.networks": (*_NETWORKS, *_NETWORKS_2, *_DSNS, *_DSNS_2),
+        "pydantic.types": (*_VALUES, "Secret", "PaymentCardBrand"),
+        "pydantic.color": ("Color", "RGBA"),
+        "pydantic_core": ("Url", "MultiHostUrl"),
+        "pydantic.v1.networks": (*_NETWORKS, *_DSNS, "MultiHostDsn"),
+        "pydantic.v1.types": (*_VALUES, "PaymentCardBrand"),
+        "pydantic.v1.color": ("Color", "RGBA"),
+    }.items()
+    for name in names
+)
+SENTINELS: Final = ("pydantic_core:MISSING", "pydantic_core:UNSET")
 _COMMON: Final = ("content", "additional_kwargs", "response_metadata", "type", "name", "id")
 _AI: Final = (*_COMMON, "tool_calls", "invalid_tool_calls", "usage_metadata")
 _TOOL: Final = (*_COMMON, "tool_call_id", "artifact", "status")
@@ -239,10 +267,16 @@ def check_hashes(keys: Collection[Any]) -> None:
 def type_name(ref: Any) -> str:
     """A stored type as text, with the arguments of a parametrized one in brackets."""
     if type(ref) is str:
-        return ref
+        return split_mark(ref)[0]
     if type(ref) is not list or not ref:
         raise SerializationError("the stored value is damaged: a type has no name")
     if ref[0] == "typing:Annotated" and len(ref) > 1:
         return type_name(ref[1])
     origin, *arguments = map(type_name, ref)
     return f"{origin}[{', '.join(name.rpartition(':')[2] for name in arguments)}]"
+
+
+def split_mark(ref: str) -> tuple[str, str]:
+    """The name of a class as it is stored, and the mark that follows it, or an empty text."""
+    found = _MARK.search(ref) if "#" in ref else None
+    return (ref, "") if found is None else (ref[: found.start()], found.group())

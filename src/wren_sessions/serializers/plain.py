@@ -10,10 +10,11 @@ the name of the type and its fields. Nothing is imported, and no class but those
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta, timezone
+from itertools import chain
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, Final, NoReturn
 
@@ -34,6 +35,8 @@ from wren_sessions.serializers._wire import (
 from wren_sessions.serializers.limits import Limits
 
 HIDDEN: Final = "**********"
+_MAPPINGS: Final = frozenset({dict, OrderedDict, Counter, defaultdict})
+_COLLECTIONS: Final = frozenset({list, tuple, set, frozenset, deque})
 _SECRETS: Final = frozenset({"SecretStr", "SecretBytes", "Secret"})
 
 
@@ -116,6 +119,8 @@ def _shown(name: str, value: Any) -> Any:
     module, _, short = name.partition(":")
     if module.partition(".")[0] == "pydantic" and short.partition("[")[0] in _SECRETS:
         return HIDDEN
+    if type(value) is dict and "_secret_value" in value:  # of a class that derives from those
+        return value | {"_secret_value": HIDDEN}
     return value
 
 
@@ -148,6 +153,11 @@ def _named_tuple(items: list[Any]) -> PlainObject:
     return PlainObject(type_name(ref), list(fields.values()))
 
 
+def _value(items: list[Any]) -> PlainObject:
+    _, ref, content, *_ = items
+    return PlainObject(type_name(ref), content)
+
+
 def _enum(items: list[Any]) -> PlainObject:
     _, ref, _, value = items
     return PlainObject(type_name(ref), value)
@@ -172,41 +182,63 @@ def _pure(name: str, parts: list[str]) -> PurePath:
     return (PureWindowsPath if "Windows" in name else PurePosixPath)(*parts)
 
 
-def _called(name: str, form: str, arguments: Any) -> PlainObject:
+def plain_called(name: str, form: str, arguments: Any) -> PlainObject:
+    """An object that LangGraph's serializer stored; see `_legacy.Objects`."""
     if form == "items" and name == "langgraph.types:Send":
         arguments = dict(zip(("node", "arg", "timeout"), arguments, strict=False))
-    return PlainObject(name, _shown(name, arguments))
+    # It stored the content of a secret, of any class, as it stored the value of an enum.
+    hidden = form == "value" and "secret" in name.rpartition(":")[2].lower()
+    return PlainObject(name, HIDDEN if hidden else _shown(name, arguments))
+
+
+def parts_of(value: Any) -> Iterator[Any]:
+    """What hashing a `PlainObject` looks at, but for the containers that it holds."""
+    kind = type(value)  # `isinstance` would ask the object itself, which may be an application's
+    if kind is PlainObject:
+        yield from parts_of(value.value)
+    elif kind in _MAPPINGS:
+        yield from chain(value, *map(parts_of, value.values()))
+    elif kind in _COLLECTIONS:
+        yield from chain(*map(parts_of, value))
+    else:
+        yield value
 
 
 def _frozen(value: Any) -> Any:
     """Something hashable that is equal for equal values."""
-    if isinstance(value, Mapping):
+    kind = type(value)
+    if kind in _MAPPINGS:
         return frozenset((key, _frozen(item)) for key, item in value.items())
-    if isinstance(value, AbstractSet):
+    if kind is set:
         return frozenset(value)
-    if isinstance(value, bytearray):
+    if kind is bytearray:
         return bytes(value)
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return tuple(map(_frozen, value))
-    return value
+    return tuple(map(_frozen, value)) if kind in {list, tuple, deque} else value
 
 
+# The kinds of envelopes that name a class of the application.
+PLAIN_OBJECTS: Final[dict[bytes, Build]] = {
+    b"o": _dataclass,
+    b"p": _model,
+    b"v": _model,
+    b"n": _named_tuple,
+    b"e": _enum,
+    b"U": _value,
+    b"w": _value,
+}
 _TABLE: Final = Table(
     BUILDERS
     | keyed(check_hashes)
     | {kind: _message(name) for kind, name in MESSAGES.items()}
+    | PLAIN_OBJECTS
     | {
-        b"o": _dataclass,
-        b"p": _model,
-        b"v": _model,
-        b"n": _named_tuple,
-        b"e": _enum,
         b"A": lambda items: _array(*items[1:]),
         b"N": _scalar,
         b"P": _path,
+        b"g": lambda items: PlainObject(type_name(items[1]), None),
         b"x": lambda items: items[2],
         b"y": lambda items: timezone(timedelta(seconds=items[1])),
     },
     _usual,
 )
-_OBJECTS: Final = Objects(called=_called, array=_array, check=check_hashes, path=_pure)
+_OBJECTS: Final = Objects(called=plain_called, array=_array, check=check_hashes, path=_pure)

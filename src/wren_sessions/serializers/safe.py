@@ -16,24 +16,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from wren_sessions._gc import unhurried
-from wren_sessions.errors import SerializationError
+from wren_sessions.errors import ConfigurationError, SerializationError
 from wren_sessions.serializers import _numpy
 from wren_sessions.serializers._allowed import Allowed, Allowlist
 from wren_sessions.serializers._legacy import Objects, read_legacy
-from wren_sessions.serializers._legacy_objects import LegacyObjects
+from wren_sessions.serializers._legacy_objects import LegacyObjects, official_name
 from wren_sessions.serializers._messages_read import (
     message_builders,
     read_messages,
     usual_builder,
 )
 from wren_sessions.serializers._models import ModelProfile
-from wren_sessions.serializers._resolve import load_official, loaded
+from wren_sessions.serializers._resolve import is_official, load_official, loaded
 from wren_sessions.serializers._standard import BUILDERS, PATHS, Write, keyed
 from wren_sessions.serializers._subclasses import build_subclass, subclass_writer
 from wren_sessions.serializers._unpacked import Unpacked
+from wren_sessions.serializers._value_types import build_sentinel, core_writer
 from wren_sessions.serializers._wire import KIND, Build, Table, array_header, array_length, read
 from wren_sessions.serializers._writing import (
     Lower,
@@ -45,7 +46,7 @@ from wren_sessions.serializers._writing import (
 )
 from wren_sessions.serializers.limits import Limits, is_whole
 from wren_sessions.serializers.messages import KINDS, Messages
-from wren_sessions.serializers.plain import read_simple
+from wren_sessions.serializers.plain import PLAIN_OBJECTS, plain_called, read_simple
 
 
 class SafeSerializer:
@@ -61,25 +62,38 @@ class SafeSerializer:
             types of the modules that the process has imported, or none if the environment says
             ``LANGGRAPH_STRICT_MSGPACK=true``.
         limits: what is refused for its size; None for the defaults of `Limits`.
+        strict: whether to refuse classes that no name leads to: of a function, of pydantic's
+            ``create_model``. They come back only in the process that wrote them, as long as it
+            keeps the class. By default they are stored, and each is logged once as a warning.
+        missing: what becomes of stored objects whose class this process has not got: "error"
+            (default), or "plain" for a `PlainObject` in their place.
 
     Raises:
-        ConfigurationError: `allow` holds something else.
+        ConfigurationError: `allow` or `missing` is something else.
     """
 
     def __init__(
-        self, *, allow: Iterable[Allowed] | None = None, limits: Limits | None = None
+        self,
+        *,
+        allow: Iterable[Allowed] | None = None,
+        limits: Limits | None = None,
+        strict: bool = False,
+        missing: Literal["error", "plain"] = "error",
     ) -> None:
+        if missing not in {"error", "plain"}:
+            raise ConfigurationError(f"missing= must be 'error' or 'plain', not {missing!r}")
         self._limits = limits or Limits()
-        self._use(Allowlist(allow))
+        self._plain = missing == "plain"
+        self._use(Allowlist(allow, strict=strict))
 
     def _use(self, allowed: Allowlist) -> None:
         self._allowed = allowed
         finder = _Finder(allowed)
         self._lower = lowering(finder.find, allowed.check_keys)
         self._messages = finder.messages = Messages(self._lower)
-        self._table = _table(allowed)
+        self._table = _table(allowed, plain=self._plain)
         self._objects = Objects(
-            called=LegacyObjects(allowed).called,
+            called=_called(allowed, plain=self._plain),
             array=_numpy.build_array,
             check=allowed.check_keys,
             path=lambda name, parts: PATHS[name](*parts),
@@ -233,11 +247,11 @@ class _Finder:
         found = self._known.get(kind)
         if found is not None:
             return found
-        write = _numpy.writer(kind) or subclass_writer(kind, lower)
+        write = _numpy.writer(kind) or subclass_writer(kind, lower) or core_writer(kind)
         if write is not None:
             return write
         profile = self._allowed.to_write(kind)
-        if isinstance(profile, ModelProfile) and profile.name in KINDS:
+        if isinstance(profile, ModelProfile) and is_official(profile.ref) and profile.ref in KINDS:
             self._known[kind] = self.messages.add(profile)
             return self._known[kind]
         return lambda value: [_lowered(part, lower) for part in profile.write(value)]
@@ -247,9 +261,23 @@ def _lowered(part: Any, lower: Lower) -> Any:
     return lower(part) if type(part) is dict else part
 
 
-def _table(allowed: Allowlist) -> Table:
+def _called(allowed: Allowlist, *, plain: bool) -> Callable[[str, str, Any], Any]:
+    """What builds the objects that LangGraph's serializer stored."""
+    build = LegacyObjects(allowed).called
+
+    def build_or_show(name: str, form: str, arguments: Any) -> Any:
+        if allowed.lacks(official_name(name)):
+            return plain_called(name, form, arguments)
+        return build(name, form, arguments)
+
+    return build_or_show if plain else build
+
+
+def _table(allowed: Allowlist, *, plain: bool) -> Table:
     def build_object(tag: bytes) -> Build:
         def build(items: list[Any]) -> Any:
+            if plain and allowed.lacks(items[1]):
+                return PLAIN_OBJECTS[tag](items)
             profile = allowed.to_build(items[1])
             if profile.tag != tag:
                 profile.refuse("was stored when its class was of another kind of data type")
@@ -257,10 +285,11 @@ def _table(allowed: Allowlist) -> Table:
 
         return build
 
-    objects = {tag: build_object(tag) for tag in (b"e", b"n", b"o", b"p", b"v")}
+    objects = {tag: build_object(tag) for tag in PLAIN_OBJECTS}
     others: dict[bytes, Build] = {
         b"A": lambda items: _numpy.build_array(*items[1:]),
         b"N": _numpy.build_scalar,
+        b"g": build_sentinel,
         b"x": build_subclass,
         b"y": _build_pydantic_zone,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -24,7 +25,9 @@ from wren_sessions.errors import (
     ConflictError,
     SessionExistsError,
     SessionNotFoundError,
+    WrenSessionsError,
 )
+from wren_sessions.keys import StagingId
 from wren_sessions.records import (
     Commit,
     Life,
@@ -288,15 +291,45 @@ class SessionOperations:
 
     async def fork(self, session_id: str, new_id: str, at: str | None) -> Session:
         """Copy a session to a new id, as it was at one of its checkpoints."""
-        if at is not None:
-            await self.load(session_id, at)
-        if await self._checkpoints.pruning.copy(session_id, new_id) is None:
-            not_found(session_id)
-        if at is not None:
-            await self._checkpoints.pruning.prune(
-                new_id, lambda survey: _not_before(survey, at), self._serde
-            )
+        if at is None:
+            if await self._checkpoints.pruning.copy(session_id, new_id) is None:
+                not_found(session_id)
+            return await self.load(new_id, None)
+        await self.load(session_id, at)
+        if await self._store.info(new_id) is not None:
+            _taken(session_id, new_id)
+        staging = StagingId(secrets.token_hex(16))
+        try:
+            await self._fork_at(session_id, staging, new_id, at)
+        except Exception:
+            await self._drop(staging)
+            raise
+        await self._drop(staging)
         return await self.load(new_id, None)
+
+    async def _drop(self, staging: str) -> None:
+        """Delete what a fork was made from; if it cannot be, it goes at its deadline."""
+        with suppress(WrenSessionsError):
+            await self._checkpoints.pruning.delete(staging)
+
+    async def _fork_at(self, session_id: str, staging: str, new_id: str, at: str) -> None:
+        """Copy a session, cut the copy down to what it was at `at`, and put it in its place."""
+        pruning = self._checkpoints.pruning
+        if await pruning.copy(session_id, staging) is None:
+            not_found(session_id)
+        await pruning.prune(
+            staging, lambda survey: _not_before(survey, session_id, at), self._serde
+        )
+        try:
+            made = await pruning.copy(staging, new_id)
+        except SessionExistsError:
+            _taken(session_id, new_id)
+        if made is None:
+            raise ConflictError(
+                f"the fork of session {session_id!r} was evicted before it was complete, and "
+                "nothing of it is left: try again, or give the store more room",
+                session=session_id,
+            )
 
 
 def not_found(session_id: str, at: str | None = None) -> NoReturn:
@@ -307,6 +340,14 @@ def not_found(session_id: str, at: str | None = None) -> NoReturn:
         "lifetime",
         session=session_id,
     )
+
+
+def _taken(session_id: str, new_id: str) -> NoReturn:
+    raise SessionExistsError(
+        f"cannot fork session {session_id!r}: {new_id!r} is there already; choose another id, or "
+        "delete it first",
+        session=new_id,
+    ) from None
 
 
 def _candidates(session_id: str | None, prefix: str, now: datetime) -> Iterator[str]:
@@ -366,8 +407,10 @@ def _waits(session_id: str, stored: Stored) -> bool:
     return any(w.channel == _INTERRUPT and w.task_id not in finished for w in writes)
 
 
-def _not_before(survey: Survey, at: str) -> set[Name]:
+def _not_before(survey: Survey, session_id: str, at: str) -> set[Name]:
     """The records of the root namespace that are neither a checkpoint nor before it."""
+    if ("", at) not in survey.entries:  # dropped since it was looked for
+        not_found(session_id, at)
     chain: set[Name] = set()
     name: Name | None = ("", at)
     while name is not None and name in survey.entries and name not in chain:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from wren_sessions.errors import ConfigurationError, SessionExistsError
+from wren_sessions.keys import StagingId
 from wren_sessions.protocols import AsyncSessionStore
-from wren_sessions.records import Span, Start
+from wren_sessions.records import Life, Span, Start
 from wren_sessions.testing.build import (
     SESSION,
     add,
@@ -23,9 +24,10 @@ from wren_sessions.testing.build import (
     write,
 )
 from wren_sessions.testing.contract_base import ContractBase, OpenFace, PassTime
-from wren_sessions.ttl import TTLPolicy, to_ms
+from wren_sessions.ttl import STAGING_MS, TTLPolicy, to_ms
 
 TARGET = "the copy: 1"
+STAGING = StagingId("what is being made")
 LARGE = bytes(range(256)) * 8_000
 
 
@@ -205,3 +207,38 @@ class CopyContract(ContractBase):
         await done(face, commit(state=b"{}"))
         assert await face.copy(SESSION, TARGET) is not None
         assert (await info(face, TARGET)).state == b"{}"
+
+    async def test_what_is_being_made_is_not_listed(self, face: AsyncSessionStore) -> None:
+        """A session under a staging id is as any other, and in no listing; ids are not mixed up."""
+        await done(face, put("1", session=STAGING, append=b"made", state=b"{}"))
+        await done(face, put("2", session=f"copying.{'0' * 32}"))
+        assert await appended(face, "1", 4, session=STAGING) == b"made"
+        assert await face.copy(STAGING, TARGET) is not None
+        found = [entry.session for entry in (await face.list_sessions(limit=9)).sessions]
+        assert sorted(found) == [f"copying.{'0' * 32}", TARGET]
+        assert await face.delete(STAGING)
+        assert await head(face, session=TARGET) == "1"
+
+    async def test_what_is_being_made_ends_by_itself(self, open_face: OpenFace) -> None:
+        """It has a deadline whatever it is to have when it is complete; its copy has that."""
+        face = open_face(TTLPolicy(idle=None, refresh="never"))
+        made = await done(face, put("1", session=STAGING))
+        lives = [
+            made.life,
+            await face.pin(STAGING),
+            await face.set_ttl(STAGING, None),
+            (await done(face, put("2", session=STAGING))).life,
+            await face.touch(STAGING),
+        ]
+        assert all(life is not None and _ends_in(life) == STAGING_MS for life in lives)
+        copy = await face.copy(STAGING, TARGET)
+        assert copy is not None
+        assert (copy.pinned, copy.deadline_ms) == (True, None)
+        again = await face.copy(TARGET, STAGING, replace=True)
+        assert again is not None
+        assert (again.pinned, _ends_in(again)) == (True, STAGING_MS)
+
+
+def _ends_in(life: Life) -> int | None:
+    """How long a session has left, to the millisecond."""
+    return None if life.deadline_ms is None else life.deadline_ms - life.now_ms

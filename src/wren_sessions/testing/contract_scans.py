@@ -6,7 +6,18 @@ import pytest
 
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Start
-from wren_sessions.testing.build import SESSION, add, done, put, scan_ids, scan_pages, write
+from wren_sessions.testing.build import (
+    SESSION,
+    add,
+    done,
+    info,
+    loaded,
+    prune,
+    put,
+    scan_ids,
+    scan_pages,
+    write,
+)
 from wren_sessions.testing.contract_base import ContractBase
 
 
@@ -27,6 +38,35 @@ class ScanContract(ContractBase):
         assert page.rest == ()
         assert page.life is not None
         assert page.life.revision == committed.life.revision  # type: ignore[union-attr]
+
+    async def test_a_record_tells_which_one_is_below_it(self, face: AsyncSessionStore) -> None:
+        """Of its namespace, among those that are there: in loads and scans, and after a prune."""
+        for ns in ("", "child"):
+            for checkpoint_id in ("4", "6", "2", "a:b", "8"):
+                await done(face, put(checkpoint_id, ns=ns))
+        expected: dict[str, str | None] = {"a:b": "8", "8": "6", "6": "4", "4": "2", "2": None}
+        await self._tells(face, "", expected)
+        life = (await info(face)).life
+        names = (("child", "2"), ("child", "6"), ("child", "8"))
+        assert (await face.prune(prune(life, *names))).outcome == "done"
+        await self._tells(face, "child", {"a:b": "4", "4": None})
+        await self._tells(face, "", expected)
+
+    async def _tells(
+        self, face: AsyncSessionStore, ns: str, expected: dict[str, str | None]
+    ) -> None:
+        head = await loaded(face, ns=ns)
+        assert head.stored.below == expected[head.stored.name[1]]
+        for checkpoint_id, below in expected.items():
+            assert (await loaded(face, checkpoint_id, ns=ns)).stored.below == below
+        for limit in (1, 2, 10):
+            found: dict[str, str | None] = {}
+            rest: tuple[Start, ...] = (Start(ns),)
+            while rest:
+                page = await face.scan(SESSION, rest, limit)
+                found |= {stored.name[1]: stored.below for stored in page.records}
+                rest = page.rest
+            assert found == expected
 
     async def test_a_scan_of_nothing_is_empty(self, face: AsyncSessionStore) -> None:
         """A scan of what is not there finds nothing and has no rest."""

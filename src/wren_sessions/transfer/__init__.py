@@ -114,8 +114,9 @@ def copy_sessions(
     Records, pending writes, header, creation time, idle timeout and pin go; no value is decoded,
     and what checkpoints share stays shared. What is encrypted in one of the stores is opened with
     its keys and sealed with those of the other. A session appears in the target at once, complete
-    and verified: it is written under a name of its own first, ``copying.…``. An interrupted copy is
-    run again; what was copied before is skipped.
+    and verified: it is written under a name of its own first, which no listing shows; what is left
+    of it ends an hour after it was last written. An interrupted copy is run again; what was copied
+    before is skipped.
 
     What does not go: the time that is left, which is counted anew by the target's policy; the
     revision; and pending writes of a checkpoint that was never written.

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
+from wren_sessions.checkpoints.metadata import metadata_of
 from wren_sessions.checkpoints.versions import Counter
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.transfer._sources import parent_of
@@ -69,7 +70,7 @@ def difference(
         return Difference("the versions of its channels", value=False)
     if not same(a["versions_seen"], b["versions_seen"], serde):
         return Difference("the versions that its nodes have seen", value=False)
-    if not same(ours.metadata, theirs.metadata, serde):
+    if not same(metadata_of(ours.metadata), metadata_of(theirs.metadata), serde):
         return Difference("its metadata", value=True)
     if not same(_rest(a), _rest(b), serde):
         return Difference("what it holds besides channels", value=True)

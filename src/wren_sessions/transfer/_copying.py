@@ -23,7 +23,7 @@ from wren_sessions.records import Name, SessionInfo, Start
 from wren_sessions.transfer._rebasing import shape_of
 from wren_sessions.transfer._repacking import Repacking
 from wren_sessions.transfer._reports import CopiedSession, CopyReport, OnProgress
-from wren_sessions.transfer._staging import PAGE, ChangedError, Staging, is_staging
+from wren_sessions.transfer._staging import PAGE, ChangedError, Staging
 
 ATTEMPTS: Final = 3
 
@@ -73,7 +73,7 @@ class Copying:
         while True:
             page = await self.source.list_sessions(cursor)
             for info in page.sessions:
-                if info.session not in seen and not is_staging(info.session):
+                if info.session not in seen:
                     seen.add(info.session)
                     await self._session(info.session)
             cursor = page.cursor

@@ -37,10 +37,11 @@ from wren_sessions.transfer._reports import (
     Progress,
 )
 from wren_sessions.transfer._savers import Saver
-from wren_sessions.transfer._sources import Source, source_of
+from wren_sessions.transfer._sources import Source, config_of, source_of
 from wren_sessions.transfer._targets import Target, target_of
 
 if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.base import CheckpointTuple
 
 logger = logging.getLogger("wren_sessions")
@@ -86,11 +87,13 @@ class _Thread:
         self._target = target
         self._serde: Serializer = job.target.saver.serde
         self._counter = Counter.of(job.target.saver.get_next_version(None, None))
+        self._there: set[Name] = set()  # what the target has by now
         self._written = self._skipped = 0
 
     async def move(self, entries: Sequence[Entry]) -> ImportedThread:
         """Move it: these checkpoints, in this order."""
         there = {entry.name for entry in (await self._target.begin())}
+        self._there = set(there)
         ahead = self._compared(entries, there)
         for number, entry in enumerate(entries, 1):
             await self._one(entry, there=entry.name in there, ahead=ahead)
@@ -128,13 +131,17 @@ class _Thread:
                 self._thread,
             )
             return
-        found = found._replace(checkpoint=counted(found.checkpoint, self._counter))
+        found = found._replace(
+            checkpoint=counted(found.checkpoint, self._counter),
+            parent_config=self._config_of(entry.parent),  # also where the parent was dropped since
+        )
         if there:
             await self._keep(entry, found, ahead=ahead)
             self._skipped += 1
             return
         await self._target.write(entry, found)
         self._written += 1
+        self._there.add(entry.name)
         if self._job.verify:
             await self._read_back(entry, found)
 
@@ -158,7 +165,12 @@ class _Thread:
         ours = await self._target.source.read(self._thread, entry.name)
         if ours is None:
             self._differs(entry, Difference("everything: it is not there any more", value=False))
+        if ours.parent_config is None and entry.parent not in self._there:
+            return ours._replace(parent_config=self._config_of(entry.parent))
         return ours
+
+    def _config_of(self, name: Name | None) -> RunnableConfig | None:
+        return None if name is None else config_of(self._thread, *name)
 
     def _same_writes(self, found: CheckpointTuple, ours: CheckpointTuple) -> bool:
         order = self._target.order

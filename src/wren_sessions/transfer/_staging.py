@@ -8,7 +8,6 @@ copies it, in one step, to where it belongs.
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -25,6 +24,7 @@ from wren_sessions.errors import (
     SessionExpiredError,
     WrenSessionsError,
 )
+from wren_sessions.keys import StagingId
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
     ArenaParts,
@@ -48,16 +48,6 @@ from wren_sessions.transfer._reports import Entry, OnProgress, Progress, parents
 
 PAGE: Final = 100
 CHUNK_BYTES: Final = 1_048_576
-
-
-def staging_name(session: str) -> str:
-    """What a session is called until its copy is complete: of one length, whatever its id."""
-    return f"copying.{sha256(session.encode()).hexdigest()[:32]}"
-
-
-def is_staging(session: str) -> bool:
-    """Whether a session is what an interrupted copy left behind."""
-    return re.fullmatch(r"copying\.[0-9a-f]{32}", session) is not None
 
 
 class ChangedError(Exception):
@@ -105,7 +95,7 @@ class Staging:
         self._info = info
         self._repacking = repacking
         self._on_progress = on_progress
-        self._staging = staging_name(info.session)
+        self._staging = StagingId(info.session)
         self._incarnation = ""
         self._places = Places()
         self._written: dict[Name, bytes] = {}
@@ -119,11 +109,15 @@ class Staging:
             await self._verify()
             await self._target.copy(self._staging, self._info.session, replace=replace)
         except Exception:
-            with suppress(WrenSessionsError):
-                await self._target.delete(self._staging)
+            await self._drop()
             raise
-        await self._target.delete(self._staging)
+        await self._drop()
         return count
+
+    async def _drop(self) -> None:
+        """Delete what was written; if it cannot be, it goes at its deadline."""
+        with suppress(WrenSessionsError):
+            await self._target.delete(self._staging)
 
     # --- writing ---
 
@@ -171,8 +165,8 @@ class Staging:
     def _life(self, done: Committed) -> Life:
         if done.outcome != "done" or done.life is None:
             raise ConflictError(
-                f"somebody else wrote or deleted {self._staging!r}, where session "
-                f"{self._info.session!r} was being copied to: is it being copied twice?",
+                f"somebody else wrote or deleted what session {self._info.session!r} was being "
+                "copied to: is it being copied twice? Nothing of it is there: try again",
                 session=self._info.session,
             )
         return done.life

@@ -30,7 +30,7 @@ from wren_sessions.stores.protected.headers import key_id
 from wren_sessions.transfer._rebasing import body_of, ranged, writes_of
 from wren_sessions.transfer._repacking import Repacking
 from wren_sessions.transfer._reports import OnProgress
-from wren_sessions.transfer._staging import PAGE, ChangedError, Staging, is_staging
+from wren_sessions.transfer._staging import PAGE, ChangedError, Staging
 from wren_sessions.ttl import Duration, to_ms
 
 
@@ -142,8 +142,7 @@ class _Rekeying:
         cursor = None
         while True:
             page = await self.raw.list_sessions(cursor)
-            names = (info.session for info in page.sessions)
-            found |= dict.fromkeys(name for name in names if not is_staging(name))
+            found |= dict.fromkeys(info.session for info in page.sessions)
             cursor = page.cursor
             if cursor is None:
                 return list(found)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from wren_sessions.errors import CorruptSessionError
+from wren_sessions.keys import MAX_ID_BYTES
 from wren_sessions.records import (
     ArenaParts,
     Held,
@@ -28,10 +29,12 @@ from wren_sessions.stores.file.schema import ARENA_BITS
 from wren_sessions.stores.file.sessions import Row
 from wren_sessions.stores.file.writing import unpack_spans
 
-_RECORD: Final = sessions.select("""s.state, r.id, r.base, r.spans, r.body
+_LOWER: Final = """(SELECT max(l.id) FROM records l
+    WHERE l.sid = r.sid AND l.namespace = r.namespace AND l.id < r.id)"""
+_RECORD: Final = sessions.select(f"""s.state, r.id, r.base, r.spans, r.body, {_LOWER}
     FROM sessions s JOIN records r ON r.sid = s.sid AND r.namespace = ? AND r.id = ?
     WHERE s.id = ?""")
-_HEAD: Final = sessions.select("""s.state, r.id, r.base, r.spans, r.body
+_HEAD: Final = sessions.select(f"""s.state, r.id, r.base, r.spans, r.body, {_LOWER}
     FROM sessions s JOIN heads h ON h.sid = s.sid AND h.namespace = ?
     JOIN records r ON r.sid = s.sid AND r.namespace = h.namespace AND r.id = h.head
     WHERE s.id = ?""")
@@ -57,8 +60,9 @@ _INFO: Final = sessions.select("""s.state,
                   + length(CAST(namespace || id || key AS BLOB))) FROM writes WHERE sid = s.sid)
         + (SELECT total(length(CAST(namespace || head AS BLOB))) FROM heads WHERE sid = s.sid)
     FROM sessions s WHERE s.id = ?""")
-_PAGE: Final = sessions.select("""s.id, s.state FROM sessions s
-    WHERE s.id > ? AND (s.deadline_ms IS NULL OR s.deadline_ms > ?) ORDER BY s.id LIMIT ?""")
+_PAGE: Final = sessions.select(f"""s.id, s.state FROM sessions s
+    WHERE s.id > ? AND length(s.id) <= {MAX_ID_BYTES}
+        AND (s.deadline_ms IS NULL OR s.deadline_ms > ?) ORDER BY s.id LIMIT ?""")
 
 BRIEF_BYTES: Final = 2_097_152
 """So much is read in about a millisecond, the time that a writer may have to wait for it."""
@@ -90,10 +94,10 @@ def load(
         found = connection.execute(_HEAD, (namespace, session)).fetchone()
     else:
         found = connection.execute(_RECORD, (namespace, checkpoint_id, session)).fetchone()
-    row = Row._make(found[:-5]) if found else None
+    row = Row._make(found[:-6]) if found else None
     if row is None or not row.alive(now_ms):
         return None
-    stored = _whole(connection, row.sid, namespace, found[-4:])
+    stored = _whole(connection, row.sid, namespace, found[-5:])
     spans = missing(stored.spans, held, row.incarnation)
     if brief and not is_brief(spans):
         raise TooLongError
@@ -104,7 +108,7 @@ def load(
             "there. Restore the session from a backup, or delete it",
             session=session,
         )
-    return row, Loaded(life=row.life(now_ms), stored=stored, arena=arena, state=found[-5])
+    return row, Loaded(life=row.life(now_ms), stored=stored, arena=arena, state=found[-6])
 
 
 def is_brief(spans: Iterable[Span]) -> bool:
@@ -113,10 +117,13 @@ def is_brief(spans: Iterable[Span]) -> bool:
 
 
 def _whole(
-    connection: sqlite3.Connection, sid: int, namespace: str, record: tuple[str, int, bytes, bytes]
+    connection: sqlite3.Connection,
+    sid: int,
+    namespace: str,
+    record: tuple[str, int, bytes, bytes, str | None],
 ) -> Stored:
     """A record with its writes."""
-    name, base, packed, body = record
+    name, base, packed, body, below = record
     spans = unpack_spans(packed)
     found = connection.execute(_WRITES_OF, (sid, namespace, name)).fetchall()
     if len(found) > 1:
@@ -130,6 +137,7 @@ def _whole(
         base=base,
         spans=merge_spans(spans) if found else tuple(spans),
         writes=tuple([StoredWrite(key, body) for _, key, _, body in found]),
+        below=below,
     )
 
 
@@ -143,7 +151,7 @@ def scan(
         before = _TOP if start.before is None else start.before
         values = (row.sid, start.namespace, before, wanted + 1)
         rows = connection.execute(_BELOW, values).fetchall()
-        found += _stored(connection, row.sid, start.namespace, rows[:wanted])
+        found += _stored(connection, row.sid, start.namespace, rows, wanted)
         if len(rows) > wanted:
             last = rows[wanted - 1][0] if wanted else start.before
             rest = (Start(start.namespace, last), *starts[at + 1 :])
@@ -152,11 +160,13 @@ def scan(
 
 
 def _stored(
-    connection: sqlite3.Connection, sid: int, namespace: str, rows: Sequence[Any]
+    connection: sqlite3.Connection, sid: int, namespace: str, some: Sequence[Any], wanted: int
 ) -> list[Stored]:
-    """Records, given by descending id, with their writes."""
+    """The first of some records, given by descending id, with their writes."""
+    rows = some[:wanted]
     if not rows:
         return []
+    below = [*(row[0] for row in some[1:]), None]
     writes: dict[str, list[StoredWrite]] = {row[0]: [] for row in rows}
     spans = {row[0]: unpack_spans(row[2]) for row in rows}
     bounds = (rows[-1][0], rows[0][0])
@@ -171,8 +181,9 @@ def _stored(
             base=base,
             spans=merge_spans(spans[name]),
             writes=tuple(writes[name]),
+            below=lower,
         )
-        for name, base, _, body in rows
+        for (name, base, _, body), lower in zip(rows, below, strict=False)
     ]
 
 

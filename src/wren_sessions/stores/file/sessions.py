@@ -73,10 +73,11 @@ class Row(NamedTuple):
 
     def deadline(self, policy: TTLPolicy, now_ms: int) -> int | None:
         """When it would expire if it were used now."""
-        if self.pinned:
-            return None
         return policy.deadline_ms(
-            used_ms=now_ms, created_ms=self.created_ms, override=self.own_idle
+            used_ms=now_ms,
+            created_ms=self.created_ms,
+            override=self.own_idle,
+            pinned=bool(self.pinned),
         )
 
     def written(

@@ -146,7 +146,9 @@ class FileStore(Closing):
         return self._database.write(self._committing(commit), commit.session)
 
     def _committing(self, commit: Commit) -> Callable[[sqlite3.Connection], Committed]:
-        return lambda connection: writing.commit(connection, commit, self._ttl, self._clock())
+        return lambda connection: writing.commit(
+            connection, commit, self._ttl.of(commit.session), self._clock()
+        )
 
     def _commit_all(self, commits: Sequence[Commit]) -> list[Committed | Exception]:
         """Make commits that were checked; if it is one, as a lone caller does."""
@@ -205,7 +207,7 @@ class FileStore(Closing):
             lambda connection: copying.copy(
                 connection,
                 (source, target),
-                self._ttl,
+                self._ttl.of(target),
                 self._clock(),
                 replace=replace,
                 state=state,
@@ -233,9 +235,10 @@ class FileStore(Closing):
         if found is None:
             return None
         row, loaded = found
-        if self._ttl.refresh != "read":
+        ttl = self._ttl.of(session)
+        if ttl.refresh != "read":
             return loaded
-        deadline_ms = row.deadline(self._ttl, loaded.life.now_ms)
+        deadline_ms = row.deadline(ttl, loaded.life.now_ms)
         if deadline_ms == row.deadline_ms:
             return loaded
         if sessions.past(deadline_ms, loaded.life.now_ms):
@@ -343,7 +346,7 @@ class FileStore(Closing):
             row = before and change(before)
             if row is None:
                 return None
-            row = row._replace(deadline_ms=row.deadline(self._ttl, now_ms))
+            row = row._replace(deadline_ms=row.deadline(self._ttl.of(session), now_ms))
             if not row.alive(now_ms):
                 return None
             if row != before:

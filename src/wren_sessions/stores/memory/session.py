@@ -153,9 +153,12 @@ class Session:
 
     def next_deadline_ms(self, ttl: TTLPolicy, now_ms: int) -> int | None:
         """The deadline it would have if it were used now."""
-        if self.pinned:
-            return None
-        return ttl.deadline_ms(used_ms=now_ms, created_ms=self.created_ms, override=self.override)
+        return ttl.deadline_ms(
+            used_ms=now_ms,
+            created_ms=self.created_ms,
+            override=self.override,
+            pinned=self.pinned,
+        )
 
     def renew(
         self,
@@ -291,6 +294,7 @@ class Session:
             base=record.base,
             spans=merge_spans((*record.spans, *linked)),
             writes=tuple(StoredWrite(key, write.body) for key, write in writes.items()),
+            below=next(iter(self.namespaces[name[0]].below(name[1], 1)), None),
         )
 
     def find(self, namespace: str, checkpoint_id: str | None) -> Stored | None:

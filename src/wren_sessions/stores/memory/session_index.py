@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator
 from heapq import heapify, heappop, heappush
 
 from wren_sessions.errors import StoreUnavailableError
+from wren_sessions.keys import StagingId
 from wren_sessions.stores.memory.session import Session
 
 _SWEEP_AT_ONCE = 16
@@ -88,11 +89,12 @@ class SessionIndex:
         return True
 
     def after(self, name: str, now_ms: int) -> Iterator[tuple[str, Session]]:
-        """The sessions behind an id, sorted by id, without those that have expired."""
+        """The sessions behind an id, sorted by id, without those that are over or being made."""
         for at in range(bisect_right(self._ids, name), len(self._ids)):
-            session = self._sessions[self._ids[at]]
-            if not session.expired(now_ms):
-                yield self._ids[at], session
+            found = self._ids[at]
+            session = self._sessions[found]
+            if not session.expired(now_ms) and type(found) is not StagingId:
+                yield found, session
 
     # --- sweeping ---------------------------------------------------------------------------------
 

@@ -142,8 +142,9 @@ class MemoryStore(Closing):
 
     def _write(self, commit: Commit, there: Session | None, now_ms: int) -> Committed:
         session = there or Session.begin(commit, now_ms)
-        renews = there is None or self._ttl.refresh != "never"
-        deadline_ms = session.next_deadline_ms(self._ttl, now_ms) if renews else session.deadline_ms
+        ttl = self._ttl.of(commit.session)
+        renews = there is None or ttl.refresh != "never"
+        deadline_ms = session.next_deadline_ms(ttl, now_ms) if renews else session.deadline_ms
         if past(deadline_ms, now_ms):
             return _committed("expired", there, now_ms)
         change = session.plan(commit)
@@ -225,7 +226,7 @@ class MemoryStore(Closing):
             return self._put_copy(source, original.copy(now_ms, state), target, now_ms)
 
     def _put_copy(self, source: str, copy: Session, target: str, now_ms: int) -> Life:
-        if not copy.renew(self._ttl, now_ms):
+        if not copy.renew(self._ttl.of(target), now_ms):
             raise SessionExpiredError(
                 f"cannot copy session {source!r}: it is older than the maximum age of "
                 f"this store ({self._ttl}). Pin it to keep it, or raise the maximum age",
@@ -260,8 +261,9 @@ class MemoryStore(Closing):
                     "never stored; what wrote it is at fault",
                     session=session,
                 )
-            if self._ttl.refresh == "read":
-                if not there.renew(self._ttl, now_ms):
+            ttl = self._ttl.of(session)
+            if ttl.refresh == "read":
+                if not there.renew(ttl, now_ms):
                     return None
                 self._index.queue(session, there.deadline_ms)
             return Loaded(life=there.life(now_ms), stored=found, arena=arena, state=there.state)
@@ -358,7 +360,8 @@ class MemoryStore(Closing):
         with self._lock:
             now_ms = self._now_ms()
             there = self._used(name, now_ms)
-            if not (there and there.renew(self._ttl, now_ms, override=override, pinned=pinned)):
+            ttl = self._ttl.of(name)
+            if not (there and there.renew(ttl, now_ms, override=override, pinned=pinned)):
                 return None
             self._index.queue(name, there.deadline_ms)
             return there.life(now_ms)

@@ -27,6 +27,7 @@ from wren_sessions.keys import (
     META,
     STATE,
     KeySpace,
+    StagingId,
     encode_namespace,
     record_field,
     segment_field,
@@ -66,7 +67,7 @@ from wren_sessions.stores.redis.replies import (
     session_of,
 )
 from wren_sessions.stores.redis.scripts import Script, script
-from wren_sessions.ttl import Duration, TTLPolicy, to_ms
+from wren_sessions.ttl import STAGING_MS, Duration, TTLPolicy, to_ms
 
 T = TypeVar("T")
 
@@ -110,13 +111,20 @@ class Commands:
     def __init__(self, keys: KeySpace, ttl: TTLPolicy) -> None:
         self.keys = keys
         self.ttl = ttl
-        self._clocks = (_number(ttl.idle_ms), _number(ttl.max_age_ms))
-        self._policy = f"{_word(ttl.idle_ms)} {_word(ttl.max_age_ms)} {ttl.refresh}"
+        age = _word(ttl.max_age_ms)
+        self._policy = f"{_word(ttl.idle_ms)} {age} {ttl.refresh}"
+        self._staging_policy = f"!{STAGING_MS} {age} write"  # see `TTLPolicy.of`
         self._max_bytes = b"%d" % INLINE_BYTES
 
     def key(self, session: str) -> bytes:
         """The session's key."""
         return self.keys.session_key(session).encode()
+
+    def _policy_of(self, session: str) -> str:
+        return self._staging_policy if type(session) is StagingId else self._policy
+
+    def _clocks(self, session: str) -> list[bytes]:
+        return self._policy_of(session).encode().split(b" ")[:2]
 
     def _scripted(
         self,
@@ -138,7 +146,7 @@ class Commands:
         record, writes = commit.record, commit.writes
         revision, created = commit.revision, commit.created_ms
         words = (
-            f"{commit.token} {self._policy} {'1' if commit.new else '0'} "
+            f"{commit.token} {self._policy_of(commit.session)} {'1' if commit.new else '0'} "
             f"{commit.incarnation or _NONE} {_NONE if revision is None else revision} "
             f"{_NONE if created is None else created} "
             f"{_NO_RECORD if record is None else _record_words(record)} "
@@ -175,7 +183,7 @@ class Commands:
     ) -> Plan[Loaded | None]:
         """See `SessionStore.load`."""
         wanted = _NONE if checkpoint_id is None else _id(checkpoint_id)
-        words = f"{self._policy} {_ns(namespace)} {wanted}".encode()
+        words = f"{self._policy_of(session)} {_ns(namespace)} {wanted}".encode()
         there = "" if held is None else f"{held.incarnation} {_spans(held.spans)}"
         read = partial(read_loaded, session, namespace, held)
         return self._scripted("load", session, (words, self._max_bytes, there.encode()), read)
@@ -235,7 +243,7 @@ class Commands:
         return self._lifetime(session, b"pin" if pinned else b"unpin")
 
     def _lifetime(self, session: str, what: bytes, own: bytes = b"") -> Plan[Life | None]:
-        args = (*self._clocks, what, own)
+        args = (*self._clocks(session), what, own)
         return self._scripted("lifetime", session, args, _read_life)
 
     def delete(self, session: str) -> Plan[bool]:
@@ -276,7 +284,7 @@ class Commands:
 
         there = _life(replace) if isinstance(replace, Life) else b""
         how = (token_hex(8).encode(), b"1" if replace else b"", state or b"")
-        args = (*self._clocks, *how, b"" if expect is None else _life(expect), there)
+        args = (*self._clocks(target), *how, b"" if expect is None else _life(expect), there)
         return self._scripted("copy", source, args, read, target)
 
     def find_keys(self, cursor: str | None, limit: int) -> Plan[tuple[str | None, list[bytes]]]:
@@ -318,10 +326,6 @@ class Commands:
 
 
 # --- arguments ------------------------------------------------------------------------------------
-
-
-def _number(ms: int | None) -> bytes:
-    return _word(ms).encode()
 
 
 def _life(life: Life) -> bytes:

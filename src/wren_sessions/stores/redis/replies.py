@@ -226,13 +226,16 @@ def _stored(
 ) -> Stored:
     try:
         line, body = value.split(b"\n", 1)
-        _, base_text, own, _, spans = line.split(b" ")
+        _, base_text, own, lower, spans = line.split(b" ")
         base = _number(base_text)
+        below = None if lower == b":" else decode(lower.decode())
         used = [Span(base, _number(own)), *_read_spans(spans), *_read_spans(write_spans)]
         writes = _writes(parts, special) if parts or special else ()
     except Exception:  # noqa: BLE001 -- whatever damaged bytes make the parsers do
         corrupt(session, f"checkpoint {name[1]!r} or its pending writes are damaged")
-    return Stored(name=name, body=body, base=base, spans=merge_spans(used), writes=writes)
+    return Stored(
+        name=name, body=body, base=base, spans=merge_spans(used), writes=writes, below=below
+    )
 
 
 def _read_spans(text: bytes) -> list[Span]:

@@ -16,6 +16,8 @@
 --          last part. Parts are <log>/0, /1, …; earlier keys <log>/k1, …; earlier spans <log>/s1, …
 -- :done    the tokens of the latest commits that wrote no record, the last one first
 --
+-- An idle timeout among the arguments is ms, - for none, or !ms (below, `ends_of`).
+--
 -- A reply is one text, or a list that starts with one; the text starts with a status word. A life
 -- in it is seven words: incarnation, created, updated, now, deadline (or -), pinned, revision. Times are
 -- milliseconds since 1970. What is not as it was written ends a script, before it writes, with an
@@ -70,10 +72,17 @@ local function life_words(key, raw)
   return incarnation, created, updated, override, revision, arena, pinned, last_ns
 end
 
--- When a life that is not pinned ends if it is used at `used`; nil for never. `override`, `idle` and
--- `max_age` are texts.
-local function ends_of(created, override, used, idle, max_age)
-  if override ~= '-' then idle = override end
+-- When a life ends if it is used at `used`; nil for never. `override`, `idle` and `max_age` are texts.
+-- An idle timeout with a ! in front is that of a session which is being made: it holds whatever the
+-- session is to have itself, so that what is never finished goes away.
+local function ends_of(created, override, pinned, used, idle, max_age)
+  if string.byte(idle) == 33 then
+    idle = string.sub(idle, 2)
+    if pinned then return used + idle end
+  else
+    if pinned then return nil end
+    if override ~= '-' then idle = override end
+  end
   local ends = nil
   if idle ~= '-' and idle ~= 'none' then ends = used + idle end
   if max_age ~= '-' then

@@ -10,8 +10,7 @@ end
 
 -- When a life ends if it is used at `used`; nil for never. `idle` and `max_age` are ms or '-'.
 local function deadline(life, used, idle, max_age)
-  if life.pinned then return nil end
-  return ends_of(life.created, life.override, used, idle, max_age)
+  return ends_of(life.created, life.override, life.pinned, used, idle, max_age)
 end
 
 -- Fields that must all be there, in their order; `keep` is a list to add them to.

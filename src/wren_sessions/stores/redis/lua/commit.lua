@@ -80,7 +80,7 @@ if fresh then
 end
 local renew, ends = fresh or refresh ~= 'never', nil
 if renew then
-  if pinned ~= '1' then ends = ends_of(created, override, now, idle, max_age) end
+  ends = ends_of(created, override, pinned == '1', now, idle, max_age)
   if ends and ends <= now then outcome = outcome or 'expired' end
 end
 if outcome then

@@ -1,0 +1,55 @@
+"""Which sessions a run wrote to, as far as this process knows. Thread-safe, bounded."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final
+
+MAX_RUNS: Final = 10_000
+MAX_SESSIONS: Final = 64  # of one run
+
+
+class Runs:
+    """The sessions of runs whose checkpoints this process wrote.
+
+    A run writes to one session, as a rule. One that wrote to many is given up: its sessions are
+    looked for in the store, and so are those of runs that are not known here.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sessions: OrderedDict[str, set[str] | None] = OrderedDict()
+
+    def wrote(self, run: object, session: str) -> None:
+        """A run writes a checkpoint to a session."""
+        if not isinstance(run, str):
+            return
+        with self._lock:
+            known = self._sessions.setdefault(run, set())
+            self._sessions.move_to_end(run)
+            if known is not None:
+                known.add(session)
+                if len(known) > MAX_SESSIONS:
+                    self._sessions[run] = None
+            if len(self._sessions) > MAX_RUNS:
+                self._sessions.popitem(last=False)
+
+    def copied(self, source: str, target: str) -> None:
+        """A session was copied, with the checkpoints of its runs."""
+        with self._lock:
+            runs = [run for run, known in self._sessions.items() if known and source in known]
+        for run in runs:
+            self.wrote(run, target)
+
+    def sessions(self, runs: Iterable[str]) -> set[str] | None:
+        """The sessions of all of these runs; None if they are not all known here."""
+        found: set[str] = set()
+        with self._lock:
+            for run in runs:
+                known = self._sessions.get(run)
+                if known is None:
+                    return None
+                found |= known
+        return found

@@ -1,0 +1,157 @@
+"""Pydantic's own value types: URLs, sizes, card numbers; and classes that derive from them.
+
+A URL is written as its text, and made of it by pydantic's own parser, which is in Rust; what the
+application's class would add to that, its constraints, was checked when the URL was made. Numbers
+and texts of a class of their own are written as what they are, with their attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from wren_sessions.errors import SerializationError, UnsafeTypeError
+from wren_sessions.serializers._profiles import Profile
+from wren_sessions.serializers._resolve import attribute, loaded, mro, name_of, solid_base
+from wren_sessions.serializers._standard import Write, write_zone
+from wren_sessions.serializers._state import State
+from wren_sessions.serializers._wire import SENTINELS, marker
+
+_URL, _VALUE, _SENTINEL = map(marker, (b"U", b"w", b"g"))
+_CORE: Final = {"Url": "_BaseUrl", "MultiHostUrl": "_BaseMultiHostUrl"}
+_BASES: Final[Mapping[str, type]] = {
+    "pydantic.types:ByteSize": int,
+    "pydantic.types:PaymentCardNumber": str,
+    "pydantic.v1.types:ByteSize": int,
+    "pydantic.v1.types:PaymentCardNumber": str,
+    "pydantic.v1.networks:AnyUrl": str,
+}
+
+
+class UrlProfile(Profile):
+    """A URL of pydantic 2, or one of the core's own.
+
+    Args:
+        kind: the class.
+        core: the class of the core's that parses it.
+    """
+
+    tag = b"U"
+
+    def __init__(self, kind: type, core: type) -> None:
+        super().__init__(kind)
+        self._core = core
+        self._state = None if kind is core else State(kind)
+        if kind is core:
+            self.ref = self.name = f"pydantic_core:{kind.__name__}"
+
+    def write(self, value: Any) -> list[Any]:
+        others: dict[str, Any] = {}
+        if self._state is not None:
+            others = self._state.of(value)
+            value = others.pop("_url", None)
+        if type(value) is not self._core:
+            self.refuse("was made without its constructor, and is not complete")
+        text = str(value)
+        keeps_path = self._parsed(text) != value
+        if keeps_path and self._parsed(text, keeps_path=True) != value:
+            self.refuse("would be another one when it is read from its text")
+        return [_URL, self.ref, text, *([keeps_path, others] if keeps_path or others else [])]
+
+    def build(self, items: list[Any]) -> Any:
+        _, _, text, *rest = items
+        keeps_path, others = rest or (False, {})
+        if type(text) is not str or type(keeps_path) is not bool or type(others) is not dict:
+            self.refuse("was stored in a damaged way")
+        url = self._parsed(text, keeps_path=keeps_path)
+        if self._state is None:
+            return url
+        return self._state.put(object.__new__(self.kind), {"_url": url} | others)
+
+    def _parsed(self, text: str, *, keeps_path: bool = False) -> Any:
+        try:
+            # Older releases of pydantic know of no URL without a path.
+            return self._core(text, preserve_empty_path=True) if keeps_path else self._core(text)
+        except (TypeError, ValueError):
+            return self.refuse("is no URL to the installed pydantic")
+
+
+class ValueProfile(Profile):
+    """A number or text of a class of pydantic's, with attributes.
+
+    Args:
+        kind: the class.
+        base: the builtin class that it derives from.
+    """
+
+    tag = b"w"
+
+    def __init__(self, kind: type, base: type) -> None:
+        super().__init__(kind)
+        self._base = base
+        self._state = State(kind)
+
+    def write(self, value: Any) -> list[Any]:
+        state = self._state.of(value)
+        plain = int.__int__(value) if self._base is int else str.__str__(value)
+        return [_VALUE, self.ref, plain, *([state] if state else [])]
+
+    def build(self, items: list[Any]) -> Any:
+        _, _, plain, *rest = items
+        if type(plain) is not self._base or any(type(state) is not dict for state in rest):
+            self.refuse("was stored in a damaged way")
+        return self.of(plain, *rest)
+
+    def of(self, plain: Any, state: Mapping[str, Any] | None = None) -> Any:
+        """A value of a plain one."""
+        return self._state.put(self._base.__new__(self.kind, plain), state or {})
+
+
+def value_profile(kind: type) -> Profile | None:
+    """The profile of one of pydantic's value types; None for any other class."""
+    if attribute(kind, "__del__") is not None:
+        return None
+    for core_name, name in _CORE.items():
+        core, base = loaded("pydantic_core", core_name), loaded("pydantic.networks", name)
+        if core is not None and (kind is core or (base is not None and base in mro(kind))):
+            return UrlProfile(kind, core)
+    if solid_base(kind) in {int, str}:
+        for ancestor in mro(kind):
+            base = _BASES.get(name_of(ancestor))
+            if base is not None:
+                return ValueProfile(kind, base)
+    return None
+
+
+# --- values of pydantic's core --------------------------------------------------------------------
+
+
+def core_writer(kind: type) -> Write | None:
+    """What writes a time zone of pydantic's, or a sentinel; None for any other class."""
+    if kind is loaded("pydantic_core", "TzInfo"):
+        return lambda value: write_zone(value, "a value")
+    if not any(type(_sentinel(name)) is kind for name in SENTINELS):
+        return None
+
+    def write(value: Any) -> list[Any]:
+        for name in SENTINELS:
+            if _sentinel(name) is value:
+                return [_SENTINEL, name]
+        raise SerializationError(
+            "a sentinel of the application's own cannot be stored: use None, or an enum"
+        )
+
+    return write
+
+
+def build_sentinel(items: list[Any]) -> Any:
+    """The sentinel of an envelope."""
+    _, name = items
+    found = _sentinel(name) if name in SENTINELS else None
+    if found is None:
+        raise UnsafeTypeError("the value holds a sentinel that the installed pydantic has not got")
+    return found
+
+
+def _sentinel(name: str) -> Any:
+    return loaded(*name.split(":"))
