@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 from zlib import crc32
 
 import msgpack
@@ -163,7 +163,20 @@ def test_restoring_keeps_to_the_bounds(store: MemoryStore, clock: FakeClock) -> 
     assert [info.session for info in small.list_sessions().sessions] == [SESSION]
 
 
-HOSTILE = ("text", b"bytes", None, True, -1, 10**15 + 1, 2**63, 1.5, float("nan"), (), ((),), {})
+HOSTILE: Final[tuple[object, ...]] = (
+    "text",
+    b"bytes",
+    None,
+    True,
+    -1,
+    10**15 + 1,
+    2**63,
+    1.5,
+    float("nan"),
+    (),
+    ((),),
+    {},
+)
 
 
 def places(value: object, path: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
