@@ -179,7 +179,9 @@ class KeyValueStore:
         for expired in set(sessions) - {info.session for info in page.sessions}:
             self.info(expired)  # finds nothing to put back
         last = found[-1] if len(found) == limit else None
-        return with_changes(page, cursor=last, foreign=len(found) - len(sessions))
+        # What has a colon more belongs to a longer prefix: its sessions are none of ours to count.
+        of_ours = [name for name in found if name.count(":") <= self.keys.pattern.count(":")]
+        return with_changes(page, cursor=last, foreign=len(of_ours) - len(sessions))
 
     def ping(self) -> None:
         """Make sure that the service answers."""

@@ -8,7 +8,7 @@ from dictionary import Dictionary
 from kv_store import KeyValueStore
 from wren_sessions import SessionStore, TTLPolicy
 from wren_sessions.errors import ConfigurationError, CorruptSessionError
-from wren_sessions.testing import FakeClock, MakeStore, PassTime, StoreContract
+from wren_sessions.testing import FakeClock, MakeStore, MakeTenant, PassTime, StoreContract
 from wren_sessions.testing.build import SESSION, put
 
 
@@ -26,6 +26,16 @@ class TestKeyValueStore(StoreContract):
 
         def make(*, ttl: TTLPolicy | None = None) -> SessionStore:
             return KeyValueStore(Dictionary(), ttl=ttl, clock=clock)
+
+        return make
+
+    @pytest.fixture
+    def make_tenant(self, clock: FakeClock) -> MakeTenant:
+        """Stores with a prefix each on one dictionary."""
+        service = Dictionary()
+
+        def make(prefix: str, *, ttl: TTLPolicy | None = None) -> SessionStore:
+            return KeyValueStore(service, ttl=ttl, prefix=prefix, clock=clock)
 
         return make
 

@@ -53,7 +53,7 @@ class SessionStore(Protocol):
 
     @property
     def keys(self) -> KeySpace:
-        """How its sessions are named."""
+        """How its sessions are named. No method sees or changes a session of another prefix."""
 
     @property
     def location(self) -> str:

@@ -35,6 +35,8 @@ _UNIT_MS: Final = {
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
 MAX_MS: Final = 100 * 366 * _UNIT_MS["d"]
+MAX_TIME_MS: Final = 250_000_000_000_000
+"""No time is further from 1970 than this, in milliseconds: the calendar ends in the year 9999."""
 
 
 def to_ms(duration: Duration) -> int:

@@ -320,13 +320,63 @@ async def test_what_a_dead_process_left_is_removed(face: str, tmp_path: Path) ->
     use = Face(face, MemoryStore(), tmp_path)
     use.sessions.save("s", {"n": 1})
     (tmp_path / "s").mkdir()
-    old, young = tmp_path / "s" / ".session.jsonl.1.tmp", tmp_path / "s" / ".session.jsonl.2.tmp"
-    for path in (old, young):
+    old, young, *theirs = (
+        tmp_path / "s" / name
+        for name in (
+            ".session.jsonl.0123456789ab.tmp",
+            ".session.jsonl.ba9876543210.tmp",
+            ".session.jsonl.1.tmp",
+            ".report.docx.0123456789ab.tmp",
+            ".tmp",
+        )
+    )
+    for path in (old, young, *theirs):
         path.write_text("half")
-    os.utime(old, (0, 0))
+        os.utime(path, (0, 0))
+    os.utime(young)
     await use("archive", "s")
     assert not old.exists()
     assert young.exists()
+    assert all(path.exists() for path in theirs)  # of other programs, or not known to be ours
+
+
+async def test_a_symbolic_link_is_not_followed(face: str, tmp_path: Path) -> None:
+    """A folder of a session, or one in it, that is a link: an error, and nothing is written."""
+    root, elsewhere = tmp_path / "archives", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    use = Face(face, MemoryStore(), root)
+    use.sessions.save("s", {"n": 1, "is_complete": True})
+    for linked in (root / "s", root / "s" / "logs"):
+        linked.parent.mkdir(parents=True, exist_ok=True)
+        linked.symlink_to(elsewhere)
+        for method in ("archive", "archive_if_complete"):
+            with pytest.raises(StoreUnavailableError, match="symbolic link"):
+                await use(method, "s")
+        assert list(elsewhere.iterdir()) == []
+        linked.unlink()
+    assert (await use("archive", "s")).export.exists()
+    linked_root = tmp_path / "linked"
+    linked_root.symlink_to(root)  # where the archives are is for the application to say
+    assert await Face(face, use.sessions.store, linked_root)("find", "s") is not None
+
+
+async def test_without_a_file_descriptor(face: str, tmp_path: Path) -> None:
+    """Where no file can be opened any more, each call is an error of ours, and works afterwards."""
+    resource = pytest.importorskip("resource")
+    use = Face(face, MemoryStore(), tmp_path)
+    use.sessions.save("s", {"n": 1})
+    archive = await use("archive", "s")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    spare = os.open(os.devnull, os.O_RDONLY)
+    os.close(spare)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))
+    try:
+        for call in (use("find", "s"), use("archive", "s"), use.restore(archive, replace=True)):
+            with pytest.raises(StoreUnavailableError):
+                await call
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert await use("find", "s") == archive
 
 
 async def test_a_folder_that_cannot_be_written_is_an_error(face: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -391,3 +392,38 @@ def test_a_graph_compiled_anew_reads_the_import() -> None:
     import_session(target, export_session(source, "t"))
     ours, theirs = chat(SessionSaver(source)), chat(SessionSaver(target))
     assert list(ours.get_state_history(THREAD)) == list(theirs.get_state_history(THREAD))
+
+
+@pytest.mark.parametrize(
+    ("at", "change", "says"),
+    [
+        (0, {"created_ms": 10**18}, "created_ms is 1000000000000000000"),
+        (0, {"updated_ms": -(10**18)}, "updated_ms"),
+        (0, {"deadline_ms": 1.5}, "deadline_ms is 1.5"),
+        (0, {"idle": 0}, "idle is 0, and must be from 1"),
+        (0, {"idle": 10**40}, "idle"),
+        (0, {"revision": -1}, "revision"),
+        (0, {"created_ms": "soon"}, "first line is damaged"),
+        (1, {"versions": {"n": 2**70}}, "version of channel 'n'"),
+        (1, {"versions": {"n": float("nan")}}, "version of channel 'n' is nan"),
+        (1, {"order": "first"}, "the line is damaged"),
+    ],
+)
+def test_what_is_out_of_range_is_named(
+    tmp_path: Path, at: int, change: dict[str, Any], says: str
+) -> None:
+    """Times, timeouts and numbers that cannot be: the error names the file and the line."""
+    store = MemoryStore()
+    Sessions(store).save("t", {"n": 1})
+    lines = list(export_session(store, "t"))
+    lines[at] = json.dumps(json.loads(lines[at]) | change) + "\n"
+    path = tmp_path / "session.jsonl"
+    path.write_text("".join(lines))
+    target = MemoryStore()
+    with path.open("rb") as file, pytest.raises(CorruptSessionError) as caught:
+        import_session(target, file)
+    assert f"{path}, line {at + 1}: the export of session 't'" in str(caught.value)
+    assert says in str(caught.value)
+    with pytest.raises(CorruptSessionError, match=rf"^line {at + 1}: "):
+        import_session(target, lines)
+    assert target.list_sessions().sessions == ()

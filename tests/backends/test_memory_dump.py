@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Final
 from zlib import crc32
 
 import msgpack
@@ -158,3 +161,71 @@ def test_restoring_keeps_to_the_bounds(store: MemoryStore, clock: FakeClock) -> 
     with pytest.raises(StoreUnavailableError):
         small.restore("another", data)
     assert [info.session for info in small.list_sessions().sessions] == [SESSION]
+
+
+HOSTILE: Final[tuple[object, ...]] = (
+    "text",
+    b"bytes",
+    None,
+    True,
+    -1,
+    10**15 + 1,
+    2**63,
+    1.5,
+    float("nan"),
+    (),
+    ((),),
+    {},
+)
+
+
+def places(value: object, path: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
+    """Where every part of nested tuples is."""
+    yield path
+    if isinstance(value, tuple):
+        for at, part in enumerate(value):
+            yield from places(part, (*path, at))
+
+
+def planted(value: Any, path: tuple[int, ...], other: object) -> Any:
+    """Nested tuples with something else in one place."""
+    if not path:
+        return other
+    at, *rest = path
+    return (*value[:at], planted(value[at], tuple(rest), other), *value[at + 1 :])
+
+
+def test_a_dump_that_somebody_made_is_checked(store: MemoryStore, clock: FakeClock) -> None:
+    """Whatever stands anywhere: an error that names the session, or a session to use."""
+    whole = msgpack.unpackb(dumped(store)[4:], use_list=False)
+    refused = 0
+    for path in places(whole):
+        for other in HOSTILE:
+            data = signed(msgpack.packb(planted(whole, path, other)))
+            target = MemoryStore(clock=clock)
+            try:
+                target.restore(SESSION, data)
+            except (CorruptSessionError, FormatVersionError) as error:
+                named = error.session
+                refused += 1
+                assert (named, len(target._index)) == (SESSION, 0)
+                continue
+            use(target)
+    assert refused > 500
+
+
+def use(store: MemoryStore) -> None:
+    """Make every call on what was restored; what its numbers say may still end it."""
+    store.info(SESSION)
+    store.list_sessions()
+    for namespace, _ in store.heads(SESSION):
+        with suppress(CorruptSessionError):
+            store.load(SESSION, namespace)
+    scanned = store.scan(SESSION, EVERYTHING, 10)
+    for stored in scanned.records:
+        store.read(SESSION, stored.spans)
+    store.commit(put("7", append=b"seven"))
+    store.touch(SESSION)
+    store.dump(SESSION)
+    if scanned.life is not None:
+        store.prune(prune(store.touch(SESSION), ("", "7")))

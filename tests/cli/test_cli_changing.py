@@ -255,6 +255,16 @@ def test_a_copy_does_not_overwrite(cli: Cli, file_url: str, tmp_path: Path) -> N
     assert cli("copy", "nobody", "--to", target, url=file_url).code == 3
 
 
+def test_a_copy_may_go_to_another_prefix(cli: Cli, url: str) -> None:
+    """Of the same server or file; both sessions are there then, each by itself."""
+    moved = ("--to", url, "--to-prefix", "other:app")
+    assert cli("copy", INTERVIEW, *moved, "--json", url=url).json[0]["result"] == "copied"
+    assert ids(cli, f"{url}?prefix=other:app") == {INTERVIEW}
+    assert cli("delete", INTERVIEW, "--yes", url=url).code == 0
+    assert INTERVIEW not in ids(cli, url)
+    assert len(cli("history", INTERVIEW, "--json", url=f"{url}?prefix=other:app").json) == 5
+
+
 def test_a_copy_shows_how_far_it_is(file_url: str, tmp_path: Path) -> None:
     """In a terminal there is a progress bar, and it is gone in the end."""
     shown = Terminal("copy", "--to", f"file:{tmp_path}/t.db", "--url", file_url, columns=100).end()

@@ -24,6 +24,7 @@ from wren_sessions import FileStore, Sessions, open_store
 from wren_sessions.cli._findings import TROUBLES, of_server
 from wren_sessions.stores.redis import diagnosis as _redis_diagnosis
 from wren_sessions.testing import FakeClock
+from wren_sessions.testing.build import put
 from wren_sessions.ttl import DAY
 
 
@@ -293,6 +294,17 @@ def test_expired_sessions_in_a_file_are_counted(cli: Cli, tmp_path: Path) -> Non
         Sessions(store).create("old")
     _, found = findings(cli, f"file:{tmp_path}/a.db")
     assert "1 expired sessions" in found["size"]["finding"]
+
+
+def test_sessions_of_another_prefix_are_not_counted(cli: Cli, tmp_path: Path) -> None:
+    """A file may hold those of several apps: each is told of its own."""
+    for prefix in ("app", "app:b"):
+        path, clock = tmp_path / "a.db", FakeClock(1_000)
+        with FileStore(path, ttl=DAY, clock=clock, prefix=prefix) as store:
+            store.commit(put("1", session="old"))
+    for prefix, expired in (("app", 1), ("app:b", 1), ("ap", 0)):
+        found = FileStore(tmp_path / "a.db", prefix=prefix).diagnose().facts
+        assert (found["sessions"], found["expired_sessions"]) == (0, expired)
 
 
 def test_a_folder_that_is_not_there_is_told(cli: Cli, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from wren_sessions import Sessions, open_store
 from wren_sessions.serializers.encryption import Encryption
 
 INTERVIEW: Final = "cli_20251108_145739"
+ALL: Final = 8
 LOOKS: Final = (
     ["list"],
     ["show", INTERVIEW],
@@ -235,10 +236,14 @@ def test_the_environment_and_its_file_name_the_store(
     assert cli("list", "--env-file", "missing.env").code == 2
 
 
-def test_another_prefix_has_other_sessions(cli: Cli, server_url: str) -> None:
-    """The option names it."""
-    assert cli("list", "--prefix", "other:app", "--json", url=server_url).out == ""
-    assert cli("list", "--prefix", "no*glob", url=server_url).code == 2
+def test_another_prefix_has_other_sessions(cli: Cli, url: str) -> None:
+    """The option names it, or the URL."""
+    assert cli("list", "--prefix", "other:app", "--json", url=url).out == ""
+    assert cli("list", "--json", url=f"{url}?prefix=other:app").out == ""
+    assert cli("show", INTERVIEW, "--prefix", "langgraph", url=url).code == 3
+    assert cli("delete", INTERVIEW, "--yes", "--prefix", "other:app", url=url).code == 3
+    assert len(cli("list", "--json", url=url).lines) == ALL
+    assert cli("list", "--prefix", "no*glob", url=url).code == 2
 
 
 @pytest.mark.parametrize("wrong", [["lits"], ["list", "--limt", "1"], ["list", "--limit", "x"], []])

@@ -9,7 +9,7 @@ import pytest
 
 from wren_sessions.protocols import SessionStore
 from wren_sessions.stores.file import FileStore
-from wren_sessions.testing import FakeClock, MakeStore, PassTime, StoreContract
+from wren_sessions.testing import FakeClock, MakeStore, MakeTenant, PassTime, StoreContract
 from wren_sessions.ttl import TTLPolicy
 
 
@@ -29,6 +29,16 @@ class TestFileStore(StoreContract):
         def make(*, ttl: TTLPolicy | None = None) -> SessionStore:
             file = tmp_path / f"{next(names)}.db"
             return FileStore(file, ttl=ttl, clock=clock, synchronous="off")
+
+        return make
+
+    @pytest.fixture
+    def make_tenant(self, clock: FakeClock, tmp_path: Path) -> MakeTenant:
+        """Stores with a prefix each in one file."""
+
+        def make(prefix: str, *, ttl: TTLPolicy | None = None) -> SessionStore:
+            file = tmp_path / "shared.db"
+            return FileStore(file, ttl=ttl, prefix=prefix, clock=clock, synchronous="off")
 
         return make
 

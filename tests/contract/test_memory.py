@@ -6,7 +6,7 @@ import pytest
 
 from wren_sessions.protocols import SessionStore
 from wren_sessions.stores.memory import MemoryStore
-from wren_sessions.testing import FakeClock, MakeStore, PassTime, StoreContract
+from wren_sessions.testing import FakeClock, MakeStore, MakeTenant, PassTime, StoreContract
 from wren_sessions.ttl import TTLPolicy
 
 
@@ -24,6 +24,15 @@ class TestMemoryStore(StoreContract):
 
         def make(*, ttl: TTLPolicy | None = None) -> SessionStore:
             return MemoryStore(ttl=ttl, clock=clock)
+
+        return make
+
+    @pytest.fixture
+    def make_tenant(self, clock: FakeClock) -> MakeTenant:
+        """Stores with a prefix each; what they share is this process, no sessions."""
+
+        def make(prefix: str, *, ttl: TTLPolicy | None = None) -> SessionStore:
+            return MemoryStore(ttl=ttl, prefix=prefix, clock=clock)
 
         return make
 

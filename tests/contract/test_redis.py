@@ -14,12 +14,13 @@ from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from backends.fake_time import fake_time
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.stores.redis import RedisStore
-from wren_sessions.testing import FakeClock, MakeStore, PassTime, StoreContract
+from wren_sessions.testing import FakeClock, MakeStore, MakeTenant, PassTime, StoreContract
 from wren_sessions.testing.contract_arena import ArenaContract
-from wren_sessions.testing.contract_base import ContractBase, OpenFace
+from wren_sessions.testing.contract_base import ContractBase, FaceOf, OpenFace
 from wren_sessions.testing.contract_commits import CommitContract
 from wren_sessions.testing.contract_conditions import ConditionContract
 from wren_sessions.testing.contract_copies import CopyContract
+from wren_sessions.testing.contract_prefixes import PrefixContract
 from wren_sessions.testing.contract_prunes import PruneContract
 from wren_sessions.testing.contract_records import RecordContract
 from wren_sessions.testing.contract_scans import ScanContract
@@ -35,6 +36,15 @@ def stores_on(client: Client) -> MakeStore:
 
     def make(*, ttl: TTLPolicy | None = None) -> SessionStore:
         return RedisStore.from_client(client, ttl=ttl)
+
+    return make
+
+
+def tenants_on(client: Client) -> MakeTenant:
+    """Stores with a prefix each on a client of the application."""
+
+    def make(prefix: str, *, ttl: TTLPolicy | None = None) -> SessionStore:
+        return RedisStore.from_client(client, ttl=ttl, prefix=prefix)
 
     return make
 
@@ -103,15 +113,15 @@ class AwaitedOnly(ContractBase):
     """Stores on an asyncio client have one face."""
 
     @pytest_asyncio.fixture
-    async def open_face(self, make_store: MakeStore) -> AsyncIterator[OpenFace]:  # type: ignore[override]
-        """Makes stores and gives the face that can be awaited."""
+    async def face_of(self) -> AsyncIterator[FaceOf]:  # type: ignore[override]
+        """Gives the face that can be awaited."""
         opened: list[AsyncSessionStore] = []
 
-        def open_face(ttl: TTLPolicy | None = None) -> AsyncSessionStore:
-            opened.append(make_store(ttl=ttl).aio)
+        def face_of(store: SessionStore) -> AsyncSessionStore:
+            opened.append(store.aio)
             return opened[-1]
 
-        yield open_face
+        yield face_of
         for face in opened:
             await face.close()
 
@@ -126,6 +136,7 @@ class TransportContract(
     PruneContract,
     SessionContract,
     CopyContract,
+    PrefixContract,
 ):
     """The contract but for lifetimes and names, in which no client has a part."""
 
@@ -139,6 +150,15 @@ class TestRedisStore(RealTime, StoreContract):
 
         def make(*, ttl: TTLPolicy | None = None) -> SessionStore:
             return RedisStore.from_url(redis_url, ttl=ttl)
+
+        return make
+
+    @pytest.fixture
+    def make_tenant(self, redis_url: str) -> MakeTenant:
+        """Stores with a prefix each on one server."""
+
+        def make(prefix: str, *, ttl: TTLPolicy | None = None) -> SessionStore:
+            return RedisStore.from_url(redis_url, ttl=ttl, prefix=prefix)
 
         return make
 
@@ -157,41 +177,81 @@ class TestBlockingClient(RealTime, TransportContract):
     """A store on a blocking client of the application, on a real server."""
 
     @pytest.fixture(params=[False, True], ids=["bytes", "decoded"])
-    def make_store(self, redis_url: str, request: pytest.FixtureRequest) -> Iterator[MakeStore]:
-        """Stores on one client, which may decode what it reads; the store gets bytes anyway."""
+    def client(self, redis_url: str, request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+        """A client, which may decode what it reads; the store gets bytes anyway."""
         with redis.Redis.from_url(redis_url, decode_responses=request.param) as client:
-            yield stores_on(client)
+            yield client
+
+    @pytest.fixture
+    def make_store(self, client: redis.Redis) -> MakeStore:
+        """Stores on one client."""
+        return stores_on(client)
+
+    @pytest.fixture
+    def make_tenant(self, client: redis.Redis) -> MakeTenant:
+        """Stores with a prefix each on one client."""
+        return tenants_on(client)
 
 
 class TestAsyncioClient(AwaitedOnly, RealTime, TransportContract):
     """A store on an asyncio client of the application, on a real server."""
 
     @pytest_asyncio.fixture(params=[False, True], ids=["bytes", "decoded"])
-    async def make_store(  # type: ignore[override]
+    async def client(
         self, redis_url: str, request: pytest.FixtureRequest
-    ) -> AsyncIterator[MakeStore]:
-        """Stores on one client, of the test's event loop."""
+    ) -> AsyncIterator[redis.asyncio.Redis]:
+        """A client of the test's event loop."""
         client = redis.asyncio.Redis.from_url(redis_url, decode_responses=request.param)
-        yield stores_on(client)
+        yield client
         await client.connection_pool.disconnect()
+
+    @pytest.fixture
+    def make_store(self, client: redis.asyncio.Redis) -> MakeStore:
+        """Stores on one client."""
+        return stores_on(client)
+
+    @pytest.fixture
+    def make_tenant(self, client: redis.asyncio.Redis) -> MakeTenant:
+        """Stores with a prefix each on one client."""
+        return tenants_on(client)
 
 
 class TestFakeRedis(FakeServers):
     """A store on a blocking client of fakeredis."""
 
     @pytest.fixture
-    def make_store(self, clock: FakeClock) -> Iterator[MakeStore]:
-        """Stores on one fake server."""
+    def client(self, clock: FakeClock) -> Iterator[FakeRedis]:
+        """A client of a fake server."""
         with FakeRedis(server=FakeServer()) as client:
-            yield stores_on(client)
+            yield client
+
+    @pytest.fixture
+    def make_store(self, client: FakeRedis) -> MakeStore:
+        """Stores on one fake server."""
+        return stores_on(client)
+
+    @pytest.fixture
+    def make_tenant(self, client: FakeRedis) -> MakeTenant:
+        """Stores with a prefix each on one fake server."""
+        return tenants_on(client)
 
 
 class TestFakeAsyncRedis(AwaitedOnly, FakeServers):
     """A store on an asyncio client of fakeredis."""
 
     @pytest_asyncio.fixture
-    async def make_store(self, clock: FakeClock) -> AsyncIterator[MakeStore]:  # type: ignore[override]
-        """Stores on one fake server."""
+    async def client(self, clock: FakeClock) -> AsyncIterator[FakeAsyncRedis]:
+        """A client of a fake server."""
         client = FakeAsyncRedis(server=FakeServer())
-        yield stores_on(client)
+        yield client
         await client.connection_pool.disconnect()
+
+    @pytest.fixture
+    def make_store(self, client: FakeAsyncRedis) -> MakeStore:
+        """Stores on one fake server."""
+        return stores_on(client)
+
+    @pytest.fixture
+    def make_tenant(self, client: FakeAsyncRedis) -> MakeTenant:
+        """Stores with a prefix each on one fake server."""
+        return tenants_on(client)

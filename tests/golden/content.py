@@ -1,7 +1,7 @@
 """The sessions in the golden files: how they were written, and what must be read from them.
 
-The files were made by the first version of the format and never change; every later version must
-read them. A new format gets new files beside these, made by ``python tests/golden/make.py``.
+A file was made by the version of the format that it is named after and never changes; every later
+version must read it. A new format gets new files, made by ``python tests/golden/make.py``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from langgraph.checkpoint.base import Checkpoint
 from wren_sessions.langgraph import SessionSaver
 
 SESSION: Final = "golden:session/1"
+TENANT: Final = "golden:tenant"
 CHILD: Final = "child:0b5b"
 ANSWER: Final = "An answer that is long enough to lie in the arena. " * 12
 

@@ -1,4 +1,7 @@
-"""Make the golden files of the present format: ``python tests/golden/make.py`` (needs a server)."""
+"""Make the golden files of the present format: ``python tests/golden/make.py`` (needs a server).
+
+Never make those of an earlier version again: they are what it wrote.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ sys.path.insert(0, str(HERE.parent))
 from golden import content  # noqa: E402 -- found only now
 from servers import start_server  # noqa: E402
 from wren_sessions import FileStore, RedisStore, SessionSaver  # noqa: E402
+from wren_sessions.keys import DEFAULT_PREFIX  # noqa: E402
 
 
 def make_redis() -> None:
@@ -30,11 +34,12 @@ def make_redis() -> None:
 
 
 def make_file() -> None:
-    """A session file."""
-    path = HERE / "v1.sqlite3"
+    """A session file with the same session under two prefixes."""
+    path = HERE / "v2.sqlite3"
     path.unlink(missing_ok=True)
-    with FileStore(path) as store:
-        content.write(SessionSaver(store))
+    for prefix in (DEFAULT_PREFIX, content.TENANT):
+        with FileStore(path, prefix=prefix) as store:
+            content.write(SessionSaver(store))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")  # one file, without -wal and -shm
         connection.execute("VACUUM")

@@ -1,4 +1,4 @@
-"""Sessions that the first version of the format wrote are read by every later one."""
+"""Sessions that a version of the format wrote are read by every later one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fakeredis import FakeRedis
 
 from golden import content
 from wren_sessions import FileStore, RedisStore, SessionSaver
+from wren_sessions.keys import DEFAULT_PREFIX
 
 HERE = Path(__file__).parent
 
@@ -39,11 +40,23 @@ def test_version_1_is_read_from_fakeredis() -> None:
         content.check(SessionSaver(restore(client)))
 
 
-def test_version_1_is_read_from_a_file(tmp_path: Path) -> None:
-    """A session file of version 1 is read."""
+@pytest.mark.parametrize("prefix", [DEFAULT_PREFIX, content.TENANT])
+def test_version_1_is_read_from_a_file(tmp_path: Path, prefix: str) -> None:
+    """A session file of version 1, which knew no prefixes, is read with any."""
     shutil.copy(HERE / "v1.sqlite3", tmp_path / "sessions.db")
-    with FileStore(tmp_path / "sessions.db") as store:
+    with FileStore(tmp_path / "sessions.db", prefix=prefix) as store:
         content.check(SessionSaver(store))
+
+
+@pytest.mark.parametrize("prefix", [DEFAULT_PREFIX, content.TENANT])
+def test_version_2_is_read_from_a_file(tmp_path: Path, prefix: str) -> None:
+    """A session file of version 2 is read, each prefix by itself."""
+    shutil.copy(HERE / "v2.sqlite3", tmp_path / "sessions.db")
+    with FileStore(tmp_path / "sessions.db", prefix=prefix) as store:
+        content.check(SessionSaver(store))
+        assert [info.session for info in store.list_sessions().sessions] == [content.SESSION]
+    with FileStore(tmp_path / "sessions.db", prefix="golden") as store:
+        assert store.list_sessions().sessions == ()
 
 
 @pytest.mark.redis_server

@@ -13,7 +13,7 @@ from wren_sessions.serializers.encryption import Encryption
 from wren_sessions.stores.file import FileStore
 from wren_sessions.stores.memory import MemoryStore
 from wren_sessions.stores.protected import ProtectedStore
-from wren_sessions.testing import FakeClock, MakeStore, PassTime, StoreContract
+from wren_sessions.testing import FakeClock, MakeStore, MakeTenant, PassTime, StoreContract
 from wren_sessions.ttl import DAY, TTLPolicy
 
 KEYS = Encryption([Encryption.generate_key("k2"), Encryption.generate_key("k1")])
@@ -46,9 +46,19 @@ class TestProtectedMemory(Protected):
 
         return make
 
+    @pytest.fixture
+    def make_tenant(self, clock: FakeClock) -> MakeTenant:
+        """Stores with a prefix each, which share their keys alone."""
+
+        def make(prefix: str, *, ttl: TTLPolicy | None = None) -> SessionStore:
+            store = MemoryStore(ttl=ttl or DAY, prefix=prefix, clock=clock)
+            return ProtectedStore(store, encryption=KEYS, compression=Compression())
+
+        return make
+
 
 class TestProtectedFile(Protected):
-    """In a file, compressed alone."""
+    """In a file, compressed alone; encrypted too where stores share a file."""
 
     @pytest.fixture
     def make_store(self, clock: FakeClock, tmp_path: Path) -> Iterator[MakeStore]:
@@ -63,3 +73,14 @@ class TestProtectedFile(Protected):
         yield make
         for store in made:
             store.close()
+
+    @pytest.fixture
+    def make_tenant(self, clock: FakeClock, tmp_path: Path) -> MakeTenant:
+        """Stores with a prefix each in one file."""
+
+        def make(prefix: str, *, ttl: TTLPolicy | None = None) -> SessionStore:
+            file = tmp_path / "shared.db"
+            store = FileStore(file, ttl=ttl or DAY, prefix=prefix, clock=clock, synchronous="off")
+            return ProtectedStore(store, encryption=KEYS)
+
+        return make

@@ -227,3 +227,23 @@ def test_files_are_read_by_path(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(CorruptSessionError, match=str(path)):
         Transcript.read(path)
+
+
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "10000-01-01", "soon", 7]
+)
+def test_a_time_out_of_range_is_named(time: object) -> None:
+    """A time that no calendar has is an error that names the file, the line and the text."""
+    message = {"role": "user", "content": "hi", "timestamp": time}
+    fields = {"schema": "wren-sessions/conversation", "session_id": "s", "messages": [message]}
+    text = json.dumps(fields, indent=2)
+    line = next(n for n, found in enumerate(text.splitlines(), 1) if "timestamp" in found)
+    where = f"line {line}: " if isinstance(time, str) else ""
+    for form in (text, text.encode()):
+        with pytest.raises(CorruptSessionError) as caught:
+            Transcript.from_json(form, name="conversation.json")
+        says = f"conversation.json cannot be read: {where}{json.dumps(time)} is no ISO 8601 time"
+        assert says in str(caught.value)
+    profile = {"session_id": "s", "values": {}, "updated_at": time}
+    with pytest.raises(CorruptSessionError, match=r"profile\.json cannot be read: "):
+        Profile.from_json(json.dumps(profile), name="profile.json")

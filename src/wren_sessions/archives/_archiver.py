@@ -25,10 +25,10 @@ from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.archives._completion import Complete, Completion
 from wren_sessions.archives._contents import Collecting, Contents
-from wren_sessions.archives._files import write_files
+from wren_sessions.archives._files import refuse_links, write_files
 from wren_sessions.archives._parsing import opening_of
 from wren_sessions.archives._paths import folder_name
-from wren_sessions.archives._restoring import SESSION_FILE
+from wren_sessions.archives._restoring import SESSION_FILE, opened
 from wren_sessions.archives._transfer import aall_infos, all_infos
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.record_cache import Cache
@@ -141,12 +141,15 @@ class SessionArchiver:
         Raises:
             CorruptSessionError: it is damaged.
             FormatVersionError: a newer version of this package wrote it.
+            StoreUnavailableError: it cannot be read, or its folder is a symbolic link.
         """
         folder = self.folder(session)
+        refuse_links(self.root, folder)
+        path = folder / SESSION_FILE
         try:
-            with (folder / SESSION_FILE).open("rb") as file:
-                opening = opening_of(file.readline())
-        except FileNotFoundError:
+            with opened(path) as file:
+                opening = opening_of(file.readline(), str(path))
+        except SessionNotFoundError:
             return None
         return Archive(
             session=opening.session,
@@ -224,11 +227,12 @@ class SessionArchiver:
         if newer is not None:
             return newer
         write_files(
+            self.root,
             {
                 archive.export: contents.session,
                 archive.conversation: contents.transcript.to_json(),
                 archive.profile: contents.profile.to_json(),
-            }
+            },
         )
         return archive
 

@@ -2,12 +2,14 @@
 
 A file is written under another name in its own folder, brought to the disk, and renamed. Files are
 their owner's alone (0600, folders 0700). What a process that was killed left behind is removed by
-the next one that writes there, once it is an hour old.
+the next one that writes the same file, once it is an hour old. No symbolic link below the root is
+followed: it would lead files to where whoever made the link wants them.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -21,8 +23,12 @@ STALE_S: Final = 3_600
 _FILE_MODE, _FOLDER_MODE = 0o600, 0o700
 
 
-def write_files(contents: Mapping[Path, str]) -> None:
+def write_files(root: Path, contents: Mapping[Path, str]) -> None:
     """Write files, all of them before the first one takes its place.
+
+    Args:
+        root: what they are below.
+        contents: the text of each.
 
     Raises:
         StoreUnavailableError: they cannot be written; the files that were there are as they were,
@@ -31,8 +37,9 @@ def write_files(contents: Mapping[Path, str]) -> None:
     staged: dict[Path, Path] = {}
     try:
         for path, text in contents.items():
+            refuse_links(root, path.parent)
             _make_folder(path.parent)
-            _remove_stale(path.parent)
+            _remove_stale(path)
             staged[path] = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
             _write(staged[path], text.encode())
         for path, temporary in staged.items():
@@ -48,6 +55,21 @@ def write_files(contents: Mapping[Path, str]) -> None:
         for temporary in staged.values():
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def refuse_links(root: Path, folder: Path) -> None:
+    """Raise if a folder below the root, or one above it, is a symbolic link.
+
+    Raises:
+        StoreUnavailableError: it is.
+    """
+    while folder not in {root, folder.parent}:
+        if folder.is_symlink():
+            raise StoreUnavailableError(
+                f"{str(folder)!r} is a symbolic link, and archives follow none below their folder: "
+                "put a real folder in its place"
+            )
+        folder = folder.parent
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -78,11 +100,14 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _remove_stale(folder: Path) -> None:
-    for path in folder.glob(".*.tmp"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > STALE_S:
-                path.unlink()
+def _remove_stale(path: Path) -> None:
+    """Remove what earlier writers of a file left of it; other temporary files are not ours."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.tmp")
+    for found in path.parent.iterdir():
+        if ours.fullmatch(found.name):
+            with suppress(OSError):
+                if time.time() - found.lstat().st_mtime > STALE_S:
+                    found.unlink()
 
 
 def _common(contents: Mapping[Path, str]) -> Path:

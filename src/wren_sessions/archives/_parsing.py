@@ -6,7 +6,9 @@ import base64
 import binascii
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,9 +21,11 @@ from wren_sessions.archives._format import (
     Write,
     refuse,
 )
-from wren_sessions.errors import FormatVersionError
+from wren_sessions.errors import CorruptSessionError, FormatVersionError
 from wren_sessions.records import Life, Name, Span
+from wren_sessions.ttl import MAX_MS, MAX_TIME_MS
 
+MAX_NUMBER: Final = 10**15
 _WRONG: Final = (LookupError, TypeError, ValueError, AttributeError, binascii.Error)
 
 
@@ -48,22 +52,38 @@ def exports(lines: Iterable[str | bytes]) -> Iterator[Export]:
         FormatVersionError: a newer version of this package wrote it.
     """
     parser: _Parser | None = None
-    for raw in lines:
+    name = getattr(lines, "name", None)
+    for number, raw in enumerate(lines, 1):
         line = raw.encode("utf-8", "replace") if isinstance(raw, str) else bytes(raw)
         line = line.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n \t")
         if not line:
             continue
         parser = parser or _Parser()
-        if parser.take(line):
+        with _located(name, number):
+            whole = parser.take(line)
+        if whole:
             yield parser.export()
             parser = None
     if parser is not None:
         parser.refuse("it is cut off: its last line is missing")
 
 
-def opening_of(line: str | bytes) -> Opening:
+@contextmanager
+def _located(name: object, number: int) -> Iterator[None]:
+    """Put the file, where it has a name, and the line in front of what is wrong with it."""
+    try:
+        yield
+    except CorruptSessionError as error:
+        file = f"{name}, " if isinstance(name, str) else ""
+        raise CorruptSessionError(
+            f"{file}line {number}: {error.message}", session=error.session
+        ) from None
+
+
+def opening_of(line: str | bytes, name: str | None = None) -> Opening:
     """What the first line of a file says; errors as `exports`."""
-    return _opening(_fields(line.encode() if isinstance(line, str) else line, ""))
+    with _located(name, 1):
+        return _opening(_fields(line.encode() if isinstance(line, str) else line, ""))
 
 
 class _Parser:
@@ -99,19 +119,18 @@ class _Parser:
         return Export(self._opening, self._found, bytes(self._stream))
 
     def _checkpoint(self, fields: dict[str, Any]) -> None:
-        number = f"line {self._count + 1} is damaged"
         try:
             found = _checkpoint(fields)
-        except _WRONG:
-            self.refuse(number)
+        except _WRONG as error:
+            self.refuse(_said(error, "the line is damaged"))
             raise
         self._stream += found.append
         values = [*found.values.values(), *(write.value for write in found.writes)]
         spans = [piece for v in values for piece in v.pieces if not isinstance(piece, bytes)]
         if any(span.offset < 0 or span.length < 1 for span in spans):
-            self.refuse(number)
+            self.refuse("the line is damaged")
         if any(span.end > len(self._stream) for span in spans):
-            self.refuse(f"line {self._count + 1} refers to bytes that are not there")
+            self.refuse("the line refers to bytes that are not there")
         if found.name in self._found:
             self.refuse(f"checkpoint {found.name[1]!r} is there twice")
         self._found[found.name] = found
@@ -157,27 +176,27 @@ def _opening(fields: dict[str, Any]) -> Opening:
         )
     try:
         return _checked_opening(session, fields)
-    except _WRONG:
-        refuse(session, "its first line is damaged")
+    except _WRONG as error:
+        refuse(session, _said(error, "its first line is damaged"))
 
 
 def _checked_opening(session: str, fields: dict[str, Any]) -> Opening:
     deadline, idle = fields["deadline_ms"], fields["idle"]
     life = Life(
         incarnation=_is(str, fields["incarnation"]),
-        created_ms=_is(int, fields["created_ms"]),
-        updated_ms=_is(int, fields["updated_ms"]),
-        now_ms=_is(int, fields["updated_ms"]),
-        deadline_ms=None if deadline is None else _is(int, deadline),
+        created_ms=_time(fields, "created_ms"),
+        updated_ms=_time(fields, "updated_ms"),
+        now_ms=_time(fields, "updated_ms"),
+        deadline_ms=None if deadline is None else _time(fields, "deadline_ms"),
         pinned=_is(bool, fields["pinned"]),
-        revision=_is(int, fields["revision"]),
+        revision=_between(0, "revision", fields["revision"], MAX_NUMBER),
     )
     return Opening(
         session=session,
         exported_at=_is(str, fields["exported_at"]),
         checkpoints=_is(int, fields["checkpoints"]),
         life=life,
-        idle=idle if idle in {None, "none"} else _is(int, idle),
+        idle=idle if idle in {None, "none"} else _between(1, "idle", idle, MAX_MS),
         heads=tuple((_is(str, namespace), _is(str, id_)) for namespace, id_ in fields["heads"]),
         state=_is(str, fields["state"]).encode("utf-8", "surrogateescape"),
     )
@@ -204,7 +223,7 @@ def _write(fields: dict[str, Any]) -> Write:
     return Write(
         key=_is(str, fields["key"]),
         task_id=_is(str, fields["task"]),
-        index=_is(int, fields["index"]),
+        index=_between(-MAX_NUMBER, "index", fields["index"], MAX_NUMBER),
         path=_is(str, fields["path"]),
         channel=_is(str, fields["channel"]),
         value=_value(fields["value"]),
@@ -212,8 +231,11 @@ def _write(fields: dict[str, Any]) -> Write:
 
 
 def _versions(raw: Any) -> dict[str, Any]:
-    if not all(type(version) in {str, int, float} for version in _is(dict, raw).values()):
-        raise TypeError
+    for channel, version in _is(dict, raw).items():
+        if type(version) is int or (type(version) is float and not math.isfinite(version)):
+            _between(-MAX_NUMBER, f"the version of channel {channel!r}", version, MAX_NUMBER)
+        elif type(version) not in {str, float}:
+            raise TypeError
     return dict(raw)
 
 
@@ -231,6 +253,27 @@ def _piece(raw: Any) -> bytes | Span:
 
 def _bytes(raw: Any) -> bytes:
     return base64.b64decode(_is(str, raw), validate=True)
+
+
+class _RangeError(ValueError):
+    """A number that cannot be; its text says which."""
+
+
+def _said(error: BaseException, otherwise: str) -> str:
+    """What is wrong with a line: the number that is out of range, or no more than that it is."""
+    return str(error) if isinstance(error, _RangeError) else otherwise
+
+
+def _time(fields: dict[str, Any], name: str) -> int:
+    return _between(-MAX_TIME_MS, name, fields[name], MAX_TIME_MS)
+
+
+def _between(least: int, name: str, value: Any, most: int) -> int:
+    if type(value) not in {int, float}:
+        raise TypeError
+    if not (type(value) is int and least <= value <= most):
+        raise _RangeError(f"{name} is {str(value)[:40]}, and must be from {least} to {most}")
+    return int(value)
 
 
 def _is(kind: Any, value: Any) -> Any:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
 from wren_sessions.archives._importing import ImportPlan
 from wren_sessions.archives._parsing import Export
 from wren_sessions.archives._transfer import abring_in, bring_in, only_export
-from wren_sessions.errors import SessionExpiredError, SessionNotFoundError
+from wren_sessions.errors import (
+    SessionExpiredError,
+    SessionNotFoundError,
+    StoreUnavailableError,
+)
 from wren_sessions.protocols import SessionStore
 
 SESSION_FILE: Final = "session.jsonl"
@@ -48,8 +54,31 @@ class HasExport(Protocol):
 def read_archive(archive: str | Path | HasExport) -> Export:
     """The session in a file, or in a session's folder."""
     path = archive_file(archive if isinstance(archive, str | Path) else archive.export)
-    with path.open("rb") as file:
+    with opened(path) as file:
         return only_export(file)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file to read.
+
+    Raises:
+        SessionNotFoundError: it is not there.
+        StoreUnavailableError: it cannot be read: by its permissions, or because this process has no
+            file descriptor left.
+    """
+    try:
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise SessionNotFoundError(
+            f"there is no file {str(path)!r}", session=path.parent.name
+        ) from None
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"{str(path)!r} cannot be read: {error.strerror}; check its permissions, and how many "
+            "files this process has open"
+        ) from error
 
 
 def archive_file(path: str | Path) -> Path:

@@ -20,6 +20,7 @@ from wren_sessions.serializers._resolve import (
     hashes_itself,
     is_official,
     load_official,
+    mro,
     name_of,
     number_generic,
     ref_of,
@@ -39,6 +40,9 @@ _AS_PLAIN_DATA: Final = (
     "SafeSerializer(missing='plain') reads such values as plain data, and so does PlainSerializer"
 )
 _TRUE: Final = frozenset({"1", "true", "yes"})
+_CONVERTIBLE: Final = frozenset(
+    {bytearray, bytes, complex, dict, float, frozenset, int, list, set, str, tuple}
+)
 _HASHED: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
 
@@ -78,11 +82,13 @@ class Allowlist:
     def names_it(self, ref: Any) -> bool:
         """Whether the application itself put the class on the list."""
         name = _imported(type_name(ref))
-        module, _, path = name.partition(":")
-        last = (module, path.rpartition(".")[2])
-        found = self.names is not None and (name in self.names or last in self.names)
-        # Of a parametrized model, its origin is enough.
-        return found or (type(ref) is list and self.names_it(ref[0]))
+        if self.names is None:
+            return False
+        for each in (name, name.partition("[")[0]):  # of a parametrized model, its origin is enough
+            module, _, path = each.partition(":")
+            if each in self.names or (module, path.rpartition(".")[2]) in self.names:
+                return True
+        return type(ref) is list and self.names_it(ref[0])
 
     # --- writing ---
 
@@ -98,8 +104,7 @@ class Allowlist:
         if not has_name(profile.ref) or find_ref(profile.ref) is not kind:
             profile = self._without_name(kind, profile)
         if not self.has(profile.ref):
-            name = name_of(kind)
-            raise SerializationError(f"a {name} cannot be stored: {_add(name)}")
+            raise SerializationError(f"a {name_of(kind)} cannot be stored: {_add(profile.ref)}")
         return profile
 
     def _without_name(self, kind: type, profile: Profile) -> Profile:
@@ -132,7 +137,7 @@ class Allowlist:
         name = type_name(ref)
         kind = self._find(ref)
         if not self._allows(ref, kind):
-            raise UnsafeTypeError(f"stored data holds a {name}, which is not allowed: {_add(name)}")
+            raise UnsafeTypeError(f"stored data holds a {name}, which is not allowed: {_add(ref)}")
         if kind is None:
             raise UnsafeTypeError(
                 f"stored data holds a {name}, {_why_missing(ref)}. {_AS_PLAIN_DATA}"
@@ -180,7 +185,7 @@ class Allowlist:
                 raise UnsafeTypeError(
                     f"a {profile.name} stands in a set or is a key, and has its own __hash__ or "
                     "__eq__, which stored data does not run: name the class in "
-                    f"SafeSerializer(allow=[{profile.name!r}, …]), or use a list"
+                    f"SafeSerializer(allow=[{_entry_for(profile.ref)!r}, …]), or use a list"
                 )
             for part in profile.parts(key):
                 if type(part) not in _HASHED:
@@ -251,16 +256,32 @@ def _imported(name: str) -> str:
     return f"{import_name(module)}:{path}"
 
 
-def _add(name: str) -> str:
-    return f"add it to the list, SafeSerializer(allow=[{name!r}, …])"
+def _add(ref: Any) -> str:
+    return f"add it to the list, SafeSerializer(allow=[{_entry_for(ref)!r}, …])"
+
+
+def _entry_for(ref: Any) -> str:
+    """What to write into ``allow=``: of a parametrized model, its origin."""
+    while type(ref) is list and ref:
+        ref = ref[0]
+    return type_name(ref).partition("[")[0]
 
 
 def _why_not(kind: type) -> str:
-    bases = [base for base in kind.__mro__[1:-1] if base.__module__ == "builtins"]
-    if bases:
+    bases = mro(kind)
+    if BaseException in bases:
+        return "it is an exception; store what it says, with repr(error), or its data"
+    plain = next((base for base in bases[1:] if base in _CONVERTIBLE), None)
+    if plain is not None:
+        name = plain.__name__
         return (
-            f"it is a {bases[0].__name__} of the application's own, and would come back as a plain "
-            f"one; convert it with {bases[0].__name__}(…), or make it a dataclass"
+            f"it is a {name} of the application's own, and would come back as a plain one; convert "
+            f"it with {name}(…), or make it a dataclass that has a {name} in a field"
+        )
+    if attribute(kind, "__del__") is not None:
+        return (
+            "it has a __del__, which would run for each copy that is read; take that out, and use "
+            "a context manager for what has to be closed"
         )
     return (
         f"it is none of {_DATA_TYPES}, nor a standard-library value; store its data instead, or "

@@ -76,7 +76,7 @@ class ModelProfile(Profile):
         extra, private = (_of_slot(slot, value) for slot in self.slots[2:])
         state = self._others.of(value)
         fields = {name: state.pop(name) for name in self.defaults if name in state}
-        for name in self.defaults.keys() - fields.keys():
+        for name in self._lacking(fields):
             self.refuse(f"has no value in its field {name!r}; set it before it is stored")
         parts = [extra, private, state or None]
         while parts and parts[-1] is None:
@@ -178,7 +178,7 @@ class Model1Profile(Profile):
     def write(self, value: Any) -> list[Any]:
         state = self._others.of(value)
         private = {name: state.pop(name) for name in self._private if name in state}
-        for name in self.defaults.keys() - state.keys():
+        for name in self._lacking(state):
             self.refuse(f"has no value in its field {name!r}; set it before it is stored")
         mask = names_to_mask(self._names.__get__(value), state)
         return [_MODEL_1, self.ref, state, mask, *([private] if private else [])]

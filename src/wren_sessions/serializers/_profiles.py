@@ -94,12 +94,15 @@ class Profile:
         if unknown:
             self.refuse(
                 f"was stored with {listed(unknown)}, which the class does not have; give it that "
-                "again (with a default), or migrate what is stored"
+                "again (with a default), or read the value with PlainSerializer and write it anew"
             )
         return {
             name: fields[name] if name in fields else self._default(name, default)
             for name, default in defaults.items()
         }
+
+    def _lacking(self, present: Mapping[str, Any]) -> list[str]:
+        return [name for name in self.defaults if name not in present]
 
     def _default(self, name: str, default: Default | None) -> Any:
         if default is None:
@@ -123,7 +126,7 @@ class StateProfile(Profile):
     def write(self, value: Any) -> list[Any]:
         state = self._state.of(value)
         fields = {name: state.pop(name) for name in self.defaults if name in state}
-        for name in self.defaults.keys() - fields.keys():
+        for name in self._lacking(fields):
             if self.defaults[name] is None or name in self._state.slots:
                 self.refuse(f"has no value in its field {name!r}; set it before it is stored")
         return [_DATACLASS, self.ref, fields, *([state] if state else [])]

@@ -135,8 +135,12 @@ def _check_whole(data: bytes) -> None:
 
 
 def over(name: str, limit: int, what: str) -> SerializationError:
-    """The error about a limit: what is too large, which limit, and how to raise it."""
-    return SerializationError(
-        f"{what}, and Limits.{name} is {limit:,}; keep large things outside the session, or raise "
-        f"it: SafeSerializer(limits=Limits({name}=…))"
-    )
+    """The error about a limit: what is too large, which limit, and what to do."""
+    if name == "max_depth" and limit == DEEPEST:
+        remedy = "nothing deeper can be stored: keep it flat, with ids instead of references"
+    else:
+        remedy = (
+            "keep large things outside the session, or raise it: "
+            f"SafeSerializer(limits=Limits({name}=…))"
+        )
+    return SerializationError(f"{what}, and Limits.{name} is {limit:,}; {remedy}")

@@ -10,7 +10,12 @@ To test a store, subclass `StoreContract` and tell it how to make one; it needs 
 
         @pytest.fixture
         def make_store(self, clock):
-            return lambda *, ttl=None: MyStore(ttl=ttl, clock=clock)
+            return lambda *, ttl=None: MyStore(Service(), ttl=ttl, clock=clock)
+
+        @pytest.fixture
+        def make_tenant(self, clock):
+            service = Service()  # all stores of a test share it
+            return lambda prefix, *, ttl=None: MyStore(service, prefix, ttl=ttl, clock=clock)
 
         @pytest.fixture
         def pass_time(self, clock):
@@ -32,9 +37,9 @@ from typing import TYPE_CHECKING, Any
 from wren_sessions.testing.clock import FakeClock
 
 if TYPE_CHECKING:
-    from wren_sessions.testing.contract import MakeStore, PassTime, StoreContract
+    from wren_sessions.testing.contract import MakeStore, MakeTenant, PassTime, StoreContract
 
-__all__ = ["FakeClock", "MakeStore", "PassTime", "StoreContract"]
+__all__ = ["FakeClock", "MakeStore", "MakeTenant", "PassTime", "StoreContract"]
 
 if "pytest" in sys.modules:  # the clock does without
     import pytest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wren_sessions.testing.contract_arena import ArenaContract
-from wren_sessions.testing.contract_base import MakeStore, PassTime
+from wren_sessions.testing.contract_base import MakeStore, MakeTenant, PassTime
 from wren_sessions.testing.contract_commits import CommitContract
 from wren_sessions.testing.contract_conditions import ConditionContract
 from wren_sessions.testing.contract_copies import CopyContract
@@ -11,6 +11,7 @@ from wren_sessions.testing.contract_expiry import ExpiryContract
 from wren_sessions.testing.contract_headers import HeaderContract
 from wren_sessions.testing.contract_ids import IdContract
 from wren_sessions.testing.contract_lives import LifeContract
+from wren_sessions.testing.contract_prefixes import PrefixContract
 from wren_sessions.testing.contract_prunes import PruneContract
 from wren_sessions.testing.contract_records import RecordContract
 from wren_sessions.testing.contract_scans import ScanContract
@@ -18,7 +19,7 @@ from wren_sessions.testing.contract_sessions import SessionContract
 from wren_sessions.testing.contract_settings import SettingContract
 from wren_sessions.testing.contract_writes import WriteContract
 
-__all__ = ["MakeStore", "PassTime", "StoreContract"]
+__all__ = ["MakeStore", "MakeTenant", "PassTime", "StoreContract"]
 
 
 class StoreContract(
@@ -36,6 +37,7 @@ class StoreContract(
     CopyContract,
     HeaderContract,
     IdContract,
+    PrefixContract,
 ):
     """Tests of every behaviour of `SessionStore`, on both faces.
 
@@ -43,6 +45,10 @@ class StoreContract(
     ``ttl=`` and returns a store that holds nothing, and ``pass_time``, a callable that takes a
     duration and lets it pass for those stores. Stores are closed by the tests. Where ``pass_time``
     really sleeps, override `tick` too.
+
+    Where stores with different prefixes can be on one storage, override ``make_tenant`` as well: a
+    callable that takes a prefix and ``ttl=`` and returns a store on the storage that all stores of
+    a test made so share. Without it, the tests of prefixes are skipped.
 
     The contract asks nothing of a store but what the protocol says: it looks at no class, no file
     and no key.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -68,6 +69,11 @@ def conversation_fields(text: str | bytes, name: str) -> dict[str, Any]:
     found = parsed(text, name)
     if isinstance(found, list):
         found = {"messages": found}
+    with times_located(text, name):
+        return _conversation(found, name)
+
+
+def _conversation(found: Any, name: str) -> dict[str, Any]:
     fields = checked(found, name, SCHEMA, SCHEMA_VERSION)
     messages = fields.get("messages")
     if not isinstance(messages, list):
@@ -77,8 +83,8 @@ def conversation_fields(text: str | bytes, name: str) -> dict[str, Any]:
         "session": _session(fields),
         "messages": answered(_read(raw, name, ours=ours) for raw in messages),
         "checkpoint_id": optional(fields, "checkpoint_id", str, name),
-        "created": time_of(fields.get("created_at") or fields.get("started_at"), name),
-        "updated": time_of(fields.get("updated_at") or fields.get("completed_at"), name),
+        "created": time_of(fields.get("created_at") or fields.get("started_at")),
+        "updated": time_of(fields.get("updated_at") or fields.get("completed_at")),
     }
 
 
@@ -124,15 +130,37 @@ def optional(fields: Mapping[str, Any], key: str, kind: type, name: str) -> Any:
     return found
 
 
-def time_of(raw: Any, name: str) -> datetime | None:
-    """A time from text; without a zone it is taken as UTC."""
+class _TimeError(Exception):
+    """What stands where a time should."""
+
+
+def time_of(raw: Any) -> datetime | None:
+    """A time from text; without a zone it is taken as UTC. Called within `times_located`."""
     if raw is None:
         return None
     try:
         found = datetime.fromisoformat(raw)
-    except (TypeError, ValueError):
-        raise damaged_file(name, "a time in it is no ISO 8601 time") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        found = found if found.tzinfo else found.replace(tzinfo=UTC)
+        found.astimezone(UTC)  # the first and the last day of the calendar may have no such time
+    except (TypeError, ValueError, OverflowError):
+        raise _TimeError(raw) from None
+    return found
+
+
+@contextmanager
+def times_located(text: str | bytes, name: str) -> Iterator[None]:
+    """Raise the error for a time that is none, with the line that it stands in."""
+    try:
+        yield
+    except _TimeError as error:
+        (raw,) = error.args
+        whole = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        before, found, _ = whole.partition(json.dumps(raw, ensure_ascii=False))
+        line = f"line {before.count(chr(10)) + 1}: " if found and isinstance(raw, str) else ""
+        shown = json.dumps(raw)[:60]
+        raise damaged_file(
+            name, f"{line}{shown} is no ISO 8601 time from the year 1 to the year 9999"
+        ) from None
 
 
 def _read(raw: Any, name: str, *, ours: bool) -> Message:
@@ -144,7 +172,7 @@ def _read(raw: Any, name: str, *, ours: bool) -> Message:
     stamp = raw.get("timestamp") or raw.get("time") or raw.get("created_at")
     return replace(
         message,
-        time=time_of(stamp, name) if ours or isinstance(stamp, str) else None,
+        time=time_of(stamp) if ours or isinstance(stamp, str) else None,
         checkpoint_id=optional(raw, "checkpoint_id", str, name),
         pending=raw.get("pending") is True,
     )

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from wren_sessions.transcripts._data import damaged_file
-from wren_sessions.transcripts._json import checked, iso, optional, parsed, time_of
+from wren_sessions.transcripts._json import (
+    checked,
+    iso,
+    optional,
+    parsed,
+    time_of,
+    times_located,
+)
 from wren_sessions.transcripts._values import json_text, jsonable
 
 SCHEMA: Final = "wren-sessions/profile"
@@ -89,11 +96,13 @@ class Profile:
         values = optional(fields, "values", dict, name)
         if session is None or values is None:
             raise damaged_file(name, "it has no session_id, or no values", session or "")
+        with times_located(text, name):
+            updated = time_of(fields.get("updated_at"))
         return cls(
             session=session,
             values=values,
             checkpoint_id=optional(fields, "checkpoint_id", str, name),
-            updated=time_of(fields.get("updated_at"), name),
+            updated=updated,
         )
 
     @classmethod

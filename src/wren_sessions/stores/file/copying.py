@@ -9,11 +9,13 @@ from wren_sessions.errors import SessionExistsError, SessionExpiredError
 from wren_sessions.records import Life
 from wren_sessions.stores._checks import check_unchanged
 from wren_sessions.stores.file import sessions
+from wren_sessions.stores.file.sessions import Key
 from wren_sessions.ttl import TTLPolicy
 
 
 def copy(
     connection: sqlite3.Connection,
+    prefix: str,
     names: tuple[str, str],
     policy: TTLPolicy,
     now_ms: int,
@@ -26,6 +28,7 @@ def copy(
 
     Args:
         connection: in a write transaction.
+        prefix: that of source and target.
         names: the source and the target.
         policy: how long the copy lives.
         now_ms: the store's clock.
@@ -34,10 +37,10 @@ def copy(
         expect: the life that the source must have; None for no condition.
     """
     source, target = names
-    row = sessions.find(connection, source, now_ms)
+    row = sessions.find(connection, Key(prefix, source), now_ms)
     if row is None:
         return None
-    there = sessions.find_any(connection, target)
+    there = sessions.find_any(connection, Key(prefix, target))
     alive = there if there and there.alive(now_ms) else None
     check_unchanged(source, target, expect, row.life(now_ms))
     if isinstance(replace, Life):

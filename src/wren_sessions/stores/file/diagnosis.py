@@ -2,7 +2,8 @@
 
 Facts: ``path``, ``bytes``, ``wal_bytes``, ``mode`` (permissions, octal), ``shared`` (whether others
 may read it), ``writable``, ``free_bytes`` on its disk, ``sqlite`` (version), ``schema``,
-``sessions``, ``expired_sessions`` that still take room, and ``unused_bytes`` inside the file.
+``sessions`` and ``expired_sessions`` that still take room, both of one prefix, and
+``unused_bytes`` inside the file.
 """
 
 from __future__ import annotations
@@ -16,27 +17,30 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from wren_sessions.stores._diagnosis import Diagnosis, Fact
+from wren_sessions.stores.file.sessions import OF_PREFIX
 
 __all__ = ["Diagnosis", "diagnose"]
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-_LIVING: Final = "SELECT count(*) FROM sessions WHERE deadline_ms IS NULL OR deadline_ms > ?"
-_EXPIRED: Final = "SELECT count(*) FROM sessions WHERE deadline_ms <= ?"
+_COUNT: Final = "SELECT count(*) FROM sessions s WHERE "
+_LIVING: Final = f"{_COUNT} {OF_PREFIX} AND (deadline_ms IS NULL OR deadline_ms > ?)"
+_EXPIRED: Final = f"{_COUNT} {OF_PREFIX} AND deadline_ms <= ?"
 
 Asked: TypeAlias = dict[str, Fact]
 Reader: TypeAlias = Callable[[Callable[[sqlite3.Connection], Asked]], Asked]
 
 
-def diagnose(path: str, read: Reader, now_ms: int) -> Diagnosis:
+def diagnose(path: str, prefix: str, read: Reader, now_ms: int) -> Diagnosis:
     """Look at a session file.
 
     Args:
         path: absolute.
+        prefix: the one whose sessions are counted.
         read: runs a function on a connection to it; raises errors of this package.
         now_ms: the store's clock.
     """
     file = Path(path)
-    facts = _around(file) | read(lambda connection: _inside(connection, now_ms))
+    facts = _around(file) | read(lambda connection: _inside(connection, prefix, now_ms))
     return Diagnosis("file", facts=facts)
 
 
@@ -55,16 +59,16 @@ def _around(file: Path) -> Asked:
     }
 
 
-def _inside(connection: sqlite3.Connection, now_ms: int) -> Asked:
+def _inside(connection: sqlite3.Connection, prefix: str, now_ms: int) -> Asked:
     free = _number(connection, "PRAGMA freelist_count")
     return {
         "schema": _number(connection, "PRAGMA user_version"),
-        "sessions": _number(connection, _LIVING, now_ms),
-        "expired_sessions": _number(connection, _EXPIRED, now_ms),
+        "sessions": _number(connection, _LIVING, prefix, now_ms),
+        "expired_sessions": _number(connection, _EXPIRED, prefix, now_ms),
         "unused_bytes": free * _number(connection, "PRAGMA page_size"),
     }
 
 
-def _number(connection: sqlite3.Connection, statement: str, *args: int) -> int:
+def _number(connection: sqlite3.Connection, statement: str, *args: int | str) -> int:
     (found,) = connection.execute(statement, args).fetchone()
     return int(found)

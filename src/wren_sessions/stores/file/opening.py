@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import sqlite3
@@ -12,13 +13,25 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from wren_sessions.errors import ConfigurationError, StoreUnavailableError
 from wren_sessions.stores.file.errors import code_of
-from wren_sessions.stores.file.schema import APPLICATION_ID, SCHEMA, VERSION
+from wren_sessions.stores.file.schema import (
+    APPLICATION_ID,
+    SCHEMA,
+    UPGRADE,
+    UPGRADED,
+    VERSION,
+)
 
 Synchronous: TypeAlias = Literal["full", "normal", "off"]
 
 _MODE: Final = 0o600
 _JOURNAL_BYTES: Final = 8_388_608
 _PAUSE_S: Final = (0.000_5, 0.004)
+_UPGRADED: Final = (
+    "the session file %s was upgraded to schema version 2: all sessions in it (%d) have the prefix "
+    "%r from now on. Copy those of another prefix there (wren-sessions copy --to-prefix)"
+)
+
+logger = logging.getLogger("wren_sessions")
 
 # Closing a file drops all POSIX locks that this process has on it, also SQLite's. So nothing but
 # SQLite ever opens an existing session file here, and the one that makes it does so alone.
@@ -32,11 +45,13 @@ class Place(NamedTuple):
         path: absolute.
         synchronous: SQLite's setting: whether a commit waits for the disk.
         busy_ms: how long to wait for another process's lock.
+        prefix: the prefix of the store; sessions of a file that knew no prefixes yet get it.
     """
 
     path: str
     synchronous: Synchronous
     busy_ms: int
+    prefix: str
 
 
 Identity: TypeAlias = tuple[int, int] | None
@@ -69,8 +84,10 @@ def open_file(place: Place) -> sqlite3.Connection:
             check_same_thread=False,
         )
     try:
-        _check(connection, place)
-        _configure(connection, place)
+        version = _check(connection, place)
+        _use_log(connection, place)
+        if version < VERSION:
+            _upgrade(connection, place)
     except BaseException:
         connection.close()
         raise
@@ -103,15 +120,25 @@ def _make_file(path: Path) -> None:
         os.close(made)
 
 
-def _check(connection: sqlite3.Connection, place: Place) -> None:
-    """Make the tables in a new file; refuse a file that is not ours, untouched."""
+def _restrain(connection: sqlite3.Connection, place: Place) -> None:
+    """Set what concerns this connection alone."""
+    connection.execute(f"PRAGMA synchronous = {place.synchronous}")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA secure_delete = ON")  # what was deleted is overwritten
+
+
+def _check(connection: sqlite3.Connection, place: Place) -> int:
+    """Make the tables in a new file; refuse a file that is not ours, untouched.
+
+    Returns:
+        The version of the schema; nothing older than `VERSION` was changed.
+    """
     try:
-        connection.execute(f"PRAGMA synchronous = {place.synchronous}")
+        _restrain(connection, place)
         connection.execute("BEGIN")
-        new = _is_new(connection, place)
+        version = _version(connection, place)
         connection.execute("COMMIT")
-        if new:
-            _make_tables(connection, place)
+        return version or _make_tables(connection, place)
     except sqlite3.DatabaseError as error:
         if code_of(error) == sqlite3.SQLITE_NOTADB:
             raise ConfigurationError(
@@ -121,8 +148,8 @@ def _check(connection: sqlite3.Connection, place: Place) -> None:
         raise
 
 
-def _is_new(connection: sqlite3.Connection, place: Place) -> bool:
-    """Whether the file has no tables yet; to be called in a transaction.
+def _version(connection: sqlite3.Connection, place: Place) -> int:
+    """The version of the schema, 0 if there are no tables yet; to be called in a transaction.
 
     Raises:
         ConfigurationError: it has those of somebody else, or of a newer version.
@@ -136,13 +163,13 @@ def _is_new(connection: sqlite3.Connection, place: Place) -> bool:
                 f"wren-sessions knows {VERSION} and older. Upgrade wren-sessions; the file was "
                 "left as it is"
             )
-        return False
+        return version
     if owner or version or _number(connection, "SELECT count(*) FROM sqlite_master"):
         raise ConfigurationError(
             f"{place.path} is the SQLite database of another application. It was left as it is; "
             "choose another path"
         )
-    return True
+    return 0
 
 
 def _number(connection: sqlite3.Connection, statement: str) -> int:
@@ -150,17 +177,38 @@ def _number(connection: sqlite3.Connection, statement: str) -> int:
     return int(found)
 
 
-def _make_tables(connection: sqlite3.Connection, place: Place) -> None:
+def _make_tables(connection: sqlite3.Connection, place: Place) -> int:
+    """Make the tables, unless somebody else was faster; return the version of the schema."""
     # This counts only before the first page is written, and takes a lock.
     execute_patiently(connection, "PRAGMA auto_vacuum = INCREMENTAL", place)
     execute_patiently(connection, "BEGIN IMMEDIATE", place)
-    if _is_new(connection, place):  # nobody was faster
+    version = _version(connection, place)
+    if not version:
         for statement in SCHEMA:
             connection.execute(statement)
     connection.execute("COMMIT")
+    return version or VERSION
 
 
-def _configure(connection: sqlite3.Connection, place: Place) -> None:
+def _upgrade(connection: sqlite3.Connection, place: Place) -> None:
+    """Give a file of version 1 the tables of this version; a prefix as well, that of the store.
+
+    It is one transaction: whoever else has the file open sees the old tables or the new ones.
+    """
+    execute_patiently(connection, "BEGIN IMMEDIATE", place)
+    if _version(connection, place) < VERSION:  # nobody was faster
+        for statement in UPGRADE:
+            connection.execute(statement)
+        connection.execute("INSERT INTO prefixes VALUES (?, ?)", (UPGRADED, place.prefix))
+        count = _number(connection, "SELECT count(*) FROM sessions")
+        connection.execute("COMMIT")
+        if count:
+            logger.warning(_UPGRADED, place.path, count, place.prefix)
+    else:
+        connection.execute("COMMIT")
+
+
+def _use_log(connection: sqlite3.Connection, place: Place) -> None:
     # SQLite does not always wait for this one by itself when others do the same.
     (mode,) = execute_patiently(connection, "PRAGMA journal_mode = WAL", place).fetchone()
     if mode != "wal":
@@ -169,8 +217,6 @@ def _configure(connection: sqlite3.Connection, place: Place) -> None:
             f"journal mode stayed {mode!r}). Choose a path on a local disk"
         )
     connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA secure_delete = ON")  # what was deleted is overwritten
 
 
 def execute_patiently(

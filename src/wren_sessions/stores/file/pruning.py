@@ -11,7 +11,7 @@ from typing import Final
 
 from wren_sessions.records import Committed, Name, Prune, overlaps
 from wren_sessions.stores.file import sessions
-from wren_sessions.stores.file.sessions import Row
+from wren_sessions.stores.file.sessions import Key, Row
 
 _DROP: Final = (
     "DELETE FROM records WHERE sid = ? AND namespace = ? AND id = ?",
@@ -35,9 +35,9 @@ _UPDATE: Final = (
 )
 
 
-def prune(connection: sqlite3.Connection, prune: Prune, now_ms: int) -> Committed:
+def prune(connection: sqlite3.Connection, prefix: str, prune: Prune, now_ms: int) -> Committed:
     """Drop what is to be dropped, if the session is as it was."""
-    row = sessions.find(connection, prune.session, now_ms)
+    row = sessions.find(connection, Key(prefix, prune.session), now_ms)
     if row is None or row.incarnation != prune.incarnation:
         return Committed(outcome="gone", now_ms=now_ms, life=row.life(now_ms) if row else None)
     if row.revision != prune.revision:

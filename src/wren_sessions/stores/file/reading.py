@@ -26,18 +26,18 @@ from wren_sessions.records import (
 from wren_sessions.stores._checks import make_cursor
 from wren_sessions.stores.file import sessions
 from wren_sessions.stores.file.schema import ARENA_BITS
-from wren_sessions.stores.file.sessions import Row
+from wren_sessions.stores.file.sessions import Key, Row
 from wren_sessions.stores.file.writing import unpack_spans
 
 _LOWER: Final = """(SELECT max(l.id) FROM records l
     WHERE l.sid = r.sid AND l.namespace = r.namespace AND l.id < r.id)"""
 _RECORD: Final = sessions.select(f"""s.state, r.id, r.base, r.spans, r.body, {_LOWER}
     FROM sessions s JOIN records r ON r.sid = s.sid AND r.namespace = ? AND r.id = ?
-    WHERE s.id = ?""")
+    WHERE {sessions.OF_KEY}""")
 _HEAD: Final = sessions.select(f"""s.state, r.id, r.base, r.spans, r.body, {_LOWER}
     FROM sessions s JOIN heads h ON h.sid = s.sid AND h.namespace = ?
     JOIN records r ON r.sid = s.sid AND r.namespace = h.namespace AND r.id = h.head
-    WHERE s.id = ?""")
+    WHERE {sessions.OF_KEY}""")
 _BELOW: Final = """
     SELECT id, base, spans, body FROM records WHERE sid = ? AND namespace = ? AND id < ?
     ORDER BY id DESC LIMIT ?"""
@@ -50,8 +50,8 @@ _ARENA: Final = """
     SELECT pos, data FROM arena
     WHERE pos >= (SELECT max(pos) FROM arena WHERE pos <= ?) AND pos < ? ORDER BY pos"""
 _HEADS: Final = "SELECT namespace, head FROM heads WHERE sid = ? ORDER BY made"
-_INFO: Final = sessions.select("""s.state,
-        length(CAST(s.id AS BLOB)) + length(s.state)
+_INFO: Final = sessions.select(f"""s.state,
+        length(CAST(s.name AS BLOB)) + length(s.state)
         + (SELECT total(length(data)) FROM arena
             WHERE pos >= s.sid << 32 AND pos < s.sid + 1 << 32)
         + (SELECT total(length(body) + length(spans) + length(token)
@@ -59,10 +59,10 @@ _INFO: Final = sessions.select("""s.state,
         + (SELECT total(length(body) + length(spans)
                   + length(CAST(namespace || id || key AS BLOB))) FROM writes WHERE sid = s.sid)
         + (SELECT total(length(CAST(namespace || head AS BLOB))) FROM heads WHERE sid = s.sid)
-    FROM sessions s WHERE s.id = ?""")
-_PAGE: Final = sessions.select(f"""s.id, s.state FROM sessions s
-    WHERE s.id > ? AND length(s.id) <= {MAX_ID_BYTES}
-        AND (s.deadline_ms IS NULL OR s.deadline_ms > ?) ORDER BY s.id LIMIT ?""")
+    FROM sessions s WHERE {sessions.OF_KEY}""")  # noqa: S608 -- nothing comes from outside
+_PAGE: Final = sessions.select(f"""s.name, s.state FROM sessions s
+    WHERE {sessions.OF_PREFIX} AND s.name > ? AND length(s.name) <= {MAX_ID_BYTES}
+        AND (s.deadline_ms IS NULL OR s.deadline_ms > ?) ORDER BY s.name LIMIT ?""")
 
 BRIEF_BYTES: Final = 2_097_152
 """So much is read in about a millisecond, the time that a writer may have to wait for it."""
@@ -76,7 +76,7 @@ class TooLongError(Exception):
 
 def load(
     connection: sqlite3.Connection,
-    session: str,
+    key: Key,
     namespace: str,
     checkpoint_id: str | None,
     now_ms: int,
@@ -91,9 +91,9 @@ def load(
         CorruptSessionError: it refers to what is not there.
     """
     if checkpoint_id is None:
-        found = connection.execute(_HEAD, (namespace, session)).fetchone()
+        found = connection.execute(_HEAD, (namespace, *key)).fetchone()
     else:
-        found = connection.execute(_RECORD, (namespace, checkpoint_id, session)).fetchone()
+        found = connection.execute(_RECORD, (namespace, checkpoint_id, *key)).fetchone()
     row = Row._make(found[:-6]) if found else None
     if row is None or not row.alive(now_ms):
         return None
@@ -104,9 +104,9 @@ def load(
     arena = read(connection, row.sid, spans)
     if arena is None:
         raise CorruptSessionError(
-            f"checkpoint {stored.name!r} of session {session!r} refers to bytes that are not "
+            f"checkpoint {stored.name!r} of session {key.session!r} refers to bytes that are not "
             "there. Restore the session from a backup, or delete it",
-            session=session,
+            session=key.session,
         )
     return row, Loaded(life=row.life(now_ms), stored=stored, arena=arena, state=found[-6])
 
@@ -223,15 +223,15 @@ def heads(connection: sqlite3.Connection, sid: int) -> tuple[Name, ...]:
     return tuple(connection.execute(_HEADS, (sid,)).fetchall())
 
 
-def info(connection: sqlite3.Connection, session: str, now_ms: int) -> SessionInfo | None:
+def info(connection: sqlite3.Connection, key: Key, now_ms: int) -> SessionInfo | None:
     """A session's life, header and size."""
-    found = connection.execute(_INFO, (session,)).fetchone()
+    found = connection.execute(_INFO, key).fetchone()
     row = Row._make(found[:-2]) if found else None
     if row is None or not row.alive(now_ms):
         return None
     state, size_bytes = found[-2:]
     return SessionInfo(
-        session=session,
+        session=key.session,
         life=row.life(now_ms),
         state=state,
         size_bytes=int(size_bytes),
@@ -239,9 +239,11 @@ def info(connection: sqlite3.Connection, session: str, now_ms: int) -> SessionIn
     )
 
 
-def page(connection: sqlite3.Connection, after: str, limit: int, now_ms: int) -> SessionPage:
-    """The sessions behind an id, sorted by id."""
-    found = connection.execute(_PAGE, (after, now_ms, limit + 1)).fetchall()
+def page(
+    connection: sqlite3.Connection, prefix: str, after: str, limit: int, now_ms: int
+) -> SessionPage:
+    """The sessions of a prefix behind an id, sorted by id."""
+    found = connection.execute(_PAGE, (prefix, after, now_ms, limit + 1)).fetchall()
     listed = tuple(
         SessionInfo(session=session, life=Row._make(columns).life(now_ms), state=state)
         for *columns, session, state in found[:limit]

@@ -3,6 +3,7 @@
 ==========  =======================================================================================
 table       what
 ==========  =======================================================================================
+prefixes    one row per prefix that had a session: the number that sessions refer to it by
 sessions    one row per session: its life, its header, where its arena ends
 records     one row per checkpoint
 heads       one row per namespace: its latest checkpoint
@@ -18,36 +19,92 @@ are added to the last row until it fills a page.
 `sid` is never used again, also not after a session was deleted. ``sweep_ms`` is when to look
 whether a session has expired. It is no later than the deadline, and does not move when the
 deadline moves away, so that a commit that renews a session leaves the index alone.
+
+The tables of a new file are STRICT and check their columns, where SQLite is 3.37 or newer. Those of
+a file that was upgraded are plain: to make them strict is to write the whole file again.
+
+**Version 1** had no prefixes: a name was one session in the whole file. A process of that version
+that still has the file open when it is upgraded finds no column `id` in `sessions`, and fails
+before it writes; when it opens the file again it is told to upgrade.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import sqlite3
+from typing import Final, NamedTuple
 
 APPLICATION_ID: Final = int.from_bytes(b"Wren")
-VERSION: Final = 1
+VERSION: Final = 2
 ARENA_BITS: Final = 32
+UPGRADED: Final = 1
+"""The number of the prefix that the sessions of a file of version 1 get."""
 
-SCHEMA: Final = (
-    f"""CREATE TABLE sessions (
+_STRICT_SINCE: Final = (3, 37)
+_ARENA_BYTES: Final = 1 << ARENA_BITS
+_SPAN_BYTES: Final = 16
+
+
+class _Table(NamedTuple):
+    """A table: its columns and constraints, what a strict one checks besides, and its kind."""
+
+    name: str
+    columns: str
+    checks: str = ""
+    kind: str = ""
+
+    def plain(self) -> str:
+        """The statement that makes it where there are no strict tables."""
+        ending = f" {self.kind}" if self.kind else ""
+        return f"CREATE TABLE {self.name} ({self.columns}\n    ){ending}"
+
+    def strict(self) -> str:
+        """The statement that makes it strict."""
+        kind = f"{self.kind}, STRICT" if self.kind else "STRICT"
+        checks = f",{self.checks}" if self.checks else ""
+        return f"CREATE TABLE {self.name} ({self.columns}{checks}\n    ) {kind}"
+
+
+_PREFIXES: Final = _Table(
+    "prefixes",
+    """
+        number INTEGER PRIMARY KEY,
+        prefix TEXT NOT NULL UNIQUE""",
+)
+_SESSIONS: Final = _Table(
+    "sessions",
+    f"""
         sid INTEGER PRIMARY KEY AUTOINCREMENT CHECK (sid < {1 << 63 - ARENA_BITS}),
-        id TEXT NOT NULL UNIQUE,
+        prefix INTEGER NOT NULL, -- the number of its prefix
+        name TEXT NOT NULL, -- its id
         incarnation TEXT NOT NULL,
         created_ms INTEGER NOT NULL,
         updated_ms INTEGER NOT NULL,
         deadline_ms INTEGER, -- NULL: never
         sweep_ms INTEGER,
-        own_idle, -- milliseconds, 'none', or NULL: as the policy says
+        own_idle ANY, -- milliseconds, 'none', or NULL: as the policy says
         pinned INTEGER NOT NULL,
         revision INTEGER NOT NULL,
-        arena_end INTEGER NOT NULL CHECK (arena_end <= {1 << ARENA_BITS}),
+        arena_end INTEGER NOT NULL CHECK (arena_end <= {_ARENA_BYTES}),
         arena_tail INTEGER NOT NULL, -- where the last row of the arena starts
         recent TEXT NOT NULL, -- tokens of the last commits without a record, the last one first
-        state BLOB NOT NULL
-    )""",
-    "CREATE INDEX sessions_to_sweep ON sessions (sweep_ms) WHERE sweep_ms IS NOT NULL",
-    "CREATE TABLE arena (pos INTEGER PRIMARY KEY, data BLOB NOT NULL)",
-    """CREATE TABLE records (
+        state BLOB NOT NULL,
+        UNIQUE (prefix, name)""",
+    """
+        CHECK (sid > 0),
+        CHECK (own_idle IS NULL OR own_idle = 'none' OR typeof(own_idle) = 'integer'),
+        CHECK (pinned IN (0, 1)),
+        CHECK (revision >= 0),
+        CHECK (arena_tail BETWEEN 0 AND arena_end)""",
+)
+_PARTS: Final = (
+    _Table(
+        "arena",
+        "pos INTEGER PRIMARY KEY, data BLOB NOT NULL",
+        f" CHECK (pos >= {_ARENA_BYTES})",
+    ),
+    _Table(
+        "records",
+        """
         sid INTEGER NOT NULL,
         namespace TEXT NOT NULL,
         id TEXT NOT NULL,
@@ -55,24 +112,64 @@ SCHEMA: Final = (
         base INTEGER NOT NULL,
         spans BLOB NOT NULL,
         body BLOB NOT NULL,
-        UNIQUE (sid, namespace, id)
-    )""",
-    """CREATE TABLE heads (
+        UNIQUE (sid, namespace, id)""",
+        f"""
+        CHECK (base BETWEEN 0 AND {_ARENA_BYTES}),
+        CHECK (length(spans) % {_SPAN_BYTES} = 0)""",
+    ),
+    _Table(
+        "heads",
+        """
         sid INTEGER NOT NULL,
         namespace TEXT NOT NULL,
         head TEXT NOT NULL,
         made INTEGER NOT NULL, -- the revision that brought the namespace
-        PRIMARY KEY (sid, namespace)
-    ) WITHOUT ROWID""",
-    """CREATE TABLE writes (
+        PRIMARY KEY (sid, namespace)""",
+        kind="WITHOUT ROWID",
+    ),
+    _Table(
+        "writes",
+        """
         sid INTEGER NOT NULL,
         namespace TEXT NOT NULL,
         id TEXT NOT NULL,
         key TEXT NOT NULL,
         spans BLOB NOT NULL,
         body BLOB NOT NULL,
-        UNIQUE (sid, namespace, id, key)
-    )""",
+        UNIQUE (sid, namespace, id, key)""",
+        f"""
+        CHECK (length(spans) % {_SPAN_BYTES} = 0)""",
+    ),
+)
+_INDEX: Final = "CREATE INDEX sessions_to_sweep ON sessions (sweep_ms) WHERE sweep_ms IS NOT NULL"
+
+
+def _make(table: _Table) -> str:
+    return table.strict() if sqlite3.sqlite_version_info >= _STRICT_SINCE else table.plain()
+
+
+SCHEMA: Final = (
+    *map(_make, (_PREFIXES, _SESSIONS, *_PARTS)),
+    _INDEX,
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {VERSION}",
 )
+"""Makes the tables of a new file."""
+
+UPGRADE: Final = (
+    "DROP INDEX sessions_to_sweep",
+    "ALTER TABLE sessions RENAME TO sessions_1",
+    _PREFIXES.plain(),
+    _SESSIONS.plain(),
+    """INSERT INTO sessions (sid, prefix, name, incarnation, created_ms, updated_ms, deadline_ms,
+            sweep_ms, own_idle, pinned, revision, arena_end, arena_tail, recent, state)
+        SELECT sid, 1, id, incarnation, created_ms, updated_ms, deadline_ms,
+            sweep_ms, own_idle, pinned, revision, arena_end, arena_tail, recent, state
+        FROM sessions_1""",
+    "DELETE FROM sqlite_sequence WHERE name = 'sessions'",
+    "UPDATE sqlite_sequence SET name = 'sessions' WHERE name = 'sessions_1'",  # no sid comes again
+    "DROP TABLE sessions_1",
+    _INDEX,
+    f"PRAGMA user_version = {VERSION}",
+)
+"""Makes a file of version 1 one of this version; its sessions get the prefix `UPGRADED`."""

@@ -21,18 +21,25 @@ def select(rest: str) -> str:
     )
 
 
-_FIND: Final = select("s.id FROM sessions s WHERE s.id = ?")
+OF_PREFIX: Final = "s.prefix = (SELECT number FROM prefixes WHERE prefix = ?)"
+"""The condition that sessions `s` are those of a prefix."""
+
+OF_KEY: Final = f"{OF_PREFIX} AND s.name = ?"
+"""The condition that a session `s` is the one of a `Key`."""
+
+_FIND: Final = select(f"s.name FROM sessions s WHERE {OF_KEY}")
 _MAKE: Final = """
-    INSERT INTO sessions (id, incarnation, created_ms, updated_ms, pinned, revision, arena_end,
-        arena_tail, recent, state)
-    VALUES (?, ?, ?, 0, 0, 0, 0, 0, '', x'')"""
+    INSERT INTO sessions (prefix, name, incarnation, created_ms, updated_ms, pinned, revision,
+        arena_end, arena_tail, recent, state)
+    SELECT number, ?, ?, ?, 0, 0, 0, 0, 0, '', x'' FROM prefixes WHERE prefix = ?"""
+_MAKE_PREFIX: Final = "INSERT INTO prefixes (prefix) VALUES (?)"
 _RENEW: Final = "UPDATE sessions SET deadline_ms = ?, own_idle = ?, pinned = ? WHERE sid = ?"
 _SWEEP_AT: Final = "UPDATE sessions SET sweep_ms = ? WHERE sid = ?"
 _COPY: Final = """
-    INSERT INTO sessions (id, incarnation, created_ms, updated_ms, deadline_ms, sweep_ms, own_idle,
-        pinned, revision, arena_end, arena_tail, recent, state)
-    SELECT ?, ?, created_ms, ?, ?, ?, own_idle, pinned, revision, arena_end, arena_tail, recent,
-        coalesce(?, state)
+    INSERT INTO sessions (prefix, name, incarnation, created_ms, updated_ms, deadline_ms, sweep_ms,
+        own_idle, pinned, revision, arena_end, arena_tail, recent, state)
+    SELECT prefix, ?, ?, created_ms, ?, ?, ?, own_idle, pinned, revision, arena_end, arena_tail,
+        recent, coalesce(?, state)
     FROM sessions WHERE sid = ?"""
 _COPY_ARENA: Final = "INSERT INTO arena SELECT pos + ?, data FROM arena WHERE pos >= ? AND pos < ?"
 _COPY_PARTS: Final = (
@@ -49,6 +56,13 @@ _FORGET_PARTS: Final = (
     "DELETE FROM writes WHERE sid = ?",
     "DELETE FROM sessions WHERE sid = ?",
 )
+
+
+class Key(NamedTuple):
+    """What a session is found by: its prefix, and its id."""
+
+    prefix: str
+    session: str
 
 
 class Row(NamedTuple):
@@ -111,21 +125,25 @@ def past(deadline_ms: int | None, now_ms: int) -> bool:
     return deadline_ms is not None and deadline_ms <= now_ms
 
 
-def find(connection: sqlite3.Connection, session: str, now_ms: int) -> Row | None:
+def find(connection: sqlite3.Connection, key: Key, now_ms: int) -> Row | None:
     """A session's row, or None if it is not there or has expired."""
-    row = find_any(connection, session)
+    row = find_any(connection, key)
     return row if row and row.alive(now_ms) else None
 
 
-def find_any(connection: sqlite3.Connection, session: str) -> Row | None:
+def find_any(connection: sqlite3.Connection, key: Key) -> Row | None:
     """A session's row, also of one that has expired and not been swept yet."""
-    found = connection.execute(_FIND, (session,)).fetchone()
+    found = connection.execute(_FIND, key).fetchone()
     return Row._make(found[:-1]) if found else None
 
 
-def make(connection: sqlite3.Connection, session: str, incarnation: str, created_ms: int) -> Row:
+def make(connection: sqlite3.Connection, key: Key, incarnation: str, created_ms: int) -> Row:
     """Make a session that holds nothing and has no deadline yet."""
-    made = connection.execute(_MAKE, (session, incarnation, created_ms))
+    values = (key.session, incarnation, created_ms, key.prefix)
+    made = connection.execute(_MAKE, values)
+    if made.rowcount == 0:  # it is the first one of its prefix
+        connection.execute(_MAKE_PREFIX, (key.prefix,))
+        made = connection.execute(_MAKE, values)
     return Row(
         sid=made.lastrowid or 0,
         incarnation=incarnation,
@@ -156,7 +174,7 @@ def sweep_in_time(connection: sqlite3.Connection, row: Row) -> None:
 
 
 def copy(connection: sqlite3.Connection, row: Row, target: str, state: bytes | None) -> None:
-    """Copy a session, whole, to an id that is not there.
+    """Copy a session, whole, to an id of the same prefix that is not there.
 
     Args:
         connection: in a write transaction.

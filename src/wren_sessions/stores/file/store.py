@@ -46,7 +46,7 @@ from wren_sessions.stores.file import copying, pruning, reading, sessions, writi
 from wren_sessions.stores.file.connections import Database
 from wren_sessions.stores.file.diagnosis import Diagnosis, diagnose
 from wren_sessions.stores.file.opening import Place, Synchronous
-from wren_sessions.stores.file.sessions import Row
+from wren_sessions.stores.file.sessions import Key, Row
 from wren_sessions.stores.file.sweep import Sweeper
 from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import FOREVER, Duration, Override, TTLPolicy, to_ms
@@ -65,7 +65,8 @@ class FileStore(Closing):
         path: the file; a relative one belongs to the working directory of this moment.
         ttl: how long sessions live; None for `ttl.FOREVER`, until they are deleted. With
             ``refresh="read"``, a load that moves the deadline is also a commit.
-        prefix: what addresses of sessions begin with; nothing is shared through it here.
+        prefix: what addresses of sessions begin with. Stores with different prefixes share the
+            file, and nothing else: none sees, counts or changes the sessions of another.
         synchronous: whether a commit waits for the disk. ``"full"`` (default): it survives a power
             cut. ``"normal"``: it survives a crash of this process; a power cut may take the last
             ones. ``"off"``: a power cut may damage the file.
@@ -105,7 +106,7 @@ class FileStore(Closing):
                 f"FileStore takes a path, not a URL: FileStore({os.fspath(path)[5:]!r}), or "
                 f"open_store({os.fspath(path)!r})"
             )
-        self._place = Place(_absolute(path), synchronous, to_ms(busy_timeout))
+        self._place = Place(_absolute(path), synchronous, to_ms(busy_timeout), prefix)
         self._sweeper = Sweeper(self._clock)
         self._database = Database(self._place, self._sweeper.due)
         self._aio = ThreadedStore(self, threads, self._commit_all)
@@ -147,7 +148,7 @@ class FileStore(Closing):
 
     def _committing(self, commit: Commit) -> Callable[[sqlite3.Connection], Committed]:
         return lambda connection: writing.commit(
-            connection, commit, self._ttl.of(commit.session), self._clock()
+            connection, self._keys.prefix, commit, self._ttl.of(commit.session), self._clock()
         )
 
     def _commit_all(self, commits: Sequence[Commit]) -> list[Committed | Exception]:
@@ -161,7 +162,7 @@ class FileStore(Closing):
         check_prune(prune)
 
         def drop(connection: sqlite3.Connection) -> Committed:
-            answer = pruning.prune(connection, prune, self._clock())
+            answer = pruning.prune(connection, self._keys.prefix, prune, self._clock())
             self._sweeper.shrink(connection)
             return answer
 
@@ -172,7 +173,7 @@ class FileStore(Closing):
         check_session(session)
 
         def delete(connection: sqlite3.Connection) -> bool:
-            row = sessions.find(connection, session, self._clock())
+            row = sessions.find(connection, self._key(session), self._clock())
             if row is None:
                 return False
             sessions.forget(connection, row.sid)
@@ -206,6 +207,7 @@ class FileStore(Closing):
         return self._database.write(
             lambda connection: copying.copy(
                 connection,
+                self._keys.prefix,
                 (source, target),
                 self._ttl.of(target),
                 self._clock(),
@@ -258,9 +260,10 @@ class FileStore(Closing):
         *,
         brief: bool,
     ) -> tuple[Row, Loaded] | None:
+        key, clock = self._key(session), self._clock
         return self._database.read(
             lambda connection: reading.load(
-                connection, session, namespace, checkpoint_id, self._clock(), held=held, brief=brief
+                connection, key, namespace, checkpoint_id, clock(), held=held, brief=brief
             ),
             session,
             brief=brief,
@@ -272,7 +275,7 @@ class FileStore(Closing):
 
         def scan(connection: sqlite3.Connection) -> Scanned:
             now_ms = self._clock()
-            row = sessions.find(connection, session, now_ms)
+            row = sessions.find(connection, self._key(session), now_ms)
             if row is None:
                 return Scanned(records=())
             return reading.scan(connection, row, starts, limit, now_ms)
@@ -284,7 +287,7 @@ class FileStore(Closing):
         check_session(session)
 
         def read(connection: sqlite3.Connection) -> ArenaParts | None:
-            row = sessions.find(connection, session, self._clock())
+            row = sessions.find(connection, self._key(session), self._clock())
             return row and reading.read(connection, row.sid, spans)
 
         return self._database.read(read, session, brief=reading.is_brief(spans))
@@ -294,7 +297,7 @@ class FileStore(Closing):
         check_session(session)
 
         def heads(connection: sqlite3.Connection) -> tuple[Name, ...]:
-            row = sessions.find(connection, session, self._clock())
+            row = sessions.find(connection, self._key(session), self._clock())
             return reading.heads(connection, row.sid) if row else ()
 
         return self._database.read(heads, session, brief=True)
@@ -303,7 +306,7 @@ class FileStore(Closing):
         """See `SessionStore.info`. The size is that of its rows, without SQLite's own bytes."""
         check_session(session)
         return self._database.read(
-            lambda connection: reading.info(connection, session, self._clock()), session
+            lambda connection: reading.info(connection, self._key(session), self._clock()), session
         )
 
     def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
@@ -311,7 +314,9 @@ class FileStore(Closing):
         check_at_least_1("limit", limit)
         after = parse_cursor(cursor)
         return self._database.read(
-            lambda connection: reading.page(connection, after, limit, self._clock())
+            lambda connection: reading.page(
+                connection, self._keys.prefix, after, limit, self._clock()
+            )
         )
 
     # --- lifetimes --------------------------------------------------------------------------------
@@ -342,7 +347,7 @@ class FileStore(Closing):
 
         def renew(connection: sqlite3.Connection) -> Life | None:
             now_ms = self._clock()
-            before = sessions.find(connection, session, now_ms)
+            before = sessions.find(connection, self._key(session), now_ms)
             row = before and change(before)
             if row is None:
                 return None
@@ -357,13 +362,16 @@ class FileStore(Closing):
 
     # --- the rest ---------------------------------------------------------------------------------
 
+    def _key(self, session: str) -> Key:
+        return Key(self._keys.prefix, session)
+
     def ping(self) -> None:
         """See `SessionStore.ping`. Makes sure that the file can be written, and writes nothing."""
         self._database.write(sessions.check_writable)
 
     def diagnose(self) -> Diagnosis:
         """How the file and its folder are; only looks."""
-        return diagnose(self._place.path, self._database.read, self._clock())
+        return diagnose(self._place.path, self._keys.prefix, self._database.read, self._clock())
 
     def close(self) -> None:
         """See `SessionStore.close`. Waits for calls under way; a later call reopens the file."""

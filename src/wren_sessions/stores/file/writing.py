@@ -23,19 +23,19 @@ from wren_sessions.records import (
 )
 from wren_sessions.stores.file import sessions
 from wren_sessions.stores.file.schema import ARENA_BITS
-from wren_sessions.stores.file.sessions import Row
+from wren_sessions.stores.file.sessions import Key, Row
 from wren_sessions.ttl import TTLPolicy
 
 _PAGE_BYTES: Final = 4_000  # with SQLite's own bytes, one row of the arena fills one page
 _RECENT: Final = 16  # tokens kept: more than are on their way at once, for one session
 _PIECE_BYTES: Final = 65_536  # reading one byte of a row means reading the row
 
-_LOOK: Final = sessions.select("""r.token, r.base, h.head, w.sid
+_LOOK: Final = sessions.select(f"""r.token, r.base, h.head, w.sid
     FROM sessions s
     LEFT JOIN records r ON r.sid = s.sid AND r.namespace = ? AND r.id = ?
     LEFT JOIN heads h ON h.sid = s.sid AND h.namespace = ?
     LEFT JOIN records w ON w.sid = s.sid AND w.namespace = ? AND w.id = ?
-    WHERE s.id = ?""")
+    WHERE {sessions.OF_KEY}""")
 _WITNESS: Final = "SELECT 1 FROM records WHERE sid = ? AND namespace = ? AND id = ?"
 _PUT_RECORD: Final = """
     INSERT INTO records (sid, namespace, id, token, base, spans, body) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -91,10 +91,11 @@ class _Seen(NamedTuple):
 
 
 def commit(
-    connection: sqlite3.Connection, commit: Commit, policy: TTLPolicy, now_ms: int
+    connection: sqlite3.Connection, prefix: str, commit: Commit, policy: TTLPolicy, now_ms: int
 ) -> Committed:
     """Write a commit, if its conditions hold."""
-    seen = _look(connection, commit, now_ms)
+    key = Key(prefix, commit.session)
+    seen = _look(connection, key, commit, now_ms)
     base = _applied(commit, seen)
     if base is not None:
         return _answer("done", seen.row, now_ms, base)
@@ -104,7 +105,7 @@ def commit(
     deadline_ms = _deadline(commit, seen.row, policy, now_ms)
     if sessions.past(deadline_ms, now_ms):
         return _answer("expired", seen.row, now_ms)
-    row = seen.row or _make(connection, commit, seen.rest_sid, now_ms)
+    row = seen.row or _make(connection, key, commit, seen.rest_sid, now_ms)
     after = _write(connection, commit, row, seen.head, (now_ms, deadline_ms))
     return _answer("done", after, now_ms, row.arena_end if commit.record else 0)
 
@@ -117,10 +118,10 @@ def _answer(outcome: Outcome, row: Row | None, now_ms: int, base: int = 0) -> Co
 # --- conditions -----------------------------------------------------------------------------------
 
 
-def _look(connection: sqlite3.Connection, commit: Commit, now_ms: int) -> _Seen:
+def _look(connection: sqlite3.Connection, key: Key, commit: Commit, now_ms: int) -> _Seen:
     name = commit.record.name if commit.record else _NO_NAME
     witness = commit.witnesses[0] if commit.witnesses else _NO_NAME
-    values = (*name, name[0], *witness, commit.session)
+    values = (*name, name[0], *witness, *key)
     found = connection.execute(_LOOK, values).fetchone()
     if found is None:
         return _Seen()
@@ -175,12 +176,13 @@ def _created(commit: Commit, now_ms: int) -> int:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def _make(connection: sqlite3.Connection, commit: Commit, rest_sid: int | None, now_ms: int) -> Row:
+def _make(
+    connection: sqlite3.Connection, key: Key, commit: Commit, rest_sid: int | None, now_ms: int
+) -> Row:
     """Make the session, in the place of one that has expired."""
     if rest_sid is not None:
         sessions.forget(connection, rest_sid)
-    created_ms = _created(commit, now_ms)
-    return sessions.make(connection, commit.session, commit.token, created_ms)
+    return sessions.make(connection, key, commit.token, _created(commit, now_ms))
 
 
 def _write(

@@ -8,9 +8,9 @@ order is dumped in that order, so that the same session gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NoReturn, TypeVar
 from zlib import crc32
 
 import msgpack
@@ -19,8 +19,12 @@ from wren_sessions.errors import CorruptSessionError, FormatVersionError
 from wren_sessions.records import Span
 from wren_sessions.stores.memory.arena import Arena
 from wren_sessions.stores.memory.session import KeptRecord, KeptWrite, Namespace, Session
+from wren_sessions.ttl import MAX_MS, MAX_TIME_MS, Override
+
+T = TypeVar("T")
 
 FORMAT: Final = 1
+MAX_NUMBER: Final = 10**15  # as on Redis; see _common.lua
 
 _PLAIN: Final = (
     "incarnation",
@@ -65,7 +69,10 @@ def unpack(name: str, data: bytes) -> Session:
             "are damaged; restore it from another copy",
             session=name,
         )
-    found, *parts = msgpack.unpackb(packed, use_list=False)
+    try:
+        found, *parts = msgpack.unpackb(packed, use_list=False, strict_map_key=False)
+    except _WRONG:
+        _damaged(name, "its parts are not those of a dump")
     if found != FORMAT:
         raise FormatVersionError(
             f"the dump of session {name!r} has format version {found}, and this wren-sessions "
@@ -74,24 +81,115 @@ def unpack(name: str, data: bytes) -> Session:
             found=found,
             supported=FORMAT,
         )
-    session = _restored(*parts)
+    try:
+        session = _restored(*parts)
+    except _WRONG as error:
+        _damaged(name, str(error))
     session.size_bytes = len(name.encode()) + _content_bytes(session)
     return session
 
 
+_WRONG: Final = (ValueError, TypeError, LookupError, AttributeError, msgpack.UnpackException)
+
+
+def _damaged(name: str, why: str) -> NoReturn:
+    raise CorruptSessionError(
+        f"the dump of session {name!r} is damaged: {why}; restore it from another copy",
+        session=name,
+    )
+
+
+# --- reading: every part is of its type, and every number in its range ----------------------------
+
+
 def _restored(plain: Any, recent: Any, arena: Any, namespaces: Any, writes: Any) -> Session:
-    session = Session(**dict(zip(_PLAIN, plain, strict=True)), arena=Arena.of(*arena))
-    session.recent.extend(recent)
+    fields = dict(zip(_PLAIN, plain, strict=True))
+    kept = _arena(*arena)
+    session = Session(**{name: _PLAIN_CHECKS[name](fields[name]) for name in _PLAIN}, arena=kept)
+    session.recent.extend(map(_text, recent))
     for namespace, head, records in namespaces:
-        kept = session.namespaces[namespace] = Namespace()
-        for checkpoint_id, (body, base, spans, token) in records:
-            record = KeptRecord(body, base, _spans(spans), token)
-            kept.put(checkpoint_id, record, leads=checkpoint_id == head)
+        session.namespaces[_text(namespace)] = _namespace(head, records, kept.end)
     for (namespace, checkpoint_id), entries in writes:
-        session.writes[namespace, checkpoint_id] = {
-            key: KeptWrite(body, _spans(spans)) for key, (body, spans) in entries
+        session.writes[_text(namespace), _text(checkpoint_id)] = {
+            _text(key): KeptWrite(_bytes(body), _spans(spans, kept.end))
+            for key, (body, spans) in entries
         }
     return session
+
+
+def _namespace(head: Any, records: Any, end: int) -> Namespace:
+    kept = Namespace()
+    for checkpoint_id, (body, base, spans, token) in records:
+        record = KeptRecord(_bytes(body), _count(base, end), _spans(spans, end), _text(token))
+        kept.put(_text(checkpoint_id), record, leads=checkpoint_id == head)
+    if not kept.head:
+        raise ValueError("the latest checkpoint of a namespace is missing")
+    return kept
+
+
+def _arena(end: Any, pieces: Any) -> Arena:
+    """An arena: its pieces ascend, do not overlap, and lie before its end."""
+    at = 0
+    for start, piece in pieces:
+        if _count(start, _count(end)) < at or not _bytes(piece):
+            raise ValueError("the pieces of its arena are not in order")
+        at = start + len(piece)
+    if at > _count(end):
+        raise ValueError("its arena is longer than it says")
+    return Arena.of(end, pieces)
+
+
+def _spans(pairs: Any, end: int) -> tuple[Span, ...]:
+    spans = tuple(Span(_count(offset), _count(length)) for offset, length in pairs)
+    if any(span.end > end for span in spans):
+        raise ValueError("a checkpoint refers to what is not in its arena")
+    return spans
+
+
+def _is(kind: type[T]) -> Callable[[Any], T]:
+    """A check that something is of a type, and of no other."""
+
+    def check(value: Any) -> T:
+        if type(value) is not kind:
+            raise TypeError(f"{str(value)[:40]!r} stands where a {kind.__name__} should")
+        return value
+
+    return check
+
+
+_text, _bytes, _number = _is(str), _is(bytes), _is(int)
+
+
+def _count(value: Any, most: int = MAX_NUMBER) -> int:
+    if not 0 <= _number(value) <= most:
+        raise ValueError(f"the number {str(value)[:40]} is out of range")
+    return int(value)
+
+
+def _time(value: Any) -> int:
+    if abs(_number(value)) > MAX_TIME_MS:
+        raise ValueError(f"the time {str(value)[:40]} is out of range")
+    return int(value)
+
+
+def _deadline(value: Any) -> int | None:
+    return None if value is None else _time(value)
+
+
+def _override(value: Any) -> Override:
+    return value if value in {None, "none"} else _count(value, MAX_MS)
+
+
+_PLAIN_CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
+    "incarnation": _text,
+    "created_ms": _time,
+    "updated_ms": _time,
+    "deadline_ms": _deadline,
+    "override": _override,
+    "pinned": _is(bool),
+    "revision": _count,
+    "state": _bytes,
+}
 
 
 def _content_bytes(session: Session) -> int:
@@ -104,7 +202,3 @@ def _content_bytes(session: Session) -> int:
         total += len(namespace.encode()) + len(checkpoint_id.encode())
         total += sum(len(key.encode()) + len(write.body) for key, write in writes.items())
     return total
-
-
-def _spans(pairs: Iterable[tuple[int, int]]) -> tuple[Span, ...]:
-    return tuple(Span(*pair) for pair in pairs)

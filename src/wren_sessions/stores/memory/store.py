@@ -60,7 +60,8 @@ class MemoryStore(Closing):
 
     Args:
         ttl: how long sessions live; None for `ttl.DAY`, 24 hours after the last write.
-        prefix: what addresses of sessions begin with; nothing is shared through it here.
+        prefix: what addresses of sessions begin with. The sessions of each store are its own,
+            whatever its prefix.
         max_sessions: how many sessions to keep at the most; None (default) for no bound.
         max_bytes: how many bytes of content to keep at the most; None (default) for no bound. Ids,
             records, arenas, pending writes and headers count; Python's own overhead does not.
