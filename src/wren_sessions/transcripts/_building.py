@@ -7,7 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from wren_sessions._channels import messages_channel
 from wren_sessions._checkpoints import Checkpoints
+from wren_sessions._delta_channels import unwrapped
 from wren_sessions._encoding import Body, WriteBody, decode_write
 from wren_sessions._session_steps import not_found
 from wren_sessions._snapshots import read_record
@@ -16,10 +18,11 @@ from wren_sessions._values import Serializer, loads, opened
 from wren_sessions.records import ArenaParts, SessionInfo, Stored
 from wren_sessions.transcripts._content import text_or_none
 from wren_sessions.transcripts._data import Message, Transcript
-from wren_sessions.transcripts._messages import answered, messages_of
+from wren_sessions.transcripts._messages import UNKNOWN, answered, messages_of
 from wren_sessions.transcripts._origins import Head, Origins
 from wren_sessions.transcripts._questions import question_of
-from wren_sessions.transcripts._rebuilding import rebuilt, stored_list
+from wren_sessions.transcripts._rebuilding import rebuilt
+from wren_sessions.transcripts._values import by_name
 
 _INTERRUPT: Final = "__interrupt__"
 _UNFINISHED: Final = frozenset({_INTERRUPT, "__resume__", "__error__", "__scheduled__"})
@@ -48,7 +51,7 @@ class Transcribing:
             return Transcript(session=session, messages=(), created=created, updated=written)
         stored, arena = found
         body, data = read_record(session, stored, arena, self._checkpoints.protection)
-        messages = yield from self._said(session, stored.name[1], body, channel, data.get(channel))
+        messages = yield from self._said(session, stored.name[1], body, channel, data)
         asked = self._questions(session, stored, arena, body)
         return Transcript(
             session=session,
@@ -63,10 +66,12 @@ class Transcribing:
         session: str,
         checkpoint_id: str,
         body: Body,
-        channel: str,
-        typed: tuple[str, bytes] | None,
+        name: str,
+        data: Mapping[str, tuple[str, bytes]],
     ) -> Steps[tuple[Message, ...]]:
         """The messages in the list, or put together from what was written to it."""
+        channel = messages_channel(body.versions, name)
+        typed = data.get(channel)
         if typed is None:
             if channel not in body.versions:
                 return ()
@@ -74,7 +79,9 @@ class Transcribing:
             values = yield from rebuilt(checkpoints, serde, session, checkpoint_id, channel)
             return messages_of(values)
         value = loads(self._serde, typed, f"{channel!r} of session {session!r}")
-        messages = messages_of(stored_list(value))
+        messages = messages_of(unwrapped(value))
+        if channel != name and (not isinstance(value, list) or not _are_messages(messages)):
+            return messages_of(by_name({channel: value}).get(name))
         if not isinstance(value, list):
             return messages
         head = Head(checkpoint_id, body, *typed, count=len(messages))
@@ -135,6 +142,11 @@ class Transcribing:
         typed, *_ = opened(session, write.value, arena, self._checkpoints.protection, what)
         found = loads(self._serde, typed, f"{what} of session {session!r}")
         return list(found) if isinstance(found, list | tuple) else [found]
+
+
+def _are_messages(messages: tuple[Message, ...]) -> bool:
+    """Whether the elements of a list that has no name are messages, and not something else."""
+    return all(message.role != UNKNOWN for message in messages)
 
 
 def _time(ms: int) -> datetime:
