@@ -15,7 +15,7 @@ from typing import Any, Final, Self, TypeVar
 import redis
 import redis.asyncio
 
-from wren_sessions.errors import ConfigurationError
+from wren_sessions.errors import ConfigurationError, hides_arguments
 from wren_sessions.keys import DEFAULT_PREFIX, KeySpace
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
@@ -69,6 +69,7 @@ class RedisStore(Closing):
 
     persistent = True
 
+    @hides_arguments
     def __init__(
         self,
         *,
@@ -95,6 +96,7 @@ class RedisStore(Closing):
         self.location = location_of(self._known_client())
 
     @classmethod
+    @hides_arguments
     def from_url(
         cls,
         url: str,
@@ -151,7 +153,7 @@ class RedisStore(Closing):
         return self._aio
 
     def __repr__(self) -> str:
-        return f"<RedisStore at {self.location}, {self.ttl}>"
+        return f"<RedisStore at {getattr(self, 'location', 'no server yet')}, {self.ttl}>"
 
     # --- clients ---
 
