@@ -23,7 +23,12 @@ from wren_sessions._encoding import Body, decode_body
 from wren_sessions._header import empty_header, header
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Serializer, loads
-from wren_sessions.errors import ConfigurationError, ConflictError, WrenSessionsError
+from wren_sessions.errors import (
+    ConfigurationError,
+    ConflictError,
+    SessionExistsError,
+    WrenSessionsError,
+)
 from wren_sessions.records import (
     Committed,
     Life,
@@ -163,8 +168,15 @@ class Pruning:
         return found
 
     def copy(self, source: str, target: str) -> Steps[Life | None]:
-        """Copy a session, whole; None if it is not there."""
-        life: Life | None = yield Call("copy", source, target)
+        """Copy a session, whole, to an id that is free; None if it is not there."""
+        try:
+            life: Life | None = yield Call("copy", source, target)
+        except SessionExistsError:  # what the store says of `replace` is not for callers of this
+            raise SessionExistsError(
+                f"cannot copy session {source!r}: {target!r} is there already; choose another id, "
+                "or delete it first",
+                session=target,
+            ) from None
         return life
 
     def _survey(self, session: str, serde: Serializer) -> Steps[Survey | None]:
