@@ -244,11 +244,11 @@ class SessionSteps:
 
     def fork(self, session_id: str, new_id: str, at: str | None) -> Steps[Session]:
         """Copy a session to a new id, as it was at one of its checkpoints."""
+        yield from self.load(session_id, at)  # what cannot be read is not copied
         if at is None:
             if (yield from self._checkpoints.pruning.copy(session_id, new_id)) is None:
                 not_found(session_id)
             return (yield from self.load(new_id, None))
-        yield from self.load(session_id, at)
         if (yield Call("info", new_id)) is not None:
             _taken(session_id, new_id)
         staging = StagingId(secrets.token_hex(16))

@@ -222,6 +222,9 @@ async def test_what_only_a_reducer_knows_is_refused(calls: Calls, backend: Backe
     graph.invoke({"total": 1}, THREAD)
     with pytest.raises(SerializationError, match=r"'total' of session 't'.*graph.get_state"):
         await calls.load("t")
+    with pytest.raises(SerializationError, match="'total'"):
+        await calls.fork("t", "copy")
+    assert not await calls.exists("copy")
     assert graph.get_state(THREAD).values["total"] == 3
     assert (await calls.save("t", {"total": 10})).state == {"total": 10}
     assert graph.invoke({"total": 1}, THREAD)["total"] == 13
