@@ -26,7 +26,12 @@ that look something up return ``None``.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class WrenSessionsError(Exception):
@@ -151,3 +156,35 @@ class DecryptionError(WrenSessionsError):
     def __init__(self, message: str, *, session: str | None = None) -> None:
         super().__init__(message)
         self.session = session
+
+
+def hides_arguments(function: Callable[P, T]) -> Callable[P, T]:
+    """Let errors of ours leave a function without the frames that its arguments stand in.
+
+    Tools that show the variables of a traceback would show the password of a URL among them. What
+    the error says is enough to know which argument is at fault.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except WrenSessionsError as error:
+            failed = error
+        del args, kwargs
+        forget_frames(failed)
+        raise failed
+
+    return call
+
+
+def forget_frames(error: BaseException) -> None:
+    """Take the frames from an error, and from those that led to it; what they say stays."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        found = waiting.pop()
+        if found is not None and id(found) not in seen:
+            seen.add(id(found))
+            found.__traceback__ = None
+            waiting += (found.__cause__, found.__context__)

@@ -18,6 +18,7 @@ from wren_sessions import (
     CorruptSessionError,
     FormatVersionError,
     MemoryStore,
+    SerializationError,
     SessionExistsError,
     SessionExpiredError,
     SessionNotFoundError,
@@ -135,6 +136,26 @@ def test_an_export_is_plain_and_an_import_is_sealed_anew(source: str, target: st
         assert b"lorem ipsum" not in below._store.dump("t")
     expected = next_step(SessionSaver(stores[0]))
     assert next_step(SessionSaver(stores[1])) == expected
+
+
+def test_keys_that_a_file_cannot_hold_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that are no text were once written; what the error says to do about them helps."""
+    store = MemoryStore()
+    sessions = Sessions(store)
+    state: dict[Any, int] = {7: 1, b"x": 2, ("a", 1): 3}
+    with monkeypatch.context() as first_version:
+        first_version.setattr("wren_sessions.sessions.operations.check_state", lambda *_: None)
+        first_version.setattr("wren_sessions.sessions.states.named", lambda state: (state, {}))
+        sessions.save("t", state)
+    assert sessions.load("t").state == state
+    with pytest.raises(SerializationError, match="has the key 7, and a file holds text alone"):
+        list(export_session(store, "t"))
+    sessions.save("t", {"7": 1})
+    SessionSaver(store).prune(["t"])
+    lines = list(export_session(store, "t"))
+    target = MemoryStore()
+    import_session(target, lines)
+    assert Sessions(target).load("t").state == {"7": 1}
 
 
 def test_a_list_that_grows_is_in_the_file_once() -> None:

@@ -71,7 +71,7 @@ async def test_one_that_fails_does_not_hurt_the_others(store: FileStore) -> None
     assert writer is not None
     writer.connection.execute(
         "UPDATE sessions SET arena_end = (1 << 32) - 1, arena_tail = (1 << 32) - 1"
-        " WHERE id = 'full'"
+        " WHERE name = 'full'"
     )
     with store._database._turn:
         tasks = [

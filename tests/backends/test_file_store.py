@@ -21,8 +21,9 @@ from wren_sessions.errors import (
     StoreUnavailableError,
     WrenSessionsError,
 )
-from wren_sessions.records import Span
+from wren_sessions.records import Span, Start
 from wren_sessions.stores.file import FileStore, schema
+from wren_sessions.stores.file.writing import pack_spans
 from wren_sessions.testing import FakeClock
 from wren_sessions.testing.build import SESSION, put
 from wren_sessions.ttl import FOREVER, TTLPolicy
@@ -444,3 +445,39 @@ def test_short_appends_share_rows(path: Path, store: FileStore) -> None:
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT typeof(data), length(data) FROM arena").fetchall()
     assert rows == [("blob", 3_584)] * 2 + [("blob", 3_072)]
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        [Span(1 << 32, 6)],  # where the arena of the next session begins
+        [Span(0, 1 << 32), Span(0, 10)],
+        [Span((1 << 64) - 1, 1)],
+        [Span(0, (1 << 64) - 1)],
+    ],
+)
+def test_a_planted_span_reads_nothing_else(
+    path: Path, store: FileStore, planted: list[Span]
+) -> None:
+    """A record that refers beyond its own arena is damage, and brings nobody else's bytes."""
+    store.commit(put("1", append=b"ours"))
+    store.commit(put("1", session="other", append=b"secret"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE records SET spans = ?", (pack_spans(planted),))
+        connection.commit()
+    with pytest.raises(CorruptSessionError, match="refers to bytes that are not there"):
+        store.load(SESSION)
+    (stored,) = store.scan(SESSION, [Start("")], 9).records
+    assert store.read(SESSION, stored.spans) is None
+
+
+def test_planted_spans_of_the_same_bytes_are_read_once(path: Path, store: FileStore) -> None:
+    """However often a record refers to the same bytes, they are in memory once."""
+    store.commit(put("1", append=b"x" * 1_000_000))
+    with closing(sqlite3.connect(path)) as connection:
+        spans = pack_spans([Span(0, 1_000_000)] * 20_000)
+        connection.execute("UPDATE records SET spans = ?", (spans,))
+        connection.commit()
+    found = store.load(SESSION)
+    assert found is not None
+    assert found.stored.spans == (Span(0, 1_000_000),)

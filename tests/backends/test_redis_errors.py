@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +19,14 @@ from backends.chats import THREAD, Chat
 from backends.faces import FACES, face_of, opened, saver_on
 from recording import CANARY, assert_no_canary
 from servers import RedisServer, ServerAddress, free_port, start_server
-from wren_sessions.errors import ConfigurationError, StoreTimeoutError, StoreUnavailableError
+from wren_sessions import Encryption, SessionSaver, Settings, open_store
+from wren_sessions.errors import (
+    ConfigurationError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    WrenSessionsError,
+)
+from wren_sessions.protocols import SessionStore
 from wren_sessions.stores.redis import RedisStore
 from wren_sessions.testing.build import SESSION, done, put
 
@@ -362,3 +370,81 @@ def test_no_password_in_any_frame_of_a_traceback(guarded: RedisServer) -> None:
     assert "AuthenticationError" in text
     assert CANARY not in text
     store.close()
+
+
+def frames_with(error: BaseException, secret: str) -> list[str]:
+    """Where a tool that shows variables would show a secret, outside of this file."""
+    found = []
+    waiting: list[traceback.TracebackException | None] = [
+        traceback.TracebackException.from_exception(error, capture_locals=True)
+    ]
+    while waiting:
+        one = waiting.pop()
+        if one is not None:
+            waiting += (one.__cause__, one.__context__)
+            found += [
+                f"{frame.filename}:{frame.lineno} {name}"
+                for frame in one.stack
+                if frame.filename != __file__
+                for name, shown in (frame.locals or {}).items()
+                if secret in shown
+            ]
+    return found
+
+
+def use(store: SessionStore) -> None:
+    """Call a store that cannot be reached, by both faces."""
+
+    async def ping() -> None:
+        async with store:
+            await store.aio.ping()
+
+    with store:
+        with suppress(StoreUnavailableError):
+            asyncio.run(ping())
+        store.ping()
+
+
+URL: Final = f"redis://bob:{CANARY}@{HERE}:1"
+MISTAKES: Final[dict[str, Callable[[], object]]] = {
+    "port": lambda: open_store(f"redis://bob:{CANARY}@{HERE}:99999"),
+    "host": lambda: open_store(f"redis://bob:{CANARY}@a b"),
+    "password": lambda: open_store(f"redis://bob:{CANARY}/x@{HERE}"),
+    "scheme": lambda: open_store(f"rediss3://bob:{CANARY}@{HERE}"),
+    "option": lambda: open_store(f"{URL}/0?nonsense=1"),
+    "value": lambda: open_store(f"{URL}/0?socket_timeout=soon"),
+    "password twice": lambda: open_store(URL, password=f"not {CANARY}"),
+    "database twice": lambda: open_store(f"{URL}/0", db=3),
+    "saver": lambda: SessionSaver.from_conn_string(f"{URL}/0?nonsense=1"),
+    "driver": lambda: RedisStore.from_url(URL, nonsense=1),
+    "constructor": lambda: RedisStore(url=URL, options={"nonsense": 1}),
+    "settings": lambda: Settings(url=f"{URL}/0?nonsense=1").open(),
+    "variables": lambda: Settings.from_env(
+        {"REDIS_URL": URL, "REDIS_PASSWORD": CANARY, "REDIS_HOST": HERE}, dotenv=False
+    ),
+    "host variable": lambda: Settings.from_env(
+        {"REDIS_HOST": "a b", "REDIS_PASSWORD": CANARY}, dotenv=False
+    ),
+    "key": lambda: Encryption([CANARY]),
+    "key variable": lambda: Settings.from_env(
+        {"WREN_SESSIONS_ENCRYPTION_KEYS": f"k:{CANARY}"}, dotenv=False
+    ),
+    "nobody there": lambda: use(open_store(URL)),
+    "client": lambda: use(RedisStore.from_client(redis.Redis(port=1, password=CANARY))),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_no_frame_of_an_error_shows_the_password(mistake: str) -> None:
+    """No variable in the frames of an error has a password or a key in its repr."""
+    with pytest.raises(WrenSessionsError) as caught:
+        MISTAKES[mistake]()
+    assert frames_with(caught.value, CANARY) == []
+
+
+def test_no_frame_of_a_refused_login_shows_the_password(guarded: RedisServer) -> None:
+    """The driver's frames hold the password while it logs in; they are not part of our error."""
+    with pytest.raises(StoreUnavailableError, match="refused") as caught:
+        use(open_store(f"redis://bob:{CANARY}@{HERE}:{guarded.port}/0"))
+    assert frames_with(caught.value, CANARY) == []
+    assert isinstance(caught.value.__cause__, redis.RedisError)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import Final
+from typing import Annotated, Any, Final
 
 import pytest
+from langgraph.channels.delta import DeltaChannel
+from langgraph.graph import START, StateGraph
+from typing_extensions import TypedDict
 
 from cli.running import Cli
 from cli.sample_app import HOSTILE
-from wren_sessions import FileStore, Sessions, open_store
+from wren_sessions import FileStore, Sessions, SessionSaver, open_store
 
 INTERVIEW: Final = "cli_20251108_145739"
 FORKED: Final = "cli_20251108_150001"
+ADDED: Final[Any] = DeltaChannel(lambda state, writes: state + sum(writes), int)
 
 
 def test_a_session_is_shown_whole(cli: Cli, url: str) -> None:
@@ -47,6 +51,32 @@ def test_what_a_session_waits_for_is_shown(cli: Cli, url: str) -> None:
     assert found["interrupts"] == [{"question": "Question 1: how are you?"}]
     assert found["next"] == ["ask"]
     assert "waits for\t" in cli("show", "web_visitor", url=url).out
+
+
+def test_states_of_all_kinds_are_shown(cli: Cli, file_url: str) -> None:
+    """A state that is no dict, keys with a colon, and values that live in what was written."""
+    extend: Any = DeltaChannel(
+        lambda state, writes: [*state, *(x for write in writes for x in write)]
+    )
+    mixed: Any = TypedDict(
+        "mixed",
+        {"user:age": int, "log": Annotated[list[str], extend], "total": Annotated[int, ADDED]},
+    )
+    with SessionSaver.from_url(file_url) as saver:
+        states: dict[str, tuple[Any, Any]] = {
+            "whole": (int, 7),
+            "mixed": (mixed, {"user:age": 30, "log": ["question"], "total": 1}),
+        }
+        for name, (schema, state) in states.items():
+            builder: Any = StateGraph(schema)
+            builder = builder.add_node("a", lambda state: state)
+            graph = builder.add_edge(START, "a").compile(checkpointer=saver)
+            graph.invoke(state, Sessions.thread(name))
+    (whole,) = cli("show", "whole", "--json", url=file_url).json
+    assert whole["state"] == {"__root__": 7}
+    (found,) = cli("show", "mixed", "--json", url=file_url).json
+    assert (found["state"]["user:age"], found["state"]["log"]) == (30, ["question", "question"])
+    assert found["types"]["total"] == "unreadable"
 
 
 def test_a_subgraph_has_its_own_namespace(cli: Cli, url: str) -> None:

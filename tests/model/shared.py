@@ -121,7 +121,7 @@ class Meanwhile(NamedTuple):
 
 names = st.sampled_from([*NAMES, NAMES[0]])
 states: st.SearchStrategy[State] = st.dictionaries(
-    st.sampled_from(["n", "m", "log"]),
+    st.sampled_from(["n", "a:b", "__log"]),
     st.integers(0, 3) | st.just("x" * 3_000) | st.lists(st.integers(0, 2), max_size=2),
     max_size=3,
 )

@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 
 from saver.backends import BACKENDS, FACES, SAVERS, Backend, place
-from wren_sessions import SessionSaver
+from saver.calls import Calls
+from wren_sessions import Sessions, SessionSaver
 
 
 @pytest_asyncio.fixture(params=BACKENDS)
@@ -30,3 +31,9 @@ def face(request: pytest.FixtureRequest) -> str:
 def saver(backend: Backend, face: str) -> SessionSaver:
     """A saver; tests await its methods, whichever face they are."""
     return SAVERS[face](backend.store())
+
+
+@pytest.fixture
+def calls(backend: Backend, face: str) -> Calls:
+    """One face of the sessions of a store."""
+    return Calls(Sessions(backend.store()), face)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypedDict
@@ -14,6 +12,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 
 from saver.backends import Backend
+from saver.calls import Calls
 from wren_sessions import (
     ConflictError,
     SerializationError,
@@ -23,37 +22,6 @@ from wren_sessions import (
     SessionSaver,
     TTLPolicy,
 )
-
-
-class Calls:
-    """Awaits the methods of either face."""
-
-    def __init__(self, sessions: Sessions, face: str) -> None:
-        self.sessions = sessions
-        self.face = face
-        self._face: Any = sessions if face == "sync" else sessions.aio
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            answer = getattr(self._face, name)(*args, **kwargs)
-            return await answer if inspect.isawaitable(answer) else answer
-
-        return call
-
-    async def edit(self, session_id: str, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change a state in an ``edit`` block."""
-        if self._face is self.sessions:
-            with self.sessions.edit(session_id) as session:
-                change(session.state)
-        else:
-            async with self.sessions.aio.edit(session_id) as session:
-                change(session.state)
-
-
-@pytest.fixture
-def calls(backend: Backend, face: str) -> Calls:
-    """One face of the sessions of a store."""
-    return Calls(Sessions(backend.store()), face)
 
 
 class Talk(TypedDict, total=False):

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import json
 import logging
-from collections import deque
-from typing import Any, Final
+import re
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import ormsgpack
 import pydantic
+import pydantic.v1
 import pytest
 from hypothesis import given
 from langchain_core.load import dumpd
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Command, Interrupt, Send
+from typing_extensions import TypedDict
 
 from values import drawn, kinds
 from values.comparing import same
-from values.test_round_trips import EDGES, MODERATE
+from values.test_round_trips import EDGES, MODERATE, NOW
 from wren_sessions import PlainObject, PlainSerializer, SafeSerializer
 from wren_sessions.errors import SerializationError, UnsafeTypeError
 
 THEIRS: Final = JsonPlusSerializer(allowed_msgpack_modules=True)
 OURS: Final = SafeSerializer()
+T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
@@ -241,3 +253,312 @@ def test_enums_are_found_by_their_values() -> None:
     )
     with pytest.raises(SerializationError, match="none of its members"):
         OURS.loads_typed(THEIRS.dumps_typed(Mood["CALM"]))
+
+
+# --- what it makes of models ----------------------------------------------------------------------
+
+
+class Leaf(pydantic.BaseModel):
+    """A small model."""
+
+    n: int = 1
+
+
+class Named(pydantic.RootModel[list[Leaf]]):
+    """A model that is one value."""
+
+
+class Text(pydantic.RootModel[str]):
+    """A model that is a text."""
+
+
+class Aliased(pydantic.BaseModel):
+    """A model that is stored under aliases, some of them the names of other fields."""
+
+    first: int = pydantic.Field(1, alias="second")
+    second: int = pydantic.Field(2, alias="first")
+    user_name: str = pydantic.Field("x", serialization_alias="userName")
+    leaf: Leaf | None = pydantic.Field(None, serialization_alias="theLeaf")
+
+    model_config = pydantic.ConfigDict(serialize_by_alias=True, populate_by_name=True)
+
+
+class Computed(pydantic.BaseModel):
+    """A model with fields that are made of others."""
+
+    side: int = 2
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def area(self) -> int:
+        """What is stored, and made again."""
+        return self.side**2
+
+    @pydantic.computed_field(alias="cube")  # type: ignore[prop-decorator]
+    @property
+    def volume(self) -> int:
+        """The same under an alias."""
+        return self.side**3
+
+
+class Page(pydantic.BaseModel, Generic[T]):
+    """A generic model."""
+
+    it: T | None = None
+
+    class Within(pydantic.BaseModel):
+        """A model in another class, which theirs does not find."""
+
+        n: int = 1
+
+
+LeafPage = Page[Leaf]
+
+
+@dataclasses.dataclass
+class Data:
+    """A dataclass with models in it."""
+
+    leaf: Leaf
+    leaves: list[Leaf]
+    pair: tuple[Leaf, int]
+
+
+@pydantic.dataclasses.dataclass
+class CheckedData:
+    """A dataclass of pydantic's, whose constructor looks at what it gets."""
+
+    leaf: Leaf
+    pair: tuple[int, int] = (1, 2)
+
+
+class Twin(NamedTuple):
+    """A named tuple with a model in it."""
+
+    leaf: Leaf
+    n: int = 1
+
+
+class Typed(TypedDict):
+    """A dict with a model in it."""
+
+    leaf: Leaf
+
+
+class Cat(pydantic.BaseModel):
+    """One of two that a literal tells apart."""
+
+    kind: Literal["cat"] = "cat"
+    name: str = "x"
+
+
+class Dog(pydantic.BaseModel):
+    """The other."""
+
+    kind: Literal["dog"] = "dog"
+    name: str = "x"
+
+
+class Holds(pydantic.BaseModel):
+    """A model that holds anything, under many annotations."""
+
+    root: Named | None = None
+    text: Text | int | None = None
+    roots: dict[str, Named] = {}
+    computed: list[Computed] = []
+    aliased: Aliased | None = None
+    data: Data | None = None
+    checked: CheckedData | None = None
+    twin: Twin | None = None
+    typed: Typed | None = None
+    page: Page[Leaf] | None = None
+    pet: Annotated[Cat | Dog, pydantic.Field(discriminator="kind")] | None = None
+    wide: Inner | Leaf | None = None
+    sequence: Sequence[Leaf] = []
+    mapping: Mapping[str, Leaf] = {}
+    queue: deque[Leaf] = deque()
+    ordered: OrderedDict[str, Leaf] = OrderedDict()
+    lists: defaultdict[str, list[Leaf]] = defaultdict(list)
+    counter: Counter[str] = Counter()
+    size: pydantic.ByteSize = pydantic.ByteSize(0)
+    raw: bytearray = bytearray()
+    secret: pydantic.Secret[int] | None = None
+    optional: list[Leaf | None] = []
+    deep: dict[str, list[tuple[Leaf, ...]]] = {}
+
+    model_config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+
+
+MODELS: Final[list[Any]] = [
+    Named([Leaf(n=2)]),
+    Text("x"),
+    Aliased(first=3, second=4, user_name="u", leaf=Leaf(n=2)),
+    Computed(side=3),
+    LeafPage(it=Leaf(n=2)),
+    Page.Within(n=3),
+    CheckedData(Leaf(n=2), (3, 4)),
+    Holds(root=Named([Leaf(n=2)]), roots={"a": Named([])}),
+    Holds(text=Text("a")),
+    Holds(text=5),
+    Holds(
+        computed=[Computed(side=3)], aliased=Aliased(first=3, second=1, user_name="u", leaf=Leaf())
+    ),
+    Holds(data=Data(Leaf(n=2), [Leaf()], (Leaf(), 2)), checked=CheckedData(Leaf(), (3, 4))),
+    Holds(twin=Twin(Leaf(n=2), 3), typed={"leaf": Leaf(n=2)}),
+    Holds(page=LeafPage(it=Leaf(n=2)), pet=Dog(name="rex")),
+    Holds(wide=Inner(a=1)),
+    Holds(wide=Leaf()),
+    Holds(sequence=[Leaf(n=2)], mapping={"a": Leaf()}, queue=deque([Leaf()])),
+    Holds(
+        ordered=OrderedDict(a=Leaf()), lists=defaultdict(list, a=[Leaf()]), counter=Counter("ab")
+    ),
+    Holds(size=pydantic.ByteSize(5), raw=bytearray(b"x"), secret=pydantic.Secret(5)),
+    Holds(optional=[None, Leaf()], deep={"a": [(Leaf(), Leaf(n=2))]}),
+]
+
+
+@pytest.mark.parametrize("value", MODELS, ids=lambda value: repr(value)[:40])
+def test_whatever_stands_in_a_model_is_restored(value: Any) -> None:
+    """By its annotations; of types too, where LangGraph's own serializer gives dicts and lists."""
+    found = OURS.loads_typed(THEIRS.dumps_typed([value, {"a": value}]))
+    assert found == [value, {"a": value}]
+    assert dumped(found[0]) == dumped(value)
+    PlainSerializer().loads_typed(THEIRS.dumps_typed(value))
+
+
+def dumped(value: Any) -> Any:
+    """A value with the types of all that stands in it."""
+    if isinstance(value, pydantic.BaseModel):
+        return type(value), {name: dumped(item) for name, item in value.__dict__.items()}
+    if dataclasses.is_dataclass(value):
+        return type(value), {name: dumped(item) for name, item in vars(value).items()}
+    if isinstance(value, Mapping):
+        factory = getattr(value, "default_factory", None)
+        return type(value), factory, {key: dumped(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | deque):
+        return type(value), list(map(dumped, value))
+    return type(value), value
+
+
+class OldRoot(pydantic.v1.BaseModel):
+    """A root model of pydantic 1."""
+
+    __root__: list[int]
+
+
+class OldLeaf(pydantic.v1.BaseModel):
+    """A small model of pydantic 1."""
+
+    n: int = 1
+
+
+class OldHolds(pydantic.v1.BaseModel):
+    """A model of pydantic 1 with others in it."""
+
+    root: OldRoot | None = None
+    leaf: OldLeaf | None = None
+    leaves: dict[str, list[OldLeaf]] = {}
+    pair: tuple[OldLeaf, int] | None = None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        OldRoot(__root__=[1]),
+        OldHolds(),
+        OldHolds(root=OldRoot(__root__=[1]), leaf=OldLeaf(n=2)),
+        OldHolds(leaves={"a": [OldLeaf(n=2)]}, pair=(OldLeaf(), 2)),
+    ],
+    ids=repr,
+)
+def test_models_of_pydantic_1_are_restored(value: Any) -> None:
+    """Their root models in others were stored as the values that they hold."""
+    assert OURS.loads_typed(THEIRS.dumps_typed([value])) == [value]
+
+
+class Shown(pydantic.BaseModel):
+    """A model with serializers that are for JSON alone."""
+
+    a: int
+    b: Annotated[int, pydantic.PlainSerializer(str, when_used="json")] = 1
+
+    @pydantic.field_serializer("a", when_used="json")
+    def _text(self, value: int) -> str:
+        return str(value)
+
+
+class InAnnotation(pydantic.BaseModel):
+    """A model with a serializer in an annotation."""
+
+    a: list[Annotated[int, pydantic.PlainSerializer(str)]]
+
+
+def test_serializers_for_json_do_no_harm() -> None:
+    """What theirs stored was not JSON; what a serializer did change is refused."""
+    assert OURS.loads_typed(THEIRS.dumps_typed(Shown(a=1))) == Shown(a=1)
+    with pytest.raises(SerializationError, match="own serializer"):
+        OURS.loads_typed(THEIRS.dumps_typed(InAnnotation(a=[1])))
+
+
+def test_a_generic_model_is_found_by_the_name_that_theirs_gave_it() -> None:
+    """Also where theirs does not find it, since it was made in a function."""
+
+    def made() -> Any:
+        return Page[dict[str, Leaf]]
+
+    kind = made()
+    assert type(OURS.loads_typed(THEIRS.dumps_typed(kind(it={"a": Leaf()})))) is kind
+
+
+# --- the JSON of early versions -------------------------------------------------------------------
+
+
+def called(kind: Any, *args: Any, method: Any = None, **kwargs: Any) -> dict[str, Any]:
+    """How early versions stored an object."""
+    return {
+        "lc": 2,
+        "type": "constructor",
+        "id": [*kind.__module__.split("."), kind.__name__],
+        **({"method": method} if method else {}),
+        **({"args": args} if args else {}),
+        **({"kwargs": kwargs} if kwargs else {}),
+    }
+
+
+ZONE: Final = called(timezone, called(timedelta, 0, 3600, 0))
+JSON: Final[list[tuple[Any, Any]]] = [
+    (called(datetime, "2025-11-08T15:03:00+01:00", method="fromisoformat"), NOW),
+    (called(date, 2025, 11, 8), date(2025, 11, 8)),
+    (called(time, 15, 3, 0, 5, ZONE, fold=1), time(15, 3, 0, 5, NOW.tzinfo, fold=1)),
+    (called(timedelta, 1, 2, 3), timedelta(1, 2, 3)),
+    (ZONE, timezone(timedelta(hours=1))),
+    (called(ZoneInfo, "Europe/Berlin"), ZoneInfo("Europe/Berlin")),
+    (called(UUID, UUID(int=5).hex), UUID(int=5)),
+    (called(Decimal, "1.50"), Decimal("1.50")),
+    (called(set, [1, [2, 3]]), {1, (2, 3)}),
+    (called(frozenset, ["a"]), frozenset("a")),
+    (called(deque, [1, 2]), deque([1, 2])),
+    (called(re.compile, "a+", 32), re.compile("a+")),
+    (called(Path, "/", "a"), Path("/a")),
+    (called(IPv4Address, "10.0.0.1"), IPv4Address("10.0.0.1")),
+    (called(bytes, b"ab".hex(), method="fromhex"), b"ab"),
+    (called(bytearray, b"ab".hex(), method="fromhex"), bytearray(b"ab")),
+    (called(kinds.Mood, "calm"), kinds.Mood.CALM),
+    (called(kinds.Frozen, name="x", number=2), kinds.Frozen("x", 2)),
+    (called(kinds.Pair, left=1, right=2), kinds.Pair(1, 2)),
+    (called(Send, node="n", arg={"a": 1}), Send("n", {"a": 1})),
+    (called(pydantic.SecretStr, "x"), pydantic.SecretStr("x")),
+    (called(Leaf, method=[None, "model_construct"], n=2), Leaf(n=2)),
+    (called(OldLeaf, method=[None, "construct"], n=2), OldLeaf(n=2)),
+    (called(ValueError, "no"), None),
+]
+
+
+@pytest.mark.parametrize(("stored", "value"), JSON, ids=lambda value: str(value)[:50])
+def test_the_json_of_early_versions_is_read(stored: Any, value: Any) -> None:
+    """Nothing is called; of an error nothing is left, as with LangGraph."""
+    found = OURS.loads_typed(("json", json.dumps({"a": [stored]}).encode()))
+    assert same(found, {"a": [value]})
+    PlainSerializer().loads_typed(("json", json.dumps({"a": [stored]}).encode()))

@@ -11,17 +11,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from wren_sessions.checkpoints import Checkpoints
+from wren_sessions.checkpoints.channels import PREVIOUS, ROOT, SENT, is_internal, is_next
 from wren_sessions.checkpoints.codec import decode_write
 from wren_sessions.delta.encoder import Serializer, loads
 from wren_sessions.records import SessionInfo, Stored
 from wren_sessions.sessions.operations import not_found
+from wren_sessions.transcripts._values import by_name
 
 Complete: TypeAlias = str | Callable[[Mapping[str, Any]], bool]
 """The name of a value of the state that is true when a session is over, or what decides that."""
 
-_NEXT: Final = "branch:to:"
-_INPUT: Final = "__start__"
-_TASKS: Final = "__pregel_tasks"
 _OVER: Final = frozenset({"__resume__"})
 
 
@@ -50,21 +49,20 @@ class Completion:
             await self._there(session)
             return False
         data = found.data
-        if any(name.startswith(_NEXT) or name == _INPUT for name in data):
+        if any(is_next(name) for name in data):
             return False
-        if _TASKS in data and self._value(session, _TASKS, data[_TASKS]):
+        if any(name in data and self._value(session, name, data[name]) for name in SENT):
             return False
         if _unfinished(session, found.stored):
             return False
-        if isinstance(self._complete, str):
-            flag = data.get(self._complete)
-            return flag is not None and bool(self._value(session, self._complete, flag))
+        flag = self._complete
+        asked = {flag, ROOT, PREVIOUS} if isinstance(flag, str) else data.keys()
         state = {
             name: self._value(session, name, typed)
             for name, typed in data.items()
-            if not name.startswith("__") and ":" not in name
+            if name in asked and not is_internal(name)
         }
-        return bool(self._complete(state))
+        return bool(by_name(state).get(flag) if isinstance(flag, str) else flag(state))
 
     def denied(self, info: SessionInfo) -> bool:
         """Whether a session's header says that it is not over; a header need not say anything."""

@@ -6,7 +6,7 @@ all that its lists refer to. The session may go on meanwhile: what comes later i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
@@ -18,7 +18,7 @@ from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import unwrap
 from wren_sessions.delta.extents import unpack
 from wren_sessions.delta.protection import PLAIN, Protection
-from wren_sessions.errors import ConflictError, CorruptSessionError
+from wren_sessions.errors import ConflictError, CorruptSessionError, SerializationError
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
     ArenaParts,
@@ -189,6 +189,7 @@ class Exporting:
 
     def _checkpoint(self, stored: Stored, arena: ArenaParts) -> Checkpoint:
         body, data = read_record(self._session, stored, ArenaView(arena), self._protection)
+        self._check_keys(stored.name[1], body.versions)
         likely = (stored.name, (stored.name[0], body.parent_id or ""))
         values = {
             channel: self._stream.value(likely, channel, *typed) for channel, typed in data.items()
@@ -206,6 +207,16 @@ class Exporting:
             append=self._stream.appended(),
             writes=writes,
         )
+
+    def _check_keys(self, checkpoint_id: str, keys: Collection[object]) -> None:
+        """Make sure that all keys are text; those that version 0.1.0 saved need not be."""
+        for key in keys:
+            if not isinstance(key, str):
+                raise SerializationError(
+                    f"checkpoint {checkpoint_id!r} of session {self._session!r} has the key "
+                    f"{key!r}, and a file holds text alone: save the session without it, and drop "
+                    "the checkpoints before (SessionSaver.prune)"
+                )
 
     def _writes(self, stored: Stored, arena: ArenaParts) -> list[Write]:
         what = f"a pending write of checkpoint {stored.name[1]!r}"

@@ -146,6 +146,8 @@ def decode_record(data: bytes, session: str, what: str) -> CheckpointRecord:
     try:
         parent_id, head, channels, versions, own, seen, values, *persistent_subgraphs = fields
         versions = alike(versions)
+        if list in map(type, channels):  # tuples, as version 0.1.0 saved them
+            channels = [_as_key(name) for name in channels]
         return CheckpointRecord(
             parent_id=parent_id,
             meta=(head[0], head[1]),
@@ -194,6 +196,10 @@ def damage(session: str, what: str) -> CorruptSessionError:
         "go back to an earlier checkpoint, or delete it",
         session=session,
     )
+
+
+def _as_key(name: Any) -> Any:
+    return tuple(map(_as_key, name)) if isinstance(name, list) else name
 
 
 def _pairs(

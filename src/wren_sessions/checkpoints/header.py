@@ -11,6 +11,8 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from wren_sessions.checkpoints.channels import is_internal
+
 VERSION: Final = "1.0"
 _METADATA: Final = ("step", "source")
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
@@ -64,7 +66,7 @@ def dump(fields: Mapping[str, Any]) -> bytes:
 
 
 def _shown(name: object, value: object, strings: Collection[str]) -> bool:
-    if not isinstance(name, str) or name.startswith("__") or ":" in name:  # LangGraph's own
+    if not isinstance(name, str) or is_internal(name):
         return False
     return _is_number(value) or (isinstance(value, str) and name in strings)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def as_json(value: Any) -> Any:
@@ -13,6 +15,8 @@ def as_json(value: Any) -> Any:
     Tuples become lists, keys become text, and subclasses of text and numbers become plain ones.
     What JSON has no form for (a date, say) stays as it is: it is stored as its type.
     """
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, dict):
         return {_key(key): as_json(found) for key, found in value.items()}
     if isinstance(value, list | tuple):
@@ -25,6 +29,8 @@ def as_json(value: Any) -> Any:
 
 
 def _key(key: Any) -> Any:
+    if type(key) is str:
+        return key
     if isinstance(key, str):
         return str.__str__(key)
     if key is None or isinstance(key, int | float):

@@ -22,7 +22,12 @@ from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record
 from wren_sessions.checkpoints.header import empty_header, header
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.delta.encoder import Serializer, loads
-from wren_sessions.errors import ConfigurationError, ConflictError, WrenSessionsError
+from wren_sessions.errors import (
+    ConfigurationError,
+    ConflictError,
+    SessionExistsError,
+    WrenSessionsError,
+)
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
     Life,
@@ -161,8 +166,16 @@ class Pruning:
         return await self._store.delete(session)
 
     async def copy(self, source: str, target: str) -> Life | None:
-        """Copy a session, whole; None if it is not there."""
-        return await self._store.copy(source, target)
+        """Copy a session, whole, to an id that is free; None if it is not there."""
+        try:
+            life = await self._store.copy(source, target)
+        except SessionExistsError:  # what the store says of `replace` is not for callers of this
+            raise SessionExistsError(
+                f"cannot copy session {source!r}: {target!r} is there already; choose another id, "
+                "or delete it first",
+                session=target,
+            ) from None
+        return life
 
     async def _survey(self, session: str, serde: Serializer) -> Survey | None:
         # The life comes with the first look: whatever is written after it is a conflict.

@@ -74,9 +74,17 @@ def stored(version: Version) -> Version:
 
 def alike(versions: Sequence[Any]) -> list[Any]:
     """Versions from one record, made comparable with each other."""
-    if any(isinstance(version, str) for version in versions):
-        return [as_text(version) for version in versions]
+    for version in versions:
+        if isinstance(version, str):
+            return [_padded(version) or as_text(version) for version in versions]
     return list(versions)
+
+
+def _padded(version: Any) -> str | None:
+    """A version of the width that is stored, which nearly all have; None for any other one."""
+    if type(version) is not str or version[_STORED_DIGITS : _STORED_DIGITS + 1] != ".":
+        return None
+    return _PADDING + version if _is_counter(version[:_STORED_DIGITS]) else None
 
 
 def as_text(version: Any, digits: int = DIGITS) -> Any:
@@ -179,4 +187,7 @@ class Kinds:
 
 
 def _kind_of(versions: Mapping[str, Version]) -> Counter:
-    return TEXT if any(isinstance(version, str) for version in versions.values()) else NUMBERS
+    for version in versions.values():
+        if isinstance(version, str):
+            return TEXT
+    return NUMBERS

@@ -13,22 +13,20 @@ from typing import Any, Final
 
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.checkpoints import Checkpoints
+from wren_sessions.checkpoints.channels import BRANCH, INPUT, SENT, is_internal, is_next
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.snapshots import Snapshot
-from wren_sessions.cli._values import is_internal
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import SerializationError, SessionNotFoundError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Held, Loaded, SessionInfo, Span, Start, Stored, merge_spans
 from wren_sessions.serializers.plain import PlainObject, PlainSerializer
 from wren_sessions.sessions import Sessions
+from wren_sessions.sessions.delta_channels import UNKNOWN, channels_apart, unwrapped, values_apart
 from wren_sessions.sessions.operations import not_found
 
 PAGE: Final = 20  # states are whole conversations
 _NAMES: Final = 200
-_BRANCH: Final = "branch:to:"
-_START: Final = "__start__"
-_TASKS: Final = ("__pregel_tasks", "__tasks__")
 _INTERRUPT, _RESUME, _ERROR = "__interrupt__", "__resume__", "__error__"
 
 
@@ -95,7 +93,8 @@ class Reader:
 
     def __init__(self, store: SessionStore) -> None:
         self._store = store
-        self._reading = checkpoints_of(store).reading
+        self._checkpoints = checkpoints_of(store)
+        self._reading = self._checkpoints.reading
         self._serde = Viewer()
 
     def info(self, session: str) -> SessionInfo:
@@ -134,7 +133,17 @@ class Reader:
         snapshot = next(found, None)
         if snapshot is None and exact is None:
             self.info(session)
+        if snapshot is not None:
+            snapshot.values.update(self._apart(session, snapshot))
         return snapshot
+
+    def _apart(self, session: str, snapshot: Snapshot) -> dict[str, Any]:
+        """The values that live in what was written to them; see `delta_channels`."""
+        names = channels_apart(snapshot.metadata, snapshot.versions, snapshot.values)
+        hidden = PlainObject("unreadable", "only its graph can put it together (a DeltaChannel)")
+        apart = values_apart(self._checkpoints, self._serde, session, snapshot.name, names)
+        found = run(apart).items()
+        return {name: hidden if value is UNKNOWN else value for name, value in found}
 
     def named(self, session: str, at: str, namespace: str = "") -> str:
         """The id of the one checkpoint that `at` names or abbreviates; errors as `snapshot`."""
@@ -213,7 +222,9 @@ def state_of(snapshot: Snapshot | None, *, internal: bool = False) -> dict[str, 
     if snapshot is None:
         return {}
     return {
-        key: value for key, value in snapshot.values.items() if internal or not is_internal(key)
+        str(key): unwrapped(value)
+        for key, value in snapshot.values.items()
+        if internal or not is_internal(key)
     }
 
 
@@ -221,22 +232,18 @@ def next_of(snapshot: Snapshot | None) -> list[str]:
     """The nodes that run next, as far as the checkpoint tells without its graph."""
     if snapshot is None:
         return []
-    nodes = [
-        channel.removeprefix(_BRANCH)
-        for channel in snapshot.values
-        if channel.startswith(_BRANCH) or channel == _START
-    ]
+    nodes = [channel.removeprefix(BRANCH) for channel in snapshot.values if is_next(channel)]
     due = [node for node in nodes if _is_due(snapshot, node)]
     return due + [name for task in _sent(snapshot) if (name := _node_of(task))]
 
 
 def _is_due(snapshot: Snapshot, node: str) -> bool:
-    channel = node if node == _START else f"{_BRANCH}{node}"
+    channel = node if node == INPUT else f"{BRANCH}{node}"
     return snapshot.versions.get(channel) != snapshot.seen.get(node, {}).get(channel)
 
 
 def _sent(snapshot: Snapshot) -> list[Any]:
-    found = [snapshot.values.get(name) for name in _TASKS]
+    found = [snapshot.values.get(name) for name in SENT]
     return [task for tasks in found if isinstance(tasks, list) for task in tasks]
 
 

@@ -20,11 +20,6 @@ _MESSAGES: Final = ("Message", "MessageChunk")
 _GONE: Final = object()
 
 
-def is_internal(channel: str) -> bool:
-    """Whether a channel is LangGraph's own: its input, its triggers, its tasks."""
-    return channel.startswith("__") or ":" in channel
-
-
 def type_of(value: Any) -> str:
     """The type of a value, and of what is in it: ``"list of 7 (HumanMessage, AIMessage)"``."""
     if is_plain_object(value):

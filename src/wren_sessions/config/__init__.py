@@ -30,7 +30,7 @@ from wren_sessions.config.kinds import FLAG, LIMIT, PREFIX
 from wren_sessions.config.options import LIFETIME, check_policy, check_same, policy_from
 from wren_sessions.config.schemes import Target, is_redis, resolve
 from wren_sessions.config.urls import redact
-from wren_sessions.errors import ConfigurationError
+from wren_sessions.errors import ConfigurationError, hides_arguments
 from wren_sessions.keys import DEFAULT_PREFIX
 from wren_sessions.protocols import SessionStore
 from wren_sessions.ttl import DAY, TTLPolicy
@@ -92,6 +92,7 @@ class Settings:
         )
 
     @classmethod
+    @hides_arguments
     def from_env(
         cls,
         environ: Mapping[str, str] | None = None,
@@ -118,6 +119,7 @@ class Settings:
         ttl = _policy_of(variables, url, source)
         return cls(url=url, ttl=ttl, prefix=prefix, source=source, **_guards_of(variables))
 
+    @hides_arguments
     def open(self, **options: Any) -> SessionStore:
         """Make the store. It does not connect before it is used.
 
@@ -180,6 +182,7 @@ class Settings:
         )
 
 
+@hides_arguments
 def open_store(
     url: str | None = None,
     *,

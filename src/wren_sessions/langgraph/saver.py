@@ -41,7 +41,7 @@ from wren_sessions.checkpoints.runs import Runs
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.checkpoints.versions import Counter, Kinds, next_version
 from wren_sessions.delta.protection import protection_of
-from wren_sessions.errors import ConfigurationError
+from wren_sessions.errors import ConfigurationError, hides_arguments
 from wren_sessions.langgraph.convert import (
     config_for,
     history_of,
@@ -112,6 +112,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
     # --- making one ---
 
     @classmethod
+    @hides_arguments
     def from_url(cls, url: str, **options: Any) -> Self:
         """A saver on the store at a URL, closed with it; see `wren_sessions.open_store`.
 
@@ -123,11 +124,13 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         return cls._opened(url, options)
 
     @classmethod
+    @hides_arguments
     def from_conn_string(cls, url: str, **options: Any) -> Self:
         """The same as `from_url`: other LangGraph savers call it so, and use it in a ``with``."""
         return cls._opened(url, options)
 
     @classmethod
+    @hides_arguments
     def from_env(cls, **options: Any) -> Self:
         """A saver on the store that the environment and ``.env`` name; options as in `from_url`."""
         return cls._opened(None, options)

@@ -23,6 +23,7 @@ _SINGLE, _POSITIONAL, _KEYWORD, _METHOD, _PYDANTIC_1, _PYDANTIC_2, _NUMPY, _DELT
 _DELTA_NAME: Final = "langgraph.checkpoint.serde.types:_DeltaSnapshot"
 _PATHS: Final = {"Path": "PosixPath"} | {name: name for name in PATHS}
 _LC_VERSIONS: Final = (1, 2)
+_OF_PARTS: Final = frozenset({"re", "pathlib", "pathlib._local"})
 _NESTED: Final = 100  # each level of extensions holds a copy of all below it
 
 
@@ -190,6 +191,7 @@ class _Json:
     def __init__(self, objects: Objects, limits: Limits) -> None:
         self._objects = objects
         self._limits = limits
+        self._standard = _standard_json(objects)
 
     def read(self, data: bytes) -> Any:
         self._limits.check_size(len(data))
@@ -200,7 +202,32 @@ class _Json:
         if found.get("lc") not in _LC_VERSIONS or found.get("type") != "constructor":
             return found
         *module, name = found["id"]
+        arguments, fields = found.get("args") or [], found.get("kwargs") or {}
+        build = self._standard.get((".".join(module), name))
+        if build is not None:
+            return build(arguments, fields)
         kind = f"{'.'.join(module)}:{name}"
-        if found.get("args"):
-            return self._objects.called(kind, "items", found["args"])
-        return self._objects.called(kind, "model", found.get("kwargs") or {})
+        if arguments:
+            return self._objects.called(kind, "items", arguments)
+        return self._objects.called(kind, "model", fields)
+
+
+def _standard_json(objects: Objects) -> dict[tuple[str, str], Callable[[Any, Any], Any]]:
+    """Builders for what is no object of anybody, from a call's arguments."""
+
+    def of_one(build: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+        return lambda arguments, _: build(arguments[0])
+
+    def of_all(build: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+        return lambda arguments, _: build(arguments)
+
+    whole = {("datetime", "date"), ("datetime", "timedelta"), ("datetime", "timezone")}
+    found = {
+        name: (of_all if name in whole or name[0] in _OF_PARTS else of_one)(build)
+        for name, build in _standard(objects).items()
+    }
+    return found | {
+        ("datetime", "time"): lambda arguments, fields: time(*arguments, **fields),
+        ("builtins", "bytes"): of_one(bytes.fromhex),
+        ("builtins", "bytearray"): of_one(bytearray.fromhex),
+    }

@@ -1,19 +1,20 @@
 """Objects that LangGraph's `JsonPlusSerializer` stored, from their data and by our rules.
 
-It stored a constructor's arguments; here they become fields. It also forgot things: inside a model,
-nested models and dataclasses became dicts, and tuples lists. The model's annotations say what they
-were; where they leave it open the value is refused, and never comes back as something else.
+It stored a constructor's arguments; here they become fields. `Reviver` restores what
+it forgot inside a model.
 """
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from itertools import chain
+from typing import Any, Final
+from weakref import ref as weakref
 
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers._allowed import Allowlist
+from wren_sessions.serializers._main_module import module_at
 from wren_sessions.serializers._models import Model1Profile, ModelProfile
 from wren_sessions.serializers._profiles import (
     EnumProfile,
@@ -21,16 +22,25 @@ from wren_sessions.serializers._profiles import (
     Profile,
     StateProfile,
 )
-from wren_sessions.serializers._resolve import attribute, ref_of
+from wren_sessions.serializers._resolve import (
+    attribute,
+    find,
+    find_ref,
+    generic_of,
+    mro,
+    ref_of,
+    space,
+)
+from wren_sessions.serializers._revive import AGAIN, Reviver, with_fields
 from wren_sessions.serializers._wire import MESSAGES
 
 _BY_NAME: Final = {name.partition(":")[2]: name for name in MESSAGES.values()}
-_SEND: Final = "langgraph.types:Send"
 _INTERRUPT: Final = "langgraph.types:Interrupt"
 _ITEMS: Final = frozenset({"langgraph.store.base:Item", "langgraph.store.base:SearchItem"})
 _OLD_INTERRUPT: Final = frozenset({"ns", "resumable", "when"})
-_COLLECTIONS: Final = (list, set, frozenset, tuple)
-_AGAIN: Final = "read it once with JsonPlusSerializer, and write it again with SafeSerializer"
+_NAME: Final = type.__dict__["__name__"].__get__
+# Of each module: which namespace was looked at, how large it was, and the classes in it.
+_indexes: dict[str, tuple[int, int, dict[str, list[weakref[type]]]]] = {}
 
 
 class LegacyObjects:
@@ -38,70 +48,26 @@ class LegacyObjects:
 
     def __init__(self, allowed: Allowlist) -> None:
         self._allowed = allowed
+        self._reviver = Reviver(allowed)
 
     def called(self, name: str, form: str, arguments: Any) -> Any:
         """An object, from the class's name and a constructor's arguments; see `_legacy.Objects`."""
-        profile = self._allowed.to_build(official_name(name))
-        if isinstance(profile, EnumProfile) and form == "value":
-            return profile.by_value(arguments)
+        ref = stored_ref(name)
+        kind = find_ref(ref)
+        if kind is not None and BaseException in mro(kind):
+            return None  # as LangGraph has it; later on it stored the repr of errors
+        profile = self._allowed.to_build(ref)
+        if isinstance(profile, EnumProfile) and form in {"value", "items"}:
+            return profile.by_value(arguments if form == "value" else arguments[0])
         if isinstance(profile, ModelProfile | Model1Profile) and form == "model":
-            return self._model(profile, arguments)
+            return self._reviver.model(profile, arguments)
         if isinstance(profile, StateProfile | NamedTupleProfile):
-            return _with_fields(profile, _named(profile, form, arguments))
-        return profile.refuse(f"was stored in a way that its class does not allow; {_AGAIN}")
-
-    def _model(self, profile: ModelProfile | Model1Profile, arguments: dict[str, Any]) -> Any:
-        _refuse_serializers(profile)
-        annotations = _annotations(profile)
-        fields = {
-            name: self._revived(annotations.get(name), value, profile)
-            for name, value in arguments.items()
-        }
-        names = set(fields)
-        if isinstance(profile, Model1Profile):
-            return profile.put(fields, names)
-        return profile.put(fields, names, {} if profile.open else None, None, {})
-
-    def _revived(self, annotation: Any, value: Any, owner: Profile) -> Any:
-        """A value as its annotation says it was."""
-        if type(value) not in {dict, list}:
-            return value
-        annotation = _bare(annotation)
-        origin, arguments = get_origin(annotation), get_args(annotation)
-        if origin in {Union, types.UnionType}:
-            return self._one_of(arguments, value, owner)
-        if type(value) is list:
-            return self._collection(origin or annotation, arguments, value, owner)
-        if origin is dict:
-            return {key: self._revived(arguments[1], item, owner) for key, item in value.items()}
-        return self._object(annotation, value) if issubclass(type(annotation), type) else value
-
-    def _object(self, annotation: type, value: dict[str, Any]) -> Any:
-        if attribute(annotation, "__fields__") is None and not _is_data_type(annotation):
-            return value  # dict, TypedDict, Any
-        profile = self._allowed.to_build(ref_of(annotation))
-        if isinstance(profile, ModelProfile | Model1Profile):
-            return self._model(profile, value)
-        return _with_fields(profile, value)
-
-    def _collection(
-        self, kind: Any, arguments: tuple[Any, ...], value: list[Any], owner: Profile
-    ) -> Any:
-        if kind is not tuple:
-            inner = arguments[0] if arguments and kind in _COLLECTIONS else None
-            return [self._revived(inner, item, owner) for item in value]
-        if len(arguments) == 2 and arguments[1] is Ellipsis:  # noqa: PLR2004 -- tuple[X, ...]
-            arguments = (arguments[0],) * len(value)
-        each = arguments if len(arguments) == len(value) else (None,) * len(value)
-        return tuple(
-            self._revived(inner, item, owner) for inner, item in zip(each, value, strict=True)
-        )
-
-    def _one_of(self, choices: tuple[Any, ...], value: Any, owner: Profile) -> Any:
-        fitting = [choice for choice in choices if _fits(choice, value)]
-        if len(fitting) > 1:
-            owner.refuse(f"was stored with a field that may be of several types; {_AGAIN}")
-        return self._revived(fitting[0], value, owner) if fitting else value
+            fields = _named(profile, form, arguments)
+            checked = attribute(profile.kind, "__pydantic_core_schema__") is not None
+            if checked and isinstance(profile, StateProfile):
+                return self._reviver.data(profile, fields)
+            return with_fields(profile, fields)
+        return profile.refuse(f"was stored in a way that its class does not allow; {AGAIN}")
 
 
 def official_name(name: str) -> str:
@@ -111,45 +77,49 @@ def official_name(name: str) -> str:
     return name
 
 
-def _bare(annotation: Any) -> Any:
-    """An annotation without what is said about it, and without a name of its own."""
-    while True:
-        if type(annotation).__name__ == "TypeAliasType":  # ``type X = …``, from Python 3.12
-            annotation = annotation.__value__
-        elif get_origin(annotation) is Annotated:
-            annotation = get_args(annotation)[0]
-        else:
-            return annotation
+def stored_ref(name: str) -> Any:
+    """How a class is named here that LangGraph's serializer named.
+
+    It left out what a class is nested in, and named a parametrized model as pydantic does.
+    """
+    name = official_name(name)
+    if find(name) is not None:
+        return name
+    module, _, short = name.partition(":")
+    origin, bracket, _ = short.partition("[")
+    kinds = _classes(module, origin)
+    if bracket:
+        made: list[type] = list(chain(*map(type.__subclasses__, kinds)))
+        kinds = [kind for kind in made if generic_of(kind) is not None and _NAME(kind) == short]
+    return ref_of(kinds[0]) if len(kinds) == 1 else name
 
 
-def _fits(choice: Any, value: Any) -> bool:
-    """Whether a dict or list may have been an instance of one type of a union."""
-    origin = get_origin(choice) or choice
-    if type(value) is list:
-        return origin in _COLLECTIONS
-    return origin is dict or (issubclass(type(origin), type) and _is_data_type(origin))
+def _classes(module_name: str, name: str) -> list[type]:
+    """The classes of a module with a name, also those in other classes."""
+    module = module_at(module_name)
+    if module is None:
+        return []
+    names: Mapping[str, Any] = object.__getattribute__(module, "__dict__")
+    known = _indexes.get(module_name)
+    if known is None or known[:2] != (id(names), len(names)):
+        known = _indexes[module_name] = (id(names), len(names), _index(module_name, names))
+    found = [made() for made in known[2].get(name, ())]
+    return [kind for kind in found if kind is not None]
 
 
-def _is_data_type(kind: type) -> bool:
-    names = ("__pydantic_core_schema__", "__fields_set__", "__dataclass_fields__")
-    return any(attribute(kind, name) is not None for name in names)
-
-
-def _annotations(profile: ModelProfile | Model1Profile) -> Mapping[str, Any]:
-    if isinstance(profile, Model1Profile):
-        fields = attribute(profile.kind, "__fields__")
-        return {name: field.outer_type_ for name, field in fields.items()}
-    fields = attribute(profile.kind, "__pydantic_fields__")
-    fields = attribute(profile.kind, "model_fields") if fields is None else fields
-    return {name: field.annotation for name, field in fields.items()}
-
-
-def _refuse_serializers(profile: Profile) -> None:
-    """What a serializer of the model's own has changed, only its validators change back."""
-    found = attribute(profile.kind, "__pydantic_decorators__")
-    own = found is not None and (found.field_serializers or found.model_serializers)
-    if own and not profile.name.startswith("langchain_core."):
-        profile.refuse(f"was stored by its own serializer, and needs its validators; {_AGAIN}")
+def _index(module_name: str, names: Mapping[str, Any]) -> dict[str, list[weakref[type]]]:
+    """All classes that a module defines, by name, without what they are nested in."""
+    found: dict[str, list[weakref[type]]] = {}
+    seen: set[int] = set()
+    rest = [names]
+    while rest:
+        for value in list(rest.pop().values()):
+            own = issubclass(type(value), type) and space(value).get("__module__") == module_name
+            if own and id(value) not in seen:
+                seen.add(id(value))
+                found.setdefault(_NAME(value), []).append(weakref(value))
+                rest.append(space(value))
+    return found
 
 
 def _named(profile: Profile, form: str, arguments: Any) -> Mapping[str, Any]:
@@ -173,7 +143,3 @@ def _item(fields: dict[str, Any]) -> dict[str, Any]:
         if type(fields.get(name)) is str
     }
     return fields | times | {"namespace": tuple(fields.get("namespace", ()))}
-
-
-def _with_fields(profile: Profile, fields: Mapping[str, Any]) -> Any:
-    return profile.build([None, profile.ref, fields])

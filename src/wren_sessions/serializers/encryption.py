@@ -23,7 +23,7 @@ from hashlib import blake2b, sha256
 from importlib import import_module
 from typing import Any, Final, NamedTuple, NoReturn
 
-from wren_sessions.errors import ConfigurationError, DecryptionError
+from wren_sessions.errors import ConfigurationError, DecryptionError, hides_arguments
 
 KEY_BYTES: Final = 32
 UID_BYTES: Final = 16
@@ -48,6 +48,7 @@ class Encryption:
             ``cryptography`` is not installed. No message holds a key.
     """
 
+    @hides_arguments
     def __init__(self, keys: Iterable[str | tuple[str, bytes]], *, migrate: bool = False) -> None:
         self._keys: dict[str, bytes] = {}
         for given in [keys] if isinstance(keys, str) else keys:
@@ -66,6 +67,7 @@ class Encryption:
         return f"Encryption(keys={list(self._keys)}, migrate={self.migrate})"
 
     @classmethod
+    @hides_arguments
     def from_text(cls, text: str, *, migrate: bool = False) -> Encryption:
         """Keys as an environment variable holds them: ``id:base64``, with commas between them."""
         return cls([part for part in re.split(r"[,\s]+", text) if part], migrate=migrate)

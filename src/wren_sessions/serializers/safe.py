@@ -23,7 +23,7 @@ from wren_sessions.errors import ConfigurationError, SerializationError
 from wren_sessions.serializers import _numpy
 from wren_sessions.serializers._allowed import Allowed, Allowlist
 from wren_sessions.serializers._legacy import Objects, read_legacy
-from wren_sessions.serializers._legacy_objects import LegacyObjects, official_name
+from wren_sessions.serializers._legacy_objects import LegacyObjects, stored_ref
 from wren_sessions.serializers._messages_read import (
     message_builders,
     read_messages,
@@ -266,7 +266,7 @@ def _called(allowed: Allowlist, *, plain: bool) -> Callable[[str, str, Any], Any
     build = LegacyObjects(allowed).called
 
     def build_or_show(name: str, form: str, arguments: Any) -> Any:
-        if allowed.lacks(official_name(name)):
+        if allowed.lacks(stored_ref(name)):
             return plain_called(name, form, arguments)
         return build(name, form, arguments)
 

@@ -11,15 +11,14 @@ from functools import cached_property
 from typing import Any, Final, NoReturn
 
 from wren_sessions.checkpoints import Checkpoints
+from wren_sessions.checkpoints.channels import check_state
 from wren_sessions.checkpoints.codec import decode_write
 from wren_sessions.checkpoints.get import Head
 from wren_sessions.checkpoints.header import empty_header
 from wren_sessions.checkpoints.outcomes import conflict
 from wren_sessions.checkpoints.prune import Survey
 from wren_sessions.checkpoints.put import Put
-from wren_sessions.checkpoints.snapshots import read_value
-from wren_sessions.checkpoints.versions import next_version
-from wren_sessions.delta.encoder import Serializer, dump, loads
+from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import (
     ConfigurationError,
     ConflictError,
@@ -34,9 +33,9 @@ from wren_sessions.records import (
     Name,
     Stored,
 )
-from wren_sessions.serializers import default_serializer, new_checkpoint_id
+from wren_sessions.serializers import default_serializer
+from wren_sessions.sessions.states import States
 
-CHECKPOINT_VERSION: Final = 4  # of LangGraph's checkpoints
 MAX_TAKEN: Final = 10_000
 MAX_ATTEMPTS: Final = 100  # to save a session that others write
 _INTERRUPT: Final = "__interrupt__"
@@ -84,6 +83,10 @@ class SessionOperations:
         found: Serializer = self._given or default_serializer()
         return found
 
+    @cached_property
+    def _states(self) -> States:
+        return States(self._checkpoints, self._serde)
+
     @property
     def checkpoints(self) -> Checkpoints:
         """The checkpoints it works on."""
@@ -105,7 +108,9 @@ class SessionOperations:
             life = None if head is None else head.life
         if life is None:
             return None
-        return _empty(session_id, life) if head is None else self._session(session_id, head)
+        if head is None:
+            return _empty(session_id, life)
+        return await self._session(session_id, head)
 
     async def _look(self, session_id: str) -> tuple[Head | None, Life | None]:
         """A session's latest checkpoint, and its life at that moment; None where there is none.
@@ -138,16 +143,11 @@ class SessionOperations:
             not_found(session_id)
         return life
 
-    def _session(self, session_id: str, head: Head) -> Session:
-        about = f"of session {session_id!r}"
-        _, metadata = loads(self._serde, head.body.meta, f"the metadata {about}")
+    async def _session(self, session_id: str, head: Head) -> Session:
+        state, metadata = await self._states.read(session_id, head)
         return Session(
             id=session_id,
-            state={
-                key: read_value(head.body.values[key], self._serde, typed, f"{key!r} {about}")
-                for key, typed in head.data.items()
-                if not _internal(key)
-            },
+            state=state,
             checkpoint_id=head.stored.name[1],
             revision=head.life.revision,
             life=head.life,
@@ -161,6 +161,8 @@ class SessionOperations:
         self, session_id: str | None, prefix: str, now: datetime, state: Mapping[str, Any] | None
     ) -> Session:
         """Make a session that was not there."""
+        if state is not None:
+            check_state(session_id or prefix, state)
         for candidate in _candidates(session_id, prefix, now):
             made = await self._create(candidate, now, state)
             if made is not None:
@@ -175,7 +177,7 @@ class SessionOperations:
     ) -> Session | None:
         if state is not None:
             try:
-                return await self._put(self._first(session_id, state, now, None))
+                return await self._put(self._states.first(session_id, state, now, None))
             except SessionExistsError:
                 return None
         commit = Commit(
@@ -203,11 +205,12 @@ class SessionOperations:
         What is written builds on what was looked at just before, and on nothing else. Where nobody
         expects anything, and somebody else was quicker, it looks again.
         """
+        check_state(session_id, state)
         for _ in range(MAX_ATTEMPTS):
             head, life = await self._look(session_id)
             _check_expected(session_id, life, expect)
             if head is None:
-                put = self._first(session_id, state, now, life)
+                put = self._states.first(session_id, state, now, life)
             else:
                 if not replace and _waits(session_id, head.stored):
                     raise ConflictError(
@@ -215,7 +218,7 @@ class SessionOperations:
                         "or pass replace=True to write over it",
                         session=session_id,
                     )
-                put = self._next(session_id, head, state, now)
+                put = await self._states.following(session_id, head, state, now)
             try:
                 return await self._put(put)
             except (ConflictError, SessionExistsError):
@@ -234,68 +237,17 @@ class SessionOperations:
         written.life = replace(written.life, revision=written.revision)
         return written
 
-    def _first(
-        self, session_id: str, state: Mapping[str, Any], now: datetime, life: Life | None
-    ) -> Put:
-        """The first checkpoint of a session that is empty, or, without a life, not there."""
-        return Put(
-            session=session_id,
-            name=("", new_checkpoint_id()),
-            parent_id=None,
-            values=dict(state),
-            versions={key: next_version(None) for key in state},
-            seen={},
-            rest=_rest(now, sorted(state)),
-            metadata={"source": "update", "step": 0, "parents": {}},
-            changed=state.keys(),
-            new=life is None,
-            revision=None if life is None else life.revision,
-            life=life,
-        )
-
-    def _next(self, session_id: str, head: Head, state: Mapping[str, Any], now: datetime) -> Put:
-        changed = {key for key in state if self._differs(session_id, key, state[key], head)}
-        kept = {key: version for key, version in head.body.versions.items() if _internal(key)}
-        versions = {key: head.body.versions.get(key) for key in state}
-        following = next_version(max(head.body.versions.values(), default=None))
-        _, metadata = loads(self._serde, head.body.meta, f"the metadata of session {session_id!r}")
-        return Put(
-            session=session_id,
-            name=("", new_checkpoint_id()),
-            parent_id=head.stored.name[1],
-            values=dict(state),
-            versions=kept
-            | {
-                key: following if key in changed or version is None else version
-                for key, version in versions.items()
-            },
-            seen=head.body.seen,
-            rest=_rest(now, sorted(changed)),
-            metadata={
-                "source": "update",
-                "step": metadata.get("step", -1) + 1,
-                "parents": metadata.get("parents", {}),
-            },
-            changed=changed,
-            revision=head.life.revision,
-            life=head.life,
-        )
-
-    def _differs(self, session_id: str, key: str, value: Any, head: Head) -> bool:
-        typed = dump(self._serde, value, f"{key!r} of session {session_id!r}")
-        return head.data.get(key) != typed
-
     async def delete(self, session_id: str) -> bool:
         """Delete a session."""
         return await self._checkpoints.pruning.delete(session_id)
 
     async def fork(self, session_id: str, new_id: str, at: str | None) -> Session:
         """Copy a session to a new id, as it was at one of its checkpoints."""
+        await self.load(session_id, at)  # what cannot be read is not copied
         if at is None:
             if await self._checkpoints.pruning.copy(session_id, new_id) is None:
                 not_found(session_id)
             return await self.load(new_id, None)
-        await self.load(session_id, at)
         if await self._store.info(new_id) is not None:
             _taken(session_id, new_id)
         staging = StagingId(secrets.token_hex(16))
@@ -388,15 +340,6 @@ def _check_expected(session_id: str, life: Life | None, expect: object) -> None:
         same = life.revision == expect
     if not same:
         conflict(session_id)
-
-
-def _rest(now: datetime, updated: list[str]) -> dict[str, Any]:
-    return {"v": CHECKPOINT_VERSION, "ts": now.isoformat(), "updated_channels": updated}
-
-
-def _internal(channel: str) -> bool:
-    """Whether a channel is LangGraph's own: its input, its triggers, its tasks."""
-    return channel.startswith("__") or ":" in channel
 
 
 def _waits(session_id: str, stored: Stored) -> bool:

@@ -8,17 +8,20 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from wren_sessions.checkpoints import Checkpoints
+from wren_sessions.checkpoints.channels import messages_channel
 from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, decode_write
 from wren_sessions.checkpoints.snapshots import read_record
 from wren_sessions.delta.encoder import Serializer, loads, opened
 from wren_sessions.records import ArenaParts, Stored
+from wren_sessions.sessions.delta_channels import unwrapped
 from wren_sessions.sessions.operations import not_found
 from wren_sessions.transcripts._content import text_or_none
 from wren_sessions.transcripts._data import Message, Transcript
-from wren_sessions.transcripts._messages import answered, messages_of
+from wren_sessions.transcripts._messages import UNKNOWN, answered, messages_of
 from wren_sessions.transcripts._origins import Head, Origins
 from wren_sessions.transcripts._questions import question_of
-from wren_sessions.transcripts._rebuilding import rebuilt, stored_list
+from wren_sessions.transcripts._rebuilding import rebuilt
+from wren_sessions.transcripts._values import by_name
 
 _INTERRUPT: Final = "__interrupt__"
 _UNFINISHED: Final = frozenset({_INTERRUPT, "__resume__", "__error__", "__scheduled__"})
@@ -47,7 +50,7 @@ class Transcribing:
             return Transcript(session=session, messages=(), created=created, updated=written)
         stored, arena = found
         body, data = read_record(session, stored, arena, self._checkpoints.protection)
-        messages = await self._said(session, stored.name[1], body, channel, data.get(channel))
+        messages = await self._said(session, stored.name[1], body, channel, data)
         asked = self._questions(session, stored, arena, body)
         return Transcript(
             session=session,
@@ -62,10 +65,12 @@ class Transcribing:
         session: str,
         checkpoint_id: str,
         body: CheckpointRecord,
-        channel: str,
-        typed: tuple[str, bytes] | None,
+        name: str,
+        data: Mapping[str, tuple[str, bytes]],
     ) -> tuple[Message, ...]:
         """The messages in the list, or put together from what was written to it."""
+        channel = messages_channel(body.versions, name)
+        typed = data.get(channel)
         if typed is None:
             if channel not in body.versions:
                 return ()
@@ -73,7 +78,9 @@ class Transcribing:
             values = await rebuilt(checkpoints, serde, session, checkpoint_id, channel)
             return messages_of(values)
         value = loads(self._serde, typed, f"{channel!r} of session {session!r}")
-        messages = messages_of(stored_list(value))
+        messages = messages_of(unwrapped(value))
+        if channel != name and (not isinstance(value, list) or not _are_messages(messages)):
+            return messages_of(by_name({channel: value}).get(name))
         if not isinstance(value, list):
             return messages
         head = Head(checkpoint_id, body, *typed, count=len(messages))
@@ -134,6 +141,11 @@ class Transcribing:
         typed, *_ = opened(session, write.value, arena, self._checkpoints.protection, what)
         found = loads(self._serde, typed, f"{what} of session {session!r}")
         return list(found) if isinstance(found, list | tuple) else [found]
+
+
+def _are_messages(messages: tuple[Message, ...]) -> bool:
+    """Whether the elements of a list that has no name are messages, and not something else."""
+    return all(message.role != UNKNOWN for message in messages)
 
 
 def _time(ms: int) -> datetime:

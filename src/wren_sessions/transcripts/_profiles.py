@@ -17,7 +17,7 @@ from wren_sessions.transcripts._json import (
     time_of,
     times_located,
 )
-from wren_sessions.transcripts._values import json_text, jsonable
+from wren_sessions.transcripts._values import by_name, json_text, jsonable, key_text
 
 SCHEMA: Final = "wren-sessions/profile"
 SCHEMA_VERSION: Final = 1
@@ -61,8 +61,8 @@ class Profile:
             updated: when that was made.
         """
         values = {
-            name: jsonable(value)
-            for name, value in state.items()
+            key_text(name): jsonable(value)
+            for name, value in by_name(state).items()
             if name in channels or isinstance(value, bool | int | float)
         }
         return cls(session=session, values=values, checkpoint_id=checkpoint_id, updated=updated)

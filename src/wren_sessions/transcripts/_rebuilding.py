@@ -11,12 +11,11 @@ from typing import Any, Final
 
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.delta.encoder import Serializer
+from wren_sessions.sessions.delta_channels import replayed
 from wren_sessions.transcripts._messages import message_of
-from wren_sessions.transcripts._values import is_plain_object
 
 _REMOVE: Final = "remove"
 _REMOVE_ALL: Final = "__remove_all__"
-_SNAPSHOT: Final = "_DeltaSnapshot"
 
 
 async def rebuilt(
@@ -24,26 +23,12 @@ async def rebuilt(
 ) -> list[Any]:
     """The messages of a channel at a checkpoint that does not store them."""
     histories = await checkpoints.histories.read(session, "", checkpoint_id, [channel], serde)
-    history = histories[channel]
+    base, writes = replayed(histories[channel])
     found: dict[object, Any] = {}
-    for value in [*history.seed, *(value for _, _, value in history.writes)]:
-        for raw in _listed(value):
+    for value in writes if base is None else [base, *writes]:
+        for raw in value if isinstance(value, list) else [value]:
             _add(found, raw)
     return list(found.values())
-
-
-def stored_list(value: Any) -> Any:
-    """What LangGraph keeps of such a channel at some checkpoints, without what is around it."""
-    if is_plain_object(value) and value.type_name.endswith(_SNAPSHOT):
-        fields = value.value  # in the order of a named tuple, or by name
-        return fields[0] if isinstance(fields, list) else fields.get("value")
-    return value.value if type(value).__name__ == _SNAPSHOT else value
-
-
-def _listed(value: Any) -> list[Any]:
-    """The messages in one write, or in a value that was stored."""
-    inner = stored_list(value)
-    return inner if isinstance(inner, list) else [inner]
 
 
 def _add(found: dict[object, Any], raw: Any) -> None:

@@ -17,6 +17,8 @@ from datetime import date, datetime, time, timedelta
 from enum import Enum
 from typing import Any, Final
 
+from wren_sessions.checkpoints.channels import PREVIOUS, ROOT
+
 MAX_DEPTH: Final = 64
 _OPAQUE: Final = "…"
 
@@ -51,12 +53,13 @@ def _nested(value: Any, depth: int) -> Any:
 
 def _mapping(value: Mapping[Any, Any], depth: int) -> Any:
     """An object; a list of pairs where two keys would be the same text."""
-    pairs = [(_key(key, depth), jsonable(item, depth)) for key, item in value.items()]
+    pairs = [(key_text(key, depth), jsonable(item, depth)) for key, item in value.items()]
     found = dict(pairs)
     return found if len(found) == len(pairs) else [list(pair) for pair in pairs]
 
 
-def _key(key: Any, depth: int) -> str:
+def key_text(key: Any, depth: int = 0) -> str:
+    """A key as JSON has it: text."""
     plain = jsonable(key, depth)
     return plain if isinstance(plain, str) else compact(plain)
 
@@ -83,6 +86,17 @@ _AS_TEXT: Final = frozenset(
 def is_plain_object(value: Any) -> bool:
     """Whether this is what `PlainSerializer` gives for a type that it does not build."""
     return type(value).__name__ == "PlainObject" and hasattr(value, "type_name")
+
+
+def by_name(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state by name: where all of it is one value, the fields of that too."""
+    found: dict[str, Any] = {}
+    for channel in (PREVIOUS, ROOT):
+        whole: Any = state.get(channel)
+        if is_plain_object(whole):
+            whole = whole.value
+        found |= (whole if isinstance(whole, Mapping) else fields_of(whole)) or {}
+    return found | dict(state)
 
 
 def fields_of(value: Any) -> dict[str, Any] | None:

@@ -135,7 +135,7 @@ def _whole(
         name=(namespace, name),
         body=body,
         base=base,
-        spans=merge_spans(spans) if found else tuple(spans),
+        spans=merge_spans(spans),  # as they are written but for those of the writes; not if planted
         writes=tuple([StoredWrite(key, body) for _, key, _, body in found]),
         below=below,
     )
@@ -191,7 +191,8 @@ def read(connection: sqlite3.Connection, sid: int, spans: Iterable[Span]) -> Are
     """Parts of an arena, or None if one of them is not there."""
     parts = []
     for span in spans:
-        part = _part(connection, sid, span) if span.offset >= 0 else None
+        inside = 0 <= span.offset <= span.end <= 1 << ARENA_BITS  # and not in another's arena
+        part = _part(connection, sid, span) if inside else None
         if part is None:
             return None
         parts.append((span.offset, part))

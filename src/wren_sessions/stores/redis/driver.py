@@ -24,6 +24,7 @@ from wren_sessions.errors import (
     CorruptSessionError,
     StoreTimeoutError,
     StoreUnavailableError,
+    forget_frames,
 )
 from wren_sessions.stores.redis.commands import Plan
 
@@ -140,6 +141,7 @@ def translate(error: Exception, location: str, session: str) -> NoReturn:
         location: where the server is, for the text.
         session: which session it is about, or empty.
     """
+    forget_frames(error)  # the driver's hold the password while it logs in
     text = str(error)
     about = f" (session {session!r})" if session else ""
     if _WRONG_TYPE in text:

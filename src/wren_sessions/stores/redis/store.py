@@ -16,7 +16,7 @@ import redis
 import redis.asyncio
 
 from wren_sessions._arguments import check_kind
-from wren_sessions.errors import ConfigurationError
+from wren_sessions.errors import ConfigurationError, hides_arguments
 from wren_sessions.keys import DEFAULT_PREFIX, KeySpace
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
@@ -70,6 +70,7 @@ class RedisStore(Closing):
 
     persistent = True
 
+    @hides_arguments
     def __init__(
         self,
         *,
@@ -102,6 +103,7 @@ class RedisStore(Closing):
         self.location = location_of(self._known_client())
 
     @classmethod
+    @hides_arguments
     def from_url(
         cls,
         url: str,
@@ -158,7 +160,7 @@ class RedisStore(Closing):
         return self._aio
 
     def __repr__(self) -> str:
-        return f"<RedisStore at {self.location}, {self.ttl}>"
+        return f"<RedisStore at {getattr(self, 'location', 'no server yet')}, {self.ttl}>"
 
     # --- clients ---
 

@@ -1,0 +1,352 @@
+"""What the errors about sessions and threads propose, done to the letter."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, Any, Final
+
+import pytest
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, interrupt
+from typing_extensions import TypedDict
+
+from remedies.proposals import tries
+from remedies.restless import Restless
+from saver.graphs import HAS_DELTA, delta
+from wren_sessions import (
+    Encryption,
+    MemoryStore,
+    Sessions,
+    SessionSaver,
+    TTLPolicy,
+    export_session,
+    import_session,
+    open_store,
+)
+from wren_sessions.errors import (
+    ConfigurationError,
+    ConflictError,
+    DecryptionError,
+    SessionExistsError,
+    SessionExpiredError,
+    SessionGoneError,
+    SessionNotFoundError,
+)
+from wren_sessions.testing import FakeClock
+
+CONFIG: Final[Any] = {"configurable": {"thread_id": "s"}}
+
+
+def adding(happen: Callable[[], object] = lambda: None) -> StateGraph[Any, Any, Any, Any]:
+    """A graph of two nodes, between which something happens."""
+    make: Any = TypedDict
+    schema = make("State", {"log": Annotated[list[str], lambda old, new: [*(old or []), *new]]})
+    builder: StateGraph[Any, Any, Any, Any] = StateGraph(schema)
+
+    def one(state: Any) -> Any:
+        happen()
+        return {"log": [f"one {len(state['log'])}"]}
+
+    builder.add_node("one", one)
+    builder.add_node("two", lambda state: {"log": [f"two {len(state['log'])}"]})
+    builder.add_edge(START, "one")
+    builder.add_edge("one", "two")
+    return builder
+
+
+def asking() -> StateGraph[Any, Any, Any, Any]:
+    """A graph that asks."""
+    make: Any = TypedDict
+    builder: StateGraph[Any, Any, Any, Any] = StateGraph(make("State", {"answer": str}))
+    builder.add_node("ask", lambda state: {"answer": interrupt("what?")})
+    builder.add_edge(START, "ask")
+    return builder
+
+
+# --- what went away -------------------------------------------------------------------------------
+
+
+@tries("before its deadline; nothing was written. Start it again, or restore it from a copy")
+@pytest.mark.parametrize("way", ["start it again", "restore it"])
+def test_a_session_that_went_away(way: str) -> None:
+    """By the same saver, and as it was."""
+    store = MemoryStore()
+    saver = SessionSaver(store)
+    adding().compile(checkpointer=saver).invoke({"log": ["hello"]}, CONFIG)
+    copy = list(export_session(store, "s"))
+    graph = adding(lambda: store.delete("s")).compile(checkpointer=saver)
+    with pytest.raises(SessionGoneError, match="Start it again, or restore it from a copy"):
+        graph.invoke({"log": ["again"]}, CONFIG, durability="sync")
+    before = 0
+    if way == "restore it":
+        import_session(store, copy)
+        before = 3
+    found = adding().compile(checkpointer=saver).invoke({"log": ["anew"]}, CONFIG)
+    assert len(found["log"]) == before + 3
+
+
+@tries("Start a new one, or give sessions a longer idle timeout or maximum age")
+@pytest.mark.parametrize("way", ["a new one", "longer"])
+def test_a_session_that_expired(way: str) -> None:
+    """Past its maximum age it cannot go on; with a longer one it would have."""
+    clock = FakeClock()
+    age = "1h" if way == "a new one" else "30d"
+    store = MemoryStore(ttl=TTLPolicy(idle=None, max_age=age), clock=clock)
+    saver = SessionSaver(store)
+    graph = adding(lambda: clock.advance(timedelta(hours=2))).compile(checkpointer=saver)
+    if way == "longer":
+        assert graph.invoke({"log": ["hello"]}, CONFIG, durability="sync")["log"]
+        return
+    with pytest.raises(SessionExpiredError, match="Start a new one, or give sessions a longer"):
+        graph.invoke({"log": ["hello"]}, CONFIG, durability="sync")
+    other: Any = {"configurable": {"thread_id": "new"}}
+    assert len(adding().compile(checkpointer=saver).invoke({"log": ["hello"]}, other)["log"]) == 3
+
+
+@tries("evicted or pruned. Start it again, or restore it from a copy")
+@pytest.mark.skipif(not HAS_DELTA, reason="LangGraph 1.0 has no DeltaChannel")
+@pytest.mark.parametrize("way", ["start it again", "restore it"])
+def test_a_delta_channel_whose_history_went(way: str) -> None:
+    """The thread begins anew, or is as it was in the copy."""
+    store = MemoryStore()
+    saver = SessionSaver(store)
+    graph = delta(100).compile(checkpointer=saver)
+    graph.invoke({"log": ["hello"]}, CONFIG)
+    copy = list(export_session(store, "s"))
+    at: Any = saver.get_tuple(CONFIG)
+    store.delete("s")
+    with pytest.raises(SessionGoneError, match="Start it again, or restore it from a copy"):
+        saver.get_delta_channel_history(config=at.config, channels=["log"])
+    if way == "restore it":
+        import_session(store, copy)
+        assert saver.get_delta_channel_history(config=at.config, channels=["log"])["log"]
+    found = graph.invoke({"log": ["anew"]}, CONFIG)
+    assert len(found["log"]) == (6 if way == "restore it" else 3)
+
+
+# --- what somebody else did -----------------------------------------------------------------------
+
+
+@tries("load it again, and make the change on what is there now")
+def test_a_conflict() -> None:
+    """The change is made on what the other one wrote."""
+    sessions = Sessions(MemoryStore())
+    sessions.save("s", {"n": 1})
+    mine = sessions.load("s")
+    with sessions.edit("s") as theirs:
+        theirs.state["n"] += 10
+    with pytest.raises(ConflictError, match="load it again, and make the change on what is there"):
+        sessions.save("s", {"n": mine.state["n"] + 1}, expect=mine)
+    mine = sessions.load("s")
+    assert sessions.save("s", {"n": mine.state["n"] + 1}, expect=mine).state == {"n": 12}
+
+
+@tries(
+    "others wrote session {} all the time; nothing was written: try again",
+    "nothing was dropped: try again when it is less busy",
+    "each time while it was being looked at: try again when it is less busy",
+)
+@pytest.mark.parametrize(
+    ("says", "call"),
+    [
+        ("all the time", lambda store: Sessions(store).save("s", {"n": 0})),
+        ("less busy", lambda store: SessionSaver(store).prune(["s"])),
+        ("less busy", lambda store: list(export_session(store, "s"))),
+    ],
+    ids=["save", "prune", "export"],
+)
+def test_a_session_that_others_write_all_the_time(says: str, call: Callable[[Any], Any]) -> None:
+    """When they rest, it works."""
+    store = MemoryStore()
+    others, count = Sessions(store), itertools.count()
+    others.save("s", {"n": 1})
+    busy: Any = Restless(store, lambda: others.save("s", {"n": next(count)}))
+    with pytest.raises(ConflictError, match=says):
+        call(busy)
+    busy.rests = True
+    call(busy)
+
+
+@tries("nothing of it is left: try again, or give the store more room")
+def test_a_fork_that_was_evicted() -> None:
+    """Where nobody takes its room any more, it is made."""
+
+    class Full(MemoryStore):
+        """A store that evicts what a fork is made from."""
+
+        full = True
+
+        def copy(self, source: str, target: str, **options: Any) -> Any:
+            """Copy, if there is room."""
+            if self.full and target == "f":
+                self.delete(source)
+            return super().copy(source, target, **options)
+
+    store = Full()
+    sessions = Sessions(store)
+    first = sessions.save("s", {"n": 1})
+    sessions.save("s", {"n": 2})
+    with pytest.raises(ConflictError, match="try again, or give the store more room"):
+        sessions.fork("s", "f", at=first.checkpoint_id)
+    store.full = False
+    assert sessions.fork("s", "f", at=first.checkpoint_id).state == {"n": 1}
+
+
+# --- names and arguments --------------------------------------------------------------------------
+
+
+@tries("pass {'configurable': {'thread_id': '…'}}", "pass a list of {}, not one text")
+def test_what_to_pass() -> None:
+    """As it stands there."""
+    saver = SessionSaver(MemoryStore())
+    with pytest.raises(ConfigurationError, match=r"pass {'configurable': {'thread_id': '…'}}"):
+        saver.get_tuple({"configurable": {}})
+    given: Any = {"configurable": {"thread_id": "…"}}
+    assert saver.get_tuple(given) is None
+    with pytest.raises(TypeError, match=r"not one text: \['abc'\]"):
+        saver.prune("abc")
+    saver.prune(["abc"])
+
+
+@tries("check its id and the store's URL, prefix and lifetime")
+def test_a_session_that_is_not_found(tmp_path: Any) -> None:
+    """The right id, file, prefix, and a lifetime that is not over."""
+    clock = FakeClock()
+    url = f"file:{tmp_path / 's.db'}?prefix=a"
+    with open_store(url, dotenv=False) as store:
+        Sessions(store).save("s", {"n": 1})
+    for wrong, name in (
+        (f"file:{tmp_path / 'other.db'}?prefix=a", "s"),
+        (f"file:{tmp_path / 's.db'}?prefix=b", "s"),
+        (url, "t"),
+    ):
+        with (
+            open_store(wrong, dotenv=False) as store,
+            pytest.raises(SessionNotFoundError, match="check its id and the store's URL, prefix"),
+        ):
+            Sessions(store).load(name)
+    with open_store(url, dotenv=False) as store:
+        assert Sessions(store).load("s").state == {"n": 1}
+    for idle, found in (("1h", False), ("3h", True)):
+        sessions = Sessions(MemoryStore(ttl=TTLPolicy(idle=idle), clock=clock))
+        sessions.save("s", {"n": 1})
+        clock.advance(timedelta(hours=2))
+        assert (sessions.get("s") is not None) is found
+
+
+@tries(
+    "is there already; choose another id, or load it",
+    "cannot fork session {}: {} is there already; choose another id, or delete it first",
+    "cannot copy session {}: {} is there already; choose another id, or delete it first",
+    "is there already: give another id (session=…), delete it, or pass replace=True",
+)
+def test_a_session_that_is_there_already() -> None:
+    """Each of the ways out."""
+    store = MemoryStore()
+    sessions = Sessions(store)
+    sessions.create("s", state={"n": 1})
+    with pytest.raises(SessionExistsError, match="choose another id, or load it"):
+        sessions.create("s")
+    assert sessions.load("s").state == {"n": 1}
+    sessions.create("t")
+    for copy in (sessions.fork, SessionSaver(store).copy_thread):
+        with pytest.raises(SessionExistsError, match="choose another id, or delete it first"):
+            copy("s", "t")
+    assert sessions.fork("s", "u").state == {"n": 1}
+    sessions.delete("t")
+    assert sessions.fork("s", "t").state == {"n": 1}
+    at = sessions.load("s").checkpoint_id
+    with pytest.raises(SessionExistsError, match="choose another id, or delete it first"):
+        sessions.fork("s", "t", at=at)
+    sessions.delete("t")
+    assert sessions.fork("s", "t", at=at).state == {"n": 1}
+    lines = list(export_session(store, "s"))
+    with pytest.raises(SessionExistsError, match=r"give another id \(session=…\), delete it, or"):
+        import_session(store, lines)
+    import_session(store, lines, session="v")
+    import_session(store, lines, replace=True)
+    sessions.delete("s")
+    import_session(store, lines)
+
+
+@tries("resume it, or pass replace=True to write over it")
+def test_a_session_that_waits() -> None:
+    """It is resumed, or written over, by both methods that refuse."""
+    store = MemoryStore()
+    sessions, graph = Sessions(store), asking().compile(checkpointer=SessionSaver(store))
+    for resume in (True, False):
+        graph.invoke({"answer": ""}, CONFIG)
+        with pytest.raises(ConflictError, match="resume it, or pass replace=True"):
+            sessions.save("s", {"answer": "mine"})
+        with (
+            pytest.raises(ConflictError, match="resume it, or pass replace=True"),
+            sessions.edit("s") as session,
+        ):
+            session.state["answer"] = "mine"
+        if resume:
+            assert graph.invoke(Command(resume="yes"), CONFIG)["answer"] == "yes"
+            sessions.save("s", {"answer": "mine"})
+    with sessions.edit("s", replace=True) as session:
+        session.state["answer"] = "edited"
+    graph.invoke({"answer": ""}, CONFIG)
+    assert sessions.save("s", {"answer": "saved"}, replace=True).state["answer"] == "saved"
+
+
+@tries("use 'keep_latest', 'keep_last' or 'delete'")
+def test_ways_to_prune() -> None:
+    """Each of those that are named."""
+    saver = SessionSaver(MemoryStore())
+    with pytest.raises(ConfigurationError, match="use 'keep_latest', 'keep_last' or 'delete'"):
+        saver.prune(["s"], strategy="all")
+    saver.prune(["s"], strategy="keep_latest")
+    saver.prune(["s"], strategy="keep_last", keep_last=2)
+    saver.prune(["s"], strategy="delete")
+
+
+@tries("go on with the saver class that made it")
+def test_versions_of_another_saver() -> None:
+    """The class that counts so goes on."""
+
+    class Lettered(SessionSaver):
+        """A saver that counts in letters."""
+
+        def get_next_version(self, current: Any, channel: None = None) -> Any:
+            """One letter more."""
+            del channel
+            return f"v{'a' if current is None else current[1:] + 'a'}"
+
+    store = MemoryStore()
+    theirs = adding().compile(checkpointer=Lettered(store))
+    theirs.invoke({"log": ["hello"]}, CONFIG)
+    ours = adding().compile(checkpointer=SessionSaver(store))
+    with pytest.raises(ConfigurationError, match="go on with the saver class that made it"):
+        ours.invoke({"log": ["again"]}, CONFIG)
+    assert len(theirs.invoke({"log": ["again"]}, CONFIG)["log"]) == 6
+
+
+# --- encryption -----------------------------------------------------------------------------------
+
+
+@tries(
+    "{} of session {} is encrypted: open the store with its key (encryption=",
+    "it is encrypted with the key {}: open the store with its key (encryption=",
+)
+def test_an_encrypted_session(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the key, as an argument and in the environment; small values and long lists."""
+    key = Encryption.generate_key()
+    url = f"file:{tmp_path / 's.db'}"
+    state = {"small": 1, "messages": ["x" * 500 + str(n) for n in range(50)]}
+    with open_store(url, encryption=Encryption([key]), dotenv=False) as store:
+        Sessions(store).save("s", state)
+    with (
+        open_store(url, dotenv=False) as store,
+        pytest.raises(DecryptionError, match="open the store with its key"),
+    ):
+        Sessions(store).load("s")
+    with open_store(url, encryption=Encryption([key]), dotenv=False) as store:
+        assert Sessions(store).load("s").state == state
+    monkeypatch.setenv("WREN_SESSIONS_ENCRYPTION_KEYS", key)
+    with open_store(url, dotenv=False) as store:
+        assert Sessions(store).load("s").state == state
