@@ -33,7 +33,7 @@ LAYERS = (
     },
     {"_encoding", "_protection"},
     {"_cache", "_header", "_values"},
-    {"_snapshots"},
+    {"_snapshots", "_order", "_waiting"},
     {"_reading", "_pending", "_pruning", "_history"},
     {"_writing", "_listing"},
     {"_checkpoints"},

@@ -12,7 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from wren_sessions._cache import Cache
-from wren_sessions._encoding import Body, StoredValue, WriteBody, damaged, decode_body, decode_write
+from wren_sessions._encoding import (
+    Body,
+    StoredValue,
+    WriteBody,
+    damaged,
+    decode_body,
+    decode_write,
+    ring,
+)
 from wren_sessions._protection import Protection
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Serializer, loads, opened, settled
@@ -68,6 +76,7 @@ class Histories:
 
         Raises:
             SessionGoneError: the checkpoint, or an ancestor that is needed, is not there.
+            CorruptSessionError: the ancestors are a ring, and none of them stores the value.
         """
         for _ in range(3):
             walk = _Walk(session, namespace, channels, self._protection)
@@ -118,7 +127,12 @@ class _Walk:
 
     def run(self, target: str, parent: str | None) -> Steps[None]:
         below = target
+        line = {target: None}  # in order
         while parent is not None and self.missing:
+            if parent in line:
+                ids = list(line)
+                ring(self.session, self.namespace, ids[ids.index(parent) :])
+            line[parent] = None
             if parent not in self.page:
                 stored = yield from self._fetch(parent, below)
                 if stored is None:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from wren_sessions._metadata import matches, metadata_of
+from wren_sessions._order import Place
 from wren_sessions._reading import PAGE, Reading
 from wren_sessions._snapshots import Snapshot
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Serializer
-from wren_sessions.records import SessionPage, Start
+from wren_sessions.records import SessionPage
 
 Found: TypeAlias = Iterable[tuple[str, Snapshot]]
 """Checkpoints with the session of each, to be looked at before more are asked for."""
@@ -26,7 +27,8 @@ class Listing:
         session: the session; None for all sessions of the store.
         namespace: the namespace; None for all of a session, in the order they were made.
         checkpoint_id: this checkpoint alone.
-        before: only checkpoints with a lower id, which need not exist.
+        before: only checkpoints that come after this one in the order of `_order`; if it is not
+            there, only those with a lower id.
         where: metadata that they must have.
         limit: how many at the most; None for all.
     """
@@ -55,7 +57,7 @@ class Listing:
         self._cursor: str | None = None
         self._more_sessions = session is None
         self._session = ""
-        self._rest: tuple[Start, ...] = ()
+        self._rest: tuple[Place, ...] = ()
 
     def more(self) -> Steps[Found | None]:
         """The next checkpoints, perhaps none; None at the end."""
@@ -86,7 +88,9 @@ class Listing:
             namespaces: tuple[str, ...] = (self._namespace,)
         else:
             namespaces = yield from self._reading.namespaces(session)
-        self._rest = tuple(Start(namespace, self._before) for namespace in namespaces)
+        self._rest = tuple(
+            Place(namespace=namespace, before=self._before) for namespace in namespaces
+        )
 
     def _page(self) -> Steps[Iterable[Snapshot]]:
         if self._checkpoint_id is not None:

@@ -12,6 +12,7 @@ from wren_sessions._cache import Cache
 from wren_sessions._encoding import Body, damaged
 from wren_sessions._known import Known, Reach
 from wren_sessions._metadata import matches
+from wren_sessions._order import Ordered, Place
 from wren_sessions._protection import Protection
 from wren_sessions._snapshots import (
     Snapshot,
@@ -200,41 +201,41 @@ class Reading:
     def page(
         self,
         session: str,
-        starts: Sequence[Start],
+        places: Sequence[Place],
         limit: int,
         serde: Serializer,
         where: Mapping[str, Any] | None = None,
-    ) -> Steps[tuple[Iterator[Snapshot], tuple[Start, ...]]]:
-        """Some checkpoints, newest first, and where to go on; errors as `get`.
+    ) -> Steps[tuple[Iterator[Snapshot], tuple[Place, ...]]]:
+        """Some checkpoints, the latest first (see `_order`), and where to go on; errors as `get`.
 
         Their values are read as the checkpoints are asked for, a few at a time: so there are never
         a hundred copies of a long list at once.
 
         Args:
             session: the session's id.
-            starts: see `SessionStore.scan`.
+            places: where to start, in each namespace.
             limit: how many to look at.
             serde: the serializer.
             where: metadata that they must have.
         """
         for _ in range(3):
-            scanned: Scanned = yield Call("scan", session, starts, limit)
+            page = yield from Ordered(session, limit).page(places)
             chosen = [
                 stored
-                for stored in scanned.records
+                for stored in page.records
                 if not where or matches(read_metadata(session, stored, serde), where)
             ]
             spans = merge_spans(span for stored in chosen for span in stored.spans)
             arena = ArenaParts(())
             known: Sequence[Known] = ()
-            if chosen and scanned.life is not None:
-                known, held = self._held_of_page(session, chosen[0], scanned.life)
-                spans = missing(spans, held, scanned.life.incarnation)
+            if chosen and page.life is not None:
+                known, held = self._held_of_page(session, chosen[0], page.life)
+                spans = missing(spans, held, page.life.incarnation)
             if spans:
                 arena = yield Call("read", session, spans)
             if arena is not None:
                 found = self._snapshots(session, chosen, Reach(arena, known), serde)
-                return found, scanned.rest
+                return found, page.rest
             # It was deleted or pruned between the two calls: look again.
         damaged(session, "its arena")
 

@@ -12,7 +12,6 @@ from typing import Any, Final, NoReturn
 
 from wren_sessions._channels import check_state
 from wren_sessions._checkpoints import Checkpoints
-from wren_sessions._encoding import decode_write
 from wren_sessions._header import empty_header
 from wren_sessions._outcomes import conflict
 from wren_sessions._pruning import Survey
@@ -20,6 +19,7 @@ from wren_sessions._reading import Head
 from wren_sessions._session_states import States
 from wren_sessions._steps import Call, Steps
 from wren_sessions._values import Serializer
+from wren_sessions._waiting import step_after
 from wren_sessions._writing import Put
 from wren_sessions.errors import (
     ConflictError,
@@ -34,13 +34,11 @@ from wren_sessions.records import (
     Life,
     Name,
     SessionInfo,
-    Stored,
 )
 from wren_sessions.serializers import default_serializer
 
 MAX_TAKEN: Final = 10_000
 MAX_ATTEMPTS: Final = 100  # to save a session that others write
-_INTERRUPT: Final = "__interrupt__"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -153,7 +151,7 @@ class SessionSteps:
             revision=head.life.revision,
             life=head.life,
             metadata=metadata,
-            waiting=_waits(session_id, head.stored),
+            waiting=bool(step_after(session_id, head.stored).questions),
         )
 
     # --- writing ---
@@ -213,7 +211,7 @@ class SessionSteps:
             if head is None:
                 put = self._states.first(session_id, state, now, life)
             else:
-                if not replace and _waits(session_id, head.stored):
+                if not replace and step_after(session_id, head.stored).questions:
                     raise ConflictError(
                         f"session {session_id!r} waits for an answer to an interrupt: resume it, "
                         "or pass replace=True to write over it",
@@ -336,14 +334,6 @@ def _check_expected(session_id: str, life: Life | None, expect: int | Session | 
         same = life.revision == expect
     if not same:
         conflict(session_id)
-
-
-def _waits(session_id: str, stored: Stored) -> bool:
-    what = f"a pending write of checkpoint {stored.name[1]!r}"
-    writes = [decode_write(write.body, session_id, what) for write in stored.writes]
-    # An answer alone does not end it: a node may ask again. Results have indexes of their own.
-    finished = {write.task_id for write in writes if write.index >= 0}
-    return any(w.channel == _INTERRUPT and w.task_id not in finished for w in writes)
 
 
 def _not_before(survey: Survey, session_id: str, at: str) -> set[Name]:

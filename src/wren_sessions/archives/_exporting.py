@@ -202,6 +202,7 @@ class Exporting:
             seen=body.seen,
             values=values,
             memories=body.memories,
+            skewed=body.skewed,
             append=self._stream.appended(),
             writes=writes,
         )

@@ -66,7 +66,8 @@ class ExportSource:
             if first:
                 rest.insert(0, Start(namespace, ids[first]))
         life = self.info(session).life
-        return Scanned(records=tuple(found), rest=tuple(rest), life=life)
+        heads = dict(self.heads(session))
+        return Scanned(records=tuple(found), rest=tuple(rest), life=life, heads=heads)
 
     def read(self, session: str, spans: Sequence[Span]) -> ArenaParts:
         """See `SessionStore.read`."""
@@ -84,6 +85,7 @@ class ExportSource:
             seen=found.seen,
             values=values,
             memories=found.memories,
+            skewed=found.skewed,
         )
         writes = self._writes(found)
         kept = [*values.values(), *(write.value for _, write in writes)]
