@@ -92,7 +92,8 @@ def _newer(session: str, version: bytes) -> NoReturn:
 def corrupt(session: str, why: str) -> NoReturn:
     """Raise the error for stored data that is not as it was written."""
     raise CorruptSessionError(
-        f"session {session!r} cannot be read: {why}; restore it from a copy, or delete it",
+        f"session {session!r} cannot be read: {why}; delete it, and restore it from a copy if "
+        "there is one",
         session=session,
     )
 
