@@ -121,7 +121,7 @@ class SessionStore(Protocol):
         """
 
     def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
-        """Read records with their pending writes, newest first; the arena is not read.
+        """Read records with their pending writes, by descending id; the arena is not read.
 
         Args:
             session: the session's id.
@@ -130,7 +130,8 @@ class SessionStore(Protocol):
             limit: how many records at the most, at least 1.
 
         Returns:
-            The records, none if the session is not there, and where to go on.
+            The records, none if the session is not there, where to go on, and the heads of the
+            namespaces that were reached.
 
         Raises:
             ConfigurationError: the limit is below 1.

@@ -17,7 +17,7 @@ two writers need no lock and a commit needs no second trip.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -362,11 +362,13 @@ class Scanned:
         life: the session's life; None if it is not there.
         records: in the order asked for, within a namespace by descending id.
         rest: what to pass to `scan` to go on; empty when there is no more.
+        heads: the latest checkpoint of each namespace that was reached, and is there.
     """
 
     records: tuple[Stored, ...]
     rest: tuple[Start, ...] = ()
     life: Life | None = None
+    heads: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

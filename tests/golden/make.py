@@ -17,9 +17,9 @@ import redis
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from golden import content  # noqa: E402 -- found only now
+from golden import content, values  # noqa: E402 -- found only now
 from servers import start_server  # noqa: E402
-from wren_sessions import FileStore, RedisStore, SessionSaver  # noqa: E402
+from wren_sessions import FileStore, RedisStore, SafeSerializer, SessionSaver  # noqa: E402
 from wren_sessions.keys import DEFAULT_PREFIX  # noqa: E402
 
 
@@ -45,6 +45,16 @@ def make_file() -> None:
         connection.execute("VACUUM")
 
 
+def make_values() -> None:
+    """Single values."""
+    found = {
+        name: b64encode(SafeSerializer().dumps_typed([value])[1]).decode()
+        for name, value in values.VALUES.items()
+    }
+    (HERE / "v2.values.json").write_text(json.dumps(found, indent=0, sort_keys=True) + "\n")
+
+
 if __name__ == "__main__":
+    make_values()
     make_redis()
     make_file()

@@ -203,6 +203,7 @@ class Compared(RuleBasedStateMachine):
         for _ in range(MOST_PAGES):
             page = self.store.scan(name, rest, limit)
             self.check_page(name, page, limit)
+            self.check_heads(name, rest, page)
             found += page.records
             rest = page.rest
             if not rest:
@@ -221,6 +222,12 @@ class Compared(RuleBasedStateMachine):
         assert page.life == self.model.life(name)
         assert len(page.records) <= limit
         assert not page.rest or self.model.scan(name, page.rest)
+
+    def check_heads(self, name: str, starts: Sequence[Start], page: Scanned) -> None:
+        """A page names the latest checkpoint of each namespace that it reached."""
+        heads = dict(self.model.heads(name))
+        reached = starts[: len(starts) - len(page.rest) + 1]
+        assert page.heads == {ns: heads[ns] for ns, _ in reached if ns in heads}
 
     def check_info(self, name: str, info: SessionInfo) -> None:
         """Compare an entry of a listing."""

@@ -14,6 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from model.backends import Backend, InExample, InFile, OnFakeRedis, OnServer, fake_servers
 from model.machine import StoreMachine
+from model.order import OrderMachine
 
 THOROUGH: Final = int(os.environ.get("WREN_TEST_THOROUGH", "1"))
 """How many times as many runs as usual: 100 takes an hour."""
@@ -21,11 +22,15 @@ THOROUGH: Final = int(os.environ.get("WREN_TEST_THOROUGH", "1"))
 STEPS: Final = 40
 
 
-def run(make: Callable[[], Backend], runs: int) -> None:
+def run(
+    make: Callable[[], Backend],
+    runs: int,
+    kind: Callable[[Backend], StoreMachine | OrderMachine] = StoreMachine,
+) -> None:
     """Run the machine in many places, one after the other."""
 
-    def machine() -> StoreMachine:
-        return StoreMachine(make())
+    def machine() -> StoreMachine | OrderMachine:
+        return kind(make())
 
     run_state_machine_as_test(
         machine,  # type: ignore[arg-type]  # it is only called
@@ -65,3 +70,19 @@ def test_a_store_on_fakeredis() -> None:
 def test_a_store_on_a_server(redis_url: str, *, awaited: bool) -> None:
     """Sessions on a real server are as the model has them, on both faces."""
     run(lambda: OnServer(redis_url, awaited=awaited), 25)
+
+
+def test_the_latest_in_memory() -> None:
+    """Whatever the clocks of the machines, the latest is one thing."""
+    run(Backend, 60, OrderMachine)
+
+
+def test_the_latest_in_a_file(tmp_path: Path) -> None:
+    """The same in a file."""
+    numbers = count()
+    run(lambda: InFile(tmp_path / f"{next(numbers)}.db"), 20, OrderMachine)
+
+
+def test_the_latest_on_a_server(redis_url: str) -> None:
+    """The same on a real server."""
+    run(lambda: OnServer(redis_url, awaited=False), 20, OrderMachine)

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import PREVIOUS, ROOT, SENT, is_internal, is_next
-from wren_sessions.checkpoints.codec import decode_write
+from wren_sessions.checkpoints.waiting import step_after
 from wren_sessions.delta.encoder import Serializer, loads
-from wren_sessions.records import SessionInfo, Stored
+from wren_sessions.records import SessionInfo
 from wren_sessions.sessions.operations import not_found
 from wren_sessions.transcripts._values import by_name
 
 Complete: TypeAlias = str | Callable[[Mapping[str, Any]], bool]
 """The name of a value of the state that is true when a session is over, or what decides that."""
-
-_OVER: Final = frozenset({"__resume__"})
 
 
 class Completion:
@@ -53,7 +51,7 @@ class Completion:
             return False
         if any(name in data and self._value(session, name, data[name]) for name in SENT):
             return False
-        if _unfinished(session, found.stored):
+        if step_after(session, found.stored).begun:
             return False
         flag = self._complete
         asked = {flag, ROOT, PREVIOUS} if isinstance(flag, str) else data.keys()
@@ -80,10 +78,3 @@ class Completion:
 
     def _value(self, session: str, name: str, typed: tuple[str, bytes]) -> Any:
         return loads(self._serde, typed, f"{name!r} of session {session!r}")
-
-
-def _unfinished(session: str, stored: Stored) -> bool:
-    """Whether something of a next step was written already: an interrupt, an error, a result."""
-    what = f"a pending write of checkpoint {stored.name[1]!r}"
-    writes = (decode_write(write.body, session, what) for write in stored.writes)
-    return any(write.channel not in _OVER for write in writes)

@@ -204,6 +204,7 @@ class Exporting:
             seen=body.seen,
             values=values,
             persistent_subgraphs=body.persistent_subgraphs,
+            skewed=body.skewed,
             append=self._stream.appended(),
             writes=writes,
         )

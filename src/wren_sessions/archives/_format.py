@@ -65,6 +65,7 @@ class Checkpoint:
         seen: for each node, the version of each channel that it has seen.
         values: the value of each channel that has one.
         persistent_subgraphs: whether a subgraph keeps a memory of its own beside it.
+        skewed: whether it, or one before it, has a lower id than the one that it continues.
         append: what it adds to the file's stream.
         writes: its pending writes.
     """
@@ -77,6 +78,7 @@ class Checkpoint:
     seen: dict[str, dict[str, Version]]
     values: dict[str, Value]
     persistent_subgraphs: bool = False
+    skewed: bool = False
     append: bytes = b""
     writes: list[Write] = field(default_factory=list)
 
@@ -161,7 +163,7 @@ class Lines:
                 for write in found.writes
             ],
         }
-        return self._line(fields)
+        return self._line({**fields, "skewed": True} if found.skewed else fields)
 
     def end(self) -> str:
         """The last line."""

@@ -214,6 +214,7 @@ def _checkpoint(fields: dict[str, Any]) -> Checkpoint:
         seen={node: _versions(seen) for node, seen in _is(dict, fields["seen"]).items()},
         values={channel: _value(v) for channel, v in _is(dict, fields["values"]).items()},
         persistent_subgraphs=_is(bool, fields["memories"]),
+        skewed=_is(bool, fields.get("skewed", False)),
         append=_bytes(fields["append"]),
         writes=[_write(write) for write in _is(list, fields["writes"])],
     )

@@ -60,7 +60,6 @@ class ExportSource:
 
     async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
-        del session
         found: list[Stored] = []
         rest = list(starts)
         while rest and len(found) < limit:
@@ -71,8 +70,10 @@ class ExportSource:
             found += [self._stored((namespace, id_)) for id_ in reversed(ids[first:at])]
             if first:
                 rest.insert(0, Start(namespace, ids[first]))
+        del session
         life = self._export.opening.life
-        return Scanned(records=tuple(found), rest=tuple(rest), life=life)
+        heads = dict(self._export.opening.heads)
+        return Scanned(records=tuple(found), rest=tuple(rest), life=life, heads=heads)
 
     async def read(self, session: str, spans: Sequence[Span]) -> ArenaParts:
         """See `SessionStore.read`."""
@@ -90,6 +91,7 @@ class ExportSource:
             seen=found.seen,
             values=values,
             persistent_subgraphs=found.persistent_subgraphs,
+            skewed=found.skewed,
         )
         writes = self._writes(found)
         kept = [*values.values(), *(write.value for _, write in writes)]

@@ -5,13 +5,14 @@ or the same compressed (2). What is encrypted (1) is a frame as a whole, without
 is::
 
     record  [parent id, [type, bytes] of the rest and the metadata, channels, versions,
-             version of each channel, versions seen by each node, values, persistent_subgraphs]
+             version of each channel, versions seen by each node, values, persistent subgraphs,
+             skewed]
     write   [task id, index, task path, channel, type, pieces …]
 
 Channel names and versions stand once in a record and are referred to by number. A value is
 ``[channel number, type, pieces …]``; a piece is bytes kept inline, or ``[offset, length, sum]`` in
-the arena, with a fourth element where the offset counts from the record's own base. Memories is
-left out where it is false.
+the arena, with a fourth element where the offset counts from the record's own base. Memories and
+skewed are left out where they, and what would follow, are false.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from zlib import crc32
 
 import msgpack
@@ -38,6 +39,7 @@ from wren_sessions.serializers.compression import Compression, decompress
 FORMAT: Final = 1
 _PLAIN, _SEALED, _ZSTD = range(3)  # codecs
 _HEADER_BYTES: Final = 6
+_RING: Final = 10  # checkpoints of a ring that its error names
 _KEPT_BYTES: Final = 1_048_576
 _MISSHAPEN: Final = (ValueError, TypeError, LookupError, AttributeError)
 
@@ -70,6 +72,8 @@ class CheckpointRecord:
         seen: for each node, the version of each channel that it has seen.
         values: the value of each channel that has one.
         persistent_subgraphs: whether a subgraph keeps a memory of its own beside it.
+        skewed: whether it, or one before it, has a lower id than the one that it continues: the
+            clocks of the machines differ.
     """
 
     parent_id: str | None
@@ -78,6 +82,7 @@ class CheckpointRecord:
     seen: dict[str, dict[str, Version]]
     values: dict[str, StoredValue]
     persistent_subgraphs: bool = False
+    skewed: bool = False
 
     def delta_bases(self) -> list[DeltaBase]:
         """What is known of the bytes of its values."""
@@ -126,8 +131,12 @@ def encode_record(body: CheckpointRecord) -> bytes:
         for channel, value in body.values.items()
     ]
     names, used = list(channels), [stored(version) for _, version in versions]
-    fields = [body.parent_id, body.meta, names, used, own, seen, values]
-    return _frame([*fields, True] if body.persistent_subgraphs else fields)
+    fields: list[Any] = [body.parent_id, body.meta, names, used, own, seen, values]
+    if body.skewed:
+        fields += [body.persistent_subgraphs, True]
+    elif body.persistent_subgraphs:
+        fields.append(True)
+    return _frame(fields)
 
 
 def decode_record(data: bytes, session: str, what: str) -> CheckpointRecord:
@@ -144,7 +153,7 @@ def decode_record(data: bytes, session: str, what: str) -> CheckpointRecord:
     """
     fields = _unframe(data, session, what)
     try:
-        parent_id, head, channels, versions, own, seen, values, *persistent_subgraphs = fields
+        parent_id, head, channels, versions, own, seen, values, *flags = fields
         versions = alike(versions)
         if list in map(type, channels):  # tuples, as version 0.1.0 saved them
             channels = [_as_key(name) for name in channels]
@@ -157,7 +166,8 @@ def decode_record(data: bytes, session: str, what: str) -> CheckpointRecord:
                 channels[number]: StoredValue(kind, [_unpack_piece(piece) for piece in pieces])
                 for number, kind, *pieces in values
             },
-            persistent_subgraphs=any(persistent_subgraphs),
+            persistent_subgraphs=any(flags[:1]),
+            skewed=any(flags[1:]),
         )
     except _MISSHAPEN as error:
         raise damage(session, what) from error
@@ -200,6 +210,23 @@ def damage(session: str, what: str) -> CorruptSessionError:
 
 def _as_key(name: Any) -> Any:
     return tuple(map(_as_key, name)) if isinstance(name, list) else name
+
+
+def ring(session: str, namespace: str, ids: Sequence[str]) -> NoReturn:
+    """Raise the error for checkpoints that continue each other.
+
+    Args:
+        session: their session.
+        namespace: their namespace.
+        ids: each of them, and after it the one that it continues; the last one continues the first.
+    """
+    shown = [repr(id_) for id_ in ids[:_RING]] + ["…"] * (len(ids) > _RING) + [repr(ids[0])]
+    raise CorruptSessionError(
+        f"the history of session {session!r}, namespace {namespace!r}, has no beginning: its "
+        f"checkpoints {' -> '.join(shown)} continue each other. Go on from a checkpoint outside "
+        "of this ring, or delete the session",
+        session=session,
+    )
 
 
 def _pairs(

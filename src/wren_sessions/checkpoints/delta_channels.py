@@ -18,6 +18,7 @@ from wren_sessions.checkpoints.codec import (
     damage,
     decode_record,
     decode_write,
+    ring,
 )
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.delta.encoder import Serializer, loads, opened, resolved
@@ -75,6 +76,7 @@ class Histories:
 
         Raises:
             SessionGoneError: the checkpoint, or an ancestor that is needed, is not there.
+            CorruptSessionError: the ancestors are a ring, and none of them stores the value.
         """
         for _ in range(3):
             walk = _Walk(self._store, session, namespace, channels, self._protection)
@@ -131,7 +133,12 @@ class _Walk:
 
     async def run(self, target: str, parent: str | None) -> None:
         below = target
+        line = {target: None}  # in order
         while parent is not None and self.missing:
+            if parent in line:
+                ids = list(line)
+                ring(self.session, self.namespace, ids[ids.index(parent) :])
+            line[parent] = None
             if parent not in self.page:
                 stored = await self._fetch(parent, below)
                 if stored is None:

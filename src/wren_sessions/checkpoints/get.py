@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from wren_sessions._gc import unhurried
 from wren_sessions.checkpoints.codec import CheckpointRecord, damage
 from wren_sessions.checkpoints.metadata import matches
+from wren_sessions.checkpoints.order import Ordered, Place
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.snapshots import (
     Snapshot,
@@ -199,41 +200,41 @@ class Reading:
     async def page(
         self,
         session: str,
-        starts: Sequence[Start],
+        places: Sequence[Place],
         limit: int,
         serde: Serializer,
         where: Mapping[str, Any] | None = None,
-    ) -> tuple[Iterator[Snapshot], tuple[Start, ...]]:
-        """Some checkpoints, newest first, and where to go on; errors as `get`.
+    ) -> tuple[Iterator[Snapshot], tuple[Place, ...]]:
+        """Some checkpoints, the latest first (see `order`), and where to go on; errors as `get`.
 
         Their values are read as the checkpoints are asked for, a few at a time: so there are never
         a hundred copies of a long list at once.
 
         Args:
             session: the session's id.
-            starts: see `SessionStore.scan`.
+            places: where to start, in each namespace.
             limit: how many to look at.
             serde: the serializer.
             where: metadata that they must have.
         """
         for _ in range(3):
-            scanned = await self.store.scan(session, starts, limit)
+            page = await Ordered(self.store, session, limit).page(places)
             chosen = [
                 stored
-                for stored in scanned.records
+                for stored in page.records
                 if not where or matches(read_metadata(session, stored, serde), where)
             ]
             spans = merge_spans(span for stored in chosen for span in stored.spans)
             arena: ArenaParts | None = ArenaParts(())
             known: Sequence[DeltaBase] = ()
-            if chosen and scanned.life is not None:
-                known, held = self._held_of_page(session, chosen[0], scanned.life)
-                spans = missing(spans, held, scanned.life.incarnation)
+            if chosen and page.life is not None:
+                known, held = self._held_of_page(session, chosen[0], page.life)
+                spans = missing(spans, held, page.life.incarnation)
             if spans:
                 arena = await self.store.read(session, spans)
             if arena is not None:
                 found = self._snapshots(session, chosen, ArenaView(arena, known), serde)
-                return found, scanned.rest
+                return found, page.rest
             # It was deleted or pruned between the two calls: look again.
         raise damage(session, "its arena")
 

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 
 from wren_sessions.checkpoints.get import PAGE, Reading
 from wren_sessions.checkpoints.metadata import matches, metadata_of
+from wren_sessions.checkpoints.order import Place
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.delta.encoder import Serializer
-from wren_sessions.records import Start
 
 Found: TypeAlias = Iterable[tuple[str, Snapshot]]
 """Checkpoints with the session of each, to be looked at before more are asked for."""
@@ -25,7 +25,8 @@ class Listing:
         session: the session; None for all sessions of the store.
         namespace: the namespace; None for all of a session, in the order they were made.
         checkpoint_id: this checkpoint alone.
-        before: only checkpoints with a lower id, which need not exist.
+        before: only checkpoints that come after this one in the order of `order`; if it is not
+            there, only those with a lower id.
         where: metadata that they must have.
         limit: how many at the most; None for all.
     """
@@ -55,7 +56,7 @@ class Listing:
         self._cursor: str | None = None
         self._more_sessions = session is None
         self._session = ""
-        self._rest: tuple[Start, ...] = ()
+        self._rest: tuple[Place, ...] = ()
 
     async def more(self) -> Found | None:
         """The next checkpoints, perhaps none; None at the end."""
@@ -86,7 +87,9 @@ class Listing:
             namespaces: tuple[str, ...] = (self._namespace,)
         else:
             namespaces = await self._reading.namespaces(session)
-        self._rest = tuple(Start(namespace, self._before) for namespace in namespaces)
+        self._rest = tuple(
+            Place(namespace=namespace, before=self._before) for namespace in namespaces
+        )
 
     async def _page(self) -> Iterable[Snapshot]:
         if self._checkpoint_id is not None:

@@ -16,10 +16,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record
 from wren_sessions.checkpoints.header import empty_header, header
+from wren_sessions.checkpoints.order import in_order
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.delta.encoder import Serializer, loads
 from wren_sessions.errors import (
@@ -95,6 +97,12 @@ class Survey:
     revision: int
     entries: dict[Name, Entry]
     heads: dict[str, str]
+
+    def bodies(self, namespace: str) -> dict[str, CheckpointRecord]:
+        """What the checkpoints of a namespace say, by id."""
+        return {
+            id_: entry.body for (space, id_), entry in self.entries.items() if space == namespace
+        }
 
 
 Choice: TypeAlias = Callable[[Survey], set[Name]]
@@ -279,10 +287,10 @@ def all_but_last(count: int, *, tasks: bool) -> Choice:
     """
 
     def choose(survey: Survey) -> set[Name]:
-        keep = {(namespace, head) for namespace, head in survey.heads.items()}
-        for namespace in survey.heads:
-            ids = sorted((id_ for space, id_ in survey.entries if space == namespace), reverse=True)
-            keep |= {(namespace, id_) for id_ in ids[:count]}
+        keep: set[Name] = set()
+        for namespace, head in survey.heads.items():
+            ids = in_order(head, survey.bodies(namespace))
+            keep |= {(namespace, id_) for id_ in islice(ids, count)}
         if tasks:
             roots = {id_ for namespace, id_ in keep if namespace == ""}
             keep = {name for name in keep if _belongs(survey, name, roots)}
@@ -315,9 +323,13 @@ def _with_history(survey: Survey, keep: Collection[Name]) -> set[Name]:
     for name in keep:
         entry = survey.entries.get(name)
         missing = entry.unstored if entry else set()
+        line = {name}
         while entry is not None and missing and entry.parent is not None:
+            if entry.parent in line:
+                break  # a ring: what is missing is nowhere
             entry = survey.entries.get(entry.parent)
             if entry is not None:
                 found.add(entry.name)
+                line.add(entry.name)
                 missing = missing - entry.body.values.keys()
     return found

@@ -263,6 +263,7 @@ class Writing:
             seen={node: dict(seen) for node, seen in put.seen.items()},
             values=values,
             persistent_subgraphs=persistent_subgraphs,
+            skewed=_is_skewed(put, parent),
         )
         record = Record(
             name=put.name,
@@ -281,6 +282,13 @@ class Writing:
 def _has_history(put: Put) -> bool:
     """Whether a channel's value lives in the writes of ancestors (LangGraph's `DeltaChannel`)."""
     return bool(put.metadata.get("counters_since_delta_snapshot"))
+
+
+def _is_skewed(put: Put, parent: CheckpointRecord | None) -> bool:
+    """Whether ids do not tell the order from here on; see `wren_sessions.checkpoints.order`."""
+    if put.parent_id is None:
+        return False
+    return put.parent_id > put.name[1] or (parent is not None and parent.skewed)
 
 
 def _is_unchanged(channel: str, put: Put, parent: CheckpointRecord | None) -> bool:

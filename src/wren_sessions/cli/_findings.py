@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from wren_sessions.cli import _exits
 from wren_sessions.cli._times import size
+from wren_sessions.stores._diagnosis import RIGHTS
 
 Level: TypeAlias = Literal["ok", "warning", "failed"]
 _OLDEST: Final = (6, 2)
@@ -27,7 +28,7 @@ TROUBLES: Final[Mapping[str, tuple[str, str]]] = {
         "check the network, the VPN and the address",
     ),
     "refused": (
-        "the host is there, and nobody listens on this port",
+        "the host is there, and nothing is listening on this port",
         "check the port, and that the server runs and listens on more than its own loopback",
     ),
     "timeout": (
@@ -72,8 +73,7 @@ TROUBLES: Final[Mapping[str, tuple[str, str]]] = {
         "the user may not do what is needed",
         (
             "allow it the keys under the prefix, and the commands of keys, hashes, expiry and "
-            "scripts: ACL SETUSER … ~langgraph:checkpoint:* +@read +@write +@keyspace +@scripting "
-            "+@connection -@dangerous +time +info"
+            f"scripts: ACL SETUSER … {RIGHTS}"
         ),
     ),
     "database": (

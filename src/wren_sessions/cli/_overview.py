@@ -1,23 +1,25 @@
 """What is known of a session without reading its state: plain data for `list`, `show`, `stats`.
 
 The header tells turns, messages and whether the app called the session complete. Whether it waits
-for an answer is in the names of the latest checkpoint's pending writes: values are not looked at.
+for an answer, or failed, is in the pending writes of its latest checkpoint, which are asked for one
+session at a time.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from wren_sessions.checkpoints.waiting import step_after
+from wren_sessions.cli._states import Reader
 from wren_sessions.cli._times import iso
 from wren_sessions.protocols import SessionStore
-from wren_sessions.records import Life, SessionInfo, Start, StoredWrite
+from wren_sessions.records import Life, SessionInfo
 
 AT_ONCE: Final = 16  # questions to a server that is far away, which answers them in one trip time
 NEAR_S: Final = 0.005  # one that answers sooner is asked one after the other: threads cost more
-_ERROR, _INTERRUPT, _RESUME = "-1", "-3", "-4"  # by LangGraph's WRITES_IDX_MAP
 _TURNS: Final = ("turn_count", "turns")
 
 
@@ -31,7 +33,9 @@ class Overview(NamedTuple):
         turns: how many turns its header tells of; None if it does not.
         messages: how many messages its header tells of; None if it does not.
         step: LangGraph's count of steps; None for a session without a checkpoint.
-        status: ``complete``, ``waiting`` for an answer, ``failed``, ``empty`` or ``open``.
+        complete: whether its app called it complete, as its header tells.
+        status: ``complete``, ``waiting`` for an answer, ``failed``, ``empty`` or ``open``; None if
+            that was not asked, and the header alone does not tell.
         size_bytes: what it takes in the store; None if that was not asked, or is not known.
     """
 
@@ -41,7 +45,8 @@ class Overview(NamedTuple):
     turns: int | float | None
     messages: int | None
     step: int | None
-    status: str
+    complete: bool
+    status: str | None
     size_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -67,9 +72,8 @@ def overview(store: SessionStore, info: SessionInfo) -> Overview:
     """What a listing tells of a session."""
     state = header_of(info)
     values, metadata = _part(state, "checkpoint"), _part(state, "metadata")
-    turns = next((values[name] for name in _TURNS if _is_number(values.get(name))), None)
     complete = values.get("is_complete") is True
-    status = "complete" if complete else "open" if "checkpoint_id" in metadata else "empty"
+    turns = next((values[name] for name in _TURNS if _is_number(values.get(name))), None)
     return Overview(
         session=info.session,
         address=store.keys.address(info.session),
@@ -77,7 +81,8 @@ def overview(store: SessionStore, info: SessionInfo) -> Overview:
         turns=turns,
         messages=_whole(values.get("message_count")),
         step=_whole(metadata.get("step")),
-        status=status,
+        complete=complete,
+        status=None if complete or "checkpoint_id" in metadata else "empty",
         size_bytes=info.size_bytes,
     )
 
@@ -92,7 +97,7 @@ def header_of(info: SessionInfo) -> dict[str, Any]:
 
 
 def detailed(store: SessionStore, rows: Sequence[Overview]) -> list[Overview]:
-    """The same with sizes, and with those told apart that wait or failed."""
+    """The same with their sizes and what they wait for; without those that have gone meanwhile."""
     found: list[Overview | None] = []
     rest = list(rows)
     start = time.perf_counter()
@@ -111,25 +116,20 @@ def _detail(store: SessionStore, row: Overview) -> Overview | None:
     info = store.info(row.session)
     if info is None:
         return None
-    row = row._replace(size_bytes=info.size_bytes)
-    return row if row.status != "open" else row._replace(status=status_of(store, row.session))
+    return with_status(store, row._replace(size_bytes=info.size_bytes))
 
 
-def status_of(store: SessionStore, session: str) -> str:
-    """What the pending writes of the latest checkpoint tell, by their names."""
-    found = store.scan(session, [Start("")], 1)
-    return pending_status(write for stored in found.records for write in stored.writes)
+def with_status(store: SessionStore, row: Overview) -> Overview:
+    """The same with what it waits for. Who waits or failed is not complete, whatever its app said.
 
-
-def pending_status(writes: Iterable[StoredWrite]) -> str:
-    """``waiting``, ``failed`` or ``open``."""
-    kinds: dict[str, set[str]] = {}
-    for write in writes:
-        task, _, index = write.key.rpartition("/")
-        kinds.setdefault(index, set()).add(task)
-    if kinds.get(_INTERRUPT, set()) - kinds.get(_RESUME, set()):
-        return "waiting"
-    return "failed" if _ERROR in kinds else "open"
+    Raises:
+        CorruptSessionError: what is stored of it is damaged.
+    """
+    if row.status is not None:
+        return row
+    stored = Reader(store).latest(row.session)
+    status: str = "open" if stored is None else step_after(row.session, stored).status
+    return row._replace(status="complete" if row.complete and status == "open" else status)
 
 
 def _part(state: dict[str, Any], name: str) -> dict[str, Any]:

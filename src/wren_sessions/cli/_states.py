@@ -14,8 +14,10 @@ from typing import Any, Final
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import BRANCH, INPUT, SENT, is_internal, is_next
+from wren_sessions.checkpoints.order import Place, just, one
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.snapshots import Snapshot
+from wren_sessions.checkpoints.waiting import next_step
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import SerializationError, SessionNotFoundError
 from wren_sessions.protocols import SessionStore
@@ -27,7 +29,6 @@ from wren_sessions.sessions.operations import not_found
 
 PAGE: Final = 20  # states are whole conversations
 _NAMES: Final = 200
-_INTERRUPT, _RESUME, _ERROR = "__interrupt__", "__resume__", "__error__"
 
 
 class Viewer(PlainSerializer):
@@ -68,14 +69,10 @@ class Looking:
     ) -> Loaded | None:
         """See `SessionStore.load`. The arena is not brought along."""
         del held
-        before = None if checkpoint_id is None else f"{checkpoint_id}\0"  # the next higher id
-        found = self._store.scan(session, (Start(namespace, before),), 1)
-        stored = next(iter(found.records), None)
-        if stored is None or found.life is None:
+        found = run(one(Unsuspended(self._store), session, namespace, checkpoint_id))
+        if not found.records or found.life is None:
             return None
-        if checkpoint_id not in {None, stored.name[1]}:
-            return None
-        return Loaded(life=found.life, stored=stored, arena=None)
+        return Loaded(life=found.life, stored=found.records[0], arena=None)
 
 
 def looking(store: SessionStore) -> Sessions:
@@ -109,10 +106,10 @@ class Reader:
     def snapshots(
         self, session: str, namespace: str = "", before: str | None = None
     ) -> Iterator[Snapshot]:
-        """Checkpoints of a namespace, newest first, from below an id."""
-        starts: tuple[Start, ...] = (Start(namespace, before),)
-        while starts:
-            found, starts = run(self._reading.page(session, starts, PAGE, self._serde))
+        """Checkpoints of a namespace, the latest first, or those that come after one of them."""
+        places: tuple[Place, ...] = (Place(namespace=namespace, before=before),)
+        while places:
+            found, places = run(self._reading.page(session, places, PAGE, self._serde))
             yield from found
 
     def snapshot(self, session: str, at: str | None, namespace: str = "") -> Snapshot | None:
@@ -127,9 +124,8 @@ class Reader:
             SessionNotFoundError: there is no such session, or no such checkpoint.
         """
         exact = None if at is None else self.named(session, at, namespace)
-        before = None if exact is None else f"{exact}\0"  # the next higher id
-        start = Start(namespace, before)
-        found, _ = run(self._reading.page(session, (start,), 1, self._serde))
+        place = Place(namespace=namespace) if exact is None else just(namespace, exact)
+        found, _ = run(self._reading.page(session, (place,), 1, self._serde))
         snapshot = next(found, None)
         if snapshot is None and exact is None:
             self.info(session)
@@ -161,8 +157,12 @@ class Reader:
             session=session,
         )
 
+    def latest(self, session: str) -> Stored | None:
+        """The latest record of a session, without its values; None if it has none."""
+        return next(iter(run(one(Unsuspended(self._store), session, "", None)).records), None)
+
     def stored(self, session: str, namespace: str) -> Iterator[Stored]:
-        """The records of a namespace, newest first, without their values."""
+        """The records of a namespace, by descending id, without their values."""
         starts: tuple[Start, ...] = (Start(namespace),)
         while starts:
             found = self._store.scan(session, starts, _NAMES)
@@ -258,12 +258,7 @@ def interrupts_of(snapshot: Snapshot | None) -> list[Any]:
     """What waits for an answer."""
     if snapshot is None:
         return []
-    answered = {task for task, channel, _ in snapshot.writes if channel == _RESUME}
-    asked = [
-        value
-        for task, channel, value in snapshot.writes
-        if channel == _INTERRUPT and task not in answered
-    ]
+    asked = next_step(snapshot.writes).questions
     return [_question(each) for value in asked for each in _listed(value)]
 
 
@@ -280,4 +275,4 @@ def errors_of(snapshot: Snapshot | None) -> list[Any]:
     """What tasks raised in the step after this checkpoint."""
     if snapshot is None:
         return []
-    return [value for _, channel, value in snapshot.writes if channel == _ERROR]
+    return list(next_step(snapshot.writes).errors)

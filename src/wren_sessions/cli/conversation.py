@@ -12,7 +12,7 @@ import typer
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._dialogue import Dialogue, message_json
 from wren_sessions.cli._names import AtCheckpoint, SessionName, place_of
-from wren_sessions.cli._overview import overview
+from wren_sessions.cli._overview import overview, with_status
 from wren_sessions.cli._states import Reader, looking
 from wren_sessions.errors import ConfigurationError, CorruptSessionError, SessionNotFoundError
 from wren_sessions.keys import Address
@@ -140,7 +140,8 @@ def _follow(run: Run, shown: Shown, interval: float, place: Address, messages: s
                 shown.go_on(_transcript(run, place, messages))
             except SessionNotFoundError:
                 continue
-        if overview(run.store, info).status == "complete":
+        row = overview(run.store, info)
+        if row.complete and with_status(run.store, row).status == "complete":
             run.screen.note("The session is complete.")
             return
         # What was written between the first look and this one counts as not seen.

@@ -10,7 +10,7 @@ import typer
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._exits import FAILED
 from wren_sessions.cli._names import SomeSessionNames, address_of, all_sessions
-from wren_sessions.cli._overview import Overview, overview, status_of
+from wren_sessions.cli._overview import Overview, overview, with_status
 from wren_sessions.cli._times import ago, size
 from wren_sessions.cli._where import diagnosis_of
 from wren_sessions.cli.listing import STATUSES
@@ -111,12 +111,8 @@ def _chosen(
         row = overview(run.store, info)
         if row.life.now_ms - row.life.updated_ms < older_ms or (row.life.pinned and not pinned):
             continue
-        if status is None or _status(run, row) == status:
+        if status is None or with_status(run.store, row).status == status:
             yield row
-
-
-def _status(run: Run, row: Overview) -> str:
-    return status_of(run.store, row.session) if row.status == "open" else row.status
 
 
 # --- deleting -------------------------------------------------------------------------------------

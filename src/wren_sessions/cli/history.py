@@ -17,7 +17,7 @@ from wren_sessions.cli._states import Reader, interrupts_of, next_of, state_of
 from wren_sessions.cli._times import local_text
 from wren_sessions.cli._values import glimpse, summary
 from wren_sessions.cli.showing import checkpoint_json
-from wren_sessions.records import Start
+from wren_sessions.keys import Address
 
 _MOST: int = 12  # changed keys that a line names
 
@@ -70,9 +70,11 @@ def history(
     """
     place = place_of(run.store, session, None)
     reader = Reader(run.store)
-    before = None if place.checkpoint_id is None else f"{place.checkpoint_id}\0"
-    snapshots = reader.snapshots(place.session, namespace, before)
-    found = list(islice(_entries(snapshots, internal=internal), limit or None))
+    snapshots = _snapshots(reader, place, namespace)
+    wanted = limit + 1 if limit else None  # one more tells whether there are more
+    found = list(islice(_entries(snapshots, internal=internal), wanted))
+    more = bool(limit) and len(found) > limit
+    found = found[:limit] if more else found
     if not found:
         reader.info(place.session)
     if run.as_json:
@@ -80,7 +82,19 @@ def history(
             run.screen.json(entry.to_json())
         return
     _draw(run, found)
-    _end(run, place.session, namespace, found)
+    _end(run, place.session, namespace, more=more)
+
+
+def _snapshots(reader: Reader, place: Address, namespace: str) -> Iterator[Snapshot]:
+    """The checkpoints of a session, the latest first, from the one that its address names."""
+    at = place.checkpoint_id
+    if at is not None:
+        first = reader.snapshot(place.session, at, namespace)
+        if first is None:
+            return
+        at = first.name[1]
+        yield first
+    yield from reader.snapshots(place.session, namespace, at)
 
 
 def _entries(snapshots: Iterator[Snapshot], *, internal: bool) -> Iterator[Entry]:
@@ -97,14 +111,16 @@ def _entries(snapshots: Iterator[Snapshot], *, internal: bool) -> Iterator[Entry
 def _has_parent(waiting: list[Snapshot]) -> bool:
     """Whether the first has none, or it is among the others."""
     wanted = waiting[0].parent_id
-    return wanted is None or any(other.name[1] == wanted for other in waiting[1:])
+    return wanted is None or any(other.name[1] == wanted for other in waiting)
 
 
 def _entry(waiting: list[Snapshot], *, internal: bool) -> Entry:
     """Take the first; its parent is among the others unless it is not there."""
     snapshot = waiting.pop(0)
     parent = next((s for s in waiting if s.name[1] == snapshot.parent_id), None)
-    if parent is None and snapshot.parent_id is not None:
+    if snapshot.parent_id == snapshot.name[1]:
+        changed = ["(it continues itself)"]
+    elif parent is None and snapshot.parent_id is not None:
         changed = ["(the checkpoint before it is not there)"]
     else:
         changed = summary(
@@ -140,12 +156,9 @@ def _lines(entry: Entry, changed: str) -> Iterator[Styled]:
         yield Styled(f"next: {', '.join(entry.next)}", "dim")
 
 
-def _end(run: Run, session: str, namespace: str, found: list[Entry]) -> None:
-    if found:
-        last = found[-1].facts["id"]
-        more = run.store.scan(session, (Start(namespace, last),), 1).records
-        if more:
-            run.screen.note("There are earlier ones: raise --limit, or --limit 0 for all")
+def _end(run: Run, session: str, namespace: str, *, more: bool) -> None:
+    if more:
+        run.screen.note("There are earlier ones: raise --limit, or --limit 0 for all")
     others = [name for name, _ in run.store.heads(session) if name != namespace]
     if others:
         named = ", ".join(name or "(root)" for name in others)

@@ -16,7 +16,7 @@ from wren_sessions.cli._times import ago, expiry, size
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.ttl import to_ms
 
-DETAILED: Final = 500  # rows up to which sizes and waiting are asked for
+DETAILED: Final = 500  # rows up to which sizes and status are asked for
 _NEVER: Final = 2**63
 
 COLUMNS: Final = (
@@ -56,7 +56,7 @@ class Query(NamedTuple):
         older_ms: how long ago it must have been written at least.
         limit: how many to show; 0 for all.
         cursor: where to go on.
-        details: whether to ask for sizes and waiting.
+        details: whether to ask for sizes and status; None for up to `DETAILED` sessions.
     """
 
     sort: str | None
@@ -65,7 +65,11 @@ class Query(NamedTuple):
     older_ms: int
     limit: int
     cursor: str | None
-    details: bool
+    details: bool | None
+
+    def wants_details(self, count: int) -> bool:
+        """Whether to ask for the details of so many sessions."""
+        return count <= DETAILED if self.details is None else self.details
 
 
 @command(
@@ -121,8 +125,8 @@ def list_sessions(
         bool | None,
         typer.Option(
             "--details/--no-details",
-            help="Ask for the size of each session shown, and whether it waits; else done for up "
-            f"to {DETAILED} sessions.",
+            help="Ask for the size and status of each session shown, or do not; by default this "
+            f"is done if there are no more than {DETAILED}.",
             show_default=False,
         ),
     ] = None,
@@ -135,9 +139,10 @@ def list_sessions(
 ) -> None:
     """List sessions: id, turns, messages, size, last write, time left, and status.
 
-    A session is complete where its app said so (is_complete), waiting where an interrupt waits for
-    an answer, failed where its last step raised, empty without a checkpoint, and else open.
-    Turns and messages are read from the header: no state is loaded.
+    A session is waiting where an interrupt waits for an answer, failed where its last step raised,
+    else complete where its app said so (is_complete), empty without a checkpoint, or open. The
+    status is left out where it was not asked for. Turns and messages are read from the header: no
+    state is loaded.
     """
     query = Query(
         sort=_known("--sort", sort, tuple(ORDERS)),
@@ -146,7 +151,7 @@ def list_sessions(
         older_ms=0 if older_than is None else to_ms(older_than),
         limit=limit,
         cursor=cursor,
-        details=details if details is not None else 0 < limit <= DETAILED,
+        details=details,
     )
     if cursor is not None and sort is not None:
         raise ConfigurationError("--cursor does not go with --sort, which reads all sessions")
@@ -193,11 +198,12 @@ def find(run: Run, query: Query) -> tuple[list[Overview], Rest]:
         return _paged(run, query)
     rows = [overview(run.store, info) for info in all_sessions(run.store)]
     rows = [row for row in rows if _fits(row, query)]
-    if query.sort == "size" or query.status in {"waiting", "failed", "open"}:
+    asked = query.sort == "size" or query.status is not None
+    if asked:
         rows = [row for row in detailed(run.store, rows) if _has_status(row, query)]
     rows.sort(key=lambda row: (ORDERS[query.sort or "id"](row), row.session))
     kept = rows[: query.limit] if query.limit else rows
-    shown = detailed(run.store, kept) if query.details and query.sort != "size" else kept
+    shown = detailed(run.store, kept) if not asked and query.wants_details(len(kept)) else kept
     return shown, Rest(more=len(rows) - len(kept))
 
 
@@ -205,18 +211,21 @@ def _paged(run: Run, query: Query) -> tuple[list[Overview], Rest]:
     """Pages until there are enough rows; a page is never shown in part, or its rest were lost."""
     rows: dict[str, Overview] = {}
     rest = Rest(cursor=query.cursor)
-    asked = query.status in {"waiting", "failed", "open"}
+    asked = query.status is not None
     while True:
         missing = query.limit - len(rows) if query.limit else DETAILED
         page = run.store.list_sessions(rest.cursor, missing)
         found = [overview(run.store, info) for info in page.sessions]
         fitting = [row for row in found if row.session not in rows and _fits(row, query)]
-        if query.details or asked:
+        if asked:
             fitting = [row for row in detailed(run.store, fitting) if _has_status(row, query)]
         rows |= {row.session: row for row in fitting}
         rest.cursor, rest.foreign = page.cursor, rest.foreign + page.foreign
         if page.cursor is None or 0 < query.limit <= len(rows):
-            return list(rows.values()), rest
+            shown = list(rows.values())
+            if not asked and query.wants_details(len(shown)):
+                shown = detailed(run.store, shown)
+            return shown, rest
 
 
 def _fits(row: Overview, query: Query) -> bool:
@@ -224,9 +233,9 @@ def _fits(row: Overview, query: Query) -> bool:
         return False
     if query.older_ms and row.life.now_ms - row.life.updated_ms < query.older_ms:
         return False
-    # Who waits, or failed, is open as far as the header knows.
-    known = "open" if query.status in {"waiting", "failed"} else query.status
-    return known is None or row.status == known
+    if query.status == "complete" and not row.complete:
+        return False
+    return query.status is None or row.status in {None, query.status}
 
 
 def _has_status(row: Overview, query: Query) -> bool:
@@ -260,13 +269,15 @@ def _cells(row: Overview) -> list[Cell]:
         "" if row.size_bytes is None else size(row.size_bytes),
         ago(row.life.updated_ms, row.life.now_ms),
         expiry(row.life),
-        Styled(row.status, STYLES.get(row.status, "")),
+        Styled(row.status or "", STYLES.get(row.status or "", "")),
     ]
 
 
 def _notes(run: Run, rows: list[Overview], rest: Rest) -> Iterator[str]:
     where = run.store.location
     yield f"{len(rows)} session{'' if len(rows) == 1 else 's'} shown, in {where}"
+    if any(row.status is None for row in rows):
+        yield "Sizes and status were not asked for: add --details"
     if rest.cursor is not None:
         yield f"There are more: add --cursor {rest.cursor}, or --limit 0 for all"
     if rest.more:

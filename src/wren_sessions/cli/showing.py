@@ -10,7 +10,7 @@ import typer
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import AtCheckpoint, SessionName, place_of
-from wren_sessions.cli._overview import Overview, overview, status_of
+from wren_sessions.cli._overview import Overview, overview, with_status
 from wren_sessions.cli._screen import Cell, Column, Styled
 from wren_sessions.cli._states import (
     Parts,
@@ -67,9 +67,7 @@ def show(
         _show_value(run, state, key)
         return
     info = reader.info(place.session)
-    row = overview(run.store, info)
-    if row.status == "open":
-        row = row._replace(status=status_of(run.store, info.session))
+    row = with_status(run.store, overview(run.store, info))
     parts = parts_of(run.store, info)
     if run.as_json:
         run.screen.json(_as_json(row, parts, snapshot, state))
@@ -116,8 +114,8 @@ def checkpoint_json(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _head(run: Run, row: Overview, parts: Parts) -> None:
-    life, style = row.life, STYLES.get(row.status, "")
-    run.screen.line(Styled(row.session, "strong"), "  ", Styled(row.status, style))
+    life, style = row.life, STYLES.get(row.status or "", "")
+    run.screen.line(Styled(row.session, "strong"), "  ", Styled(row.status or "", style))
     ends = "" if life.deadline_ms is None else f" (at {local(life.deadline_ms)})"
     pairs: list[tuple[str, Cell]] = [
         ("address", row.address),

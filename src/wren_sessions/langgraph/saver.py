@@ -215,13 +215,18 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
-        """Checkpoints of a thread, namespace after namespace, each with the newest first.
+        """Checkpoints of a thread, namespace after namespace, each with the latest first.
+
+        The first is the one that `get_tuple` gives. The others follow by descending id, as in
+        LangGraph's other savers; but where a machine's clock was behind, what was written there is
+        followed by what it continues.
 
         Args:
             config: the thread, and optionally its namespace and one checkpoint; None, or an empty
                 one, lists all threads, page by page, which reads every session of the store.
             filter: metadata that a checkpoint must have.
-            before: only checkpoints with a lower id than this config's.
+            before: only checkpoints that come after this config's; where it names none that is
+                there, only those with a lower id.
             limit: how many at the most.
         """
         listing = self._listing(self._blocking, config, filter, before, limit)

@@ -170,26 +170,34 @@ class Allowlist:
         Those of classes that the application has allowed by name are hashed.
         """
         for key in keys:
-            kind = type(key)
-            if kind not in _HASHED:
-                self._check_key(key, kind)
+            if type(key) not in _HASHED:
+                self._check_key(key)
         check_hashes(keys)
 
-    def _check_key(self, key: Any, kind: type) -> None:
-        if kind in {tuple, frozenset, PlainObject}:
-            for part in parts_of(key) if kind is PlainObject else key:
-                if type(part) not in _HASHED:
-                    self._check_key(part, type(part))
-        elif (profile := _profile(kind)) is not None:
-            if hashes_itself(kind) and not self.names_it(ref_of(kind)):
-                raise UnsafeTypeError(
-                    f"a {profile.name} stands in a set or is a key, and has its own __hash__ or "
-                    "__eq__, which stored data does not run: name the class in "
-                    f"SafeSerializer(allow=[{_entry_for(profile.ref)!r}, …]), or use a list"
-                )
-            for part in profile.parts(key):
-                if type(part) not in _HASHED:
-                    self._check_key(part, type(part))
+    def _check_key(self, key: Any) -> None:
+        rest = [key]  # no call for each level: keys may be nested as deep as values
+        while rest:
+            part = rest.pop()
+            kind = type(part)
+            if kind not in _HASHED:
+                rest += self._hashed_with(part, kind)
+
+    def _hashed_with(self, key: Any, kind: type) -> Iterable[Any]:
+        """What is hashed with a key; raises if its hash is the application's code."""
+        if kind is tuple or kind is frozenset:
+            return key  # type: ignore[no-any-return]
+        if kind is PlainObject:
+            return parts_of(key)
+        profile = _profile(kind)
+        if profile is None:
+            return ()
+        if hashes_itself(kind) and not self.names_it(ref_of(kind)):
+            raise UnsafeTypeError(
+                f"a {profile.name} stands in a set or is a key, and has its own __hash__ or "
+                "__eq__, which stored data does not run: name the class in "
+                f"SafeSerializer(allow=[{profile.name!r}, …]), or use a list"
+            )
+        return profile.parts(key)
 
 
 def _profile(kind: type) -> Profile | None:

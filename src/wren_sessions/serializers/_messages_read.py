@@ -60,8 +60,8 @@ def read_messages(
             return None
         unpacked = (earlier or Unpacked()).grown(found, len(data))
         return unpacked.build(), unpacked
-    except (KeyError, TypeError, ValueError):
-        return None  # damaged, which the general way finds out too
+    except (KeyError, RecursionError, TypeError, ValueError):
+        return None  # deep, or damaged, which the general way finds out too
 
 
 def _is_envelope(items: Any) -> bool:

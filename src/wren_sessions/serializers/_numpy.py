@@ -19,7 +19,7 @@ _NAME: Final = re.compile(
     r"[<>|=]?(?:[biufcmMSUV]\d{1,10}|[?bBhHiIlLqQefdgFDG])(?:\[\d*[a-zA-Z]+\])?"
 )
 _KINDS: Final = frozenset("biufcmMSUV")
-_MOST_DIMENSIONS: Final = 32
+_MOST_DIMENSIONS: Final = 64  # what numpy 2 has; numpy 1 refuses more than 32 by itself
 _PARTS: Final = (2, 3)  # of a field of a structured dtype: name, dtype, and shape
 
 
@@ -97,13 +97,22 @@ def _described(dtype: Any) -> Any:
             "a numpy array of objects cannot be stored; use a numeric dtype, or a list"
         )
     if dtype.names is None and dtype.subdtype is None:
+        if _dtype(dtype.str) != dtype:
+            raise SerializationError("a numpy array whose dtype has no plain name is not stored")
         return dtype.str
-    if dtype.isalignedstruct or dtype.names is None:
-        raise SerializationError("a numpy array with an aligned or nested dtype cannot be stored")
+    if dtype.isalignedstruct or dtype.names is None or not _is_plain_struct(dtype):
+        raise SerializationError(
+            "a numpy array with an aligned or nested dtype, or of records, cannot be stored"
+        )
     fields = [_field(name, dtype.fields[name][0]) for name in dtype.names]
     if _dtype(fields) != dtype:
         raise SerializationError("a numpy array whose dtype has gaps or titles cannot be stored")
     return fields
+
+
+def _is_plain_struct(dtype: Any) -> bool:
+    """Whether a structured dtype has values of numpy's own class."""
+    return dtype.type is sys.modules["numpy"].void
 
 
 def _field(name: str, dtype: Any) -> list[Any]:

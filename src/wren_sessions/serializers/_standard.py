@@ -28,7 +28,7 @@ from zoneinfo import ZoneInfo
 
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers._wire import Build, marker
-from wren_sessions.serializers._zones import zone
+from wren_sessions.serializers._zones import exists, zone
 
 Write = Callable[[Any], list[Any]]  # gives the items of an envelope
 
@@ -89,6 +89,10 @@ def _write_timezone(zone: timezone) -> list[Any]:
 def _write_zoneinfo(zone: ZoneInfo) -> list[Any]:
     if zone.key is None:
         raise SerializationError("a ZoneInfo without a key cannot be stored; make it by its name")
+    if not exists(zone.key):
+        raise SerializationError(
+            "a ZoneInfo whose key is no name of a time zone cannot be stored; make it by its name"
+        )
     return [_ZONEINFO, zone.key]
 
 

@@ -29,6 +29,7 @@ _EMPTY: Final[dict[str, Any]] = {
 _CONTAINERS: Final = frozenset({dict, list})
 _SIMPLE: Final = frozenset({str, type(None)})  # equal and of one type: the same
 _PARTS: Final = tuple(map(attrgetter, FOUR))
+_DEEPEST: Final = 32
 _MESSAGE_BYTES: Final = 700  # what a message takes besides its texts, about
 _copy: Final = methodcaller("copy")
 _all_values: Final = chain.from_iterable
@@ -188,14 +189,20 @@ class Unpacked:
         return copies
 
 
-def _types_in(value: Any) -> set[type]:
-    """The types of what is in a plain value; its own, if it is no container."""
+def _types_in(value: Any, depth: int = 0) -> set[type]:
+    """The types of what is in a plain value; its own, if it is no container.
+
+    Raises:
+        ValueError: it is so deep that copying it may take more calls than the stack has room for.
+    """
+    if depth > _DEEPEST:
+        raise ValueError
     if type(value) not in _CONTAINERS:
         return {type(value), list}
     inside = list(value.values() if type(value) is dict else value)
     found = set(map(type, inside))
     for item in inside if found & _CONTAINERS else ():
-        found |= _types_in(item)
+        found |= _types_in(item, depth + 1)
     return found
 
 

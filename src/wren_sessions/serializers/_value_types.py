@@ -18,6 +18,10 @@ from wren_sessions.serializers._state import State
 from wren_sessions.serializers._wire import SENTINELS, marker
 
 _URL, _VALUE, _SENTINEL = map(marker, (b"U", b"w", b"g"))
+# Where the classes of time zones and sentinels are, in all releases and Pythons.
+_CORE_MODULES: Final = frozenset(
+    {"pydantic_core", "pydantic_core._pydantic_core", "typing_extensions", "typing", "builtins"}
+)
 _CORE: Final = {"Url": "_BaseUrl", "MultiHostUrl": "_BaseMultiHostUrl"}
 _BASES: Final[Mapping[str, type]] = {
     "pydantic.types:ByteSize": int,
@@ -128,6 +132,8 @@ def value_profile(kind: type) -> Profile | None:
 
 def core_writer(kind: type) -> Write | None:
     """What writes a time zone of pydantic's, or a sentinel; None for any other class."""
+    if kind.__module__ not in _CORE_MODULES:
+        return None
     if kind is loaded("pydantic_core", "TzInfo"):
         return lambda value: write_zone(value, "a value")
     if not any(type(_sentinel(name)) is kind for name in SENTINELS):

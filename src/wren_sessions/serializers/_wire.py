@@ -222,6 +222,11 @@ def read(data: bytes, table: Mapping[bytes, Builder]) -> Any:
         return _unpacked(data, table)
     except WrenSessionsError:
         raise
+    except RecursionError:
+        raise SerializationError(
+            "the value cannot be read here, since the program has nearly used up its stack: read "
+            "it where fewer calls are open, or raise sys.setrecursionlimit"
+        ) from None
     except Exception as error:  # noqa: BLE001 -- whatever damaged data makes a builder raise
         # The driver's own text may hold content.
         raise SerializationError(

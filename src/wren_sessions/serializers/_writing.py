@@ -7,6 +7,7 @@ what could not be read back is never written. msgpack alone would let through a 
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, NamedTuple, TypeVar
@@ -15,9 +16,10 @@ import msgpack
 
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers import _standard
+from wren_sessions.serializers._deep import Part, Unsorted
 from wren_sessions.serializers._standard import Write, write_int, write_odd_dict
 from wren_sessions.serializers._wire import marker
-from wren_sessions.serializers.limits import Limits, over
+from wren_sessions.serializers.limits import DEEPEST, Limits, over
 
 Lower = Callable[[Any], Any]
 Result = TypeVar("Result")
@@ -25,6 +27,7 @@ Result = TypeVar("Result")
 SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
 _KEYS: Final = frozenset({str, bytes})
 _SET, _FROZENSET = map(marker, (b"s", b"f"))
+_CALLS_EACH: Final = 2  # that lowering takes at least for each level, in any Python
 _KEPT_BYTES: Final = 1_048_576  # a packer keeps its buffer: one that grew larger is not kept
 _KEPT_LIST_BYTES: Final = 8 * 1_048_576  # the same of one for long lists
 
@@ -35,13 +38,16 @@ _local = threading.local()
 
 
 def lowering(
-    find: Callable[[type, Lower], Write], check_keys: Callable[[Collection[Any]], None]
+    find: Callable[[type, Lower], Write],
+    check_keys: Callable[[Collection[Any]], None],
+    inner: Lower | None = None,
 ) -> Lower:
     """A function that turns values into what msgpack packs.
 
     Args:
-        find: what writes objects of a class, given this very function; raises if nothing does.
+        find: what writes objects of a class, given what lowers their parts; raises if nothing does.
         check_keys: raises if keys of a dict, or elements of a set, may not be hashed when read.
+        inner: what lowers the parts of values; None for the function itself.
     """
     writers: dict[type, Callable[[Any], Any]] = {}
 
@@ -50,11 +56,12 @@ def lowering(
         if kind in SCALARS:
             return value
         write = writers.get(kind)
-        return find(kind, lower)(value) if write is None else write(value)
+        return find(kind, part)(value) if write is None else write(value)
 
-    writers |= _plain_containers(lower, check_keys)
+    part = inner or lower
+    writers |= _plain_containers(part, check_keys)
     writers |= _standard.WRITERS
-    writers |= {kind: _inside(write, lower) for kind, write in _standard.CONTAINERS.items()}
+    writers |= {kind: _inside(write, part) for kind, write in _standard.CONTAINERS.items()}
     return lower
 
 
@@ -65,6 +72,7 @@ def _plain_containers(
         kinds.issuperset for kinds in (SCALARS, _KEYS, frozenset({str}))
     )
     write_odd = _inside(write_odd_dict, lower)
+    later = lower is Part
 
     def lower_list(value: list[Any]) -> list[Any]:
         return value if holds_scalars(map(type, value)) else [lower(item) for item in value]
@@ -82,7 +90,8 @@ def _plain_containers(
         head = _SET if type(value) is set else _FROZENSET
         if holds_text(map(type, value)):
             return [head, *sorted(value)]
-        return [head, *sorted(map(lower, value), key=pack)]
+        elements = list(map(lower, value))
+        return Unsorted([head, *elements]) if later else [head, *sorted(elements, key=pack)]
 
     return {list: lower_list, dict: lower_dict, set: lower_set, frozenset: lower_set}
 
@@ -132,20 +141,33 @@ def _packer(unicode_errors: str | None = None, *, autoreset: bool = True) -> Any
     )
 
 
-def written(value: Any, lower: Lower, limits: Limits) -> bytes:
+def written(value: Any, lower: Lower, deep: Callable[[], Lower], limits: Limits) -> bytes:
     """The bytes of a value.
+
+    Args:
+        value: the value.
+        lower: lowers it; each level takes some calls.
+        deep: makes what lowers it if there is no room for them on the stack: see `_deep`.
+        limits: what is refused for its size.
 
     Raises:
         SerializationError: it holds what cannot be stored, refers to itself, or is too large.
     """
+    may_be_deep = sys.getrecursionlimit() > _CALLS_EACH * DEEPEST
     try:
-        data = pack(lower(value))
+        try:
+            data = pack(lower(value))
+        except RecursionError:
+            may_be_deep = True
+            data = pack(deep()(value))
     except (RecursionError, ValueError) as error:
         if isinstance(error, ValueError) and "recursion" not in str(error):
             raise
         raise over(
             "max_depth", limits.max_depth, "the value is nested deeper, or refers to itself"
         ) from None
+    if may_be_deep:
+        limits.check_depth(data)
     limits.check_written(data)
     return data
 

@@ -20,7 +20,7 @@ def zone(name: str) -> ZoneInfo:
     Raises:
         SerializationError: there is no such zone here; installing ``tzdata`` may help.
     """
-    if not _exists(name):
+    if not exists(name):
         raise SerializationError(
             "a stored time zone is not known on this system; install the package tzdata"
         )
@@ -28,7 +28,8 @@ def zone(name: str) -> ZoneInfo:
 
 
 @lru_cache(1_024)
-def _exists(name: str) -> bool:
+def exists(name: str) -> bool:
+    """Whether there is a zone of a name here."""
     # `ZoneInfo` itself would import parts of tzdata by the name, whatever it is.
     if not _NAME.fullmatch(name):
         return False

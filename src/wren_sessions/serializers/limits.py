@@ -6,16 +6,20 @@ a length that it only claims never becomes memory; what is then built is bounded
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import msgpack
 
 from wren_sessions.errors import ConfigurationError, SerializationError
 
+_MOST: Final = 10_000
 DEEPEST: Final = 500  # what msgpack itself holds to when writing; it reads twice that
+DEEPEST_READ: Final = 512  # what 0.1.0 stored, where the program had a higher recursion limit
 
 _PAIRS: Final = b"k"  # the kind of envelope that has keys and values in one list
 
@@ -26,8 +30,9 @@ class Limits:
 
     Args:
         max_value_bytes: its size as stored, before compression and encryption. Default 256 MiB.
-        max_depth: how many containers and objects may stand inside each other. The default, 500,
-            costs nothing; a lower limit costs a walk through each value.
+        max_depth: how many containers may stand inside each other, as they are stored: an object
+            counts as two. It does not matter how deep the caller is. The default, 500, costs
+            nothing; a lower limit costs a walk through each value.
         max_items: how many elements one list, dict or set in it may have. Default 10,000,000.
 
     Raises:
@@ -56,6 +61,16 @@ class Limits:
         self.check_size(len(data))
         if not self.surely_allow(len(data)):
             self._walk(data)
+
+    def check_depth(self, data: bytes, deepest: int = DEEPEST) -> None:
+        """Refuse a value that is nested deeper than any value may be.
+
+        Args:
+            data: the value, which is whole.
+            deepest: how deep it may be.
+        """
+        if len(data) > deepest and not _is_whole_in(data, b"\x91" * (_room() - deepest)):
+            raise over("max_depth", self.max_depth, "the value is nested deeper")
 
     def surely_allow(self, size: int) -> bool:
         """Whether a value of so many bytes is allowed, whatever is in it."""
@@ -109,6 +124,24 @@ class _Depth(int):
     """How deep a container goes, among the scalars of the walk."""
 
     __slots__ = ()
+
+
+@cache
+def _room() -> int:
+    """How many containers msgpack can read inside each other."""
+    return bisect_left(range(_MOST), True, key=lambda n: not _is_whole_in(b"\xc0", b"\x91" * n)) - 1
+
+
+def _is_whole_in(data: bytes, headers: bytes) -> bool:
+    """Whether data can be skipped over inside so many lists of one element."""
+    walk = msgpack.Unpacker(max_buffer_size=len(headers) + len(data))
+    walk.feed(headers)
+    walk.feed(data)
+    try:
+        walk.skip()
+    except Exception:  # noqa: BLE001 -- each kind of damage has its own
+        return False
+    return True
 
 
 def is_whole(data: bytes) -> bool:

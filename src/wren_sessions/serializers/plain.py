@@ -32,7 +32,7 @@ from wren_sessions.serializers._wire import (
     read,
     type_name,
 )
-from wren_sessions.serializers.limits import Limits
+from wren_sessions.serializers.limits import DEEPEST_READ, Limits
 
 HIDDEN: Final = "**********"
 _MAPPINGS: Final = frozenset({dict, OrderedDict, Counter, defaultdict})
@@ -93,6 +93,7 @@ class PlainSerializer:
         kind, stored = data
         if kind == KIND:
             self._limits.check_stored(stored)
+            self._limits.check_depth(stored, DEEPEST_READ)
             return read(stored, _TABLE)
         self._limits.check_size(len(stored))
         simple = read_simple(kind, stored)

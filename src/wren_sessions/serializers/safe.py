@@ -22,6 +22,7 @@ from wren_sessions._gc import unhurried
 from wren_sessions.errors import ConfigurationError, SerializationError
 from wren_sessions.serializers import _numpy
 from wren_sessions.serializers._allowed import Allowed, Allowlist
+from wren_sessions.serializers._deep import Part, lowered_deep
 from wren_sessions.serializers._legacy import Objects, read_legacy
 from wren_sessions.serializers._legacy_objects import LegacyObjects, stored_ref
 from wren_sessions.serializers._messages_read import (
@@ -42,9 +43,10 @@ from wren_sessions.serializers._writing import (
     Result,
     looked_at,
     lowering,
+    pack,
     written,
 )
-from wren_sessions.serializers.limits import Limits, is_whole
+from wren_sessions.serializers.limits import DEEPEST_READ, Limits, is_whole
 from wren_sessions.serializers.messages import KINDS, Messages
 from wren_sessions.serializers.plain import PLAIN_OBJECTS, plain_called, read_simple
 
@@ -117,7 +119,7 @@ class SafeSerializer:
         value: Any = repr(obj) if isinstance(obj, BaseException) else obj
         data = self._messages.packed(value) if self._messages.begins(value) else None
         if data is None:
-            return KIND, written(value, self._lower, self._limits)
+            return KIND, written(value, self._lower, self._deep, self._limits)
         self._limits.check_written(data)
         return KIND, data
 
@@ -208,12 +210,22 @@ class SafeSerializer:
             return None
         return unhurried(size, lambda: read_messages(data, self._table, earlier))
 
+    def _deep(self) -> Lower:
+        """What lowers a value where the stack has no room."""
+        finder = _Finder(self._allowed)
+        lower = lowering(finder.find, self._allowed.check_keys, Part)
+        finder.messages = Messages(Part)
+        return lambda value: lowered_deep(value, lower, pack)
+
     def _read(self, stored: bytes) -> Any:
         self._limits.check_stored(stored)
 
         def built() -> Any:
             found = read_messages(stored, self._table)
-            return read(stored, self._table) if found is None else found[0]
+            if found is not None:
+                return found[0]
+            self._limits.check_depth(stored, DEEPEST_READ)
+            return read(stored, self._table)
 
         return unhurried(len(stored), built)
 

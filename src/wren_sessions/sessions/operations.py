@@ -12,12 +12,12 @@ from typing import Any, Final, NoReturn
 
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import check_state
-from wren_sessions.checkpoints.codec import decode_write
 from wren_sessions.checkpoints.get import Head
 from wren_sessions.checkpoints.header import empty_header
 from wren_sessions.checkpoints.outcomes import conflict
 from wren_sessions.checkpoints.prune import Survey
 from wren_sessions.checkpoints.put import Put
+from wren_sessions.checkpoints.waiting import step_after
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import (
     ConfigurationError,
@@ -31,14 +31,12 @@ from wren_sessions.records import (
     Commit,
     Life,
     Name,
-    Stored,
 )
 from wren_sessions.serializers import default_serializer
 from wren_sessions.sessions.states import States
 
 MAX_TAKEN: Final = 10_000
 MAX_ATTEMPTS: Final = 100  # to save a session that others write
-_INTERRUPT: Final = "__interrupt__"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -152,7 +150,7 @@ class SessionOperations:
             revision=head.life.revision,
             life=head.life,
             metadata=metadata,
-            waiting=_waits(session_id, head.stored),
+            waiting=bool(step_after(session_id, head.stored).questions),
         )
 
     # --- writing ---
@@ -212,7 +210,7 @@ class SessionOperations:
             if head is None:
                 put = self._states.first(session_id, state, now, life)
             else:
-                if not replace and _waits(session_id, head.stored):
+                if not replace and step_after(session_id, head.stored).questions:
                     raise ConflictError(
                         f"session {session_id!r} waits for an answer to an interrupt: resume it, "
                         "or pass replace=True to write over it",
@@ -340,14 +338,6 @@ def _check_expected(session_id: str, life: Life | None, expect: object) -> None:
         same = life.revision == expect
     if not same:
         conflict(session_id)
-
-
-def _waits(session_id: str, stored: Stored) -> bool:
-    what = f"a pending write of checkpoint {stored.name[1]!r}"
-    writes = [decode_write(write.body, session_id, what) for write in stored.writes]
-    # An answer alone does not end it: a node may ask again. Results have indexes of their own.
-    finished = {write.task_id for write in writes if write.index >= 0}
-    return any(w.channel == _INTERRUPT and w.task_id not in finished for w in writes)
 
 
 def _not_before(survey: Survey, session_id: str, at: str) -> set[Name]:

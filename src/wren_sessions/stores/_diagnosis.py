@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 Trouble: TypeAlias = Literal[
     "host",  # its name is not known
     "network",  # no route to it
-    "refused",  # nobody listens on the port
+    "refused",  # nothing is listening on the port
     "timeout",  # no answer
     "socket",  # no such socket on this machine
     "wants-tls",  # the port speaks TLS, and the URL does not
@@ -25,6 +25,11 @@ Trouble: TypeAlias = Literal[
 
 Fact: TypeAlias = str | int | float | bool | None
 HEALTHY: Final = None
+# What Redis is told of a user who may do all that this package does, under the default prefix.
+RIGHTS: Final = (
+    "~langgraph:checkpoint:* +@read +@write +@keyspace +@scripting +@connection -@dangerous "
+    "+time +info"
+)
 
 
 @dataclass(frozen=True, slots=True)

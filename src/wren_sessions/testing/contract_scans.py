@@ -1,4 +1,4 @@
-"""The contract of scans: newest first, page by page, over namespaces."""
+"""The contract of scans: by descending id, page by page, over namespaces."""
 
 from __future__ import annotations
 
@@ -104,6 +104,27 @@ class ScanContract(ContractBase):
         await done(face, put("5"))
         await done(face, put("3", parent="5"))
         assert await scan_ids(face) == ["5", "3"]
+
+    async def test_a_scan_names_the_heads(self, face: AsyncSessionStore) -> None:
+        """Each page names the latest checkpoint of the namespaces that it reached, there or not."""
+        await done(face, put("5"))
+        await done(face, put("3", parent="5"))
+        await done(face, put("1", ns="child"))
+        starts = [Start("nowhere"), Start("", "3"), Start("child")]
+        assert (await face.scan(SESSION, starts, 10)).heads == {"": "3", "child": "1"}
+        page = await face.scan(SESSION, [Start(""), Start("child")], 1)
+        assert page.heads == {"": "3"}
+        assert (await face.scan(SESSION, page.rest, 10)).heads == {"": "3", "child": "1"}
+        assert (await face.scan(SESSION, [Start("", "0")], 1)).heads == {"": "3"}
+        assert (await face.scan("nobody", [Start("")], 1)).heads == {}
+
+    async def test_the_next_higher_id_starts_with_the_id(self, face: AsyncSessionStore) -> None:
+        """A scan from an id and a NUL brings that id first, whether it is there or not."""
+        for checkpoint_id in ("2", "4", "4\0", "6"):
+            await done(face, put(checkpoint_id))
+        assert await scan_ids(face, Start("", "4\0")) == ["4", "2"]
+        assert await scan_ids(face, Start("", "4\0\0")) == ["4\0", "4", "2"]
+        assert await scan_ids(face, Start("", "5\0")) == ["4\0", "4", "2"]
 
     @pytest.mark.parametrize("limit", range(1, 9))
     async def test_a_scan_goes_on_where_it_stopped(

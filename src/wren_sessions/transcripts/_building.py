@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import messages_channel
 from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, decode_write
 from wren_sessions.checkpoints.snapshots import read_record
+from wren_sessions.checkpoints.waiting import next_step
 from wren_sessions.delta.encoder import Serializer, loads, opened
 from wren_sessions.records import ArenaParts, Stored
 from wren_sessions.sessions.delta_channels import unwrapped
@@ -22,9 +23,6 @@ from wren_sessions.transcripts._origins import Head, Origins
 from wren_sessions.transcripts._questions import question_of
 from wren_sessions.transcripts._rebuilding import rebuilt
 from wren_sessions.transcripts._values import by_name
-
-_INTERRUPT: Final = "__interrupt__"
-_UNFINISHED: Final = frozenset({_INTERRUPT, "__resume__", "__error__", "__scheduled__"})
 
 
 class Transcribing:
@@ -113,27 +111,23 @@ class Transcribing:
     def _questions(
         self, session: str, stored: Stored, arena: ArenaParts, body: CheckpointRecord
     ) -> Iterator[Message]:
-        """The questions that wait for an answer.
-
-        A task that asked waits until it has a result, also where an answer came to an earlier
-        question of it: that is how LangGraph sees it.
-        """
+        """The questions that wait for an answer."""
         what = f"a pending write of checkpoint {stored.name[1]!r}"
         writes = [decode_write(write.body, session, what) for write in stored.writes]
-        done = {write.task_id for write in writes if write.channel not in _UNFINISHED}
+        writes.sort(key=lambda write: (write.path, write.task_id, write.index))
         time = self._stamp(body.meta)
-        for write in sorted(writes, key=lambda write: (write.path, write.task_id, write.index)):
-            if write.channel == _INTERRUPT and write.task_id not in done:
-                for asked in self._interrupts(session, write, arena, what):
-                    text, id_ = question_of(asked)
-                    yield Message(
-                        role="interrupt",
-                        text=text,
-                        id=text_or_none(id_),
-                        time=time,
-                        checkpoint_id=stored.name[1],
-                        pending=True,
-                    )
+        step = next_step((write.task_id, write.channel, write) for write in writes)
+        for write in step.questions:
+            for asked in self._interrupts(session, write, arena, what):
+                text, id_ = question_of(asked)
+                yield Message(
+                    role="interrupt",
+                    text=text,
+                    id=text_or_none(id_),
+                    time=time,
+                    checkpoint_id=stored.name[1],
+                    pending=True,
+                )
 
     def _interrupts(
         self, session: str, write: WriteBody, arena: ArenaParts, what: str

@@ -6,7 +6,8 @@ costs one read of it as it was before. The walk ends as soon as every message is
 
 So 1,000 messages in 1,000 checkpoints take 10 scans of records and no list besides the last one. At
 most `MAX_READ_BYTES` of earlier lists are read; what is not placed by then has no origin, and
-neither has a message that was there before the oldest checkpoint that is left.
+neither has a message that was there before the oldest checkpoint that is left, or in all of a ring
+of checkpoints that continue each other.
 """
 
 from __future__ import annotations
@@ -92,9 +93,9 @@ class Origins:
         where = {index: index for index in range(len(elements.parts))}  # in `elements`
         newer, parent = self._head.id, self._head.body.parent_id
         while where and parent is not None:
-            body = await self._body(parent)
+            body = None if parent in self.heads else (await self._body(parent))
             if body is None:
-                return found  # pruned: what is left was there before
+                return found  # pruned, or a ring: what is left was there before
             self.heads[parent] = body.meta
             count = self._growth(body, elements)
             if count is not None:

@@ -66,8 +66,9 @@ def translated(error: sqlite3.Error, path: str, session: str = "") -> WrenSessio
     if code in _DAMAGED:
         return CorruptSessionError(
             f"the session file {path} is damaged ({error}). Stop every process that uses it, "
-            "put a backup in its place (without the old -wal and -shm files), or try "
-            f"`sqlite3 {path} .recover`",
+            "put a backup in its place (without the old -wal and -shm files), or copy what can "
+            "still be read to another file, each session by its id: wren-sessions copy ID --to "
+            "file:OTHER.db",
             session=session,
         )
     if code == sqlite3.SQLITE_TOOBIG:

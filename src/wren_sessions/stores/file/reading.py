@@ -49,6 +49,7 @@ _WRITES: Final = """
 _ARENA: Final = """
     SELECT pos, data FROM arena
     WHERE pos >= (SELECT max(pos) FROM arena WHERE pos <= ?) AND pos < ? ORDER BY pos"""
+_HEAD_OF: Final = "SELECT namespace, head FROM heads WHERE sid = ? AND namespace = ?"
 _HEADS: Final = "SELECT namespace, head FROM heads WHERE sid = ? ORDER BY made"
 _INFO: Final = sessions.select(f"""s.state,
         length(CAST(s.name AS BLOB)) + length(s.state)
@@ -146,7 +147,9 @@ def scan(
 ) -> Scanned:
     """Records with their writes, and where to go on; one record more is looked at to know."""
     found: list[Stored] = []
+    heads: dict[str, str] = {}
     for at, start in enumerate(starts):
+        heads.update(connection.execute(_HEAD_OF, (row.sid, start.namespace)).fetchall())
         wanted = limit - len(found)
         before = _TOP if start.before is None else start.before
         values = (row.sid, start.namespace, before, wanted + 1)
@@ -155,8 +158,8 @@ def scan(
         if len(rows) > wanted:
             last = rows[wanted - 1][0] if wanted else start.before
             rest = (Start(start.namespace, last), *starts[at + 1 :])
-            return Scanned(records=tuple(found), rest=rest, life=row.life(now_ms))
-    return Scanned(records=tuple(found), life=row.life(now_ms))
+            return Scanned(records=tuple(found), rest=rest, life=row.life(now_ms), heads=heads)
+    return Scanned(records=tuple(found), life=row.life(now_ms), heads=heads)
 
 
 def _stored(

@@ -305,16 +305,22 @@ class Session:
     def scan(self, starts: Sequence[Start], limit: int, now_ms: int) -> Scanned:
         """At most `limit` records, namespace after namespace, the highest ids first."""
         names: list[Name] = []
+        heads: dict[str, str] = {}
+        rest: tuple[Start, ...] = ()
         for at, (namespace, before) in enumerate(starts):
             kept = self.namespaces.get(namespace, _NOTHING)
+            if kept.head:
+                heads[namespace] = kept.head
             ids = kept.below(before, limit - len(names) + 1)
-            if len(names) + len(ids) > limit:
+            more = len(names) + len(ids) > limit
+            if more:
                 ids.pop()
-                names += ((namespace, found) for found in ids)
                 rest = (Start(namespace, ids[-1] if ids else before), *starts[at + 1 :])
-                return Scanned(records=self._all(names), rest=rest, life=self.life(now_ms))
             names += ((namespace, found) for found in ids)
-        return Scanned(records=self._all(names), life=self.life(now_ms))
+            if more:
+                break
+        life = self.life(now_ms)
+        return Scanned(records=self._all(names), rest=rest, life=life, heads=heads)
 
     def _all(self, names: list[Name]) -> tuple[Stored, ...]:
         return tuple(stored for stored in map(self.stored, names) if stored)

@@ -26,6 +26,7 @@ from wren_sessions.errors import (
     StoreUnavailableError,
     forget_frames,
 )
+from wren_sessions.stores._diagnosis import RIGHTS
 from wren_sessions.stores.redis.commands import Plan
 
 _RAW: Final = {NEVER_DECODE: True}
@@ -154,7 +155,7 @@ def translate(error: Exception, location: str, session: str) -> NoReturn:
     if damage := _DAMAGED.search(text):
         raise CorruptSessionError(
             f"session {session!r} on {location} cannot be read: its field {damage[1]!r} is "
-            "damaged; restore it from a copy, or delete it",
+            "damaged; delete it, and restore it from a copy if there is one",
             session=session,
         ) from error
     hint = next((hint for kinds, sign, hint in _HINTS if _fits(error, kinds, sign)), None)
@@ -165,8 +166,8 @@ def translate(error: Exception, location: str, session: str) -> NoReturn:
         ) from error
     if hint is None and "user_script" in text:
         raise CorruptSessionError(
-            f"session {session!r} on {location} is damaged ({text}); restore it from a copy, or "
-            "delete it",
+            f"session {session!r} on {location} is damaged ({text}); delete it, and restore it "
+            "from a copy if there is one",
             session=session,
         ) from error
     kind = StoreTimeoutError if isinstance(error, driver.TimeoutError) else StoreUnavailableError
@@ -189,8 +190,8 @@ _REFUSED: Final = "it refused the user name or password: check them"
 _HAS_NONE: Final = "it has no password, but one was given: leave it out, or set one there"
 _WANTS_ONE: Final = "it wants a password, and none was given"
 _RIGHTS: Final = (
-    "its access rules do not allow this user what is needed: the keys under the prefix, and the "
-    "commands of hashes, keys, expiry and scripts"
+    "its access rules do not allow this user what is needed, the keys under the prefix and the "
+    f"commands of hashes, keys, expiry and scripts: give them with ACL SETUSER … {RIGHTS}"
 )
 _DATABASE: Final = "it has no database of that number: check the end of the URL"
 _MEMORY: Final = (

@@ -92,7 +92,8 @@ def _newer(session: str, version: bytes) -> NoReturn:
 def corrupt(session: str, why: str) -> NoReturn:
     """Raise the error for stored data that is not as it was written."""
     raise CorruptSessionError(
-        f"session {session!r} cannot be read: {why}; restore it from a copy, or delete it",
+        f"session {session!r} cannot be read: {why}; delete it, and restore it from a copy if "
+        "there is one",
         session=session,
     )
 
@@ -170,17 +171,21 @@ def read_heads(_: list[bytes], reply: Any) -> tuple[Name, ...]:
 
 def read_scanned(session: str, starts: Sequence[Start], words: list[bytes], reply: Any) -> Scanned:
     """A page of records."""
-    _, rest, *entries = reply
+    _, going_on, leads, *entries = reply
     if len(words) == 1:
         return Scanned(records=())
     life, room = _life_at(words, 1), _Room(int(words[8]), int(words[9]) * SEGMENT_BYTES)
     records = tuple([_read_entry(session, starts, room, *entry) for entry in entries])
-    if rest == b"":
-        return Scanned(records=records, life=life)
-    number, before = rest.decode().split(" ")
-    at = int(number) - 1
-    going_on = Start(starts[at].namespace, None if before == ":" else decode(before))
-    return Scanned(records=records, rest=(going_on, *starts[at + 1 :]), life=life)
+    numbers_and_ids = leads.decode().split()
+    pairs = zip(numbers_and_ids[::2], numbers_and_ids[1::2], strict=True)
+    heads = {starts[int(number) - 1].namespace: decode(head) for number, head in pairs}
+    rest: tuple[Start, ...] = ()
+    if going_on:
+        number, before = going_on.decode().split(" ")
+        at = int(number) - 1
+        start = Start(starts[at].namespace, None if before == ":" else decode(before))
+        rest = (start, *starts[at + 1 :])
+    return Scanned(records=records, rest=rest, life=life, heads=heads)
 
 
 class _Room(NamedTuple):

@@ -3,34 +3,41 @@
 -- KEYS  1 the session
 -- ARGV  1 how many at the most
 --       2 … pairs of /namespace and the id below which to start, or '' to start at the top
--- Reply {'done [<life> <bytes of the arena> <fields of the session>]', where the rest starts, entries …} | 'foreign' | 'version <v>'
+-- Reply {'done [<life> <bytes of the arena> <fields of the session>]', where the rest starts,
+--        the heads, entries …} | 'foreign' | 'version <v>'
 -- An entry is {'<pair number> <id> <parts> <spans of the writes>', record, parts of the log …, key and
 -- body of replaceable writes …}; where the rest starts is '' or '<pair number> <the id below which to
--- go on, or : for the top>'.
+-- go on, or : for the top>'. The heads are pairs of '<pair number> <id>', of the namespaces reached.
 local life, refusal = open(K)
 if refusal then return refusal end
-if not life then return {'done', ''} end
+if not life then return {'done', '', ''} end
 local now, limit = now_ms(), tonumber(ARGV[1])
 local size = int(life.arena) .. ' ' .. redis.call('HLEN', K)
-local reply = {'done ' .. life_text(K, life, now) .. ' ' .. size, ''}
+local reply, heads = {'done ' .. life_text(K, life, now) .. ' ' .. size, '', ''}, {}
 
 -- The first id of a namespace below `before`.
-local function first(ns, before)
-  local h = head(life, ns)
+local function first(h, ns, before)
   if not h then return NO_ID end
   local id = h[2]
   if before == '' then return id end
   local w = record(ns, before)
   if w then return w[4] end
+  local this = string.match(before, '^(.+)%%00$') -- the next higher id: begins with this one
+  if this and record(ns, this) then return this end
   while id ~= NO_ID and not below(id, before) do id = chained(ns, id)[4] end
   return id
 end
 
 for at = 2, #ARGV, 2 do
   local ns, last = ARGV[at], ARGV[at + 1]
-  local id = first(ns, last)
+  local h = head(life, ns)
+  if h then
+    heads[#heads + 1] = at / 2 .. ' ' .. h[1]
+    reply[3] = table.concat(heads, ' ')
+  end
+  local id = first(h, ns, last)
   while id ~= NO_ID do
-    if #reply - 2 == limit then
+    if #reply - 3 == limit then
       reply[2] = at / 2 .. ' ' .. (last == '' and NO_ID or last)
       return reply
     end

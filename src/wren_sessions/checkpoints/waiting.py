@@ -1,0 +1,77 @@
+"""What has become of the step after a checkpoint: who waits, who failed. Pure.
+
+Pending writes tell it, by task and channel; values are not looked at. A task is finished once it
+has written a result. Until then the question that it asked last waits for an answer, also where an
+earlier question of the task was answered, and what it raised counts. That is how LangGraph sees it.
+
+A task that raised after it was answered has failed: it runs again, and need not be asked. Its last
+question is still among the questions, as it is in LangGraph's ``StateSnapshot.interrupts``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Generic, Literal, TypeAlias, TypeVar
+
+from wren_sessions.checkpoints.codec import decode_write
+from wren_sessions.records import Stored
+
+T = TypeVar("T")
+
+Status: TypeAlias = Literal["waiting", "failed", "open"]
+
+INTERRUPT: Final = "__interrupt__"
+RESUME: Final = "__resume__"
+ERROR: Final = "__error__"
+_NO_RESULT: Final = frozenset({INTERRUPT, RESUME, ERROR, "__error_source_node__", "__scheduled__"})
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep(Generic[T]):
+    """The step after a checkpoint, as far as it has come.
+
+    Attributes:
+        questions: what waits for an answer.
+        errors: what was raised.
+        begun: whether there is anything of it besides answers.
+        status: ``"waiting"`` for an answer, ``"failed"``, or neither: ``"open"``.
+    """
+
+    questions: tuple[T, ...]
+    errors: tuple[T, ...]
+    begun: bool
+    status: Status
+
+
+def next_step(writes: Iterable[tuple[str, str, T]]) -> NextStep[T]:
+    """The step that these pending writes are of.
+
+    Args:
+        writes: task id, channel and value of each, in LangGraph's order.
+    """
+    writes = tuple(writes)
+    finished = {task for task, channel, _ in writes if channel not in _NO_RESULT}
+    left = [write for write in writes if write[0] not in finished]
+    asked, raised, answered = (
+        {task for task, name, _ in left if name == channel}
+        for channel in (INTERRUPT, ERROR, RESUME)
+    )
+    failed = raised - (asked - answered)
+    return NextStep(
+        questions=tuple(value for _, channel, value in left if channel == INTERRUPT),
+        errors=tuple(value for _, channel, value in left if channel == ERROR),
+        begun=any(channel != RESUME for _, channel, _ in writes),
+        status="waiting" if asked - failed else "failed" if failed else "open",
+    )
+
+
+def step_after(session: str, stored: Stored) -> NextStep[None]:
+    """The step after a stored checkpoint.
+
+    Raises:
+        CorruptSessionError: a pending write is damaged.
+    """
+    what = f"a pending write of checkpoint {stored.name[1]!r}"
+    writes = (decode_write(write.body, session, what) for write in stored.writes)
+    return next_step((write.task_id, write.channel, None) for write in writes)
