@@ -19,8 +19,8 @@ LAYERS = (
     {"errors"},
     {"keys", "ttl"},
     {"records"},
-    {"_arguments", "_blocking", "_gc", "protocols", "serializers"},
-    {"delta", "checkpoints"},
+    {"_arguments", "_blocking", "_gc", "_invisible", "protocols", "serializers"},
+    {"_walks", "delta", "checkpoints"},
     {"stores"},
     {"config"},
     {

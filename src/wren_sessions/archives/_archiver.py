@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, run
+from wren_sessions._walks import aall_sessions, all_sessions
 from wren_sessions.archives._completion import Complete, Completion
 from wren_sessions.archives._contents import Collecting, Contents
 from wren_sessions.archives._files import refuse_links, write_files
 from wren_sessions.archives._parsing import opening_of
 from wren_sessions.archives._paths import folder_name
 from wren_sessions.archives._restoring import SESSION_FILE, opened
-from wren_sessions.archives._transfer import aall_infos, all_infos
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.delta.encoder import Serializer
@@ -196,7 +196,7 @@ class SessionArchiver:
             What was archived now.
         """
         found = []
-        for info in all_infos(self._store):
+        for info in all_sessions(self._store):
             if self._completion.denied(info) or self._archived(info):
                 continue
             with suppress(SessionNotFoundError):  # it ended since it was listed
@@ -280,7 +280,7 @@ class AsyncSessionArchiver:
     async def archive_completed(self) -> tuple[Archive, ...]:
         """See `SessionArchiver.archive_completed`."""
         found = []
-        async for info in aall_infos(self._archiver._store):  # noqa: SLF001
+        async for info in aall_sessions(self._archiver._store):  # noqa: SLF001
             if self._completion.denied(info) or await self._archived(info):
                 continue
             with suppress(SessionNotFoundError):  # it ended since it was listed

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, NoReturn
 
+from wren_sessions._walks import RecordWalk
 from wren_sessions.archives._format import Checkpoint, Lines, Opening, Write
 from wren_sessions.archives._stream import Remembering, Stream
 from wren_sessions.checkpoints.codec import decode_record, decode_write
@@ -112,14 +114,13 @@ class Exporting:
     async def _entries(self, info: SessionInfo, heads: Sequence[Name]) -> list[Entry] | None:
         """All checkpoints in the order in which they were written; None if some came meanwhile."""
         found: list[tuple[int, str, Entry]] = []
-        rest = tuple(Start(namespace) for namespace, _ in heads)
-        while rest:
-            page = await self._store.scan(self._session, rest, PAGE)
+        scan = partial(self._store.scan, self._session)
+        walk = RecordWalk(scan, (Start(namespace) for namespace, _ in heads), PAGE)
+        while (page := await walk.next_page()) is not None:
             for stored in page.records:
                 what = f"checkpoint {stored.name[1]!r}"
                 parent_id = decode_record(stored.body, self._session, what).parent_id
                 found.append((stored.base, stored.name[1], Entry(*stored.name, parent_id)))
-            rest = page.rest
         again = await self._store.info(self._session)
         if again is None or (again.life.incarnation, again.life.revision) != (
             info.life.incarnation,

@@ -8,13 +8,13 @@ from typing import Final
 
 from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, run
+from wren_sessions._walks import aall_sessions, all_sessions
 from wren_sessions.archives._exporting import Exporting
 from wren_sessions.archives._importing import ImportPlan, landed
 from wren_sessions.archives._parsing import Export, exports
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import CorruptSessionError, SessionNotFoundError
 from wren_sessions.protocols import SessionStore
-from wren_sessions.records import SessionInfo, SessionPage
 from wren_sessions.transfer._reports import OnProgress
 
 SESSION_FILE: Final = "session.jsonl"
@@ -69,7 +69,7 @@ def export_sessions(store: SessionStore, sessions: Iterable[str] | None = None) 
         for session in sessions:
             yield from export_session(store, session)
         return
-    for session in (info.session for info in all_infos(store)):
+    for session in (info.session for info in all_sessions(store)):
         export = Exporting(Unsuspended(store), session, protection_of(store))
         with suppress(SessionNotFoundError):  # it ended since it was listed
             yield from run(export.more()) or ()
@@ -86,7 +86,7 @@ async def aexport_sessions(
             async for line in aexport_session(store, session):
                 yield line
         return
-    async for info in aall_infos(store):
+    async for info in aall_sessions(store):
         export = Exporting(store.aio, info.session, protection_of(store))
         with suppress(SessionNotFoundError):  # it ended since it was listed
             for line in await export.more() or ():
@@ -210,34 +210,3 @@ def _at_most_two(lines: Iterable[str | bytes]) -> Iterator[Export]:
         yield export
         if count:
             return
-
-
-def all_infos(store: SessionStore) -> Iterator[SessionInfo]:
-    """All sessions of a store, each once."""
-    cursor, seen = None, set[str]()
-    while True:
-        page = store.list_sessions(cursor)
-        yield from _unseen(page, seen)
-        cursor = page.cursor
-        if cursor is None:
-            return
-
-
-async def aall_infos(store: SessionStore) -> AsyncIterator[SessionInfo]:
-    """The same by the store's awaitable face."""
-    cursor, seen = None, set[str]()
-    while True:
-        page = await store.aio.list_sessions(cursor)
-        for info in _unseen(page, seen):
-            yield info
-        cursor = page.cursor
-        if cursor is None:
-            return
-
-
-def _unseen(page: SessionPage, seen: set[str]) -> Iterator[SessionInfo]:
-    """Sessions of a page that were not on one before (Redis may list one twice)."""
-    for info in page.sessions:
-        if info.session not in seen:
-            seen.add(info.session)
-            yield info

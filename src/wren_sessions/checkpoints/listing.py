@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
+from wren_sessions._walks import SessionWalk
 from wren_sessions.checkpoints.get import PAGE, Reading
 from wren_sessions.checkpoints.metadata import matches, metadata_of
 from wren_sessions.checkpoints.order import Place
@@ -52,8 +53,7 @@ class Listing:
         self._where = metadata_of(where)
         self._left = limit
         self._sessions = deque([] if session is None else [session])
-        self._seen: set[str] = set()  # Redis may list a session twice
-        self._cursor: str | None = None
+        self._walk = SessionWalk(reading.store)
         self._more_sessions = session is None
         self._session = ""
         self._rest: tuple[Place, ...] = ()
@@ -74,12 +74,9 @@ class Listing:
         return None
 
     async def _find_sessions(self) -> None:
-        page = await self._store.list_sessions(self._cursor)
-        for info in page.sessions:
-            if info.session not in self._seen:
-                self._seen.add(info.session)
-                self._sessions.append(info.session)
-        self._cursor, self._more_sessions = page.cursor, page.cursor is not None
+        page = await self._walk.next_page()
+        self._more_sessions = page is not None
+        self._sessions.extend(info.session for info in page or ())
 
     async def _begin(self, session: str) -> None:
         self._session = session

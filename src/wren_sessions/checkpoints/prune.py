@@ -16,9 +16,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
+from wren_sessions._walks import RecordWalk, SessionWalk
 from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record
 from wren_sessions.checkpoints.header import empty_header, header
 from wren_sessions.checkpoints.order import in_order
@@ -145,14 +147,11 @@ class Pruning:
 
     async def prune_all(self, choose: Choice, serde: Serializer) -> int:
         """The same for every session of the store, page by page; errors as `prune`."""
-        cursor, dropped = None, 0
-        while True:
-            page = await self._store.list_sessions(cursor)
-            for info in page.sessions:
+        walk, dropped = SessionWalk(self._store), 0
+        while (page := await walk.next_page()) is not None:
+            for info in page:
                 dropped += await self.prune(info.session, choose, serde)
-            cursor = page.cursor
-            if cursor is None:
-                return dropped
+        return dropped
 
     async def retain(self, session: str, keep_last: int, serde: Serializer) -> None:
         """Count a step, and prune when there have been as many as are kept.
@@ -193,10 +192,9 @@ class Pruning:
         heads = await self._store.heads(session)
         records = list(first.records)
         rest = (*first.rest, *(Start(namespace) for namespace, _ in heads if namespace))
-        while rest:
-            scanned = await self._store.scan(session, rest, PAGE)
-            records += scanned.records
-            rest = scanned.rest
+        walk = RecordWalk(partial(self._store.scan, session), rest, PAGE)
+        while (page := await walk.next_page()) is not None:
+            records += page.records
         return Survey(
             incarnation=first.life.incarnation,
             revision=first.life.revision,

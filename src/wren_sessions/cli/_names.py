@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Final
 
 import typer
 
+from wren_sessions._walks import all_sessions
 from wren_sessions.errors import ConfigurationError, WrenSessionsError
 from wren_sessions.keys import Address, check_session
 from wren_sessions.protocols import SessionStore
-from wren_sessions.records import SessionInfo
 
 LOOKED_AT: Final = 2_000  # sessions, for near ids
-_PAGE: Final = 500
+PAGE: Final = 500
 _COMPLETED: Final = 200
 
 
@@ -65,26 +64,12 @@ def checkpoint_of(store: SessionStore, session: str, name: str) -> str | None:
     return found.checkpoint_id
 
 
-def all_sessions(store: SessionStore, page: int = _PAGE) -> Iterator[SessionInfo]:
-    """Every session once, without its state."""
-    cursor, seen = None, set[str]()
-    while True:
-        found = store.list_sessions(cursor, page)
-        for info in found.sessions:
-            if info.session not in seen:
-                seen.add(info.session)
-                yield info
-        cursor = found.cursor
-        if cursor is None:
-            return
-
-
 def near_ids(store: SessionStore, wrong: str, most: int = 3) -> list[str]:
     """Ids like one that is not there, the nearest first; among the first 2,000 sessions."""
     from difflib import get_close_matches
     from itertools import islice
 
-    ids = [info.session for info in islice(all_sessions(store), LOOKED_AT)]
+    ids = [info.session for info in islice(all_sessions(store, PAGE), LOOKED_AT)]
     if wrong in ids:  # a checkpoint of it was not found
         return []
     begins = sorted(id_ for id_ in ids if id_.startswith(wrong))[:most]

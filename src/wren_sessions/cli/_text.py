@@ -15,17 +15,11 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
+from wren_sessions._invisible import INVISIBLE
+
 CELL: Final = 400  # characters of a text that is shown in one line
 BLOCK: Final = 8_000  # … and of one that is shown in several
 
-# Cc; bidi controls and other formatting characters but for the (non-)joiners that scripts and
-# emoji need; line separators; fillers and tags, which are invisible; surrogates, which no stream
-# can encode.
-_HIDDEN: Final = (
-    "\xad\u034f\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff"
-    "\uffa0\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-    "\ud800-\udfff"
-)
 _C0: Final = "\x00-\x1f"
 _C0_BUT_NEWLINE: Final = "\x00-\x09\x0b-\x1f"
 
@@ -33,7 +27,7 @@ _C0_BUT_NEWLINE: Final = "\x00-\x09\x0b-\x1f"
 @cache
 def _unsafe(controls: str) -> re.Pattern[str]:
     """What is not to be shown as it is; compiled when it is needed, as that takes a millisecond."""
-    return re.compile(f"[{controls}\x7f-\x9f{_HIDDEN}]")
+    return re.compile(f"[{controls}\x7f-\x9f{INVISIBLE}]")
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -13,10 +13,11 @@ from typing import Annotated, Final
 
 import typer
 
+from wren_sessions._walks import all_sessions
 from wren_sessions.archives import export_session, import_session, import_sessions
 from wren_sessions.archives._paths import folder_name
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import SomeSessionNames, address_of, all_sessions
+from wren_sessions.cli._names import PAGE, SomeSessionNames, address_of
 from wren_sessions.cli._states import looking
 from wren_sessions.cli._text import block
 from wren_sessions.cli.conversation import MessagesKey
@@ -70,7 +71,7 @@ def export(
     if every == bool(sessions):
         raise ConfigurationError("name the sessions to export, or --all of them (not both)")
     ids = [address_of(run.store, name).session for name in sessions or []]
-    ids = ids or [info.session for info in all_sessions(run.store)]
+    ids = ids or [info.session for info in all_sessions(run.store, PAGE)]
     chosen = _format(form, output)
     content = partial(_content, run, chosen, messages)
     if output is None:

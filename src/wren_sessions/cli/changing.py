@@ -8,14 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from wren_sessions._blocking import run as run_now
+from wren_sessions._walks import all_sessions
 from wren_sessions.checkpoints.prune import choice_of
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import (
+    PAGE,
     AtCheckpoint,
     SessionName,
     SomeSessionNames,
     address_of,
-    all_sessions,
     place_of,
 )
 from wren_sessions.cli._states import Reader, Viewer, checkpoints_of
@@ -97,7 +98,7 @@ def _chosen(store: SessionStore, names: list[str] | None) -> Iterator[str]:
     if names:
         yield from (address_of(store, name).session for name in names)
     else:
-        yield from [info.session for info in all_sessions(store)]
+        yield from [info.session for info in all_sessions(store, PAGE)]
 
 
 def _prune(store: SessionStore, session: str, keep_last: int, *, dry_run: bool) -> int:

@@ -7,9 +7,10 @@ from typing import Annotated, Final
 
 import typer
 
+from wren_sessions._walks import all_sessions
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._exits import FAILED
-from wren_sessions.cli._names import SomeSessionNames, address_of, all_sessions
+from wren_sessions.cli._names import PAGE, SomeSessionNames, address_of
 from wren_sessions.cli._overview import Overview, overview, with_status
 from wren_sessions.cli._times import ago, size
 from wren_sessions.cli._where import diagnosis_of
@@ -107,7 +108,7 @@ def _chosen(
     if status is not None and status not in STATUSES:
         raise ConfigurationError(f"--status must be one of {', '.join(STATUSES)}, not {status!r}")
     older_ms = 0 if older_than is None else to_ms(older_than)
-    for info in all_sessions(run.store):
+    for info in all_sessions(run.store, PAGE):
         row = overview(run.store, info)
         if row.life.now_ms - row.life.updated_ms < older_ms or (row.life.pinned and not pinned):
             continue

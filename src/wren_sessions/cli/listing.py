@@ -8,8 +8,9 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
+from wren_sessions._walks import all_sessions
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import all_sessions
+from wren_sessions.cli._names import PAGE
 from wren_sessions.cli._overview import Overview, detailed, overview
 from wren_sessions.cli._screen import Cell, Column, Style, Styled
 from wren_sessions.cli._times import ago, expiry, size
@@ -196,7 +197,7 @@ def find(run: Run, query: Query) -> tuple[list[Overview], Rest]:
     """The sessions that a query asks for."""
     if query.sort is None:
         return _paged(run, query)
-    rows = [overview(run.store, info) for info in all_sessions(run.store)]
+    rows = [overview(run.store, info) for info in all_sessions(run.store, PAGE)]
     rows = [row for row in rows if _fits(row, query)]
     asked = query.sort == "size" or query.status is not None
     if asked:

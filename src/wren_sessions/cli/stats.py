@@ -11,8 +11,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from wren_sessions._walks import all_sessions
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import all_sessions
+from wren_sessions.cli._names import PAGE
 from wren_sessions.cli._overview import Overview, detailed, overview
 from wren_sessions.cli._screen import Cell, Styled
 from wren_sessions.cli._times import size
@@ -70,7 +71,7 @@ def stats(
 
     Reads every header. Sizes and who waits are asked of a sample, one question per session.
     """
-    rows = [overview(run.store, info) for info in all_sessions(run.store)]
+    rows = [overview(run.store, info) for info in all_sessions(run.store, PAGE)]
     asked = detailed(run.store, list(islice(rows, sample or None)))
     report = _report(rows, asked)
     if run.as_json:

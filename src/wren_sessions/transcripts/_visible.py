@@ -10,13 +10,10 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-_HIDDEN: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls, without tab and newline
-    "\xad\u115f\u1160\u17b4\u17b5\u180e"
-    "\u200b\u2028\u2029\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"
-    "\ud800-\udfff"  # half of a pair: no character at all
-    "\U000e0000-\U000e0fff]"
-)
+from wren_sessions._invisible import INVISIBLE
+
+# Controls without tab and newline, and what cannot be seen.
+_HIDDEN: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{INVISIBLE}]")
 
 
 def show_hidden(text: str, mark: Callable[[str], str] | None = None) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
+from wren_sessions._walks import RecordWalk, SessionWalk
 from wren_sessions.delta.protection import PLAIN, Protection
 from wren_sessions.errors import (
     ConflictError,
@@ -69,16 +71,10 @@ class Copying:
         )
 
     async def _all(self) -> None:
-        cursor, seen = None, set[str]()  # Redis may list a session twice
-        while True:
-            page = await self.source.list_sessions(cursor)
-            for info in page.sessions:
-                if info.session not in seen:
-                    seen.add(info.session)
-                    await self._session(info.session)
-            cursor = page.cursor
-            if cursor is None:
-                return
+        walk = SessionWalk(self.source)
+        while (page := await walk.next_page()) is not None:
+            for info in page:
+                await self._session(info.session)
 
     async def _session(self, session: str) -> bool:
         """Copy one; False if it is not there (any more)."""
@@ -142,9 +138,7 @@ async def _shapes(
 ) -> dict[Name, bytes]:
     """A digest of each record and its pending writes, whatever the offsets."""
     found: dict[Name, bytes] = {}
-    rest = tuple(map(Start, namespaces))
-    while rest:
-        page = await store.scan(session, rest, PAGE)
+    walk = RecordWalk(partial(store.scan, session), map(Start, namespaces), PAGE)
+    while (page := await walk.next_page()) is not None:
         found |= {stored.name: shape_of(session, stored) for stored in page.records}
-        rest = page.rest
     return found

@@ -12,9 +12,11 @@ everything, there is one for all threads. What is known of a saver beyond the co
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from wren_sessions._blocking import Unsuspended
+from wren_sessions._walks import RecordWalk, SessionWalk
 from wren_sessions.checkpoints.codec import decode_record
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.langgraph.convert import session_of
@@ -139,26 +141,22 @@ class SessionSource(Source):
     async def threads(self) -> dict[Any, list[Entry] | None]:
         """All sessions; their checkpoints are listed one session at a time."""
         found: dict[Any, list[Entry] | None] = {}
-        cursor = None
-        while True:
-            page = await self._store.list_sessions(cursor)
-            found |= dict.fromkeys(info.session for info in page.sessions)
-            cursor = page.cursor
-            if cursor is None:
-                return found
+        walk = SessionWalk(self._store)
+        while (page := await walk.next_page()) is not None:
+            found |= dict.fromkeys(info.session for info in page)
+        return found
 
     async def entries(self, thread: Any) -> list[Entry]:
         """The checkpoints of a thread, in any order."""
         session = session_of(thread)
         heads = await self._store.heads(session)
-        rest = tuple(Start(namespace) for namespace, _ in heads)
+        starts = [Start(namespace) for namespace, _ in heads]
+        walk = RecordWalk(partial(self._store.scan, session), starts, RECORDS)
         found: list[Entry] = []
-        while rest:
-            page = await self._store.scan(session, rest, RECORDS)
+        while (page := await walk.next_page()) is not None:
             for stored in page.records:
                 body = decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}")
                 found.append(Entry(*stored.name, body.parent_id))
-            rest = page.rest
         return found
 
     def ordered(self, entries: Iterable[Entry]) -> list[Entry]:

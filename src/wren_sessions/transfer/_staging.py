@@ -13,10 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace as replace_in
 from datetime import timedelta
+from functools import partial
 from hashlib import sha256
 from itertools import pairwise
 from typing import Final, NoReturn, Protocol
 
+from wren_sessions._walks import RecordWalk
 from wren_sessions.checkpoints.codec import WriteBody, encode_record, encode_write, plain_frame
 from wren_sessions.errors import (
     ConflictError,
@@ -188,13 +190,11 @@ class Staging:
         """The names of all records, in the order in which they were written."""
         found: list[tuple[int, str, Entry]] = []
         heads = await self._source.heads(self._info.session)
-        rest = tuple(Start(namespace) for namespace, _ in heads)
-        while rest:
-            page = await self._scan(rest, PAGE)
+        walk = RecordWalk(self._scan, (Start(namespace) for namespace, _ in heads), PAGE)
+        while (page := await walk.next_page()) is not None:
             for stored in page.records:
                 parent_id = body_of(self._info.session, stored).parent_id
                 found.append((stored.base, stored.name[1], Entry(*stored.name, parent_id)))
-            rest = page.rest
         return parents_first(entry for _, _, entry in sorted(found))
 
     async def _scan(self, starts: Iterable[Start], limit: int) -> Scanned:
@@ -299,14 +299,13 @@ class Staging:
         await self._scan([Start("")], 1)
 
     async def _check_records(self, heads: Sequence[Name]) -> None:
-        rest = tuple(Start(namespace) for namespace, _ in heads)
+        scan = partial(self._target.scan, self._staging)
+        walk = RecordWalk(scan, (Start(namespace) for namespace, _ in heads), PAGE)
         missing = dict(self._written)
-        while rest:
-            page = await self._target.scan(self._staging, rest, PAGE)
+        while (page := await walk.next_page()) is not None:
             for stored in page.records:
                 if missing.pop(stored.name, b"") != _digest(stored.body, stored.writes):
                     self._damaged(f"checkpoint {stored.name[1]!r} is another when read back")
-            rest = page.rest
         if missing:
             self._damaged(f"checkpoint {next(iter(missing))[1]!r} is not there when read back")
 

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, run
+from wren_sessions._walks import RecordWalk, SessionWalk
 from wren_sessions.checkpoints.codec import is_sealed_body, opened_frame
 from wren_sessions.delta.protection import Protection, chunk_key_id, protection_of
 from wren_sessions.errors import ConfigurationError, ConflictError, SessionNotFoundError
@@ -138,14 +140,11 @@ class _Rekeying:
 
     async def _all(self) -> list[str]:
         """All sessions; what is written while they are rewritten has the newest key already."""
-        found: dict[str, None] = {}
-        cursor = None
-        while True:
-            page = await self.raw.list_sessions(cursor)
-            found |= dict.fromkeys(info.session for info in page.sessions)
-            cursor = page.cursor
-            if cursor is None:
-                return list(found)
+        found: list[str] = []
+        walk = SessionWalk(self.raw)
+        while (page := await walk.next_page()) is not None:
+            found += [info.session for info in page]
+        return found
 
     async def _each(self, sessions: Iterable[str], *, asked: bool) -> None:
         for session in sessions:
@@ -184,13 +183,12 @@ class _Rekeying:
             return False
         heads = await self.raw.heads(session)
         for store, keys_of in ((self.raw, _keys_of_bodies), (self.store, _keys_of_values)):
-            rest = tuple(Start(namespace) for namespace, _ in heads)
-            while rest:
-                page = await store.scan(session, rest, PAGE)
+            starts = [Start(namespace) for namespace, _ in heads]
+            walk = RecordWalk(partial(store.scan, session), starts, PAGE)
+            while (page := await walk.next_page()) is not None:
                 for stored in page.records:
                     if not keys_of(session, stored) <= {encryption.newest}:
                         return False
-                rest = page.rest
         return True
 
 

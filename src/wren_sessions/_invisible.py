@@ -1,0 +1,18 @@
+r"""Characters that nobody sees, or that change how the text around them is seen: the one table.
+
+Control characters are not in it: what stays of them (newlines, tabs) depends on where a text goes.
+The joiners that emoji and scripts need are not in it either.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+INVISIBLE: Final = (
+    "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e"  # soft hyphen, joiners of no use, fillers
+    "\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"  # no width, direction, separators of lines
+    "\u3164\ufeff\uffa0\ufff0-\ufffb"  # fillers, byte order mark, annotations
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # shorthand, music, tags
+    "\ud800-\udfff"  # halves of pairs, which no stream can encode
+)
+"""For a character class of `re`."""

@@ -1,0 +1,92 @@
+"""Walking over a store: all its sessions, and all records of a session, page by page.
+
+Both are used the same way, and by both faces, since a page is one call::
+
+    walk = SessionWalk(store)
+    while (page := await walk.next_page()) is not None:
+        ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+from wren_sessions._blocking import Unsuspended, run
+from wren_sessions.protocols import AsyncSessionStore, SessionStore
+from wren_sessions.records import Scanned, SessionInfo, Start
+
+_PAGE: Final = 100
+
+
+class SessionWalk:
+    """All sessions of a store, each once.
+
+    A session that is there during the whole walk is met. Redis may list one twice, so the ids that
+    were met are remembered.
+
+    Args:
+        store: the store.
+        limit: how many sessions a page has, about.
+    """
+
+    def __init__(self, store: AsyncSessionStore, limit: int = _PAGE) -> None:
+        self._store = store
+        self._limit = limit
+        self._cursor: str | None = None
+        self._begun = False
+        self._met: set[str] = set()
+
+    async def next_page(self) -> list[SessionInfo] | None:
+        """The next sessions, perhaps none; None at the end."""
+        if self._begun and self._cursor is None:
+            return None
+        page = await self._store.list_sessions(self._cursor, self._limit)
+        self._begun, self._cursor = True, page.cursor
+        new = [info for info in page.sessions if info.session not in self._met]
+        found = {info.session: info for info in new}
+        self._met |= found.keys()
+        return list(found.values())
+
+
+def all_sessions(store: SessionStore, limit: int = _PAGE) -> Iterator[SessionInfo]:
+    """The same for blocking callers, session by session."""
+    walk = SessionWalk(Unsuspended(store), limit)
+    while (page := run(walk.next_page())) is not None:
+        yield from page
+
+
+async def aall_sessions(store: SessionStore) -> AsyncIterator[SessionInfo]:
+    """The same for asynchronous callers."""
+    walk = SessionWalk(store.aio)
+    while (page := await walk.next_page()) is not None:
+        for info in page:
+            yield info
+
+
+class RecordWalk:
+    """The records of some namespaces of a session, each namespace by descending id.
+
+    Args:
+        scan: reads a page: `SessionStore.scan` of one session.
+        starts: where to begin.
+        limit: how many records a page has at the most.
+    """
+
+    def __init__(
+        self,
+        scan: Callable[[Sequence[Start], int], Awaitable[Scanned]],
+        starts: Iterable[Start],
+        limit: int,
+    ) -> None:
+        self._scan = scan
+        self._rest = tuple(starts)
+        self._limit = limit
+
+    async def next_page(self) -> Scanned | None:
+        """The next records; None at the end."""
+        if not self._rest:
+            return None
+        page = await self._scan(self._rest, self._limit)
+        self._rest = page.rest
+        return page
