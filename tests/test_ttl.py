@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from datetime import timedelta
+from datetime import timedelta, timezone
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wren_sessions.errors import ConfigurationError
-from wren_sessions.ttl import DAY, FOREVER, MAX_MS, TTLPolicy, describe_ms, to_ms
+from wren_sessions.ttl import DAY, FOREVER, MAX_MS, TTLPolicy, describe_ms, to_ms, utc_time
 
 DAY_MS = 86_400_000
 MOMENTS = st.integers(0, 2**45)
@@ -217,6 +217,18 @@ def test_the_deadline_is_the_earlier_end(
     ends = [used + idle] if idle is not None else []
     ends += [created + age] if age is not None else []
     assert deadline == (min(ends) if ends else None)
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_a_time_can_be_shown_anywhere_or_is_unknown(ms: int) -> None:
+    """Any stored number is a time in UTC that every zone can show, or none at all."""
+    time = utc_time(ms)
+    if time is None:
+        assert not -(6 * 10**13) < ms < 25 * 10**13
+        return
+    assert round(time.timestamp() * 1_000) == ms
+    for hours in (-23, 23):
+        assert time.astimezone(timezone(timedelta(hours=hours))) == time
 
 
 @given(used=MOMENTS, idle=OPTIONAL_LENGTHS, override=LENGTHS, age=OPTIONAL_LENGTHS)

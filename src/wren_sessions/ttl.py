@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from typing import Final, Literal, TypeAlias, get_args
 
 from wren_sessions.errors import ConfigurationError
@@ -34,6 +34,7 @@ _UNIT_MS: Final = {
 }
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_MS: Final = 100 * 366 * _UNIT_MS["d"]
 MAX_TIME_MS: Final = 250_000_000_000_000
 """No time is further from 1970 than this, in milliseconds: the calendar ends in the year 9999."""
@@ -97,6 +98,23 @@ def describe_ms(ms: int | None) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2])
+
+
+def is_shown(time: datetime) -> bool:
+    """Whether a time is far enough from the ends of the calendar to be shown in any time zone."""
+    return MINYEAR < time.year < MAXYEAR
+
+
+def utc_time(ms: int) -> datetime | None:
+    """A time in milliseconds since 1970, in UTC; None where it cannot be shown.
+
+    Stored times may be any number: one that makes no sense is unknown, and ends no listing.
+    """
+    try:
+        time = _EPOCH + timedelta(milliseconds=ms)
+    except OverflowError:
+        return None
+    return time if is_shown(time) else None
 
 
 @dataclass(frozen=True, slots=True, init=False)

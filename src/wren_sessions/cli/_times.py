@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from wren_sessions.records import Life
-from wren_sessions.ttl import describe_ms
+from wren_sessions.ttl import describe_ms, utc_time
 
 _UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000))
 _SECOND: Final = 1_000
 _STEP: Final = 1_024
 _TEN: Final = 10
+UNKNOWN: Final = "unknown"
+"""What is shown of a time that no calendar has."""
 
 
 def iso(ms: int | None) -> str | None:
-    """A time in ISO 8601, UTC; None for never."""
-    if ms is None:
-        return None
-    return datetime.fromtimestamp(ms / 1_000, UTC).isoformat(timespec="milliseconds")
+    """A time in ISO 8601, UTC; None for never, and where it is unknown."""
+    time = None if ms is None else utc_time(ms)
+    return None if time is None else time.isoformat(timespec="milliseconds")
 
 
 def local(ms: int) -> str:
     """A time as the clock on the wall shows it."""
-    return f"{datetime.fromtimestamp(ms / 1_000).astimezone():%Y-%m-%d %H:%M:%S}"
+    time = utc_time(ms)
+    return UNKNOWN if time is None else f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def local_text(text: object) -> str:
@@ -36,6 +38,8 @@ def local_text(text: object) -> str:
 
 def ago(ms: int, now_ms: int) -> str:
     """How long ago something was."""
+    if utc_time(ms) is None:
+        return UNKNOWN
     passed = max(0, now_ms - ms)
     for unit, length in _UNITS:
         if passed >= length:

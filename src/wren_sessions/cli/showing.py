@@ -21,7 +21,7 @@ from wren_sessions.cli._states import (
     parts_of,
     state_of,
 )
-from wren_sessions.cli._times import ago, expiry, local, local_text, size
+from wren_sessions.cli._times import UNKNOWN, ago, expiry, local, local_text, size
 from wren_sessions.cli._values import glimpse, type_of
 from wren_sessions.cli.listing import STYLES
 from wren_sessions.errors import ConfigurationError
@@ -113,14 +113,19 @@ def checkpoint_json(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
+def _when(ms: int, now_ms: int) -> str:
+    at = local(ms)
+    return at if at == UNKNOWN else f"{at} ({ago(ms, now_ms)})"
+
+
 def _head(run: Run, row: Overview, parts: Parts) -> None:
     life, style = row.life, STYLES.get(row.status or "", "")
     run.screen.line(Styled(row.session, "strong"), "  ", Styled(row.status or "", style))
     ends = "" if life.deadline_ms is None else f" (at {local(life.deadline_ms)})"
     pairs: list[tuple[str, Cell]] = [
         ("address", row.address),
-        ("created", f"{local(life.created_ms)} ({ago(life.created_ms, life.now_ms)})"),
-        ("updated", f"{local(life.updated_ms)} ({ago(life.updated_ms, life.now_ms)})"),
+        ("created", _when(life.created_ms, life.now_ms)),
+        ("updated", _when(life.updated_ms, life.now_ms)),
         ("expires in", f"{expiry(life)}{ends}"),
         ("size", "; ".join(_sizes(row, parts))),
         ("namespaces", ", ".join(_namespaces(parts))),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from itertools import islice
 from statistics import median
 from typing import Annotated, Any, Final
@@ -17,6 +17,7 @@ from wren_sessions.cli._names import PAGE
 from wren_sessions.cli._overview import Overview, detailed, overview
 from wren_sessions.cli._screen import Cell, Styled
 from wren_sessions.cli._times import size
+from wren_sessions.ttl import utc_time
 
 SAMPLE: Final = 500
 _DAYS: Final = 14
@@ -116,15 +117,20 @@ def _by_day(rows: Sequence[Overview]) -> dict[str, int]:
     """How many were last written on each of the last days, by the local calendar."""
     if not rows:
         return {}
-    today = _day(max(row.life.now_ms for row in rows))
-    days = [today - timedelta(days=back) for back in reversed(range(_DAYS))]
     counts = Counter(_day(row.life.updated_ms) for row in rows)
-    earlier = sum(count for day, count in counts.items() if day < days[0])
-    return {"earlier": earlier} | {f"{day:%Y-%m-%d}": counts[day] for day in days}
+    unknown = counts.pop(None, 0)
+    found = {"unknown": unknown} if unknown else {}
+    today = _day(max(row.life.now_ms for row in rows))
+    if today is None:
+        return found
+    days = [today - timedelta(days=back) for back in reversed(range(_DAYS))]
+    earlier = sum(count for day, count in counts.items() if day is not None and day < days[0])
+    return {"earlier": earlier} | {f"{day:%Y-%m-%d}": counts[day] for day in days} | found
 
 
-def _day(ms: int) -> Any:
-    return datetime.fromtimestamp(ms / 1_000).astimezone().date()
+def _day(ms: int) -> date | None:
+    time = utc_time(ms)
+    return None if time is None else time.astimezone().date()
 
 
 # --- showing --------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from wren_sessions.transcripts._origins import Head, Origins
 from wren_sessions.transcripts._questions import question_of
 from wren_sessions.transcripts._rebuilding import rebuilt
 from wren_sessions.transcripts._values import by_name
+from wren_sessions.ttl import is_shown, utc_time
 
 
 class Transcribing:
@@ -43,7 +44,7 @@ class Transcribing:
         info = await self._checkpoints.store.info(session)
         if info is None or (found is None and checkpoint_id is not None):
             not_found(session, checkpoint_id)
-        created, written = _time(info.life.created_ms), _time(info.life.updated_ms)
+        created, written = utc_time(info.life.created_ms), utc_time(info.life.updated_ms)
         if found is None:
             return Transcript(session=session, messages=(), created=created, updated=written)
         stored, arena = found
@@ -106,7 +107,9 @@ class Transcribing:
             found = datetime.fromisoformat(stamp) if isinstance(stamp, str) else None
         except ValueError:
             return None
-        return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
+        if found is None or not is_shown(found):
+            return None
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 
     def _questions(
         self, session: str, stored: Stored, arena: ArenaParts, body: CheckpointRecord
@@ -140,7 +143,3 @@ class Transcribing:
 def _are_messages(messages: tuple[Message, ...]) -> bool:
     """Whether the elements of a list that has no name are messages, and not something else."""
     return all(message.role != UNKNOWN for message in messages)
-
-
-def _time(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1_000, UTC)

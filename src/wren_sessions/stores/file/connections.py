@@ -27,7 +27,7 @@ from typing import Final, NamedTuple, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 from wren_sessions.errors import StoreUnavailableError, WrenSessionsError
-from wren_sessions.stores.file.errors import is_passing, translated
+from wren_sessions.stores.file.errors import SQLITE_ERRORS, SQLiteError, is_passing, translated
 from wren_sessions.stores.file.group_commit import GroupCommit, Operation
 from wren_sessions.stores.file.opening import (
     Identity,
@@ -101,13 +101,13 @@ class Database:
         try:
             with self._gate:
                 if brief and self._writer is not None and not self._turn.locked():
-                    with suppress(sqlite3.Error), self._turn:  # the error may be the connection's
+                    with suppress(*SQLITE_ERRORS), self._turn:  # the error may be the connection's
                         kept = self._current_writer()
                         if kept is not None:
                             return _transact(kept.connection, operation)
                 with self._reading:
                     return self._read(operation)
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise translated(error, self._place.path, session) from error
 
     def write(self, operation: Callable[[sqlite3.Connection], T], session: str = "") -> T:
@@ -125,7 +125,7 @@ class Database:
             with self._gate:
                 answer: T = self._commits.run(operation)
                 return answer
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._told(error, session) from error
 
     def write_all(
@@ -143,11 +143,11 @@ class Database:
         with self._gate:
             outcomes = self._commits.run_all([operation for operation, _ in operations])
         return [
-            self._told(outcome, session) if isinstance(outcome, sqlite3.Error) else outcome
+            self._told(outcome, session) if isinstance(outcome, SQLITE_ERRORS) else outcome
             for outcome, (_, session) in zip(outcomes, operations, strict=True)
         ]
 
-    def _told(self, error: sqlite3.Error, session: str) -> WrenSessionsError:
+    def _told(self, error: SQLiteError, session: str) -> WrenSessionsError:
         """The error of this package for one that a write ended with."""
         self._doubted = self._doubted or not is_passing(error)
         told = translated(error, self._place.path, session)

@@ -40,8 +40,8 @@ def diagnose(path: str, prefix: str, read: Reader, now_ms: int) -> Diagnosis:
         now_ms: the store's clock.
     """
     file = Path(path)
-    facts = _around(file) | read(lambda connection: _inside(connection, prefix, now_ms))
-    return Diagnosis("file", facts=facts)
+    inside = read(lambda connection: _inside(connection, prefix, now_ms))
+    return Diagnosis("file", facts=_around(file) | inside)
 
 
 def _around(file: Path) -> Asked:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import random
 import sqlite3
+import sys
 import threading
 import time
 from pathlib import Path
@@ -20,6 +22,7 @@ from wren_sessions.stores.file.schema import (
     UPGRADED,
     VERSION,
 )
+from wren_sessions.stores.file.schema_check import check_schema
 
 Synchronous: TypeAlias = Literal["full", "normal", "off"]
 
@@ -109,6 +112,11 @@ def _make_file(path: Path) -> None:
             "or choose another path"
         ) from error
     except OSError as error:
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            raise StoreUnavailableError(
+                f"the session file {path} cannot be opened ({error.strerror}). Close some files, "
+                "or allow this process more of them (ulimit -n)"
+            ) from error
         raise StoreUnavailableError(
             f"the session file {path} cannot be made ({error.strerror}). This user needs write "
             f"access to {path.parent}"
@@ -121,7 +129,14 @@ def _make_file(path: Path) -> None:
 
 
 def _restrain(connection: sqlite3.Connection, place: Place) -> None:
-    """Set what concerns this connection alone."""
+    """Set what concerns this connection alone.
+
+    What the schema of a file names is not run: functions in views, generated columns and indexes.
+    """
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")  # a damaged page is told, not walked into
+    if sys.version_info >= (3, 12):
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE)
     connection.execute(f"PRAGMA synchronous = {place.synchronous}")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("PRAGMA secure_delete = ON")  # what was deleted is overwritten
@@ -153,6 +168,7 @@ def _version(connection: sqlite3.Connection, place: Place) -> int:
 
     Raises:
         ConfigurationError: it has those of somebody else, or of a newer version.
+        DamagedSchemaError: its tables are not those that this package makes.
     """
     owner = _number(connection, "PRAGMA application_id")
     version = _number(connection, "PRAGMA user_version")
@@ -163,6 +179,7 @@ def _version(connection: sqlite3.Connection, place: Place) -> int:
                 f"wren-sessions knows {VERSION} and older. Upgrade wren-sessions; the file was "
                 "left as it is"
             )
+        check_schema(connection, version)
         return version
     if owner or version or _number(connection, "SELECT count(*) FROM sqlite_master"):
         raise ConfigurationError(

@@ -11,7 +11,8 @@ from typing import Final
 
 from wren_sessions.records import Committed, Name, Prune, overlaps
 from wren_sessions.stores.file import sessions
-from wren_sessions.stores.file.sessions import Key, Row
+from wren_sessions.stores.file.cells import Row, length_of
+from wren_sessions.stores.file.sessions import Key
 
 _DROP: Final = (
     "DELETE FROM records WHERE sid = ? AND namespace = ? AND id = ?",
@@ -68,6 +69,7 @@ def _free(connection: sqlite3.Connection, row: Row, prune: Prune) -> None:
         for pos, length in connection.execute(_TOUCHED, (start, first, first, end)).fetchall():
             offset = pos - start
             # The last row stays: the next commit may fill it up.
-            if offset != row.arena_tail and not overlaps(prune.keep, offset, offset + length):
+            end_of_row = offset + length_of(length, pos)
+            if offset != row.arena_tail and not overlaps(prune.keep, offset, end_of_row):
                 unused.add(pos)
     connection.executemany(_DROP_ROW, [(pos,) for pos in sorted(unused)])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from contextlib import suppress
+from operator import itemgetter
+from typing import Any, Final, NoReturn
 
 from wren_sessions.errors import CorruptSessionError
 from wren_sessions.keys import MAX_ID_BYTES
@@ -25,19 +27,30 @@ from wren_sessions.records import (
 )
 from wren_sessions.stores._checks import make_cursor
 from wren_sessions.stores.file import sessions
-from wren_sessions.stores.file.schema import ARENA_BITS
-from wren_sessions.stores.file.sessions import Key, Row
-from wren_sessions.stores.file.writing import unpack_spans
+from wren_sessions.stores.file.cells import (
+    DamagedError,
+    Row,
+    damaged,
+    data_of,
+    header_of,
+    name_of,
+    record_of,
+    row_of,
+    write_of,
+)
+from wren_sessions.stores.file.schema import ARENA_BITS, ARENA_BYTES
+from wren_sessions.stores.file.sessions import Key
 
 _LOWER: Final = """(SELECT max(l.id) FROM records l
     WHERE l.sid = r.sid AND l.namespace = r.namespace AND l.id < r.id)"""
-_RECORD: Final = sessions.select(f"""s.state, r.id, r.base, r.spans, r.body, {_LOWER}
+_RECORD: Final = sessions.select(f"""s.state, r.id, r.id, r.base, r.spans, r.body, {_LOWER}
     FROM sessions s JOIN records r ON r.sid = s.sid AND r.namespace = ? AND r.id = ?
     WHERE {sessions.OF_KEY}""")
-_HEAD: Final = sessions.select(f"""s.state, r.id, r.base, r.spans, r.body, {_LOWER}
-    FROM sessions s JOIN heads h ON h.sid = s.sid AND h.namespace = ?
-    JOIN records r ON r.sid = s.sid AND r.namespace = h.namespace AND r.id = h.head
+_HEAD: Final = sessions.select(f"""s.state, h.head, r.id, r.base, r.spans, r.body, {_LOWER}
+    FROM sessions s LEFT JOIN heads h ON h.sid = s.sid AND h.namespace = ?
+    LEFT JOIN records r ON r.sid = s.sid AND r.namespace = h.namespace AND r.id = h.head
     WHERE {sessions.OF_KEY}""")
+_ANY_RECORD: Final = "SELECT 1 FROM records WHERE sid = ? AND namespace = ? LIMIT 1"
 _BELOW: Final = """
     SELECT id, base, spans, body FROM records WHERE sid = ? AND namespace = ? AND id < ?
     ORDER BY id DESC LIMIT ?"""
@@ -49,8 +62,14 @@ _WRITES: Final = """
 _ARENA: Final = """
     SELECT pos, data FROM arena
     WHERE pos >= (SELECT max(pos) FROM arena WHERE pos <= ?) AND pos < ? ORDER BY pos"""
-_HEAD_OF: Final = "SELECT namespace, head FROM heads WHERE sid = ? AND namespace = ?"
-_HEADS: Final = "SELECT namespace, head FROM heads WHERE sid = ? ORDER BY made"
+_HEADS: Final = """
+    SELECT h.namespace, h.head, r.id FROM heads h
+    LEFT JOIN records r ON r.sid = h.sid AND r.namespace = h.namespace AND r.id = h.head
+    WHERE h.sid = ? ORDER BY h.made"""
+_HEAD_OF: Final = """
+    SELECT h.namespace, h.head, r.id FROM heads h
+    LEFT JOIN records r ON r.sid = h.sid AND r.namespace = h.namespace AND r.id = h.head
+    WHERE h.sid = ? AND h.namespace = ?"""
 _INFO: Final = sessions.select(f"""s.state,
         length(CAST(s.name AS BLOB)) + length(s.state)
         + (SELECT total(length(data)) FROM arena
@@ -62,7 +81,7 @@ _INFO: Final = sessions.select(f"""s.state,
         + (SELECT total(length(CAST(namespace || head AS BLOB))) FROM heads WHERE sid = s.sid)
     FROM sessions s WHERE {sessions.OF_KEY}""")  # noqa: S608 -- nothing comes from outside
 _PAGE: Final = sessions.select(f"""s.name, s.state FROM sessions s
-    WHERE {sessions.OF_PREFIX} AND s.name > ? AND length(s.name) <= {MAX_ID_BYTES}
+    WHERE {sessions.OF_PREFIX} AND s.name > ? AND s.name < x'' AND length(s.name) <= {MAX_ID_BYTES}
         AND (s.deadline_ms IS NULL OR s.deadline_ms > ?) ORDER BY s.name LIMIT ?""")
 
 BRIEF_BYTES: Final = 2_097_152
@@ -95,10 +114,14 @@ def load(
         found = connection.execute(_HEAD, (namespace, *key)).fetchone()
     else:
         found = connection.execute(_RECORD, (namespace, checkpoint_id, *key)).fetchone()
-    row = Row._make(found[:-6]) if found else None
+    row = row_of(found[:-7]) if found else None
     if row is None or not row.alive(now_ms):
         return None
-    stored = _whole(connection, row.sid, namespace, found[-5:])
+    state, head, *record = found[-7:]
+    if record[0] is None:
+        _check_no_head(connection, row.sid, namespace, head)
+        return None
+    stored = _whole(connection, row.sid, namespace, record)
     spans = missing(stored.spans, held, row.incarnation)
     if brief and not is_brief(spans):
         raise TooLongError
@@ -109,7 +132,9 @@ def load(
             "there. Restore the session from a backup, or delete it",
             session=key.session,
         )
-    return row, Loaded(life=row.life(now_ms), stored=stored, arena=arena, state=found[-6])
+    return row, Loaded(
+        life=row.life(now_ms), stored=stored, arena=arena, state=header_of(state, row)
+    )
 
 
 def is_brief(spans: Iterable[Span]) -> bool:
@@ -117,28 +142,43 @@ def is_brief(spans: Iterable[Span]) -> bool:
     return sum([length for _, length in spans]) <= BRIEF_BYTES
 
 
+def _check_no_head(connection: sqlite3.Connection, sid: int, namespace: str, head: object) -> None:
+    """Make sure that a namespace without a latest record has no records at all."""
+    if head is not None:
+        _no_record(sid, namespace)
+    if connection.execute(_ANY_RECORD, (sid, namespace)).fetchone() is not None:
+        _no_head(sid, namespace)
+
+
+def _no_head(sid: int, namespace: str) -> NoReturn:
+    damaged("heads", sid, f"there is no head of namespace {namespace!r:.200}")
+
+
+def _no_record(sid: int, namespace: str) -> NoReturn:
+    damaged("heads", sid, f"the head of namespace {namespace!r:.200} is a record that is lost")
+
+
 def _whole(
-    connection: sqlite3.Connection,
-    sid: int,
-    namespace: str,
-    record: tuple[str, int, bytes, bytes, str | None],
+    connection: sqlite3.Connection, sid: int, namespace: str, cells: Sequence[Any]
 ) -> Stored:
-    """A record with its writes."""
-    name, base, packed, body, below = record
-    spans = unpack_spans(packed)
+    """A record with its writes; `cells` are those of the record, and the next lower id."""
+    *own, below = cells
+    name, base, spans, body = record_of(own)
     found = connection.execute(_WRITES_OF, (sid, namespace, name)).fetchall()
     if len(found) > 1:
-        found.sort()
-    for _, _, linked, _ in found:
-        if linked:
-            spans += unpack_spans(linked)
+        found.sort(key=itemgetter(0))
+    writes = []
+    for _, *kept in found:
+        key, value, linked = write_of((name, *kept))
+        writes.append(StoredWrite(key, value))
+        spans += linked
     return Stored(
         name=(namespace, name),
         body=body,
         base=base,
-        spans=merge_spans(spans),  # as they are written but for those of the writes; not if planted
-        writes=tuple([StoredWrite(key, body) for _, key, _, body in found]),
-        below=below,
+        spans=merge_spans(spans) if found else tuple(spans),
+        writes=tuple(writes),
+        below=None if below is None else name_of(below, name),
     )
 
 
@@ -149,11 +189,14 @@ def scan(
     found: list[Stored] = []
     heads: dict[str, str] = {}
     for at, start in enumerate(starts):
-        heads.update(connection.execute(_HEAD_OF, (row.sid, start.namespace)).fetchall())
+        leads = connection.execute(_HEAD_OF, (row.sid, start.namespace)).fetchall()
+        heads.update(_checked_heads(row.sid, leads))
         wanted = limit - len(found)
         before = _TOP if start.before is None else start.before
         values = (row.sid, start.namespace, before, wanted + 1)
         rows = connection.execute(_BELOW, values).fetchall()
+        if rows and not leads:
+            _no_head(row.sid, start.namespace)
         found += _stored(connection, row.sid, start.namespace, rows, wanted)
         if len(rows) > wanted:
             last = rows[wanted - 1][0] if wanted else start.before
@@ -169,14 +212,16 @@ def _stored(
     rows = some[:wanted]
     if not rows:
         return []
-    below = [*(row[0] for row in some[1:]), None]
-    writes: dict[str, list[StoredWrite]] = {row[0]: [] for row in rows}
-    spans = {row[0]: unpack_spans(row[2]) for row in rows}
-    bounds = (rows[-1][0], rows[0][0])
-    for owner, key, linked, body in connection.execute(_WRITES, (sid, namespace, *bounds)):
-        if owner in writes:
-            writes[owner].append(StoredWrite(key, body))
-            spans[owner] += unpack_spans(linked)
+    records = [record_of(row) for row in rows]
+    below = [*(name_of(row[0], sid) for row in some[1:]), None]
+    writes: dict[str, list[StoredWrite]] = {name: [] for name, *_ in records}
+    spans = {name: own for name, _, own, _ in records}
+    bounds = (records[-1][0], records[0][0])
+    for cells in connection.execute(_WRITES, (sid, namespace, *bounds)):
+        if cells[0] in writes:
+            key, body, linked = write_of(cells)
+            writes[cells[0]].append(StoredWrite(key, body))
+            spans[cells[0]] += linked
     return [
         Stored(
             name=(namespace, name),
@@ -186,7 +231,7 @@ def _stored(
             writes=tuple(writes[name]),
             below=lower,
         )
-        for (name, base, _, body), lower in zip(rows, below, strict=False)
+        for (name, base, _, body), lower in zip(records, below, strict=False)
     ]
 
 
@@ -194,12 +239,16 @@ def read(connection: sqlite3.Connection, sid: int, spans: Iterable[Span]) -> Are
     """Parts of an arena, or None if one of them is not there."""
     parts = []
     for span in spans:
-        inside = 0 <= span.offset <= span.end <= 1 << ARENA_BITS  # and not in another's arena
-        part = _part(connection, sid, span) if inside else None
+        part = _part(connection, sid, span) if _can_be(span) else None
         if part is None:
             return None
         parts.append((span.offset, part))
     return ArenaParts(parts)
+
+
+def _can_be(span: Span) -> bool:
+    """Whether any arena could have it."""
+    return span.offset >= 0 and span.length >= 0 and span.end <= ARENA_BYTES
 
 
 def _part(connection: sqlite3.Connection, sid: int, span: Span) -> bytes | None:
@@ -211,7 +260,7 @@ def _part(connection: sqlite3.Connection, sid: int, span: Span) -> bytes | None:
     for pos, data in rows:
         if pos != at:  # a prune left a gap here
             return None
-        at += len(data)
+        at += len(data_of(data, pos))
     if first > start or at < end:
         return None
     pieces = [data for _, data in rows]
@@ -224,16 +273,26 @@ def _part(connection: sqlite3.Connection, sid: int, span: Span) -> bytes | None:
 
 def heads(connection: sqlite3.Connection, sid: int) -> tuple[Name, ...]:
     """The latest checkpoint of each namespace, the oldest namespace first."""
-    return tuple(connection.execute(_HEADS, (sid,)).fetchall())
+    return tuple(_checked_heads(sid, connection.execute(_HEADS, (sid,)).fetchall()))
+
+
+def _checked_heads(sid: int, rows: Sequence[Any]) -> list[Name]:
+    found = []
+    for namespace, head, there in rows:
+        name = name_of(namespace, sid, "heads", "namespace")
+        if there is None:
+            _no_record(sid, name)
+        found.append((name, name_of(head, sid, "heads", "head")))
+    return found
 
 
 def info(connection: sqlite3.Connection, key: Key, now_ms: int) -> SessionInfo | None:
     """A session's life, header and size."""
     found = connection.execute(_INFO, key).fetchone()
-    row = Row._make(found[:-2]) if found else None
+    row = row_of(found[:-2]) if found else None
     if row is None or not row.alive(now_ms):
         return None
-    state, size_bytes = found[-2:]
+    state, size_bytes = header_of(found[-2], row), found[-1]
     return SessionInfo(
         session=key.session,
         life=row.life(now_ms),
@@ -246,11 +305,36 @@ def info(connection: sqlite3.Connection, key: Key, now_ms: int) -> SessionInfo |
 def page(
     connection: sqlite3.Connection, prefix: str, after: str, limit: int, now_ms: int
 ) -> SessionPage:
-    """The sessions of a prefix behind an id, sorted by id."""
-    found = connection.execute(_PAGE, (prefix, after, now_ms, limit + 1)).fetchall()
-    listed = tuple(
-        SessionInfo(session=session, life=Row._make(columns).life(now_ms), state=state)
-        for *columns, session, state in found[:limit]
-    )
-    more = len(found) > limit
-    return SessionPage(sessions=listed, cursor=make_cursor(listed[-1].session) if more else None)
+    """The sessions of a prefix behind an id, sorted by id; those that are damaged are counted."""
+    found = _page(connection, (prefix, after, now_ms, limit + 1))
+    listed = []
+    for *cells, session, state in found[:limit]:
+        with suppress(DamagedError):
+            row = row_of(cells)
+            info = SessionInfo(session=session, life=row.life(now_ms), state=header_of(state, row))
+            listed.append(info)
+    cursor = make_cursor(found[limit - 1][-2]) if len(found) > limit else None
+    foreign = min(len(found), limit) - len(listed)
+    return SessionPage(sessions=tuple(listed), cursor=cursor, foreign=foreign)
+
+
+def _page(connection: sqlite3.Connection, values: tuple[str, str, int, int]) -> list[Any]:
+    """The rows of a page whose names can be read; what else is no UTF-8 is None."""
+    try:
+        return connection.execute(_PAGE, values).fetchall()
+    except sqlite3.OperationalError:
+        connection.text_factory = _text_or_none
+        try:
+            found = connection.execute(_PAGE, values).fetchall()
+        finally:
+            connection.text_factory = str
+    if any(name is None for *_, name, _ in found):
+        damaged("sessions", values[1], "the name of a session behind it is no UTF-8")
+    return found
+
+
+def _text_or_none(raw: bytes) -> str | None:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return None

@@ -36,11 +36,12 @@ from typing import Final, NamedTuple
 APPLICATION_ID: Final = int.from_bytes(b"Wren")
 VERSION: Final = 2
 ARENA_BITS: Final = 32
+SESSIONS_PER_FILE: Final = 1 << 63 - ARENA_BITS
 UPGRADED: Final = 1
 """The number of the prefix that the sessions of a file of version 1 get."""
 
-_STRICT_SINCE: Final = (3, 37)
-_ARENA_BYTES: Final = 1 << ARENA_BITS
+STRICT_SINCE: Final = (3, 37)
+ARENA_BYTES: Final = 1 << ARENA_BITS
 _SPAN_BYTES: Final = 16
 
 
@@ -51,17 +52,18 @@ class _Table(NamedTuple):
     columns: str
     checks: str = ""
     kind: str = ""
+    end: str = "\n    "
 
     def plain(self) -> str:
         """The statement that makes it where there are no strict tables."""
         ending = f" {self.kind}" if self.kind else ""
-        return f"CREATE TABLE {self.name} ({self.columns}\n    ){ending}"
+        return f"CREATE TABLE {self.name} ({self.columns}{self.end}){ending}"
 
     def strict(self) -> str:
         """The statement that makes it strict."""
         kind = f"{self.kind}, STRICT" if self.kind else "STRICT"
         checks = f",{self.checks}" if self.checks else ""
-        return f"CREATE TABLE {self.name} ({self.columns}{checks}\n    ) {kind}"
+        return f"CREATE TABLE {self.name} ({self.columns}{checks}{self.end}) {kind}"
 
 
 _PREFIXES: Final = _Table(
@@ -73,7 +75,7 @@ _PREFIXES: Final = _Table(
 _SESSIONS: Final = _Table(
     "sessions",
     f"""
-        sid INTEGER PRIMARY KEY AUTOINCREMENT CHECK (sid < {1 << 63 - ARENA_BITS}),
+        sid INTEGER PRIMARY KEY AUTOINCREMENT CHECK (sid < {SESSIONS_PER_FILE}),
         prefix INTEGER NOT NULL, -- the number of its prefix
         name TEXT NOT NULL, -- its id
         incarnation TEXT NOT NULL,
@@ -84,7 +86,7 @@ _SESSIONS: Final = _Table(
         own_idle ANY, -- milliseconds, 'none', or NULL: as the policy says
         pinned INTEGER NOT NULL,
         revision INTEGER NOT NULL,
-        arena_end INTEGER NOT NULL CHECK (arena_end <= {_ARENA_BYTES}),
+        arena_end INTEGER NOT NULL CHECK (arena_end <= {ARENA_BYTES}),
         arena_tail INTEGER NOT NULL, -- where the last row of the arena starts
         recent TEXT NOT NULL, -- tokens of the last commits without a record, the last one first
         state BLOB NOT NULL,
@@ -100,7 +102,8 @@ _PARTS: Final = (
     _Table(
         "arena",
         "pos INTEGER PRIMARY KEY, data BLOB NOT NULL",
-        f" CHECK (pos >= {_ARENA_BYTES})",
+        f" CHECK (pos >= {ARENA_BYTES})\n    ",
+        end="",
     ),
     _Table(
         "records",
@@ -114,7 +117,7 @@ _PARTS: Final = (
         body BLOB NOT NULL,
         UNIQUE (sid, namespace, id)""",
         f"""
-        CHECK (base BETWEEN 0 AND {_ARENA_BYTES}),
+        CHECK (base BETWEEN 0 AND {ARENA_BYTES}),
         CHECK (length(spans) % {_SPAN_BYTES} = 0)""",
     ),
     _Table(
@@ -141,16 +144,47 @@ _PARTS: Final = (
         CHECK (length(spans) % {_SPAN_BYTES} = 0)""",
     ),
 )
-_INDEX: Final = "CREATE INDEX sessions_to_sweep ON sessions (sweep_ms) WHERE sweep_ms IS NOT NULL"
+INDEX: Final = "CREATE INDEX sessions_to_sweep ON sessions (sweep_ms) WHERE sweep_ms IS NOT NULL"
+
+
+_SESSIONS_1: Final = _Table(
+    "sessions",
+    f"""
+        sid INTEGER PRIMARY KEY AUTOINCREMENT CHECK (sid < {SESSIONS_PER_FILE}),
+        id TEXT NOT NULL UNIQUE,
+        incarnation TEXT NOT NULL,
+        created_ms INTEGER NOT NULL,
+        updated_ms INTEGER NOT NULL,
+        deadline_ms INTEGER, -- NULL: never
+        sweep_ms INTEGER,
+        own_idle, -- milliseconds, 'none', or NULL: as the policy says
+        pinned INTEGER NOT NULL,
+        revision INTEGER NOT NULL,
+        arena_end INTEGER NOT NULL CHECK (arena_end <= {ARENA_BYTES}),
+        arena_tail INTEGER NOT NULL, -- where the last row of the arena starts
+        recent TEXT NOT NULL, -- tokens of the last commits without a record, the last one first
+        state BLOB NOT NULL""",
+)
+
+TABLES: Final[dict[int, dict[str, frozenset[str]]]] = {
+    1: {table.name: frozenset({table.plain()}) for table in (_SESSIONS_1, *_PARTS)},
+    VERSION: {
+        table.name: frozenset({table.plain(), table.strict()})
+        for table in (_PREFIXES, _SESSIONS, *_PARTS)
+    },
+}
+"""By version and name, the statements that can have made a table."""
+
+INDEX_NAME: Final = "sessions_to_sweep"
 
 
 def _make(table: _Table) -> str:
-    return table.strict() if sqlite3.sqlite_version_info >= _STRICT_SINCE else table.plain()
+    return table.strict() if sqlite3.sqlite_version_info >= STRICT_SINCE else table.plain()
 
 
 SCHEMA: Final = (
     *map(_make, (_PREFIXES, _SESSIONS, *_PARTS)),
-    _INDEX,
+    INDEX,
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {VERSION}",
 )
@@ -169,7 +203,7 @@ UPGRADE: Final = (
     "DELETE FROM sqlite_sequence WHERE name = 'sessions'",
     "UPDATE sqlite_sequence SET name = 'sessions' WHERE name = 'sessions_1'",  # no sid comes again
     "DROP TABLE sessions_1",
-    _INDEX,
+    INDEX,
     f"PRAGMA user_version = {VERSION}",
 )
 """Makes a file of version 1 one of this version; its sessions get the prefix `UPGRADED`."""

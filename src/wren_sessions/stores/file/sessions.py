@@ -8,9 +8,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final, NamedTuple
 
-from wren_sessions.records import Life
-from wren_sessions.stores.file.schema import ARENA_BITS
-from wren_sessions.ttl import Override, TTLPolicy
+from wren_sessions.stores.file.cells import Row, past, row_of
+from wren_sessions.stores.file.schema import ARENA_BITS, SESSIONS_PER_FILE
 
 
 def select(rest: str) -> str:
@@ -28,6 +27,7 @@ OF_KEY: Final = f"{OF_PREFIX} AND s.name = ?"
 """The condition that a session `s` is the one of a `Key`."""
 
 _FIND: Final = select(f"s.name FROM sessions s WHERE {OF_KEY}")
+_FIND_SID: Final = f"SELECT s.sid, s.deadline_ms FROM sessions s WHERE {OF_KEY}"  # noqa: S608
 _MAKE: Final = """
     INSERT INTO sessions (prefix, name, incarnation, created_ms, updated_ms, pinned, revision,
         arena_end, arena_tail, recent, state)
@@ -65,64 +65,9 @@ class Key(NamedTuple):
     session: str
 
 
-class Row(NamedTuple):
-    """A session's row, without its name and header. See the columns in `schema`."""
-
-    sid: int
-    incarnation: str
-    created_ms: int
-    updated_ms: int
-    deadline_ms: int | None
-    sweep_ms: int | None
-    own_idle: Override
-    pinned: int
-    revision: int
-    arena_end: int
-    arena_tail: int
-    recent: str
-
-    def alive(self, now_ms: int) -> bool:
-        """Whether its deadline is still to come."""
-        return not past(self.deadline_ms, now_ms)
-
-    def deadline(self, policy: TTLPolicy, now_ms: int) -> int | None:
-        """When it would expire if it were used now."""
-        return policy.deadline_ms(
-            used_ms=now_ms,
-            created_ms=self.created_ms,
-            override=self.own_idle,
-            pinned=bool(self.pinned),
-        )
-
-    def written(
-        self, now_ms: int, deadline_ms: int | None, arena: tuple[int, int], recent: str
-    ) -> Row:
-        """It after a commit: its new deadline, end and last row of the arena, and tokens."""
-        same = (self.sid, self.incarnation, self.created_ms)
-        rules = (self.sweep_ms, self.own_idle, self.pinned)
-        return Row(*same, now_ms, deadline_ms, *rules, self.revision + 1, *arena, recent)
-
-    def life(self, now_ms: int) -> Life:
-        """Its life, for the caller."""
-        return Life(
-            incarnation=self.incarnation,
-            created_ms=self.created_ms,
-            updated_ms=self.updated_ms,
-            now_ms=now_ms,
-            deadline_ms=self.deadline_ms,
-            pinned=bool(self.pinned),
-            revision=self.revision,
-        )
-
-
 def check_writable(connection: sqlite3.Connection) -> None:
     """Raise what SQLite raises if the file cannot be written; ``BEGIN IMMEDIATE`` may not."""
     connection.execute("DELETE FROM sessions WHERE sid < 0")
-
-
-def past(deadline_ms: int | None, now_ms: int) -> bool:
-    """Whether a deadline has come."""
-    return deadline_ms is not None and deadline_ms <= now_ms
 
 
 def find(connection: sqlite3.Connection, key: Key, now_ms: int) -> Row | None:
@@ -134,7 +79,16 @@ def find(connection: sqlite3.Connection, key: Key, now_ms: int) -> Row | None:
 def find_any(connection: sqlite3.Connection, key: Key) -> Row | None:
     """A session's row, also of one that has expired and not been swept yet."""
     found = connection.execute(_FIND, key).fetchone()
-    return Row._make(found[:-1]) if found else None
+    return row_of(found[:-1]) if found else None
+
+
+def find_sid(connection: sqlite3.Connection, key: Key, now_ms: int) -> int | None:
+    """A session's number, also where its row is damaged, so that it can be deleted."""
+    found = connection.execute(_FIND_SID, key).fetchone()
+    if found is None:
+        return None
+    sid, deadline_ms = found
+    return None if isinstance(deadline_ms, int) and past(deadline_ms, now_ms) else sid
 
 
 def make(connection: sqlite3.Connection, key: Key, incarnation: str, created_ms: int) -> Row:
@@ -192,7 +146,8 @@ def copy(connection: sqlite3.Connection, row: Row, target: str, state: bytes | N
 
 def forget(connection: sqlite3.Connection, sid: int) -> None:
     """Remove a session, whole."""
-    connection.execute(_FORGET_ARENA, arena_bounds(sid))
+    if 0 < sid < SESSIONS_PER_FILE:  # no other has an arena
+        connection.execute(_FORGET_ARENA, arena_bounds(sid))
     for statement in _FORGET_PARTS:
         connection.execute(statement, (sid,))
 

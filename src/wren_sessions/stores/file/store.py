@@ -43,10 +43,11 @@ from wren_sessions.stores._checks import (
 )
 from wren_sessions.stores._closing import Closing
 from wren_sessions.stores.file import copying, pruning, reading, sessions, writing
+from wren_sessions.stores.file.cells import Row, past
 from wren_sessions.stores.file.connections import Database
 from wren_sessions.stores.file.diagnosis import Diagnosis, diagnose
 from wren_sessions.stores.file.opening import Place, Synchronous
-from wren_sessions.stores.file.sessions import Key, Row
+from wren_sessions.stores.file.sessions import Key
 from wren_sessions.stores.file.sweep import Sweeper
 from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import FOREVER, Duration, Override, TTLPolicy, to_ms
@@ -173,10 +174,10 @@ class FileStore(Closing):
         check_session(session)
 
         def delete(connection: sqlite3.Connection) -> bool:
-            row = sessions.find(connection, self._key(session), self._clock())
-            if row is None:
+            sid = sessions.find_sid(connection, self._key(session), self._clock())
+            if sid is None:
                 return False
-            sessions.forget(connection, row.sid)
+            sessions.forget(connection, sid)
             self._sweeper.shrink(connection)
             return True
 
@@ -243,7 +244,7 @@ class FileStore(Closing):
         deadline_ms = row.deadline(ttl, loaded.life.now_ms)
         if deadline_ms == row.deadline_ms:
             return loaded
-        if sessions.past(deadline_ms, loaded.life.now_ms):
+        if past(deadline_ms, loaded.life.now_ms):
             return None
         life = self._renew(session, lambda now: now if now.sid == row.sid else None)
         if life is None:  # deleted or replaced just now

@@ -7,8 +7,7 @@ runs inside a transaction and reads no clock.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from struct import Struct
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from wren_sessions.records import (
@@ -22,8 +21,17 @@ from wren_sessions.records import (
     merge_spans,
 )
 from wren_sessions.stores.file import sessions
+from wren_sessions.stores.file.cells import (
+    Row,
+    damaged,
+    deadline_ms,
+    name_of,
+    pack_spans,
+    past,
+    row_of,
+)
 from wren_sessions.stores.file.schema import ARENA_BITS
-from wren_sessions.stores.file.sessions import Key, Row
+from wren_sessions.stores.file.sessions import Key
 from wren_sessions.ttl import TTLPolicy
 
 _PAGE_BYTES: Final = 4_000  # with SQLite's own bytes, one row of the arena fills one page
@@ -57,17 +65,6 @@ _UPDATE: Final = """
     WHERE sid = ?"""
 
 _NO_NAME: Final = (None, None)
-_PAIR: Final = Struct(">QQ")
-
-
-def pack_spans(spans: Iterable[Span]) -> bytes:
-    """Spans as they stand in a row: pairs of offset and length."""
-    return b"".join(_PAIR.pack(*span) for span in spans)
-
-
-def unpack_spans(packed: bytes) -> list[Span]:
-    """What `pack_spans` packed."""
-    return [Span._make(pair) for pair in _PAIR.iter_unpack(packed)]
 
 
 class _Seen(NamedTuple):
@@ -102,11 +99,11 @@ def commit(
     refusal = _refusal(connection, commit, seen)
     if refusal:
         return _answer(refusal, seen.row, now_ms)
-    deadline_ms = _deadline(commit, seen.row, policy, now_ms)
-    if sessions.past(deadline_ms, now_ms):
+    ends_ms = _deadline(commit, seen.row, policy, now_ms)
+    if past(ends_ms, now_ms):
         return _answer("expired", seen.row, now_ms)
     row = seen.row or _make(connection, key, commit, seen.rest_sid, now_ms)
-    after = _write(connection, commit, row, seen.head, (now_ms, deadline_ms))
+    after = _write(connection, commit, row, seen.head, (now_ms, ends_ms))
     return _answer("done", after, now_ms, row.arena_end if commit.record else 0)
 
 
@@ -125,7 +122,9 @@ def _look(connection: sqlite3.Connection, key: Key, commit: Commit, now_ms: int)
     found = connection.execute(_LOOK, values).fetchone()
     if found is None:
         return _Seen()
-    row = Row._make(found[:-4])
+    row = row_of(found[:-4])
+    if found[-2] is not None:
+        name_of(found[-2], row.sid, "heads", "head")
     return _Seen(row, None, *found[-4:]) if row.alive(now_ms) else _Seen(rest_sid=row.sid)
 
 
@@ -134,6 +133,8 @@ def _applied(commit: Commit, seen: _Seen) -> int | None:
     if seen.row is None:
         return None
     if seen.token == commit.token:
+        if type(seen.base) is not int:
+            damaged("records", seen.row.sid, "base is no integer")
         return seen.base
     made_it = seen.row.incarnation == commit.token
     return 0 if made_it or commit.token in seen.row.recent.split() else None
@@ -165,7 +166,7 @@ def _all_there(
 
 def _deadline(commit: Commit, row: Row | None, policy: TTLPolicy, now_ms: int) -> int | None:
     if row is None:
-        return policy.deadline_ms(used_ms=now_ms, created_ms=_created(commit, now_ms))
+        return deadline_ms(policy, now_ms, _created(commit, now_ms))
     return row.deadline_ms if policy.refresh == "never" else row.deadline(policy, now_ms)
 
 
@@ -252,11 +253,11 @@ def _pack_with_own(record: Record, end: int) -> bytes:
     """All spans of a record, packed; `end` is where its own bytes start."""
     size = len(record.append)
     if not record.spans:
-        return _PAIR.pack(end, size) if size else b""
+        return pack_spans([Span(end, size)]) if size else b""
     if len(record.spans) == 1:
         ((offset, length),) = record.spans
         if length and offset + length == end:  # a list that grew
-            return _PAIR.pack(offset, length + size)
+            return pack_spans([Span(offset, length + size)])
     return pack_spans(merge_spans((*record.spans, Span(end, size))))
 
 

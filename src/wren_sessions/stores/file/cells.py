@@ -1,0 +1,274 @@
+"""The one place where cells of a session file become records, and are checked.
+
+SQLite keeps any value in any column of a plain table, and whoever can write the file can write past
+what a strict one refuses: other types, numbers of any size, text that is no UTF-8, spans that end
+in the middle. So whatever is read is looked at here: type, range and shape. What is found wrong is
+a `DamagedError` that names the table, the row and the column, never the value. `errors`
+makes a `CorruptSessionError` of it, with the session and the file.
+
+Times are not checked: any whole number is one, and whoever shows it has to know that the calendar
+may not reach so far (`ttl.time_of`). What is counted from one is kept within SQLite's 64 bits.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from itertools import product
+from struct import Struct
+from types import NoneType
+from typing import Any, Final, NamedTuple, NoReturn
+
+from wren_sessions.records import Life, Span
+from wren_sessions.stores.file.schema import ARENA_BYTES, SESSIONS_PER_FILE
+from wren_sessions.ttl import MAX_MS, Override, TTLPolicy
+
+_MOST_REVISIONS: Final = 1 << 62
+_LAST_MS: Final = (1 << 63) - 1
+_PAIR: Final = Struct(">QQ")
+_OPTIONAL: Final = (int, NoneType)
+
+
+class DamagedError(sqlite3.DatabaseError):
+    """A row that holds what this package never wrote there."""
+
+
+class DamagedSchemaError(DamagedError):
+    """A file whose tables are not those that this package makes."""
+
+
+class Row(NamedTuple):
+    """A session's row, without its name and header. See the columns in `schema`."""
+
+    sid: int
+    incarnation: str
+    created_ms: int
+    updated_ms: int
+    deadline_ms: int | None
+    sweep_ms: int | None
+    own_idle: Override
+    pinned: int
+    revision: int
+    arena_end: int
+    arena_tail: int
+    recent: str
+
+    def alive(self, now_ms: int) -> bool:
+        """Whether its deadline is still to come."""
+        return not past(self.deadline_ms, now_ms)
+
+    def deadline(self, policy: TTLPolicy, now_ms: int) -> int | None:
+        """When it would expire if it were used now."""
+        return deadline_ms(
+            policy,
+            now_ms,
+            self.created_ms,
+            override=self.own_idle,
+            pinned=bool(self.pinned),
+        )
+
+    def written(
+        self, now_ms: int, deadline_ms: int | None, arena: tuple[int, int], recent: str
+    ) -> Row:
+        """It after a commit: its new deadline, end and last row of the arena, and tokens."""
+        same = (self.sid, self.incarnation, self.created_ms)
+        rules = (self.sweep_ms, self.own_idle, self.pinned)
+        return Row(*same, now_ms, deadline_ms, *rules, self.revision + 1, *arena, recent)
+
+    def life(self, now_ms: int) -> Life:
+        """Its life, for the caller."""
+        return Life(
+            incarnation=self.incarnation,
+            created_ms=self.created_ms,
+            updated_ms=self.updated_ms,
+            now_ms=now_ms,
+            deadline_ms=self.deadline_ms,
+            pinned=bool(self.pinned),
+            revision=self.revision,
+        )
+
+
+def past(deadline_ms: int | None, now_ms: int) -> bool:
+    """Whether a deadline has come."""
+    return deadline_ms is not None and deadline_ms <= now_ms
+
+
+def deadline_ms(
+    policy: TTLPolicy,
+    now_ms: int,
+    created_ms: int,
+    *,
+    override: Override = None,
+    pinned: bool = False,
+) -> int | None:
+    """When a session expires that is used now, as far as a column can hold it."""
+    found = policy.deadline_ms(
+        used_ms=now_ms, created_ms=created_ms, override=override, pinned=pinned
+    )
+    return None if found is None else max(-_LAST_MS, min(found, _LAST_MS))
+
+
+# --- sessions -------------------------------------------------------------------------------------
+
+_ROW_KINDS: Final = (
+    (int,),
+    (str,),
+    (int,),
+    (int,),
+    _OPTIONAL,
+    _OPTIONAL,
+    (int, str, NoneType),
+    (int,),
+    (int,),
+    (int,),
+    (int,),
+    (str,),
+)
+_ROWS: Final = frozenset(product(*_ROW_KINDS))
+
+
+def row_of(cells: Sequence[Any]) -> Row:
+    """A session's row.
+
+    Raises:
+        DamagedError: a cell cannot be what it holds.
+    """
+    sid, _, _, _, _, _, own_idle, pinned, revision, end, tail, _ = cells
+    if tuple(map(type, cells)) not in _ROWS:
+        _blame("sessions", sid, Row._fields, cells, _ROW_KINDS)
+    if not (
+        0 < sid < SESSIONS_PER_FILE
+        and 0 <= tail <= end <= ARENA_BYTES
+        and 0 <= revision < _MOST_REVISIONS
+        and 0 <= pinned <= 1
+        and (own_idle is None or _is_idle(own_idle))
+    ):
+        damaged("sessions", sid, "a number in it is out of range")
+    return Row._make(cells)
+
+
+def _is_idle(own_idle: Override) -> bool:
+    return 1 <= own_idle <= MAX_MS if isinstance(own_idle, int) else own_idle == "none"
+
+
+def header_of(state: object, row: Row) -> bytes:
+    """A session's header."""
+    if type(state) is not bytes:
+        _blame("sessions", row.sid, ("state",), (state,), ((bytes,),))
+    return state
+
+
+# --- records and pending writes -------------------------------------------------------------------
+
+_RECORD: Final = ("id", "base", "spans", "body")
+_RECORD_KINDS: Final = ((str,), (int,), (bytes,), (bytes,))
+_WRITE: Final = ("id", "key", "spans", "body")
+_WRITE_KINDS: Final = ((str,), (str,), (bytes,), (bytes,))
+
+
+def record_of(cells: Sequence[Any]) -> tuple[str, int, list[Span], bytes]:
+    """A record, given by its id, base, packed spans and body.
+
+    Returns:
+        The same with the spans, which are ascending and do not overlap.
+
+    Raises:
+        DamagedError: a cell cannot be what it holds.
+    """
+    name, base, packed, body = cells
+    if not (type(name) is str and type(base) is int and type(packed) is type(body) is bytes):
+        _blame("records", name, _RECORD, cells, _RECORD_KINDS)
+    if not 0 <= base <= ARENA_BYTES:
+        damaged("records", name, "base is out of range")
+    return name, base, unpack_spans(packed, "records", name), body
+
+
+def name_of(found: object, row: object, table: str = "records", column: str = "id") -> str:
+    """A text that names something."""
+    if type(found) is not str:
+        _blame(table, row, (column,), (found,), ((str,),))
+    return found
+
+
+def write_of(cells: Sequence[Any]) -> tuple[str, bytes, list[Span]]:
+    """A pending write, given by its checkpoint, key, packed spans and body: key, body, spans.
+
+    Raises:
+        DamagedError: a cell cannot be what it holds.
+    """
+    owner, key, packed, body = cells
+    if not (type(owner) is type(key) is str and type(packed) is type(body) is bytes):
+        _blame("writes", owner, _WRITE, cells, _WRITE_KINDS)
+    return key, body, unpack_spans(packed, "writes", owner, ordered=False) if packed else []
+
+
+def pack_spans(spans: Iterable[Span]) -> bytes:
+    """Spans as they stand in a row: pairs of offset and length."""
+    return b"".join([_PAIR.pack(*span) for span in spans])
+
+
+def unpack_spans(packed: bytes, table: str, row: object, *, ordered: bool = True) -> list[Span]:
+    """What `pack_spans` packed; if it is ordered, so many spans hold no byte twice.
+
+    Raises:
+        DamagedError: they cannot be what was packed in this row.
+    """
+    if len(packed) % _PAIR.size:
+        damaged(table, row, "spans end in the middle")
+    spans = list(map(Span._make, _PAIR.iter_unpack(packed)))
+    last = 0
+    for offset, length in spans:
+        if offset < last and ordered:
+            damaged(table, row, "spans are out of order")
+        last = offset + length
+        if last > ARENA_BYTES:
+            damaged(table, row, "spans are out of range")
+    return spans
+
+
+# --- the arena ------------------------------------------------------------------------------------
+
+
+def data_of(data: object, pos: int) -> bytes:
+    """A row of the arena."""
+    if type(data) is not bytes:
+        _blame("arena", pos, ("data",), (data,), ((bytes,),))
+    return data
+
+
+def length_of(length: object, pos: int) -> int:
+    """The length of a row of the arena."""
+    if type(length) is not int:
+        damaged("arena", pos, "data has no length")
+    return length
+
+
+# --- what is wrong --------------------------------------------------------------------------------
+
+
+def damaged(table: str, row: object, why: str) -> NoReturn:
+    """Raise the error for a row; `row` is what it is found by."""
+    raise DamagedError(f"row {row!r:.200} of table {table}: {why}")
+
+
+def _blame(
+    table: str,
+    row: object,
+    columns: Sequence[str],
+    cells: Sequence[Any],
+    kinds: Sequence[tuple[type, ...]],
+) -> NoReturn:
+    """Raise the error for the first cell whose type is not one of its column's."""
+    for column, cell, allowed in zip(columns, cells, kinds, strict=True):
+        if type(cell) not in allowed:
+            damaged(table, row, f"{column} is {_SQLITE[type(cell)]}")
+    raise AssertionError(columns)
+
+
+_SQLITE: Final = {
+    int: "an integer",
+    float: "a real number",
+    str: "text",
+    bytes: "a blob",
+    NoneType: "NULL",
+}
