@@ -220,9 +220,9 @@ def test_a_parametrized_model_must_be_there() -> None:
     """Making one runs the application's code, so data does not make one."""
     stored = written(kinds.IntBox(content=1))
     assert type(read(stored)) is kinds.IntBox
-    unknown = (stored[0], stored[1].replace(b"builtins:int", b"builtins:set"))
-    with pytest.raises(UnsafeTypeError, match=r"kinds:Box\[set\]"):
+    unknown = (stored[0], stored[1].replace(b"builtins:int", b"builtins:map"))
+    with pytest.raises(UnsafeTypeError, match=r"kinds:Box\[map\]"):
         read(unknown)
     assert PlainSerializer().loads_typed(unknown) == PlainObject(
-        "values.kinds:Box[set]", {"content": 1}
+        "values.kinds:Box[map]", {"content": 1}
     )
