@@ -22,7 +22,7 @@ from values import kinds
 from values.comparing import same
 from wren_sessions import PlainObject, PlainSerializer, SafeSerializer
 from wren_sessions.errors import SerializationError
-from wren_sessions.serializers import _messages_read as reading
+from wren_sessions.serializers import lists as reading
 from wren_sessions.serializers import messages as module
 from wren_sessions.serializers._wire import FIELDS, MESSAGES, array_header, array_length
 

@@ -19,8 +19,7 @@ from langchain_core.messages import (
 
 from values.comparing import same
 from wren_sessions import SafeSerializer
-from wren_sessions.serializers._unpacked import Unpacked
-from wren_sessions.serializers._writing import PackedList
+from wren_sessions.serializers.lists import PackedList, Unpacked
 
 
 class Text(str):

@@ -27,6 +27,7 @@ from wren_sessions.delta.protection import Protection
 from wren_sessions.records import ArenaParts, Name, Stored
 from wren_sessions.serializers import KIND
 from wren_sessions.serializers._elements import header_length
+from wren_sessions.serializers.lists import lists_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,9 +174,8 @@ def _unpacked(
         serde: the serializer.
         typed: its type tag and bytes, if they are at hand.
     """
-    load_list = getattr(serde, "load_list", None)
-    known = value.known
-    if load_list is None or known is None or not isinstance(head := value.pieces[0], bytes):
+    lists, known = lists_of(serde), value.known
+    if lists is None or known is None or not isinstance(head := value.pieces[0], bytes):
         return None
     earlier, size = known.unpacked
     kind, data = typed or (KIND, b"")
@@ -183,11 +183,11 @@ def _unpacked(
         if known.plain is not None:
             head = head.removeprefix(known.plain.before)
         data = head + known.after(size)
-    found = load_list(kind, data, earlier)
+    found = lists.load_list(kind, data, earlier)
     if found is None:
         return None
-    messages: list[Any] = found[0]
-    known.unpacked = (found[1], size + len(data) - header_length(data))
+    messages, unpacked = found
+    known.unpacked = (unpacked, size + len(data) - header_length(data))
     return messages
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 from zlib import crc32
 
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, damage
@@ -16,9 +16,7 @@ from wren_sessions.delta.protection import PLAIN, Protection, is_sealed
 from wren_sessions.errors import DecryptionError, SerializationError, WrenSessionsError
 from wren_sessions.records import ArenaParts, Name, Span, merge_spans
 from wren_sessions.serializers import KIND, reads_own
-
-if TYPE_CHECKING:
-    from wren_sessions.serializers._writing import PackedList
+from wren_sessions.serializers.lists import PackedList, lists_of
 
 INLINE_BYTES: Final = 1_024  # a smaller value stands in the record itself
 
@@ -98,16 +96,14 @@ class DeltaEncoder:
 
     def value(self, channel: str, value: Any, serde: Serializer, what: str) -> StoredValue:
         """Store a channel's value; `what` names it in errors."""
-        # A serializer of ours lets lists be looked at where it packs them.
-        dump_list = getattr(serde, "dump_list", None)
-        if dump_list is not None and type(value) is list and self._append:
+        if type(value) is list and self._append and (lists := lists_of(serde)):
             same = self._likeliest(channel)
             earlier, size = same.unpacked if same else (None, 0)
             look = partial(self._wrapped if self._wraps else self._listed, channel, same)
             try:
-                found: StoredValue | None = dump_list(value, partial(look, size), earlier)
+                found = lists.dump_list(value, partial(look, size), earlier)
                 if found is None and earlier is not None:
-                    found = dump_list(value, partial(look, 0))
+                    found = lists.dump_list(value, partial(look, 0))
             except SerializationError as error:
                 raise _unstorable(value, what, error) from error
             if found is not None:

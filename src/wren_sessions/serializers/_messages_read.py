@@ -1,7 +1,6 @@
-"""Messages, built from what was stored: their classes' own state, put back.
+"""Messages, built one by one from what was stored: their classes' own state, put back.
 
-A list of usual messages (see `messages`) is unpacked and built as a whole; all others, and messages
-inside other values, one by one.
+A list of usual messages is built as a whole, in `lists`; what is here knows the classes and fields.
 """
 
 from __future__ import annotations
@@ -10,62 +9,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from wren_sessions.errors import UnsafeTypeError
-from wren_sessions.serializers._elements import header_length
 from wren_sessions.serializers._models import ModelProfile, mask_to_names, model_profile
 from wren_sessions.serializers._resolve import find, load_official
-from wren_sessions.serializers._unpacked import Shape, Unpacked
-from wren_sessions.serializers._wire import FIELDS, MARKER, MESSAGES, Build, Builder, Table
-
-ormsgpack: Any
-try:  # comes with langgraph, but not on every platform
-    import ormsgpack
-except ImportError:
-    ormsgpack = None
-
-_MARK: Final = bytes([0xD6, MARKER & 0xFF]) + b"M"  # where a usual message begins
+from wren_sessions.serializers._wire import FIELDS, MESSAGES, Build, Builder
+from wren_sessions.serializers.lists import Shape
 
 FieldsOf = Callable[[list[Any]], dict[str, Any]]  # from an envelope's items
-
-
-def read_messages(
-    data: bytes, table: Table, earlier: Unpacked | None = None
-) -> tuple[list[Any], Unpacked] | None:
-    """A list of usual messages that hold nothing but plain data; None if it is something else.
-
-    ormsgpack is faster than msgpack, but tells nobody of the lists that it made. So the envelopes
-    must all stand in the list itself: as many as there are markers.
-
-    Args:
-        data: the bytes, which were checked to be whole.
-        table: builds the value of each kind of envelope.
-        earlier: messages that stand before these in the list.
-
-    Returns:
-        The messages, and what they were built from.
-    """
-    if ormsgpack is None or data[:16].find(_MARK) < 0 or not header_length(data):
-        return None
-    markers = 0
-
-    def extension(code: int, kind: bytes) -> Any:
-        nonlocal markers
-        if code != MARKER:
-            raise TypeError
-        markers += 1
-        return table[kind]
-
-    try:
-        found = ormsgpack.unpackb(data, ext_hook=extension)
-        if markers != len(found) or not all(map(_is_envelope, found)):
-            return None
-        unpacked = (earlier or Unpacked()).grown(found, len(data))
-        return unpacked.build(), unpacked
-    except (KeyError, RecursionError, TypeError, ValueError):
-        return None  # deep, or damaged, which the general way finds out too
-
-
-def _is_envelope(items: Any) -> bool:
-    return type(items) is list and bool(items) and isinstance(items[0], Builder)
 
 
 class _MessageBuilder(Builder):

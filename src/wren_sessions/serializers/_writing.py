@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final
 
 import msgpack
 
@@ -22,14 +22,12 @@ from wren_sessions.serializers._wire import marker
 from wren_sessions.serializers.limits import DEEPEST, Limits, over
 
 Lower = Callable[[Any], Any]
-Result = TypeVar("Result")
 
 SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
 _KEYS: Final = frozenset({str, bytes})
 _SET, _FROZENSET = map(marker, (b"s", b"f"))
 _CALLS_EACH: Final = 2  # that lowering takes at least for each level, in any Python
 _KEPT_BYTES: Final = 1_048_576  # a packer keeps its buffer: one that grew larger is not kept
-_KEPT_LIST_BYTES: Final = 8 * 1_048_576  # the same of one for long lists
 
 # Why what was trusted to be plain cannot be packed; looking at each value tells what it is.
 PACKING_ERRORS: Final = (RecursionError, SerializationError, TypeError, ValueError)
@@ -108,12 +106,12 @@ def _inside(write: Write, lower: Lower) -> Write:
 
 def pack(lowered: Any) -> bytes:
     """Pack what `lowering` gave."""
-    packer = getattr(_local, "packer", None) or _packer()
+    packer = getattr(_local, "packer", None) or new_packer()
     _local.packer = None  # one that failed is not used again
     try:
         data: bytes = packer.pack(lowered)
     except UnicodeEncodeError:  # half a surrogate pair: rare, and the other packer is slower
-        return _packer("surrogatepass").pack(lowered)  # type: ignore[no-any-return]
+        return new_packer("surrogatepass").pack(lowered)  # type: ignore[no-any-return]
     if len(data) < _KEPT_BYTES:
         _local.packer = packer
     return data
@@ -125,14 +123,15 @@ def pack_each(values: Iterable[Any]) -> list[bytes]:
     Raises:
         PACKING_ERRORS: one of them is not plain, or not quite: a tuple, a subclass.
     """
-    packer = getattr(_local, "packer", None) or _packer()
+    packer = getattr(_local, "packer", None) or new_packer()
     _local.packer = None  # one that failed is not used again
     found = list(map(packer.pack, values))
     _local.packer = packer
     return found
 
 
-def _packer(unicode_errors: str | None = None, *, autoreset: bool = True) -> Any:
+def new_packer(unicode_errors: str | None = None, *, autoreset: bool = True) -> Any:
+    """A packer that changes nothing without a word: what is not plain is refused."""
     return msgpack.Packer(
         default=_default,
         strict_types=True,
@@ -170,46 +169,6 @@ def written(value: Any, lower: Lower, deep: Callable[[], Lower], limits: Limits)
         limits.check_depth(data)
     limits.check_written(data)
     return data
-
-
-class PackedList(NamedTuple):
-    """A list as it was packed.
-
-    Attributes:
-        kind: its type tag.
-        head: the array's head.
-        elements: the bytes of its elements, which are gone when whoever looks at them returns.
-        unchanged: whether those of the messages that were unpacked earlier are left out, because
-            the list begins with the same ones.
-    """
-
-    kind: str
-    head: bytes
-    elements: memoryview
-    unchanged: bool
-
-
-def looked_at(
-    fill: Callable[[Any], None], limits: Limits, look: Callable[[memoryview], Result]
-) -> tuple[Result] | None:
-    """What `look` makes of the bytes that `fill` packs; None if it fails.
-
-    They are looked at where they were packed: to copy a long list costs more than to compare it.
-    """
-    packer = getattr(_local, "lists", None) or _packer(autoreset=False)
-    _local.lists = None  # one that failed is not used again, nor by what `look` calls
-    try:
-        fill(packer)
-    except PACKING_ERRORS:
-        return None
-    with memoryview(packer.getbuffer()) as data:
-        size = len(data)
-        limits.check_written(data)
-        found = look(data)
-    packer.reset()
-    if size < _KEPT_LIST_BYTES:
-        _local.lists = packer
-    return (found,)
 
 
 def _default(value: Any) -> Any:

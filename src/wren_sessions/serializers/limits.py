@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
@@ -42,14 +42,18 @@ class Limits:
     max_value_bytes: int = 256 * 1_024 * 1_024
     max_depth: int = DEEPEST
     max_items: int = 10_000_000
+    # Values of at most so many bytes are allowed, whatever is in them.
+    sure_bytes: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
+        for name in ("max_value_bytes", "max_depth", "max_items"):
             limit = getattr(self, name)
             if type(limit) is not int or limit < 1:
                 raise ConfigurationError(f"Limits.{name} must be an integer above 0, not {limit!r}")
         if self.max_depth > DEEPEST:
             raise ConfigurationError(f"Limits.max_depth must be at most {DEEPEST}")
+        most = min(self.max_value_bytes, self.max_items) if self.max_depth == DEEPEST else -1
+        object.__setattr__(self, "sure_bytes", most)
 
     def check_size(self, size: int) -> None:
         """Refuse a value of too many bytes."""
@@ -58,8 +62,8 @@ class Limits:
 
     def check_written(self, data: bytes | memoryview) -> None:
         """Refuse a value that was packed and is too large to be read again."""
-        self.check_size(len(data))
-        if not self.surely_allow(len(data)):
+        if len(data) > self.sure_bytes:
+            self.check_size(len(data))
             self._walk(data)
 
     def check_depth(self, data: bytes, deepest: int = DEEPEST) -> None:
@@ -72,15 +76,11 @@ class Limits:
         if len(data) > deepest and not _is_whole_in(data, b"\x91" * (_room() - deepest)):
             raise over("max_depth", self.max_depth, "the value is nested deeper")
 
-    def surely_allow(self, size: int) -> bool:
-        """Whether a value of so many bytes is allowed, whatever is in it."""
-        return size <= min(self.max_value_bytes, self.max_items) and self.max_depth == DEEPEST
-
     def check_stored(self, data: bytes) -> None:
         """Refuse stored data that is too large, cut off, or claims more than is there."""
         self.check_size(len(data))
         _check_whole(data)
-        if not self.surely_allow(len(data)):
+        if len(data) > self.sure_bytes:
             self._walk(data)
 
     def _walk(self, data: bytes | memoryview) -> None:

@@ -1,7 +1,7 @@
 """The fast path for langchain's messages: exact classes, written from their fields.
 
 A *usual* message has the fields that its class has had for long (`FIELDS` in `_wire`), in order,
-and nothing beside them. It is written as their values, and `_messages_read` puts them back. Any
+and nothing beside them. It is written as their values, and `lists` puts them back. Any
 other, and any other class, takes the general way, `ModelProfile`; what that writes is a map, and
 readers know both.
 
@@ -120,16 +120,15 @@ class Messages:
         return memoryview(pack(lowered))[len(array_header(len(lowered))) :]
 
     def pack(self, messages: list[Any], packer: Any) -> None:
-        """Pack a list that begins with a usual message, if all that it holds is plain.
+        """Pack messages one behind the other, if all that they hold is plain.
 
         Args:
-            messages: the list.
+            messages: those of a list that begins with a usual message.
             packer: a strict packer: orjson takes tuples and enums, and does not tell.
 
         Raises:
             PACKING_ERRORS: something is not plain: each field must be looked at.
         """
-        packer.pack_array_header(len(messages))
         for at in range(0, len(messages), _AT_ONCE):
             held = self._trusted(messages[at : at + _AT_ONCE], packer.pack)
             orjson.dumps(held, None, _OPTION)

@@ -15,7 +15,6 @@ type on the way. `_wire` has the format.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, Literal, Self
 
 from wren_sessions._gc import unhurried
@@ -25,33 +24,21 @@ from wren_sessions.serializers._allowed import Allowed, Allowlist
 from wren_sessions.serializers._deep import Part, lowered_deep
 from wren_sessions.serializers._legacy import Objects, read_legacy
 from wren_sessions.serializers._legacy_objects import LegacyObjects, stored_ref
-from wren_sessions.serializers._messages_read import (
-    message_builders,
-    read_messages,
-    usual_builder,
-)
+from wren_sessions.serializers._messages_read import message_builders, usual_builder
 from wren_sessions.serializers._models import ModelProfile
 from wren_sessions.serializers._resolve import is_official, load_official, loaded
 from wren_sessions.serializers._standard import BUILDERS, PATHS, Write, keyed
 from wren_sessions.serializers._subclasses import build_subclass, subclass_writer
-from wren_sessions.serializers._unpacked import Unpacked
 from wren_sessions.serializers._value_types import build_sentinel, core_writer
-from wren_sessions.serializers._wire import KIND, Build, Table, array_header, array_length, read
-from wren_sessions.serializers._writing import (
-    Lower,
-    PackedList,
-    Result,
-    looked_at,
-    lowering,
-    pack,
-    written,
-)
-from wren_sessions.serializers.limits import DEEPEST_READ, Limits, is_whole
+from wren_sessions.serializers._wire import KIND, Build, Table, read
+from wren_sessions.serializers._writing import Lower, lowering, pack, written
+from wren_sessions.serializers.limits import DEEPEST_READ, Limits
+from wren_sessions.serializers.lists import MessageLists, read_messages
 from wren_sessions.serializers.messages import KINDS, Messages
 from wren_sessions.serializers.plain import PLAIN_OBJECTS, plain_called, read_simple
 
 
-class SafeSerializer:
+class SafeSerializer(MessageLists):
     """Turns values into bytes and back; LangGraph's ``SerializerProtocol``.
 
     What round-trips, equal in value and type: builtin and standard-library values, data types as
@@ -89,6 +76,8 @@ class SafeSerializer:
         self._use(Allowlist(allow, strict=strict))
 
     def _use(self, allowed: Allowlist) -> None:
+        self._packs_lists = type(self).dumps_typed is SafeSerializer.dumps_typed
+        self._reads_lists = type(self).loads_typed is SafeSerializer.loads_typed
         self._allowed = allowed
         finder = _Finder(allowed)
         self._lower = lowering(finder.find, allowed.check_keys)
@@ -123,45 +112,6 @@ class SafeSerializer:
         self._limits.check_written(data)
         return KIND, data
 
-    def dump_list(
-        self,
-        value: list[Any],
-        look: Callable[[PackedList], Result | None],
-        earlier: Unpacked | None = None,
-    ) -> Result | None:
-        """Let the bytes of a list of messages be looked at where they are packed.
-
-        Stores use it to compare a list with the one before; head and elements together are what
-        `dumps_typed` gives.
-
-        Args:
-            value: a list.
-            look: given the packed list.
-            earlier: what `load_list` gave for the list before; None to leave nothing out.
-
-        Returns:
-            What `look` returned; None, and nothing was looked at, for any other list, and where a
-            subclass has a `dumps_typed` of its own.
-
-        Raises:
-            SerializationError: the list is too large.
-        """
-        own = type(self).dumps_typed is not SafeSerializer.dumps_typed
-        if own or not self._messages.begins(value):
-            return None
-        before = 0 if earlier is None else earlier.size_bytes
-        unchanged = earlier is not None and earlier.begins(value)
-        rest = value[earlier.count :] if earlier and unchanged else value
-
-        def seen(packed: memoryview) -> Result | None:
-            if unchanged and not self._limits.surely_allow(before + len(packed)):
-                return None
-            elements = packed[len(array_header(len(rest))) :]
-            return look(PackedList(KIND, array_header(len(value)), elements, unchanged))
-
-        found = looked_at(partial(self._messages.pack, rest), self._limits, seen)
-        return None if found is None else found[0]
-
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         """The value again.
 
@@ -179,36 +129,6 @@ class SafeSerializer:
         if kind in {"null", "bytes", "bytearray"}:
             return read_simple(kind, stored)
         return read_legacy(kind, stored, self._objects, self._limits)
-
-    def load_list(
-        self, kind: str, data: bytes, earlier: Unpacked | None = None
-    ) -> tuple[list[Any], Unpacked] | None:
-        """A list of messages again, of which some may have been unpacked before.
-
-        Args:
-            kind: its type tag.
-            data: its bytes, without those of the messages in `earlier`.
-            earlier: what an earlier call gave for the list's first messages, or for a longer list
-                that begins with this one.
-
-        Returns:
-            The list, all of it built anew, and what is to be kept for later calls; None for any
-            other value, and where a subclass has a `loads_typed` of its own.
-        """
-        if kind != KIND or type(self).loads_typed is not SafeSerializer.loads_typed:
-            return None
-        count, header = array_length(data)
-        before = (earlier or Unpacked()).first(count)
-        fresh = count - before.count
-        size = before.size_bytes + len(data)
-        if fresh < 0 or not header or not self._limits.surely_allow(size):
-            return None
-        if not fresh:
-            return (unhurried(size, before.build), before) if len(data) == header else None
-        data = data if earlier is None else array_header(fresh) + data[header:]
-        if not is_whole(data):
-            return None
-        return unhurried(size, lambda: read_messages(data, self._table, earlier))
 
     def _deep(self) -> Lower:
         """What lowers a value where the stack has no room."""

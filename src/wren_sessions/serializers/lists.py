@@ -1,23 +1,50 @@
-"""Messages as they were unpacked, to build equal ones as often as they are asked for.
+"""Lists of messages: the values that grow with a conversation, and are stored again at each step.
 
-To build messages one by one takes longer than to unpack them. Here that is done for a whole list at
-once, part by part, in loops that run in C. What was unpacked is never handed out, but a copy of all
-in it that can be changed. So what a process has read before need not be unpacked again, nor what
-several checkpoints of a thread have in common.
+Two things keep a step from costing the whole list. The engine compares the packed list with the
+one before, so `dump_list` shows it the bytes where they were packed: to copy them would cost more.
+And what was once unpacked is kept (`Unpacked`): a list that begins with the same messages is packed
+from there on, and one that goes on behind them is read from there on.
+
+Building messages one by one takes longer than unpacking them. So it is done for the whole list,
+part by part, in loops that run in C. What is kept is never handed out: each call gives new
+messages, with copies of everything in them that can be changed.
+
+A serializer that can do this has the methods of `ListSerializer`. The engine asks with `lists_of`,
+and stores the lists of any other serializer as it stores other values.
 """
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import chain, repeat
 from operator import attrgetter, itemgetter, methodcaller
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+from wren_sessions._gc import unhurried
+from wren_sessions.serializers._elements import header_length
 from wren_sessions.serializers._models import FOUR
-from wren_sessions.serializers._writing import pack_each
+from wren_sessions.serializers._wire import (
+    KIND,
+    MARKER,
+    Builder,
+    Table,
+    array_header,
+    array_length,
+)
+from wren_sessions.serializers._writing import PACKING_ERRORS, new_packer, pack_each
+from wren_sessions.serializers.limits import Limits, is_whole
+from wren_sessions.serializers.messages import Messages
 
+ormsgpack: Any
+try:  # comes with langgraph, but not on every platform
+    import ormsgpack
+except ImportError:
+    ormsgpack = None
+
+Result = TypeVar("Result")
 Copy = Callable[[Any], Any]
 
 _EMPTY: Final[dict[str, Any]] = {
@@ -31,8 +58,138 @@ _SIMPLE: Final = frozenset({str, type(None)})  # equal and of one type: the same
 _PARTS: Final = tuple(map(attrgetter, FOUR))
 _DEEPEST: Final = 32
 _MESSAGE_BYTES: Final = 700  # what a message takes besides its texts, about
+_MARK: Final = bytes([0xD6, MARKER & 0xFF]) + b"M"  # where a usual message begins
+_KEPT_LIST_BYTES: Final = 8 * 1_048_576  # a packer keeps its buffer: a larger one is not kept
+_local = threading.local()
 _copy: Final = methodcaller("copy")
 _all_values: Final = chain.from_iterable
+
+
+class PackedList(NamedTuple):
+    """A list as it was packed.
+
+    Attributes:
+        kind: its type tag.
+        head: the array's head.
+        elements: the bytes of its elements, which are gone when whoever looks at them returns.
+        unchanged: whether those of the messages that were unpacked earlier are left out, because
+            the list begins with the same ones.
+    """
+
+    kind: str
+    head: bytes
+    elements: memoryview
+    unchanged: bool
+
+
+@runtime_checkable
+class ListSerializer(Protocol):
+    """A serializer that knows which messages of a list are new."""
+
+    def dump_list(
+        self,
+        value: list[Any],
+        look: Callable[[PackedList], Result | None],
+        earlier: Unpacked | None = None,
+    ) -> Result | None:
+        """Let the bytes of a list of messages be looked at where they are packed."""
+
+    def load_list(
+        self, kind: str, data: bytes, earlier: Unpacked | None = None
+    ) -> tuple[list[Any], Unpacked] | None:
+        """A list of messages again, of which some may have been unpacked before."""
+
+
+def lists_of(serde: object) -> ListSerializer | None:
+    """The serializer itself if it knows which messages of a list are new; else None."""
+    if isinstance(serde, MessageLists):
+        return serde
+    return serde if isinstance(serde, ListSerializer) else None  # slower, by its methods
+
+
+class MessageLists:
+    """What makes a serializer a `ListSerializer`: the base of `SafeSerializer`."""
+
+    _limits: Limits
+    _messages: Messages
+    _table: Table
+    _packs_lists: bool  # a subclass with a `dumps_typed` or `loads_typed` of its own
+    _reads_lists: bool  # has a format of its own
+
+    def dump_list(
+        self,
+        value: list[Any],
+        look: Callable[[PackedList], Result | None],
+        earlier: Unpacked | None = None,
+    ) -> Result | None:
+        """Let the bytes of a list of messages be looked at where they are packed.
+
+        Stores use it to compare a list with the one before; head and elements together are what
+        `dumps_typed` gives.
+
+        Args:
+            value: a list.
+            look: given the packed list.
+            earlier: what `load_list` gave for the list before; None to leave nothing out.
+
+        Returns:
+            What `look` returned; None, and nothing was looked at, for any other list, and where a
+            subclass has a `dumps_typed` of its own.
+
+        Raises:
+            SerializationError: the list is too large.
+        """
+        if not self._packs_lists or not self._messages.begins(value):
+            return None
+        unchanged = earlier is not None and earlier.begins(value)
+        packer = getattr(_local, "packer", None) or new_packer(autoreset=False)
+        _local.packer = None  # one that failed is not used again, nor by what `look` calls
+        try:
+            self._messages.pack(value[earlier.count :] if earlier and unchanged else value, packer)
+        except PACKING_ERRORS:
+            return None
+        found: Result | None = None
+        with memoryview(packer.getbuffer()) as elements:
+            head, size = array_header(len(value)), len(elements)
+            whole = size + len(head) + (earlier.size_bytes if earlier and unchanged else 0)
+            if whole > self._limits.sure_bytes and not unchanged:
+                self._limits.check_written(head + elements)
+            if whole <= self._limits.sure_bytes or not unchanged:
+                found = look(PackedList(KIND, head, elements, unchanged))
+        packer.reset()
+        if size < _KEPT_LIST_BYTES:
+            _local.packer = packer
+        return found
+
+    def load_list(
+        self, kind: str, data: bytes, earlier: Unpacked | None = None
+    ) -> tuple[list[Any], Unpacked] | None:
+        """A list of messages again, of which some may have been unpacked before.
+
+        Args:
+            kind: its type tag.
+            data: its bytes, without those of the messages in `earlier`.
+            earlier: what an earlier call gave for the list's first messages, or for a longer list
+                that begins with this one.
+
+        Returns:
+            The list, all of it built anew, and what is to be kept for later calls; None for any
+            other value, and where a subclass has a `loads_typed` of its own.
+        """
+        if kind != KIND or not self._reads_lists:
+            return None
+        count, header = array_length(data)
+        before = _NOTHING if earlier is None else earlier.first(count)
+        fresh = count - before.count
+        size = before.size_bytes + len(data)
+        if fresh < 0 or not header or size > self._limits.sure_bytes:
+            return None
+        if not fresh:
+            return (unhurried(size, before.build), before) if len(data) == header else None
+        data = data if earlier is None else array_header(fresh) + data[header:]
+        if not is_whole(data):
+            return None
+        return unhurried(size, lambda: read_messages(data, self._table, before))
 
 
 class Shape(NamedTuple):
@@ -187,6 +344,49 @@ class Unpacked:
         for at, name, copy, value in self._changeable:
             copies[at][name] = copy(value)
         return copies
+
+
+_NOTHING: Final = Unpacked()
+
+
+def read_messages(
+    data: bytes, table: Table, earlier: Unpacked = _NOTHING
+) -> tuple[list[Any], Unpacked] | None:
+    """A list of usual messages that hold nothing but plain data; None if it is something else.
+
+    ormsgpack is faster than msgpack, but tells nobody of the lists that it made. So the envelopes
+    must all stand in the list itself: as many as there are markers.
+
+    Args:
+        data: the bytes, which were checked to be whole.
+        table: builds the value of each kind of envelope.
+        earlier: messages that stand before these in the list.
+
+    Returns:
+        The messages, and what they were built from.
+    """
+    if ormsgpack is None or data[:16].find(_MARK) < 0 or not header_length(data):
+        return None
+    markers = 0
+
+    def extension(code: int, kind: bytes) -> Any:
+        nonlocal markers
+        if code != MARKER:
+            raise TypeError
+        markers += 1
+        return table[kind]
+
+    try:
+        found = ormsgpack.unpackb(data, ext_hook=extension)
+        if markers != len(found):
+            return None
+        for items in found:
+            if type(items) is not list or not items or not isinstance(items[0], Builder):
+                return None
+        unpacked = earlier.grown(found, len(data))
+        return unpacked.build(), unpacked
+    except (KeyError, RecursionError, TypeError, ValueError):
+        return None  # deep, or damaged, which the general way finds out too
 
 
 def _types_in(value: Any, depth: int = 0) -> set[type]:
