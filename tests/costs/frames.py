@@ -21,7 +21,8 @@ class Frames:
     Attributes:
         modules: the modules of this package, each once.
         functions: its functions, each once.
-        calls: how often functions of it were entered; a comprehension counts as one, a generator or coroutine once.
+        calls: how often functions of it were entered; a comprehension counts as one,
+            a generator or coroutine once.
     """
 
     modules: frozenset[str]
