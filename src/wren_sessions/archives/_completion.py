@@ -69,7 +69,7 @@ class Completion:
         try:
             flags = json.loads(info.state)["checkpoint"]
             return flags.get(self._complete) is False
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return False
 
     async def _there(self, session: str) -> None:

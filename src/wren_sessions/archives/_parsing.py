@@ -21,8 +21,10 @@ from wren_sessions.archives._format import (
     Write,
     refuse,
 )
+from wren_sessions.delta.extents import Extent, shared_too_often
 from wren_sessions.errors import CorruptSessionError, FormatVersionError
 from wren_sessions.records import Life, Name, Span
+from wren_sessions.serializers.budget import OverBudgetError, budget_for
 from wren_sessions.ttl import MAX_MS, MAX_TIME_MS
 
 MAX_NUMBER: Final = 10**15
@@ -131,6 +133,12 @@ class _Parser:
             self.refuse("the line is damaged")
         if any(span.end > len(self._stream) for span in spans):
             self.refuse("the line refers to bytes that are not there")
+        again = shared_too_often(
+            [Extent(*piece, 0) for piece in value.pieces if not isinstance(piece, bytes)]
+            for value in values
+        )
+        if again is not None:
+            self.refuse(f"no export has such a line: {again}")
         if found.name in self._found:
             self.refuse(f"checkpoint {found.name[1]!r} is there twice")
         self._found[found.name] = found
@@ -151,7 +159,10 @@ class _Parser:
 
 def _fields(line: bytes, session: str) -> dict[str, Any]:
     try:
+        budget_for(len(line)).build_json(line)
         fields = json.loads(line)
+    except OverBudgetError as error:
+        refuse(session, error.message)
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):

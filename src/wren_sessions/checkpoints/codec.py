@@ -18,7 +18,7 @@ skewed are left out where they, and what would follow, are false.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 from zlib import crc32
@@ -27,21 +27,24 @@ import msgpack
 
 from wren_sessions.checkpoints.versions import Version, alike, stored
 from wren_sessions.delta.base import DeltaBase
-from wren_sessions.delta.extents import Extent, NewExtent, Piece
+from wren_sessions.delta.extents import Extent, NewExtent, Piece, shared_too_often
 from wren_sessions.errors import (
     CorruptSessionError,
     DecryptionError,
     FormatVersionError,
     SerializationError,
 )
+from wren_sessions.serializers.budget import OverBudgetError
 from wren_sessions.serializers.compression import Compression, decompress
+from wren_sessions.serializers.limits import check_sequence
 
 FORMAT: Final = 1
 _PLAIN, _SEALED, _ZSTD = range(3)  # codecs
 _HEADER_BYTES: Final = 6
 _RING: Final = 10  # checkpoints of a ring that its error names
 _KEPT_BYTES: Final = 1_048_576
-_MISSHAPEN: Final = (ValueError, TypeError, LookupError, AttributeError)
+_CHECKED_BYTES: Final = 4_096  # what a shorter frame claims to hold is not much either way
+_MISSHAPEN: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 _local = threading.local()  # a packer, which takes longer to make than to use
 
@@ -114,6 +117,7 @@ def encode_record(body: CheckpointRecord) -> bytes:
     Raises:
         SerializationError: a name or a version cannot be written down.
     """
+    _refuse_shared(body.values.values())
     channels, versions = _Numbers(), _Numbers()
 
     def numbers(pairs: dict[str, Version]) -> list[int]:
@@ -157,7 +161,7 @@ def decode_record(data: bytes, session: str, what: str) -> CheckpointRecord:
         versions = alike(versions)
         if list in map(type, channels):  # tuples, as version 0.1.0 saved them
             channels = [_as_key(name) for name in channels]
-        return CheckpointRecord(
+        found = CheckpointRecord(
             parent_id=parent_id,
             meta=(head[0], head[1]),
             versions=_pairs(own, channels, versions),
@@ -169,13 +173,16 @@ def decode_record(data: bytes, session: str, what: str) -> CheckpointRecord:
             persistent_subgraphs=any(flags[:1]),
             skewed=any(flags[1:]),
         )
+        check_shared(found.values.values(), session, what)
     except _MISSHAPEN as error:
         raise damage(session, what) from error
+    return found
 
 
 def encode_write(write: WriteBody) -> bytes:
     """A pending write's body as bytes; errors as `encode_record`."""
     value = write.value
+    _refuse_shared([value])
     return _frame(
         [
             write.task_id,
@@ -194,6 +201,7 @@ def decode_write(data: bytes, session: str, what: str) -> WriteBody:
     try:
         task_id, index, path, channel, kind, *pieces = fields
         value = StoredValue(kind, [_unpack_piece(piece) for piece in pieces])
+        check_shared([value], session, what)
     except _MISSHAPEN as error:
         raise damage(session, what) from error
     return WriteBody(task_id=task_id, index=index, path=path, channel=channel, value=value)
@@ -206,6 +214,30 @@ def damage(session: str, what: str) -> CorruptSessionError:
         "go back to an earlier checkpoint, or delete it",
         session=session,
     )
+
+
+def check_shared(values: Iterable[StoredValue], session: str, what: str) -> None:
+    """Refuse values that name the same bytes of the arena again and again.
+
+    Raises:
+        CorruptSessionError: no writer makes such values.
+    """
+    wrong = shared_too_often(value.pieces for value in values)
+    if wrong is not None:
+        raise CorruptSessionError(
+            f"session {session!r} cannot be read: {what} was not written by this package: {wrong}; "
+            "restore the session from a copy, go back to an earlier checkpoint, or delete it",
+            session=session,
+        )
+
+
+def _refuse_shared(values: Iterable[StoredValue]) -> None:
+    """The same, of values that are to be written."""
+    wrong = shared_too_often(value.pieces for value in values)
+    if wrong is not None:
+        raise SerializationError(
+            f"a checkpoint cannot be stored: {wrong}; keep what is large in one channel"
+        )
 
 
 def _as_key(name: Any) -> Any:
@@ -308,7 +340,11 @@ def _unframe(data: bytes, session: str, what: str) -> Any:
     try:
         if data[1] == _ZSTD:
             packed = decompress(packed)
+        if len(packed) > _CHECKED_BYTES:
+            check_sequence(packed)
         return msgpack.unpackb(packed, strict_map_key=False)  # bounds every length by len(packed)
+    except OverBudgetError:
+        raise
     except (ValueError, msgpack.UnpackException, SerializationError) as error:
         raise damage(session, what) from error
 

@@ -19,6 +19,7 @@ from wren_sessions.checkpoints.snapshots import (
     read_metadata,
     read_record,
     read_snapshot,
+    reading,
 )
 from wren_sessions.delta.base import ArenaView, DeltaBase
 from wren_sessions.delta.encoder import Serializer
@@ -36,6 +37,7 @@ from wren_sessions.records import (
     merge_spans,
     missing,
 )
+from wren_sessions.serializers.budget import OverBudgetError
 
 T = TypeVar("T")
 
@@ -265,17 +267,25 @@ class Reading:
         for start in range(0, len(records), _AT_ONCE):
             some = records[start : start + _AT_ONCE]
             size = sum(span.length for stored in some for span in stored.spans)
-            found = unhurried(size, partial(self._read_all, session, some, arena, serde))
+            try:
+                found = unhurried(size, partial(self._read_all, session, some, arena, serde))
+            except OverBudgetError:  # together they are too much: then one after the other
+                if len(some) == 1:
+                    raise
+                for stored in some:
+                    yield read_snapshot(session, stored, arena, serde, self._protection)[0]
+                continue
             while found:
                 yield found.pop()
 
     def _read_all(
         self, session: str, records: Sequence[Stored], arena: ArenaView, serde: Serializer
     ) -> list[Snapshot]:
-        return [
-            read_snapshot(session, stored, arena, serde, self._protection)[0]
-            for stored in reversed(records)
-        ]
+        with reading(session, *records):
+            return [
+                read_snapshot(session, stored, arena, serde, self._protection)[0]
+                for stored in reversed(records)
+            ]
 
 
 def _held(incarnation: str, known: Sequence[DeltaBase]) -> Held:

@@ -9,6 +9,7 @@ of what is known, and for all checkpoints of a page, oldest first.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 from wren_sessions.checkpoints.codec import (
     CheckpointRecord,
     StoredValue,
+    WriteBody,
+    check_shared,
     decode_record,
     decode_write,
 )
@@ -27,6 +30,7 @@ from wren_sessions.delta.protection import Protection
 from wren_sessions.records import ArenaParts, Name, Stored
 from wren_sessions.serializers import KIND
 from wren_sessions.serializers._elements import header_length
+from wren_sessions.serializers.budget import one_call
 from wren_sessions.serializers.lists import lists_of
 
 
@@ -62,6 +66,22 @@ def read_snapshot(
         serde: the serializer.
         protection: what happened to values before they were stored.
     """
+    with reading(session, stored):
+        return _snapshot(session, stored, arena, serde, protection)
+
+
+def reading(session: str, *records: Stored) -> AbstractContextManager[None]:
+    """Within it, all that is read of these records counts together: see `budget`."""
+    size = 0
+    for stored in records:
+        size += len(stored.body) + sum(length for _, length in stored.spans)
+        size += sum(len(write.body) for write in stored.writes)
+    return one_call(size, f"checkpoint {records[0].name[1]!r} of session {session!r}")
+
+
+def _snapshot(
+    session: str, stored: Stored, arena: ArenaView, serde: Serializer, protection: Protection
+) -> tuple[Snapshot, CheckpointRecord]:
     what = f"checkpoint {stored.name[1]!r}"
     body = decode_record(stored.body, session, what)
     rest, metadata = loads(serde, body.meta, f"{what} of session {session!r}")
@@ -71,6 +91,7 @@ def read_snapshot(
         about = f"channel {channel!r} of {what}"
         values[channel] = _value(session, value, arena, serde, protection=protection, what=about)
     arena.learn(body.delta_bases())
+    writes = _writes(session, stored, body)
     found = Snapshot(
         name=stored.name,
         parent_id=body.parent_id,
@@ -80,7 +101,14 @@ def read_snapshot(
         seen={node: dict(seen) for node, seen in body.seen.items()},
         rest=rest,
         metadata=metadata,
-        writes=_pending(session, stored, arena, serde, protection),
+        writes=_read_writes(
+            session,
+            writes,
+            arena,
+            serde,
+            protection=protection,
+            what=f"a pending write of {what}",
+        ),
         below=stored.below,
     )
     return found, body
@@ -90,6 +118,13 @@ def read_record(
     session: str, stored: Stored, arena: ArenaView, protection: Protection
 ) -> tuple[CheckpointRecord, dict[str, tuple[str, bytes]]]:
     """A record's body with its pieces resolved, and each value's type tag and bytes."""
+    with reading(session, stored):
+        return _record(session, stored, arena, protection)
+
+
+def _record(
+    session: str, stored: Stored, arena: ArenaView, protection: Protection
+) -> tuple[CheckpointRecord, dict[str, tuple[str, bytes]]]:
     what = f"checkpoint {stored.name[1]!r}"
     body = decode_record(stored.body, session, what)
     data: dict[str, tuple[str, bytes]] = {}
@@ -191,12 +226,25 @@ def _unpacked(
     return messages
 
 
-def _pending(
-    session: str, stored: Stored, arena: ArenaParts, serde: Serializer, protection: Protection
+def _writes(session: str, stored: Stored, body: CheckpointRecord) -> list[WriteBody]:
+    """The pending writes of a checkpoint, in LangGraph's order."""
+    what = f"checkpoint {stored.name[1]!r}"
+    writes = [decode_write(w.body, session, f"a pending write of {what}") for w in stored.writes]
+    if writes:
+        values = (*body.values.values(), *(write.value for write in writes))
+        check_shared(values, session, f"{what} with its pending writes")
+    return sorted(writes, key=lambda write: (write.path, write.task_id, write.index))
+
+
+def _read_writes(
+    session: str,
+    writes: list[WriteBody],
+    arena: ArenaParts,
+    serde: Serializer,
+    *,
+    protection: Protection,
+    what: str,
 ) -> list[tuple[str, str, Any]]:
-    what = f"a pending write of checkpoint {stored.name[1]!r}"
-    writes = [decode_write(write.body, session, what) for write in stored.writes]
-    writes.sort(key=lambda write: (write.path, write.task_id, write.index))
     found = []
     for write in writes:
         typed, *_ = opened(session, write.value, arena, protection, what)

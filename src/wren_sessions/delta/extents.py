@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 from zlib import crc32
 
-from wren_sessions.records import ArenaParts, Span
+from wren_sessions.records import ArenaParts, Span, merge_spans
 
 Sum: TypeAlias = int | bytes
 """What tells bytes from others: a CRC-32, or a digest where nobody may be able to forge one."""
@@ -49,6 +49,38 @@ class NewExtent(NamedTuple):
 
 
 Piece: TypeAlias = bytes | Extent | NewExtent
+
+MAX_RANGES: Final = 96  # of one value; 0.1.0 wrote up to 64, later releases write up to 32
+SHARED_BYTES: Final = 128 * 1_048_576  # what the values of a record may hold besides …
+SHARED_FACTOR: Final = 8  # times the bytes of the arena that they refer to
+
+
+def shared_too_often(values: Iterable[Sequence[Piece]]) -> str | None:
+    """What is wrong with values that name the same bytes again and again; None if nothing is.
+
+    Args:
+        values: the pieces of each value of one record.
+    """
+    ranges: list[Extent | NewExtent] = []
+    for pieces in values:
+        found = [piece for piece in pieces if not isinstance(piece, bytes)]
+        if len(found) > MAX_RANGES:
+            return f"a value in it has {len(found):,} ranges, and the limit is {MAX_RANGES}"
+        ranges += found
+    total = sum(piece.length for piece in ranges)
+    if total <= SHARED_BYTES:
+        return None
+    spans = (
+        merge_spans(Span(piece.offset, piece.length) for piece in ranges if type(piece) is kind)
+        for kind in (Extent, NewExtent)
+    )
+    once = sum(span.length for some in spans for span in some)
+    if total - SHARED_FACTOR * once <= SHARED_BYTES:
+        return None
+    return (
+        f"its values have {total:,} bytes, which are the same {once:,} bytes again and again; the "
+        f"limit is {SHARED_FACTOR} times as many and {SHARED_BYTES:,} bytes"
+    )
 
 
 def unpack(pieces: Sequence[bytes | Extent], arena: ArenaParts) -> bytes | None:

@@ -28,6 +28,7 @@ from wren_sessions.errors import DecryptionError, SerializationError
 from wren_sessions.serializers._elements import boundaries, cuts, header_length
 from wren_sessions.serializers.compression import MAX_BYTES, Compression, decompress
 from wren_sessions.serializers.encryption import UID_BYTES, Encryption
+from wren_sessions.serializers.limits import check_sequence
 
 _WRAPPED: Final = re.compile(r"(.*)\+(sealed|zstd)\.(\d{1,9})\.(\d{1,9})", re.DOTALL)
 _RAW, _ZSTD = b"\x00", b"\x01"
@@ -195,6 +196,8 @@ def _key_of(before: bytes) -> tuple[str, bytes]:
 
 def _split(stream: bytes) -> list[bytes]:
     """The chunks of a stream."""
+    if stream:
+        check_sequence(stream)
     unpacker = msgpack.Unpacker(max_buffer_size=max(len(stream), 1))
     unpacker.feed(stream)
     try:

@@ -17,6 +17,7 @@ import msgpack
 
 from wren_sessions.errors import SerializationError, UnsafeTypeError, WrenSessionsError
 from wren_sessions.serializers._standard import BUILDERS, PATHS, build_pattern
+from wren_sessions.serializers.budget import budget_for, one_call
 from wren_sessions.serializers.limits import Limits
 
 _SINGLE, _POSITIONAL, _KEYWORD, _METHOD, _PYDANTIC_1, _PYDANTIC_2, _NUMPY, _DELTA = range(8)
@@ -64,7 +65,8 @@ def read_legacy(kind: str, data: bytes, objects: Objects, limits: Limits) -> Any
             "serializer that wrote it missing, such as one that decrypts?"
         )
     try:
-        return reader[kind](data)
+        with one_call(len(data), "the stored value"):
+            return reader[kind](data)
     except WrenSessionsError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever damaged data makes the parsers raise
@@ -195,6 +197,7 @@ class _Json:
 
     def read(self, data: bytes) -> Any:
         self._limits.check_size(len(data))
+        budget_for(len(data)).build_json(data)
         # Decoded here: `json` would guess at other encodings, and import them.
         return json.loads(str(data, "utf-8", "surrogatepass"), object_hook=self._object)
 

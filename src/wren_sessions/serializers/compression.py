@@ -12,9 +12,11 @@ from importlib import import_module
 from typing import Any, Final
 
 from wren_sessions.errors import ConfigurationError, SerializationError
+from wren_sessions.serializers.budget import UNPACKED_FACTOR, budget_for
 
 MAX_BYTES: Final = 256 * 1_048_576
 _LEVELS: Final = range(1, 20)
+_MUCH_BYTES: Final = 16 * 1_048_576  # what is stored small only as far as it would be read
 
 
 class Compression:
@@ -48,7 +50,8 @@ class Compression:
             return None
         # One for each call: a compressor is not safe to share between threads.
         packed: bytes = _zstandard().ZstdCompressor(level=self.level).compress(data)
-        return packed if len(packed) < len(data) else None
+        worth = len(packed) < len(data) <= max(_MUCH_BYTES, UNPACKED_FACTOR * len(packed))
+        return packed if worth else None
 
 
 def decompress(data: bytes, *, max_bytes: int = MAX_BYTES) -> bytes:
@@ -69,6 +72,7 @@ def decompress(data: bytes, *, max_bytes: int = MAX_BYTES) -> bytes:
             raise SerializationError(
                 f"compressed data would take {size:,} bytes, and the limit is {max_bytes:,}"
             )
+        budget_for(len(data)).unpack(len(data), size)
         found: bytes = zstandard.ZstdDecompressor().decompress(
             data, max_output_size=size or 1, allow_extra_data=False
         )

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgpack
 
 from wren_sessions.errors import ConfigurationError, SerializationError
+from wren_sessions.serializers.budget import FREE_BYTES, Budget, budget_for
 
 _MOST: Final = 10_000
 DEEPEST: Final = 500  # what msgpack itself holds to when writing; it reads twice that
@@ -62,6 +63,8 @@ class Limits:
 
     def check_written(self, data: bytes | memoryview) -> None:
         """Refuse a value that was packed and is too large to be read again."""
+        if len(data) > FREE_BYTES:
+            Budget(len(data)).build(data)
         if len(data) > self.sure_bytes:
             self.check_size(len(data))
             self._walk(data)
@@ -80,6 +83,7 @@ class Limits:
         """Refuse stored data that is too large, cut off, or claims more than is there."""
         self.check_size(len(data))
         _check_whole(data)
+        budget_for(len(data)).build(data)
         if len(data) > self.sure_bytes:
             self._walk(data)
 
@@ -145,20 +149,33 @@ def _is_whole_in(data: bytes, headers: bytes) -> bool:
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether data is one msgpack value, and all of it is there."""
+    """Whether data is one msgpack value, and all of it is there; counts what it will take."""
     try:
         _check_whole(data)
     except SerializationError:
         return False
+    budget_for(len(data)).build(data)
     return True
 
 
-def _check_whole(data: bytes) -> None:
+def check_sequence(data: bytes) -> None:
+    """Refuse msgpack values, one behind the other, that are not all there or ask for too much.
+
+    Raises:
+        SerializationError: they are, or do.
+    """
+    _check_whole(data, many=True)
+    budget_for(len(data)).build(data)
+
+
+def _check_whole(data: bytes, *, many: bool = False) -> None:
     """Skip over the data, which allocates nothing: what a length claims must be there."""
-    walk = msgpack.Unpacker(max_buffer_size=len(data))
+    walk = msgpack.Unpacker(max_buffer_size=len(data) or 1)
     walk.feed(data)
     try:
         walk.skip()
+        while many and walk.tell() < len(data):
+            walk.skip()
     except Exception as error:  # noqa: BLE001 -- each kind of damage has its own
         raise SerializationError(
             f"the stored value is cut off or damaged ({type(error).__name__})"

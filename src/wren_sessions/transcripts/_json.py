@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from wren_sessions.errors import FormatVersionError
+from wren_sessions.serializers.budget import OverBudgetError, budget_for
 from wren_sessions.transcripts._data import Message, ToolCall, Transcript, damaged_file
 from wren_sessions.transcripts._messages import answered, message_of
 from wren_sessions.transcripts._values import json_text
@@ -91,7 +92,11 @@ def _conversation(found: Any, name: str) -> dict[str, Any]:
 def parsed(text: str | bytes, name: str) -> Any:
     """What JSON says."""
     try:
-        return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+        data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+        budget_for(len(data)).build_json(data)
+        return json.loads(data.decode("utf-8-sig") if isinstance(text, bytes) else text)
+    except OverBudgetError as error:
+        raise damaged_file(name, error.message) from None
     except (ValueError, RecursionError) as error:
         raise damaged_file(name, f"it is no JSON, or is cut off ({error})") from None
 

@@ -15,8 +15,10 @@ from zlib import crc32
 
 import msgpack
 
-from wren_sessions.errors import CorruptSessionError, FormatVersionError
+from wren_sessions.errors import CorruptSessionError, FormatVersionError, SerializationError
 from wren_sessions.records import Span
+from wren_sessions.serializers.budget import OverBudgetError, one_call
+from wren_sessions.serializers.limits import check_sequence
 from wren_sessions.stores.memory.arena import Arena
 from wren_sessions.stores.memory.session import KeptRecord, KeptWrite, Namespace, Session
 from wren_sessions.ttl import MAX_MS, MAX_TIME_MS, Override
@@ -37,6 +39,7 @@ _PLAIN: Final = (
     "state",
 )
 _CRC_BYTES: Final = 4
+_OF_BYTES: Final = 6  # most of a dump are bytes: it has few objects for its size
 
 
 def pack(session: Session) -> bytes:
@@ -70,8 +73,12 @@ def unpack(name: str, data: bytes) -> Session:
             session=name,
         )
     try:
+        with one_call(len(packed) // _OF_BYTES, "the dump"):
+            check_sequence(packed)
         found, *parts = msgpack.unpackb(packed, use_list=False, strict_map_key=False)
-    except _WRONG:
+    except OverBudgetError as error:
+        _damaged(name, error.message)
+    except (*_WRONG, SerializationError):
         _damaged(name, "its parts are not those of a dump")
     if found != FORMAT:
         raise FormatVersionError(

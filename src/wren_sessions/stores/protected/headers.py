@@ -106,7 +106,7 @@ def head_of(state: bytes) -> str | None:
 def _fields(state: bytes) -> dict[str, Any]:
     try:
         found = json.loads(state or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) and isinstance(found.get("metadata", {}), dict) else {}
 

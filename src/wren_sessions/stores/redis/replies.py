@@ -32,6 +32,7 @@ from wren_sessions.records import (
     merge_spans,
     missing,
 )
+from wren_sessions.serializers.limits import check_sequence
 from wren_sessions.ttl import Override
 
 T = TypeVar("T")
@@ -266,6 +267,8 @@ def _writes(parts: Sequence[bytes], special: Sequence[bytes]) -> tuple[StoredWri
 
 
 def _unchunk(data: bytes) -> Iterator[tuple[str, bytes]]:
+    if data:
+        check_sequence(data)
     unpacker = msgpack.Unpacker(max_buffer_size=len(data) or 1)
     unpacker.feed(data)
     while unpacker.tell() < len(data):

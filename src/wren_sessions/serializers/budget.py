@@ -1,0 +1,192 @@
+"""What one call may take in memory, counted before anything is built. Pure.
+
+A few stored bytes can ask for a lot: what compresses well, the same bytes of an arena over and
+over, millions of empty dicts. So reading counts first. What is really stored may take its due;
+beyond it, all values of one call share one budget::
+
+    with one_call(stored_bytes, "session 'a'"):
+        …                         # whatever is read in here counts together
+
+Without such a call around it, each value has a budget of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+
+from wren_sessions.errors import SerializationError
+
+FREE_BYTES: Final = 524_288  # so little is not looked at: it takes 100 times as much at the worst
+OBJECTS_BYTES: Final = 150_000_000  # what objects may take besides `OBJECTS_FACTOR`
+OBJECTS_FACTOR: Final = 24  # times what is stored
+UNPACKED_BYTES: Final = 64 * 1_048_576  # what may come out of compression besides …
+UNPACKED_FACTOR: Final = 16  # times what went in
+
+# What msgpack's tokens become, in bytes: runs of one sort, by the name of their group.
+# (Groups repeat no more than 512 times at once: each time takes memory.)
+_TOKENS: Final = re.compile(
+    rb"(?P<light>[\x00-\x7f\xc0\xc2\xc3\xe0-\xff]{16,})"
+    rb"|(?P<small>(?:[\x00-\x7f\xc0\xc2\xc3\xe0-\xff]|[\xcc\xd0].|[\xcd\xd1]..){1,512})"
+    rb"|(?P<lists>[\x90-\x9f]+)"
+    rb"|(?P<empty>\x80+)"
+    rb"|(?P<dicts>[\x81-\x8f]+)"
+    rb"|(?P<texts>(?:\xa0|\xa1.|\xa2..|\xa3...){1,512})"
+    rb"|(?P<words>(?:\xa4.{4}|\xa5.{5}|\xa6.{6}|\xa7.{7}){1,512})"
+    rb"|(?P<float>(?:\xcb.{8}){1,512})"
+    rb"|(?P<number>(?:[\xce\xd2\xca].{4}|[\xcf\xd3].{8}){1,512})"
+    rb"|(?P<array>\xdc..|\xdd.{4})"
+    rb"|(?P<map>\xde..|\xdf.{4})"
+    rb"|(?P<deque>\xd4\xf0q)"
+    rb"|(?P<set>\xd4\xf0[sfCEO])"
+    rb"|(?P<object>\xd4\xf0[opvnU]|\xd6\xf0...|\xd5\xf0..)"
+    rb"|(?P<ext>\xd4..|\xd5...|\xd6.{5}|\xd7.{9}|\xd8.{17})",
+    re.DOTALL,
+)
+_EACH: Final = {  # what a run of tokens becomes, for each of its bytes
+    "light": 9,
+    "small": 14,
+    "lists": 80,
+    "empty": 80,
+    "dicts": 300,
+    "texts": 20,
+    "words": 13,
+    "float": 4,
+    "number": 9,
+}
+_ONE: Final = {"array": 72, "map": 72, "deque": 720, "set": 300, "object": 1_300, "ext": 120}
+_ENTRY: Final = 100  # of a large dict
+_TEXT: Final = 60
+_LENGTHS: Final = {0xD9: 1, 0xDA: 2, 0xDB: 4, 0xC4: 1, 0xC5: 2, 0xC6: 4}
+_EXT_LENGTHS: Final = {0xC7: 1, 0xC8: 2, 0xC9: 4}
+_FIXED_TEXT: Final = 0xA0, 0xBF
+_JSON: Final = {b"{": 300, b"[": 72, b'"': 30, b",": 40}
+_WORST: Final = 800
+_CHEAP: Final = bytes({*range(0x80), 0xC0, 0xC2, 0xC3, *range(0xE0, 0x100)})
+
+
+class OverBudgetError(SerializationError):
+    """Stored data asks for much more memory than it takes in the store."""
+
+
+class Budget:
+    """What is left of the memory of one call.
+
+    Args:
+        stored_bytes: what is really stored of all that the call reads.
+    """
+
+    def __init__(self, stored_bytes: int) -> None:
+        self._objects = OBJECTS_BYTES + OBJECTS_FACTOR * stored_bytes
+        self._unpacked = UNPACKED_BYTES
+        self._read = 0
+
+    def unpack(self, packed_bytes: int, unpacked_bytes: int) -> None:
+        """Count what will come out of compression.
+
+        Raises:
+            OverBudgetError: it is too much, of all that the call reads.
+        """
+        self._unpacked -= max(0, unpacked_bytes - UNPACKED_FACTOR * packed_bytes)
+        if self._unpacked < 0:
+            raise OverBudgetError(
+                f"compressed data would take more than {UNPACKED_FACTOR} times what is stored and "
+                f"{UNPACKED_BYTES:,} bytes, the limit for all that one call reads"
+            )
+
+    def build(self, data: bytes | memoryview) -> None:
+        """Count what will be built of msgpack data, which were checked to be whole.
+
+        Raises:
+            OverBudgetError: it is too much, of all that the call reads.
+        """
+        self._read += len(data)
+        if self._read <= FREE_BYTES:
+            return
+        costly = len(bytes(data).translate(None, _CHEAP))
+        if 9 * len(data) + _WORST * costly > self._objects:
+            self._take(objects_bytes(data, self._objects))
+
+    def build_json(self, text: bytes) -> None:
+        """Count what will be built of JSON.
+
+        Raises:
+            OverBudgetError: it is too much, of all that the call reads.
+        """
+        self._read += len(text)
+        if self._read > FREE_BYTES:
+            self._take(sum(each * text.count(sign) for sign, each in _JSON.items()))
+
+    def _take(self, objects: int) -> None:
+        self._objects -= objects
+        if self._objects < 0:
+            raise OverBudgetError(
+                f"its lists, dicts and numbers would take more than {OBJECTS_FACTOR} times what is "
+                f"stored and {OBJECTS_BYTES:,} bytes, the limit for all that one call reads"
+            )
+
+
+_current: ContextVar[Budget | None] = ContextVar("budget", default=None)
+
+
+def budget_for(stored_bytes: int) -> Budget:
+    """The budget of the call that this is part of; else one for so many stored bytes."""
+    return _current.get() or Budget(stored_bytes)
+
+
+@contextmanager
+def one_call(stored_bytes: int, what: str) -> Iterator[None]:
+    """Let all that is read in here share a budget, as part of a call that has one already or not.
+
+    Args:
+        stored_bytes: what is really stored of it.
+        what: what is read, for errors.
+    """
+    if _current.get() is not None:
+        yield
+        return
+    token = _current.set(Budget(stored_bytes))
+    try:
+        yield
+    except OverBudgetError as error:
+        raise OverBudgetError(f"{what} cannot be read: {error.message}") from None
+    finally:
+        _current.reset(token)
+
+
+def objects_bytes(data: bytes | memoryview, most: int) -> int:
+    """What the objects in msgpack data take, about; perhaps less if it is more than `most`."""
+    at, end, total = 0, len(data), 0
+    match = _TOKENS.match
+    while at < end and total <= most:
+        found = match(data, at)
+        if found is None:
+            at, cost = _text(data, at)
+            total += cost
+            continue
+        sort = str(found.lastgroup)
+        behind = found.end()
+        if sort in _EACH:
+            total += (behind - at) * _EACH[sort]
+        else:
+            total += _ONE[sort]
+            if sort == "map":
+                total += _ENTRY * int.from_bytes(data[at + 1 : behind])
+        at = behind
+    return total
+
+
+def _text(data: bytes | memoryview, at: int) -> tuple[int, int]:
+    """Where a text, bytes or a long extension value ends, and what it takes besides its bytes."""
+    head = data[at]
+    if _FIXED_TEXT[0] <= head <= _FIXED_TEXT[1]:
+        return at + 1 + head - _FIXED_TEXT[0], _TEXT
+    size = _LENGTHS.get(head) or _EXT_LENGTHS.get(head)
+    if size is None:
+        return at + 1, _TEXT
+    behind = at + 1 + size
+    length = int.from_bytes(data[at + 1 : behind])
+    return behind + length + (head in _EXT_LENGTHS), _TEXT if head in _LENGTHS else 500
