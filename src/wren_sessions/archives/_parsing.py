@@ -151,6 +151,8 @@ class _Parser:
             self.refuse("a line was changed")
         elif len(self._found) != opening.checkpoints:
             self.refuse("checkpoints are missing")
+        elif len({namespace for namespace, _ in opening.heads}) != len(opening.heads):
+            self.refuse("a namespace is there twice")
         elif not self._found.keys() >= set(opening.heads):
             self.refuse("the latest checkpoint of a namespace is missing")
         elif {found.order for found in self._found.values()} != set(range(len(self._found))):

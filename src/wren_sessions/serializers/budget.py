@@ -93,8 +93,8 @@ class Budget:
         self._unpacked -= max(0, unpacked_bytes - UNPACKED_FACTOR * packed_bytes)
         if self._unpacked < 0:
             raise OverBudgetError(
-                f"compressed data would take more than {UNPACKED_FACTOR} times what is stored and "
-                f"{UNPACKED_BYTES:,} bytes, the limit for all that one call reads"
+                f"compressed data would take {unpacked_bytes:,} bytes, and the limit is "
+                f"{UNPACKED_FACTOR} times what is stored and {UNPACKED_BYTES:,} bytes in one call"
             )
 
     def build(self, data: bytes | memoryview) -> None:
