@@ -34,7 +34,7 @@ from wren_sessions.errors import (
     FormatVersionError,
     SerializationError,
 )
-from wren_sessions.serializers.budget import OverBudgetError
+from wren_sessions.serializers.budget import OverBudgetError, one_call
 from wren_sessions.serializers.compression import Compression, decompress
 from wren_sessions.serializers.limits import check_sequence
 
@@ -341,7 +341,8 @@ def _unframe(data: bytes, session: str, what: str) -> Any:
         if data[1] == _ZSTD:
             packed = decompress(packed)
         if len(packed) > _CHECKED_BYTES:
-            check_sequence(packed)
+            with one_call(len(data), f"{what} of session {session!r}"):
+                check_sequence(packed)
         return msgpack.unpackb(packed, strict_map_key=False)  # bounds every length by len(packed)
     except OverBudgetError:
         raise
