@@ -79,7 +79,7 @@ def test_which_store(cli: Cli, url: str, tmp_path: Path, monkeypatch: pytest.Mon
 # --- arguments ------------------------------------------------------------------------------------
 
 
-@tries("give one of them", "`wren-sessions history` lists those there are")
+@tries("and --at names {}: give one of them")
 def test_checkpoints(cli: Cli, url: str) -> None:
     """One of the two names; and one that is in the list."""
     rows = cli("history", "s", "--json", url=url).json
@@ -163,6 +163,14 @@ def test_listings(cli: Cli, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "not asked for" not in run.out + run.err
 
 
+@tries("--set, --pin and --unpin do not go together: choose one")
+def test_one_change_at_a_time(cli: Cli, url: str) -> None:
+    """Each of the three alone."""
+    assert "choose one" in cli("ttl", "s", "--pin", "--set", "2h", url=url).err
+    for one in (("--set", "2h"), ("--pin",), ("--unpin",)):
+        assert cli("ttl", "s", *one, url=url).code == 0
+
+
 @tries("it was left pinned. Delete it, or raise the maximum age")
 @pytest.mark.parametrize("way", ["delete", "raise"])
 def test_a_session_that_only_its_pin_keeps(cli: Cli, tmp_path: Path, way: str) -> None:
@@ -184,7 +192,7 @@ def test_a_session_that_only_its_pin_keeps(cli: Cli, tmp_path: Path, way: str) -
 # --- check ----------------------------------------------------------------------------------------
 
 
-@tries("look for a process that keeps a transaction open", "chmod 600 {}")
+@tries("look for a process that keeps a transaction open")
 def test_what_check_says_of_a_file(cli: Cli, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its mode; and a log that cannot shrink while somebody reads."""
     path = Path(url.removeprefix("file:"))

@@ -59,7 +59,7 @@ def test_nothing_is_configured(
     """Each of the variables, a URL of either kind, and the two ways to allow it."""
     location()
     assert "set WREN_SESSIONS_URL, REDIS_URL or REDIS_HOST, or pass a URL" in caplog.text
-    required = {"require_persistent": True}
+    required: Any = {"require_persistent": True}
     assert "set WREN_SESSIONS_URL, REDIS_URL or REDIS_HOST, or pass the" in refusal(**required)
     for name, value in (
         ("WREN_SESSIONS_URL", "file:s.db"),
@@ -146,7 +146,8 @@ def test_options() -> None:
     """Once is enough, wherever it is."""
     week = TTLPolicy(idle="7d")
     assert "give it once" in refusal("memory://?ttl=1d", ttl=week)
-    for url, options in (("memory://?ttl=7d", {}), ("memory://", {"ttl": week})):
+    cases: Any = (("memory://?ttl=7d", {}), ("memory://", {"ttl": week}))
+    for url, options in cases:
         with open_store(url, **options) as store:
             assert store.ttl.idle_ms == week.idle_ms
     assert "give it once" in refusal("redis://127.0.0.1:6379/1?db=2")
@@ -157,13 +158,12 @@ def test_options() -> None:
     assert "use one" in refusal(with_login, credential_provider=provider)
     location(with_login)
     location("redis://127.0.0.1:6379/0", credential_provider=provider)
+    wrong: Any
     for wrong in ({"max_age": "7d"}, {"refresh": "read"}):
         assert "say it in the URL, or as ttl=TTLPolicy(" in refusal("memory://", **wrong)
     policy = TTLPolicy(idle="1d", max_age="7d", refresh="read")
-    for url, options in (
-        ("memory://?ttl=1d&max_age=7d&refresh=read", {}),
-        ("memory://", {"ttl": policy}),
-    ):
+    cases = (("memory://?ttl=1d&max_age=7d&refresh=read", {}), ("memory://", {"ttl": policy}))
+    for url, options in cases:
         with open_store(url, **options) as store:
             assert store.ttl == policy
     assert Settings.from_env(dotenv=False).source
@@ -177,6 +177,7 @@ def test_durations() -> None:
     """Each of the forms."""
     with pytest.raises(ConfigurationError, match="write '24h', '1h30m', '250ms', a number of"):
         TTLPolicy(idle="tomorrow")
+    idle: Any
     for idle, found_ms in (
         ("24h", 86_400_000),
         ("1h30m", 5_400_000),
@@ -186,6 +187,7 @@ def test_durations() -> None:
         (timedelta(minutes=1), 60_000),
     ):
         assert TTLPolicy(idle=idle).idle_ms == found_ms
+    wrong: Any
     for wrong in (0, "1000000d"):
         with pytest.raises(ConfigurationError, match="pass None for no limit"):
             TTLPolicy(idle=wrong)
