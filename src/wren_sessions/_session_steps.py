@@ -269,7 +269,7 @@ class SessionSteps:
         if (yield from pruning.copy(session_id, staging)) is None:
             not_found(session_id)
         yield from pruning.prune(
-            staging, lambda survey: _not_before(survey, session_id, at), self._serde
+            staging, lambda survey: _not_before(survey, session_id, at), self._serde, latest=at
         )
         try:
             made = yield from pruning.copy(staging, new_id)

@@ -35,6 +35,7 @@ from wren_sessions.records import (
     Committed,
     Life,
     Name,
+    Prune,
     Record,
     Scanned,
     SessionInfo,
@@ -84,6 +85,7 @@ class Staging:
         try:
             yield from self._begin()
             count = yield from self._records()
+            yield from self._lead()
             yield from self._verify()
             yield Call("target.copy", self._staging, self._info.session, replace=replace)
         except Exception:
@@ -259,6 +261,25 @@ class Staging:
             yield from self._scan([Start(entry.namespace)], 1)  # damaged, or pruned meanwhile?
             self._damaged(f"the arena of checkpoint {entry.id!r} is not there")
         return append
+
+    def _lead(self) -> Steps[None]:
+        """Make the source's latest checkpoints the latest, where the order of writing does not.
+
+        A checkpoint that was written again later may be the latest although it was written first.
+        """
+        ours: tuple[Name, ...] = yield Call("source.heads", self._info.session)
+        theirs: tuple[Name, ...] = yield Call("target.heads", self._staging)
+        other = tuple(name for name in ours if name not in theirs)
+        info: SessionInfo | None = None if not other else (yield Call("target.info", self._staging))
+        if info is not None:
+            prune = Prune(
+                session=self._staging,
+                incarnation=self._incarnation,
+                revision=info.life.revision,
+                drop=(),
+                heads=other,
+            )
+            yield Call("target.prune", prune)
 
     # --- verification ---
 

@@ -141,8 +141,8 @@ class Sealing:
             info, header = yield from self._header(prune.session)
             if info is not None and header is not None and header.uid is not None:
                 state, head = prune.state, header.head
-                if head is not None and ("", head) in prune.drop:
-                    head = yield from self._head_without(prune)
+                if head is not None:
+                    head = yield from self._head_after(prune, head)
                 if state is not None or head != header.head:
                     header = Header(state=state or header.state, uid=header.uid, head=head)
                     sealed = headers.seal(self._encryption, prune.session, header)
@@ -150,7 +150,17 @@ class Sealing:
         done: Committed = yield Call("prune", prune)
         return done
 
-    def _head_without(self, prune: Prune) -> Steps[str | None]:
+    def _head_after(self, prune: Prune, head: str) -> Steps[str | None]:
+        """The head of the root namespace after a prune."""
+        named = dict(prune.heads).get("")
+        if named is not None and ("", named) not in prune.drop:
+            start = Start("", f"{named}\0")
+            scanned: Scanned = yield Call("scan", prune.session, [start], 1)
+            if [stored.name[1] for stored in scanned.records] == [named]:
+                return named
+        return (yield from self._highest_left(prune)) if ("", head) in prune.drop else head
+
+    def _highest_left(self, prune: Prune) -> Steps[str | None]:
         """The highest id of the root namespace that a prune leaves."""
         rest: tuple[Start, ...] = (Start(""),)
         while rest:
