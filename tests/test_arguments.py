@@ -10,6 +10,7 @@ import pytest
 import redis
 from langgraph.checkpoint.memory import InMemorySaver
 
+from remedies.proposals import tries
 from wren_sessions import (
     ConfigurationError,
     FileStore,
@@ -104,10 +105,23 @@ def test_arguments_of_the_wrong_type_are_refused_when_they_are_given(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_url_opens_is_a_store_for_all_of_them(tmp_path: Path) -> None:
-    """What the errors propose works."""
-    for url in ("memory://", f"file:{tmp_path}/sessions.db"):
-        with open_store(url) as store:
-            assert Sessions(store).get("s") is None
-            assert SessionSaver(store).get_tuple({"configurable": {"thread_id": "s"}}) is None
-            assert SessionArchiver(store, tmp_path).find("s") is None
+@tries(
+    "not text: open a URL with open_store(url)",
+    "not a client: make a store with RedisStore.from_client({})",
+    "pass the store that it is on (saver.store)",
+    "make one of it, {}(…)",
+    "put the store into one, SessionSaver(store)",
+    "RedisStore needs a server: make it with RedisStore.from_url(url)",
+)
+def test_what_the_errors_propose_is_a_store(tmp_path: Path) -> None:
+    """What each error proposes is taken where the wrong thing was refused."""
+    saver = SessionSaver(MemoryStore())
+    opened = [open_store(url) for url in ("memory://", f"file:{tmp_path}/sessions.db")]
+    for store in (*opened, saver.store, MemoryStore()):
+        assert Sessions(store).get("s") is None
+        assert SessionSaver(store).get_tuple({"configurable": {"thread_id": "s"}}) is None
+        assert SessionArchiver(store, tmp_path).find("s") is None
+        store.close()
+    for server in (RedisStore.from_client(redis.Redis()), RedisStore.from_url(URL)):
+        assert Sessions(server).store is server  # made without connecting
+    assert import_checkpoints(InMemorySaver(), SessionSaver(MemoryStore())).written == 0

@@ -218,8 +218,8 @@ class Commit:
 class Prune:
     """Records to drop, with their pending writes, and the parts of the arena nobody needs then.
 
-    It is not a use of the session, and leaves its deadline. Where a namespace loses its head, the
-    highest id that is left becomes the head; a session that loses its last record is deleted.
+    It is not a use of the session, and leaves its deadline. A session that loses its last record is
+    deleted.
 
     Attributes:
         session: the session's id.
@@ -230,6 +230,9 @@ class Prune:
         keep: all parts of the arena that what stays refers to.
         free: the parts that only what is dropped refers to. Storage that lies in them, and not in
             `keep`, is given back; offsets never move.
+        heads: records that are to be the heads of their namespaces, at most one of each. Where one
+            is not there afterwards it does not count; and where a namespace loses its head and no
+            other is named, the highest id that is left becomes the head.
         state: the new header; None leaves it.
     """
 
@@ -239,6 +242,7 @@ class Prune:
     drop: tuple[Name, ...]
     keep: tuple[Span, ...] = ()
     free: tuple[Span, ...] = ()
+    heads: tuple[Name, ...] = ()
     state: bytes | None = None
 
 

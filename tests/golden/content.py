@@ -76,6 +76,25 @@ def write(saver: SessionSaver) -> None:
     saver.put(config(CHILD), child, metadata, child["channel_versions"])
 
 
+CLOCKS: Final = (8, 9, 1, 2, 10, 3)
+"""The steps of a history whose machines' clocks differ, as their ids have them, in order."""
+
+
+def write_clocks(saver: SessionSaver) -> None:
+    """Write a session in which ids do not tell the order."""
+    parent = config()
+    for number, step in enumerate(CLOCKS):
+        found = checkpoint(step, {"number": number})
+        metadata: Any = {"source": "loop", "step": number, "parents": {}}
+        parent = saver.put(parent, found, metadata, found["channel_versions"])
+
+
+def check_clocks(saver: SessionSaver) -> None:
+    """Make sure that it is listed in the order in which it was written."""
+    numbers = [item.checkpoint["channel_values"]["number"] for item in saver.list(config())]
+    assert numbers == [5, 4, 3, 2, 1, 0]
+
+
 def check(saver: SessionSaver) -> None:
     """Make sure that the session is read as it was written."""
     expected = states()

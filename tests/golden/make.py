@@ -9,6 +9,7 @@ import json
 import sqlite3
 import sys
 from base64 import b64encode
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -23,14 +24,14 @@ from wren_sessions import FileStore, RedisStore, SafeSerializer, SessionSaver  #
 from wren_sessions.keys import DEFAULT_PREFIX  # noqa: E402
 
 
-def make_redis() -> None:
+def make_redis(name: str, write: Callable[[SessionSaver], None]) -> None:
     """A session's key on Redis, field by field."""
     with start_server() as server, redis.Redis.from_url(server.url) as client:
         store = RedisStore.from_client(client)
-        content.write(SessionSaver(store))
+        write(SessionSaver(store))
         fields = client.hgetall(store.keys.session_key(content.SESSION))
     text = {b64encode(name).decode(): b64encode(value).decode() for name, value in fields.items()}
-    (HERE / "v1.redis.json").write_text(json.dumps(text, indent=0, sort_keys=True) + "\n")
+    (HERE / name).write_text(json.dumps(text, indent=0, sort_keys=True) + "\n")
 
 
 def make_file() -> None:
@@ -56,5 +57,6 @@ def make_values() -> None:
 
 if __name__ == "__main__":
     make_values()
-    make_redis()
+    make_redis("v1.redis.json", content.write)
+    make_redis("v1-clocks.redis.json", content.write_clocks)
     make_file()

@@ -18,10 +18,10 @@ from wren_sessions.keys import DEFAULT_PREFIX
 HERE = Path(__file__).parent
 
 
-def restore(client: redis.Redis) -> RedisStore:
+def restore(client: redis.Redis, file: str = "v1.redis.json") -> RedisStore:
     """Put the golden key on a server, and open it."""
     store = RedisStore.from_client(client)
-    fields = json.loads((HERE / "v1.redis.json").read_text())
+    fields = json.loads((HERE / file).read_text())
     key = store.keys.session_key(content.SESSION)
     client.hset(key, mapping={b64decode(name): b64decode(fields[name]) for name in fields})
     client.expire(key, 3_600)
@@ -38,6 +38,12 @@ def test_version_1_is_read_from_fakeredis() -> None:
     """So does fakeredis, where there is no server."""
     with FakeRedis() as client:
         content.check(SessionSaver(restore(client)))
+
+
+def test_a_history_of_two_clocks_is_read(redis_url: str) -> None:
+    """Records say that ids do not tell the order."""
+    with redis.Redis.from_url(redis_url) as client:
+        content.check_clocks(SessionSaver(restore(client, "v1-clocks.redis.json")))
 
 
 @pytest.mark.parametrize("prefix", [DEFAULT_PREFIX, content.TENANT])

@@ -54,6 +54,7 @@ namespaces = st.sampled_from([*NAMESPACES, "", ""])
 ids = st.sampled_from(IDS)
 names: st.SearchStrategy[Name] = st.tuples(namespaces, ids)
 picks: st.SearchStrategy[Pick] = st.integers(0, 1) | st.integers(0, 30) | names
+leads: st.SearchStrategy[Pick | None] = st.none() | picks
 parents = st.sampled_from(["head", "head", None, *IDS])
 sizes = st.sampled_from(SIZES)
 cuts = st.lists(st.builds(Cut, st.integers(0, 20_000), st.integers(0, 5_000)), max_size=3)

@@ -312,9 +312,15 @@ class StoreMachine(Compared):
 
     # --- pruning ----------------------------------------------------------------------------------
 
-    @rule(target=surveys, name=drawn.sessions, chosen=drawn.choices, extra=drawn.picks)
-    def survey(self, name: str, chosen: list[bool], extra: Pick) -> Any:
-        """Look at all records of a session, as pruning does, and choose some to drop."""
+    @rule(
+        target=surveys,
+        name=drawn.sessions,
+        chosen=drawn.choices,
+        extra=drawn.picks,
+        lead=drawn.leads,
+    )
+    def survey(self, name: str, chosen: list[bool], extra: Pick, lead: Pick | None) -> Any:
+        """Look at all records of a session, as pruning does; choose some to drop, and a head."""
         name = self.there(name)
         records = self.scan_all(name, EVERYTHING, PAGE)
         session = self.session(name)
@@ -333,6 +339,7 @@ class StoreMachine(Compared):
             drop=tuple(sorted(names)),
             keep=merge_spans(kept),
             free=merge_spans(span for stored in dropped for span in stored.spans),
+            heads=() if lead is None else (self.name(name, lead),),
         )
 
     def absent(self, name: str, pick: Pick) -> set[Name]:
@@ -351,10 +358,12 @@ class StoreMachine(Compared):
         assert answer == self.model.prune(prune)
         self.leave()
 
-    @rule(name=drawn.sessions, chosen=drawn.choices, extra=drawn.picks)
-    def survey_and_prune(self, name: str, chosen: list[bool], extra: Pick) -> None:
+    @rule(name=drawn.sessions, chosen=drawn.choices, extra=drawn.picks, lead=drawn.leads)
+    def survey_and_prune(
+        self, name: str, chosen: list[bool], extra: Pick, lead: Pick | None
+    ) -> None:
         """Prune at once."""
-        found = self.survey(name, chosen, extra)
+        found = self.survey(name, chosen, extra, lead)
         if isinstance(found, Prune):
             self.prune(found)
 

@@ -236,7 +236,7 @@ class Model:
         if had_any and not session.checkpoints:
             del self.sessions[prune.session]
             return self._committed("done", prune.session)
-        _mend_heads(session)
+        _mend_heads(session, dict(prune.heads))
         _lose(session, prune)
         session.updated_ms = self.now_ms
         session.revision += 1
@@ -347,11 +347,13 @@ def _add(session: Session, writes: Writes) -> None:
             pending.writes[entry.key] = entry.body, writes.spans
 
 
-def _mend_heads(session: Session) -> None:
+def _mend_heads(session: Session, named: dict[str, str]) -> None:
     for namespace, head in list(session.heads.items()):
         ids = session.ids(namespace)
         if not ids:
             del session.heads[namespace]
+        elif named.get(namespace) in ids:
+            session.heads[namespace] = named[namespace]
         elif head not in ids:
             session.heads[namespace] = ids[0]
 

@@ -210,3 +210,46 @@ async def test_the_latest_is_one_thing(backend: Backend) -> None:
     assert sessions.transcript("t").checkpoint_id == "15"
     assert dict(store.heads("t"))[""] == "15"
     assert sessions.fork("t", "copy").checkpoint_id == "15"
+
+
+async def test_a_fork_has_the_checkpoint_that_was_asked_for(backend: Backend) -> None:
+    """As its latest, whatever the ids of those before it, and with those alone."""
+    store = backend.store()
+    write(SessionSaver(store), FORKED)
+    sessions = Sessions(store)
+    for number, (id_, line) in enumerate(
+        {
+            "11": ["11", "92", "91"],
+            "16": ["16", "12", "11", "92", "91"],
+            "95": ["95", "92", "91"],
+        }.items()
+    ):
+        fork = sessions.fork("t", f"fork{number}", at=id_)
+        assert fork.checkpoint_id == id_
+        assert fork.state == {"messages": [id_]}
+        forked: Any = {"configurable": {"thread_id": f"fork{number}"}}
+        assert ids(SessionSaver(store).list(forked)) == line
+
+
+async def test_what_is_left_of_runs_begins_with_their_latest(
+    backend: Backend, saver: SessionSaver
+) -> None:
+    """Where the latest run goes, the one before it is the latest, not the one with higher ids."""
+    before = None
+    for run, id_ in (
+        ("ahead", "91"),
+        ("ahead", "92"),
+        ("two", "11"),
+        ("two", "12"),
+        ("three", "13"),
+    ):
+        config: Any = {**at(before), "metadata": {"run_id": run}}
+        saver.put(config, checkpoint(id_), {"source": "loop", "step": 0}, {})
+        before = id_
+    await saver.adelete_for_runs(["three"])
+    assert latest(saver) == "12"
+    info = backend.store().info("t")
+    assert info is not None
+    assert b'"checkpoint_id":"12"' in info.state
+    await saver.adelete_for_runs(["two"])
+    assert latest(saver) == "92"

@@ -106,6 +106,17 @@ class Survey:
             id_: entry.body for (space, id_), entry in self.entries.items() if space == namespace
         }
 
+    def heads_without(self, drop: Collection[Name]) -> dict[str, str]:
+        """The new heads of namespaces that lose theirs, and not all of their checkpoints."""
+        found: dict[str, str] = {}
+        for namespace, head in self.heads.items():
+            if (namespace, head) in drop:
+                ids = in_order(head, self.bodies(namespace))
+                left = next((id_ for id_ in ids if (namespace, id_) not in drop), None)
+                if left is not None:
+                    found[namespace] = left
+        return found
+
 
 Choice: TypeAlias = Callable[[Survey], set[Name]]
 """Which records may be dropped."""
@@ -123,8 +134,17 @@ class Pruning:
         self._store = store
         self._cache = cache
 
-    async def prune(self, session: str, choose: Choice, serde: Serializer) -> int:
+    async def prune(
+        self, session: str, choose: Choice, serde: Serializer, *, latest: str | None = None
+    ) -> int:
         """Drop what is chosen; a session that is not there is no error.
+
+        Args:
+            session: the session.
+            choose: what to drop.
+            serde: the serializer.
+            latest: what is to be the latest checkpoint of the root namespace; None for the first
+                one that is left in the order of `order`.
 
         Returns:
             How many records were dropped.
@@ -137,9 +157,10 @@ class Pruning:
             if survey is None:
                 return 0
             drop = choose(survey)
-            if not drop:
+            if not drop and latest in {None, survey.heads.get("")}:
                 return 0
-            done = await self._store.prune(_prune(session, survey, drop))
+            heads = survey.heads_without(drop) | ({} if latest is None else {"": latest})
+            done = await self._store.prune(_prune(session, survey, drop, heads))
             self._cache.forget(session)
             if done.outcome == "done":
                 return len(drop)
@@ -210,7 +231,7 @@ def _entry(session: str, stored: Stored, serde: Serializer) -> Entry:
     return Entry(stored.name, body, rest, metadata, stored.spans)
 
 
-def _prune(session: str, survey: Survey, drop: Collection[Name]) -> Prune:
+def _prune(session: str, survey: Survey, drop: Collection[Name], heads: Mapping[str, str]) -> Prune:
     kept = (entry for name, entry in survey.entries.items() if name not in drop)
     dropped = (survey.entries[name] for name in drop)
     return Prune(
@@ -220,22 +241,20 @@ def _prune(session: str, survey: Survey, drop: Collection[Name]) -> Prune:
         drop=tuple(sorted(drop)),
         keep=merge_spans(span for entry in kept for span in entry.spans),
         free=merge_spans(span for entry in dropped for span in entry.spans),
-        state=_new_header(survey, drop),
+        heads=tuple(heads.items()),
+        state=_new_header(survey, drop, heads.get("")),
     )
 
 
-def _new_header(survey: Survey, drop: Collection[Name]) -> bytes | None:
-    """The header of a session that loses its latest checkpoint; None if it does not.
+def _new_header(survey: Survey, drop: Collection[Name], head: str | None) -> bytes | None:
+    """The header of a session that gets another latest checkpoint; None if it does not.
 
     It tells which checkpoint is the latest now. Its numbers come back with the next one: they are
     in the values, which a prune does not read.
     """
-    if ("", survey.heads.get("", "")) not in drop:
-        return None
-    left = [name for name in survey.entries if name[0] == "" and name not in drop]
-    if not left:
-        return empty_header("")
-    entry = survey.entries[max(left)]
+    if head is None:
+        return empty_header("") if ("", survey.heads.get("")) in drop else None
+    entry = survey.entries["", head]
     timestamp = entry.rest.get("ts")
     return header({}, checkpoint_id=entry.name[1], timestamp=timestamp, metadata=entry.metadata)
 

@@ -268,7 +268,7 @@ class SessionOperations:
         if await pruning.copy(session_id, staging) is None:
             not_found(session_id)
         await pruning.prune(
-            staging, lambda survey: _not_before(survey, session_id, at), self._serde
+            staging, lambda survey: _not_before(survey, session_id, at), self._serde, latest=at
         )
         try:
             made = await pruning.copy(staging, new_id)

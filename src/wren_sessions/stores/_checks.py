@@ -86,7 +86,7 @@ def check_prune(prune: Prune) -> None:
         InvalidSessionIdError: that is so.
     """
     check_session(prune.session)
-    for name in prune.drop:
+    for name in (*prune.drop, *prune.heads):
         record_field(*name)
 
 

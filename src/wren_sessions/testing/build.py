@@ -75,6 +75,7 @@ def prune(
     session: str = SESSION,
     keep: tuple[Span, ...] = (),
     free: tuple[Span, ...] = (),
+    heads: tuple[Name, ...] = (),
 ) -> Prune:
     """A prune of records, worked out from a session as it was then."""
     assert life is not None
@@ -85,6 +86,7 @@ def prune(
         drop=names,
         keep=keep,
         free=free,
+        heads=heads,
     )
 
 

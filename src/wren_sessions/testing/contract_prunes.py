@@ -38,10 +38,11 @@ class PruneContract(ContractBase):
         *names: Name,
         keep: tuple[Span, ...] = (),
         free: tuple[Span, ...] = (),
+        heads: tuple[Name, ...] = (),
     ) -> Committed:
         """Prune the session as it is now, and make sure that it was done."""
         life = (await info(face)).life
-        committed = await face.prune(prune(life, *names, keep=keep, free=free))
+        committed = await face.prune(prune(life, *names, keep=keep, free=free, heads=heads))
         assert committed.outcome == "done"
         return committed
 
@@ -97,6 +98,27 @@ class PruneContract(ContractBase):
         await done(face, put("4"))
         assert await head(face) == "4"
         assert await scan_ids(face) == ["4", "3"]
+
+    async def test_a_prune_names_heads(self, face: AsyncSessionStore) -> None:
+        """What is named leads its namespace, whatever its id, also if nothing is dropped there."""
+        for ns in ("", "child", "other"):
+            for checkpoint_id in ("2", "4", "6"):
+                await done(face, put(checkpoint_id, ns=ns))
+        await self.pruned(face, ("", "6"), heads=(("", "2"), ("child", "4")))
+        assert await face.heads(SESSION) == (("", "2"), ("child", "4"), ("other", "6"))
+        assert (await loaded(face)).stored.name == ("", "2")
+        await done(face, put("1", parent="2"))
+        assert await head(face) == "1"
+        assert await scan_ids(face) == ["4", "2", "1"]
+
+    async def test_a_head_that_is_not_there_does_not_count(self, face: AsyncSessionStore) -> None:
+        """One that never was, or that goes with the same prune, is no head."""
+        for checkpoint_id in ("2", "4", "6"):
+            await done(face, put(checkpoint_id))
+        await self.pruned(face, ("", "4"), heads=(("", "4"), ("nowhere", "2")))
+        assert await face.heads(SESSION) == (("", "6"),)
+        await self.pruned(face, ("", "6"), heads=(("", "5"),))
+        assert await face.heads(SESSION) == (("", "2"),)
 
     async def test_a_namespace_may_go(self, face: AsyncSessionStore) -> None:
         """A namespace that loses its last record is not named, until it gets one again."""

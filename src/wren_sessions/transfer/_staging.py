@@ -34,6 +34,7 @@ from wren_sessions.records import (
     Committed,
     Life,
     Name,
+    Prune,
     Record,
     Scanned,
     SessionInfo,
@@ -108,6 +109,7 @@ class Staging:
         try:
             await self._begin()
             count = await self._records()
+            await self._lead()
             await self._verify()
             await self._target.copy(self._staging, self._info.session, replace=replace)
         except Exception:
@@ -280,6 +282,25 @@ class Staging:
             await self._scan([Start(entry.namespace)], 1)  # damaged, or pruned meanwhile?
             self._damaged(f"the arena of checkpoint {entry.id!r} is not there")
         return append
+
+    async def _lead(self) -> None:
+        """Make the source's latest checkpoints the latest, where the order of writing does not.
+
+        A checkpoint that was written again later may be the latest although it was written first.
+        """
+        ours = await self._source.heads(self._info.session)
+        theirs = await self._target.heads(self._staging)
+        other = tuple(name for name in ours if name not in theirs)
+        info: SessionInfo | None = None if not other else (await self._target.info(self._staging))
+        if info is not None:
+            prune = Prune(
+                session=self._staging,
+                incarnation=self._incarnation,
+                revision=info.life.revision,
+                drop=(),
+                heads=other,
+            )
+            await self._target.prune(prune)
 
     # --- verification ---
 

@@ -26,6 +26,9 @@ _MOVE_HEADS: Final = """
         WHERE r.sid = heads.sid AND r.namespace = heads.namespace)
     WHERE sid = ? AND NOT EXISTS (SELECT 1 FROM records r
         WHERE r.sid = heads.sid AND r.namespace = heads.namespace AND r.id = heads.head)"""
+_NAME_HEAD: Final = """
+    UPDATE heads SET head = ? WHERE sid = ? AND namespace = ? AND EXISTS (SELECT 1 FROM records r
+        WHERE r.sid = heads.sid AND r.namespace = heads.namespace AND r.id = ?)"""
 _ANY_HEAD: Final = "SELECT 1 FROM heads WHERE sid = ? LIMIT 1"
 _TOUCHED: Final = """
     SELECT pos, length(data) FROM arena
@@ -43,7 +46,7 @@ def prune(connection: sqlite3.Connection, prefix: str, prune: Prune, now_ms: int
         return Committed(outcome="gone", now_ms=now_ms, life=row.life(now_ms) if row else None)
     if row.revision != prune.revision:
         return Committed(outcome="conflict", now_ms=now_ms, life=row.life(now_ms))
-    if _drop(connection, row.sid, prune.drop):
+    if _drop(connection, row.sid, prune.drop, prune.heads):
         sessions.forget(connection, row.sid)
         return Committed(outcome="done", now_ms=now_ms)
     _free(connection, row, prune)
@@ -52,11 +55,15 @@ def prune(connection: sqlite3.Connection, prefix: str, prune: Prune, now_ms: int
     return Committed(outcome="done", now_ms=now_ms, life=row.life(now_ms))
 
 
-def _drop(connection: sqlite3.Connection, sid: int, names: Sequence[Name]) -> bool:
+def _drop(
+    connection: sqlite3.Connection, sid: int, names: Sequence[Name], heads: Sequence[Name]
+) -> bool:
     """Drop records and their writes, and see to the heads; whether the last record went."""
     for statement in _DROP:
         connection.executemany(statement, [(sid, *name) for name in names])
     emptied = connection.execute(_DROP_HEADS, (sid,)).rowcount
+    named = [(head, sid, namespace, head) for namespace, head in heads]
+    connection.executemany(_NAME_HEAD, named)
     connection.execute(_MOVE_HEADS, (sid,))
     return emptied > 0 and connection.execute(_ANY_HEAD, (sid,)).fetchone() is None
 

@@ -78,13 +78,18 @@ class Namespace:
             self.head = checkpoint_id
 
     def drop(self, checkpoint_id: str) -> KeptRecord | None:
-        """Drop a record; the highest id that is left becomes the head if it was that."""
+        """Drop a record; `lead` sees to the head afterwards."""
         record = self.records.pop(checkpoint_id, None)
         if record is not None:
             del self.ids[bisect_left(self.ids, checkpoint_id)]
-            if self.head == checkpoint_id:
-                self.head = self.ids[-1] if self.ids else ""
         return record
+
+    def lead(self, checkpoint_id: str | None) -> None:
+        """Make this the head if it is there, else the highest id if the head is not there."""
+        if checkpoint_id in self.records:
+            self.head = checkpoint_id
+        elif self.head not in self.records:
+            self.head = self.ids[-1]
 
     def below(self, before: str | None, limit: int) -> list[str]:
         """At most `limit` ids below `before`, the highest first."""
@@ -342,6 +347,9 @@ class Session:
             self._drop_writes((namespace, checkpoint_id))
             if kept and not kept.ids:
                 del self.namespaces[namespace]
+        named = dict(prune.heads)
+        for namespace, kept in self.namespaces.items():
+            kept.lead(named.get(namespace))
         self.size_bytes -= self.arena.free(prune.free, prune.keep)
         if prune.state is not None:
             self.size_bytes += len(prune.state) - len(self.state)

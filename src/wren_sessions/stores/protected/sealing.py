@@ -154,15 +154,25 @@ class Sealing:
             info, header = await self._header(prune.session)
             if info is not None and header is not None and header.uid is not None:
                 state, head = prune.state, header.head
-                if head is not None and ("", head) in prune.drop:
-                    head = await self._head_without(prune)
+                if head is not None:
+                    head = await self._head_after(prune, head)
                 if state is not None or head != header.head:
                     header = Header(state=state or header.state, uid=header.uid, head=head)
                     sealed = headers.seal(self._encryption, prune.session, header)
                     prune = replace(prune, state=sealed)
         return await self._store.prune(prune)
 
-    async def _head_without(self, prune: Prune) -> str | None:
+    async def _head_after(self, prune: Prune, head: str) -> str | None:
+        """The head of the root namespace after a prune."""
+        named = dict(prune.heads).get("")
+        if named is not None and ("", named) not in prune.drop:
+            start = Start("", f"{named}\0")
+            scanned = await self._store.scan(prune.session, [start], 1)
+            if [stored.name[1] for stored in scanned.records] == [named]:
+                return named
+        return (await self._highest_left(prune)) if ("", head) in prune.drop else head
+
+    async def _highest_left(self, prune: Prune) -> str | None:
         """The highest id of the root namespace that a prune leaves."""
         rest: tuple[Start, ...] = (Start(""),)
         while rest:

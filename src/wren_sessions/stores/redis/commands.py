@@ -168,8 +168,10 @@ class Commands:
             b"%d" % prune.revision,
             prune.state or b"",
             b"%d" % len(prune.drop),
+            b"%d" % len(prune.heads),
         )
-        names = [part for namespace, id_ in prune.drop for part in (_ns(namespace), _id(id_))]
+        pairs = (*prune.drop, *prune.heads)
+        names = [part for namespace, id_ in pairs for part in (_ns(namespace), _id(id_))]
         numbers = (b"%d" % number for number in segments)
         args = (*head, *(name.encode() for name in names), *numbers)
         return self._scripted("prune", prune.session, args, read_committed)

@@ -1,8 +1,9 @@
 -- prune: drop checkpoints with their pending writes, and segments of the arena.
 --
 -- KEYS  1 the session
--- ARGV  1 incarnation   2 revision   3 header or ''   4 how many checkpoints
---       5 … pairs of /namespace and id of the checkpoints; then numbers of segments
+-- ARGV  1 incarnation   2 revision   3 header or ''   4 how many checkpoints   5 how many heads
+--       6 … pairs of /namespace and id of the checkpoints, and of what are to be heads; then
+--       numbers of segments
 -- Reply 'done <life> 0' | 'deleted <now>' | 'gone <now> [<life>]' | 'conflict <now> <life>'
 --       | 'foreign' | 'version <v>'
 -- The arena's last segment stays, for the next commit fills it.
@@ -35,8 +36,14 @@ local function drop_record(ns, id)
   for _, key in ipairs(special_keys(log)) do drop(special_prefix(ns, id) .. key) end
 end
 
-local segments = 5 + 2 * tonumber(ARGV[4])
-for at = 5, segments - 1, 2 do drop_record(ARGV[at], ARGV[at + 1]) end
+local named = {}
+local kept = 6 + 2 * tonumber(ARGV[4])
+local segments = kept + 2 * tonumber(ARGV[5])
+for at = 6, kept - 1, 2 do drop_record(ARGV[at], ARGV[at + 1]) end
+for at = kept, segments - 1, 2 do
+  local ns, id = ARGV[at], ARGV[at + 1]
+  if not (dropped[ns] and dropped[ns][id]) and record(ns, id) then named[ns] = id end
+end
 local last = math.floor(life.arena / SEGMENT)
 for at = segments, #ARGV do
   if tonumber(ARGV[at]) ~= last then drop(':a' .. ARGV[at]) end
@@ -71,9 +78,18 @@ for ns, gone in pairs(dropped) do
   if h then
     local top = relink(ns, h[2])
     if gone[h[1]] then h[1] = top end
+    h[1] = named[ns] or h[1]
     h[2] = top
     heads[ns] = h
     emptied = emptied or not top
+  end
+end
+
+for ns, id in pairs(named) do
+  local h = not heads[ns] and head(life, ns)
+  if h then
+    h[1] = id
+    heads[ns] = h
   end
 end
 
