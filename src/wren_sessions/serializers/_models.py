@@ -200,14 +200,14 @@ class Model1Profile(Profile):
             self.completed(extra, {})
         value: Any = object.__new__(self.kind)
         private = dict(private or {})
-        own = self.completed({}, self._missing(private))
+        missing = {
+            name: item for name, item in self._private_defaults.items() if name not in private
+        }
+        own = self.completed({}, missing)
         state = self.completed(known, self.defaults) | extra | own | private
         self._others.put(value, state)
         self._names.__set__(value, names)
         return value
-
-    def _missing(self, private: Mapping[str, Any]) -> Defaults:
-        return {name: item for name, item in self._private_defaults.items() if name not in private}
 
 
 def model_profile(kind: type) -> Profile | None:

@@ -235,7 +235,11 @@ def profile_of(kind: type) -> Profile | None:
     if fixed is not None:
         present = {*slots_of(kind)} | ({*fixed} if dict_of(kind) is not None else set())
         # An older release lacks the newer fields, and the other way round.
-        return StateProfile(kind, {name: _fixed_default(name) for name in fixed if name in present})
+        optional = {"timeout", "score"}
+        return StateProfile(
+            kind,
+            {name: giving(None) if name in optional else None for name in fixed if name in present},
+        )
     declared = attribute(kind, "__dataclass_fields__")
     return None if declared is None else StateProfile(kind, _defaults(kind, declared))
 
@@ -249,10 +253,6 @@ def _is_secret(kind: type) -> bool:
         loaded("pydantic.v1.types", "SecretField"),
     )
     return any(base is not None and base in mro(kind) for base in bases)
-
-
-def _fixed_default(name: str) -> Default | None:
-    return giving(None) if name in {"timeout", "score"} else None
 
 
 def _defaults(kind: type, declared: Mapping[str, dataclasses.Field[Any]]) -> Defaults:

@@ -239,12 +239,8 @@ def _unrooted(profile: AnyModel, stored: Any) -> Any:
     """The fields of a model, which of a root model are one."""
     if isinstance(profile, ModelProfile):
         return {"root": stored} if _is_root(profile.kind) else stored
-    rooted = "__root__" in profile.defaults
-    return {"__root__": stored} if rooted and not _has_root(stored) else stored
-
-
-def _has_root(stored: Any) -> bool:
-    return type(stored) is dict and stored.keys() == {"__root__"}
+    has_root = type(stored) is dict and stored.keys() == {"__root__"}
+    return {"__root__": stored} if "__root__" in profile.defaults and not has_root else stored
 
 
 def _infos(kind: type) -> Mapping[str, Any]:

@@ -186,11 +186,9 @@ class _Finder:
         if isinstance(profile, ModelProfile) and is_official(profile.ref) and profile.ref in KINDS:
             self._known[kind] = self.messages.add(profile)
             return self._known[kind]
-        return lambda value: [_lowered(part, lower) for part in profile.write(value)]
-
-
-def _lowered(part: Any, lower: Lower) -> Any:
-    return lower(part) if type(part) is dict else part
+        return lambda value: [
+            lower(part) if type(part) is dict else part for part in profile.write(value)
+        ]
 
 
 def _called(allowed: Allowlist, *, plain: bool) -> Callable[[str, str, Any], Any]:

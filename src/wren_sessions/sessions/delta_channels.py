@@ -235,12 +235,8 @@ def _message_id(item: Any) -> tuple[str, str | None] | None:
         item = item.value
     if isinstance(item, Mapping) and "content" in item and ("type" in item or "role" in item):
         kind, id_ = item.get("type", item.get("role")), item.get("id")
-    elif _is_message(item):
+    elif any(base.__name__ == "BaseMessage" for base in type(item).__mro__):
         kind, id_ = getattr(item, "type", None), getattr(item, "id", None)
     else:
         return None
     return str(kind), id_ if isinstance(id_, str) else None
-
-
-def _is_message(item: Any) -> bool:
-    return any(base.__name__ == "BaseMessage" for base in type(item).__mro__)

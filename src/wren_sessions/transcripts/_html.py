@@ -39,7 +39,7 @@ def _page(transcript: Transcript, title: str, lang: str) -> Iterator[str]:
     style, digest = _style()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     yield "<!DOCTYPE html>"
-    yield f'<html lang="{_attribute(lang)}">'
+    yield f'<html lang="{escape(show_hidden(lang))}">'
     yield "<head>"
     yield '<meta charset="utf-8">'
     yield f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
@@ -174,10 +174,6 @@ def _block(text: str) -> str:
 def _inline(text: str) -> str:
     """Text that HTML shows as it is; escaped first, so that only our own marks are elements."""
     return show_hidden(escape(text), '<span class="hidden">{}</span>'.format)
-
-
-def _attribute(text: str) -> str:
-    return escape(show_hidden(text))
 
 
 def _time(time: datetime, shown: str) -> str:
