@@ -27,8 +27,13 @@ _VERBS: Final = (
 )
 _BEFORE: Final = r"(?:^|[:;.,(→]\s+(?:(?:or|and|else|then|but)\s+)*|\b(?:or|else)\s+)"
 _PROPOSES: Final = re.compile(rf"{_BEFORE}(?:{_VERBS})\b", re.IGNORECASE)
+_NO_ADVICE: Final = frozenset(
+    {"Keep, change and end", "Delete {} from {}?"}
+)  # a heading, a question
 _SHORTEST: Final = 3  # words: what is shorter is a label
-_SQL: Final = re.compile(r"\s*(?:PRAGMA|SELECT|INSERT|UPDATE|DELETE FROM|CREATE)\b")
+_SQL: Final = re.compile(
+    r"\s*(?:PRAGMA|SELECT|INSERT|UPDATE|DELETE FROM|CREATE|CHECK|sid INTEGER)\b"
+)
 _OPTIONS: Final = frozenset({"help", "epilog", "rich_help_panel"})
 
 
@@ -64,7 +69,9 @@ def proposals() -> Iterator[Proposal]:
         left_out = set(_left_out(tree))
         for node in ast.walk(tree):
             text = "" if id(node) in left_out else _text(node)
-            if len(text.split()) >= _SHORTEST and _PROPOSES.search(text) and not _SQL.match(text):
+            if text in _NO_ADVICE or _SQL.match(text):
+                continue
+            if len(text.split()) >= _SHORTEST and _PROPOSES.search(text):
                 yield Proposal(f"{name}:{node.lineno}", text)  # type: ignore[attr-defined] # a text
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import itertools
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import pytest
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
@@ -18,6 +20,7 @@ from saver.graphs import HAS_DELTA, delta
 from wren_sessions import (
     Encryption,
     MemoryStore,
+    SafeSerializer,
     Sessions,
     SessionSaver,
     TTLPolicy,
@@ -28,7 +31,9 @@ from wren_sessions import (
 from wren_sessions.errors import (
     ConfigurationError,
     ConflictError,
+    CorruptSessionError,
     DecryptionError,
+    SerializationError,
     SessionExistsError,
     SessionExpiredError,
     SessionGoneError,
@@ -324,6 +329,152 @@ def test_versions_of_another_saver() -> None:
     with pytest.raises(ConfigurationError, match="go on with the saver class that made it"):
         ours.invoke({"log": ["again"]}, CONFIG)
     assert len(theirs.invoke({"log": ["again"]}, CONFIG)["log"]) == 6
+
+
+# --- keys of a state ------------------------------------------------------------------------------
+
+
+class Word(str, enum.Enum):  # noqa: UP042 -- applications have these too
+    """Members are text."""
+
+    NAME = "name"
+
+
+class Text(str):  # noqa: SLOT000 -- as applications do it
+    """Text of an application's own."""
+
+
+class Forgetful(SafeSerializer):
+    """A serializer that gives back what members stand for."""
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """Without the members."""
+        found = super().loads_typed(data)
+        return (
+            {k: getattr(v, "value", v) for k, v in found.items()} if type(found) is dict else found
+        )
+
+
+@tries(
+    "and keys are text: use str(key)",
+    "and would come back as str: use str(key)",
+    "is a name that LangGraph keeps for itself: use another key",
+    "holds half of a surrogate pair, which cannot be stored: use another key",
+    "must be a dict, not {}; nothing was written: save it under a key",
+    "nothing was written: use its value as key",
+)
+@pytest.mark.parametrize(
+    ("key", "says", "instead"),
+    [
+        (7, r"use str\(key\)", str),
+        (Text("a"), r"use str\(key\)", str),
+        ("__interrupt__", "use another key", lambda key: f"my{key}"),
+        ("\ud800", "use another key", lambda key: key.encode("unicode-escape").decode()),
+    ],
+)
+def test_keys(key: Any, says: str, instead: Callable[[Any], Any]) -> None:
+    """Each as it is to be written."""
+    sessions = Sessions(MemoryStore())
+    with pytest.raises(SerializationError, match=says):
+        sessions.save("s", {key: 1})
+    assert sessions.save("s", {instead(key): 1}).state == {instead(key): 1}
+    whole: Any = [1, 2]
+    with pytest.raises(SerializationError, match="save it under a key"):
+        sessions.save("s", whole)
+    sessions.save("s", {"all": whole})
+    forgetful = Sessions(MemoryStore(), serde=Forgetful())
+    with pytest.raises(SerializationError, match="use its value as key"):
+        forgetful.save("s", {Word.NAME: 1})
+    forgetful.save("s", {Word.NAME.value: 1})
+
+
+@tries("save the session without it, and drop the checkpoints before (SessionSaver.prune)")
+def test_a_key_of_the_first_version_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the key, and without the checkpoints that had it, the session is exported."""
+    store = MemoryStore()
+    sessions = Sessions(store)
+    with monkeypatch.context() as context:
+        context.setattr("wren_sessions.sessions.operations.check_state", lambda *_: None)
+        context.setattr("wren_sessions.sessions.states.named", lambda state: (dict(state), {}))
+        odd: Any = {7: 1}
+        sessions.save("s", odd)
+    with pytest.raises(SerializationError, match=r"drop the checkpoints before \(SessionSaver\.pr"):
+        list(export_session(store, "s"))
+    sessions.save("s", {"seven": 1})
+    SessionSaver(store).prune(["s"])
+    assert import_session(store, list(export_session(store, "s")), session="copy")
+    assert sessions.load("copy").state == {"seven": 1}
+
+
+# --- graphs ---------------------------------------------------------------------------------------
+
+
+@tries(
+    "and that is not known here: read it with graph.get_state",
+    "let the graph go on, or change the state with graph.update_state",
+)
+@pytest.mark.skipif(not HAS_DELTA, reason="LangGraph 1.0 has no DeltaChannel")
+@pytest.mark.parametrize("way", ["go on", "update_state"])
+def test_channels_that_only_their_graph_knows(way: str) -> None:
+    """The graph reads them, goes on, and changes the state."""
+    from langgraph.channels.delta import DeltaChannel
+
+    make: Any = TypedDict
+    total = DeltaChannel(lambda state, writes: state + sum(writes), int)
+    log = DeltaChannel(lambda state, writes: state + [i for w in writes for i in w], list)
+    schema = make("State", {"log": Annotated[list[str], log], "mood": str})
+    builder: Any = StateGraph(schema)
+    builder.add_node("a", lambda state: {"log": ["a"]})
+    builder.add_node("ask", lambda state: {"log": [interrupt("?")]})
+    builder.add_edge(START, "a").add_edge(START, "ask")
+    store = MemoryStore()
+    sessions, graph = Sessions(store), builder.compile(checkpointer=SessionSaver(store))
+    graph.invoke({"log": ["q"], "mood": "calm"}, CONFIG)
+
+    def edit() -> None:
+        with sessions.edit("s", replace=True) as session:
+            session.state["mood"] = "glad"
+
+    with pytest.raises(ConflictError, match=r"or change the state with graph\.update_state"):
+        edit()
+    if way == "go on":
+        assert sorted(graph.invoke(Command(resume="yes"), CONFIG)["log"]) == ["a", "q", "yes"]
+        edit()
+        assert sessions.load("s").state["mood"] == "glad"
+    else:
+        graph.update_state(CONFIG, {"mood": "glad"}, as_node="ask")
+        assert graph.get_state(CONFIG).values["mood"] == "glad"
+
+    builder = StateGraph(make("State", {"total": Annotated[int, total]}))
+    builder.add_node("a", lambda state: {"total": 2})
+    builder.add_edge(START, "a")
+    graph = builder.compile(checkpointer=SessionSaver(store))
+    other: Any = {"configurable": {"thread_id": "sum"}}
+    graph.invoke({"total": 1}, other)
+    with pytest.raises(SerializationError, match=r"read it with graph\.get_state"):
+        sessions.load("sum")
+    assert graph.get_state(other).values["total"] == 3
+
+
+@tries("Go on from a checkpoint outside of this ring, or delete the session")
+@pytest.mark.parametrize("way", ["go on", "delete"])
+def test_checkpoints_that_continue_each_other(way: str) -> None:
+    """The first checkpoint is outside; from there the thread goes on."""
+    store = MemoryStore()
+    saver = SessionSaver(store)
+    start: Any = {"configurable": {"thread_id": "s", "checkpoint_ns": ""}}
+    first = saver.put(start, empty_checkpoint(), {}, {})
+    ring = saver.put(first, empty_checkpoint(), {}, {})
+    found = saver.get_tuple(ring)
+    assert found
+    saver.put(found.config, found.checkpoint, found.metadata, {})
+    with pytest.raises(CorruptSessionError, match="Go on from a checkpoint outside of this ring"):
+        saver.get_delta_channel_history(config=ring, channels=["x"])
+    if way == "delete":
+        saver.delete_thread("s")
+        first = start
+    last = saver.put(first, empty_checkpoint(), {}, {})
+    assert saver.get_delta_channel_history(config=last, channels=["x"])
 
 
 # --- encryption -----------------------------------------------------------------------------------

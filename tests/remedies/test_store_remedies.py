@@ -319,6 +319,136 @@ def test_a_file_of_somebody_else(path: Path) -> None:
         assert Sessions(store).load("s").state == {"n": 1}
 
 
+@tries(
+    "was damaged or changed: {}. Put a backup in its place; nothing of it was used",
+    "is damaged: {}. Delete it, and restore it from a copy if there is one",
+)
+def test_rows_and_schemas_that_somebody_changed(path: Path) -> None:
+    """The session is deleted and restored; a backup is used."""
+    with FileStore(path) as store:
+        Sessions(store).save("s", STATE)
+        copy = list(export_session(store, "s"))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE sessions SET incarnation = CAST(x'ff' AS TEXT)")
+    with FileStore(path) as store:
+        sessions = Sessions(store)
+        with pytest.raises(CorruptSessionError, match="Delete it, and restore it from a copy"):
+            sessions.load("s")
+        assert sessions.delete("s")
+        import_session(store, copy)
+        assert sessions.load("s").state == STATE
+    backup = path.with_name("backup.db")
+    shutil.copy(path, backup)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE VIEW theirs AS SELECT 1")
+    with FileStore(path) as store, pytest.raises(CorruptSessionError, match="Put a backup in its"):
+        Sessions(store).load("s")
+    shutil.copy(backup, path)
+    with FileStore(path) as store:
+        assert Sessions(store).load("s").state == STATE
+
+
+LIMITED: Final = """
+import os, resource, sys
+from wren_sessions import FileStore, Sessions
+from wren_sessions.errors import StoreUnavailableError
+path, way = sys.argv[1:]
+FileStore(path).ping()
+taken = []
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 4096))
+try:
+    while True: taken.append(os.open(os.devnull, os.O_RDONLY))
+except OSError: pass
+try: FileStore(path).ping()
+except StoreUnavailableError as error: print("ulimit -n" in str(error))
+if way == "close":
+    for number in taken[:10]: os.close(number)
+else:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+store = FileStore(path)
+Sessions(store).save("s", {"n": 1})
+print(Sessions(store).load("s").state == {"n": 1})
+"""
+
+
+@tries("Close some files, or allow this process more of them (ulimit -n)")
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+@pytest.mark.parametrize("way", ["close", "allow"])
+def test_no_file_descriptors_are_left(path: Path, way: str) -> None:
+    """Either gives the store the ones that it needs."""
+    words = [sys.executable, "-c", LIMITED, str(path), way]
+    run = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["True", "True"]
+
+
+FORBIDDEN: Final = """
+import os, sys
+from wren_sessions import FileStore, Sessions
+Sessions(FileStore(sys.argv[1] + ".warm")).save("s", {"n": 1})  # all modules are loaded
+if os.geteuid() == 0: os.seteuid(65534)  # permissions do not count for root
+try: Sessions(FileStore(sys.argv[1])).save("s", {"n": 1})
+except Exception as error: print(error)
+else: print("ok")
+"""
+
+
+@tries(
+    "Give this user write access to the file and to its folder",
+    "give this user write access to the file and to its folder",
+)
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_write_access(path: Path) -> None:
+    """Once it is given, it works."""
+    for parent in path.parents[:3]:
+        parent.chmod(0o755)
+    with FileStore(path) as store:
+        store.ping()
+    path.chmod(0o444)
+
+    def told() -> str:
+        words = [sys.executable, "-c", FORBIDDEN, str(path)]
+        run = subprocess.run(words, capture_output=True, text=True, check=True)
+        return run.stdout.strip()
+
+    assert "write access to the file and to its folder" in told()
+    path.chmod(0o666)
+    path.parent.chmod(0o777)
+    assert told() == "ok"
+
+
+@tries(
+    "Free some space; what was stored before is intact and can be read",
+    "free some space: writes fail on a full disk",
+)
+def test_a_full_disk(path: Path) -> None:
+    """What was there can be read; once there is space, what did not fit is written."""
+    with FileStore(path) as store:
+        sessions = Sessions(store)
+        sessions.save("s", {"n": 1})
+        writer = store._database._writer
+        assert writer is not None
+        (pages,) = writer.connection.execute("PRAGMA page_count").fetchone()
+        writer.connection.execute(f"PRAGMA max_page_count = {pages + 5}")
+        with pytest.raises(StoreUnavailableError, match="Free some space"):
+            sessions.save("t", {"text": "x" * 500_000})
+        assert sessions.load("s").state == {"n": 1}
+        writer.connection.execute("PRAGMA max_page_count = 100000")
+        assert sessions.save("t", {"text": "x" * 500_000}).state
+
+
+@tries("Start a new session, or a new file")
+def test_the_limits_of_a_file(path: Path) -> None:
+    """Another file has all of its numbers left."""
+    with FileStore(path) as store:
+        Sessions(store).save("s", {"n": 1})
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE sqlite_sequence SET seq = (1 << 31) - 1")
+    with FileStore(path) as store, pytest.raises(StoreUnavailableError, match="or a new file"):
+        Sessions(store).save("t", {"n": 1})
+    with FileStore(path.with_name("new.db")) as store:
+        assert Sessions(store).save("t", {"n": 1}).state
+
+
 @tries("Look for a process that holds a transaction open, or raise busy_timeout")
 @pytest.mark.parametrize("way", ["end it", "raise"])
 def test_a_file_that_is_locked(path: Path, way: str) -> None:

@@ -26,6 +26,7 @@ from pydantic import BaseModel, create_model, field_serializer
 
 from remedies.proposals import tries
 from values import kinds
+from values.test_depth import nearly_out_of_stack
 from wren_sessions import Limits, PlainObject, PlainSerializer, SafeSerializer
 from wren_sessions.errors import (
     ConfigurationError,
@@ -138,7 +139,6 @@ def test_keys_with_a_hash_of_their_own(hashed: Any) -> None:
     "define the class at the top level of an importable module, under its own name",
     "Define {} at the top level of the module {}, for what is stored from then on",
     "Define the class at the top level of an importable module",
-    "SafeSerializer(missing='plain') reads such values as plain data",
 )
 def test_a_class_of_a_function_moves_to_its_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -367,6 +367,49 @@ def test_limits() -> None:
     assert "keep it flat, with ids instead of references" in text
     assert "raise it" not in text
     assert comes_back({"1": {"next": "2"}, "2": {"next": "1"}})
+
+
+@tries("read it where fewer calls are open, or raise sys.setrecursionlimit")
+@pytest.mark.parametrize("way", ["fewer calls", "setrecursionlimit"])
+def test_a_stack_that_is_nearly_used_up(way: str) -> None:
+    """Either gives the room that reading takes."""
+    value = [kinds.Slotted([kinds.Frozen("x")])]
+    stored = SERDE.dumps_typed(value)
+    room = next(room for room in range(4, 100) if "stack" in _told_with_room(room, stored))
+    assert "fewer calls are open, or raise sys.setrecursionlimit" in _told_with_room(room, stored)
+    if way == "fewer calls":
+        assert SERDE.loads_typed(stored) == value
+        return
+    before = sys.getrecursionlimit()
+
+    def read_with_more() -> Any:
+        sys.setrecursionlimit(before + 1_000)
+        try:
+            return SERDE.loads_typed(stored)
+        finally:
+            sys.setrecursionlimit(before)
+
+    assert nearly_out_of_stack(read_with_more, room) == value
+
+
+def _told_with_room(room: int, stored: tuple[str, bytes]) -> str:
+    """What is said of a value where the stack has room for so many calls."""
+    try:
+        nearly_out_of_stack(lambda: SERDE.loads_typed(stored), room)
+    except SerializationError as error:
+        return str(error)
+    except RecursionError:
+        return ""  # it did not even get there
+    return ""
+
+
+@tries("a sentinel of the application's own cannot be stored: use None, or an enum")
+def test_sentinels() -> None:
+    """Both of what is named."""
+    core: Any = pytest.importorskip("pydantic_core")
+    own = type(core.MISSING)("OWN")
+    assert "use None, or an enum" in refusal({"a": own})
+    assert comes_back({"a": None, "b": kinds.Mood.CALM})
 
 
 # --- other serializers ----------------------------------------------------------------------------

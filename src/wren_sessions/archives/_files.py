@@ -61,10 +61,17 @@ def refuse_links(root: Path, folder: Path) -> None:
     """Raise if a folder below the root, or one above it, is a symbolic link.
 
     Raises:
-        StoreUnavailableError: it is.
+        StoreUnavailableError: it is, or it cannot be looked at.
     """
     while folder not in {root, folder.parent}:
-        if folder.is_symlink():
+        try:
+            link = folder.is_symlink()
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"the files below {str(folder)!r} cannot be used: {error.strerror}; "
+                "check the permissions of the folders above"
+            ) from error
+        if link:
             raise StoreUnavailableError(
                 f"{str(folder)!r} is a symbolic link, and archives follow none below their folder: "
                 "put a real folder in its place"

@@ -25,6 +25,7 @@ from wren_sessions.stores._diagnosis import Diagnosis, Fact, Trouble
 
 _PING: Final = b"PING\r\n"
 _REDIS_SIGNS: Final = (b"+PONG", b"-NOAUTH", b"-DENIED", b"-ERR", b"-LOADING", b"-MASTERDOWN")
+_SENT_AWAY: Final = "certificate required"  # why a server hangs up on whom it has shaken hands with
 _WAIT_S: Final = 5.0
 
 # What the server or the driver says, and what that means; the first that fits.
@@ -170,8 +171,9 @@ def _probed_tls(host: str, port: int, plain: bytes, *, tls: bool) -> tuple[Troub
     try:
         _reply(host, port, tls=True)
     except ssl.SSLError as error:
-        if "certificate required" in str(error).lower():
-            return "certificate", "it wants a certificate of the client"
+        if _SENT_AWAY in str(error).lower():
+            # Who has no TLS yet needs that first.
+            return ("certificate" if tls else "wants-tls"), "it wants a certificate of the client"
         return ("timeout", "it took the connection, and said nothing") if not plain else _other()
     except TimeoutError:
         return "timeout", "it took the connection, and said nothing"
@@ -193,7 +195,10 @@ def _reply(host: str, port: int, *, tls: bool) -> bytes:
         context.check_hostname = False  # who it is does not matter here, and nothing is told to it
         context.verify_mode = ssl.CERT_NONE
         with context.wrap_socket(raw, server_hostname=host) as wrapped:
-            return _asked(wrapped)
+            try:
+                return _asked(wrapped)
+            except ssl.SSLEOFError as error:  # the connection went before the reason came
+                raise ssl.SSLError(_SENT_AWAY) from error
 
 
 def _asked(connection: socket.socket) -> bytes:

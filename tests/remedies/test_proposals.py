@@ -1,0 +1,60 @@
+"""Every text that proposes something is tried by a test, or it is said why none can."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from remedies.proposals import Proposal, proposals, tried
+
+# Parts of texts whose advice no test can follow, and why.
+_NEWER: Final = "there is no newer version of this package to install"
+_ELSEWHERE: Final = "the fault is on another machine, or between the two"
+UNTRIED: Final[dict[str, str]] = {
+    "and this wren-sessions reads up to {}: upgrade it": _NEWER,
+    "and this wren-sessions reads up to {}.{}: upgrade it": _NEWER,
+    "and older. Upgrade wren-sessions; the file was left as it is": _NEWER,
+    "upgrade it: Redis 6.2 or newer is needed, or Valkey": "no server is so old here",
+    "check its spelling, and that this machine's DNS works": _ELSEWHERE,
+    "check the network, the VPN and the address": _ELSEWHERE,
+    "and that no firewall or list of allowed addresses is between": _ELSEWHERE,
+    "check the port: this may be a web server or another database": _ELSEWHERE,
+    "check host and port, that the server runs, and its log": _ELSEWHERE,
+    "run the app nearer to its server": _ELSEWHERE,
+    "look at the server's log and disk": _ELSEWHERE,
+    "use one endpoint for all": "a cluster with one endpoint is a service that somebody runs",
+    "Check the disk and the system's log; network file systems": "a disk has to fail",
+    "is on a file system without shared memory": "such a file system has to be there",
+    "check the file and its folder": "for whatever SQLite says that is not known here",
+    "install the package tzdata": "the zones of this machine would have to go",
+    "it is still loading its data: try again soon": "it takes a server that is slow to start",
+    "is damaged ({}); delete it, and restore it": "for what a script meets that no check knows",
+}
+
+_FOUND: Final = list(proposals())
+_TRIED: Final = dict(tried())
+
+
+@pytest.mark.parametrize("proposal", _FOUND, ids=lambda found: found.place)
+def test_a_proposal_is_tried(proposal: Proposal) -> None:
+    """By a test with `tries`, which names a part of the text."""
+    known = [part for part in (*_TRIED, *UNTRIED) if part in proposal.text]
+    assert known, (
+        f"nobody tries what {proposal.place} proposes: {proposal.text!r}. Do it in a test marked "
+        "with @tries('a part of the text'), or say in UNTRIED why no test can"
+    )
+
+
+@pytest.mark.parametrize("part", sorted({*_TRIED, *UNTRIED}))
+def test_what_is_tried_is_proposed(part: str) -> None:
+    """A text that is gone, or that says something else now, needs no test of its advice."""
+    assert any(part in proposal.text for proposal in _FOUND)
+
+
+def test_proposals_are_found() -> None:
+    """By their grammar, wherever they stand."""
+    texts = "\n".join(proposal.text for proposal in _FOUND)
+    assert "choose another id, or load it" in texts
+    assert "SafeSerializer(allow=[" in texts
+    assert len(_FOUND) > 100
