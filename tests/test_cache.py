@@ -250,6 +250,27 @@ def test_a_memory_of_a_subgraph_is_known_for_its_life(
 # --- counting, threads ----------------------------------------------------------------------------
 
 
+def test_an_entry_that_an_interrupt_left_empty_does_no_harm() -> None:
+    """A call that was stopped just behind making it leaves nothing that others stumble over."""
+    cache = Cache(max_bytes=10_000)
+    cache._sessions["interrupted"] = _cache._Session()
+    for number in range(50):
+        cache.remember(f"s{number}", ("", "1"), body(1_000), instead_of=None)
+    assert 0 < cache.size_bytes <= 10_000
+    assert "interrupted" not in cache._sessions
+
+
+def test_what_was_interrupted_is_forgotten() -> None:
+    """Records that may belong to another life, or are not counted, are not built on."""
+    cache = Cache()
+    cache.remember("s", ("", "1"), body(1_000), instead_of=None)
+    cache.size_bytes += 5
+    with pytest.raises(KeyboardInterrupt), cache._lock:
+        raise KeyboardInterrupt
+    assert cache.records("s") == []
+    assert cache.size_bytes == 0
+
+
 def test_steps_are_counted_per_session() -> None:
     """Each session counts for itself, until it begins anew."""
     cache = Cache()

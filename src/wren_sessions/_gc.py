@@ -18,9 +18,9 @@ def unhurried(size_bytes: int, build: Callable[[], T]) -> T:
     is being built is in use. So it waits for some milliseconds.
     """
     pause = size_bytes > _LARGE_BYTES and gc.isenabled()
-    if pause:
-        gc.disable()
     try:
+        if pause:
+            gc.disable()
         return build()
     finally:
         if pause:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from wren_sessions._locks import Lock
 from wren_sessions.errors import StoreUnavailableError
 from wren_sessions.stores.file import FileStore
 from wren_sessions.stores.file.group_commit import GroupCommit, Operation
@@ -43,7 +44,7 @@ class Writer:
         )
         self.connection.execute("CREATE TABLE texts (text TEXT UNIQUE)")
         self.chore: Operation | None = None
-        self.commits = GroupCommit(self._begin, lambda: self.chore, threading.Lock())
+        self.commits = GroupCommit(self._begin, lambda: self.chore, Lock())
         self.outcomes: dict[str, object] = {}
 
     def _begin(self) -> sqlite3.Connection:

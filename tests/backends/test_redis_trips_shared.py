@@ -130,7 +130,7 @@ class Crowd:
     def _under_way(self) -> int:
         trips = self._pipelines()
         if self._face == "async":
-            return int(trips._under_way)
+            return sum(not lane.free for lane in trips._lanes)
         return sum(lane._lead.locked() for lane in trips._lanes)
 
     def _queued(self) -> int:

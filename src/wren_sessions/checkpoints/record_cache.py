@@ -15,13 +15,13 @@ The store is asked every time. A forgotten record costs one more read, nothing e
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from wren_sessions._locks import Lock
 from wren_sessions.checkpoints.codec import CheckpointRecord
 from wren_sessions.records import Life, Name
 
@@ -92,7 +92,7 @@ class _Lives:
             self.seen.popitem(last=False)
         if self.present == life.incarnation or (present and life.now_ms < present.life.now_ms):
             return False  # or a late answer about a past one
-        self.present, self.deleted = life.incarnation, False
+        self.deleted, self.present = False, life.incarnation
         return True
 
     def place(self, name: Name, incarnation: str) -> None:
@@ -129,10 +129,15 @@ class Cache:
 
     def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._lock = threading.Lock()
+        self._lock = Lock(self._mend)
         self._lives: OrderedDict[str, _Lives] = OrderedDict()
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._steps: OrderedDict[str, int] = OrderedDict()
+        self.size_bytes = 0
+
+    def _mend(self) -> None:
+        """Forget all records: some may be of a life that is over, or not be counted."""
+        self._sessions.clear()
         self.size_bytes = 0
 
     def life(self, session: str) -> Life | None:
@@ -307,8 +312,9 @@ class Cache:
         Not all of them: without the newest ones, a new subgraph writes its parent's list again.
         """
         session, remembered = next(iter(self._sessions.items()))
-        remembered.records.popitem(last=False)
-        self._measure(remembered)
+        if remembered.records:
+            remembered.records.popitem(last=False)
+            self._measure(remembered)
         if not remembered.records:
             self._drop(session)
 

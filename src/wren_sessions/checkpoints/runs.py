@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
+
+from wren_sessions._locks import Lock
 
 MAX_RUNS: Final = 10_000
 MAX_SESSIONS: Final = 64  # of one run
@@ -19,8 +20,12 @@ class Runs:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock(self._forget_all)
         self._sessions: OrderedDict[str, set[str] | None] = OrderedDict()
+
+    def _forget_all(self) -> None:
+        """What was interrupted may have left out a session; so all are looked for in the store."""
+        self._sessions.clear()
 
     def wrote(self, run: object, session: str) -> None:
         """A run writes a checkpoint to a session."""

@@ -23,13 +23,13 @@ from __future__ import annotations
 
 import random
 import string
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Self, TypeAlias
 
+from wren_sessions._locks import Lock
 from wren_sessions.errors import ConfigurationError
 
 Version: TypeAlias = str | int | float
@@ -160,7 +160,7 @@ class Kinds:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._found: OrderedDict[tuple[str, str], Counter] = OrderedDict()
 
     def wrote(self, thread: tuple[str, str], versions: Mapping[str, Version]) -> None:

@@ -9,12 +9,12 @@ for the disk shares the next wait.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple, TypeAlias, TypeVar
 
+from wren_sessions._locks import Lock
 from wren_sessions.records import Commit, Committed
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class Batcher:
     ) -> None:
         self._commit_all = commit_all
         self._start = start
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._waiting: list[_Waiting] = []
         self._working = False
 

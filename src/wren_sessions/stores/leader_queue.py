@@ -23,6 +23,8 @@ from copy import copy
 from itertools import islice
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
+from wren_sessions._locks import Lock, renew_in_child
+
 T = TypeVar("T")
 W = TypeVar("W")
 
@@ -75,13 +77,13 @@ class Ticket(Generic[W]):
         """Make an error the answer."""
         self._error = error
 
-    def wait(self, lead: threading.Lock) -> None:
+    def wait(self, lead: Lock) -> None:
         """Wait while somebody else leads, until woken; but not for long."""
         if self._asleep is None:
             self._asleep = threading.Lock()  # from now on a leader that ends wakes this one
             self._asleep.acquire()
-        if lead.locked() and not self.settled:
-            self._asleep.acquire(timeout=_PATIENCE_S)
+        if lead.locked() and not self.settled and not self._asleep.acquire(timeout=_PATIENCE_S):
+            lead.release_if_left()
 
     def wake(self) -> None:
         """Wake whoever waits, to look whether the ticket is settled, or to lead."""
@@ -110,8 +112,13 @@ class LeaderQueue(ABC, Generic[W]):
     most: ClassVar[int | None] = None
 
     def __init__(self) -> None:
-        self._lead = threading.Lock()
+        self._lead = Lock()
         self._queue: deque[Ticket[W]] = deque()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """In a forked child: those who waited are not in it."""
+        self._queue.clear()
 
     @abstractmethod
     def alone(self, work: W) -> Any:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+from wren_sessions._locks import Lock
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import (
     ArenaParts,
@@ -57,7 +57,7 @@ class ThreadedStore:
         self._threads = threads
         self._commit_all = commit_all
         self._batcher: Batcher | None = None
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._executor: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
 

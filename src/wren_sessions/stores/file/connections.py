@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
+from wren_sessions._locks import Lock
 from wren_sessions.errors import StoreUnavailableError, WrenSessionsError
 from wren_sessions.stores.file.errors import SQLITE_ERRORS, SQLiteError, is_passing, translated
 from wren_sessions.stores.file.group_commit import GroupCommit, Operation
@@ -69,7 +70,7 @@ class Database:
     def _start(self) -> None:
         self._pid = os.getpid()
         self._gate = ReadWriteLock()
-        self._open: set[sqlite3.Connection] = set()
+        self._open: WeakSet[sqlite3.Connection] = WeakSet()
         self._idle: deque[_Kept] = deque()
         self._writer: _Kept | None = None
         self._doubted = False
@@ -253,7 +254,7 @@ class Database:
     def before_fork(self) -> None:
         """Close everything and let nobody in, so that a child inherits nothing."""
         if not self._is_inherited():
-            self._gate.shut()
+            self._gate.shut(forking=True)
             self._close_all()
 
     def after_fork_in_parent(self) -> None:
@@ -300,17 +301,17 @@ def _transact(connection: sqlite3.Connection, operation: Callable[[sqlite3.Conne
     return answer
 
 
-def _turn_at(path: str) -> threading.Lock:
+def _turn_at(path: str) -> Lock:
     """The lock that all stores of this process on one file share."""
     with _naming:
-        return _turns.setdefault(path, threading.Lock())
+        return _turns.setdefault(path, Lock())
 
 
-_turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+_turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
 _databases: WeakSet[Database] = WeakSet()
 _kept_open: set[Database] = set()  # inherited, so neither used nor closed
-_naming = threading.Lock()
-_starting = threading.Lock()
+_naming = Lock()
+_starting = Lock()
 _forking = threading.Lock()
 
 

@@ -14,11 +14,11 @@ Rules:
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
+from wren_sessions._locks import Lock
 from wren_sessions.stores.leader_queue import Batch, LeaderQueue, Ticket, fail_all
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class GroupCommit(LeaderQueue[Operation]):
         self,
         begin: Callable[[], sqlite3.Connection],
         chore: Callable[[], Operation | None],
-        turn: threading.Lock,
+        turn: Lock,
     ) -> None:
         super().__init__()
         self._begin = begin

@@ -8,11 +8,12 @@ import os
 import random
 import sqlite3
 import sys
-import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from wren_sessions._locks import Lock
 from wren_sessions.errors import ConfigurationError, StoreUnavailableError
 from wren_sessions.stores.file.errors import code_of
 from wren_sessions.stores.file.schema import (
@@ -38,7 +39,15 @@ logger = logging.getLogger("wren_sessions")
 
 # Closing a file drops all POSIX locks that this process has on it, also SQLite's. So nothing but
 # SQLite ever opens an existing session file here, and the one that makes it does so alone.
-_making = threading.Lock()
+_making = Lock()
+
+
+class _Connection(sqlite3.Connection):
+    """One that closes where it is lost: a call may be interrupted before it has it in its hands."""
+
+    def __del__(self) -> None:
+        with suppress(sqlite3.Error):  # it was never opened
+            self.close()
 
 
 class Place(NamedTuple):
@@ -85,6 +94,7 @@ def open_file(place: Place) -> sqlite3.Connection:
             timeout=place.busy_ms / 1_000,
             isolation_level=None,
             check_same_thread=False,
+            factory=_Connection,
         )
     try:
         version = _check(connection, place)

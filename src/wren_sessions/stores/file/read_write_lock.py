@@ -1,8 +1,22 @@
-"""A gate: threads come and go, and now and then one waits until all are out."""
+"""A gate: threads come and go, and now and then one waits until all are out.
+
+Nobody is woken: those who wait look again, for what they wait for is rare. So nothing is lost where
+a thread is interrupted here: who is inside, and who shut the gate, is told by the calls that still
+run.
+"""
 
 from __future__ import annotations
 
-import threading
+import sys
+import time
+from threading import get_ident
+from types import FrameType
+from typing import Final
+
+from wren_sessions._locks import Lock, thread_in
+
+_PAUSE_S: Final = 0.001
+_LOOKS: Final = 50  # pauses, before somebody looks whether those who are waited for still run
 
 
 class ReadWriteLock:
@@ -13,37 +27,64 @@ class ReadWriteLock:
     """
 
     def __init__(self) -> None:
-        self._inside: set[int] = set()  # not a count: a thread that is interrupted here heals it
+        self._inside: dict[int, FrameType] = {}  # the calls that came in, by their thread
         self._shut_by: int | None = None
-        self._changed = threading.Condition()
+        self._shutter: FrameType | None = None  # the call that shut it; None for a fork
+        self._shutting = Lock()
 
     def __enter__(self) -> None:
-        self._inside.add(threading.get_ident())
+        thread = get_ident()
+        self._inside[thread] = sys._getframe(1)  # noqa: SLF001 -- who is inside
+        looks = 0
         while self._shut_by is not None:
-            self.__exit__()
-            with self._changed:
-                self._changed.wait_for(self._is_open)
-            self._inside.add(threading.get_ident())
+            self._inside.pop(thread, None)
+            looks = self._look_again(looks)
+            self._inside[thread] = sys._getframe(1)  # noqa: SLF001
 
     def __exit__(self, *_: object) -> None:
-        self._inside.discard(threading.get_ident())
-        if self._shut_by is not None:
-            with self._changed:
-                self._changed.notify_all()
+        self._inside.pop(get_ident(), None)
 
-    def shut(self) -> None:
-        """Let nobody in, and wait until nobody else is inside. Follow it by `open` at any rate."""
-        with self._changed:
-            self._changed.wait_for(self._is_open)
-            self._shut_by = threading.get_ident()
-            self._changed.wait_for(lambda: self._inside <= {self._shut_by})
+    def shut(self, *, forking: bool = False) -> None:
+        """Let nobody in, and wait until nobody else is inside. Follow it by `open` at any rate.
+
+        Args:
+            forking: the call that opens it is another one.
+        """
+        thread, looks = get_ident(), 0
+        caller = None if forking else sys._getframe(1)  # noqa: SLF001 -- who shut it
+        while not self._claim(thread, caller):
+            looks = self._look_again(looks)
+        while self._inside.keys() - {thread}:
+            looks = self._look_again(looks)
 
     def open(self) -> None:
         """Let threads in again, if it was this one that shut the gate."""
-        with self._changed:
-            if self._shut_by == threading.get_ident():
-                self._shut_by = None
-                self._changed.notify_all()
+        if self._shut_by == get_ident():
+            self._shutter = None
+            self._shut_by = None
 
-    def _is_open(self) -> bool:
-        return self._shut_by is None
+    def _claim(self, thread: int, caller: FrameType | None) -> bool:
+        with self._shutting:
+            if self._shut_by not in {None, thread}:
+                return False
+            self._shutter = caller
+            self._shut_by = thread
+            return True
+
+    def _look_again(self, looks: int) -> int:
+        """Wait for a moment; now and then, look for those who left without saying so."""
+        time.sleep(_PAUSE_S)
+        if (looks + 1) % _LOOKS == 0:
+            for thread, call in list(self._inside.items()):
+                if thread_in(call) is None and self._inside.get(thread) is call:
+                    self._inside.pop(thread, None)
+            shutter = self._shutter
+            if shutter is not None and thread_in(shutter) is None:
+                self._reopen(shutter)
+        return looks + 1
+
+    def _reopen(self, shutter: FrameType) -> None:
+        with self._shutting:
+            if self._shutter is shutter:
+                self._shutter = None
+                self._shut_by = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -44,6 +44,14 @@ class Arena:
             self._pieces.append(data)
             self.end += len(data)
             self.size_bytes += len(data)
+
+    def cut(self, end: int) -> None:
+        """Take away all from an offset on: what an interrupted `append` has left."""
+        at = bisect_left(self._starts, end)
+        del self._starts[at:]
+        del self._pieces[at:]
+        self.end = end
+        self.size_bytes = sum(map(len, self._pieces))
 
     def read(self, span: Span) -> bytes | None:
         """The bytes of a span, or None where they are not there, or not any more."""

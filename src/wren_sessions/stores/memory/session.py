@@ -1,14 +1,15 @@
 """One session in memory: what a commit would change, and changing it. No lock, no clock.
 
 A commit is planned first (`Session.plan` only looks) and applied last (`Session.apply` cannot
-fail), so that a refusal never leaves half of it behind. Ids are compared as Python compares text,
-by code point, which is the order of their UTF-8 bytes.
+fail), so that a refusal never leaves half of it behind. Where applying it is interrupted, it is
+applied again (`Session.apply_again`): what it writes does not depend on what is there by then.
+Ids are compared as Python compares text, by code point, which is the order of their UTF-8 bytes.
 """
 
 from __future__ import annotations
 
 import secrets
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -52,13 +53,15 @@ class KeptWrite(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a commit would change, and by how many bytes the session would grow."""
+    """What a commit would change, by how many bytes, and the session's size and revision then."""
 
     record: KeptRecord | None
     leads: bool
     writes: dict[str, KeptWrite]
     state: bytes
     grown_bytes: int
+    size_bytes: int
+    revision: int
 
 
 @dataclass(slots=True)
@@ -71,8 +74,9 @@ class Namespace:
 
     def put(self, checkpoint_id: str, record: KeptRecord, *, leads: bool) -> None:
         """Keep a record, in the place of one that has its id."""
-        if checkpoint_id not in self.records:
-            insort(self.ids, checkpoint_id)
+        at = bisect_left(self.ids, checkpoint_id)
+        if at == len(self.ids) or self.ids[at] != checkpoint_id:
+            self.ids.insert(at, checkpoint_id)
         self.records[checkpoint_id] = record
         if leads:
             self.head = checkpoint_id
@@ -174,14 +178,16 @@ class Session:
         pinned: bool | None = None,
     ) -> bool:
         """Use it now, and change its settings; False, and nothing changed, if it is too old."""
-        before = self.override, self.pinned
-        self.override = self.override if override is None else override
-        self.pinned = self.pinned if pinned is None else pinned
-        deadline_ms = self.next_deadline_ms(ttl, now_ms)
+        override = self.override if override is None else override
+        pinned = self.pinned if pinned is None else pinned
+        deadline_ms = (
+            None
+            if pinned
+            else ttl.deadline_ms(used_ms=now_ms, created_ms=self.created_ms, override=override)
+        )
         if past(deadline_ms, now_ms):
-            self.override, self.pinned = before
             return False
-        self.deadline_ms = deadline_ms
+        self.override, self.pinned, self.deadline_ms = override, pinned, deadline_ms
         return True
 
     def record(self, name: Name) -> KeptRecord | None:
@@ -237,7 +243,8 @@ class Session:
         writes_state = commit.state is not None and (leads or not commit.record)
         state = commit.state if commit.state is not None and writes_state else self.state
         grown_bytes += len(state) - len(self.state)
-        return Change(record, leads, writes, state, grown_bytes)
+        after = self.size_bytes + grown_bytes, self.revision + 1
+        return Change(record, leads, writes, state, grown_bytes, *after)
 
     def apply(self, commit: Commit, change: Change, now_ms: int) -> None:
         """Make the planned change."""
@@ -246,14 +253,20 @@ class Session:
             self.arena.append(commit.record.append)
             kept = self.namespaces.setdefault(namespace, Namespace())
             kept.put(checkpoint_id, change.record, leads=change.leads)
-        else:
+        elif commit.token not in self.recent:
             self.recent.append(commit.token)
         if commit.writes and change.writes:
             self.writes.setdefault(commit.writes.name, {}).update(change.writes)
         self.state = change.state
-        self.size_bytes += change.grown_bytes
+        self.size_bytes = change.size_bytes
         self.updated_ms = now_ms
-        self.revision += 1
+        self.revision = change.revision
+
+    def apply_again(self, commit: Commit, change: Change, now_ms: int) -> None:
+        """Make a planned change that was interrupted."""
+        if change.record:
+            self.arena.cut(change.record.base)
+        self.apply(commit, change, now_ms)
 
     def _kept(self, record: Record, token: str) -> KeptRecord:
         base = self.arena.end
@@ -367,12 +380,17 @@ class Session:
     def copy(self, now_ms: int, state: bytes | None) -> Session:
         """An independent copy, written now, with an incarnation, perhaps a header of its own."""
         state = self.state if state is None else state
+        found = self.twin()
+        found.incarnation = secrets.token_hex(8)
+        found.updated_ms = now_ms
+        found.size_bytes += len(state) - len(self.state)
+        found.state = state
+        return found
+
+    def twin(self) -> Session:
+        """The same session, to be changed while this one stays as it is."""
         return replace(
             self,
-            incarnation=secrets.token_hex(8),
-            updated_ms=now_ms,
-            state=state,
-            size_bytes=self.size_bytes + len(state) - len(self.state),
             recent=self.recent.copy(),
             arena=self.arena.copy(),
             namespaces={name: kept.copy() for name, kept in self.namespaces.items()},

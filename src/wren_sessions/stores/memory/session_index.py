@@ -55,11 +55,27 @@ class SessionIndex:
 
     def keep(self, name: str, session: Session) -> None:
         """Put a session there, used now, in the place of one that has its id."""
-        self.drop(name)
+        there = self._sessions.get(name)
         self._sessions[name] = session
-        insort(self._ids, name)
-        self.size_bytes += session.size_bytes
+        self._sessions.move_to_end(name)
+        if there is None:
+            insort(self._ids, name)
+        self.size_bytes += session.size_bytes - (there.size_bytes if there else 0)
         self.queue(name, session.deadline_ms)
+
+    def rebuild(self, name: str | None = None, session: Session | None = None) -> None:
+        """Work out everything from the sessions, with one more, after a change was interrupted."""
+        if name is not None and session is not None:
+            self._sessions[name] = session
+        self._ids = sorted(self._sessions)
+        self._due_ms = {
+            name: session.deadline_ms
+            for name, session in self._sessions.items()
+            if session.deadline_ms is not None
+        }
+        self._heap = [(due_ms, name) for name, due_ms in self._due_ms.items()]
+        heapify(self._heap)
+        self.size_bytes = sum(session.size_bytes for session in self._sessions.values())
 
     def admit(self, name: str, session: Session, now_ms: int, *, spare: Collection[str]) -> None:
         """The same, after making room; see `make_room`."""

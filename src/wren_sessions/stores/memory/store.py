@@ -7,12 +7,13 @@ evicts whole sessions, the least recently used first; pinned ones stay.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from wren_sessions._arguments import check_callable, check_kind
+from wren_sessions._locks import Lock
 from wren_sessions.errors import (
     ConfigurationError,
     CorruptSessionError,
@@ -49,10 +50,20 @@ from wren_sessions.stores._checks import (
 )
 from wren_sessions.stores._closing import Closing
 from wren_sessions.stores.memory.dump import pack, unpack
-from wren_sessions.stores.memory.session import Session, past
+from wren_sessions.stores.memory.session import Change, Session, past
 from wren_sessions.stores.memory.session_index import SessionIndex
 from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import DAY, Duration, Override, TTLPolicy, to_ms
+
+
+class _Begun(NamedTuple):
+    """A commit that is being applied, with the deadline that its session gets."""
+
+    commit: Commit
+    session: Session
+    change: Change
+    now_ms: int
+    deadline_ms: int | None
 
 
 class MemoryStore(Closing):
@@ -88,7 +99,8 @@ class MemoryStore(Closing):
         self._ttl = DAY if ttl is None else ttl
         self._keys = KeySpace(prefix)
         self._clock = clock or _system_ms
-        self._lock = threading.Lock()
+        self._lock = Lock(self._mend)
+        self._begun: _Begun | None = None
         self._index = SessionIndex(max_sessions, max_bytes)
         self._aio = ThreadedStore(self, threads=0)
 
@@ -155,13 +167,26 @@ class MemoryStore(Closing):
             added=0 if there else 1,
             spare=(commit.session,),
         )
+        self._begun = _Begun(commit, session, change, now_ms, deadline_ms)
         session.apply(commit, change, now_ms)
         session.deadline_ms = deadline_ms
         if there:
             self._index.grow(commit.session, change.grown_bytes)
         else:
             self._index.keep(commit.session, session)
+        self._begun = None
         return _committed("done", session, now_ms, change.record.base if change.record else 0)
+
+    def _mend(self) -> None:
+        """Finish what was interrupted."""
+        begun = self._begun
+        if begun is None:
+            self._index.rebuild()
+            return
+        begun.session.apply_again(begun.commit, begun.change, begun.now_ms)
+        begun.session.deadline_ms = begun.deadline_ms
+        self._index.rebuild(begun.commit.session, begun.session)
+        self._begun = None
 
     def prune(self, prune: Prune) -> Committed:
         """See `SessionStore.prune`."""
@@ -173,12 +198,13 @@ class MemoryStore(Closing):
                 return _committed("gone", there, now_ms)
             if there.revision != prune.revision:
                 return _committed("conflict", there, now_ms)
-            had_records = bool(there.namespaces)
-            self._index.size_bytes -= there.prune(prune, now_ms)
-            if had_records and not there.namespaces:
+            pruned = there.twin()
+            pruned.prune(prune, now_ms)
+            if there.namespaces and not pruned.namespaces:
                 self._index.drop(prune.session)
                 return _committed("done", None, now_ms)
-            return _committed("done", there, now_ms)
+            self._index.keep(prune.session, pruned)
+            return _committed("done", pruned, now_ms)
 
     def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""

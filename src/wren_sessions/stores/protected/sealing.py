@@ -9,13 +9,13 @@ encrypted meanwhile by somebody else never holds two uids.
 from __future__ import annotations
 
 import secrets
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
+from wren_sessions._locks import Lock
 from wren_sessions.checkpoints.codec import compressed, is_sealed_body, opened_frame, sealed_frame
 from wren_sessions.delta.extents import digest
 from wren_sessions.errors import ConflictError, CorruptSessionError, DecryptionError
@@ -73,7 +73,7 @@ class Sealing:
         self._store = store
         self._encryption = encryption
         self._compression = compression
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._sessions: OrderedDict[str, _Known] = OrderedDict()
 
     def over(self, store: AsyncSessionStore) -> Sealing:

@@ -5,6 +5,9 @@ function that turns the reply into the method's result. `wren_sessions.stores.re
 blocking and asyncio, that send plans. A plan, the store method and the ``lua/*.lua`` file of a
 script share one name; each file opens with its KEYS, ARGV and reply. Arguments and replies are few
 joined texts where they can be: the driver works on each of them by itself.
+
+Every answer identifies itself: a plan has a nonce, which a script gives back as the first word of
+its reply (see `scripts`), and which a PING behind plain commands gives back.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from secrets import token_hex
+from itertools import count
+from secrets import randbits, token_hex
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgpack
@@ -75,6 +79,10 @@ MAX_NAMES: Final = 4_000  # fields in one HMGET
 _NONE: Final = ":"  # in place of an id or a number: an encoded id holds no colon
 
 
+class AnotherAnswerError(Exception):
+    """What was read is no answer to what was asked."""
+
+
 class Plan(NamedTuple, Generic[T]):
     """One round trip: a named tuple, which is quick to make, since each call makes one.
 
@@ -83,6 +91,7 @@ class Plan(NamedTuple, Generic[T]):
         read: turns the reply into the result: the words of its text and the reply (of a script), or
             the list of replies (of commands).
         commands: what to send; of a script, the one command that runs it.
+        nonce: what the last reply, or the first word of a script's, has to be.
         script: the script to run, or None.
         any_type: whether a key of another type is no error, and None among the replies instead.
     """
@@ -90,8 +99,29 @@ class Plan(NamedTuple, Generic[T]):
     session: str
     read: Callable[..., T]
     commands: tuple[tuple[Any, ...], ...]
+    nonce: bytes
     script: Script | None = None
     any_type: bool = False
+
+    def answered(self, replies: list[Any]) -> Any:
+        """The reply of the script or the replies of the commands, without the nonce.
+
+        Raises:
+            AnotherAnswerError: these are no answer to this plan.
+        """
+        if self.script is None:
+            if replies[-1] != self.nonce:
+                raise AnotherAnswerError
+            return replies[:-1]
+        (reply,) = replies
+        text = reply[0] if isinstance(reply, list) and reply else reply
+        if not isinstance(text, bytes) or not text.startswith(self.nonce + b" "):
+            raise AnotherAnswerError
+        said = text[len(self.nonce) + 1 :]
+        if text is reply:
+            return said
+        reply[0] = said
+        return reply
 
     def result(self, reply: Any) -> T:
         """What the method returns, from the reply of the script or the replies of the commands."""
@@ -134,12 +164,13 @@ class Commands:
         read: Callable[[list[bytes], Any], T],
         *others: str,
     ) -> Plan[T]:
-        found = script(name)
+        found, nonce = script(name), _nonce()
         key = self.key(session)
         if not others:
-            return Plan(session, read, ((*found.with_key, key, *args),), found)
+            return Plan(session, read, ((*found.with_key, key, *args, nonce),), nonce, found)
         keys = [key, *map(self.key, others)]
-        return Plan(session, read, (("EVALSHA", found.sha, len(keys), *keys, *args),), found)
+        command = ("EVALSHA", found.sha, len(keys), *keys, *args, nonce)
+        return Plan(session, read, (command,), nonce, found)
 
     def commit(self, commit: Commit) -> Plan[Committed]:
         """See `SessionStore.commit`."""
@@ -207,7 +238,9 @@ class Commands:
         commands = tuple(
             ("HMGET", key, META.encode(), *names[at : at + MAX_NAMES]) for at in starts
         )
-        return Plan(session, lambda replies: read_arena(session, spans, numbers, replies), commands)
+        return _plain(
+            session, lambda replies: read_arena(session, spans, numbers, replies), *commands
+        )
 
     def heads(self, session: str) -> Plan[tuple[Name, ...]]:
         """See `SessionStore.heads`."""
@@ -250,7 +283,7 @@ class Commands:
 
     def delete(self, session: str) -> Plan[bool]:
         """See `SessionStore.delete`."""
-        return Plan(session, lambda replies: bool(replies[0]), (("UNLINK", self.key(session)),))
+        return _plain(session, lambda replies: bool(replies[0]), ("UNLINK", self.key(session)))
 
     def copy(
         self,
@@ -300,7 +333,7 @@ class Commands:
             return (str(int(at)) if int(at) else None), ours
 
         scan = ("SCAN", cursor or "0", "MATCH", self.keys.pattern.encode(), "COUNT", str(limit))
-        return Plan("", read, (scan,))
+        return _plain("", read, scan)
 
     def list_sessions(self, names: list[bytes], cursor: str | None) -> Plan[SessionPage]:
         """The second half: the header and life of each key found."""
@@ -320,11 +353,29 @@ class Commands:
             foreign = len(found) - len(sessions)
             return SessionPage(sessions=sessions, cursor=cursor, foreign=foreign)
 
-        return Plan("", read, tuple(commands), any_type=True)
+        return _plain("", read, *commands, any_type=True)
 
     def ping(self) -> Plan[None]:
         """See `SessionStore.ping`."""
-        return Plan("", lambda _: None, (("PING",),))
+        return _plain("", lambda _: None)
+
+
+_nonces: Final = count(randbits(40))
+
+
+def _nonce() -> bytes:
+    return b"%x" % next(_nonces)
+
+
+def _plain(
+    session: str,
+    read: Callable[[list[Any]], T],
+    *commands: tuple[Any, ...],
+    any_type: bool = False,
+) -> Plan[T]:
+    """A plan of plain commands, with a PING behind them that gives back the nonce."""
+    nonce = _nonce()
+    return Plan(session, read, (*commands, ("PING", nonce)), nonce, any_type=any_type)
 
 
 # --- arguments ------------------------------------------------------------------------------------

@@ -27,62 +27,91 @@ from wren_sessions.errors import (
     forget_frames,
 )
 from wren_sessions.stores._diagnosis import RIGHTS
-from wren_sessions.stores.redis.commands import Plan
+from wren_sessions.stores.redis.commands import AnotherAnswerError, Plan
+from wren_sessions.stores.redis.connection import AsyncLine, Line
 
 _RAW: Final = {NEVER_DECODE: True}
 _DEFAULTS: Final = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "max_connections": 50}
 _REPEATS: Final = 3
 
 
-def send(client: redis.Redis, plan: Plan[Any]) -> Any:
+def send(line: Line, plan: Plan[Any]) -> Any:
     """Send a plan and return the reply of its script, or the replies of its commands."""
     if len(plan.commands) > 1:
-        return _answer(send_together(client, [plan])[0])
+        return _answer(send_together(line, [plan])[0])
+    line.connection.begin()
     try:
-        reply = client.execute_command(*plan.commands[0], **_RAW)
-    except driver.NoScriptError:  # the server has not seen it yet, or forgot it
-        reply = client.execute_command(*_in_full(plan).commands[0], **_RAW)
-    return reply if plan.script is not None else [reply]
+        try:
+            reply = line.client.execute_command(*plan.commands[0], **_RAW)
+        except driver.NoScriptError:  # the server has not seen it yet, or forgot it
+            reply = line.client.execute_command(*_in_full(plan).commands[0], **_RAW)
+        answer = plan.answered([reply])
+    except driver.ResponseError:  # a whole reply
+        line.connection.unfinished = False
+        raise
+    except NONSENSE as error:
+        raise _nonsense(error) from error
+    line.connection.unfinished = False
+    return answer
 
 
-def send_together(client: redis.Redis, plans: Sequence[Plan[Any]]) -> list[Any]:
+def send_together(line: Line, plans: Sequence[Plan[Any]]) -> list[Any]:
     """Send plans in one trip, and return what `send` would have returned or raised for each."""
-    with client.pipeline(transaction=False) as pipe:
-        for command in _commands(plans):
-            pipe.execute_command(*command, **_RAW)
-        outcomes = _outcomes(plans, pipe.execute(raise_on_error=False))
+    line.connection.begin()
+    try:
+        with line.client.pipeline(transaction=False) as pipe:
+            for command in _commands(plans):
+                pipe.execute_command(*command, **_RAW)
+            outcomes = _outcomes(plans, pipe.execute(raise_on_error=False))
+    except NONSENSE as error:
+        raise _nonsense(error) from error
+    line.connection.unfinished = False
     unknown = _unknown(plans, outcomes)
-    return _put_in(outcomes, send_together(client, unknown)) if unknown else outcomes
+    return _put_in(outcomes, send_together(line, unknown)) if unknown else outcomes
 
 
-async def asend(client: redis.asyncio.Redis, plan: Plan[Any]) -> Any:
+async def asend(line: AsyncLine, plan: Plan[Any]) -> Any:
     """See `send`."""
     task = asyncio.current_task()
     cancelled = task.cancelling() if task else 0
-    replies = await _asend(client, plan)
+    replies = await _asend(line, plan)
     if task and task.cancelling() > cancelled:  # lost by `wait_for` of Python 3.11, in the driver
         raise asyncio.CancelledError
     return replies
 
 
-async def _asend(client: redis.asyncio.Redis, plan: Plan[Any]) -> Any:
+async def _asend(line: AsyncLine, plan: Plan[Any]) -> Any:
     if len(plan.commands) > 1:
-        return _answer((await asend_together(client, [plan]))[0])
+        return _answer((await asend_together(line, [plan]))[0])
+    await line.connection.begin()
     try:
-        reply = await client.execute_command(*plan.commands[0], **_RAW)
-    except driver.NoScriptError:  # the server has not seen it yet, or forgot it
-        reply = await client.execute_command(*_in_full(plan).commands[0], **_RAW)
-    return reply if plan.script is not None else [reply]
+        try:
+            reply = await line.client.execute_command(*plan.commands[0], **_RAW)
+        except driver.NoScriptError:  # the server has not seen it yet, or forgot it
+            reply = await line.client.execute_command(*_in_full(plan).commands[0], **_RAW)
+        answer = plan.answered([reply])
+    except driver.ResponseError:  # a whole reply
+        line.connection.unfinished = False
+        raise
+    except NONSENSE as error:
+        raise _nonsense(error) from error
+    line.connection.unfinished = False
+    return answer
 
 
-async def asend_together(client: redis.asyncio.Redis, plans: Sequence[Plan[Any]]) -> list[Any]:
+async def asend_together(line: AsyncLine, plans: Sequence[Plan[Any]]) -> list[Any]:
     """See `send_together`."""
-    async with client.pipeline(transaction=False) as pipe:
-        for command in _commands(plans):
-            pipe.execute_command(*command, **_RAW)
-        outcomes = _outcomes(plans, await pipe.execute(raise_on_error=False))
+    await line.connection.begin()
+    try:
+        async with line.client.pipeline(transaction=False) as pipe:
+            for command in _commands(plans):
+                pipe.execute_command(*command, **_RAW)
+            outcomes = _outcomes(plans, await pipe.execute(raise_on_error=False))
+    except NONSENSE as error:
+        raise _nonsense(error) from error
+    line.connection.unfinished = False
     unknown = _unknown(plans, outcomes)
-    return _put_in(outcomes, await asend_together(client, unknown)) if unknown else outcomes
+    return _put_in(outcomes, await asend_together(line, unknown)) if unknown else outcomes
 
 
 def _in_full(plan: Plan[Any]) -> Plan[Any]:
@@ -102,12 +131,22 @@ def _outcomes(plans: Sequence[Plan[Any]], replies: Iterable[Any]) -> list[Any]:
 
 
 def _outcome(plan: Plan[Any], replies: list[Any]) -> Any:
+    failed = _failed(plan, replies)
+    if failed is None:
+        return plan.answered(replies)
+    if plan.script is None and failed is not replies[-1]:
+        plan.answered(replies)
+    return failed
+
+
+def _failed(plan: Plan[Any], replies: list[Any]) -> Exception | None:
+    """The first of the replies that is an error."""
     for at, reply in enumerate(replies):
         if isinstance(reply, Exception):
             if not plan.any_type or _WRONG_TYPE not in str(reply):
                 return reply
             replies[at] = None  # a key of another type, which the plan takes
-    return replies if plan.script is None else replies[0]
+    return None
 
 
 def _unknown(plans: Sequence[Plan[Any]], outcomes: Sequence[Any]) -> list[Plan[Any]]:
@@ -132,6 +171,22 @@ def _answer(outcome: Any) -> Any:
 
 
 DRIVER_ERRORS: Final = (driver.RedisError, OSError)
+
+NONSENSE: Final = (
+    AnotherAnswerError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What comes up where what is read is not what Redis answers."""
+
+
+def _nonsense(error: Exception) -> driver.InvalidResponse:
+    return driver.InvalidResponse(type(error).__name__)
 
 
 def translate(error: Exception, location: str, session: str) -> NoReturn:
@@ -201,12 +256,17 @@ _MEMORY: Final = (
 _READ_ONLY: Final = "it is a read-only replica: connect to the primary"
 _CONNECTIONS: Final = "all connections are in use: raise max_connections"
 _TLS: Final = "the TLS handshake failed: check rediss:// against redis://, and the certificate"
+_NO_REDIS: Final = (
+    "what it sent is no answer to what was asked, and the connection was dropped: check that host "
+    "and port are those of a Redis server, and that nothing between mixes up answers"
+)
 _TOO_OLD: Final = "it does not know a command that is needed: Redis 6.2 or newer is, or Valkey"
 
 # The first that fits. The driver takes the code off an error that it has a class for, except where
 # a script met it.
 _HINTS: Final[tuple[tuple[_Kinds, str, str], ...]] = (
     (driver.TimeoutError, "connecting", _UNREACHED),
+    (driver.InvalidResponse, "", _NO_REDIS),
     (driver.RedisError, "without any password configured", _HAS_NONE),
     (driver.RedisError, "invalid username-password", _REFUSED),
     (driver.RedisError, "invalid password", _REFUSED),

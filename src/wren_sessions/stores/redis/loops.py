@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
+from wren_sessions._locks import Lock, renew_in_child
 from wren_sessions.stores.redis.pipeline import TaskPipelines
 
 if TYPE_CHECKING:
@@ -14,55 +14,54 @@ if TYPE_CHECKING:
 
 
 class LoopClient:
-    """The asyncio client of one event loop.
+    """What one event loop sends over.
 
     Args:
-        client: the client.
-        owned: whether it is ours to close.
+        client: an asyncio client, to connect as it does.
 
     Attributes:
-        trips: sends over it.
+        trips: sends.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, *, owned: bool) -> None:
+    def __init__(self, client: redis.asyncio.Redis) -> None:
         self.trips = TaskPipelines(client)
-        if owned:
-            # The trips are the bound: the driver's own can lose count when a call is cancelled.
-            client.connection_pool.max_connections = 2**31
-        self._keeper = _kept(client) if owned else None
+        self._keeper = _kept(self.trips)
 
     async def open(self) -> None:
         """Make sure that connections are closed with their event loop."""
-        if self._keeper is not None:
-            await anext(self._keeper)
+        await anext(self._keeper)
 
     async def close(self) -> None:
-        """Close the connections, where they are ours; they open again when used."""
-        if self._keeper is not None:
-            await self._keeper.aclose()
+        """Close the connections; they open again when used."""
+        await self._keeper.aclose()
 
 
-async def _kept(client: redis.asyncio.Redis) -> AsyncGenerator[None]:
-    """An event loop ends the generators that wait in it, and so closes the client in time."""
+async def _kept(trips: TaskPipelines) -> AsyncGenerator[None]:
+    """An event loop ends the generators that wait in it, and so closes connections in time."""
     try:
         yield
     finally:
-        await client.connection_pool.disconnect()
+        await trips.close()
 
 
 class LoopClients:
     """The asyncio clients of one store, one for each event loop: connections belong to their loop.
 
     Args:
-        make: makes a client.
-        owned: whether clients are ours to close.
+        make: gives a client, to connect as it does.
     """
 
-    def __init__(self, make: Callable[[], redis.asyncio.Redis], *, owned: bool) -> None:
+    def __init__(self, make: Callable[[], redis.asyncio.Redis]) -> None:
         self._make = make
-        self._owned = owned
-        self._lock = threading.Lock()  # loops may run in several threads
+        self._lock = Lock()  # loops may run in several threads
         self._clients: dict[asyncio.AbstractEventLoop, LoopClient] = {}
+        self._inherited: list[object] = []  # a child neither uses nor closes what its parent does
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """In a forked child: the connections are its parent's."""
+        self._inherited.append(self._clients)
+        self._clients = {}
 
     async def current(self) -> LoopClient:
         """The running loop's client, made when first asked for."""
@@ -71,7 +70,7 @@ class LoopClients:
             if (found := self._clients.get(loop)) is not None:
                 return found
             self._clients = {at: kept for at, kept in self._clients.items() if not at.is_closed()}
-            found = self._clients[loop] = LoopClient(self._make(), owned=self._owned)
+            found = self._clients[loop] = LoopClient(self._make())
         await found.open()
         return found
 

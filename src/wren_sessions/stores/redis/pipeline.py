@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from wren_sessions.stores._batching import settle
 from wren_sessions.stores.leader_queue import Batch, LeaderQueue, Ticket, fail_all, twin
 from wren_sessions.stores.redis.commands import Plan
+from wren_sessions.stores.redis.connection import AsyncLine, Line
 from wren_sessions.stores.redis.driver import asend, asend_together, send, send_together
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import redis.asyncio
 
 LANES: Final = 4
+_PATIENCE_S: Final = 1.0
 MOST: Final = 16  # calls of one trip: a session knows as many commits again if they are repeated
 
 
@@ -36,18 +38,18 @@ class _ThreadLane(LeaderQueue[Plan[Any]]):
     """One trip at a time, of threads.
 
     Args:
-        client: sends.
+        client: a client; the lane sends over a connection of its own, made as the client's are.
     """
 
     most = MOST
 
     def __init__(self, client: redis.Redis) -> None:
         super().__init__()
-        self._client = client
+        self._line = Line(client)
 
     def alone(self, work: Plan[Any]) -> Any:
         """Send one plan."""
-        return send(self._client, work)
+        return send(self._line, work)
 
     def together(self, tickets: Sequence[Ticket[Plan[Any]]]) -> None:
         """Send plans in one trip."""
@@ -55,7 +57,7 @@ class _ThreadLane(LeaderQueue[Plan[Any]]):
         for ticket in tickets:
             ticket.join(batch)
         try:
-            replies = send_together(self._client, [ticket.work for ticket in tickets])
+            replies = send_together(self._line, [ticket.work for ticket in tickets])
         except Exception as error:  # noqa: BLE001 -- it is everybody's answer
             fail_all(tickets, error, batch)
             return
@@ -66,12 +68,16 @@ class _ThreadLane(LeaderQueue[Plan[Any]]):
                 ticket.give(reply)
         batch.settled = True
 
+    def close(self) -> None:
+        """Close the connection; the next trip opens it again."""
+        self._line.connection.disconnect()
+
 
 class ThreadPipelines:
-    """The trips of threads, over a blocking client.
+    """The trips of threads, over connections like those of a blocking client.
 
     Attributes:
-        client: sends.
+        client: the client.
     """
 
     def __init__(self, client: redis.Redis) -> None:
@@ -92,6 +98,12 @@ class ThreadPipelines:
             self._start()
         return min(self._lanes, key=attrgetter("waiting")).run(plan)
 
+    def close(self) -> None:
+        """Close the connections; later trips open them again."""
+        if self._pid == os.getpid():
+            for lane in self._lanes:
+                lane.close()
+
 
 class _Waiting(NamedTuple):
     """A plan, and the future of the task that waits for its reply."""
@@ -101,53 +113,76 @@ class _Waiting(NamedTuple):
 
 
 class TaskPipelines:
-    """The trips of one event loop's tasks, over an asyncio client.
+    """The trips of one event loop's tasks, over connections like those of an asyncio client.
+
+    A lane is taken by a task, and free when that task is done, however it ended. So no lane is lost
+    where a task is interrupted before it says that its trip is over.
 
     Args:
-        client: sends.
+        client: the client.
     """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
-        self._client = client
-        self._lanes = _lanes_of(client)
-        self._under_way = 0
+        self._lanes = [AsyncLine(client) for _ in range(_lanes_of(client))]
         self._queue: deque[_Waiting] = deque()
         self._shared: set[asyncio.Task[None]] = set()  # the event loop does not keep its tasks
+        self._watch: asyncio.TimerHandle | None = None
 
     async def send(self, plan: Plan[Any]) -> Any:
         """See `ThreadPipelines.send`. What is cancelled while it waits is not sent."""
-        if self._under_way >= self._lanes:
+        lane = self._free_lane()
+        if lane is None:
             waiting = _Waiting(plan, asyncio.get_running_loop().create_future())
             self._queue.append(waiting)
+            self._look_again()
             return await waiting.reply
-        self._under_way += 1
+        lane.task = asyncio.current_task()
         try:
-            return await asend(self._client, plan)
+            return await asend(lane, plan)
         finally:
-            self._come_back()
+            lane.task = None
+            self._go_on()
 
-    def _come_back(self) -> None:
+    async def close(self) -> None:
+        """Close the connections; later trips open them again."""
+        for lane in self._lanes:
+            await lane.connection.disconnect()
+
+    def _free_lane(self) -> AsyncLine | None:
+        return next((lane for lane in self._lanes if lane.free), None)
+
+    def _go_on(self) -> None:
         """A trip is over: those who wait go."""
-        self._under_way -= 1
-        while self._queue and self._under_way < self._lanes:
+        while self._queue and (lane := self._free_lane()):
             first = [self._queue.popleft() for _ in range(min(len(self._queue), MOST))]
             batch = [waiting for waiting in first if not waiting.reply.done()]
             if batch:
-                self._under_way += 1
-                task = asyncio.get_running_loop().create_task(self._share(batch))
+                task = asyncio.get_running_loop().create_task(self._share(lane, batch))
+                lane.task = task
                 self._shared.add(task)
                 task.add_done_callback(self._shared.discard)
 
-    async def _share(self, batch: Sequence[_Waiting]) -> None:
+    def _look_again(self) -> None:
+        """Those who wait do not depend on a task that ends as it should."""
+        if self._watch is None or self._watch.when() < asyncio.get_running_loop().time():
+            self._watch = asyncio.get_running_loop().call_later(_PATIENCE_S, self._watched)
+
+    def _watched(self) -> None:
+        self._go_on()
+        if self._queue:
+            self._look_again()
+
+    async def _share(self, lane: AsyncLine, batch: Sequence[_Waiting]) -> None:
         outcomes: Sequence[Any] = [asyncio.CancelledError()] * len(batch)
         try:
-            outcomes = await asend_together(self._client, [waiting.plan for waiting in batch])
+            outcomes = await asend_together(lane, [waiting.plan for waiting in batch])
         except Exception as error:  # noqa: BLE001 -- it is everybody's answer
             outcomes = [twin(error) for _ in batch]
         finally:
             for waiting, outcome in zip(batch, outcomes, strict=True):
                 settle(waiting.reply, outcome)
-            self._come_back()
+            lane.task = None
+            self._go_on()
 
 
 def _lanes_of(client: redis.Redis | redis.asyncio.Redis) -> int:

@@ -3,6 +3,9 @@
 `commit`, which is called most, has only ``_common.lua`` in front: the server defines anew, in each
 call, what stands there. What it seldom needs is put in at a comment that says so, and so is defined
 where it is needed.
+
+The last argument of every script is a nonce, and the first word of every reply is the same: so the
+answer to one call is never taken for the answer to another, whatever mixed them up.
 """
 
 from __future__ import annotations
@@ -29,13 +32,23 @@ class Script:
     def __init__(self, name: str) -> None:
         self.name = name
         shared = ("_common",) if name == "commit" else _SHARED
-        text = "".join([_lua(part) for part in (*shared, name)])
-        self.text = _PUT_IN.sub(lambda found: _lua(found[1]), text)
+        before = "".join([_lua(part) for part in shared])
+        own = _PUT_IN.sub(lambda found: _lua(found[1]), _lua(name))
+        self.text = f"{before}{_BEGIN}{own}{_END}"
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
         self.with_key = ("EVALSHA", self.sha.encode(), b"1")
 
 
 _SHARED: Final = ("_common", "_lives", "_records", "_logs", "_walks")
+_BEGIN: Final = """local NONCE = table.remove(ARGV) .. ' '
+local function answer()
+"""
+_END: Final = """end
+local reply = answer()
+if type(reply) == 'string' then return NONCE .. reply end
+reply[1] = NONCE .. reply[1]
+return reply
+"""
 _PUT_IN: Final = re.compile(r"^ *-- Here comes (\w+)\.lua\.\n", re.MULTILINE)
 
 

@@ -8,7 +8,6 @@ Any Redis from 6.2 on will do, without modules; so will Valkey. Every method is 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any, Final, Self, TypeVar
 
@@ -16,6 +15,7 @@ import redis
 import redis.asyncio
 
 from wren_sessions._arguments import check_kind
+from wren_sessions._locks import Lock
 from wren_sessions.errors import ConfigurationError, hides_arguments
 from wren_sessions.keys import DEFAULT_PREFIX, KeySpace
 from wren_sessions.protocols import AsyncSessionStore
@@ -92,7 +92,7 @@ class RedisStore(Closing):
         self._commands = Commands(self.keys, self.ttl)
         self._url = url
         self._options = options or {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._pipelines = None if client is None else ThreadPipelines(client)
         self._async_client = async_client
         self._aio: AsyncSessionStore
@@ -135,11 +135,17 @@ class RedisStore(Closing):
         ttl: TTLPolicy | None = None,
         prefix: str = DEFAULT_PREFIX,
     ) -> Self:
-        """A store on a client of the application, which is never closed here.
+        """A store that connects as a client of the application does.
+
+        It makes up to four connections of its own, for a process or an event loop, as the client's
+        are made: one that the application uses too could bring it the answer to another call. They
+        do not count against the client's `max_connections` if that is more than three. The client
+        itself is never closed here.
 
         Args:
             client: a blocking client, which serves asynchronous calls through threads, or an
-                asyncio client, with which blocking calls are a `ConfigurationError`.
+                asyncio client, with which blocking calls are a `ConfigurationError`; it may be used
+                in any event loop.
             ttl: how long sessions live; default 24 hours after the last write.
             prefix: what every key starts with.
 
@@ -287,14 +293,16 @@ class RedisStore(Closing):
         return diagnose(self._blocking_client())
 
     def close(self) -> None:
-        """Close the blocking connections that are the store's own; later calls open new ones.
+        """Close the blocking connections; later calls open them again.
 
         Asynchronous ones belong to their event loop: ``await store.aio.close()`` closes them.
         """
         if isinstance(self._aio, ThreadedStore):
             self._aio.shutdown()
-        if self._url is not None and self._pipelines is not None:
-            self._pipelines.client.connection_pool.disconnect()
+        if self._pipelines is not None:
+            self._pipelines.close()
+            if self._url is not None:
+                self._pipelines.client.connection_pool.disconnect()
 
 
 class AsyncRedisStore:
@@ -306,9 +314,7 @@ class AsyncRedisStore:
     def __init__(self, store: RedisStore) -> None:
         self._store = store
         given = store.application_async_client
-        self._clients = LoopClients(
-            store.make_async_client if given is None else lambda: given, owned=given is None
-        )
+        self._clients = LoopClients(store.make_async_client if given is None else lambda: given)
 
     async def _run(self, plan: Plan[T]) -> T:
         found = await self._clients.current()
@@ -390,7 +396,7 @@ class AsyncRedisStore:
         await self._run(self._store.plans.ping())
 
     async def close(self) -> None:
-        """Close this event loop's connections and the blocking ones, where they are our own."""
+        """Close this event loop's connections and the blocking ones."""
         await self._clients.close()
         if self._store.application_async_client is None:
             self._store.close()
