@@ -21,6 +21,7 @@ UNTRIED: Final[dict[str, str]] = {
     "and that no firewall or list of allowed addresses is between": _ELSEWHERE,
     "check the port: this may be a web server or another database": _ELSEWHERE,
     "check host and port, that the server runs, and its log": _ELSEWHERE,
+    "and that nothing between mixes up answers": _ELSEWHERE,
     "run the app nearer to its server": _ELSEWHERE,
     "look at the server's log and disk": _ELSEWHERE,
     "use one endpoint for all": "a cluster with one endpoint is a service that somebody runs",
