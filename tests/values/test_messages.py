@@ -261,3 +261,17 @@ def test_a_subclass_with_its_own_reading_is_asked() -> None:
             return super().loads_typed(data)
 
     assert Own().load_list(*Own().dumps_typed(USUAL)) is None
+
+
+def test_a_list_that_takes_too_much_memory_to_read_is_refused_where_it_is_packed() -> None:
+    """A store that looks at a packed list is not shown one that nobody could read again."""
+    few_bytes: dict[str, Any] = {"empty": [{}] * 4_000_000}
+    shown: list[bytes] = []
+    serde = SafeSerializer()
+    serde.dumps_typed([HumanMessage("hi")])  # a serializer gets to know the classes at first
+    with pytest.raises(SerializationError, match="the limit for all that one call reads"):
+        serde.dump_list(
+            [HumanMessage("hi", additional_kwargs=few_bytes)],
+            lambda packed: shown.append(packed.head),
+        )
+    assert not shown

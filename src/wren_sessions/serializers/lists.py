@@ -142,20 +142,21 @@ class MessageLists:
         if not self._packs_lists or not self._messages.begins(value):
             return None
         unchanged = earlier is not None and earlier.begins(value)
+        rest = value[earlier.count :] if earlier and unchanged else value
         packer = getattr(_local, "packer", None) or new_packer(autoreset=False)
         _local.packer = None  # one that failed is not used again, nor by what `look` calls
         try:
-            self._messages.pack(value[earlier.count :] if earlier and unchanged else value, packer)
+            self._messages.pack(rest, packer)
         except PACKING_ERRORS:
             return None
         found: Result | None = None
-        with memoryview(packer.getbuffer()) as elements:
-            head, size = array_header(len(value)), len(elements)
-            whole = size + len(head) + (earlier.size_bytes if earlier and unchanged else 0)
-            if whole > self._limits.sure_bytes and not unchanged:
-                self._limits.check_written(head + elements)
-            if whole <= self._limits.sure_bytes or not unchanged:
-                found = look(PackedList(KIND, head, elements, unchanged))
+        with memoryview(packer.getbuffer()) as data:
+            size = len(data)
+            self._limits.check_written(data)
+            whole = size + (earlier.size_bytes if earlier and unchanged else 0)
+            if not unchanged or whole <= self._limits.sure_bytes:
+                with data[len(array_header(len(rest))) :] as elements:
+                    found = look(PackedList(KIND, array_header(len(value)), elements, unchanged))
         packer.reset()
         if size < _KEPT_LIST_BYTES:
             _local.packer = packer

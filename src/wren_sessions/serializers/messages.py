@@ -120,15 +120,16 @@ class Messages:
         return memoryview(pack(lowered))[len(array_header(len(lowered))) :]
 
     def pack(self, messages: list[Any], packer: Any) -> None:
-        """Pack messages one behind the other, if all that they hold is plain.
+        """Pack a list of messages, if all that they hold is plain.
 
         Args:
-            messages: those of a list that begins with a usual message.
+            messages: a list that begins with a usual message, or what follows in such a list.
             packer: a strict packer: orjson takes tuples and enums, and does not tell.
 
         Raises:
             PACKING_ERRORS: something is not plain: each field must be looked at.
         """
+        packer.pack_array_header(len(messages))
         for at in range(0, len(messages), _AT_ONCE):
             held = self._trusted(messages[at : at + _AT_ONCE], packer.pack)
             orjson.dumps(held, None, _OPTION)
