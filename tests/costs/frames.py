@@ -33,7 +33,7 @@ class Frames:
 def frames_of(call: Callable[[], Any]) -> Frames:
     """Count what a call runs of this package, in this thread."""
     codes: list[CodeType] = []
-    entered: set[int] = set()
+    entered: dict[int, FrameType] = {}  # kept, or another frame may get the id of one that ended
 
     def profile(frame: FrameType, event: str, _: object) -> None:
         if event == "call" and frame.f_code.co_filename.startswith(_ROOT):
@@ -41,7 +41,7 @@ def frames_of(call: Callable[[], Any]) -> Frames:
             if not suspended or id(frame) not in entered:
                 codes.append(frame.f_code)
             if suspended:
-                entered.add(id(frame))
+                entered[id(frame)] = frame
 
     before = sys.getprofile()
     sys.setprofile(profile)
