@@ -29,14 +29,22 @@ Call: TypeAlias = tuple[Any, ...]
 COMMIT: Final = b"EVALSHA\r\n$40\r\n" + script("commit").sha.encode()
 
 FORK: Final = """
-import os, sys
+import os, sys, threading
 from wren_sessions.stores.redis import RedisStore
 from wren_sessions.testing.build import put
 
 store = RedisStore.from_url(sys.argv[1])
 store.commit(put("1"))
+
+def lead(lane):
+    with lane._lead:
+        ready.release()
+        threading.Event().wait()
+
+ready = threading.Semaphore(0)
 for lane in store._pipelines._lanes:
-    lane._lead.acquire()  # as threads that lead hold it
+    threading.Thread(target=lead, args=(lane,), daemon=True).start()
+    ready.acquire()
 child = os.fork()
 if child == 0:
     assert store.commit(put("2")).outcome == "done"

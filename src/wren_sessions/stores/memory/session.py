@@ -180,10 +180,8 @@ class Session:
         """Use it now, and change its settings; False, and nothing changed, if it is too old."""
         override = self.override if override is None else override
         pinned = self.pinned if pinned is None else pinned
-        deadline_ms = (
-            None
-            if pinned
-            else ttl.deadline_ms(used_ms=now_ms, created_ms=self.created_ms, override=override)
+        deadline_ms = ttl.deadline_ms(
+            used_ms=now_ms, created_ms=self.created_ms, override=override, pinned=pinned
         )
         if past(deadline_ms, now_ms):
             return False
