@@ -15,6 +15,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 
 from moving.apps import held, sqlite_saver, talk
+from remedies.permissions import open_to_others
 from remedies.proposals import tries
 from remedies.restless import Restless
 from wren_sessions import (
@@ -308,8 +309,7 @@ else:
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
 def test_permissions(tmp_path: Path) -> None:
     """With the permissions it works."""
-    for parent in (tmp_path, *tmp_path.parents[:3]):
-        parent.chmod(0o755)
+    open_to_others(tmp_path)
     root = tmp_path / "archive"
     root.mkdir(mode=0o555)
 

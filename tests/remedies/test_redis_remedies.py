@@ -192,9 +192,9 @@ def test_a_server_that_answers_late(admin: Redis, server: RedisServer) -> None:
         assert patient.info("s") is None
 
 
-@tries("all connections are in use: raise max_connections", "it has too many clients: close some")
+@tries("it has too many clients: close some")
 def test_connections(admin: Redis, server: RedisServer) -> None:
-    """A larger pool; and fewer clients."""
+    """Fewer clients. The application's own pool is not what calls wait for."""
 
     async def beside_others(most: int) -> None:
         """A call beside one of the application's own, on its client."""
@@ -207,9 +207,7 @@ def test_connections(admin: Redis, server: RedisServer) -> None:
             finally:
                 await waiting
 
-    with pytest.raises(StoreUnavailableError, match="raise max_connections"):
-        asyncio.run(beside_others(1))
-    asyncio.run(beside_others(3))
+    asyncio.run(beside_others(1))
     admin.config_set("maxclients", 3)
     with ExitStack() as stack:
         others = [stack.enter_context(Redis.from_url(server.url)) for _ in range(3)]

@@ -18,6 +18,7 @@ import pytest
 from redis import Redis
 
 from cli.running import Cli, in_process
+from remedies.permissions import open_to_others
 from remedies.proposals import tries
 from saver.backends import Backend, place
 from wren_sessions import (
@@ -399,8 +400,7 @@ else: print("ok")
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
 def test_write_access(path: Path) -> None:
     """Once it is given, it works."""
-    for parent in path.parents[:3]:
-        parent.chmod(0o755)
+    open_to_others(path.parent)
     with FileStore(path) as store:
         store.ping()
     path.chmod(0o444)

@@ -254,7 +254,6 @@ _MEMORY: Final = (
     "eviction policy, or delete sessions"
 )
 _READ_ONLY: Final = "it is a read-only replica: connect to the primary"
-_CONNECTIONS: Final = "all connections are in use: raise max_connections"
 _TLS: Final = "the TLS handshake failed: check rediss:// against redis://, and the certificate"
 _NO_REDIS: Final = (
     "what it sent is no answer to what was asked, and the connection was dropped: check that host "
@@ -290,8 +289,6 @@ _HINTS: Final[tuple[tuple[_Kinds, str, str], ...]] = (
     (driver.MovedError, "", "it is part of a cluster, which redis:// cannot reach"),
     (driver.ClusterCrossSlotError, "", "it is part of a cluster, and the sessions are apart in it"),
     (driver.ConnectionError, "max number of clients", "it has too many clients: close some"),
-    (driver.ConnectionError, "oo many connections", _CONNECTIONS),
-    (driver.ConnectionError, "No connection available", _CONNECTIONS),
     (Exception, "SSL", _TLS),
     (driver.ResponseError, "nknown command", _TOO_OLD),
     (driver.ResponseError, "nknown Redis command", _TOO_OLD),
