@@ -33,15 +33,15 @@ class Most:
 
 
 MOST: Final = {
-    ("memory", "put"): Most(32, 172, 260),
-    ("memory", "put_writes"): Most(23, 96, 106),
-    ("memory", "get_tuple"): Most(29, 167, 278),
-    ("file", "put"): Most(37, 182, 268),
-    ("file", "put_writes"): Most(29, 106, 116),
-    ("file", "get_tuple"): Most(32, 173, 288),
-    ("redis", "put"): Most(34, 170, 258),
-    ("redis", "put_writes"): Most(25, 101, 120),
-    ("redis", "get_tuple"): Most(32, 184, 308),
+    ("memory", "put"): Most(31, 167, 251),
+    ("memory", "put_writes"): Most(22, 91, 101),
+    ("memory", "get_tuple"): Most(28, 162, 263),
+    ("file", "put"): Most(36, 178, 260),
+    ("file", "put_writes"): Most(28, 103, 115),
+    ("file", "get_tuple"): Most(31, 169, 270),
+    ("redis", "put"): Most(33, 164, 250),
+    ("redis", "put_writes"): Most(24, 97, 116),
+    ("redis", "get_tuple"): Most(31, 182, 302),
 }
 
 

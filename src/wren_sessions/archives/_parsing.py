@@ -134,8 +134,10 @@ class _Parser:
         if any(span.end > len(self._stream) for span in spans):
             self.refuse("the line refers to bytes that are not there")
         again = shared_too_often(
-            [Extent(*piece, 0) for piece in value.pieces if not isinstance(piece, bytes)]
-            for value in values
+            [
+                [Extent(*piece, 0) for piece in value.pieces if not isinstance(piece, bytes)]
+                for value in values
+            ]
         )
         if again is not None:
             self.refuse(f"no export has such a line: {again}")

@@ -222,7 +222,7 @@ def check_shared(values: Iterable[StoredValue], session: str, what: str) -> None
     Raises:
         CorruptSessionError: no writer makes such values.
     """
-    wrong = shared_too_often(value.pieces for value in values)
+    wrong = shared_too_often([value.pieces for value in values])
     if wrong is not None:
         raise CorruptSessionError(
             f"session {session!r} cannot be read: {what} was not written by this package: {wrong}; "
@@ -233,7 +233,7 @@ def check_shared(values: Iterable[StoredValue], session: str, what: str) -> None
 
 def _refuse_shared(values: Iterable[StoredValue]) -> None:
     """The same, of values that are to be written."""
-    wrong = shared_too_often(value.pieces for value in values)
+    wrong = shared_too_often([value.pieces for value in values])
     if wrong is not None:
         raise SerializationError(
             f"a checkpoint cannot be stored: {wrong}; keep what is large in one channel"

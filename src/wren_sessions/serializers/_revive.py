@@ -37,7 +37,6 @@ _STORED_AS: Final[Mapping[type, frozenset[str]]] = {
     deque: frozenset({"deque"}),
 }
 _KEPT: Final = frozenset({int, float, bool, str, bytes, type(None)})  # of what Literal may name
-_ROOTS: Final = ("root", "__root__")
 _hints: WeakKeyDictionary[type, Mapping[str, Any]] = WeakKeyDictionary()
 
 

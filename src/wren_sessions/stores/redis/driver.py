@@ -302,7 +302,7 @@ _NO_ANSWER: Final = (
 
 
 def blocking_client(url: str, options: dict[str, Any]) -> redis.Redis:
-    """A client for a URL. Who finds all its connections in use waits for one.
+    """A client for a URL; each trip has a connection made like its own, see `connection`.
 
     Raises:
         ConfigurationError: the URL or an option cannot be used.
