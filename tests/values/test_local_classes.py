@@ -426,12 +426,16 @@ def test_threads_that_write_and_collect_at_once() -> None:
             problems.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads):
-        gc.collect()
-    for thread in threads:
-        thread.join()
+    gc.freeze()  # what other tests left is not looked at each time, which took minutes
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                gc.collect()
+                thread.join(0.001)  # or the collector has the interpreter to itself
+    finally:
+        gc.unfreeze()
     assert problems == []
     assert len(seen) == 1
 
