@@ -75,7 +75,7 @@ from wren_sessions.ttl import STAGING_MS, Duration, TTLPolicy, to_ms
 
 T = TypeVar("T")
 
-MAX_NAMES: Final = 4_000  # fields in one HMGET
+MAX_NAMES: Final = 3_800  # fields in one HMGET: some servers take at most 3,900 arguments
 _NONE: Final = ":"  # in place of an id or a number: an encoded id holds no colon
 
 
@@ -194,17 +194,14 @@ class Commands:
     def prune(self, prune: Prune) -> Plan[Committed]:
         """See `SessionStore.prune`."""
         segments = sorted({*segments_of(prune.free)} - {*segments_of(prune.keep)})
-        head = (
+        args = (
             prune.incarnation.encode(),
             b"%d" % prune.revision,
             prune.state or b"",
-            b"%d" % len(prune.drop),
-            b"%d" % len(prune.heads),
+            _pairs(prune.drop),
+            _pairs(prune.heads),
+            " ".join(map(str, segments)).encode(),
         )
-        pairs = (*prune.drop, *prune.heads)
-        names = [part for namespace, id_ in pairs for part in (_ns(namespace), _id(id_))]
-        numbers = (b"%d" % number for number in segments)
-        args = (*head, *(name.encode() for name in names), *numbers)
         return self._scripted("prune", prune.session, args, read_committed)
 
     def load(
@@ -223,10 +220,7 @@ class Commands:
 
     def scan(self, session: str, starts: Sequence[Start], limit: int) -> Plan[Scanned]:
         """See `SessionStore.scan`."""
-        args = [b"%d" % limit]
-        for start in starts:
-            before = "" if start.before is None else _id(start.before)
-            args += [_ns(start.namespace).encode(), before.encode()]
+        args = (b"%d" % limit, _pairs(starts))
         return self._scripted("scan", session, args, partial(read_scanned, session, starts))
 
     def read(self, session: str, spans: Sequence[Span]) -> Plan[ArenaParts | None]:
@@ -401,6 +395,13 @@ def _id(checkpoint_id: str) -> str:
     return record_field("", checkpoint_id)
 
 
+def _pairs(names: Sequence[tuple[str, str | None]]) -> bytes:
+    """Namespaces with an id each, or none."""
+    return " ".join(
+        [f"{_ns(ns)} {_NONE if id_ is None else _id(id_)}" for ns, id_ in names]
+    ).encode()
+
+
 def _spans(spans: Sequence[Span]) -> str:
     return ",".join([f"{offset}+{length}" for offset, length in spans]) or "-"
 
@@ -429,12 +430,13 @@ _NO_WRITES: Final = "- - -"
 
 
 def _bodies(writes: Sequence[Write]) -> list[bytes]:
-    """What one commit adds to a log, then key and body of each write that is replaced."""
+    """What one commit adds to a log, then keys and bodies of the writes that are replaced."""
     kept = [write for write in writes if not write.replace]
     args = [_chunk(kept) if kept else b""]
     if len(kept) < len(writes):
         last = {write.key: write.body for write in writes if write.replace}
-        args += [part for key, body in last.items() for part in (key.encode(), body)]
+        words = " ".join([f"{key} {len(body)}" for key, body in last.items()])
+        args += [words.encode(), b"".join(last.values())]
     return args
 
 

@@ -27,9 +27,15 @@
 -- A script runs while all others wait, so what is called often is made cheap: fields are asked for
 -- together, texts are taken apart by one match, and nothing is asked for twice. To define a function
 -- costs as much as to call it, and to make a string as much as it is long.
+--
+-- Servers run Lua 5.1, or 5.4 with its whole numbers: a quotient is written out as 1 by the one and as
+-- 1.0 by the other, so `int` makes text of what was divided. And some take at most 3,900 arguments, in
+-- a script and to it: what has no bound is one text, or is sent in parts.
+local MOST = 3800 -- a multiple of two: of fields and their values
 local SEGMENT = 2032
 local NO_ID = ':' -- an id holds no colon
 local K = KEYS[1]
+local unpack = table.unpack or unpack -- Lua 5.1 has the one, later ones have the other
 
 -- A whole number as text. ('%.0f' takes ten times as long; '%d' alone ends at 2^31 on 32 bits.)
 local function int(n)

@@ -16,8 +16,8 @@ end
 -- Fields that must all be there, in their order; `keep` is a list to add them to.
 local function fetch(names, keep)
   keep = keep or {}
-  for at = 1, #names, 4000 do
-    local last = math.min(at + 3999, #names)
+  for at = 1, #names, MOST do
+    local last = math.min(at + MOST - 1, #names)
     local some = redis.call('HMGET', K, unpack(names, at, last))
     for i = 1, last - at + 1 do
       if not some[i] then damaged(names[at + i - 1]) end

@@ -10,7 +10,8 @@
 --         of a record:
 --       3 body   4 bytes to append
 --         of pending writes, from 3 or 5 on:
---         bytes for the log, '' if none; pairs of key and body of the writes that are replaced
+--         bytes for the log, '' if none; then of the writes that are replaced, if any:
+--         pairs of key and length of the body as words; the bodies
 -- Reply 'done <life> <base>' | '<outcome> <now> [<life>]' with one of the outcomes gone, conflict,
 --       stale, exists, expired | 'foreign' | 'version <v>'
 --
@@ -167,10 +168,12 @@ end
 if with_writes then
   local at = with_record and 5 or 3
   local field, bytes, value, keys = fields[#fields], ARGV[at], there[#fields], {}
-  for i = at + 1, #ARGV, 2 do
-    local name = special_prefix(writes_ns, writes_id) .. ARGV[i]
-    if not value or redis.call('HEXISTS', K, name) == 0 then keys[#keys + 1] = ARGV[i] end
-    set(name, ARGV[i + 1])
+  local begin = 1
+  for key, length in string.gmatch(ARGV[at + 1] or '', '(%S+) (%d+)') do
+    local name = special_prefix(writes_ns, writes_id) .. key
+    if not value or redis.call('HEXISTS', K, name) == 0 then keys[#keys + 1] = key end
+    set(name, string.sub(ARGV[at + 2], begin, begin + length - 1))
+    begin = begin + length
   end
   local added = table.concat(keys, ',')
   if not value and #bytes <= SEGMENT then
@@ -246,8 +249,8 @@ set(
 )
 
 -- Write.
-for at = 1, #out, 2000 do
-  redis.call('HSET', K, unpack(out, at, math.min(at + 1999, #out)))
+for at = 1, #out, MOST do
+  redis.call('HSET', K, unpack(out, at, math.min(at + MOST - 1, #out)))
 end
 if renew then expire(K, ends) else ends = ends_at(K) end
 return 'done ' .. said .. now_text .. ' ' .. (ends and int(ends) or '-') .. ' ' .. pinned .. ' '

@@ -27,7 +27,14 @@ life.incarnation = ARGV[3]
 life.updated = now
 local ends = deadline(life, now, ARGV[1], ARGV[2])
 if ends and ends <= now then return 'expired' end
-redis.call('COPY', K, KEYS[2], 'REPLACE')
+if type(redis.pcall('COPY', K, KEYS[2], 'REPLACE')) == 'table' then -- some servers have no COPY
+  local all = redis.call('HGETALL', K)
+  redis.call('HSET', K, ':meta', redis.call('HGET', K, ':meta')) -- fails if nothing may be written
+  redis.call('UNLINK', KEYS[2])
+  for at = 1, #all, MOST do
+    redis.call('HSET', KEYS[2], unpack(all, at, math.min(at + MOST - 1, #all)))
+  end
+end
 redis.call('HSET', KEYS[2], ':meta', meta(life))
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[2], 'state', ARGV[5]) end
 expire(KEYS[2], ends)

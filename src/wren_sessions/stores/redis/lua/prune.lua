@@ -1,9 +1,9 @@
 -- prune: drop checkpoints with their pending writes, and segments of the arena.
 --
 -- KEYS  1 the session
--- ARGV  1 incarnation   2 revision   3 header or ''   4 how many checkpoints   5 how many heads
---       6 … pairs of /namespace and id of the checkpoints, and of what are to be heads; then
---       numbers of segments
+-- ARGV  1 incarnation   2 revision   3 header or ''
+--       4 the checkpoints, 5 what are to be heads: words, pairs of /namespace and id
+--       6 numbers of segments, as words
 -- Reply 'done <life> 0' | 'deleted <now>' | 'gone <now> [<life>]' | 'conflict <now> <life>'
 --       | 'foreign' | 'version <v>'
 -- The arena's last segment stays, for the next commit fills it.
@@ -37,16 +37,13 @@ local function drop_record(ns, id)
 end
 
 local named = {}
-local kept = 6 + 2 * tonumber(ARGV[4])
-local segments = kept + 2 * tonumber(ARGV[5])
-for at = 6, kept - 1, 2 do drop_record(ARGV[at], ARGV[at + 1]) end
-for at = kept, segments - 1, 2 do
-  local ns, id = ARGV[at], ARGV[at + 1]
+for ns, id in string.gmatch(ARGV[4], '(%S+) (%S+)') do drop_record(ns, id) end
+for ns, id in string.gmatch(ARGV[5], '(%S+) (%S+)') do
   if not (dropped[ns] and dropped[ns][id]) and record(ns, id) then named[ns] = id end
 end
 local last = math.floor(life.arena / SEGMENT)
-for at = segments, #ARGV do
-  if tonumber(ARGV[at]) ~= last then drop(':a' .. ARGV[at]) end
+for n in string.gmatch(ARGV[6], '%d+') do
+  if tonumber(n) ~= last then drop(':a' .. n) end
 end
 
 -- A namespace's chain of ids without what is dropped; the highest id that is left, if any.
@@ -122,10 +119,10 @@ set(':meta', meta(life))
 if ARGV[3] ~= '' then set('state', ARGV[3]) end
 
 -- Write.
-for at = 1, #fields, 4000 do
-  redis.call('HDEL', K, unpack(fields, at, math.min(at + 3999, #fields)))
+for at = 1, #fields, MOST do
+  redis.call('HDEL', K, unpack(fields, at, math.min(at + MOST - 1, #fields)))
 end
-for at = 1, #out, 2000 do
-  redis.call('HSET', K, unpack(out, at, math.min(at + 1999, #out)))
+for at = 1, #out, MOST do
+  redis.call('HSET', K, unpack(out, at, math.min(at + MOST - 1, #out)))
 end
 return 'done ' .. life_text(K, life, now) .. ' 0'

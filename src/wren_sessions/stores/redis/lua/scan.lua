@@ -2,24 +2,24 @@
 --
 -- KEYS  1 the session
 -- ARGV  1 how many at the most
---       2 … pairs of /namespace and the id below which to start, or '' to start at the top
+--       2 words: pairs of /namespace and the id below which to start, or : to start at the top
 -- Reply {'done [<life> <bytes of the arena> <fields of the session>]', where the rest starts,
 --        the heads, entries …} | 'foreign' | 'version <v>'
--- An entry is {'<pair number> <id> <parts> <spans of the writes>', record, parts of the log …, key and
--- body of replaceable writes …}; where the rest starts is '' or '<pair number> <the id below which to
+-- Pairs are numbered from 1. An entry is {'<pair number> <id> <parts> <spans of the writes>', record,
+-- parts of the log …, key and body of replaceable writes …}; where the rest starts is '' or '<pair number> <the id below which to
 -- go on, or : for the top>'. The heads are pairs of '<pair number> <id>', of the namespaces reached.
 local life, refusal = open(K)
 if refusal then return refusal end
 if not life then return {'done', '', ''} end
 local now, limit = now_ms(), tonumber(ARGV[1])
-local size = int(life.arena) .. ' ' .. redis.call('HLEN', K)
+local size = int(life.arena) .. ' ' .. int(redis.call('HLEN', K))
 local reply, heads = {'done ' .. life_text(K, life, now) .. ' ' .. size, '', ''}, {}
 
 -- The first id of a namespace below `before`.
 local function first(h, ns, before)
   if not h then return NO_ID end
   local id = h[2]
-  if before == '' then return id end
+  if before == NO_ID then return id end
   local w = record(ns, before)
   if w then return w[4] end
   local this = string.match(before, '^(.+)%%00$') -- the next higher id: begins with this one
@@ -28,17 +28,18 @@ local function first(h, ns, before)
   return id
 end
 
-for at = 2, #ARGV, 2 do
-  local ns, last = ARGV[at], ARGV[at + 1]
+local at = 0
+for ns, last in string.gmatch(ARGV[2], '(%S+) (%S+)') do
+  at = at + 1
   local h = head(life, ns)
   if h then
-    heads[#heads + 1] = at / 2 .. ' ' .. h[1]
+    heads[#heads + 1] = at .. ' ' .. h[1]
     reply[3] = table.concat(heads, ' ')
   end
   local id = first(h, ns, last)
   while id ~= NO_ID do
     if #reply - 3 == limit then
-      reply[2] = at / 2 .. ' ' .. (last == '' and NO_ID or last)
+      reply[2] = at .. ' ' .. last
       return reply
     end
     local found = redis.call('HMGET', K, record_field(ns, id), log_field(ns, id))
@@ -46,7 +47,7 @@ for at = 2, #ARGV, 2 do
     if not w then damaged(record_field(ns, id)) end
     local entry = {'', found[1]}
     local parts, spans = pending(ns, id, found[2], entry)
-    entry[1] = at / 2 .. ' ' .. id .. ' ' .. parts .. ' ' .. spans
+    entry[1] = at .. ' ' .. id .. ' ' .. parts .. ' ' .. spans
     reply[#reply + 1] = entry
     last, id = id, w[4]
   end
