@@ -10,6 +10,7 @@ them in as many as there are processors; pytest-xdist's ``-n`` says otherwise.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -83,6 +84,13 @@ PYPROJECT = load_toml(ROOT / "pyproject.toml")
 CODE = ("src", "tests", "examples", "benchmarks", "noxfile.py")
 DEMO = Path("examples/interview/demo.py")
 DOCS_TEST = Path("tests/test_docs.py")
+EXAMPLE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SMOKE_TESTS = (
+    "tests/contract/test_memory.py",
+    "tests/backends/test_file_store.py",
+    "tests/saver/test_sessions_and_graphs.py",
+    "tests/test_docs.py",
+)
 OLDEST_TESTS = ("tests/contract", "tests/saver/test_conformance.py", "tests/golden")
 
 
@@ -133,6 +141,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def smoke(session: nox.Session) -> None:
+    """Run tests of each layer, in under a minute; arguments go to pytest."""
+    session.install("-e", ".", *_group("test"))
+    session.run("pytest", *(session.posargs or SMOKE_TESTS))
+
+
+@nox.session
 def oldest(session: nox.Session) -> None:
     """Run conformance and contract tests with the oldest supported dependencies and Redis."""
     session.install("-e", ".", *_group("oldest"))
@@ -155,9 +170,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def interview(session: nox.Session) -> None:
     """Play the interview example; arguments go to it."""
-    if not DEMO.exists():
-        session.error(f"{DEMO} does not exist")
-    session.install("-e", ".", "langgraph")
+    session.install("-e", ".[cli,langgraph]")
     session.run("python", str(DEMO), *session.posargs)
 
 
@@ -195,7 +208,7 @@ print(f"{len(names)} public names import from {wren_sessions.__file__}")
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build the wheel, look into it, and import it from a fresh environment far from the source."""
+    """Build the wheel; import it, and run README's examples twice, far from the source."""
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
     session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir=dist", ".")
     (wheel,) = (ROOT / "dist").glob("*.whl")
@@ -207,6 +220,14 @@ def build(session: nox.Session) -> None:
         python = str(_python_of(environment))
         session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
         session.run(python, "-I", "-c", IMPORT_WHEEL, external=True)
+        session.run(python, "-m", "pip", "install", "--quiet", f"{wheel}[all]", external=True)
+        examples = EXAMPLE.findall((ROOT / "README.md").read_text("utf-8"))
+        with session.chdir(folder):
+            for example in examples * 2:  # what the first run stored is there in the second
+                session.run(python, "-c", example, external=True)
+            session.run(
+                python, "-m", "wren_sessions", "list", "--url", "file:sessions.db", external=True
+            )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import configparser
 import re
+import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -45,9 +48,29 @@ def test_the_examples_of_a_page_run(
         monkeypatch.delenv(name, raising=False)
     scope: dict[str, object] = {"__name__": "example"}
     for block in BLOCK.findall(page.read_text()):
-        if page.name == "README.md" and "builder.compile" in block and "StateGraph" not in block:
-            continue  # the teaser at the top shows two lines of an app that is not there
         exec(compile(block, page_id(page), "exec"), scope)  # noqa: S102 -- our own documentation
+
+
+def test_a_stranger_can_run_the_readme_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each example works in a process of its own, again in the same folder, as do the commands."""
+    for name in ("WREN_SESSIONS_URL", "REDIS_URL", "REDIS_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    readme = (ROOT / "README.md").read_text()
+
+    def outputs(*arguments: str) -> str:
+        command = [sys.executable, "-X", "utf8", *arguments]
+        return subprocess.check_output(command, cwd=tmp_path, encoding="utf-8")
+
+    shown: list[str] = []
+    commands = re.findall(r"^\$ wren-sessions (.*)$", readme, re.MULTILINE)
+    for turn in (1, 3):
+        printed = [outputs("-c", block) for block in BLOCK.findall(readme)]
+        assert printed[0] == f"That was message {turn}.\n"
+        shown = [outputs("-m", "wren_sessions", *shlex.split(command)) for command in commands]
+        assert all("ann" in each for each in shown)
+    assert "That was message 3." in shown[-1]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)

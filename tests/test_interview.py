@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -419,6 +420,40 @@ def test_the_demonstration_succeeds(
     shown = capfd.readouterr().out
     assert "8 given, 8 kept" in shown
     assert "ok: nothing lost, nothing asked twice" in shown
+
+
+def test_what_the_demonstration_proposes_works_where_it_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its last commands show the session and begin another; no temporary file is left."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    assert demo.main([]) == 0
+    assert not list(temporary.iterdir())
+    end = capfd.readouterr().out.partition("What next")[2]
+    show, talk, begin_another = map(shlex.split, re.findall(r"^  (\S.*)$", end, re.MULTILINE))
+    assert "complete" in subprocess.check_output(show, encoding="utf-8")
+    assert ANSWERS[0] in subprocess.check_output([*talk, "--full"], encoding="utf-8")
+    with subprocess.Popen(
+        begin_another, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
+    ) as running:
+        shown, _ = running.communicate(ANSWERS[0], timeout=PATIENCE_S)
+    assert "To go on:" in shown
+
+
+def test_commands_are_named_as_the_shell_finds_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name where the shell finds this Python, else by path; nox changes only its own shell."""
+    here = str(Path(sys.executable).parent)
+    monkeypatch.delenv("NOX_CURRENT_SESSION", raising=False)
+    monkeypatch.setenv("PATH", here)
+    assert run.command_names() == ("python", "wren-sessions")
+    monkeypatch.setenv("NOX_CURRENT_SESSION", "interview")
+    assert all(Path(name).exists() for name in run.command_names())
+    monkeypatch.delenv("NOX_CURRENT_SESSION")
+    monkeypatch.setenv("PATH", "")
+    assert run.command_names()[0] == sys.executable
 
 
 def test_the_demonstration_fails_when_the_question_is_another_one(

@@ -34,6 +34,7 @@ LAYERS = (
     {"testing", "transfer"},
     {"archives"},
     {"cli", "sessions"},
+    {"__main__"},
 )
 DRIVERS = {
     "redis": {"stores.redis."},

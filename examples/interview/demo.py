@@ -1,6 +1,6 @@
 """An interview that begins in one process and is completed in another.
 
-    python examples/interview/demo.py                              a file in a new folder
+    python examples/interview/demo.py                              interview.db in this folder
     python examples/interview/demo.py --url redis://localhost      the same on Redis
 
 Exits with 1 if the second process does not ask what the first one asked last, if an answer is lost
@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -19,8 +21,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from files import paths
+from run import command_names
 from terminal import WIDTH, say
 
 from wren_sessions import SessionStore, WrenSessionsError, open_store
@@ -46,13 +50,17 @@ class Demo:
 
     def process(self, name: str, answers: Sequence[str], *options: str) -> str:
         """Run the interview in a process of its own, with these answers; what it printed."""
-        script = self.folder / f"{name}.txt"
-        script.write_text("\n".join(answers), encoding="utf-8")
         command = [sys.executable, "-X", "utf8", str(HERE / "run.py"), "--url", self.url]
-        command += ["--profiles", str(self.profiles), "--answers", str(script), *options]
-        done = subprocess.run(  # noqa: S603 -- our own script
-            command, stdout=subprocess.PIPE, encoding="utf-8", check=False
-        )
+        command += ["--profiles", str(self.profiles), *options]
+        with tempfile.TemporaryDirectory() as folder:
+            script = Path(folder, "answers.txt")
+            script.write_text("\n".join(answers), encoding="utf-8")
+            done = subprocess.run(  # noqa: S603 -- our own script
+                [*command, "--answers", str(script)],
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+                check=False,
+            )
         print(done.stdout.rstrip())
         if done.returncode:
             sys.exit(f"{name} ended with exit code {done.returncode}")
@@ -62,9 +70,9 @@ class Demo:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demonstration; the exit code."""
     options = parse(arguments)
-    folder = options.folder or Path(tempfile.mkdtemp(prefix="wren-interview-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    demo = Demo(options.url or (folder / "interview.db").resolve().as_uri(), folder)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    file = quote(str(options.folder / "interview.db"))
+    demo = Demo(options.url or f"file:{file}", options.folder)
     try:
         with open_store(demo.url) as store:
             return show(demo, store)
@@ -76,8 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options of the command line."""
     parser = argparse.ArgumentParser(description="One interview in two processes.")
-    parser.add_argument("--url", help="a store that outlives a process (default: a new file)")
-    parser.add_argument("--folder", type=Path, help="where files go (default: a new folder)")
+    parser.add_argument(
+        "--url", help="a store that outlives its process (default: interview.db in the folder)"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path(), help="where files go (default: this folder)"
+    )
     return parser.parse_args(arguments)
 
 
@@ -86,6 +98,10 @@ def show(demo: Demo, store: SessionStore) -> int:
     if not store.persistent:
         print(f"error: {store.location} ends with its process; try --url", file=sys.stderr)
         return 2
+    say(
+        "A session is one conversation, stored under one id. LangGraph calls it a thread. Here one "
+        "process begins a session, and another one goes on with it."
+    )
     answers = ANSWERS.read_text(encoding="utf-8").splitlines()
     heading("Process 1: a new interview, stopped after 4 answers")
     first = demo.process("process-1", answers[:4])
@@ -96,11 +112,29 @@ def show(demo: Demo, store: SessionStore) -> int:
     show_session(store, session)
     show_files(paths(demo.profiles, session))
     heading("Checks")
-    return verdict(resumed(first, second), complete(demo, session, answers))
+    code = verdict(resumed(first, second), complete(demo, session, answers))
+    heading("What next")
+    say_what_next(demo, session)
+    return code
+
+
+def say_what_next(demo: Demo, session: str) -> None:
+    """Commands to copy that look at the session and begin another one; no password is in them."""
+    python, wren_sessions = command_names()
+    url = [] if "@" in demo.url else ["--url", demo.url]
+    say(f"Look at this session{'' if url else ', with the same --url'}:")
+    for verb in ("show", "conversation"):
+        print(" ", shlex.join([wren_sessions, verb, session, *url]))
+    say()
+    say("Give the answers yourself, stop with Ctrl-C, and go on later:")
+    print(" ", shlex.join([python, os.path.relpath(HERE / "run.py"), *url]))
+    say()
+    say("Put sessions on Redis, and look at them there: docs/tutorials/interview.md")
+    say("Keep the sessions of your own graph: README.md")
 
 
 def show_session(store: SessionStore, session: str) -> None:
-    """Where the session lies, how big it is, how long it lives and what its header says."""
+    """Where the session is, how big it is, how long it lives and what its header says."""
     info = store.info(session)
     if info is None:
         sys.exit(f"session {session} is not in {store.location}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -165,13 +166,27 @@ def say_how_to_resume(store: SessionStore, session: str, options: argparse.Names
 
 def resume_command(session: str, options: argparse.Namespace) -> str:
     """A command for the shell, an option a line, without a URL that may hold a password."""
-    parts = [["python", os.path.relpath(__file__)], ["--session", session]]
+    python, _ = command_names()
+    parts = [[python, os.path.relpath(__file__)], ["--session", session]]
     if options.url and "@" not in options.url:
         parts.append(["--url", options.url])
     if options.profiles != Path(PROFILES):
         parts.append(["--profiles", str(options.profiles)])
     lines = [shlex.join(part) for part in parts]
     return "  " + (" \\\n    " if len(lines) > 2 else " ").join(lines)
+
+
+def command_names() -> tuple[str, str]:
+    """What to type for this Python, and for the command ``wren-sessions`` beside it.
+
+    Their paths, unless the shell finds them by name; nox changes what is found, for its own time.
+    """
+    python = Path(sys.executable)
+    in_shell = "NOX_CURRENT_SESSION" not in os.environ
+    if in_shell and shutil.which("python") == str(python):
+        return "python", "wren-sessions"
+    names = str(python), str(python.with_name("wren-sessions"))
+    return names if in_shell else (os.path.relpath(names[0]), os.path.relpath(names[1]))
 
 
 def use_any_text() -> None:

@@ -1,4 +1,4 @@
-"""``python -m wren_sessions.cli``: the same as ``wren-sessions``."""
+"""``python -m wren_sessions``: the same as ``wren-sessions``."""
 
 from __future__ import annotations
 
