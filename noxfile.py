@@ -4,7 +4,7 @@ Needs Python 3.11 with pip and venv, and a package index. Without a recent nox, 
 environment below ``.nox``, installs nox there and starts itself again with it. Sessions run on the
 Python that runs this file. Arguments after ``--`` go to the tool a session runs:
 ``python3 noxfile.py -s tests -- -k expiry -x``. Tests that are chosen run in one process, all of
-them in as many as there are processors; pytest-xdist's ``-n`` says otherwise.
+them in two for each processor; pytest-xdist's ``-n`` says otherwise.
 """
 
 from __future__ import annotations
@@ -132,7 +132,14 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests and show branch coverage; arguments go to pytest."""
+    """Run the tests; arguments go to pytest."""
+    session.install("-e", ".", *_group("test"))
+    session.run("pytest", *_spread(session.posargs), *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the tests and show branch coverage, which takes twice as long; arguments go to pytest."""
     session.install("-e", ".", *_group("test"))
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *_spread(session.posargs), *session.posargs)

@@ -71,7 +71,7 @@ ARGUMENTS: Final = [
 
 
 @pytest.fixture
-def app() -> Iterator[Any]:
+def app(few_objects: None) -> Iterator[Any]:
     """Makes an application that parametrizes its models, each time in place of the one before."""
 
     def made(**classes: str) -> ModuleType:

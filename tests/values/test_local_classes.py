@@ -36,6 +36,8 @@ from wren_sessions import (
 from wren_sessions.errors import ConfigurationError, SerializationError, UnsafeTypeError
 from wren_sessions.serializers import _allowed, _local_classes
 
+pytestmark = pytest.mark.usefixtures("few_objects")
+
 T = TypeVar("T")
 ANOTHER: Final = "#" + "0" * 16
 
@@ -426,16 +428,12 @@ def test_threads_that_write_and_collect_at_once() -> None:
             problems.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
-    gc.freeze()  # what other tests left is not looked at each time, which took minutes
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                gc.collect()
-                thread.join(0.001)  # or the collector has the interpreter to itself
-    finally:
-        gc.unfreeze()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            gc.collect()
+            thread.join(0.001)  # or the collector has the interpreter to itself
     assert problems == []
     assert len(seen) == 1
 
