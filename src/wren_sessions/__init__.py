@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from wren_sessions.serializers.limits import Limits
     from wren_sessions.serializers.plain import PlainObject, PlainSerializer
     from wren_sessions.serializers.safe import SafeSerializer
+    from wren_sessions.serializers.unreadable import UnreadableValue
     from wren_sessions.sessions import Sessions
     from wren_sessions.sessions.operations import Session
     from wren_sessions.stores.file import FileStore
@@ -125,6 +126,7 @@ _MODULES: Final = {
     "serializers.limits": ("Limits",),
     "serializers.plain": ("PlainObject", "PlainSerializer"),
     "serializers.safe": ("SafeSerializer",),
+    "serializers.unreadable": ("UnreadableValue",),
     "sessions": ("Sessions",),
     "sessions.operations": ("Session",),
     "stores.file": ("FileStore",),
@@ -183,6 +185,7 @@ __all__ = [
     "TTLPolicy",
     "ToolCall",
     "Transcript",
+    "UnreadableValue",
     "UnsafeTypeError",
     "WrenSessionsError",
     "__version__",

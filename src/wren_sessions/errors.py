@@ -139,7 +139,17 @@ class InvalidSessionIdError(WrenSessionsError):
 
 
 class SerializationError(WrenSessionsError):
-    """A value that cannot be stored, or cannot be read back."""
+    """A value that cannot be stored, or cannot be read back.
+
+    Attributes:
+        deferrable: whether it says that the application's classes have changed since the value was
+            stored. Then the rest of the session is read, and this is raised where the value is
+            used: see `wren_sessions.UnreadableValue`.
+    """
+
+    def __init__(self, message: str, *, deferrable: bool = False) -> None:
+        super().__init__(message)
+        self.deferrable = deferrable
 
 
 class UnsafeTypeError(SerializationError):

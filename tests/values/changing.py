@@ -56,9 +56,17 @@ class App:
 
     def releases(self, kind: Any) -> Any:
         """Install a class."""
-        kind.__module__, kind.__qualname__ = "changing_app", "Changing"
-        self._module.__dict__["Changing"] = kind
+        return self.also("Changing", kind)
+
+    def also(self, name: str, kind: Any) -> Any:
+        """Install another class."""
+        kind.__module__, kind.__qualname__ = "changing_app", name
+        self._module.__dict__[name] = kind
         return kind
+
+    def without(self, name: str) -> None:
+        """Take a class out of the module."""
+        del self._module.__dict__[name]
 
 
 def written(value: Any) -> tuple[str, bytes]:

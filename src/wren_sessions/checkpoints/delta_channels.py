@@ -21,7 +21,7 @@ from wren_sessions.checkpoints.codec import (
     ring,
 )
 from wren_sessions.checkpoints.record_cache import Cache
-from wren_sessions.delta.encoder import Serializer, loads, opened, resolved
+from wren_sessions.delta.encoder import Serializer, opened, resolved, value_of
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import SessionGoneError
 from wren_sessions.protocols import AsyncSessionStore
@@ -198,7 +198,7 @@ class _Walk:
     def _value(self, value: StoredValue, arena: ArenaParts, serde: Serializer) -> Any:
         what = "the history of a channel"
         typed, *_ = opened(self.session, value, arena, self._protection, what)
-        return loads(serde, typed, f"{what} of session {self.session!r}")
+        return value_of(serde, typed, f"{what} of session {self.session!r}")
 
 
 def _incomplete(session: str, checkpoint_id: str) -> NoReturn:

@@ -24,7 +24,14 @@ from wren_sessions.checkpoints.codec import (
 )
 from wren_sessions.checkpoints.versions import Version
 from wren_sessions.delta.base import ArenaView, DeltaBase
-from wren_sessions.delta.encoder import INLINE_BYTES, Serializer, loads, opened, resolved
+from wren_sessions.delta.encoder import (
+    INLINE_BYTES,
+    Serializer,
+    loads,
+    opened,
+    resolved,
+    value_of,
+)
 from wren_sessions.delta.extents import Extent
 from wren_sessions.delta.protection import Protection
 from wren_sessions.records import ArenaParts, Name, Stored
@@ -171,7 +178,7 @@ def read_value(value: StoredValue, serde: Serializer, typed: tuple[str, bytes], 
         what: what it is, for errors.
     """
     messages = _unpacked(value, serde, typed)
-    return loads(serde, typed, what) if messages is None else messages
+    return value_of(serde, typed, what) if messages is None else messages
 
 
 def _read(
@@ -248,7 +255,7 @@ def _read_writes(
     found = []
     for write in writes:
         typed, *_ = opened(session, write.value, arena, protection, what)
-        value = loads(serde, typed, f"{what} of session {session!r}")
+        value = value_of(serde, typed, f"{what} of session {session!r}")
         found.append((write.task_id, write.channel, value))
     return found
 

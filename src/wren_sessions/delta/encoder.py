@@ -17,6 +17,7 @@ from wren_sessions.errors import DecryptionError, SerializationError, WrenSessio
 from wren_sessions.records import ArenaParts, Name, Span, merge_spans
 from wren_sessions.serializers import KIND, reads_own
 from wren_sessions.serializers.lists import PackedList, lists_of
+from wren_sessions.serializers.unreadable import UnreadableValue
 
 INLINE_BYTES: Final = 1_024  # a smaller value stands in the record itself
 
@@ -218,6 +219,8 @@ class DeltaEncoder:
 
 def dump(serde: Serializer, value: Any, what: str) -> tuple[str, bytes]:
     """A value as type tag and bytes; `what` names it in the error."""
+    if type(value) is UnreadableValue:
+        return value.wren_stored
     try:
         kind, data = serde.dumps_typed(value)
     except Exception as error:
@@ -278,3 +281,14 @@ def loads(serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:
         raise SerializationError(
             f"{what} cannot be read back by {type(serde).__name__} (type {typed[0]!r}): {error}"
         ) from error
+
+
+def value_of(serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:
+    """The same; an `UnreadableValue` where the application's classes do not fit any more."""
+    try:
+        return loads(serde, typed, what)
+    except SerializationError as error:
+        if not error.deferrable:
+            raise
+        why = type(error)(f"{what} cannot be read: {error.message}", deferrable=True)
+        return UnreadableValue(typed, why)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
@@ -140,7 +141,8 @@ class Allowlist:
             raise UnsafeTypeError(f"stored data holds a {name}, which is not allowed: {_add(ref)}")
         if kind is None:
             raise UnsafeTypeError(
-                f"stored data holds a {name}, {_why_missing(ref)}. {_AS_PLAIN_DATA}"
+                f"stored data holds a {name}, {_why_missing(ref)}. {_AS_PLAIN_DATA}",
+                deferrable=_is_of_loaded_package(ref),
             )
         profile = _profile(kind)
         if profile is None:
@@ -295,6 +297,15 @@ def _why_not(kind: type) -> str:
         f"it is none of {_DATA_TYPES}, nor a standard-library value; store its data instead, or "
         "keep it outside the state"
     )
+
+
+def _is_of_loaded_package(ref: Any) -> bool:
+    """Whether a missing class is of a package that is loaded: then it went in a later release.
+
+    Else the application itself is not loaded, which concerns more than the one value.
+    """
+    module = _entry_for(ref).partition(":")[0]
+    return has_name(ref) and module.partition(".")[0] in sys.modules and not is_main(module)
 
 
 def _why_missing(ref: Any) -> str:

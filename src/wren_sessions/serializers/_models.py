@@ -66,6 +66,7 @@ class ModelProfile(Profile):
             for name, item in private.items()
             if item.default is missing and item.default_factory is None
         }
+        self.private_names: Collection[str] = private.keys()
         self.open = (attribute(kind, "model_config") or {}).get("extra") == "allow"
 
     def write(self, value: Any) -> list[Any]:
@@ -159,9 +160,9 @@ class Model1Profile(Profile):
 
     def __init__(self, kind: type, base: type) -> None:
         super().__init__(kind)
-        self._names = space(base)["__fields_set__"]
+        self.names = space(base)["__fields_set__"]
         self._others = State(kind, {"__fields_set__"})
-        self._private = slots_of(kind).keys() - {"__fields_set__"}
+        self.private_names = slots_of(kind).keys() - {"__fields_set__"}
         undefined = loaded("pydantic.v1.fields", "Undefined")
         own: Mapping[str, Any] = attribute(kind, "__private_attributes__") or {}
         self._private_defaults: Defaults = {
@@ -177,10 +178,10 @@ class Model1Profile(Profile):
 
     def write(self, value: Any) -> list[Any]:
         state = self._others.of(value)
-        private = {name: state.pop(name) for name in self._private if name in state}
+        private = {name: state.pop(name) for name in self.private_names if name in state}
         for name in self._lacking(state):
             self.refuse(f"has no value in its field {name!r}; set it before it is stored")
-        mask = names_to_mask(self._names.__get__(value), state)
+        mask = names_to_mask(self.names.__get__(value), state)
         return [_MODEL_1, self.ref, state, mask, *([private] if private else [])]
 
     def parts(self, value: Any) -> Iterable[Any]:
@@ -206,7 +207,7 @@ class Model1Profile(Profile):
         own = self.completed({}, missing)
         state = self.completed(known, self.defaults) | extra | own | private
         self._others.put(value, state)
-        self._names.__set__(value, names)
+        self.names.__set__(value, names)
         return value
 
 

@@ -3,7 +3,8 @@
 A `Profile` knows one class. It writes the state of an instance: slots and ``__dict__``, sorted into
 fields and other attributes. It builds one by putting that state back: no constructor, validator,
 ``__post_init__``, ``__setattr__`` or descriptor of the application runs. A field that the data
-lacks gets its declared default; one that the class lacks is an error, so nothing is lost unseen.
+lacks gets its declared default; one that the class lacks is an error here, so nothing is lost
+unseen: `_changed` reads such a value again, and keeps the field aside.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from wren_sessions.serializers._wire import marker
 
 _DATACLASS, _NAMED_TUPLE, _ENUM = map(marker, (b"o", b"n", b"e"))
 _PLAIN_VALUES: Final = frozenset({int, str, bytes, float, bool, type(None)})
+NO_MEMBER: Final = "was stored that is none of its members"
 _SECRET: Final = ("_secret_value",)
 _FIXED_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "langgraph.types:Send": ("node", "arg", "timeout"),
@@ -65,6 +67,7 @@ class Profile:
 
     tag: ClassVar[bytes]
     defaults: Defaults = MappingProxyType({})
+    keeps = False  # whether fields of an instance were ever kept aside
 
     def __init__(self, kind: type) -> None:
         self.kind = kind
@@ -88,11 +91,15 @@ class Profile:
         """Say why a value of the class cannot be stored or built."""
         raise SerializationError(f"a {self.name} {why}")
 
+    def changed(self, why: str) -> NoReturn:
+        """Say why a stored value does not fit the class: it has changed since."""
+        raise SerializationError(f"a {self.name} {why}", deferrable=True)
+
     def completed(self, fields: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
         """The fields in the data, in the class's order, and the defaults of those it lacks."""
         unknown = fields.keys() - defaults.keys()
         if unknown:
-            self.refuse(
+            self.changed(
                 f"was stored with {listed(unknown)}, which the class does not have; give it that "
                 "again (with a default), or read the value with PlainSerializer and write it anew"
             )
@@ -106,7 +113,7 @@ class Profile:
 
     def _default(self, name: str, default: Default | None) -> Any:
         if default is None:
-            self.refuse(
+            self.changed(
                 f"was stored without {name!r}, which has no plain default; give it one, since a "
                 "default_factory of the application is not run by stored data"
             )
@@ -188,7 +195,7 @@ class EnumProfile(Profile):
     def build(self, items: list[Any]) -> Any:
         _, _, name, _ = items
         found = self._combined(name) if type(name) is int else self._members().get(name)
-        return self.refuse("was stored that is none of its members") if found is None else found
+        return self.changed(NO_MEMBER) if found is None else found
 
     def by_value(self, value: Any) -> Any:
         """The member of a value: all that LangGraph's serializer keeps of one."""
@@ -197,7 +204,7 @@ class EnumProfile(Profile):
         found = next((member for member in plain if member._value_ == value), None)
         if found is None and type(value) is int:
             found = self._combined(value)
-        return self.refuse("was stored that is none of its members") if found is None else found
+        return self.changed(NO_MEMBER) if found is None else found
 
     def _members(self) -> Mapping[str, Any]:
         found: Mapping[str, Any] = space(self.kind)["_member_map_"]

@@ -42,7 +42,8 @@ class State:
             self.slots[name].__set__(value, state[name])
         if kept and self._dict is None:
             raise SerializationError(
-                f"a {self._name} was stored with {listed(kept)}, for which it has no slot"
+                f"a {self._name} was stored with {listed(kept)}, for which it has no slot",
+                deferrable=True,
             )
         if self._dict is not None:
             self._dict.__set__(value, kept)

@@ -177,6 +177,10 @@ class Table(dict[bytes, Builder]):
         )
         self._usual = usual
 
+    def with_builders(self, builders: Mapping[bytes, Builder]) -> Table:
+        """The same table, and more kinds of envelopes."""
+        return Table({**self, **builders}, self._usual)
+
     def __missing__(self, kind: bytes) -> Builder:
         names = FIELDS[kind[:2]]
         mask = int.from_bytes(kind[2:])

@@ -21,6 +21,7 @@ from wren_sessions._gc import unhurried
 from wren_sessions.errors import ConfigurationError, SerializationError
 from wren_sessions.serializers import _numpy
 from wren_sessions.serializers._allowed import Allowed, Allowlist
+from wren_sessions.serializers._changed import Rereading, raw_tree, writer
 from wren_sessions.serializers._deep import Part, lowered_deep
 from wren_sessions.serializers._legacy import Objects, read_legacy
 from wren_sessions.serializers._legacy_objects import LegacyObjects, stored_ref
@@ -29,6 +30,7 @@ from wren_sessions.serializers._models import ModelProfile
 from wren_sessions.serializers._resolve import is_official, load_official, loaded
 from wren_sessions.serializers._standard import BUILDERS, PATHS, Write, keyed
 from wren_sessions.serializers._subclasses import build_subclass, subclass_writer
+from wren_sessions.serializers._tree import Raw
 from wren_sessions.serializers._value_types import build_sentinel, core_writer
 from wren_sessions.serializers._wire import KIND, Build, Table, read
 from wren_sessions.serializers._writing import Lower, lowering, pack, written
@@ -51,9 +53,11 @@ class SafeSerializer(MessageLists):
             types of the modules that the process has imported, or none if the environment says
             ``LANGGRAPH_STRICT_MSGPACK=true``.
         limits: what is refused for its size; None for the defaults of `Limits`.
-        strict: whether to refuse classes that no name leads to: of a function, of pydantic's
-            ``create_model``. They come back only in the process that wrote them, as long as it
-            keeps the class. By default they are stored, and each is logged once as a warning.
+        strict: whether to refuse two things that are logged once by default, as a warning. To
+            write objects of classes that no name leads to (of a function, of pydantic's
+            ``create_model``), which come back only in the process that wrote them, as long as it
+            keeps the class. And to read objects with fields that their class does not have any
+            more, which are otherwise kept aside and written back.
         missing: what becomes of stored objects whose class this process has not got: "error"
             (default), or "plain" for a `PlainObject` in their place.
 
@@ -73,6 +77,7 @@ class SafeSerializer(MessageLists):
             raise ConfigurationError(f"missing= must be 'error' or 'plain', not {missing!r}")
         self._limits = limits or Limits()
         self._plain = missing == "plain"
+        self._strict = strict
         self._use(Allowlist(allow, strict=strict))
 
     def _use(self, allowed: Allowlist) -> None:
@@ -83,6 +88,7 @@ class SafeSerializer(MessageLists):
         self._lower = lowering(finder.find, allowed.check_keys)
         self._messages = finder.messages = Messages(self._lower)
         self._table = _table(allowed, plain=self._plain)
+        self._again = Rereading(allowed, self._table)
         self._objects = Objects(
             called=_called(allowed, plain=self._plain),
             array=_numpy.build_array,
@@ -123,8 +129,14 @@ class SafeSerializer(MessageLists):
             SerializationError: it is damaged, too large, or of an unknown kind.
         """
         kind, stored = data
-        if kind == KIND:
-            return self._read(stored)
+        try:
+            return self._read(stored) if kind == KIND else self._others(kind, stored)
+        except SerializationError as error:
+            if self._strict:
+                error.deferrable = False
+            raise
+
+    def _others(self, kind: str, stored: bytes) -> Any:
         self._limits.check_size(len(stored))
         if kind in {"null", "bytes", "bytearray"}:
             return read_simple(kind, stored)
@@ -145,7 +157,12 @@ class SafeSerializer(MessageLists):
             if found is not None:
                 return found[0]
             self._limits.check_depth(stored, DEEPEST_READ)
-            return read(stored, self._table)
+            try:
+                return read(stored, self._table)
+            except SerializationError as error:
+                if self._strict or not error.deferrable:
+                    raise
+            return self._again.read(stored)
 
         return unhurried(len(stored), built)
 
@@ -182,10 +199,14 @@ class _Finder:
         write = _numpy.writer(kind) or subclass_writer(kind, lower) or core_writer(kind)
         if write is not None:
             return write
+        if kind is Raw:
+            return raw_tree
         profile = self._allowed.to_write(kind)
         if isinstance(profile, ModelProfile) and is_official(profile.ref) and profile.ref in KINDS:
             self._known[kind] = self.messages.add(profile)
             return self._known[kind]
+        if profile.keeps:
+            return writer(profile, profile.write, lower)
         return lambda value: [
             lower(part) if type(part) is dict else part for part in profile.write(value)
         ]
@@ -210,7 +231,7 @@ def _table(allowed: Allowlist, *, plain: bool) -> Table:
                 return PLAIN_OBJECTS[tag](items)
             profile = allowed.to_build(items[1])
             if profile.tag != tag:
-                profile.refuse("was stored when its class was of another kind of data type")
+                profile.changed("was stored when its class was of another kind of data type")
             return profile.build(items)
 
         return build
