@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from wren_sessions.serializers.compression import Compression
     from wren_sessions.serializers.encryption import Encryption
     from wren_sessions.serializers.limits import Limits
+    from wren_sessions.serializers.migrations import Migrations
     from wren_sessions.serializers.plain import PlainObject, PlainSerializer
     from wren_sessions.serializers.safe import SafeSerializer
     from wren_sessions.serializers.unreadable import UnreadableValue
@@ -124,6 +125,7 @@ _MODULES: Final = {
     "serializers.compression": ("Compression",),
     "serializers.encryption": ("Encryption",),
     "serializers.limits": ("Limits",),
+    "serializers.migrations": ("Migrations",),
     "serializers.plain": ("PlainObject", "PlainSerializer"),
     "serializers.safe": ("SafeSerializer",),
     "serializers.unreadable": ("UnreadableValue",),
@@ -159,6 +161,7 @@ __all__ = [
     "Limits",
     "MemoryStore",
     "Message",
+    "Migrations",
     "PlainObject",
     "PlainSerializer",
     "Profile",

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from values import hostile_payloads, kinds
-from wren_sessions import Limits, PlainObject, PlainSerializer, SafeSerializer
+from wren_sessions import Limits, Migrations, PlainObject, PlainSerializer, SafeSerializer
 from wren_sessions.errors import WrenSessionsError
 from wren_sessions.serializers._wire import Builder
 
@@ -72,6 +72,7 @@ def run(payloads: Iterable[tuple[str, bytes]], limits: Limits) -> dict[str, Any]
         SafeSerializer(allow=[], limits=limits).loads_typed,
         SafeSerializer(missing="plain", limits=limits).loads_typed,
         PlainSerializer(limits=limits).loads_typed,
+        SafeSerializer(limits=limits, migrations=_migrations()).loads_typed,
     ]
     payloads = list(payloads)
     _warm(readers)
@@ -102,6 +103,25 @@ def run(payloads: Iterable[tuple[str, bytes]], limits: Limits) -> dict[str, Any]
         "grown_bytes": _memory() - before,
         "slowest_seconds": slowest,
     }
+
+
+def _migrations() -> Migrations:
+    """Changes of all sorts, of classes that payloads name; the one function is the application's.
+
+    It stays inside what it is given: what else runs is noted.
+    """
+    migrations = (
+        Migrations()
+        .renamed("values.kinds:Pair", kinds.Pair)
+        .renamed("os:system", "values.kinds:Profile")
+        .module_moved("subprocess", "values.kinds")
+        .field_renamed("values.kinds:Note", title="text")
+        .field_removed("values.kinds:Answer", "gone")
+        .member_renamed("values.kinds:Mood", GONE="CALM")
+    )
+    for name in ("Profile", "Note", "Pair", "Old", "Frozen"):
+        migrations.migration(f"values.kinds:{name}", since=2)(lambda fields: fields)
+    return migrations
 
 
 def _warm(readers: Iterable[Callable[[tuple[str, bytes]], Any]]) -> None:

@@ -1,8 +1,8 @@
 """Hostile data runs nothing, imports nothing, and takes neither time nor memory.
 
 Each group of payloads is read in a process of its own, by the default serializer, by one that
-allows official types alone, by one that gives plain data for classes that are not there, and as
-plain data, while an audit hook notes what the interpreter does.
+allows official types alone, by one that gives plain data for classes that are not there, by one
+with migrations, and as plain data, while an audit hook notes what the interpreter does.
 """
 
 from __future__ import annotations

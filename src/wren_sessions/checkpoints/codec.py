@@ -57,11 +57,13 @@ class StoredValue:
         kind: the serializer's type tag.
         pieces: where its bytes are.
         known: its bytes, where they are worth remembering.
+        migrated: whether it was read in another form than it is stored in.
     """
 
     kind: str
     pieces: Sequence[Piece]
     known: DeltaBase | None = None
+    migrated: bool = False
 
 
 @dataclass(slots=True)

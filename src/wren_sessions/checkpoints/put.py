@@ -250,7 +250,8 @@ class Writing:
         values: dict[str, StoredValue] = {}
         for channel in {**put.versions, **put.values}:
             unchanged = _is_unchanged(channel, put, parent)
-            if unchanged and (inherited := packer.inherited(channel)):
+            inherited = packer.inherited(channel) if unchanged else None
+            if inherited and not (inherited.migrated and channel in put.values):
                 values[channel] = inherited
             elif channel in put.values:
                 what = f"channel {channel!r} of session {put.session!r}"

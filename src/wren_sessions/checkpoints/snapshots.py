@@ -37,6 +37,7 @@ from wren_sessions.delta.protection import Protection
 from wren_sessions.records import ArenaParts, Name, Stored
 from wren_sessions.serializers import KIND
 from wren_sessions.serializers._elements import header_length
+from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers.budget import one_call
 from wren_sessions.serializers.lists import lists_of
 
@@ -178,7 +179,12 @@ def read_value(value: StoredValue, serde: Serializer, typed: tuple[str, bytes], 
         what: what it is, for errors.
     """
     messages = _unpacked(value, serde, typed)
-    return value_of(serde, typed, what) if messages is None else messages
+    if messages is not None:
+        return messages
+    TOLD.migrated = False
+    found = value_of(serde, typed, what)
+    value.migrated = TOLD.migrated
+    return found
 
 
 def _read(

@@ -55,11 +55,13 @@ from wren_sessions.langgraph.convert import (
     widened,
 )
 from wren_sessions.protocols import SessionStore
-from wren_sessions.serializers import default_serializer
+from wren_sessions.serializers import chosen_serializer
 
 if TYPE_CHECKING:
     import redis
     import redis.asyncio
+
+    from wren_sessions.serializers.migrations import Migrations
 
 
 class SessionSaver(BaseCheckpointSaver[Any]):
@@ -76,6 +78,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         header: channels whose strings may stand in a session's readable header, besides its
             numbers and booleans.
         retention: how many checkpoints to keep while writing; None (default) keeps all.
+        migrations: how the application's classes have changed since values were stored.
 
     Raises:
         ConfigurationError: an argument is not of its type.
@@ -92,6 +95,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         cache_bytes: int = DEFAULT_BYTES,
         header: Collection[str] = (),
         retention: Retention | None = None,
+        migrations: Migrations | None = None,
     ) -> None:
         name = type(self).__name__
         check_store(store, name)
@@ -99,7 +103,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         check_whole_number(cache_bytes, "cache_bytes")
         check_names(header, "header")
         check_kind(retention, Retention, "retention", "retention=Retention(keep_last=20)")
-        super().__init__(serde=default_serializer() if serde is None else serde)
+        super().__init__(serde=chosen_serializer(serde, migrations, name))
         self.store = store
         self._retention = retention
         shared = (Cache(cache_bytes), header, protection_of(store))
@@ -118,8 +122,8 @@ class SessionSaver(BaseCheckpointSaver[Any]):
 
         Args:
             url: such as ``redis://localhost:6379/0``, ``file:sessions.db``, ``memory://``.
-            options: ``serde``, ``cache_bytes``, ``header`` and ``retention`` go to the saver, all
-                others to `open_store`.
+            options: ``serde``, ``cache_bytes``, ``header``, ``retention`` and ``migrations`` go to
+                the saver, all others to `open_store`.
         """
         return cls._opened(url, options)
 

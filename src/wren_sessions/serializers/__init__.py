@@ -5,12 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from wren_sessions.errors import ConfigurationError
 from wren_sessions.serializers._wire import KIND
 
 if TYPE_CHECKING:
     from wren_sessions.serializers.safe import SafeSerializer
 
-__all__ = ["KIND", "default_serializer", "new_checkpoint_id", "reads_own"]
+__all__ = ["KIND", "chosen_serializer", "default_serializer", "new_checkpoint_id", "reads_own"]
 
 
 def default_serializer() -> SafeSerializer:
@@ -18,6 +19,28 @@ def default_serializer() -> SafeSerializer:
     from wren_sessions.serializers.safe import SafeSerializer
 
     return SafeSerializer()
+
+
+def chosen_serializer(serde: Any, migrations: Any, taker: str) -> Any:
+    """The serializer of somebody who names one, or migrations, or both, or neither.
+
+    Args:
+        serde: the serializer; None for the default one.
+        migrations: how the application's classes have changed; None if they have not.
+        taker: the class that takes both, for the error.
+
+    Raises:
+        ConfigurationError: the serializer takes no migrations.
+    """
+    if migrations is None:
+        return default_serializer() if serde is None else serde
+    found = default_serializer() if serde is None else serde
+    if not hasattr(found, "with_migrations"):
+        raise ConfigurationError(
+            f"{taker}: migrations are for SafeSerializer, and serde is a {type(found).__name__}: "
+            "pass serde=SafeSerializer(…), or leave it out"
+        )
+    return found.with_migrations(migrations)
 
 
 def reads_own(serde: Any) -> SafeSerializer:

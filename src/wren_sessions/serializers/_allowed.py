@@ -27,7 +27,7 @@ from wren_sessions.serializers._resolve import (
     ref_of,
 )
 from wren_sessions.serializers._value_types import value_profile
-from wren_sessions.serializers._wire import check_hashes, type_name
+from wren_sessions.serializers._wire import check_hashes, split_version, type_name
 from wren_sessions.serializers.plain import PlainObject, parts_of
 
 Allowed: TypeAlias = type | str | tuple[str, ...]
@@ -140,9 +140,10 @@ class Allowlist:
         if not self._allows(ref, kind):
             raise UnsafeTypeError(f"stored data holds a {name}, which is not allowed: {_add(ref)}")
         if kind is None:
+            bare, version = split_version(ref)
             raise UnsafeTypeError(
-                f"stored data holds a {name}, {_why_missing(ref)}. {_AS_PLAIN_DATA}",
-                deferrable=_is_of_loaded_package(ref),
+                f"stored data holds a {name}, {_why_missing(bare)}. {_AS_PLAIN_DATA}",
+                deferrable=version > 0 or _is_of_loaded_package(bare),
             )
         profile = _profile(kind)
         if profile is None:
@@ -154,7 +155,8 @@ class Allowlist:
 
     def lacks(self, ref: Any) -> bool:
         """Whether a class of stored data is allowed, and this process has not got it."""
-        return self._find(ref) is None and self._allows(ref, None)
+        bare, _ = split_version(ref)
+        return self._find(bare) is None and self._allows(bare, None)
 
     def _find(self, ref: Any) -> type | None:
         if is_official(ref):

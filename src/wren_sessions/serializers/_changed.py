@@ -2,26 +2,29 @@
 
 The usual reading knows nothing of change: it puts fields back, and raises an error that is
 `deferrable` where they do not fit. Then the value is taken apart into a tree (`_tree`), which is
-put right before anything is built of it: fields that a class has no more are taken out, and kept
-aside with the object (`_kept`).
+put right before anything is built of it:
 
-What does not fit even so is an error. It stays true that nothing of the application runs, and that
-only classes are built that may be.
+1. What the application has declared is applied (`_plan`). Values that it concerns are read in this
+   way at once.
+2. Fields that a class has no more are taken out, and kept aside with the object (`_kept`).
+
+What does not fit even so is an error. It stays true that nothing of the application runs but the
+functions that it registered, and that only classes are built that may be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
-from wren_sessions.errors import SerializationError
+from wren_sessions.errors import WrenSessionsError
 from wren_sessions.serializers._allowed import Allowlist
 from wren_sessions.serializers._kept import Kept, attach, joined, kept_of, split
+from wren_sessions.serializers._plan import Plan
 from wren_sessions.serializers._profiles import Profile
 from wren_sessions.serializers._standard import Write
 from wren_sessions.serializers._tree import Raw, kind_of, objects_in, parsed
-from wren_sessions.serializers._wire import Builder, Table, marker, read
-from wren_sessions.serializers._writing import pack
+from wren_sessions.serializers._wire import Builder, Table, damaged, marker, read
+from wren_sessions.serializers._writing import Lower, pack
 
 _KEPT: Final = b"K"  # an object, and what is kept aside of it: stands in no stored value
 _KEPT_MARK: Final = marker(_KEPT)
@@ -33,23 +36,32 @@ class Rereading:
     Args:
         allowed: the classes that may be built.
         table: builds what stands in values.
+        plan: what the application has declared.
+        strict: whether nothing is kept aside.
     """
 
-    def __init__(self, allowed: Allowlist, table: Table) -> None:
+    def __init__(self, allowed: Allowlist, table: Table, plan: Plan, *, strict: bool) -> None:
+        self._strict = strict
         self._allowed = allowed
+        self._plan = plan
         self._table = table.with_builders({_KEPT: Builder(self._attached)})
 
     def read(self, stored: bytes) -> Any:
         """The value of bytes that were checked."""
-        tree = [parsed(stored)]
-        for node in objects_in(tree):
-            self._prepare(node)
         try:
-            data = pack(tree[0])
-        except ValueError:
-            raise SerializationError("the value is nested too deep for fields to be kept") from None
-        del tree
+            data = self._put_right(stored)
+        except WrenSessionsError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- damaged data is of any form
+            raise damaged(error) from None
         return read(data, self._table)
+
+    def _put_right(self, stored: bytes) -> bytes:
+        tree = [parsed(stored)]
+        self._plan.apply(tree)
+        for node in () if self._strict else objects_in(tree):
+            self._prepare(node)
+        return pack(tree[0])
 
     def _prepare(self, node: list[Any]) -> None:
         """Take out of an object what its class has no place for."""
@@ -65,15 +77,16 @@ class Rereading:
         return attach(self._allowed.to_build(ref), value, Kept.unpacked(kept))
 
 
-def writer(
-    profile: Profile, write: Callable[[Any], list[Any]], lower: Callable[[Any], Any]
-) -> Write:
-    """What writes objects of a class together with what is kept aside of them."""
+def writer(profile: Profile, lower: Lower, plan: Plan) -> Write:
+    """What writes objects together with what is kept aside of them, and as the plan wants it."""
+    changes = plan.changes_of(profile.ref)
 
     def written(value: Any) -> list[Any]:
-        items, kept = write(value), kept_of(profile, value)
+        items, kept = profile.write(value), kept_of(profile, value)
         if kept is not None:
             items = joined(items, kept)
+        if changes is not None:
+            items = plan.written(items, changes)
         return [lower(part) if type(part) is dict else part for part in items]
 
     return written

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgpack
 
 from wren_sessions.errors import SerializationError
-from wren_sessions.serializers._wire import MARKER, marker
+from wren_sessions.serializers._wire import MARKER, damaged, marker
 from wren_sessions.serializers._writing import pack
 
 OBJECTS: Final = frozenset({b"o", b"p", b"v", b"n", b"e"})
@@ -56,10 +56,7 @@ def parsed(data: bytes) -> Any:
     try:
         return msgpack.unpackb(data, ext_hook=extension, unicode_errors="surrogatepass")
     except (ValueError, msgpack.UnpackException) as error:
-        raise SerializationError(
-            f"the stored value is damaged, or was not written by this package "
-            f"({type(error).__name__})"
-        ) from None
+        raise damaged(error) from None
 
 
 def kind_of(node: Any) -> bytes | None:

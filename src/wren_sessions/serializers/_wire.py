@@ -47,10 +47,11 @@ M?         the values of a usual message's fields, which `FIELDS` names; the mar
 ========== ==================================================================================
 
 *type* is ``"module:QualName"``; of a parametrized generic model it is a list of its origin and its
-arguments, which `_annotations` names. Two marks may follow a name: ``#__main__`` if the module ran
+arguments, which `_annotations` names. Marks may follow a name: ``#__main__`` if the module ran
 as the program; and ``#`` with 16 hexadecimal digits, the number of a class that no name leads to,
-which the process that wrote it has drawn. *set* says which fields were set: an integer whose bit n
-stands for the n-th key of the map (the n-th of `FIELDS`), or a list of names.
+which the process that wrote it has drawn. Behind both, ``#v`` and a number say up to which
+migration an object's fields are. *set* says which fields were set: an integer whose bit n stands
+for the n-th key of the map (the n-th of `FIELDS`), or a list of names.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ from wren_sessions.serializers._elements import header_length
 KIND: Final = "safe"  # the type tag of a value in this format
 MARKER: Final = -16
 MAIN_MARK: Final = "#__main__"  # behind the name of a class: its module ran as the program
-_MARK: Final = re.compile(rf"(?:{MAIN_MARK}|#[0-9a-f]{{16}})\Z")
+_MARK: Final = re.compile(rf"(?:{MAIN_MARK}|#[0-9a-f]{{16}})?(?:#v[1-9][0-9]{{0,8}})?\Z")
+_VERSION: Final = re.compile(r"#v([1-9][0-9]{0,8})\Z")
 _USUAL_BYTES: Final = 4
 _MOST_BUILDERS: Final = 1_024
 _MANY_KEYS: Final = 1_000
@@ -232,11 +234,14 @@ def read(data: bytes, table: Mapping[bytes, Builder]) -> Any:
             "it where fewer calls are open, or raise sys.setrecursionlimit"
         ) from None
     except Exception as error:  # noqa: BLE001 -- whatever damaged data makes a builder raise
-        # The driver's own text may hold content.
-        raise SerializationError(
-            f"the stored value is damaged, or was not written by this package "
-            f"({type(error).__name__})"
-        ) from None
+        raise damaged(error) from None
+
+
+def damaged(error: Exception) -> SerializationError:
+    """The error for data that made something else raise one, whose own text may hold content."""
+    return SerializationError(
+        f"the stored value is damaged, or was not written by this package ({type(error).__name__})"
+    )
 
 
 def _unpacked(data: bytes, table: Mapping[bytes, Builder]) -> Any:
@@ -289,3 +294,19 @@ def split_mark(ref: str) -> tuple[str, str]:
     """The name of a class as it is stored, and the mark that follows it, or an empty text."""
     found = _MARK.search(ref) if "#" in ref else None
     return (ref, "") if found is None else (ref[: found.start()], found.group())
+
+
+def split_version(ref: Any) -> tuple[Any, int]:
+    """The name of a class as it is stored, and up to which migration its fields are."""
+    if type(ref) is list and ref:
+        first, version = split_version(ref[0])
+        return [first, *ref[1:]], version
+    found = _VERSION.search(ref) if type(ref) is str else None
+    return (ref, 0) if found is None else (ref[: found.start()], int(found[1]))
+
+
+def with_version(ref: Any, version: int) -> Any:
+    """A stored name that says up to which migration the fields are."""
+    if type(ref) is list:
+        return [with_version(ref[0], version), *ref[1:]]
+    return f"{ref}#v{version}"

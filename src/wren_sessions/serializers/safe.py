@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, Self
 
+from wren_sessions._arguments import check_kind
 from wren_sessions._gc import unhurried
 from wren_sessions.errors import ConfigurationError, SerializationError
 from wren_sessions.serializers import _numpy
@@ -27,8 +28,10 @@ from wren_sessions.serializers._legacy import Objects, read_legacy
 from wren_sessions.serializers._legacy_objects import LegacyObjects, stored_ref
 from wren_sessions.serializers._messages_read import message_builders, usual_builder
 from wren_sessions.serializers._models import ModelProfile
+from wren_sessions.serializers._plan import Plan
 from wren_sessions.serializers._resolve import is_official, load_official, loaded
 from wren_sessions.serializers._standard import BUILDERS, PATHS, Write, keyed
+from wren_sessions.serializers._stored_objects import finding
 from wren_sessions.serializers._subclasses import build_subclass, subclass_writer
 from wren_sessions.serializers._tree import Raw
 from wren_sessions.serializers._value_types import build_sentinel, core_writer
@@ -37,6 +40,7 @@ from wren_sessions.serializers._writing import Lower, lowering, pack, written
 from wren_sessions.serializers.limits import DEEPEST_READ, Limits
 from wren_sessions.serializers.lists import MessageLists, read_messages
 from wren_sessions.serializers.messages import KINDS, Messages
+from wren_sessions.serializers.migrations import Migrations
 from wren_sessions.serializers.plain import PLAIN_OBJECTS, plain_called, read_simple
 
 
@@ -60,9 +64,10 @@ class SafeSerializer(MessageLists):
             more, which are otherwise kept aside and written back.
         missing: what becomes of stored objects whose class this process has not got: "error"
             (default), or "plain" for a `PlainObject` in their place.
+        migrations: how classes have changed since values were stored.
 
     Raises:
-        ConfigurationError: `allow` or `missing` is something else.
+        ConfigurationError: an argument is something else.
     """
 
     def __init__(
@@ -72,9 +77,12 @@ class SafeSerializer(MessageLists):
         limits: Limits | None = None,
         strict: bool = False,
         missing: Literal["error", "plain"] = "error",
+        migrations: Migrations | None = None,
     ) -> None:
         if missing not in {"error", "plain"}:
             raise ConfigurationError(f"missing= must be 'error' or 'plain', not {missing!r}")
+        check_kind(migrations, Migrations, "migrations", "migrations=Migrations()")
+        self._migrations = migrations or Migrations()
         self._limits = limits or Limits()
         self._plain = missing == "plain"
         self._strict = strict
@@ -87,8 +95,11 @@ class SafeSerializer(MessageLists):
         finder = _Finder(allowed)
         self._lower = lowering(finder.find, allowed.check_keys)
         self._messages = finder.messages = Messages(self._lower)
+        finder.plan = self._plan = Plan(
+            self._migrations, lowering(finding(finder.find), allowed.check_keys)
+        )
         self._table = _table(allowed, plain=self._plain)
-        self._again = Rereading(allowed, self._table)
+        self._again = Rereading(allowed, self._table, self._plan, strict=self._strict)
         self._objects = Objects(
             called=_called(allowed, plain=self._plain),
             array=_numpy.build_array,
@@ -145,6 +156,7 @@ class SafeSerializer(MessageLists):
     def _deep(self) -> Lower:
         """What lowers a value where the stack has no room."""
         finder = _Finder(self._allowed)
+        finder.plan = self._plan
         lower = lowering(finder.find, self._allowed.check_keys, Part)
         finder.messages = Messages(Part)
         return lambda value: lowered_deep(value, lower, pack)
@@ -157,6 +169,8 @@ class SafeSerializer(MessageLists):
             if found is not None:
                 return found[0]
             self._limits.check_depth(stored, DEEPEST_READ)
+            if self._plan.declares and self._plan.concerns(stored):
+                return self._again.read(stored)
             try:
                 return read(stored, self._table)
             except SerializationError as error:
@@ -165,6 +179,14 @@ class SafeSerializer(MessageLists):
             return self._again.read(stored)
 
         return unhurried(len(stored), built)
+
+    def with_migrations(self, migrations: Migrations) -> Self:
+        """A serializer that knows how classes have changed, instead of what it knew of that.
+
+        Args:
+            migrations: how.
+        """
+        return self._clone(self._allowed, migrations)
 
     def with_msgpack_allowlist(self, extra_allowlist: Iterable[Allowed]) -> Self:
         """A serializer that allows further classes; itself if it allows them.
@@ -177,8 +199,12 @@ class SafeSerializer(MessageLists):
         allowed = self._allowed.widened(extra_allowlist)
         if allowed is self._allowed:
             return self
+        return self._clone(allowed, self._migrations)
+
+    def _clone(self, allowed: Allowlist, migrations: Migrations) -> Self:
         clone = type(self).__new__(type(self))
         clone.__dict__.update(self.__dict__)
+        clone.__dict__["_migrations"] = migrations
         clone._use(allowed)  # noqa: SLF001 -- the same class
         return clone
 
@@ -190,6 +216,7 @@ class _Finder:
         self._allowed = allowed
         self._known: dict[type, Write] = {}
         self.messages: Messages
+        self.plan: Plan
 
     def find(self, kind: type, lower: Lower) -> Write:
         """What writes objects of a class; raises if they could not be read back."""
@@ -205,8 +232,8 @@ class _Finder:
         if isinstance(profile, ModelProfile) and is_official(profile.ref) and profile.ref in KINDS:
             self._known[kind] = self.messages.add(profile)
             return self._known[kind]
-        if profile.keeps:
-            return writer(profile, profile.write, lower)
+        if profile.keeps or self.plan.declares:
+            return writer(profile, lower, self.plan)
         return lambda value: [
             lower(part) if type(part) is dict else part for part in profile.write(value)
         ]

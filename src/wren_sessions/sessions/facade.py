@@ -36,11 +36,13 @@ from wren_sessions.delta.encoder import Serializer
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Life, SessionPage
+from wren_sessions.serializers import chosen_serializer
 from wren_sessions.sessions.operations import Session, SessionOperations
 from wren_sessions.ttl import Duration
 
 if TYPE_CHECKING:
     from wren_sessions.archives import Archive
+    from wren_sessions.serializers.migrations import Migrations
     from wren_sessions.transcripts import Transcript
 
 
@@ -55,6 +57,7 @@ class Sessions:
             and booleans.
         now: gives the time that ids and checkpoints are stamped with; None for the system's clock.
             Lifetimes are decided by the store's clock.
+        migrations: how the application's classes have changed since values were stored.
 
     Raises:
         ConfigurationError: an argument is not of its type.
@@ -68,12 +71,15 @@ class Sessions:
         cache_bytes: int = DEFAULT_BYTES,
         header: Collection[str] = (),
         now: Callable[[], datetime] | None = None,
+        migrations: Migrations | None = None,
     ) -> None:
         check_store(store, type(self).__name__)
         check_serde(serde, type(self).__name__)
         check_whole_number(cache_bytes, "cache_bytes")
         check_names(header, "header")
         check_callable(now, "now", "the time")
+        if migrations is not None:
+            serde = chosen_serializer(serde, migrations, type(self).__name__)
         self.store = store
         self.serde = serde
         self._now = now or _now

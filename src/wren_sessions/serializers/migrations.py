@@ -1,0 +1,289 @@
+"""`Migrations`: what the application says about classes and channels that have changed.
+
+What is stored stays as it is. It is read in today's form, and written in it by the next put::
+
+    migrations = (
+        Migrations()
+        .renamed("app.old:P", "app.new:Profile")
+        .field_renamed("app.new:Profile", name="full_name")
+        .member_renamed("app.new:Plan", FREE="BASIC")
+    )
+
+    @migrations.migration("app.new:Profile", since=3)
+    def _(fields):
+        fields["cents"] = fields.pop("dollars") * 100
+        return fields
+
+    SessionSaver(store, migrations=migrations)
+
+**Order.** Classes are renamed first, then fields and members. Functions come last, in the order of
+their versions, and see today's names. What is nested in an object has been migrated before it.
+
+**Once.** Names that are changed are changed already when they are read again. For functions, the
+name of a class in stored data says up to which version its fields are: an object is written with
+the highest version of its class, and when it is read again no function is applied.
+
+**Back.** A renamed field is written under both names, so that code before the change, during a
+rolling deploy or after a rollback, finds it, and may change it. What functions have changed such
+code does not read: it gets an error where the value is used.
+
+A function gets the fields of one object, as plain data: builtin and standard-library values, and a
+`StoredObject` in the place of each object. It returns the fields as they are to be. It must do
+nothing else; it may run many times, since what was read may never be written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Self, TypeAlias
+
+from wren_sessions.errors import ConfigurationError
+from wren_sessions.serializers._main_module import import_name
+from wren_sessions.serializers._models import model_profile
+from wren_sessions.serializers._profiles import profile_of
+from wren_sessions.serializers._resolve import ref_of
+from wren_sessions.serializers._wire import type_name
+
+Migrate: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+
+_LATEST: Final = 999_999_999
+
+
+@dataclass(slots=True)
+class ClassChanges:
+    """What has changed in one class.
+
+    Attributes:
+        fields: the new names of fields.
+        removed: fields that are dropped.
+        members: the new names of an enum's members.
+        functions: what brings the fields to a version.
+    """
+
+    fields: dict[str, str] = field(default_factory=dict)
+    removed: set[str] = field(default_factory=set)
+    members: dict[str, str] = field(default_factory=dict)
+    functions: dict[int, Migrate] = field(default_factory=dict)
+
+    @property
+    def version(self) -> int:
+        """The highest version."""
+        return max(self.functions, default=0)
+
+
+class Migrations:
+    """A registry of changes. All methods but `migration` return it, so that calls can be chained.
+
+    Classes are given as such, or as names ``"module:QualName"``, under today's name or an earlier
+    one. Register everything before the serializer or saver is made.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._modules: dict[str, str] = {}
+        self._classes: dict[str, ClassChanges] = {}
+
+    # --- registering ---
+
+    def renamed(self, old: str, new: type | str) -> Self:
+        """A class has another name, or is in another module; with it, the classes nested in it.
+
+        Args:
+            old: its name before, ``"module:QualName"``.
+            new: the class, or its name now.
+
+        Raises:
+            ConfigurationError: a name is none, was renamed already, or comes back to itself.
+        """
+        return self._rename(self._names, _name(old), _name(new))
+
+    def module_moved(self, old: str, new: str) -> Self:
+        """A module has another name; with it, those in it if it is a package.
+
+        Args:
+            old: its name before.
+            new: its name now.
+
+        Raises:
+            ConfigurationError: as `renamed`.
+        """
+        for module in (old, new):
+            if type(module) is not str or not module or ":" in module:
+                raise ConfigurationError(
+                    f"module_moved takes names of modules such as 'app.models', not {module!r}"
+                )
+        return self._rename(self._modules, old, new)
+
+    def field_renamed(self, kind: type | str, /, **names: str) -> Self:
+        """Fields of a class have other names.
+
+        Args:
+            kind: the class.
+            names: each field's name before, and its name now.
+
+        Raises:
+            ConfigurationError: a field was renamed already, or a class still has the old one.
+        """
+        found = self._changes(kind)
+        for old, new in names.items():
+            known = {*found.fields.values()}
+            if found.fields.get(old, new) != new or new in found.fields or old in known:
+                raise ConfigurationError(
+                    f"field {old!r} of {_name(kind)} is renamed to {new!r}, and one of both names "
+                    "was renamed already: say once what each old name is called today"
+                )
+        _check_gone(kind, names, "renamed")
+        found.fields |= names
+        return self
+
+    def field_removed(self, kind: type | str, /, *names: str) -> Self:
+        """Fields of a class are gone for good: what was stored of them is dropped.
+
+        Without this they are kept aside and written back. A named tuple, and a class with slots,
+        has no place for that, and needs this line.
+
+        Args:
+            kind: the class.
+            names: the fields.
+
+        Raises:
+            ConfigurationError: the class still has one of them.
+        """
+        _check_gone(kind, dict.fromkeys(names, ""), "removed")
+        self._changes(kind).removed |= set(names)
+        return self
+
+    def member_renamed(self, kind: type | str, /, **names: str) -> Self:
+        """Members of an enum have other names, or are gone and another one takes their place.
+
+        Args:
+            kind: the enum.
+            names: each member's name before, and the name of the member it is now.
+
+        Raises:
+            ConfigurationError: a member was renamed already.
+        """
+        found = self._changes(kind)
+        for old, new in names.items():
+            known = {*found.members.values()}
+            if found.members.get(old, new) != new or new in found.members or old in known:
+                raise ConfigurationError(
+                    f"member {old!r} of {_name(kind)} becomes {new!r}, and one of both was renamed "
+                    "already: say once what each old name is called today"
+                )
+        found.members |= names
+        return self
+
+    def migration(self, kind: type | str, *, since: int) -> Callable[[Migrate], Migrate]:
+        """A decorator for a function that changes the fields of a class's objects.
+
+        Args:
+            kind: the class.
+            since: the version that the function brings them to: 1 or more, higher for each change.
+
+        Raises:
+            ConfigurationError: it is no such number, or there is a function for it.
+        """
+        if type(since) is not int or not 0 < since <= _LATEST:
+            raise ConfigurationError(f"since= must be a whole number above 0, not {since!r}")
+        functions = self._changes(kind).functions
+
+        def register(function: Migrate) -> Migrate:
+            if since in functions:
+                raise ConfigurationError(
+                    f"{_name(kind)} has a migration since={since} already: count on, and leave "
+                    "what was deployed as it is"
+                )
+            functions[since] = function
+            return function
+
+        return register
+
+    # --- what was registered ---
+
+    def today(self, name: str) -> str:
+        """What a class of a name ``"module:QualName"`` is called today."""
+        for _ in range(len(self._names) + len(self._modules) + 1):
+            found = self._moved(self._of_class(name))
+            if found == name:
+                return name
+            name = found
+        raise ConfigurationError(
+            f"the renames of {name} go round in a circle: take one of them out"
+        )
+
+    def _of_class(self, name: str) -> str:
+        if name in self._names:
+            return self._names[name]
+        outer, dot, inner = name.rpartition(".")
+        while dot and ":" in outer:
+            if outer in self._names:
+                return f"{self._names[outer]}.{name[len(outer) + 1 :]}"
+            outer, dot, inner = outer.rpartition(".")
+        del inner
+        return name
+
+    def _moved(self, name: str) -> str:
+        module, _, path = name.partition(":")
+        for old, new in self._modules.items():
+            if module == old or module.startswith(f"{old}."):
+                return f"{new}{module[len(old) :]}:{path}"
+        return name
+
+    def classes(self) -> dict[str, ClassChanges]:
+        """What has changed in each class, by its name today."""
+        found: dict[str, ClassChanges] = {}
+        for name, changes in self._classes.items():
+            if found.setdefault(self.today(name), changes) is not changes:
+                raise ConfigurationError(
+                    f"changes of {self.today(name)} are registered under two of its names: use one"
+                )
+        return found
+
+    def texts(self) -> set[str]:
+        """What stands in each stored value that any of this concerns."""
+        moved = {f"{module}{sign}" for module in self._modules for sign in ":."}
+        return {*self._names, *moved, *self.classes()}
+
+    def _changes(self, kind: type | str) -> ClassChanges:
+        return self._classes.setdefault(_name(kind), ClassChanges())
+
+    def _rename(self, names: dict[str, str], old: str, new: str) -> Self:
+        if names.get(old, new) != new:
+            raise ConfigurationError(f"{old} was renamed to {names[old]}, and cannot become {new}")
+        before = names.copy()
+        names[old] = new
+        try:
+            self.today(old if ":" in old else f"{old}:x")
+        except ConfigurationError:
+            del names[old]
+            names |= before
+            raise
+        return self
+
+
+def _name(kind: type | str) -> str:
+    if isinstance(kind, type):
+        kind = type_name(ref_of(kind)).partition("[")[0]
+    if type(kind) is not str or kind.count(":") != 1 or not all(kind.split(":")):
+        raise ConfigurationError(
+            f"migrations take classes and names such as 'app.state:Answer', not {kind!r}"
+        )
+    module, _, path = kind.partition(":")
+    return f"{import_name(module)}:{path}"
+
+
+def _check_gone(kind: type | str, names: dict[str, str], what: str) -> None:
+    if not isinstance(kind, type):
+        return
+    profile = model_profile(kind) or profile_of(kind)
+    own = set() if profile is None else {*profile.defaults}
+    still = sorted(own & names.keys())
+    if still:
+        raise ConfigurationError(
+            f"{_name(kind)} still has the field {still[0]!r}, which cannot be {what}"
+        )
+    missing = sorted({new for new in names.values() if new} - own)
+    if own and missing:
+        raise ConfigurationError(f"{_name(kind)} has no field {missing[0]!r}")

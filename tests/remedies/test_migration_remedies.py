@@ -1,0 +1,83 @@
+"""What the errors about migrations propose, done to the letter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+from remedies.proposals import tries
+from values.changing import App, model_kind
+from wren_sessions import MemoryStore, Migrations, SafeSerializer, Sessions, SessionSaver
+from wren_sessions.errors import ConfigurationError, SerializationError
+
+
+@tries("migrations are for SafeSerializer")
+def test_another_serializer() -> None:
+    """Another one is passed, or none."""
+    store, migrations = MemoryStore(), Migrations()
+    with pytest.raises(ConfigurationError, match=r"pass serde=SafeSerializer\(…\), or leave it"):
+        SessionSaver(store, serde=JsonPlusSerializer(), migrations=migrations)
+    SessionSaver(store, serde=SafeSerializer(), migrations=migrations)
+    SessionSaver(store, migrations=migrations)
+
+
+@tries("mend it, and read the value again")
+def test_a_function_that_fails() -> None:
+    """What is stored is as it was."""
+    app = App()
+    kind = app.releases(model_kind())
+    sessions = Sessions(MemoryStore())
+    sessions.save("ann", {"it": kind(kept=1)})
+
+    def loaded(function: Any) -> Any:
+        migrations = Migrations()
+        migrations.migration(kind, since=1)(function)
+        return Sessions(sessions.store, migrations=migrations).load("ann").state["it"]
+
+    with pytest.raises(SerializationError, match="mend it, and read the value again"):
+        _ = loaded(lambda fields: fields["gone"]).kept
+    assert loaded(lambda fields: {"kept": fields["kept"] + 1}).kept == 2
+
+
+@tries("go round in a circle: take one of them out")
+def test_a_circle() -> None:
+    """One that is left out ends it."""
+    migrations = Migrations().renamed("a:P", "a:Q")
+    with pytest.raises(ConfigurationError, match="take one of them out"):
+        migrations.renamed("a:Q", "a:P")
+    assert migrations.today("a:P") == "a:Q"
+
+
+@tries(
+    "renamed to {}, and one of both names was renamed already: say once",
+    "becomes {}, and one of both was renamed already: say once",
+)
+def test_names_that_were_renamed_already() -> None:
+    """Each old name says what it is called today."""
+    for rename in (Migrations().field_renamed, Migrations().member_renamed):
+        rename("a:P", A="B")
+        with pytest.raises(ConfigurationError, match="say once what each old name is called today"):
+            rename("a:P", B="C")
+    for rename in (Migrations().field_renamed, Migrations().member_renamed):
+        rename("a:P", A="C", B="C")
+
+
+@tries("already: count on, and leave what was deployed as it is")
+def test_two_functions_of_one_version() -> None:
+    """The next one has the next version."""
+    migrations = Migrations()
+    migrations.migration("a:P", since=1)(dict)
+    with pytest.raises(ConfigurationError, match="count on"):
+        migrations.migration("a:P", since=1)(dict)
+    migrations.migration("a:P", since=2)(dict)
+
+
+@tries("are registered under two of its names: use one")
+def test_one_class_under_two_names() -> None:
+    """All of it stands under one name, of today or before."""
+    migrations = Migrations().renamed("a:P", "a:Q").field_removed("a:P", "x")
+    SafeSerializer(migrations=migrations)
+    with pytest.raises(ConfigurationError, match="use one"):
+        SafeSerializer(migrations=migrations.field_removed("a:Q", "y"))
