@@ -189,6 +189,14 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def damage(session: nox.Session) -> None:
+    """Damage what is stored, and read it; ``--trials 10000``, ``--form redis``, ``--seed 123``."""
+    session.install("-e", ".", *_group("test"))
+    env = {"PYTHONPATH": str(ROOT / "tests")}
+    session.run("python", "-m", "damage.running", *session.posargs, env=env)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Compare savers side by side; --quick, --check, --publish … go to benchmarks/bench.py."""
     session.install("-e", ".", *_group("bench"))

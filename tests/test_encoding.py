@@ -217,6 +217,37 @@ def test_a_frame_with_other_contents_is_no_record(contents: Any, what: str) -> N
         assert error.session == SESSION  # noqa: PT017 -- it need not be raised
 
 
+def _framed(contents: list[Any]) -> bytes:
+    packed: bytes = msgpack.packb(contents)
+    return bytes([FORMAT, 0]) + crc32(packed).to_bytes(4, "big") + packed
+
+
+@pytest.mark.parametrize("wrong", [0.5, None, [], 7, "1", -1, b"x"])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_range_of_another_type_is_damage(at: int, wrong: object) -> None:
+    """Offset and length are counts, a checksum is a number or a digest."""
+    if wrong in ((7,), (7,), (7, -1, b"x"))[at]:
+        return
+    piece: list[Any] = [0, 1, 2]
+    piece[at] = wrong
+    value = [0, "safe", piece]
+    record: list[Any] = [None, ["safe", b""], ["messages"], [], [], {}, [value]]
+    write = ["task", 0, "", "messages", "safe", piece]
+    for contents, decode in ((record, decode_record), (write, decode_write)):
+        with pytest.raises(CorruptSessionError):
+            decode(_framed(contents), SESSION, WHAT)
+
+
+@pytest.mark.parametrize("wrong", [0.5, None, [], 7, b"x"])
+def test_a_type_tag_of_another_type_is_damage(wrong: object) -> None:
+    """It is asked what it begins with, so it has to be text."""
+    record: list[Any] = [None, ["safe", b""], ["messages"], [], [], {}, [[0, wrong, b""]]]
+    with pytest.raises(CorruptSessionError):
+        decode_record(_framed(record), SESSION, WHAT)
+    with pytest.raises(CorruptSessionError):
+        decode_write(_framed(["task", 0, "", "messages", wrong, b""]), SESSION, WHAT)
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_are_refused(data: bytes) -> None:
     """What is no frame at all is an error of ours."""

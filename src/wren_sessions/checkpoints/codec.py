@@ -20,6 +20,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Final, NoReturn
 from zlib import crc32
 
@@ -45,6 +46,10 @@ _RING: Final = 10  # checkpoints of a ring that its error names
 _KEPT_BYTES: Final = 1_048_576
 _CHECKED_BYTES: Final = 4_096  # what a shorter frame claims to hold is not much either way
 _MISSHAPEN: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+
+_TEXT: Final = {str}
+_OPTIONAL_TEXT: Final = frozenset({str, NoneType})
+_SUMS: Final = frozenset({int, bytes})
 
 _local = threading.local()  # a packer, which takes longer to make than to use
 
@@ -176,6 +181,11 @@ def decode_record(data: bytes, session: str, what: str) -> CheckpointRecord:
             skewed=any(flags[1:]),
         )
         check_shared(found.values.values(), session, what)
+        kinds = {type(value.kind) for value in found.values.values()}
+        if not (kinds <= _TEXT and type(parent_id) in _OPTIONAL_TEXT):
+            raise TypeError(parent_id)
+        if not (type(head[0]) is str and type(head[1]) is bytes):
+            raise TypeError(head)
     except _MISSHAPEN as error:
         raise damage(session, what) from error
     return found
@@ -204,6 +214,8 @@ def decode_write(data: bytes, session: str, what: str) -> WriteBody:
         task_id, index, path, channel, kind, *pieces = fields
         value = StoredValue(kind, [_unpack_piece(piece) for piece in pieces])
         check_shared([value], session, what)
+        if not ({type(task_id), type(path), type(kind)} == _TEXT and type(index) is int):
+            raise TypeError(task_id)
     except _MISSHAPEN as error:
         raise damage(session, what) from error
     return WriteBody(task_id=task_id, index=index, path=path, channel=channel, value=value)
@@ -280,6 +292,8 @@ def _unpack_piece(piece: Any) -> Piece:
     if isinstance(piece, bytes):
         return piece
     offset, length, total, *fresh = piece
+    if not (type(offset) is type(length) is int and offset >= 0 <= length and type(total) in _SUMS):
+        raise TypeError(piece)
     return NewExtent(offset, length, total) if fresh else Extent(offset, length, total)
 
 
