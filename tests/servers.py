@@ -20,7 +20,7 @@ import subprocess
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -267,6 +267,61 @@ class RedisServer:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+class SentinelServer(RedisServer):
+    """A Sentinel that watches one service, and fails it over at once.
+
+    Args:
+        executable: the redis-server or valkey-server to run.
+        service: what the service is called.
+        primary: where its primary is.
+    """
+
+    def __init__(self, executable: str, service: str, primary: ServerAddress) -> None:
+        super().__init__(executable, "--sentinel")
+        self._config = self.folder / "sentinel.conf"
+        self._config.write_text(
+            f"sentinel monitor {service} {primary.host} {primary.port} 1\n"
+            f"sentinel down-after-milliseconds {service} 300\n"
+            f"sentinel failover-timeout {service} 2000\n"
+        )
+
+    def _command(self) -> list[str]:
+        """The command line: a Sentinel writes what it finds out into its file."""
+        ours = f"--port {self.port} --bind {self.host} --sentinel"
+        return [self.executable, str(self._config), *ours.split()]
+
+
+@contextmanager
+def sentinel_group(service: str) -> Iterator[tuple[SentinelServer, RedisServer, RedisServer]]:
+    """A Sentinel, the primary of the service that it watches, and a replica that it knows of."""
+    with start_server() as primary:
+        follow = (
+            "--replicaof",
+            f"{primary.host} {primary.port}",
+            "--repl-diskless-sync-delay",
+            "0",
+        )
+        with start_server(*follow) as replica, Redis.from_url(primary.url) as client:
+            wait_until(lambda: bool(client.info("replication")["connected_slaves"]))
+            with SentinelServer(primary.executable, service, primary.address) as sentinel:
+                with Redis.from_url(sentinel.url) as asked:
+                    wait_until(lambda: asked.sentinel_master(service)["num-slaves"] == 1)
+                yield sentinel, primary, replica
+
+
+def wait_until(there: Callable[[], bool]) -> None:
+    """Wait for servers to have found something out.
+
+    Raises:
+        ServerStartError: they have not, for long.
+    """
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not there():
+        if time.monotonic() > deadline:
+            raise ServerStartError("the servers did not find each other in time")
+        time.sleep(POLL_S)
 
 
 def start_server(*args: str) -> RedisServer:

@@ -80,6 +80,13 @@ TROUBLES: Final[Mapping[str, tuple[str, str]]] = {
         "the server has no database of that number",
         "check the number at the end of the URL, or REDIS_DB; Redis Cloud and clusters have only 0",
     ),
+    "sentinel": (
+        "the Sentinels name no primary that can be used",
+        (
+            "check the service's name in the URL, and that the Sentinels and the primary run; "
+            "after a failover they name another one"
+        ),
+    ),
     "other": (
         "the server cannot be used",
         "check host and port, that the server runs, and its log",

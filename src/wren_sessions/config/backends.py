@@ -187,22 +187,28 @@ def _redis(options: Mapping[str, Kind], arguments: Collection[str] = _LOGIN) -> 
     )
 
 
+_TLS_LOGIN: Final = _LOGIN | {"ssl_password"}
+_SENTINEL_LOGIN: Final = frozenset({"sentinel_username", "sentinel_password"})
 _TCP: Final = _redis(_TCP_OPTIONS)
-_TLS: Final = _redis({**_TCP_OPTIONS, **_TLS_OPTIONS}, {*_LOGIN, "ssl_password"})
+_TLS: Final = _redis({**_TCP_OPTIONS, **_TLS_OPTIONS}, _TLS_LOGIN)
+_SENTINEL: Final = _redis(_TCP_OPTIONS, _LOGIN | _SENTINEL_LOGIN)
+_SENTINEL_TLS: Final = _redis({**_TCP_OPTIONS, **_TLS_OPTIONS}, _TLS_LOGIN | _SENTINEL_LOGIN)
 REDIS: Final[Mapping[str, Backend]] = {
     "redis": _TCP,
     "rediss": _TLS,
     "valkey": _TCP,
     "valkeys": _TLS,
     "unix": _redis(_SOCKET_OPTIONS),
+    "redis+sentinel": _SENTINEL,
+    "rediss+sentinel": _SENTINEL_TLS,
+    "valkey+sentinel": _SENTINEL,
+    "valkeys+sentinel": _SENTINEL_TLS,
 }
-"""Every scheme that means a Redis or Valkey server."""
+"""Every scheme that means Redis or Valkey."""
 
 NOT_YET: Final[Mapping[str, str]] = {
     "redis+cluster": "redis",
-    "redis+sentinel": "redis",
     "valkey+cluster": "valkey",
-    "valkey+sentinel": "valkey",
 }
 """Schemes of a later version, and the one to use until then."""
 

@@ -24,25 +24,33 @@ _ALIASES: Final = {"valkey": "redis", "valkeys": "rediss"}
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _HOST_AND_PORT = re.compile(r"(\[(?P<ipv6>[^\[\]]*)\]|(?P<name>[^\[\]:]*))(:(?P<port>[^:]*))?")
 _DATABASE = re.compile(r"/?|/(?P<number>[0-9]{1,9})/?")
+_SERVICE = re.compile(r"(?P<service>/[^/]+)(?P<database>/[0-9]{1,9})?/?")
 _PORT = re.compile(r"[0-9]{1,5}")
 _LEFT_AS_IS: Final = "%:!$&'()*+,;=~"
 
 
 def canonical_redis_url(parts: StoreURL) -> StoreURL:
-    """The URL as redis-py reads it: ``redis``, ``rediss`` or ``unix``, and nothing to stumble over.
+    """The URL as the store reads it: ``redis``, ``rediss`` or ``unix``; nothing to stumble over.
+
+    Behind ``redis`` and ``rediss`` may stand ``+sentinel``; then there are several hosts.
 
     Raises:
         ConfigurationError: the host, port or path cannot be used.
     """
     login, at, host = (parts.authority or "").rpartition("@")
+    engine, plus, kind = parts.scheme.partition("+")
     if parts.scheme == "unix":
         _check_socket(host, parts.path)
+    elif kind:
+        for one in host.split(","):
+            _check_host(parts.scheme, one, needed=True)
+        _check_service(parts.scheme, parts.path)
     else:
         _check_host(parts.scheme, host, needed=bool(at))
         _check_database(parts.scheme, parts.path)
     return replace(
         parts,
-        scheme=_ALIASES.get(parts.scheme, parts.scheme),
+        scheme=f"{_ALIASES.get(engine, engine)}{plus}{kind}",
         authority=f"{quote(login, safe=_LEFT_AS_IS)}{at}{host}",
     )
 
@@ -93,6 +101,14 @@ def _check_database(scheme: str, path: str) -> None:
         )
 
 
+def _check_service(scheme: str, path: str) -> None:
+    if not _SERVICE.fullmatch(path):
+        raise ConfigurationError(
+            f"the path of the {scheme} URL must be the name of the service that the Sentinels "
+            f"watch, and perhaps the number of a database, as in {scheme}://host:26379/mymaster/0"
+        )
+
+
 def redis_connection(parts: StoreURL, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """What to give to redis-py, which lets a URL silently win over arguments.
 
@@ -109,7 +125,10 @@ def redis_connection(parts: StoreURL, options: Mapping[str, Any]) -> tuple[str, 
     rest = dict(options)
     _check_login(parts.authority or "", rest)
     if parts.scheme != "unix":
-        parts = replace(parts, path=_path(parts.path, rest.pop("db", None)))
+        found = _SERVICE.fullmatch(parts.path) if parts.scheme.endswith("+sentinel") else None
+        service = found["service"] if found else ""
+        database = _path(parts.path.removeprefix(service), rest.pop("db", None))
+        parts = replace(parts, path=f"{service}{database}")
     return parts.join(), rest
 
 

@@ -19,6 +19,7 @@ Trouble: TypeAlias = Literal[
     "password",  # user name or password are wrong
     "no-password",  # it wants one, and none was given
     "rights",  # the user may not do what is needed
+    "sentinel",  # the Sentinels name no primary that can be used
     "database",  # there is no database of that number
     "other",
 ]

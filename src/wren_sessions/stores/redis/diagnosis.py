@@ -143,6 +143,8 @@ def _explained(client: redis.Redis, error: Exception) -> Diagnosis:
         return Diagnosis("redis", told, text)
     if "path" in options:
         return Diagnosis("redis", "socket", text)
+    if hasattr(pool, "sentinel_manager"):
+        return Diagnosis("redis", "sentinel", text.partition(" : <")[0])
     tls = "SSL" in pool.connection_class.__name__
     trouble, detail = _probed(
         str(options.get("host") or "localhost"), int(options.get("port") or 6379), tls=tls

@@ -1,7 +1,4 @@
-"""redis-py: clients, sending a plan, translating what goes wrong.
-
-Only this module and `wren_sessions.stores.redis` know the driver.
-"""
+"""redis-py: sending a plan, translating what goes wrong; `clients` makes the clients."""
 
 from __future__ import annotations
 
@@ -11,16 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NoReturn, TypeAlias
 
-import redis
-import redis.asyncio
 from redis import exceptions as driver
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import EqualJitterBackoff
 from redis.client import NEVER_DECODE
-from redis.retry import Retry
 
 from wren_sessions.errors import (
-    ConfigurationError,
     CorruptSessionError,
     StoreTimeoutError,
     StoreUnavailableError,
@@ -31,8 +22,6 @@ from wren_sessions.stores.redis.commands import AnotherAnswerError, Plan
 from wren_sessions.stores.redis.connection import AsyncLine, Line
 
 _RAW: Final = {NEVER_DECODE: True}
-_DEFAULTS: Final = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "max_connections": 50}
-_REPEATS: Final = 3
 
 
 def send(line: Line, plan: Plan[Any]) -> Any:
@@ -46,8 +35,8 @@ def send(line: Line, plan: Plan[Any]) -> Any:
         except driver.NoScriptError:  # the server has not seen it yet, or forgot it
             reply = line.client.execute_command(*_in_full(plan).commands[0], **_RAW)
         answer = plan.answered([reply])
-    except driver.ResponseError:  # a whole reply
-        line.connection.unfinished = False
+    except driver.ResponseError as error:  # a whole reply
+        line.connection.unfinished = _demoted(error)
         raise
     except NONSENSE as error:
         raise _nonsense(error) from error
@@ -65,7 +54,7 @@ def send_together(line: Line, plans: Sequence[Plan[Any]]) -> list[Any]:
             outcomes = _outcomes(plans, pipe.execute(raise_on_error=False))
     except NONSENSE as error:
         raise _nonsense(error) from error
-    line.connection.unfinished = False
+    line.connection.unfinished = any(map(_demoted, outcomes))
     unknown = _unknown(plans, outcomes)
     return _put_in(outcomes, send_together(line, unknown)) if unknown else outcomes
 
@@ -90,8 +79,8 @@ async def _asend(line: AsyncLine, plan: Plan[Any]) -> Any:
         except driver.NoScriptError:  # the server has not seen it yet, or forgot it
             reply = await line.client.execute_command(*_in_full(plan).commands[0], **_RAW)
         answer = plan.answered([reply])
-    except driver.ResponseError:  # a whole reply
-        line.connection.unfinished = False
+    except driver.ResponseError as error:  # a whole reply
+        line.connection.unfinished = _demoted(error)
         raise
     except NONSENSE as error:
         raise _nonsense(error) from error
@@ -109,9 +98,14 @@ async def asend_together(line: AsyncLine, plans: Sequence[Plan[Any]]) -> list[An
             outcomes = _outcomes(plans, await pipe.execute(raise_on_error=False))
     except NONSENSE as error:
         raise _nonsense(error) from error
-    line.connection.unfinished = False
+    line.connection.unfinished = any(map(_demoted, outcomes))
     unknown = _unknown(plans, outcomes)
     return _put_in(outcomes, await asend_together(line, unknown)) if unknown else outcomes
+
+
+def _demoted(outcome: Any) -> bool:
+    """Whether a replica said it, which was a primary: a new connection finds the one there is."""
+    return isinstance(outcome, driver.ResponseError) and "READONLY" in str(outcome)
 
 
 def _in_full(plan: Plan[Any]) -> Plan[Any]:
@@ -198,7 +192,7 @@ def translate(error: Exception, location: str, session: str) -> NoReturn:
         session: which session it is about, or empty.
     """
     forget_frames(error)  # the driver's hold the password while it logs in
-    text = str(error)
+    text = str(error).partition(" : <")[0]  # behind it, clients with all of their options
     about = f" (session {session!r})" if session else ""
     if _WRONG_TYPE in text:
         raise CorruptSessionError(
@@ -254,6 +248,10 @@ _MEMORY: Final = (
     "eviction policy, or delete sessions"
 )
 _READ_ONLY: Final = "it is a read-only replica: connect to the primary"
+_NO_PRIMARY: Final = (
+    "its Sentinels know no primary of that name that is up: check the name of the service, and "
+    "that the Sentinels and the primary run; after a failover they name another one"
+)
 _TLS: Final = "the TLS handshake failed: check rediss:// against redis://, and the certificate"
 _NO_REDIS: Final = (
     "what it sent is no answer to what was asked, and the connection was dropped: check that host "
@@ -278,6 +276,7 @@ _HINTS: Final[tuple[tuple[_Kinds, str, str], ...]] = (
     (driver.ResponseError, "DB index is out of range", _DATABASE),
     (driver.OutOfMemoryError, "", _MEMORY),
     (driver.ResponseError, "OOM", _MEMORY),
+    (driver.ConnectionError, "No master found", _NO_PRIMARY),
     (driver.ReadOnlyError, "", _READ_ONLY),
     (driver.ResponseError, "READONLY", _READ_ONLY),
     (driver.ResponseError, "MISCONF", "it refuses writes because it cannot save to disk"),
@@ -296,63 +295,3 @@ _HINTS: Final[tuple[tuple[_Kinds, str, str], ...]] = (
 _NO_ANSWER: Final = (
     "it cannot be used; check host and port, that the server runs, and that no firewall is between"
 )
-
-
-# --- clients --------------------------------------------------------------------------------------
-
-
-def blocking_client(url: str, options: dict[str, Any]) -> redis.Redis:
-    """A client for a URL; each trip has a connection made like its own, see `connection`.
-
-    Raises:
-        ConfigurationError: the URL or an option cannot be used.
-    """
-    pool = _made(redis.BlockingConnectionPool, url, _completed(options, Retry))
-    return redis.Redis(connection_pool=pool)
-
-
-def asyncio_client(url: str, options: dict[str, Any]) -> redis.asyncio.Redis:
-    """An asyncio client for a URL, for one event loop; errors as `blocking_client`."""
-    pool = _made(redis.asyncio.ConnectionPool, url, _completed(options, AsyncRetry))
-    return redis.asyncio.Redis(connection_pool=pool)
-
-
-def _completed(options: dict[str, Any], kind: type[Retry | AsyncRetry]) -> dict[str, Any]:
-    """The options, with ours where nothing is said.
-
-    A command whose connection was lost is repeated, which is safe: a commit is applied once however
-    often it is sent. One that timed out is not: its caller has waited long enough.
-    """
-    lost = (driver.ConnectionError,)
-    retry: Any = options.get("retry") or Retry(
-        EqualJitterBackoff(cap=0.5, base=0.02), _REPEATS, lost
-    )
-    if not isinstance(retry, kind):  # a policy is the same, its two classes are not
-        retry = kind(retry._backoff, retry._retries, retry._supported_errors)  # noqa: SLF001
-    return {**_DEFAULTS, "retry_on_error": [*lost], **options, "retry": retry}
-
-
-def _made(kind: Any, url: str, options: dict[str, Any]) -> Any:
-    try:
-        pool = kind.from_url(url, **options)
-        pool.connection_class(**pool.connection_kwargs)  # checks the options; connects when used
-        return pool
-    except (ValueError, TypeError, AttributeError, driver.RedisError):
-        problem = "the Redis URL or one of its options cannot be used"
-    # Not chained, and not quoted: what the driver says can hold the password.
-    raise ConfigurationError(
-        f"{problem}; a URL looks like redis://user:password@host:6379/0, with characters such as "
-        "/ @ : % in user and password percent-encoded"
-    )
-
-
-def location_of(client: redis.Redis | redis.asyncio.Redis) -> str:
-    """Where a client connects, without user, password and options."""
-    pool = client.connection_pool
-    kwargs = pool.connection_kwargs
-    db = kwargs.get("db") or 0
-    if "path" in kwargs:
-        return f"unix://{kwargs['path']}?db={db}"
-    scheme = "rediss" if "SSL" in pool.connection_class.__name__ else "redis"
-    host = kwargs.get("host") or "localhost"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{kwargs.get('port', 6379)}/{db}"

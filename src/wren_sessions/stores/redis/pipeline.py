@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from wren_sessions.stores._batching import settle
 from wren_sessions.stores.leader_queue import Batch, LeaderQueue, Ticket, fail_all, twin
+from wren_sessions.stores.redis.clients import disconnect_sentinels
 from wren_sessions.stores.redis.commands import Plan
 from wren_sessions.stores.redis.connection import AsyncLine, Line
 from wren_sessions.stores.redis.driver import asend, asend_together, send, send_together
@@ -123,6 +124,7 @@ class TaskPipelines:
     """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client  # the lanes' connections ask its pool where a primary is
         self._lanes = [AsyncLine(client) for _ in range(_lanes_of(client))]
         self._queue: deque[_Waiting] = deque()
         self._shared: set[asyncio.Task[None]] = set()  # the event loop does not keep its tasks
@@ -147,6 +149,7 @@ class TaskPipelines:
         """Close the connections; later trips open them again."""
         for lane in self._lanes:
             await lane.connection.disconnect()
+        await disconnect_sentinels(self._client)
 
     def _free_lane(self) -> AsyncLine | None:
         return next((lane for lane in self._lanes if lane.free), None)

@@ -36,14 +36,14 @@ from wren_sessions.records import (
 )
 from wren_sessions.stores._closing import Closing
 from wren_sessions.stores._diagnosis import Diagnosis
-from wren_sessions.stores.redis.commands import Commands, Plan
-from wren_sessions.stores.redis.driver import (
-    DRIVER_ERRORS,
+from wren_sessions.stores.redis.clients import (
     asyncio_client,
     blocking_client,
     location_of,
-    translate,
+    with_own_sentinels,
 )
+from wren_sessions.stores.redis.commands import Commands, Plan
+from wren_sessions.stores.redis.driver import DRIVER_ERRORS, translate
 from wren_sessions.stores.redis.loops import LoopClients
 from wren_sessions.stores.redis.pipeline import ThreadPipelines
 from wren_sessions.stores.threaded import ThreadedStore
@@ -115,7 +115,8 @@ class RedisStore(Closing):
         """A store with connections of its own, made when first used.
 
         Args:
-            url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py takes it.
+            url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py takes it; or
+                ``redis+sentinel://host:26379,host:26379/service/0`` (``rediss+sentinel://``).
             ttl: how long sessions live; default 24 hours after the last write.
             prefix: what every key starts with.
             options: passed to redis-py. Unless given here or in the URL: 5 s to connect, 10 s to
@@ -145,7 +146,7 @@ class RedisStore(Closing):
         Args:
             client: a blocking client, which serves asynchronous calls through threads, or an
                 asyncio client, with which blocking calls are a `ConfigurationError`; it may be used
-                in any event loop.
+                in any event loop. A client that a ``Sentinel`` made finds the primary there is.
             ttl: how long sessions live; default 24 hours after the last write.
             prefix: what every key starts with.
 
@@ -314,7 +315,8 @@ class AsyncRedisStore:
     def __init__(self, store: RedisStore) -> None:
         self._store = store
         given = store.application_async_client
-        self._clients = LoopClients(store.make_async_client if given is None else lambda: given)
+        make = store.make_async_client if given is None else lambda: with_own_sentinels(given)
+        self._clients = LoopClients(make)
 
     async def _run(self, plan: Plan[T]) -> T:
         found = await self._clients.current()

@@ -1,0 +1,226 @@
+"""Clients of redis-py, made from URLs: of one server, or of the primary that Sentinels name.
+
+A URL of one server is redis-py's. One with Sentinels names the service and the database behind
+them: ``redis+sentinel://user:password@host:26379,host:26379/service/0``. User, password and TLS
+(``rediss+sentinel``) are those of the servers; Sentinels get the same timeouts and TLS, and a login
+of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+from urllib.parse import unquote
+
+import redis
+import redis.asyncio
+import redis.asyncio.connection
+import redis.asyncio.sentinel
+import redis.connection
+import redis.sentinel
+from redis import exceptions as driver
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import EqualJitterBackoff, NoBackoff
+from redis.retry import Retry
+
+from wren_sessions.errors import ConfigurationError
+
+Address: TypeAlias = tuple[str, int]
+
+_DEFAULTS: Final = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "max_connections": 50}
+_REPEATS: Final = 3
+_SENTINEL_PORT: Final = 26_379
+
+
+def blocking_client(url: str, options: dict[str, Any]) -> redis.Redis:
+    """A client for a URL; each trip has a connection made like its own, see `connection`.
+
+    Raises:
+        ConfigurationError: the URL or an option cannot be used.
+    """
+    completed = _completed(options, Retry)
+    try:
+        if (several := _several(url, redis.connection.parse_url)) is not None:
+            none = Retry(NoBackoff(), 0)
+            client: redis.Redis = _primary(redis.sentinel.Sentinel, several, completed, none)
+        else:
+            pool: Any = redis.BlockingConnectionPool.from_url(url, **completed)
+            client = redis.Redis(connection_pool=pool)
+        _check(client.connection_pool)
+        return client
+    except _UNUSABLE:
+        pass
+    raise _refusal()
+
+
+def asyncio_client(url: str, options: dict[str, Any]) -> redis.asyncio.Redis:
+    """An asyncio client for a URL, for one event loop; errors as `blocking_client`."""
+    completed = _completed(options, AsyncRetry)
+    try:
+        if (several := _several(url, redis.asyncio.connection.parse_url)) is not None:
+            none = AsyncRetry(NoBackoff(), 0)
+            kind = redis.asyncio.sentinel.Sentinel
+            client: redis.asyncio.Redis = _primary(kind, several, completed, none)
+        else:
+            pool: Any = redis.asyncio.ConnectionPool.from_url(url, **completed)
+            client = redis.asyncio.Redis(connection_pool=pool)
+        _check(client.connection_pool)
+        return client
+    except _UNUSABLE:
+        pass
+    raise _refusal()
+
+
+_UNUSABLE: Final = (ValueError, TypeError, AttributeError, driver.RedisError)
+
+
+def _refusal() -> ConfigurationError:
+    # Not chained, and not quoted: what the driver says can hold the password.
+    return ConfigurationError(
+        "the Redis URL or one of its options cannot be used; a URL looks like "
+        "redis://user:password@host:6379/0, with characters such as / @ : % in user and password "
+        "percent-encoded"
+    )
+
+
+def _check(pool: Any) -> None:
+    """Make sure that its options make a connection, which connects when it is used."""
+    pool.connection_class(**pool.connection_kwargs)
+
+
+def _completed(options: dict[str, Any], kind: type[Retry | AsyncRetry]) -> dict[str, Any]:
+    """The options, with ours where nothing is said.
+
+    A command whose connection was lost is repeated, which is safe: a commit is applied once however
+    often it is sent. One that timed out is not: its caller has waited long enough.
+    """
+    lost = (driver.ConnectionError,)
+    retry: Any = options.get("retry") or Retry(
+        EqualJitterBackoff(cap=0.5, base=0.02), _REPEATS, lost
+    )
+    if not isinstance(retry, kind):  # a policy is the same, its two classes are not
+        retry = kind(retry._backoff, retry._retries, retry._supported_errors)  # noqa: SLF001
+    return {**_DEFAULTS, "retry_on_error": [*lost], **options, "retry": retry}
+
+
+# --- several hosts --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Several:
+    """A URL with several hosts. It has no repr that shows passwords.
+
+    Attributes:
+        addresses: the hosts and ports.
+        service: what the Sentinels call the primary and its replicas.
+        options: what redis-py reads from user, password and query.
+    """
+
+    addresses: list[Address]
+    service: str
+    options: dict[str, Any]
+
+
+_SEVERAL: Final = re.compile(
+    r"(?P<scheme>rediss?)\+sentinel://(?P<login>[^/?#]*@)?(?P<hosts>[^@/?#]+)"
+    r"/(?P<service>[^/?#]+)(?P<db>/[0-9]*)?(?P<query>\?.*)?"
+)
+
+
+def _several(url: str, parse: Any) -> _Several | None:
+    found = _SEVERAL.fullmatch(url)
+    if found is None:
+        return None
+    scheme, login, query = found["scheme"], found["login"] or "", found["query"] or ""
+    each = [
+        parse(f"{scheme}://{login}{host}{found['db'] or ''}{query}")
+        for host in found["hosts"].split(",")
+    ]
+    addresses = [(one.pop("host"), one.pop("port", _SENTINEL_PORT)) for one in each]
+    return _Several(addresses, unquote(found["service"]), each[0])
+
+
+def _primary(kind: Any, several: _Several, completed: dict[str, Any], none: Any) -> Any:
+    """A client of the primary that Sentinels name, whenever it connects.
+
+    Args:
+        kind: redis-py's class of Sentinels.
+        several: the URL.
+        completed: options.
+        none: repeats nothing: where one Sentinel does not answer, the next one is asked.
+    """
+    options = {**several.options, **completed}
+    if options.pop("connection_class", None) is not None:
+        options["ssl"] = True
+    theirs = {
+        name: value
+        for name, value in options.items()
+        if name == "ssl" or name.startswith(("socket_", "ssl_"))
+    }
+    for name in ("username", "password"):
+        if (value := options.pop(f"sentinel_{name}", None)) is not None:
+            theirs[name] = value
+    sentinels = kind(several.addresses, sentinel_kwargs={**theirs, "retry": none}, **options)
+    return sentinels.master_for(several.service)
+
+
+def with_own_sentinels(client: redis.asyncio.Redis) -> redis.asyncio.Redis:
+    """A client for the running event loop, like an application's, which may belong to another.
+
+    Sentinels are asked over connections of their own, which belong to a loop, too.
+    """
+    pool: Any = client.connection_pool
+    if not hasattr(pool, "sentinel_manager"):
+        return client
+    own = copy(pool.sentinel_manager)
+    own.sentinels = [redis.asyncio.Redis(connection_pool=_alike(one)) for one in own.sentinels]
+    kwargs = {**pool.connection_kwargs}
+    del kwargs["connection_pool"]
+    found = copy(client)
+    found.connection_pool = type(pool)(
+        pool.service_name,
+        own,
+        connection_class=pool.connection_class,
+        is_master=pool.is_master,
+        max_connections=pool.max_connections,
+        **kwargs,
+    )
+    return found
+
+
+def _alike(client: redis.asyncio.Redis) -> redis.asyncio.ConnectionPool:
+    pool = client.connection_pool
+    return redis.asyncio.ConnectionPool(pool.connection_class, None, **pool.connection_kwargs)
+
+
+async def disconnect_sentinels(client: redis.asyncio.Redis) -> None:
+    """Close the connections over which Sentinels were asked, if they are."""
+    manager = getattr(client.connection_pool, "sentinel_manager", None)
+    for sentinel in manager.sentinels if manager else ():
+        await sentinel.connection_pool.disconnect()
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def location_of(client: redis.Redis | redis.asyncio.Redis) -> str:
+    """Where a client connects, without user, password and options."""
+    pool: Any = client.connection_pool
+    kwargs = pool.connection_kwargs
+    db = kwargs.get("db") or 0
+    if "path" in kwargs:
+        return f"unix://{kwargs['path']}?db={db}"
+    scheme = "rediss" if "SSL" in pool.connection_class.__name__ else "redis"
+    if (sentinels := getattr(pool, "sentinel_manager", None)) is not None:
+        each = (sentinel.connection_pool.connection_kwargs for sentinel in sentinels.sentinels)
+        hosts = _joined((one["host"], one["port"]) for one in each)
+        return f"{scheme}+sentinel://{hosts}/{pool.service_name}/{db}"
+    here = _joined([(kwargs.get("host") or "localhost", kwargs.get("port", 6379))])
+    return f"{scheme}://{here}/{db}"
+
+
+def _joined(addresses: Iterable[Address]) -> str:
+    return ",".join(f"{f'[{host}]' if ':' in host else host}:{port}" for host, port in addresses)
