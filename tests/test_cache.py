@@ -11,14 +11,8 @@ import pytest
 
 from wren_sessions.checkpoints import record_cache as _cache
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue
-from wren_sessions.checkpoints.record_cache import (
-    MAX_HELD,
-    MAX_ORIGINS,
-    MAX_PAST,
-    MAX_RECORDS,
-    Cache,
-    is_persistent,
-)
+from wren_sessions.checkpoints.lineage import MAX_HELD, MAX_ORIGINS, MAX_PAST, is_persistent
+from wren_sessions.checkpoints.record_cache import MAX_RECORDS, Cache
 from wren_sessions.delta.base import DeltaBase
 from wren_sessions.delta.extents import Extent
 from wren_sessions.records import Life, Name
@@ -319,16 +313,16 @@ def test_threads_leave_the_count_of_bytes_right() -> None:
 def test_writes_wait_for_a_checkpoint_that_is_not_there() -> None:
     """They are given back once, when it is; after that they need not wait."""
     cache = Cache()
-    assert cache.whereabouts(SESSION, FIRST) == (None, False)
+    assert cache.for_writes(SESSION, FIRST)[:2] == (None, False)
     cache.begin(SESSION, FIRST, None)
-    assert cache.whereabouts(SESSION, FIRST) == (None, True)
+    assert cache.for_writes(SESSION, FIRST)[:2] == (None, True)
     assert cache.hold(SESSION, FIRST, "one") is None
     assert cache.hold(SESSION, FIRST, "two") is None
     cache.live(SESSION, life(), FIRST)
     assert cache.hold(SESSION, FIRST, "late") == life()
     assert cache.end(SESSION, FIRST) == ["one", "two"]
     assert cache.end(SESSION, FIRST) == []
-    assert cache.whereabouts(SESSION, FIRST) == (life(), False)
+    assert cache.for_writes(SESSION, FIRST)[:2] == (life(), False)
     assert Cache().end(SESSION, FIRST) == []
 
 
@@ -347,7 +341,7 @@ def test_a_checkpoint_that_is_being_written_counts_for_those_within_it() -> None
     cache.live(SESSION, life("a"), FIRST)
     cache.begin(SESSION, SECOND, life("a"))
     assert cache.life_of(SESSION, [SECOND]) == life("a")
-    assert cache.whereabouts(SESSION, SECOND) == (None, True)
+    assert cache.for_writes(SESSION, SECOND)[:2] == (None, True)
     cache.end(SESSION, SECOND)
     assert cache.life_of(SESSION, [SECOND]) is None
 

@@ -19,7 +19,7 @@ LAYERS = (
     {"errors"},
     {"keys", "ttl"},
     {"records"},
-    {"_arguments", "_blocking", "_gc", "_invisible", "_locks", "protocols", "serializers"},
+    {"_arguments", "_blocking", "_gc", "_invisible", "_locks", "_lru", "protocols", "serializers"},
     {"_walks", "delta", "checkpoints"},
     {"stores"},
     {"config"},

@@ -31,6 +31,7 @@ from wren_sessions.records import (
     ArenaParts,
     Held,
     Life,
+    Name,
     Span,
     Start,
     Stored,
@@ -113,6 +114,21 @@ class Reading:
         """The same, with its values as they are stored; errors as `get`."""
         read = partial(self._head, session)
         return await self._read(session, namespace, checkpoint_id, read)
+
+    async def body(self, session: str, name: Name) -> CheckpointRecord | None:
+        """What a record says, from what is remembered or from the store; None if it is not there.
+
+        Raises:
+            CorruptSessionError: what is stored is damaged.
+            FormatVersionError: a newer version of this package wrote it.
+        """
+        body = self._cache.record(session, name)
+        if body is None:
+            loaded = await self.load(session, *name)
+            if loaded is not None:
+                body, _ = read_record(session, *loaded, self._protection)
+                self._cache.remember(session, name, body, instead_of=None)
+        return body
 
     async def _read(
         self,

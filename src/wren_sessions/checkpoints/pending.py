@@ -5,10 +5,7 @@ may come first. Writes that are first wait in this process until their checkpoin
 written after it; then it is known which life of the session they belong to, and a session that was
 deleted does not come back as a few writes without a checkpoint.
 
-When the session went away: if its known deadline has passed, writes are left out with a warning,
-for their checkpoint is gone and the next one, which is written whole, holds their effect. Only an
-interrupt or an error is nowhere else: `SessionExpiredError`. Before the deadline:
-`SessionGoneError`.
+What becomes of them when the session went away is told in `lineage`.
 """
 
 from __future__ import annotations
@@ -17,10 +14,11 @@ import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
-from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, encode_write
-from wren_sessions.checkpoints.outcomes import expired, gone
+from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, WriteBody, encode_write
+from wren_sessions.checkpoints.lineage import check_expired
+from wren_sessions.checkpoints.outcomes import expired
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.delta.encoder import DeltaEncoder, Serializer, dump
 from wren_sessions.delta.protection import Protection
@@ -30,8 +28,10 @@ from wren_sessions.records import Commit, Life, Name, Write, Writes
 
 logger = logging.getLogger("wren_sessions")
 
+Records: TypeAlias = Sequence[tuple[Name, CheckpointRecord]]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(slots=True)
 class TaskWrite:
     """A pending write.
 
@@ -50,37 +50,12 @@ class TaskWrite:
     alone: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
+class _Batch(NamedTuple):
     """What one task wrote at once; the values are type tags and bytes."""
 
     task_id: str
     path: str
-    writes: tuple[tuple[TaskWrite, tuple[str, bytes]], ...]
-
-    def pack(self, packer: DeltaEncoder) -> list[tuple[WriteBody, Write]]:
-        """The writes as they are stored."""
-        bodies = [
-            WriteBody(
-                task_id=self.task_id,
-                index=write.index,
-                path=self.path,
-                channel=write.channel,
-                value=packer.packed(write.channel, *typed),
-            )
-            for write, typed in self.writes
-        ]
-        return [
-            (
-                body,
-                Write(
-                    key=write_key(body.task_id, body.index),
-                    body=encode_write(body),
-                    replace=write.replace,
-                ),
-            )
-            for body, (write, _) in zip(bodies, self.writes, strict=True)
-        ]
+    writes: Sequence[tuple[TaskWrite, tuple[str, bytes]]]
 
 
 class Pending:
@@ -117,91 +92,88 @@ class Pending:
         """
         if not writes:
             return
-        writes = _latest(writes)
-        what = "the write to channel {!r} of session {!r}"
-        typed = [dump(serde, w.value, what.format(w.channel, session)) for w in writes]
-        batch = _Batch(task_id, task_path, tuple(zip(writes, typed, strict=True)))
+        # Of those that replace, the last counts: a node that asked a hundred times writes the
+        # first answer, the first two, … and all of them.
+        last = {write.index: write for write in writes if write.replace}
+        typed: list[tuple[TaskWrite, tuple[str, bytes]]] = []
+        for write in writes:
+            if last.get(write.index, write) is write:
+                what = f"the write to channel {write.channel!r} of session {session!r}"
+                typed.append((write, dump(serde, write.value, what)))
+        batch = _Batch(task_id, task_path, typed)
         try:
-            await self._put_writes(session, name, batch)
+            life, begun, records = self._cache.for_writes(session, name)
+            if life is None:
+                life = await self._hold(session, name, batch, begun=begun)
+                records = self._cache.records(session)
+            if life is not None:
+                await self._write(session, name, batch, life, records)
         except BaseException:
             self._cache.forget(session)
             raise
 
-    async def flush(self, session: str, name: Name) -> None:
+    async def flush(
+        self, session: str, name: Name, waiting: Sequence[_Batch], life: Life | None
+    ) -> None:
         """Write what waited for a checkpoint that is there now; errors as `put_writes`."""
-        life, _ = self._cache.whereabouts(session, name)
-        for batch in self._cache.end(session, name):
-            await self._write(session, name, batch, life)
+        for batch in waiting:
+            await self._write(session, name, batch, life, self._cache.records(session))
 
-    async def _put_writes(self, session: str, name: Name, batch: _Batch) -> None:
-        life, begun = self._cache.whereabouts(session, name)
-        if life is None and not begun:
+    async def _hold(self, session: str, name: Name, batch: _Batch, *, begun: bool) -> Life | None:
+        """Let writes wait for their checkpoint; gives its life if it is there by now."""
+        if not begun:
             # Nothing is known of the checkpoint here; another process may have written it.
-            done = await self._store.commit(_commit(session, name, batch, self._packer(), name))
+            done = await self._store.commit(self._commit(session, name, batch, own=name))
             if done.outcome == "done" and done.life is not None:
                 self._cache.live(session, done.life, name)
-                return
-        life = life or self._cache.hold(session, name, batch)
-        if life is not None:
-            await self._write(session, name, batch, life)
+                return None
+        return self._cache.hold(session, name, batch)
 
-    async def _write(self, session: str, name: Name, batch: _Batch, life: Life | None) -> None:
-        packer = self._packer(self._cache.records(session))
-        done = await self._store.commit(_commit(session, name, batch, packer, life=life))
+    async def _write(
+        self, session: str, name: Name, batch: _Batch, life: Life | None, records: Records
+    ) -> None:
+        done = await self._store.commit(self._commit(session, name, batch, life, records))
         if done.outcome == "stale":  # what it would have referred to was pruned
             self._cache.forget(session)
-            done = await self._store.commit(
-                _commit(session, name, batch, self._packer(), life=life)
-            )
+            done = await self._store.commit(self._commit(session, name, batch, life))
         if done.outcome == "expired":
             expired(session)
         if done.outcome == "gone":
-            self._left_out(session, batch, life, done.now_ms)
+            check_expired(session, life, done.now_ms)
+            if any(write.alone for write, _ in batch.writes):
+                expired(session)
+            logger.warning(
+                "session %r expired while its graph was running; its next checkpoint will be "
+                "written whole",
+                session,
+            )
         elif done.life is not None:
             self._cache.live(session, done.life, name)
 
-    def _packer(self, known: Sequence[tuple[Name, CheckpointRecord]] = ()) -> DeltaEncoder:
-        return DeltaEncoder(None, known, appends=False, protection=self._protection)
-
-    def _left_out(self, session: str, batch: _Batch, life: Life | None, now_ms: int) -> None:
-        """The session is not there: say so, unless the next checkpoint repairs it."""
-        if life is None or life.deadline_ms is None or now_ms < life.deadline_ms:
-            gone(session)
-        if any(write.alone for write, _ in batch.writes):
-            expired(session)
-        logger.warning(
-            "session %r expired while its graph was running; its next checkpoint will be written "
-            "whole",
-            session,
+    def _commit(
+        self,
+        session: str,
+        name: Name,
+        batch: _Batch,
+        life: Life | None = None,
+        records: Records = (),
+        *,
+        own: Name | None = None,
+    ) -> Commit:
+        encoder = DeltaEncoder(None, records, appends=False, protection=self._protection)
+        task_id, path, writes = batch
+        entries: list[Write] = []
+        values: list[StoredValue] = []
+        for write, (kind, data) in writes:
+            value = encoder.packed(write.channel, kind, data)
+            body = encode_write(WriteBody(task_id, write.index, path, write.channel, value))
+            key = write_key(task_id, write.index)
+            entries.append(Write(key=key, body=body, replace=write.replace))
+            values.append(value)
+        return Commit(
+            session=session,
+            token=secrets.token_urlsafe(8),
+            incarnation=None if life is None else life.incarnation,
+            witnesses=encoder.witnesses([] if own is None else [own]),
+            writes=Writes(name=name, entries=tuple(entries), spans=encoder.spans(values)),
         )
-
-
-def _latest(writes: Sequence[TaskWrite]) -> list[TaskWrite]:
-    """The writes without those that a later one of them replaces.
-
-    A node that asked a hundred times writes the first answer, the first two, … and all of them.
-    """
-    last = {write.index: write for write in writes if write.replace}
-    return [write for write in writes if last.get(write.index, write) is write]
-
-
-def _commit(
-    session: str,
-    name: Name,
-    batch: _Batch,
-    packer: DeltaEncoder,
-    *own: Name,
-    life: Life | None = None,
-) -> Commit:
-    packed = batch.pack(packer)
-    return Commit(
-        session=session,
-        token=secrets.token_urlsafe(8),
-        incarnation=None if life is None else life.incarnation,
-        witnesses=packer.witnesses(own),
-        writes=Writes(
-            name=name,
-            entries=tuple(write for _, write in packed),
-            spans=packer.spans(body.value for body, _ in packed),
-        ),
-    )

@@ -13,15 +13,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wren_sessions.checkpoints.codec import WriteBody, encode_write
+from wren_sessions.checkpoints.draft import Put, draft
 from wren_sessions.checkpoints.get import Reading
-from wren_sessions.checkpoints.put import Put, Writing
-from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache
+from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache, Known
 from wren_sessions.checkpoints.versions import Version
 from wren_sessions.delta.encoder import DeltaEncoder
 from wren_sessions.errors import ConflictError
 from wren_sessions.keys import write_key
 from wren_sessions.langgraph.convert import put_of, session_of
-from wren_sessions.records import Commit, Committed, Life, Name, Write, Writes
+from wren_sessions.records import Commit, Life, Name, Write, Writes
 from wren_sessions.transfer._comparing import SPECIAL, PendingWrite, by_task, paths, writes_of
 from wren_sessions.transfer._reports import Entry
 from wren_sessions.transfer._savers import Saver
@@ -132,7 +132,7 @@ class SaverTarget:
         return None
 
 
-class SessionTarget(Writing):
+class SessionTarget:
     """A thread in a `SessionSaver`.
 
     Args:
@@ -142,13 +142,13 @@ class SessionTarget(Writing):
     """
 
     def __init__(self, saver: Saver, own: SessionSaver, session: str) -> None:
-        cache = Cache(DEFAULT_BYTES)
         checkpoints = own._blocking  # noqa: SLF001 -- of this package
-        protection = checkpoints.protection
-        store = store_of(saver, own.store)
-        reading = Reading(store, cache, protection)
-        super().__init__(store, cache, reading, checkpoints.header_strings, protection)
-        self.source: Source = SessionSource(saver, store)
+        self._header_strings = checkpoints.header_strings
+        self._protection = checkpoints.protection
+        self._store = store_of(saver, own.store)
+        self._cache = Cache(DEFAULT_BYTES)
+        self._reading = Reading(self._store, self._cache, self._protection)
+        self.source: Source = SessionSource(saver, self._store)
         self._serde = own.serde
         self._session = session
         self._now: Life | None = None
@@ -161,30 +161,26 @@ class SessionTarget(Writing):
 
     async def write(self, entry: Entry, found: CheckpointTuple) -> None:
         """See `Target`."""
-        put = self._put_of(entry, found)
-        parent = await self._parent(put)
-        life = self._now
-        draft = self._draft(
-            put,
-            self._serde,
-            parent,
-            self._cache.records(self._session),
-            persistent_subgraphs=self._cache.has_persistent_subgraphs(self._session, life),
-        )
+        put, life, session = self._put_of(entry, found), self._now, self._session
+        parent = None if put.parent is None else await self._reading.body(session, put.parent)
+        persistent_subgraphs = self._cache.has_persistent_subgraphs(session, life)
+        known = Known(parent, life, self._cache.records(session), persistent_subgraphs)
+        ours = draft(put, self._serde, known, self._protection)
         writes, witnesses = self._writes(entry.name, writes_of(found))
         commit = Commit(
-            session=self._session,
+            session=session,
             token=secrets.token_urlsafe(8),
             new=life is None,
             incarnation=None if life is None else life.incarnation,
             revision=None if life is None else life.revision,
-            witnesses=tuple(dict.fromkeys((*draft.witnesses, *witnesses))),
-            record=draft.record,
+            witnesses=tuple(dict.fromkeys((*ours.witnesses, *witnesses))),
+            record=ours.record,
             writes=writes,
-            state=self._state(put),
+            state=put.header(self._header_strings),
         )
-        done = await self._done(commit)
-        self._resolve(put, draft, done)
+        self._now, base = await self._done(commit)
+        ours.resolve(base)
+        self._cache.written(session, self._now, put.name, ours.body, put.parent)
 
     async def add_writes(self, entry: Entry, found: CheckpointTuple) -> None:
         """See `Target`."""
@@ -196,7 +192,7 @@ class SessionTarget(Writing):
             witnesses=witnesses,
             writes=writes,
         )
-        await self._done(commit)
+        self._now, _ = await self._done(commit)
 
     def order(self, writes: list[PendingWrite]) -> list[PendingWrite]:
         """See `Target`."""
@@ -250,16 +246,16 @@ class SessionTarget(Writing):
             value=packer.value(channel, value, self._serde, what),
         )
 
-    async def _done(self, commit: Commit) -> Committed:
+    async def _done(self, commit: Commit) -> tuple[Life, int]:
+        """Commit; gives the session's life since then, and where the record's own bytes are."""
         done = await self._store.commit(commit)
-        if done.outcome != "done":
+        if done.outcome != "done" or done.life is None:
             raise ConflictError(
                 f"session {self._session!r} was written or deleted by somebody else, or ran out, "
                 "while it was being imported: keep applications away from it, and import it again",
                 session=self._session,
             )
-        self._now = done.life
-        return done
+        return done.life, done.base
 
 
 def _numbered(writes: Sequence[PendingWrite]) -> Iterable[tuple[str, int]]:

@@ -1,0 +1,165 @@
+"""A checkpoint to write, and the record that it becomes. Pure, no I/O.
+
+What becomes of a draft is for others: `put` commits it with the life that it belongs to, and an
+import with the revision that it found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, encode_record
+from wren_sessions.checkpoints.header import header
+from wren_sessions.checkpoints.record_cache import Known
+from wren_sessions.checkpoints.versions import Version, as_text
+from wren_sessions.delta.encoder import DeltaEncoder, Grown, Large, Serializer, dump
+from wren_sessions.delta.protection import Protection
+from wren_sessions.records import Life, Name, Record
+
+
+@dataclass(slots=True, kw_only=True)
+class Put:
+    """A checkpoint to write.
+
+    Attributes:
+        session: the session's id.
+        name: namespace and checkpoint id.
+        parent_id: the checkpoint that it continues.
+        values: the value of each channel that has one.
+        versions: the version of each channel.
+        seen: for each node, the version of each channel that it has seen.
+        rest: everything else that the checkpoint holds.
+        metadata: its metadata.
+        changed: the channels whose value is to be taken from `values`, whatever the parent has.
+        within: the checkpoints of the graphs that this one's graph runs in.
+        new: the session must not be there.
+        revision: the session's revision that this builds on; None for no condition.
+        life: the life of the session that this belongs to; None for that of the checkpoint it
+            continues.
+    """
+
+    session: str
+    name: Name
+    parent_id: str | None
+    values: Mapping[str, Any]
+    versions: Mapping[str, Version]
+    seen: Mapping[str, Mapping[str, Version]]
+    rest: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    changed: Collection[str]
+    within: Sequence[Name] = ()
+    new: bool = False
+    revision: int | None = None
+    life: Life | None = None
+
+    @property
+    def parent(self) -> Name | None:
+        """The name of the checkpoint that it continues."""
+        return None if self.parent_id is None else (self.name[0], self.parent_id)
+
+    @property
+    def has_history(self) -> bool:
+        """Whether a channel's value lives in the writes of ancestors (`DeltaChannel`)."""
+        return bool(self.metadata.get("counters_since_delta_snapshot"))
+
+    def header(self, strings: Collection[str]) -> bytes | None:
+        """The session's header with this checkpoint; None where it is not the root graph's.
+
+        Args:
+            strings: channels whose strings may stand in it.
+        """
+        if self.name[0] != "":
+            return None
+        return header(
+            self.values,
+            checkpoint_id=self.name[1],
+            timestamp=self.rest.get("ts"),
+            metadata=self.metadata,
+            strings=strings,
+        )
+
+
+@dataclass(slots=True)
+class Draft:
+    """A record on its way: what to commit, and what to remember once it is.
+
+    Attributes:
+        record: what to commit.
+        body: what it says; `resolve` says where its values are.
+        witnesses: the records that it builds on.
+    """
+
+    record: Record
+    body: CheckpointRecord
+    witnesses: tuple[Name, ...]
+    _large: list[Large | Grown]
+
+    def resolve(self, base: int) -> None:
+        """Note where the record's own bytes are, now that the store has said so."""
+        for large in self._large:
+            large.resolve(base)
+
+
+def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> Draft:
+    """The record that a checkpoint becomes.
+
+    Args:
+        put: the checkpoint.
+        serde: the serializer.
+        known: what it may build on.
+        protection: what happens to values before they are stored.
+
+    Raises:
+        SerializationError: a value cannot be stored.
+    """
+    session, (namespace, id_), parent_id = put.session, put.name, put.parent_id
+    parent, given = known.parent, put.values
+    encoder = DeltaEncoder(parent, known.records, protection=protection)
+    values: dict[str, StoredValue] = {}
+    for channel in {**put.versions, **given}:
+        if parent is not None and channel not in put.changed:
+            inherited = _inherited(channel, put, parent, encoder)
+            if inherited is not None:
+                values[channel] = inherited
+                continue
+        if channel in given:
+            what = f"channel {channel!r} of session {session!r}"
+            values[channel] = encoder.value(channel, given[channel], serde, what)
+    about = f"the metadata of checkpoint {id_!r} of session {session!r}"
+    body = CheckpointRecord(
+        parent_id,
+        dump(serde, [dict(put.rest), dict(put.metadata)], about),
+        dict(put.versions),
+        {node: dict(seen) for node, seen in put.seen.items()},
+        values,
+        known.persistent_subgraphs,
+        # Ids do not tell the order from here on: see `wren_sessions.checkpoints.order`.
+        parent_id is not None and (parent_id > id_ or (parent is not None and parent.skewed)),
+    )
+    record = Record(
+        name=put.name,
+        parent_id=parent_id,
+        body=encode_record(body),
+        append=bytes(encoder.appended),
+        spans=encoder.spans(values.values()),
+    )
+    own = [(namespace, parent_id)] if parent is not None and parent_id else []
+    return Draft(record, body, encoder.witnesses(own), encoder.large)
+
+
+def _inherited(
+    channel: str, put: Put, parent: CheckpointRecord, encoder: DeltaEncoder
+) -> StoredValue | None:
+    """The parent's value of a channel, if it is the value still."""
+    if channel not in put.versions:
+        return None
+    theirs, ours = parent.versions.get(channel), put.versions[channel]
+    if type(theirs) is not type(ours):
+        return None
+    if theirs != ours and as_text(theirs) != as_text(ours):
+        return None
+    found = encoder.inherited(channel)
+    # What was read in another form than it is stored in is written in that form.
+    return None if found and found.migrated and channel in put.values else found

@@ -1,0 +1,167 @@
+"""Which life of a session a checkpoint belongs to, and what becomes of a write when that is over.
+
+A session ends: it expires, is deleted, evicted or lost. Another one may begin under the same id.
+Each is a *life*, and its incarnation tells it from the others (see `records.Life`). A run that goes
+on after its session ended must neither bring it back as a fragment nor go on in its successor. So
+every write belongs to the life of the checkpoint that it continues, and its commit says so.
+
+**What becomes of a put:**
+
+==============================================  ===================================================
+what it continues                               what becomes of it
+==============================================  ===================================================
+nothing                                         it belongs to the present life, or begins one
+a checkpoint that is there                      it belongs to the same life
+a checkpoint of a graph that it runs in         the same
+nothing, in a subgraph                          the life that was there when its run looked for it
+a checkpoint that nobody stored                 it begins a session, as with other checkpointers
+the same, and a session is there                `SessionGoneError`
+the same, and this process saw or deleted one   `SessionGoneError`
+a channel whose history is gone                 `SessionGoneError`
+==============================================  ===================================================
+
+**What becomes of a write, if the store says that its life is over:**
+
+==================================  ===========================================================
+before its deadline                 somebody deleted or evicted it: `SessionGoneError`
+after it, a put that holds all      a new session of the same age, with the whole checkpoint
+the same, and the id was taken      `SessionGoneError`: that session is somebody else's
+the same, past the maximum age      `SessionExpiredError`
+after it, a put that does not       `SessionExpiredError`: it would bring back a fragment
+after it, pending writes            left out, with a warning: the next put holds their effect
+after it, an interrupt or an error  `SessionExpiredError`: the next put does not hold it
+==================================  ===========================================================
+
+A put holds all of a session if it is in the root namespace, no subgraph has a memory of its own,
+and no channel lives in its history (LangGraph's ``DeltaChannel``).
+
+**A write that comes before its checkpoint** belongs to no life yet, and waits until the checkpoint
+is there.
+
+`Lineage` is what a process knows of one session. It has no lock and does no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import Any, Final
+
+from wren_sessions._lru import LRU
+from wren_sessions.checkpoints.outcomes import gone
+from wren_sessions.records import Life, Name
+
+MAX_PAST: Final = 4  # lives of one session
+MAX_ORIGINS: Final = 64  # checkpoints of one session
+MAX_HELD: Final = 64  # checkpoints of one session that pending writes wait for
+
+
+class Seen:
+    """A life as the store last told it, and whether a subgraph had a memory of its own in it."""
+
+    __slots__ = ("life", "persistent_subgraphs")
+
+    def __init__(self, life: Life) -> None:
+        self.life = life
+        self.persistent_subgraphs = False
+
+
+class Lineage:
+    """The lives of one session, and which checkpoint belongs to which of them.
+
+    Attributes:
+        present: the incarnation of the present one, if it is there.
+        deleted: this process deleted the session, and has not looked for it since.
+        seen: the lives, by incarnation.
+        origins: the incarnations of checkpoints.
+        begun: the same for checkpoints that are being written, as far as it is known: the session
+            may expire, and the checkpoint begin another life.
+        held: pending writes of checkpoints that are not there yet.
+    """
+
+    __slots__ = ("begun", "deleted", "held", "origins", "present", "seen")
+
+    def __init__(self) -> None:
+        self.present: str | None = None
+        self.deleted = False
+        self.seen: LRU[str, Seen] = LRU(MAX_PAST)
+        self.origins: LRU[Name, str] = LRU(MAX_ORIGINS)
+        self.begun: dict[Name, str | None] = {}
+        self.held: LRU[Name, list[Any]] = LRU(MAX_HELD)
+
+    def life(self, incarnation: str | None) -> Life | None:
+        """A life, by its incarnation."""
+        seen = self.seen.get(incarnation or "")
+        return seen.life if seen else None
+
+    def of(self, name: Name) -> Life | None:
+        """The life that a checkpoint belongs to, if it is there."""
+        seen = self.seen.get(self.origins.get(name, ""))
+        return seen.life if seen else None
+
+    def expected(self, names: Iterable[Name]) -> Life | None:
+        """The life of the first of these checkpoints that is known, there or being written."""
+        for name in names:
+            origin = self.origins.get(name)
+            seen = self.seen.get(origin) if origin else None
+            if seen is None:
+                seen = self.seen.get(self.begun.get(name) or "")
+            if seen is not None:
+                return seen.life
+        return None
+
+    def add(self, life: Life, name: Name | None = None) -> bool:
+        """Note a life as it was last told, and a checkpoint in it.
+
+        Returns:
+            Whether it is another life than the present one was.
+        """
+        incarnation = life.incarnation
+        there = self.seen.get(incarnation)
+        if there is None:
+            present = self.seen.get(self.present or "")
+            self.seen.keep(incarnation, Seen(life))
+        else:
+            if life.now_ms >= there.life.now_ms:
+                there.life = life
+            self.seen.move_to_end(incarnation)
+            present = there if self.present == incarnation else self.seen.get(self.present or "")
+        if name is not None:
+            self.origins.keep(name, incarnation)
+        if self.present == incarnation or (present and life.now_ms < present.life.now_ms):
+            return False  # or a late answer about a past one
+        self.deleted, self.present = False, incarnation
+        return True
+
+    def hold(self, name: Name, writes: Any) -> None:
+        """Let pending writes wait for their checkpoint."""
+        waiting = self.held.get(name)
+        if waiting is None:
+            self.held.keep(name, [writes])
+        else:
+            waiting.append(writes)
+
+
+looked: ContextVar[tuple[object, str, str | None] | None] = ContextVar("looked", default=None)
+"""Where a session was last looked for in this context, which, and in which life it was found.
+
+LangGraph looks for a thread before it runs a graph on it, and runs nodes and saves in copies of
+that context: so a subgraph's first checkpoint, which continues nothing, is known to belong to the
+life that its run began in.
+"""
+
+
+def is_persistent(namespace: str) -> bool:
+    """Whether a subgraph's namespace outlives its task: LangGraph then puts no task id in it."""
+    return namespace != "" and ":" not in namespace
+
+
+def check_expired(session: str, life: Life | None, now_ms: int) -> Life:
+    """Make sure that a life which is over ended at its deadline; gives it.
+
+    Raises:
+        SessionGoneError: it ended before.
+    """
+    if life is None or life.deadline_ms is None or now_ms < life.deadline_ms:
+        gone(session)
+    return life
