@@ -31,7 +31,7 @@ LAYERS = (
         "transcripts",
     },
     {"langgraph"},
-    {"testing", "transfer"},
+    {"testing", "transfer", "upgrading"},
     {"archives"},
     {"cli", "sessions"},
     {"__main__"},

@@ -145,11 +145,13 @@ class SerializationError(WrenSessionsError):
         deferrable: whether it says that the application's classes have changed since the value was
             stored. Then the rest of the session is read, and this is raised where the value is
             used: see `wren_sessions.UnreadableValue`.
+        line: what could be declared in `wren_sessions.Migrations` then; else empty.
     """
 
-    def __init__(self, message: str, *, deferrable: bool = False) -> None:
+    def __init__(self, message: str, *, deferrable: bool = False, line: str = "") -> None:
         super().__init__(message)
         self.deferrable = deferrable
+        self.line = line
 
 
 class UnsafeTypeError(SerializationError):

@@ -38,6 +38,8 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "import": ("archives", "import_", _MOVE),
     "check": ("checking", "check", _SERVE),
     "rekey": ("rekeying", "rekey", _SERVE),
+    "verify": ("verifying", "verify", _SERVE),
+    "migrate": ("verifying", "migrate", _SERVE),
 }
 """Name to module, function and the part of the help that lists it."""
 

@@ -290,5 +290,6 @@ def value_of(serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:
     except SerializationError as error:
         if not error.deferrable:
             raise
-        why = type(error)(f"{what} cannot be read: {error.message}", deferrable=True)
+        message = f"{what} cannot be read: {error.message}"
+        why = type(error)(message, deferrable=True, line=error.line)
         return UnreadableValue(typed, why)

@@ -144,6 +144,7 @@ class Allowlist:
             raise UnsafeTypeError(
                 f"stored data holds a {name}, {_why_missing(bare)}. {_AS_PLAIN_DATA}",
                 deferrable=version > 0 or _is_of_loaded_package(bare),
+                line=f'.renamed("{_entry_for(bare)}", "…")',
             )
         profile = _profile(kind)
         if profile is None:

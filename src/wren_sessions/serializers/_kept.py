@@ -26,6 +26,7 @@ from wren_sessions.serializers._models import (
 )
 from wren_sessions.serializers._profiles import Profile, StateProfile
 from wren_sessions.serializers._state import listed
+from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._tree import Raw
 
 logger = logging.getLogger("wren_sessions")
@@ -173,6 +174,7 @@ def attach(profile: Profile, value: Any, kept: Kept) -> Any:
             raise
         _table[number] = (held, kept)
     profile.keeps = True
+    TOLD.keeps(profile.name, names)
     _warn_once(profile.name, names)
     return value
 

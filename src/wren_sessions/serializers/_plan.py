@@ -78,7 +78,7 @@ class Plan:
         ref, version = split_version(node[1])
         today = self._today(ref)
         if today != ref:
-            TOLD.migrated = True
+            TOLD.migrates(type_name(today))
         node[1] = today
         changes = self.changes_of(today)
         if version > (0 if changes is None else changes.version):
@@ -105,7 +105,7 @@ class Plan:
     def _member(self, node: list[Any], changes: ClassChanges) -> None:
         new = changes.members.get(node[2]) if type(node[2]) is str else None
         if new is not None:
-            TOLD.migrated = True
+            TOLD.migrates(type_name(node[1]))
             node[2:] = [new, new]
 
     def _fields(self, node: list[Any], changes: ClassChanges, version: int) -> None:
@@ -121,7 +121,7 @@ class Plan:
                 names |= fields.keys() - before
         as_written = {**fields, **_old_names(fields, changes.fields)}
         if changes.version > version or as_written != node[2]:
-            TOLD.migrated = True
+            TOLD.migrates(type_name(node[1]))
         node[2] = fields
         if kind_of(node) in _MASKED:
             node[_PLACE] = names_to_mask(names & fields.keys(), fields)

@@ -91,9 +91,16 @@ class Profile:
         """Say why a value of the class cannot be stored or built."""
         raise SerializationError(f"a {self.name} {why}")
 
-    def changed(self, why: str) -> NoReturn:
-        """Say why a stored value does not fit the class: it has changed since."""
-        raise SerializationError(f"a {self.name} {why}", deferrable=True)
+    def changed(self, why: str, line: str = "") -> NoReturn:
+        """Say why a stored value does not fit the class: it has changed since.
+
+        Args:
+            why: why.
+            line: the method of `Migrations` that mends it, and its further arguments.
+        """
+        method, _, rest = line.partition(" ")
+        line = f'.{method}("{self.name}", {rest})' if line else ""
+        raise SerializationError(f"a {self.name} {why}", deferrable=True, line=line)
 
     def completed(self, fields: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
         """The fields in the data, in the class's order, and the defaults of those it lacks."""
@@ -101,7 +108,8 @@ class Profile:
         if unknown:
             self.changed(
                 f"was stored with {listed(unknown)}, which the class does not have; give it that "
-                "again (with a default), or read the value with PlainSerializer and write it anew"
+                "again (with a default), or read the value with PlainSerializer and write it anew",
+                f"field_removed {listed(unknown)}",
             )
         return {
             name: fields[name] if name in fields else self._default(name, default)
@@ -115,7 +123,8 @@ class Profile:
         if default is None:
             self.changed(
                 f"was stored without {name!r}, which has no plain default; give it one, since a "
-                "default_factory of the application is not run by stored data"
+                "default_factory of the application is not run by stored data",
+                "migration since=…",
             )
         return default()
 
@@ -195,7 +204,7 @@ class EnumProfile(Profile):
     def build(self, items: list[Any]) -> Any:
         _, _, name, _ = items
         found = self._combined(name) if type(name) is int else self._members().get(name)
-        return self.changed(NO_MEMBER) if found is None else found
+        return self.changed(NO_MEMBER, f"member_renamed {name}=…") if found is None else found
 
     def by_value(self, value: Any) -> Any:
         """The member of a value: all that LangGraph's serializer keeps of one."""
@@ -204,7 +213,7 @@ class EnumProfile(Profile):
         found = next((member for member in plain if member._value_ == value), None)
         if found is None and type(value) is int:
             found = self._combined(value)
-        return self.changed(NO_MEMBER) if found is None else found
+        return self.changed(NO_MEMBER, "member_renamed …") if found is None else found
 
     def _members(self) -> Mapping[str, Any]:
         found: Mapping[str, Any] = space(self.kind)["_member_map_"]

@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import Final
 
 
 class _Told(threading.local):
-    """Whether what this thread has read was migrated: then its next put writes it anew."""
+    """What has happened to the values that this thread has read.
+
+    Attributes:
+        migrated: whether one of them was migrated: then its next put writes it anew.
+        notes: what was migrated and kept aside, for who wants to know: a line, and what could be
+            declared; None if nobody does.
+    """
 
     migrated = False
+    notes: dict[str, str] | None = None
+
+    def migrates(self, name: str) -> None:
+        """An object of a class is read in another form than it is stored in."""
+        self.migrated = True
+        if self.notes is not None:
+            self.notes[f"a {name} is migrated"] = ""
+
+    def keeps(self, name: str, fields: Iterable[str]) -> None:
+        """Fields are kept aside, since the class does not have them."""
+        if self.notes is not None:
+            for field in fields:
+                line = (
+                    f'.field_removed("{name}", {field!r}), or .field_renamed("{name}", {field}=…)'
+                )
+                self.notes[f"a {name} was stored with {field!r}, which is kept aside"] = line
 
 
 TOLD: Final = _Told()

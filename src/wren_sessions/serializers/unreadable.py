@@ -59,7 +59,7 @@ class UnreadableValue:
 
     def _raise(self) -> NoReturn:
         error = self.wren_error
-        raise type(error)(error.message, deferrable=True)
+        raise type(error)(error.message, deferrable=True, line=error.line)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not UnreadableValue:

@@ -8,8 +8,9 @@ written there before: what they share is stored once there too.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, damage, encode_record
 from wren_sessions.checkpoints.snapshots import read_record
@@ -19,7 +20,14 @@ from wren_sessions.delta.extents import Extent, unpack
 from wren_sessions.delta.protection import Protection
 from wren_sessions.records import ArenaParts, Name, Record, Span, Stored, merge_spans
 
+Typed: TypeAlias = tuple[str, bytes]
+Convert: TypeAlias = Callable[[Typed], Typed]
+
 MAX_KNOWN: Final = 16
+
+
+def _as_it_is(typed: Typed) -> Typed:
+    return typed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +45,14 @@ class Repacking:
     Args:
         source: what the values are protected by.
         target: what they are to be protected by.
+        convert: changes type tag and bytes of a value on the way; None to leave them.
     """
 
-    def __init__(self, source: Protection, target: Protection) -> None:
+    def __init__(
+        self, source: Protection, target: Protection, convert: Convert | None = None
+    ) -> None:
         self._source = source
+        self._convert = convert or _as_it_is
         self._target = target
         self._known: OrderedDict[Name, CheckpointRecord] = OrderedDict()
 
@@ -51,7 +63,10 @@ class Repacking:
         body, data = read_record(session, stored, ArenaView(arena), self._source)
         parent = self._known.get((stored.name[0], parent_id or ""))
         packer = DeltaEncoder(parent, self._newest_first(), protection=self._target)
-        values = {channel: packer.packed(channel, *typed) for channel, typed in data.items()}
+        values = {
+            channel: packer.packed(channel, *self._convert(typed))
+            for channel, typed in data.items()
+        }
         body = replace(body, values=values)
         record = Record(
             name=stored.name,
@@ -79,7 +94,7 @@ class Repacking:
             if data is None:
                 raise damage(session, what)
             kind, plain, _ = unwrap(self._source, (write.value.kind, data), what)
-            write.value = packer.packed(write.channel, kind, plain)
+            write.value = packer.packed(write.channel, *self._convert((kind, plain)))
         return packer.spans(write.value for write in writes)
 
     def _newest_first(self) -> list[tuple[Name, CheckpointRecord]]:

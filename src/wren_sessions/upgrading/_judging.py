@@ -1,0 +1,97 @@
+"""What reading one value, and one checkpoint, would give. Pure: nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from wren_sessions.checkpoints.channels import BRANCH, is_internal
+from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, decode_write
+from wren_sessions.checkpoints.snapshots import read_record
+from wren_sessions.checkpoints.waiting import INTERRUPT
+from wren_sessions.delta.base import ArenaView
+from wren_sessions.delta.encoder import Serializer, loads, opened
+from wren_sessions.delta.protection import Protection
+from wren_sessions.errors import SerializationError
+from wren_sessions.records import ArenaParts, Stored
+from wren_sessions.serializers._told import TOLD
+from wren_sessions.upgrading._application import Application, Shape
+from wren_sessions.upgrading._report import Cause
+
+_PULL: Final = "~__pregel_pull, "  # what the path of a node's task begins with
+_ENDS: Final = frozenset({"__start__", "__end__"})
+
+
+def judged(serde: Serializer, typed: tuple[str, bytes], where: str) -> Iterator[Cause]:
+    """What reading a value tells: nothing if it is read as it is."""
+    TOLD.notes, TOLD.migrated = {}, False
+    try:
+        loads(serde, typed, where)
+    except SerializationError as error:
+        yield Cause("fails", where, error.message, error.line)
+    finally:
+        notes, TOLD.notes = TOLD.notes, None
+    for text, line in (notes or {}).items():
+        yield Cause("warning" if line else "migrated", where, text, line)
+
+
+def judged_checkpoint(
+    session: str, stored: Stored, arena: ArenaParts, app: Application, protection: Protection
+) -> Iterator[Cause]:
+    """What reading a checkpoint with its pending writes tells."""
+    body, data = read_record(session, stored, ArenaView(arena), protection)
+    shape = app.shape(stored.name[0])
+    yield from judged(app.serde, body.meta, "the metadata")
+    for channel, typed in data.items():
+        yield from judged(app.serde, typed, f"channel {channel!r}")
+    writes = list(_writes(session, stored))
+    for write in writes:
+        typed, *_ = opened(session, write.value, arena, protection, "a pending write")
+        where = "an interrupt" if write.channel == INTERRUPT else f"a write to {write.channel!r}"
+        yield from judged(app.serde, typed, where)
+    if shape is not None:
+        yield from _misfits(shape, body, writes)
+
+
+def _writes(session: str, stored: Stored) -> Iterator[WriteBody]:
+    for write in stored.writes:
+        yield decode_write(write.body, session, "a pending write")
+
+
+def _misfits(shape: Shape, body: CheckpointRecord, writes: list[WriteBody]) -> Iterator[Cause]:
+    """What a graph has no place for: pending nodes and channels that are gone."""
+    for channel in body.values:
+        if is_internal(channel):
+            yield from _next_node(shape, channel)
+        elif channel not in shape.channels:
+            yield Cause(
+                "warning",
+                f"channel {channel!r}",
+                "the graph's state does not have it any more: the graph does not see it, and the "
+                "next step drops it",
+                "keep it in the state until no session has it",
+            )
+    for node in {_node(write.path) for write in writes} - shape.nodes - {None}:
+        asks = any(_node(write.path) == node and write.channel == INTERRUPT for write in writes)
+        what = "waits for an answer" if asks else "has begun"
+        yield Cause(
+            "fails",
+            f"node {node!r}",
+            f"it {what}, and the graph has no such node any more",
+            "keep the node until no session waits in it",
+        )
+
+
+def _next_node(shape: Shape, channel: Any) -> Iterator[Cause]:
+    node = channel.removeprefix(BRANCH)
+    if node != channel and node not in shape.nodes and node not in _ENDS:
+        yield Cause(
+            "fails",
+            f"node {node!r}",
+            "it comes next, and the graph has no such node any more",
+            "keep the node until no session waits in it",
+        )
+
+
+def _node(path: str) -> str | None:
+    return path.removeprefix(_PULL).split(",")[0] if path.startswith(_PULL) else None

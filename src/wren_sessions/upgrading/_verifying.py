@@ -1,0 +1,166 @@
+"""`verify`: many sessions, page by page, several at once; nothing is written.
+
+The latest checkpoint of each namespace is read, which is what the application would go on from; or
+all of them. Reading by `scan` and `read` does not count as use of a session, so no lifetime
+changes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final
+
+from wren_sessions._blocking import Unsuspended, run
+from wren_sessions._walks import RecordWalk, all_sessions
+from wren_sessions.delta.protection import Protection, protection_of
+from wren_sessions.errors import CorruptSessionError, WrenSessionsError
+from wren_sessions.keys import MAX_ID_BYTES
+from wren_sessions.protocols import AsyncSessionStore, SessionStore
+from wren_sessions.records import ArenaParts, Name, Start, Stored
+from wren_sessions.upgrading._application import Application
+from wren_sessions.upgrading._judging import judged_checkpoint
+from wren_sessions.upgrading._report import Cause, Report
+
+_PAGE: Final = 100
+_RECORDS: Final = 20
+AT_ONCE: Final = 4  # sessions that are read at the same time
+
+OnPage = Callable[[Report], object]
+
+
+def verify(
+    store: SessionStore,
+    app: Application,
+    *,
+    sample: int | None = None,
+    history: bool = False,
+    cursor: str | None = None,
+    on_page: OnPage | None = None,
+) -> Report:
+    """Read sessions as an application would, and say what it would find.
+
+    Args:
+        store: where they are.
+        app: the application.
+        sample: how many sessions, chosen at random; None for all.
+        history: whether to read all checkpoints, instead of the latest ones.
+        cursor: where to go on, as an earlier report says; None for the beginning.
+        on_page: called after every page, with what was found so far.
+    """
+    report = Report()
+    check = partial(session_causes, store, app, history=history)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for sessions, rest in _pages(store, sample, cursor):
+            for session, causes in zip(sessions, pool.map(check, sessions), strict=True):
+                if causes is not None:
+                    report.add(session, causes)
+            report.cursor = rest
+            if on_page is not None:
+                on_page(report)
+    return report
+
+
+def _pages(
+    store: SessionStore, sample: int | None, cursor: str | None
+) -> Iterator[tuple[Sequence[str], str | None]]:
+    """The sessions to read, and where the list goes on behind them."""
+    if sample is not None:
+        yield _sampled((info.session for info in all_sessions(store, _PAGE)), sample), None
+        return
+    met: set[str] = set()
+    while True:
+        page = store.list_sessions(cursor, _PAGE)
+        fresh = list(dict.fromkeys(i.session for i in page.sessions if i.session not in met))
+        met.update(fresh)
+        cursor = page.cursor
+        yield fresh, cursor
+        if cursor is None:
+            return
+
+
+def _sampled(sessions: Iterable[str], count: int) -> list[str]:
+    """So many of them, each as likely as any other."""
+    chosen: list[str] = []
+    chance = random.Random()  # noqa: S311 -- no secret
+    for at, session in enumerate(sessions):
+        if at < count:
+            chosen.append(session)
+        elif (place := chance.randint(0, at)) < count:
+            chosen[place] = session
+    return chosen
+
+
+def session_causes(
+    store: SessionStore, app: Application, session: str, *, history: bool
+) -> list[Cause] | None:
+    """What is found in a session; None if it is not there any more."""
+    protection = protection_of(store)
+    try:
+        return run(_Session(Unsuspended(store), session, app, protection).causes(history=history))
+    except CorruptSessionError as error:
+        return [Cause("fails", "what is stored", "it is damaged", _without(error, session))]
+    except WrenSessionsError as error:
+        return [Cause("fails", "what is stored", _without(error, session))]
+
+
+def _without(error: WrenSessionsError, session: str) -> str:
+    """What an error says, in words that are the same for each session."""
+    return error.message.replace(repr(session), "…")
+
+
+class _Session:
+    """One session.
+
+    Args:
+        store: where it is.
+        session: its id.
+        app: the application.
+        protection: what happened to values before they were stored.
+    """
+
+    def __init__(
+        self, store: AsyncSessionStore, session: str, app: Application, protection: Protection
+    ) -> None:
+        self._store = store
+        self._session = session
+        self._app = app
+        self._protection = protection
+
+    async def causes(self, *, history: bool) -> list[Cause] | None:
+        """What is found in it; None if it is not there any more."""
+        heads = await self._store.heads(self._session)
+        if not heads:
+            return [] if await self._store.info(self._session) else None
+        found: list[Cause] = []
+        for name in heads:
+            found += await (self._all(name[0]) if history else self._latest(name))
+        return found
+
+    async def _latest(self, name: Name) -> list[Cause]:
+        namespace, id_ = name
+        above = f"{id_}\0" if len(id_.encode()) < MAX_ID_BYTES else None
+        page = await self._store.scan(self._session, [Start(namespace, above)], 1)
+        return await self._judged(page.records)
+
+    async def _all(self, namespace: str) -> list[Cause]:
+        scan = partial(self._store.scan, self._session)
+        walk = RecordWalk(scan, [Start(namespace)], _RECORDS)
+        found: list[Cause] = []
+        while (page := await walk.next_page()) is not None:
+            found += await self._judged(page.records)
+        return found
+
+    async def _judged(self, records: Sequence[Stored]) -> list[Cause]:
+        found: list[Cause] = []
+        for stored in records:
+            arena: ArenaParts | None = ArenaParts(())
+            if stored.spans:
+                arena = await self._store.read(self._session, stored.spans)
+            if arena is not None:  # else it was written meanwhile, by the code that runs now
+                found += judged_checkpoint(
+                    self._session, stored, arena, self._app, self._protection
+                )
+        return found
