@@ -75,9 +75,10 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
         "expect must be the Session",
     ),
     "now": (lambda: Sessions(MemoryStore(), now=7), "function that gives the time"),  # type: ignore[arg-type]
-    "ttl in memory": (lambda: MemoryStore(ttl="1h"), r'TTLPolicy\(idle="1h"\)'),  # type: ignore[arg-type]
-    "ttl in a file": (lambda: FileStore("x.db", ttl=60), "ttl must be a TTLPolicy, not 60"),  # type: ignore[arg-type]
-    "ttl on Redis": (lambda: RedisStore.from_url(URL, ttl=60), "ttl must be a TTLPolicy"),  # type: ignore[arg-type]
+    "ttl in memory": (lambda: MemoryStore(ttl="1 hour"), "'1 hour' is not a duration: write '24h'"),
+    "ttl in a file": (lambda: FileStore("x.db", ttl=[]), r"\[\] is not a duration"),  # type: ignore[arg-type]
+    "ttl on Redis": (lambda: RedisStore.from_url(URL, ttl=True), "True is not a duration"),
+    "ttl of a URL": (lambda: open_store("file:x.db", ttl="soon"), "'soon' is not a duration"),
     "clock": (lambda: MemoryStore(clock=1), "milliseconds since 1970"),  # type: ignore[arg-type]
     "nothing to connect to": (RedisStore, r"RedisStore\.from_url\(url\)"),
     "a URL as a path": (lambda: FileStore("file:x.db"), r"FileStore\('x.db'\)"),

@@ -7,13 +7,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import redis
 
 from recording import CANARY, VARIABLES, Recorder, empty_environment, recorded, refusal
+from wren_sessions import FileStore, MemoryStore, RedisStore
 from wren_sessions.config import Settings, open_store
 from wren_sessions.config.backends import BACKENDS, NOT_YET
 from wren_sessions.config.options import COMMON
@@ -113,9 +116,12 @@ def test_same_value_in_url_and_argument(made: Recorder) -> None:
     assert (made.last.ttl, made.last.prefix) == (DAY, "a")
 
 
-def test_ttl_must_be_a_policy() -> None:
-    """A bare duration is refused with what to write instead."""
-    assert "TTLPolicy(idle='24h')" in refusal(lambda: open_store("memory://", ttl="24h"))  # type: ignore[arg-type]
+def test_ttl_must_be_a_lifetime() -> None:
+    """What is neither a policy nor a duration is refused with what to write instead."""
+    wrong: Any
+    for wrong in ("tomorrow", {"idle": "24h"}):
+        assert "write '24h'" in refusal(lambda: open_store("memory://", ttl=wrong))  # noqa: B023
+        assert "write '24h'" in refusal(lambda: Settings(ttl=wrong))  # noqa: B023
 
 
 def test_nothing_configured(made: Recorder, caplog: pytest.LogCaptureFixture) -> None:
@@ -135,6 +141,23 @@ def test_memory_that_was_asked_for(made: Recorder, caplog: pytest.LogCaptureFixt
     open_store(use_redis=False)
     assert [record.levelno for record in caplog.records] == [logging.INFO] * 2
     assert len(made.stores) == 2
+
+
+@pytest.mark.parametrize("ttl", ["1h", 3600, 3600.0, timedelta(hours=1)])
+def test_a_duration_is_an_idle_timeout(ttl: Any, tmp_path: Path) -> None:
+    """Wherever a policy goes; beside a URL it is what the URL calls ``ttl``."""
+    made = TTLPolicy(idle="1h")
+    assert MemoryStore(ttl=ttl).ttl == made
+    assert FileStore(tmp_path / "x.db", ttl=ttl).ttl == made
+    assert RedisStore.from_url("redis://localhost", ttl=ttl).ttl == made
+    assert RedisStore.from_client(redis.Redis(), ttl=ttl).ttl == made
+    assert Settings("memory://", ttl=ttl).open().ttl == made
+    assert open_store("memory://", ttl=ttl).ttl == made
+    older = open_store("memory://?max_age=30d&refresh=read", ttl=ttl).ttl
+    assert older == TTLPolicy(idle="1h", max_age="30d", refresh="read")
+    assert open_store("memory://?ttl=60m", ttl=ttl).ttl == made
+    with pytest.raises(ConfigurationError, match="'ttl' has one value in the URL and another"):
+        open_store("memory://?ttl=2h", ttl=ttl)
 
 
 def test_log_of_location_and_lifetime(caplog: pytest.LogCaptureFixture) -> None:

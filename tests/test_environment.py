@@ -230,6 +230,30 @@ def test_process_wins_over_file(environment: pytest.MonkeyPatch) -> None:
     assert Settings.from_env().url == "redis://file:2/1"
 
 
+def test_a_misspelt_variable_is_named_in_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """With the variable that was meant, from the process and the file, and without its value."""
+    Path(".env").write_text(f"WREN_SESSIONS_ENCRYPTION_KEY=k1:{CANARY}\n")
+    variables = {
+        "WREN_SESSION_URL": f"redis://:{CANARY}@h",
+        "WREN_SESSIONS_TLL": "1h",
+        "WREN_SESSIONS_PREFIX": "app",
+        "WREN_SESSIONS_SERVICE_HOST": "10.0.0.1",
+        "WREN_SESSIONS_PORT": "tcp://10.0.0.1:80",
+        "WREN_SESSIONS_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "WREN_SESSION_EMPTY": "",
+    }
+    settings = Settings.from_env(variables)
+    assert settings.source == "nothing"
+    assert caplog.messages == [
+        f"{wrong} is not a variable of this package; did you mean {meant!r}?"
+        for wrong, meant in (
+            ("WREN_SESSIONS_ENCRYPTION_KEY", "WREN_SESSIONS_ENCRYPTION_KEYS"),
+            ("WREN_SESSIONS_TLL", "WREN_SESSIONS_TTL"),
+            ("WREN_SESSION_URL", "WREN_SESSIONS_URL"),
+        )
+    ]
+
+
 def test_environment_is_not_changed() -> None:
     """Reading a file leaves the variables of the process alone."""
     Path(".env").write_text(GUIDE)

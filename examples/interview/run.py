@@ -15,9 +15,11 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from io import TextIOWrapper
+from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +29,7 @@ from graph import TURNS, build_graph
 from terminal import Answers, answers_from, ask_person, say, show_analysis, show_question
 
 from wren_sessions import (
+    SessionExistsError,
     SessionNotFoundError,
     Sessions,
     SessionSaver,
@@ -107,12 +110,18 @@ def open_backend(url: str | None) -> SessionStore:
     return settings.open()
 
 
-def new_session(store: SessionStore, now: Callable[[], datetime] | None = None) -> str:
+def new_session(store: SessionStore, now: Callable[[], datetime] = datetime.now) -> str:
     """Take an id that nobody has: ``cli_YYYYMMDD_HHMMSS`` in local time, then with ``_2``, ``_3``.
 
-    The store decides, in one atomic step, so two processes never get the same one.
+    The store decides, in one atomic step, so two processes never get the same one. Where ids must
+    not be guessed, leave them to `Sessions.create`.
     """
-    return Sessions(store, now=now).create(prefix="cli").id
+    sessions = Sessions(store)
+    first = f"{now():cli_%Y%m%d_%H%M%S}"
+    for id_ in chain([first], (f"{first}_{number}" for number in count(2))):
+        with suppress(SessionExistsError):
+            return sessions.create(id_).id
+    raise AssertionError  # there is always a higher number
 
 
 def converse(talk: Conversation, answers: Answers, *, resumed: bool) -> bool:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from wren_sessions.keys import Address, KeySpace
     from wren_sessions.langgraph import SessionSaver
     from wren_sessions.protocols import AsyncSessionStore, SessionStore
+    from wren_sessions.records import Life, SessionInfo, SessionPage
     from wren_sessions.serializers.compression import Compression
     from wren_sessions.serializers.encryption import Encryption
     from wren_sessions.serializers.limits import Limits
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from wren_sessions.serializers.plain import PlainObject, PlainSerializer
     from wren_sessions.serializers.safe import SafeSerializer
     from wren_sessions.serializers.unreadable import UnreadableValue
-    from wren_sessions.sessions import Sessions
+    from wren_sessions.sessions import AsyncSessions, Sessions
     from wren_sessions.sessions.operations import Session
     from wren_sessions.stores.file import FileStore
     from wren_sessions.stores.memory import MemoryStore
@@ -121,6 +122,7 @@ _MODULES: Final = {
         "Progress",
     ),
     "protocols": ("AsyncSessionStore", "SessionStore"),
+    "records": ("Life", "SessionInfo", "SessionPage"),
     "transfer.rekey": ("RekeyReport", "arekey", "rekey"),
     "serializers.compression": ("Compression",),
     "serializers.encryption": ("Encryption",),
@@ -129,7 +131,7 @@ _MODULES: Final = {
     "serializers.plain": ("PlainObject", "PlainSerializer"),
     "serializers.safe": ("SafeSerializer",),
     "serializers.unreadable": ("UnreadableValue",),
-    "sessions": ("Sessions",),
+    "sessions": ("AsyncSessions", "Sessions"),
     "sessions.operations": ("Session",),
     "stores.file": ("FileStore",),
     "stores.memory": ("MemoryStore",),
@@ -144,6 +146,7 @@ __all__ = [
     "Address",
     "Archive",
     "AsyncSessionStore",
+    "AsyncSessions",
     "Compression",
     "ConfigurationError",
     "ConflictError",
@@ -158,6 +161,7 @@ __all__ = [
     "ImportedThread",
     "InvalidSessionIdError",
     "KeySpace",
+    "Life",
     "Limits",
     "MemoryStore",
     "Message",
@@ -178,7 +182,9 @@ __all__ = [
     "SessionExistsError",
     "SessionExpiredError",
     "SessionGoneError",
+    "SessionInfo",
     "SessionNotFoundError",
+    "SessionPage",
     "SessionSaver",
     "SessionStore",
     "Sessions",

@@ -59,8 +59,8 @@ def to_ms(duration: Duration) -> int:
         ms = math.nan
     if math.isnan(ms):
         raise ConfigurationError(
-            f"{duration!r} is not a duration: write '24h', '1h30m', '250ms', a number of seconds, "
-            "or pass a timedelta"
+            f"{duration!r} is not a duration: write '24h', '1h30m', '250ms' (units: ms, s, m, h, "
+            "d, w), or a number of seconds"
         )
     if not 1 <= ms <= MAX_MS:
         raise ConfigurationError(
@@ -207,6 +207,19 @@ class _Staging(TTLPolicy):
         if pinned:
             return used_ms + STAGING_MS
         return super().deadline_ms(used_ms=used_ms, created_ms=created_ms)
+
+
+Lifetime: TypeAlias = "TTLPolicy | Duration"
+"""How long sessions live: a policy, or a duration, which is the idle timeout of one."""
+
+
+def policy_of(lifetime: Lifetime) -> TTLPolicy:
+    """The policy that a lifetime means.
+
+    Raises:
+        ConfigurationError: it is neither a policy nor a duration.
+    """
+    return lifetime if isinstance(lifetime, TTLPolicy) else TTLPolicy(idle=lifetime)
 
 
 DAY: Final = TTLPolicy(idle="24h")

@@ -170,7 +170,7 @@ def test_a_location_holds_no_password(url: str, location: str) -> None:
     """Where a store is, and how it is printed, tells host, port and database alone."""
     store = RedisStore.from_url(url)
     assert store.location == location
-    for text in (repr(store), str(store), repr(store.aio), repr(store.plans)):
+    for text in (repr(store), str(store), repr(store.aio), repr(store._commands)):
         assert CANARY not in text
 
 

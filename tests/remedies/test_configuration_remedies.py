@@ -170,12 +170,12 @@ def test_options() -> None:
 
 
 @tries(
-    "write '24h', '1h30m', '250ms', a number of seconds, or pass a timedelta",
+    "write '24h', '1h30m', '250ms' (units: ms, s, m, h, d, w), or a number of seconds",
     "must be at least 1 ms and at most 100 years; pass None for no limit",
 )
 def test_durations() -> None:
     """Each of the forms."""
-    with pytest.raises(ConfigurationError, match="write '24h', '1h30m', '250ms', a number of"):
+    with pytest.raises(ConfigurationError, match=r"write '24h', '1h30m', '250ms' .*a number of"):
         TTLPolicy(idle="tomorrow")
     idle: Any
     for idle, found_ms in (
@@ -185,6 +185,11 @@ def test_durations() -> None:
         (5, 5_000),
         (1.5, 1_500),
         (timedelta(minutes=1), 60_000),
+        ("2ms", 2),
+        ("2s", 2_000),
+        ("2m", 120_000),
+        ("2d", 172_800_000),
+        ("2w", 1_209_600_000),
     ):
         assert TTLPolicy(idle=idle).idle_ms == found_ms
     wrong: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,20 +39,27 @@ def open_there(where: Where, *, may_make: bool = False) -> SessionStore:
         ConfigurationError: nothing is configured, or it is the memory of a process.
         StoreUnavailableError: a file is not there, and must not be made.
     """
-    dotenv = where.env_file or True
-    if where.url is None and Settings.from_env(dotenv=dotenv).source == NOTHING:
-        raise ConfigurationError(
-            "no store is configured, and sessions in the memory of an app are gone with it: pass "
-            "--url, or set WREN_SESSIONS_URL, REDIS_URL or REDIS_HOST in the environment or in "
-            ".env in this folder"
-        )
-    store = open_store(where.url, prefix=where.prefix, dotenv=dotenv)
+    store = _open(where)
     try:
         _check_seen(store, may_make=may_make)
     except BaseException:
         store.close()
         raise
     return store
+
+
+def _open(where: Where) -> SessionStore:
+    dotenv = where.env_file or True
+    if where.url is not None:
+        return open_store(where.url, prefix=where.prefix, dotenv=dotenv)
+    settings = Settings.from_env(dotenv=dotenv)
+    if settings.source == NOTHING:
+        raise ConfigurationError(
+            "no store is configured, and sessions in the memory of an app are gone with it: pass "
+            "--url, or set WREN_SESSIONS_URL, REDIS_URL or REDIS_HOST in the environment or in "
+            ".env in this folder"
+        )
+    return (settings if where.prefix is None else replace(settings, prefix=where.prefix)).open()
 
 
 def _check_seen(store: SessionStore, *, may_make: bool) -> None:

@@ -27,13 +27,13 @@ from wren_sessions.config.environment import (
     read_variables,
 )
 from wren_sessions.config.kinds import FLAG, LIMIT, PREFIX
-from wren_sessions.config.options import LIFETIME, check_policy, check_same, policy_from
+from wren_sessions.config.options import LIFETIME, check_policy, check_same, merge, policy_from
 from wren_sessions.config.schemes import Target, is_redis, resolve
 from wren_sessions.config.urls import redact
 from wren_sessions.errors import ConfigurationError, hides_arguments
 from wren_sessions.keys import DEFAULT_PREFIX
 from wren_sessions.protocols import SessionStore
-from wren_sessions.ttl import DAY, TTLPolicy
+from wren_sessions.ttl import DAY, Lifetime, TTLPolicy, policy_of, to_ms
 
 if TYPE_CHECKING:  # they take time to load, which most processes need not spend
     from wren_sessions.serializers.compression import Compression
@@ -53,8 +53,9 @@ class Settings:
 
     Args:
         url: the URL of the store.
-        ttl: how long sessions live; None for what the URL says, else the backend's default: 24
-            hours after the last write in memory and on Redis, for good in a file.
+        ttl: how long sessions live: a policy; or a duration, such as ``"1h"`` or seconds, which is
+            the idle timeout, as in the URL. None for what the URL says, else the backend's default:
+            24 hours after the last write in memory and on Redis, for good in a file.
         prefix: what names of sessions begin with; None for what the URL says, else
             ``langgraph:checkpoint``.
         require_persistent: whether to refuse a store that ends with the process.
@@ -69,7 +70,7 @@ class Settings:
     """
 
     url: str = MEMORY
-    ttl: TTLPolicy | None = None
+    ttl: Lifetime | None = None
     prefix: str | None = None
     require_persistent: bool = False
     source: str = ARGUMENT
@@ -81,8 +82,8 @@ class Settings:
             given, kind = getattr(self, name), name.capitalize()
             if given is not None and kind not in {base.__name__ for base in type(given).__mro__}:
                 raise ConfigurationError(f"{name} must be {kind}(…) or None")
-        if self.ttl is not None and not isinstance(self.ttl, TTLPolicy):
-            raise ConfigurationError("ttl must be a policy, such as TTLPolicy(idle='24h')")
+        if self.ttl is not None:
+            policy_of(self.ttl)
 
     def __repr__(self) -> str:
         return (
@@ -145,11 +146,13 @@ class Settings:
 
     def _ttl_of(self, target: Target) -> TTLPolicy | None:
         default = target.backend.ttl
-        if self.ttl is None:
-            given = {name: value for name, value in target.common.items() if name in LIFETIME}
-            return policy_from(given, default or DAY) if given else default
-        check_policy(target.common, self.ttl)
-        return self.ttl
+        if isinstance(self.ttl, TTLPolicy):
+            check_policy(target.common, self.ttl)
+            return self.ttl
+        given = {name: value for name, value in target.common.items() if name in LIFETIME}
+        if self.ttl is not None:
+            given = dict(merge(given, {"ttl": to_ms(self.ttl)}))
+        return policy_from(given, default or DAY) if given else default
 
     def _prefix_of(self, target: Target) -> str:
         in_url = target.common.get("prefix", self.prefix)
@@ -186,7 +189,7 @@ class Settings:
 def open_store(
     url: str | None = None,
     *,
-    ttl: TTLPolicy | None = None,
+    ttl: Lifetime | None = None,
     prefix: str | None = None,
     use_redis: bool = True,
     require_persistent: bool | None = None,
@@ -202,8 +205,9 @@ def open_store(
     Args:
         url: the URL of the store, such as ``redis://localhost:6379/0``, ``file:sessions.db`` or
             ``memory://``; None to read the variables.
-        ttl: how long sessions live; None for what URL or variables say, else the backend's default:
-            24 hours after the last write in memory and on Redis, for good in a file.
+        ttl: how long sessions live: a policy; or a duration, such as ``"1h"`` or seconds, which is
+            the idle timeout. None for what URL or variables say, else the backend's default: 24
+            hours after the last write in memory and on Redis, for good in a file.
         prefix: what names of sessions begin with; None for what URL or variables say, else
             ``langgraph:checkpoint``.
         use_redis: False to keep sessions in memory whatever Redis server the variables name; a

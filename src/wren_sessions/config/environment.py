@@ -6,7 +6,9 @@ process's environment is only read. An error names variables, never their values
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +16,12 @@ from typing import Final
 from urllib.parse import quote
 
 from wren_sessions.config.kinds import FLAG, Kind, whole_number
+from wren_sessions.config.options import near
 from wren_sessions.config.redis_urls import MAX_PORT, is_host
 from wren_sessions.config.schemes import is_redis
 from wren_sessions.errors import ConfigurationError
+
+logger = logging.getLogger("wren_sessions")
 
 WREN_URL: Final = "WREN_SESSIONS_URL"
 WREN_TTL: Final = "WREN_SESSIONS_TTL"
@@ -35,6 +40,11 @@ REDIS_PARTS: Final = (
     "REDIS_SSL",
 )
 
+_WREN: Final = frozenset(
+    {WREN_URL, WREN_TTL, WREN_MAX_AGE, WREN_PREFIX, WREN_ENCRYPTION_KEYS, WREN_REQUIRE_PERSISTENT}
+)
+# … but for what Kubernetes sets for a service that is called wren-sessions
+_LIKE_WREN: Final = re.compile(r"WREN_SESSION(?!\w*(?:_SERVICE_HOST$|_PORT$|_PORT_))\w*")
 _DOTENV: Final = Path(".env")
 _KUBERNETES: Final = "tcp://"
 _PORT: Final = whole_number(1, MAX_PORT)
@@ -81,7 +91,7 @@ class Variables:
 
 
 def read_variables(environ: Mapping[str, str] | None, *, dotenv: bool | str | Path) -> Variables:
-    """The variables as they are now.
+    """The variables as they are now. A misspelt one is named in a warning.
 
     Args:
         environ: those of the process; None for `os.environ`.
@@ -94,8 +104,13 @@ def read_variables(environ: Mapping[str, str] | None, *, dotenv: bool | str | Pa
     process = os.environ if environ is None else environ
     path = _DOTENV if isinstance(dotenv, bool) else Path(dotenv)
     if dotenv is False or (dotenv is True and not path.is_file()):
-        return Variables(process)
-    return Variables(process, _read_file(path), str(path))
+        variables = Variables(process)
+    else:
+        variables = Variables(process, _read_file(path), str(path))
+    for name in sorted({*variables.process, *variables.file} - _WREN):
+        if _LIKE_WREN.fullmatch(name) and variables.get(name) is not None:
+            logger.warning("%s is not a variable of this package%s", name, near(name, _WREN))
+    return variables
 
 
 def _read_file(path: Path) -> dict[str, str | None]:

@@ -41,6 +41,8 @@ from wren_sessions.sessions.operations import Session, SessionOperations
 from wren_sessions.ttl import Duration
 
 if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+
     from wren_sessions.archives import Archive
     from wren_sessions.serializers.migrations import Migrations
     from wren_sessions.transcripts import Transcript
@@ -55,7 +57,7 @@ class Sessions:
         cache_bytes: how much to remember of what was written and read; 0 for nothing.
         header: keys whose strings may stand in a session's readable header, besides its numbers
             and booleans.
-        now: gives the time that ids and checkpoints are stamped with; None for the system's clock.
+        now: gives the time that checkpoints are stamped with; None for the system's clock.
             Lifetimes are decided by the store's clock.
         migrations: how the application's classes have changed since values were stored.
 
@@ -99,8 +101,8 @@ class Sessions:
         """Make a session that was not there.
 
         Args:
-            session_id: its id; None makes one, ``<prefix>_YYYYMMDD_HHMMSS`` in local time, with
-                ``_2``, ``_3`` … behind it where that is taken. It is taken atomically.
+            session_id: its id, which is taken atomically; None makes a random one that nobody can
+                guess: ``<prefix>_`` and 20 hexadecimal digits.
             prefix: what an id made here begins with.
             state: its first state; None for an empty session.
 
@@ -248,7 +250,7 @@ class Sessions:
         return self.load(id_)
 
     @staticmethod
-    def thread(session_id: str) -> dict[str, Any]:
+    def thread(session_id: str) -> RunnableConfig:
         """The config by which LangGraph uses the session."""
         return {"configurable": {"thread_id": session_id}}
 
@@ -353,7 +355,7 @@ class AsyncSessions:
         return await self.load(id_)
 
     @staticmethod
-    def thread(session_id: str) -> dict[str, Any]:
+    def thread(session_id: str) -> RunnableConfig:
         """See `Sessions.thread`."""
         return Sessions.thread(session_id)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -35,7 +35,7 @@ from wren_sessions.records import (
 from wren_sessions.serializers import default_serializer
 from wren_sessions.sessions.states import States
 
-MAX_TAKEN: Final = 10_000
+_ID_BYTES: Final = 10  # of chance: nobody guesses an id, and no two are the same
 MAX_ATTEMPTS: Final = 100  # to save a session that others write
 
 
@@ -161,13 +161,12 @@ class SessionOperations:
         """Make a session that was not there."""
         if state is not None:
             check_state(session_id or prefix, state)
-        for candidate in _candidates(session_id, prefix, now):
-            made = await self._create(candidate, now, state)
-            if made is not None:
-                return made
-        taken = session_id or f"{prefix}_…"
+        id_ = session_id if session_id is not None else f"{prefix}_{secrets.token_hex(_ID_BYTES)}"
+        made = await self._create(id_, now, state)
+        if made is not None:
+            return made
         raise SessionExistsError(
-            f"session {taken!r} is there already; choose another id, or load it", session=taken
+            f"session {id_!r} is there already; choose another id, or load it", session=id_
         )
 
     async def _create(
@@ -298,15 +297,6 @@ def _taken(session_id: str, new_id: str) -> NoReturn:
         "delete it first",
         session=new_id,
     ) from None
-
-
-def _candidates(session_id: str | None, prefix: str, now: datetime) -> Iterator[str]:
-    if session_id is not None:
-        yield session_id
-        return
-    stem = f"{prefix}_{now.astimezone():%Y%m%d_%H%M%S}"
-    yield stem
-    yield from (f"{stem}_{number}" for number in range(2, MAX_TAKEN))
 
 
 def _empty(session_id: str, life: Life) -> Session:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, get_args
 
-from wren_sessions._arguments import check_callable, check_kind
+from wren_sessions._arguments import check_callable
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.keys import DEFAULT_PREFIX, KeySpace, check_session
 from wren_sessions.records import (
@@ -50,7 +50,7 @@ from wren_sessions.stores.file.opening import Place, Synchronous
 from wren_sessions.stores.file.sessions import Key
 from wren_sessions.stores.file.sweep import Sweeper
 from wren_sessions.stores.threaded import ThreadedStore
-from wren_sessions.ttl import FOREVER, Duration, Override, TTLPolicy, to_ms
+from wren_sessions.ttl import FOREVER, Duration, Lifetime, Override, TTLPolicy, policy_of, to_ms
 
 _THREADS: Final = 16
 _BRIEF_SCAN: Final = 128  # records
@@ -64,8 +64,9 @@ class FileStore(Closing):
 
     Args:
         path: the file; a relative one belongs to the working directory of this moment.
-        ttl: how long sessions live; None for `ttl.FOREVER`, until they are deleted. With
-            ``refresh="read"``, a load that moves the deadline is also a commit.
+        ttl: how long sessions live: a policy, or the idle timeout (``"1h"``); None for
+            `ttl.FOREVER`, until they are deleted. With ``refresh="read"``, a load that moves the
+            deadline is also a commit.
         prefix: what addresses of sessions begin with. Stores with different prefixes share the
             file, and nothing else: none sees, counts or changes the sessions of another.
         synchronous: whether a commit waits for the disk. ``"full"`` (default): it survives a power
@@ -85,7 +86,7 @@ class FileStore(Closing):
         self,
         path: str | os.PathLike[str],
         *,
-        ttl: TTLPolicy | None = None,
+        ttl: Lifetime | None = None,
         prefix: str = DEFAULT_PREFIX,
         synchronous: Synchronous = "full",
         busy_timeout: Duration = "10s",
@@ -96,10 +97,9 @@ class FileStore(Closing):
             raise ConfigurationError(
                 f"synchronous must be 'full', 'normal' or 'off', not {synchronous!r}"
             )
-        check_kind(ttl, TTLPolicy, "ttl", 'ttl=TTLPolicy(idle="1h")')
         check_callable(clock, "clock", "milliseconds since 1970")
         check_at_least_1("threads", threads)
-        self._ttl = FOREVER if ttl is None else ttl
+        self._ttl = FOREVER if ttl is None else policy_of(ttl)
         self._keys = KeySpace(prefix)
         self._clock = clock or _system_ms
         if os.fspath(path).startswith("file:"):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from wren_sessions._arguments import check_callable, check_kind
+from wren_sessions._arguments import check_callable
 from wren_sessions._locks import Lock
 from wren_sessions.errors import (
     ConfigurationError,
@@ -53,7 +53,7 @@ from wren_sessions.stores.memory.dump import pack, unpack
 from wren_sessions.stores.memory.session import Change, Session, past
 from wren_sessions.stores.memory.session_index import SessionIndex
 from wren_sessions.stores.threaded import ThreadedStore
-from wren_sessions.ttl import DAY, Duration, Override, TTLPolicy, to_ms
+from wren_sessions.ttl import DAY, Duration, Lifetime, Override, TTLPolicy, policy_of, to_ms
 
 
 class _Begun(NamedTuple):
@@ -70,7 +70,8 @@ class MemoryStore(Closing):
     """A `SessionStore` in this process's memory. Safe to use from several threads.
 
     Args:
-        ttl: how long sessions live; None for `ttl.DAY`, 24 hours after the last write.
+        ttl: how long sessions live: a policy, or the idle timeout (``"1h"``); None for `ttl.DAY`,
+            24 hours after the last write.
         prefix: what addresses of sessions begin with. The sessions of each store are its own,
             whatever its prefix.
         max_sessions: how many sessions to keep at the most; None (default) for no bound.
@@ -86,17 +87,16 @@ class MemoryStore(Closing):
     def __init__(
         self,
         *,
-        ttl: TTLPolicy | None = None,
+        ttl: Lifetime | None = None,
         prefix: str = DEFAULT_PREFIX,
         max_sessions: int | None = None,
         max_bytes: int | None = None,
         clock: Callable[[], int] | None = None,
     ) -> None:
-        check_kind(ttl, TTLPolicy, "ttl", 'ttl=TTLPolicy(idle="1h")')
         check_callable(clock, "clock", "milliseconds since 1970")
         check_at_least_1("max_sessions", max_sessions)
         check_at_least_1("max_bytes", max_bytes)
-        self._ttl = DAY if ttl is None else ttl
+        self._ttl = DAY if ttl is None else policy_of(ttl)
         self._keys = KeySpace(prefix)
         self._clock = clock or _system_ms
         self._lock = Lock(self._mend)

@@ -14,7 +14,6 @@ from typing import Any, Final, Self, TypeVar
 import redis
 import redis.asyncio
 
-from wren_sessions._arguments import check_kind
 from wren_sessions._locks import Lock
 from wren_sessions.errors import ConfigurationError, hides_arguments
 from wren_sessions.keys import DEFAULT_PREFIX, KeySpace
@@ -47,7 +46,7 @@ from wren_sessions.stores.redis.driver import DRIVER_ERRORS, translate
 from wren_sessions.stores.redis.loops import LoopClients
 from wren_sessions.stores.redis.pipeline import ThreadPipelines
 from wren_sessions.stores.threaded import ThreadedStore
-from wren_sessions.ttl import DAY, Duration, TTLPolicy
+from wren_sessions.ttl import DAY, Duration, Lifetime, policy_of
 
 T = TypeVar("T")
 
@@ -64,7 +63,8 @@ class RedisStore(Closing):
         async_client: an asyncio client, which belongs to one event loop, or None.
         url: where to connect, for clients of the store's own.
         options: what redis-py takes besides, for clients of the store's own.
-        ttl: how long sessions live; default 24 hours after the last write.
+        ttl: how long sessions live: a policy, or the idle timeout (``"1h"``); default 24 hours
+            after the last write.
         prefix: what every key starts with.
     """
 
@@ -78,16 +78,15 @@ class RedisStore(Closing):
         async_client: redis.asyncio.Redis | None = None,
         url: str | None = None,
         options: dict[str, Any] | None = None,
-        ttl: TTLPolicy | None = None,
+        ttl: Lifetime | None = None,
         prefix: str = DEFAULT_PREFIX,
     ) -> None:
-        check_kind(ttl, TTLPolicy, "ttl", 'ttl=TTLPolicy(idle="1h")')
         if client is None and async_client is None and url is None:
             raise ConfigurationError(
                 "RedisStore needs a server: make it with RedisStore.from_url(url) or "
                 "RedisStore.from_client(client)"
             )
-        self.ttl = ttl or DAY
+        self.ttl = DAY if ttl is None else policy_of(ttl)
         self.keys = KeySpace(prefix)
         self._commands = Commands(self.keys, self.ttl)
         self._url = url
@@ -99,7 +98,7 @@ class RedisStore(Closing):
         if client is not None and url is None:
             self._aio = ThreadedStore(self, _THREADS)
         else:
-            self._aio = AsyncRedisStore(self)
+            self._aio = AsyncRedisStore(self, self._commands)
         self.location = location_of(self._known_client())
 
     @classmethod
@@ -108,7 +107,7 @@ class RedisStore(Closing):
         cls,
         url: str,
         *,
-        ttl: TTLPolicy | None = None,
+        ttl: Lifetime | None = None,
         prefix: str = DEFAULT_PREFIX,
         **options: Any,
     ) -> Self:
@@ -133,7 +132,7 @@ class RedisStore(Closing):
         cls,
         client: redis.Redis | redis.asyncio.Redis,
         *,
-        ttl: TTLPolicy | None = None,
+        ttl: Lifetime | None = None,
         prefix: str = DEFAULT_PREFIX,
     ) -> Self:
         """A store that connects as a client of the application does.
@@ -199,11 +198,6 @@ class RedisStore(Closing):
     def application_async_client(self) -> redis.asyncio.Redis | None:
         """The asyncio client that the application gave, if it gave one."""
         return self._async_client
-
-    @property
-    def plans(self) -> Commands:
-        """What this store sends."""
-        return self._commands
 
     def _run(self, plan: Plan[T]) -> T:
         trips = self._pipelines or self._thread_pipelines()
@@ -310,10 +304,15 @@ class AsyncRedisStore:
     """The awaitable face of a `RedisStore`: the same plans over asyncio clients.
 
     There is one client per event loop, made when it is first used, and closed with the loop.
+
+    Args:
+        store: the store that makes the clients.
+        plans: what to send.
     """
 
-    def __init__(self, store: RedisStore) -> None:
+    def __init__(self, store: RedisStore, plans: Commands) -> None:
         self._store = store
+        self._plans = plans
         given = store.application_async_client
         make = store.make_async_client if given is None else lambda: with_own_sentinels(given)
         self._clients = LoopClients(make)
@@ -327,11 +326,11 @@ class AsyncRedisStore:
 
     async def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
-        return await self._run(self._store.plans.commit(commit))
+        return await self._run(self._plans.commit(commit))
 
     async def prune(self, prune: Prune) -> Committed:
         """See `SessionStore.prune`."""
-        return await self._run(self._store.plans.prune(prune))
+        return await self._run(self._plans.prune(prune))
 
     async def load(
         self,
@@ -341,44 +340,44 @@ class AsyncRedisStore:
         held: Held | None = None,
     ) -> Loaded | None:
         """See `SessionStore.load`."""
-        return await self._run(self._store.plans.load(session, namespace, checkpoint_id, held))
+        return await self._run(self._plans.load(session, namespace, checkpoint_id, held))
 
     async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
-        return await self._run(self._store.plans.scan(session, starts, limit))
+        return await self._run(self._plans.scan(session, starts, limit))
 
     async def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
         """See `SessionStore.read`."""
-        return await self._run(self._store.plans.read(session, spans))
+        return await self._run(self._plans.read(session, spans))
 
     async def heads(self, session: str) -> tuple[Name, ...]:
         """See `SessionStore.heads`."""
-        return await self._run(self._store.plans.heads(session))
+        return await self._run(self._plans.heads(session))
 
     async def info(self, session: str) -> SessionInfo | None:
         """See `SessionStore.info`."""
-        return await self._run(self._store.plans.info(session))
+        return await self._run(self._plans.info(session))
 
     async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `SessionStore.list_sessions`."""
-        after, names = await self._run(self._store.plans.find_keys(cursor, limit))
-        return await self._run(self._store.plans.list_sessions(names, after))
+        after, names = await self._run(self._plans.find_keys(cursor, limit))
+        return await self._run(self._plans.list_sessions(names, after))
 
     async def touch(self, session: str) -> Life | None:
         """See `SessionStore.touch`."""
-        return await self._run(self._store.plans.touch(session))
+        return await self._run(self._plans.touch(session))
 
     async def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
         """See `SessionStore.set_ttl`."""
-        return await self._run(self._store.plans.set_ttl(session, idle))
+        return await self._run(self._plans.set_ttl(session, idle))
 
     async def pin(self, session: str, *, pinned: bool = True) -> Life | None:
         """See `SessionStore.pin`."""
-        return await self._run(self._store.plans.pin(session, pinned=pinned))
+        return await self._run(self._plans.pin(session, pinned=pinned))
 
     async def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
-        return await self._run(self._store.plans.delete(session))
+        return await self._run(self._plans.delete(session))
 
     async def copy(
         self,
@@ -390,12 +389,12 @@ class AsyncRedisStore:
         expect: Life | None = None,
     ) -> Life | None:
         """See `SessionStore.copy`."""
-        plan = self._store.plans.copy(source, target, replace=replace, state=state, expect=expect)
+        plan = self._plans.copy(source, target, replace=replace, state=state, expect=expect)
         return await self._run(plan)
 
     async def ping(self) -> None:
         """See `SessionStore.ping`."""
-        await self._run(self._store.plans.ping())
+        await self._run(self._plans.ping())
 
     async def close(self) -> None:
         """Close this event loop's connections and the blocking ones."""
