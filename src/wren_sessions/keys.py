@@ -12,9 +12,10 @@ field                           what
 ==============================  ===================================================================
 ``state``                       the header: JSON that a person can read
 ``<id>``, ``<ns>/<id>``         the record of a checkpoint, root and subgraph namespaces
-``:meta``                       incarnation, created, updated, lifetime override, pin, sizes
+``:meta``                       incarnation, created, updated, lifetime override, pin, sizes, how
+                                many fields there are
 ``:head/<ns>``                  the namespace's latest checkpoint, its highest id, the namespace
-                                made before it
+                                made before it, what the log of the latest one holds at least
 ``:a<n>``                       segment *n* of the arena, 2,032 bytes each, the last one shorter
 ``:w/<ns>/<id>``                the log of pending writes of a checkpoint; of several commits, its
                                 line alone, and besides:

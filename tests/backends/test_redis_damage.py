@@ -180,7 +180,7 @@ async def test_a_newer_session_is_refused(redis_url: str, server: redis.Redis, f
     async with opened(redis_url) as store:
         chat = await Chat(saver_on(store, face)).grow(2)
         words = field(server, b":meta").split()
-        server.hset(KEY, ":meta", b" ".join([b"2", *words[1:], b"more"]))
+        server.hset(KEY, ":meta", b" ".join([b"3", *words[1:], b"more"]))
         before = server.dump(KEY)
         for call in (chat.get, chat.put, chat.write, chat.history):
             await refused(call, FormatVersionError, "upgrade")

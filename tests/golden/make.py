@@ -57,6 +57,6 @@ def make_values() -> None:
 
 if __name__ == "__main__":
     make_values()
-    make_redis("v1.redis.json", content.write)
-    make_redis("v1-clocks.redis.json", content.write_clocks)
+    make_redis("v2.redis.json", content.write)
+    make_redis("v2-clocks.redis.json", content.write_clocks)
     make_file()

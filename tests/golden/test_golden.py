@@ -6,6 +6,7 @@ import json
 import shutil
 from base64 import b64decode
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -28,22 +29,25 @@ def restore(client: redis.Redis, file: str = "v1.redis.json") -> RedisStore:
     return store
 
 
-def test_version_1_is_read_from_redis(redis_url: str) -> None:
-    """A real server gives back what version 1 wrote."""
+@pytest.mark.parametrize("file", ["v1.redis.json", "v2.redis.json"])
+def test_every_version_is_read_from_redis(redis_url: str, file: str) -> None:
+    """A real server gives back what a version wrote; version 1 has no counts."""
     with redis.Redis.from_url(redis_url) as client:
-        content.check(SessionSaver(restore(client)))
+        content.check(SessionSaver(restore(client, file)))
 
 
-def test_version_1_is_read_from_fakeredis() -> None:
+@pytest.mark.parametrize("file", ["v1.redis.json", "v2.redis.json"])
+def test_every_version_is_read_from_fakeredis(file: str) -> None:
     """So does fakeredis, where there is no server."""
     with FakeRedis() as client:
-        content.check(SessionSaver(restore(client)))
+        content.check(SessionSaver(restore(client, file)))
 
 
-def test_a_history_of_two_clocks_is_read(redis_url: str) -> None:
+@pytest.mark.parametrize("file", ["v1-clocks.redis.json", "v2-clocks.redis.json"])
+def test_a_history_of_two_clocks_is_read(redis_url: str, file: str) -> None:
     """Records say that ids do not tell the order."""
     with redis.Redis.from_url(redis_url) as client:
-        content.check_clocks(SessionSaver(restore(client, "v1-clocks.redis.json")))
+        content.check_clocks(SessionSaver(restore(client, file)))
 
 
 @pytest.mark.parametrize("prefix", [DEFAULT_PREFIX, content.TENANT])
@@ -66,10 +70,11 @@ def test_version_2_is_read_from_a_file(tmp_path: Path, prefix: str) -> None:
 
 
 @pytest.mark.redis_server
-def test_version_1_is_gone_on_with(redis_url: str) -> None:
-    """A session of version 1 is written further."""
+@pytest.mark.parametrize("file", ["v1.redis.json", "v2.redis.json"])
+def test_every_version_is_gone_on_with(redis_url: str, file: str) -> None:
+    """A session is written further, and stays of its version."""
     with redis.Redis.from_url(redis_url) as client:
-        saver = SessionSaver(restore(client))
+        saver = SessionSaver(restore(client, file))
         found = saver.get_tuple(content.config())
         assert found is not None
         after = content.checkpoint(9, {"messages": content.messages(6), "turn_count": 9})
@@ -77,3 +82,5 @@ def test_version_1_is_gone_on_with(redis_url: str) -> None:
         latest = saver.get_tuple(content.config())
         assert latest is not None
         assert latest.checkpoint == after
+        meta: Any = client.hget(saver.store.keys.session_key(content.SESSION), ":meta")
+        assert meta.split()[0] == file[1:2].encode()

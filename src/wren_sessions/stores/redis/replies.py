@@ -37,10 +37,10 @@ from wren_sessions.ttl import Override
 
 T = TypeVar("T")
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 SEGMENT_BYTES: Final = 2_032  # as in _common.lua; why this size: docs/explanation/storage.md
 NO_KEY: Final = -2  # what PTTL says of a key that is not there
-META_WORDS: Final = 9
+META_WORDS: Final = {b"1": 9, b"2": 10}  # by format version
 MAX_DIGITS: Final = 15  # of any number, as in _common.lua
 
 
@@ -232,7 +232,7 @@ def _stored(
 ) -> Stored:
     try:
         line, body = value.split(b"\n", 1)
-        _, base_text, own, lower, spans = line.split(b" ")
+        _, base_text, own, lower, spans, *_ = line.split(b" ")
         base = _number(base_text)
         below = None if lower == b":" else decode(lower.decode())
         used = [Span(base, _number(own)), *_read_spans(spans), *_read_spans(write_spans)]
@@ -349,7 +349,7 @@ def read_listed(
     state, meta = fields or (None, None)
     session = session_of(keys, name)
     words = [] if meta is None else meta.split()
-    if session is None or len(words) != META_WORDS or words[0] != b"%d" % FORMAT:
+    if session is None or not words or len(words) != META_WORDS.get(words[0]):
         return None
     if max(len(words[at]) for at in (2, 3, 5)) > MAX_DIGITS:
         return None

@@ -2,12 +2,14 @@
 -- and _walks, except for commit, which has what it needs of them put in where it needs it.
 --
 -- KEYS[1]  the session's hash. Its fields are listed in keys.py.
--- :meta    nine words: format version, incarnation, created ms, updated ms, idle timeout of its own
+-- :meta    ten words: format version, incarnation, created ms, updated ms, idle timeout of its own
 --          (ms | none | - to follow the store), revision, arena bytes, pinned (1 | 0), the namespace
---          made last (/<ns> | -)
--- :head/x  three words: the latest checkpoint, the highest id, the namespace made before (or -)
--- record   one line of five words, then the body: token, base, own bytes, the next lower id (or :),
---          other spans of the arena as offset+length,… (or -)
+--          made last (/<ns> | -), how many fields there are besides `state`
+-- :head/x  four words: the latest checkpoint, the highest id, the namespace made before (or -), what
+--          the latest checkpoint's log holds at least
+-- record   one line of six words, then the body: token, base, own bytes, the next lower id (or :),
+--          other spans of the arena as offset+length,… (or -), what the log of the next lower id
+--          holds at least
 -- log      of one commit, one line of four words, then its bytes: 0, keys of replaceable writes as
 --          k,k (or -), spans (or -), how many bytes. (Other numbers than 0: below, `log_of`.)
 --          Of several commits, one line of seven words: the last part of the bytes (or -), the latest
@@ -15,6 +17,11 @@
 --          earlier spans. What each commit writes again is this line and, where both are short, the
 --          last part. Parts are <log>/0, /1, …; earlier keys <log>/k1, …; earlier spans <log>/s1, …
 -- :done    the tokens of the latest commits that wrote no record, the last one first
+--
+-- What a log holds is its bytes and its keys of replaceable writes, counted together: it only grows. So
+-- a log that holds less than is said elsewhere has lost something (- where it is not known). And what
+-- is not there never was only if all fields are there: `absent` in _walks.lua. Sessions of version 1 of the
+-- format, which stay so, have no last word in any of the three, and nothing tells.
 --
 -- An idle timeout among the arguments is ms, - for none, or !ms (below, `ends_of`).
 --
@@ -57,25 +64,34 @@ local function number(field, word)
   return tonumber(word)
 end
 
-local META = '^1 (%S+) (%-?%d+) (%-?%d+) (%S+) (%d+) (%d+) ([01]) (%S+)$'
+local META = '^2 (%S+) (%-?%d+) (%-?%d+) (%S+) (%d+) (%d+) ([01]) (%S+) (%d+)$'
 
--- What the field :meta says, `raw`: its eight words behind the version, all texts; nil and nil if the
--- session is not there; nil and a reply if it cannot be used.
+-- What the field :meta says, `raw`: its nine words behind the version, all texts (eight of version 1);
+-- nil and nil if the session is not there; nil and a reply if it cannot be used.
 local function life_words(key, raw)
   if not raw then
-    if redis.call('EXISTS', key) == 1 then return nil, 'foreign' end
-    return nil, nil
+    if redis.call('EXISTS', key) == 0 then return nil, nil end
+    for _, field in ipairs({':head/', ':done', ':a0'}) do
+      if redis.call('HEXISTS', key, field) == 1 then damaged(':meta') end
+    end
+    return nil, 'foreign'
   end
-  local incarnation, created, updated, override, revision, arena, pinned, last_ns =
+  local incarnation, created, updated, override, revision, arena, pinned, last_ns, count =
     string.match(raw, META)
   if not incarnation then
+    incarnation, created, updated, override, revision, arena, pinned, last_ns =
+      string.match(raw, '^1 (%S+) (%-?%d+) (%-?%d+) (%S+) (%d+) (%d+) ([01]) (%S+)$')
+  end
+  if not incarnation then
     local version = string.match(raw, '^%S*')
-    if version ~= '1' then return nil, 'version ' .. version end
+    if version ~= '1' and version ~= '2' then return nil, 'version ' .. version end
     damaged(':meta')
   end
-  if #created > 15 or #updated > 15 or #revision > 15 or #arena > 15 then damaged(':meta') end
+  if #created > 15 or #updated > 15 or #revision > 15 or #arena > 15 or count and #count > 15 then
+    damaged(':meta')
+  end
   if override ~= '-' and override ~= 'none' then number(':meta', override) end
-  return incarnation, created, updated, override, revision, arena, pinned, last_ns
+  return incarnation, created, updated, override, revision, arena, pinned, last_ns, count
 end
 
 -- When a life ends if it is used at `used`; nil for never. `override`, `idle` and `max_age` are texts.
@@ -132,15 +148,16 @@ local function below(a, b)
   return #a < #b
 end
 
--- A namespace's three words: of its field's value, nil if there is none; it has no checkpoint then.
+-- A namespace's four words: of its field's value, nil if there is none; it has no checkpoint then. The
+-- last one is a number, or nil where it is not known.
 local function head_words(last_ns, ns, value)
   if not value then
     if last_ns == ns then damaged(':head' .. ns) end
     return nil
   end
-  local latest, highest, before = string.match(value, '^(%S+) (%S+) (%S+)$')
+  local latest, highest, before, least = string.match(value, '^(%S+) (%S+) (%S+) ?([%d-]*)$')
   if not latest then damaged(':head' .. ns) end
-  return latest, highest, before
+  return latest, highest, before, tonumber(least)
 end
 
 local function record_field(ns, id)

@@ -2,13 +2,13 @@
 
 -- What the field :meta says as a table, or nil and what `life_words` says.
 local function life_of(key, raw)
-  local incarnation, created, updated, override, revision, arena, pinned, last_ns =
+  local incarnation, created, updated, override, revision, arena, pinned, last_ns, count =
     life_words(key, raw)
   if not incarnation then return nil, created end
   return {
     incarnation = incarnation, created = tonumber(created), updated = tonumber(updated),
     override = override, revision = tonumber(revision), arena = tonumber(arena),
-    pinned = pinned == '1', last_ns = last_ns,
+    pinned = pinned == '1', last_ns = last_ns, count = tonumber(count),
   }
 end
 

@@ -20,7 +20,7 @@ local function log_of(field, value)
   else
     local at
     last, keys, spans, bytes, at = string.match(value, '^(%d+) (%S+) (%S+) (%d+)\n()')
-    if not last then damaged(field) end
+    if not last or last == '0' and #value - at + 1 ~= tonumber(bytes) then damaged(field) end
     count = 0
     each(keys, function() count = count + 1 end)
     log = {

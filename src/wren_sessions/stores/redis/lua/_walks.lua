@@ -3,9 +3,19 @@
 local function open(key) return life_of(key, redis.call('HGET', key, ':meta')) end
 
 local function meta(life)
-  return '1 ' .. life.incarnation .. ' ' .. int(life.created) .. ' ' .. int(life.updated) .. ' '
+  return (life.count and '2 ' or '1 ') .. life.incarnation .. ' ' .. int(life.created) .. ' ' .. int(life.updated) .. ' '
     .. life.override .. ' ' .. int(life.revision) .. ' ' .. int(life.arena)
-    .. (life.pinned and ' 1 ' or ' 0 ') .. life.last_ns
+    .. (life.pinned and ' 1 ' or ' 0 ') .. life.last_ns .. (life.count and ' ' .. int(life.count) or '')
+end
+
+-- Whether no field is missing: `count` is how many there are to be, nil where it is not known.
+local function whole(count)
+  return not count or redis.call('HLEN', K) - redis.call('HEXISTS', K, 'state') == count
+end
+
+-- Make sure that a field which is not there never was: no other is missing either.
+local function absent(life, field)
+  if not whole(life.count) then damaged(field) end
 end
 
 -- When a life ends if it is used at `used`; nil for never. `idle` and `max_age` are ms or '-'.
@@ -29,8 +39,8 @@ end
 
 -- A namespace's words as a list, or nil.
 local function head_of(life, ns, value)
-  local latest, highest, before = head_words(life.last_ns, ns, value)
-  return latest and {latest, highest, before}
+  local latest, highest, before, least = head_words(life.last_ns, ns, value)
+  return latest and {latest, highest, before, least or life.count and '-' or nil}
 end
 
 local function head(life, ns) return head_of(life, ns, redis.call('HGET', K, ':head' .. ns)) end
@@ -46,6 +56,28 @@ local function namespaces(life)
     ns = w[3]
   end
   return found
+end
+
+-- Make sure that a namespace without a head never had one. In a session of version 1 only the chain of
+-- namespaces tells, which is gone along for the root.
+local function headless(life, ns)
+  absent(life, ':head' .. ns)
+  if not life.count and ns == '/' then namespaces(life) end
+end
+
+-- What a checkpoint's log holds at least: as the namespace's words say, or the line of the record above
+-- it, which is looked for only where a field is missing. Nil where there is nothing to go by.
+local function least_of(life, ns, id, h)
+  if not h then headless(life, ns) return nil end
+  if id == h[1] then return tonumber(h[4]) end
+  if whole(life.count) then return nil end
+  local above = h[2]
+  while above ~= NO_ID and above ~= id do
+    local w = chained(ns, above)
+    if w[4] == id then return tonumber(w[6]) or 1 end
+    above = w[4]
+  end
+  return 1
 end
 
 -- The fields of a log besides its own.
@@ -72,13 +104,17 @@ local function special_keys(log)
   return keys
 end
 
--- A checkpoint's pending writes, from the value of its log's field. They are added to `reply`: the
--- parts of the log's bytes, then pairs of key and body of the replaceable ones. Returns how many
+-- A checkpoint's pending writes, from the value of its log's field, which holds at least so much (nil
+-- for unknown). They are added to `reply`: the parts of the log's bytes, then pairs of key and body of the replaceable ones. Returns how many
 -- parts there are, and the spans of the arena that the writes refer to.
-local function pending(ns, id, value, reply)
+local function pending(life, ns, id, value, least, reply)
   local field = log_field(ns, id)
   local log = log_of(field, value)
-  if not log then return 0, '-' end
+  if least and (log and log.bytes + log.count or 0) < least then damaged(field) end
+  if not log then
+    if not least then absent(life, field) end
+    return 0, '-'
+  end
   local before, names = #reply, {}
   if log.first then reply[before + 1] = log.first end
   log_parts(log, function(name) names[#names + 1] = name end)

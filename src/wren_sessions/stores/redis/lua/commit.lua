@@ -30,13 +30,15 @@ local now = now_ms()
 -- All that is nearly always needed, in one go.
 local fields = {':meta'}
 if with_record then
-  fields[2], fields[3] = record_field(ns, id), ':head' .. ns
+  fields[2], fields[3], fields[4] = record_field(ns, id), ':head' .. ns, log_field(ns, id)
 else
   fields[2] = ':done'
+  if with_writes then fields[3] = ':head' .. writes_ns end
 end
-if with_writes then fields[#fields + 1] = log_field(writes_ns, writes_id) end
+local same = with_record and writes_id == id and writes_ns == ns
+if with_writes and not same then fields[#fields + 1] = log_field(writes_ns, writes_id) end
 local there = redis.call('HMGET', K, unpack(fields))
-local incarnation, created, _, override, revision, arena, pinned, last_ns =
+local incarnation, created, _, override, revision, arena, pinned, last_ns, count =
   life_words(K, there[1])
 local fresh = not incarnation
 if fresh and created then return created end -- the reply that it cannot be used
@@ -77,7 +79,7 @@ if witnesses ~= '' and not outcome then
 end
 if fresh then
   incarnation, created = token, given ~= NONE and int(tonumber(given)) or int(now)
-  override, revision, arena, pinned, last_ns = '-', '0', '0', '0', '-'
+  override, revision, arena, pinned, last_ns, count = '-', '0', '0', '0', '-', 1
 end
 local renew, ends = fresh or refresh ~= 'never', nil
 if renew then
@@ -99,21 +101,144 @@ local function set(field, value)
   out[#out + 1] = value
 end
 
-local base, leads = '0', not with_record
-if with_record then
-  local lead, top, before = head_words(last_ns, ns, there[3])
-  if not lead then
-    if old then damaged(':head' .. ns) end
-    before, last_ns = last_ns, ns
+-- What the log of the writes holds, and held before.
+local size, held = 0, 0
+local more = 0 -- fields that are new
+if with_writes then
+  local at = with_record and 5 or 3
+  local field, bytes, value, keys = fields[#fields], ARGV[at], there[#fields], {}
+  local begin = 1
+  for key, length in string.gmatch(ARGV[at + 1] or '', '(%S+) (%d+)') do
+    local name = special_prefix(writes_ns, writes_id) .. key
+    if not value or redis.call('HEXISTS', K, name) == 0 then keys[#keys + 1] = key end
+    set(name, string.sub(ARGV[at + 2], begin, begin + length - 1))
+    begin = begin + length
+  end
+  local added = table.concat(keys, ',')
+  size = #bytes + #keys
+  more = value and #keys or 1 + #keys
+  if not value and #bytes <= SEGMENT then
+    if added == '' then added = '-' end
+    set(field, '0 ' .. added .. ' ' .. writes_spans .. ' ' .. int(#bytes) .. '\n' .. bytes)
+  else
+    -- Here comes _logs.lua.
+    local log = log_of(field, value) or {
+      field = field, last = -1, keys = '-', spans = '-', bytes = 0, count = 0, key_lists = 0,
+      span_lists = 0,
+    }
+    held = log.bytes + log.count
+    size = held + #keys
+
+    -- Turn the log into one of several commits: its bytes get a field of their own.
+    local function part()
+      if log.last > 0 or #log.first > 0 then
+        more = more + 1
+        set(field .. '/0', log.first)
+      else
+        log.last = -1
+      end
+    end
+
+    -- Add bytes to its last part, if both are short.
+    local function append()
+      log.bytes = log.bytes + #bytes
+      size = size + #bytes
+      local last = field .. '/' .. log.last
+      if log.last == 0 and log.first then
+        if #log.first + #bytes <= SHORT then
+          out[#out] = log.first .. bytes -- where `part` has put it
+          return
+        end
+      elseif log.last >= 0 then
+        local fill = redis.call('HSTRLEN', K, last)
+        if fill == 0 then damaged(last) end
+        if fill + #bytes <= SHORT then
+          set(last, redis.call('HGET', K, last) .. bytes)
+          return
+        end
+      end
+      log.last = log.last + 1
+      last = field .. '/' .. log.last
+      if redis.call('HEXISTS', K, last) == 1 then damaged(field) end
+      more = more + 1
+      set(last, bytes)
+    end
+
+    -- Items for a list: what stands in the log's line, and how many lists came before. A list that
+    -- would get long goes to a field of its own, which is never written again.
+    local function add(kind, latest, earlier, items)
+      if items == '' or string.find(',' .. latest .. ',', ',' .. items .. ',', 1, true) then
+        return latest, earlier
+      end
+      if latest == '-' then return items, earlier end
+      if #latest + #items < LIST then return latest .. ',' .. items, earlier end
+      local list = field .. '/' .. kind .. earlier + 1
+      if redis.call('HEXISTS', K, list) == 1 then damaged(field) end
+      more = more + 1
+      set(list, latest)
+      return items, earlier + 1
+    end
+
+    local wanted = writes_spans == '-' and '' or writes_spans
+    if #bytes > 0 or added ~= ''
+      or wanted ~= '' and not string.find(',' .. log.spans .. ',', ',' .. wanted .. ',', 1, true)
+    then
+      if log.first then part() end
+      if #bytes > 0 then append() end
+      log.keys, log.key_lists = add('k', log.keys, log.key_lists, added)
+      log.spans, log.span_lists = add('s', log.spans, log.span_lists, wanted)
+      set(field, table.concat({
+        log.last < 0 and '-' or log.last, log.keys, log.spans, int(log.bytes), log.count + #keys,
+        log.key_lists, log.span_lists,
+      }, ' ') .. '\n')
+    end
   end
 
+  -- What it holds at least is said by its namespace's words while its checkpoint is the latest.
+  local said = there[3]
+  if with_record and writes_ns ~= ns then said = redis.call('HGET', K, ':head' .. writes_ns) end
+  local lead, top, before, least = head_words(last_ns, writes_ns, said)
+  if count and lead == writes_id then
+    if least and held < least then damaged(field) end
+    if not with_record or writes_ns ~= ns then
+      set(':head' .. writes_ns, lead .. ' ' .. top .. ' ' .. before .. ' ' .. int(size))
+    end
+  end
+end
+
+local base, leads = '0', not with_record
+if with_record then
+  local lead, top, before, least = head_words(last_ns, ns, there[3])
+  if not lead then
+    if old or not fresh and count
+      and redis.call('HLEN', K) - redis.call('HEXISTS', K, 'state') ~= tonumber(count)
+    then
+      damaged(':head' .. ns)
+    end
+    before, last_ns, more = last_ns, ns, more + 1
+  end
+
+  -- What its log holds, which may be there before it.
+  local own = 0
+  if same then
+    own = size
+  elseif lead == id then
+    own = least
+  elseif there[4] then
+    -- Here comes _logs.lua.
+    local log = log_of(fields[4], there[4])
+    own = log.bytes + log.count
+  end
+  if writes_id == lead and writes_ns == ns then least = size end
+
   -- Put a new id into its namespace's chain: find the next lower id and the highest one.
-  local lower
+  local lower, least_lower
   if old then
-    lower = old[4]
+    lower, least_lower = old[4], old[6]
   elseif not top then
-    lower, top = NO_ID, id
+    lower, top, least_lower = NO_ID, id, 0
   elseif below(top, id) then
+    least_lower = lead == top and least
     lower, top = top, id
   else
     -- Here comes _records.lua.
@@ -122,7 +247,8 @@ if with_record then
       local w, at, value = chained(ns, above)
       lower = w[4]
       if lower == NO_ID or below(lower, id) then
-        w[4] = id
+        w[4], least_lower = id, w[6]
+        if w[6] then w[6] = own or '-' end
         set(record_field(ns, above), rewritten(w, at, value))
         break
       end
@@ -148,104 +274,38 @@ if with_record then
     end
     while at <= #bytes do
       set(':a' .. int(n), string.sub(bytes, at, at + SEGMENT - 1))
-      n, at = n + 1, at + SEGMENT
+      n, at, more = n + 1, at + SEGMENT, more + 1
     end
   end
 
   set(
     fields[2],
-    token .. ' ' .. base .. ' ' .. int(#bytes) .. ' ' .. lower .. ' ' .. spans .. '\n' .. ARGV[3]
+    token .. ' ' .. base .. ' ' .. int(#bytes) .. ' ' .. lower .. ' ' .. spans
+      .. (count and ' ' .. (least_lower or '-') or '') .. '\n' .. ARGV[3]
   )
+  if not old then more = more + 1 end
   leads = not lead or lead == parent or lead == id or below(lead, id)
-  set(fields[3], (leads and id or lead) .. ' ' .. top .. ' ' .. before)
+  if leads then least = own end
+  set(
+    fields[3],
+    (leads and id or lead) .. ' ' .. top .. ' ' .. before .. (count and ' ' .. (least or '-') or '')
+  )
 elseif not fresh then
   local tokens = token
-  if recent ~= '' then tokens = token .. ' ' .. recent end
+  if there[2] then tokens = token .. ' ' .. recent else more = more + 1 end
   if #tokens > RECENT then tokens = string.match(tokens, '^(.*) ') or token end -- the oldest goes
   set(':done', tokens)
 end
 
-if with_writes then
-  local at = with_record and 5 or 3
-  local field, bytes, value, keys = fields[#fields], ARGV[at], there[#fields], {}
-  local begin = 1
-  for key, length in string.gmatch(ARGV[at + 1] or '', '(%S+) (%d+)') do
-    local name = special_prefix(writes_ns, writes_id) .. key
-    if not value or redis.call('HEXISTS', K, name) == 0 then keys[#keys + 1] = key end
-    set(name, string.sub(ARGV[at + 2], begin, begin + length - 1))
-    begin = begin + length
-  end
-  local added = table.concat(keys, ',')
-  if not value and #bytes <= SEGMENT then
-    if added == '' then added = '-' end
-    set(field, '0 ' .. added .. ' ' .. writes_spans .. ' ' .. int(#bytes) .. '\n' .. bytes)
-  else
-    -- Here comes _logs.lua.
-    local log = log_of(field, value) or {
-      field = field, last = -1, keys = '-', spans = '-', bytes = 0, count = 0, key_lists = 0,
-      span_lists = 0,
-    }
-
-    -- Turn the log into one of several commits: its bytes get a field of their own.
-    local function part()
-      if log.last > 0 or #log.first > 0 then set(field .. '/0', log.first) else log.last = -1 end
-    end
-
-    -- Add bytes to its last part, if both are short.
-    local function append()
-      log.bytes = log.bytes + #bytes
-      local last = field .. '/' .. log.last
-      if log.last == 0 and log.first then
-        if #log.first + #bytes <= SHORT then
-          out[#out] = log.first .. bytes -- where `part` has put it
-          return
-        end
-      elseif log.last >= 0 then
-        local fill = redis.call('HSTRLEN', K, last)
-        if fill == 0 then damaged(last) end
-        if fill + #bytes <= SHORT then
-          set(last, redis.call('HGET', K, last) .. bytes)
-          return
-        end
-      end
-      log.last = log.last + 1
-      set(field .. '/' .. log.last, bytes)
-    end
-
-    -- Items for a list: what stands in the log's line, and how many lists came before. A list that
-    -- would get long goes to a field of its own, which is never written again.
-    local function add(kind, latest, earlier, items)
-      if items == '' or string.find(',' .. latest .. ',', ',' .. items .. ',', 1, true) then
-        return latest, earlier
-      end
-      if latest == '-' then return items, earlier end
-      if #latest + #items < LIST then return latest .. ',' .. items, earlier end
-      set(field .. '/' .. kind .. earlier + 1, latest)
-      return items, earlier + 1
-    end
-
-    local wanted = writes_spans == '-' and '' or writes_spans
-    if #bytes > 0 or added ~= ''
-      or wanted ~= '' and not string.find(',' .. log.spans .. ',', ',' .. wanted .. ',', 1, true)
-    then
-      if log.first then part() end
-      if #bytes > 0 then append() end
-      log.keys, log.key_lists = add('k', log.keys, log.key_lists, added)
-      log.spans, log.span_lists = add('s', log.spans, log.span_lists, wanted)
-      set(field, table.concat({
-        log.last < 0 and '-' or log.last, log.keys, log.spans, int(log.bytes), log.count + #keys,
-        log.key_lists, log.span_lists,
-      }, ' ') .. '\n')
-    end
-  end
-end
-if leads and ARGV[2] ~= '' then set('state', ARGV[2]) end
+if leads and ARGV[2] ~= '' then set('state', ARGV[2]) end -- it may be there or not, and is not counted
 revision = int(revision + 1)
 local now_text = int(now)
 local said = incarnation .. ' ' .. created .. ' ' .. now_text .. ' '
+
 set(
   ':meta',
-  '1 ' .. said .. override .. ' ' .. revision .. ' ' .. arena .. ' ' .. pinned .. ' ' .. last_ns
+  (count and '2 ' or '1 ') .. said .. override .. ' ' .. revision .. ' ' .. arena .. ' ' .. pinned
+    .. ' ' .. last_ns .. (count and ' ' .. int(count + more) or '')
 )
 
 -- Write.

@@ -10,6 +10,7 @@ local now = now_ms()
 local life, refusal = open(K)
 if refusal then return refusal end
 if not life then return 'miss' end
+namespaces(life) -- none of their heads is lost
 local function as_expected(known, there)
   if known == '' then return true end
   return there and known == there.incarnation .. ' ' .. int(there.revision)

@@ -6,6 +6,7 @@
 local life, refusal = open(K)
 if refusal then return refusal end
 if not life then return 'miss' end
+if life.last_ns ~= '-' then head(life, life.last_ns) end
 local size = redis.pcall('MEMORY', 'USAGE', K, 'SAMPLES', '0') -- may be forbidden
 if type(size) ~= 'number' then size = '' end
 local state = redis.call('HGET', K, 'state') or ''

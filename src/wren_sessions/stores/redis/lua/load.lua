@@ -11,27 +11,36 @@
 -- ascending order.
 local now = now_ms()
 local idle, max_age, refresh, ns, id = string.match(ARGV[1], '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
-local there, life, refusal, value, log
+local there, life, refusal, value, log, least
 if id == NO_ID then
   there = redis.call('HMGET', K, ':meta', 'state', ':head' .. ns)
   life, refusal = life_of(K, there[1])
   if not life then return refusal or 'miss' end
   local h = head_of(life, ns, there[3])
-  if not h then return 'miss' end
-  id = h[1]
+  if not h then
+    headless(life, ns)
+    return 'miss'
+  end
+  id, least = h[1], tonumber(h[4])
   local found = redis.call('HMGET', K, record_field(ns, id), log_field(ns, id))
   value, log = found[1], found[2]
   if not value then damaged(record_field(ns, id)) end
 else
-  there = redis.call('HMGET', K, ':meta', 'state', record_field(ns, id), log_field(ns, id))
+  there = redis.call(
+    'HMGET', K, ':meta', 'state', ':head' .. ns, record_field(ns, id), log_field(ns, id)
+  )
   life, refusal = life_of(K, there[1])
   if not life then return refusal or 'miss' end
-  value, log = there[3], there[4]
-  if not value then return 'miss' end
+  value, log = there[4], there[5]
+  if not value then
+    absent(life, record_field(ns, id))
+    return 'miss'
+  end
+  least = least_of(life, ns, id, head_of(life, ns, there[3]))
 end
 local w = record_of(ns, id, value)
 local reply = {'', value, there[2] or ''}
-local parts, linked = pending(ns, id, log, reply)
+local parts, linked = pending(life, ns, id, log, least, reply)
 
 -- What is referred to of the arena: `spans` has where each part begins and ends.
 local spans, ascending = {}, true

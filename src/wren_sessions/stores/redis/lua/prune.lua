@@ -46,12 +46,14 @@ for n in string.gmatch(ARGV[6], '%d+') do
   if tonumber(n) ~= last then drop(':a' .. n) end
 end
 
--- A namespace's chain of ids without what is dropped; the highest id that is left, if any.
-local function relink(ns, id)
-  local gone, top, above = dropped[ns], nil, nil
+-- A namespace's chain of ids without what is dropped; the highest id that is left, if any. `leasts` gets
+-- what the logs of those that are left hold at least, as the records above them say.
+local function relink(ns, id, leasts)
+  local gone, top, above, least = dropped[ns], nil, nil, nil
   local function point(lower)
     if above and above.words[4] ~= lower then
       above.words[4] = lower
+      if above.words[6] then above.words[6] = least or '-' end
       set(record_field(ns, above.id), rewritten(above.words, above.at, above.value))
     end
   end
@@ -62,8 +64,9 @@ local function relink(ns, id)
       top = top or id
       point(id)
       above = {id = id, words = w, at = at, value = value}
+      leasts[id] = least
     end
-    id = after
+    least, id = w[6], after
   end
   point(NO_ID)
   return top
@@ -73,18 +76,23 @@ local heads, emptied = {}, false
 for ns, gone in pairs(dropped) do
   local h = head(life, ns)
   if h then
-    local top = relink(ns, h[2])
-    if gone[h[1]] then h[1] = top end
-    h[1] = named[ns] or h[1]
+    local leasts = {}
+    local top = relink(ns, h[2], leasts)
+    local leads = named[ns] or gone[h[1]] and top or h[1]
+    if leads ~= h[1] and h[4] then h[4] = leasts[leads] or '-' end
+    h[1] = leads
     h[2] = top
     heads[ns] = h
     emptied = emptied or not top
+  else
+    headless(life, ns)
   end
 end
 
 for ns, id in pairs(named) do
   local h = not heads[ns] and head(life, ns)
   if h then
+    if id ~= h[1] and h[4] then h[4] = '-' end
     h[1] = id
     heads[ns] = h
   end
@@ -115,13 +123,14 @@ for ns, h in pairs(heads) do
 end
 life.revision = life.revision + 1
 life.updated = now
-set(':meta', meta(life))
 if ARGV[3] ~= '' then set('state', ARGV[3]) end
 
 -- Write.
 for at = 1, #fields, MOST do
-  redis.call('HDEL', K, unpack(fields, at, math.min(at + MOST - 1, #fields)))
+  local gone = redis.call('HDEL', K, unpack(fields, at, math.min(at + MOST - 1, #fields)))
+  if life.count then life.count = life.count - gone end
 end
+set(':meta', meta(life))
 for at = 1, #out, MOST do
   redis.call('HSET', K, unpack(out, at, math.min(at + MOST - 1, #out)))
 end

@@ -15,17 +15,29 @@ local now, limit = now_ms(), tonumber(ARGV[1])
 local size = int(life.arena) .. ' ' .. int(redis.call('HLEN', K))
 local reply, heads = {'done ' .. life_text(K, life, now) .. ' ' .. size, '', ''}, {}
 
--- The first id of a namespace below `before`.
+-- The first id of a namespace below `before`, and what its log holds at least.
 local function first(h, ns, before)
-  if not h then return NO_ID end
-  local id = h[2]
-  if before == NO_ID then return id end
-  local w = record(ns, before)
-  if w then return w[4] end
-  local this = string.match(before, '^(.+)%%00$') -- the next higher id: begins with this one
-  if this and record(ns, this) then return this end
-  while id ~= NO_ID and not below(id, before) do id = chained(ns, id)[4] end
-  return id
+  if not h then
+    headless(life, ns)
+    return NO_ID
+  end
+  local id, w = h[2], nil
+  if before ~= NO_ID then
+    w = record(ns, before)
+    local this = string.match(before, '^(.+)%%00$') -- the next higher id: begins with this one
+    if w then
+      id = w[4]
+    elseif this and record(ns, this) then
+      id = this
+    else
+      while id ~= NO_ID and not below(id, before) do
+        w = chained(ns, id)
+        id = w[4]
+      end
+    end
+  end
+  if id == NO_ID then return id end
+  return id, w and id ~= h[1] and tonumber(w[6]) or least_of(life, ns, id, h)
 end
 
 local at = 0
@@ -36,7 +48,7 @@ for ns, last in string.gmatch(ARGV[2], '(%S+) (%S+)') do
     heads[#heads + 1] = at .. ' ' .. h[1]
     reply[3] = table.concat(heads, ' ')
   end
-  local id = first(h, ns, last)
+  local id, least = first(h, ns, last)
   while id ~= NO_ID do
     if #reply - 3 == limit then
       reply[2] = at .. ' ' .. last
@@ -46,10 +58,10 @@ for ns, last in string.gmatch(ARGV[2], '(%S+) (%S+)') do
     local w = record_of(ns, id, found[1])
     if not w then damaged(record_field(ns, id)) end
     local entry = {'', found[1]}
-    local parts, spans = pending(ns, id, found[2], entry)
+    local parts, spans = pending(life, ns, id, found[2], least, entry)
     entry[1] = at .. ' ' .. id .. ' ' .. parts .. ' ' .. spans
     reply[#reply + 1] = entry
-    last, id = id, w[4]
+    last, id, least = id, w[4], w[4] == h[1] and tonumber(h[4]) or tonumber(w[6])
   end
 end
 return reply
