@@ -28,11 +28,15 @@ class SessionWalk:
     Args:
         store: the store.
         limit: how many sessions a page has, about.
+
+    Attributes:
+        foreign: how many entries were left out so far; see `SessionPage.foreign`.
     """
 
     def __init__(self, store: AsyncSessionStore, limit: int = _PAGE) -> None:
         self._store = store
         self._limit = limit
+        self.foreign = 0
         self._cursor: str | None = None
         self._begun = False
         self._met: set[str] = set()
@@ -43,6 +47,7 @@ class SessionWalk:
             return None
         page = await self._store.list_sessions(self._cursor, self._limit)
         self._begun, self._cursor = True, page.cursor
+        self.foreign += page.foreign
         new = [info for info in page.sessions if info.session not in self._met]
         found = {info.session: info for info in new}
         self._met |= found.keys()
