@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
+from random import Random
 from typing import Any, Final
 from zlib import crc32
 
@@ -236,6 +237,11 @@ def archive(lines: list[dict[str, Any]], **opening: Any) -> list[bytes]:
     whole = [json.dumps(line, separators=(",", ":")).encode() for line in (first, *lines)]
     digest = hashlib.sha256(b"".join(line + b"\n" for line in whole)).hexdigest()
     return [*whole, json.dumps({"end": True, "lines": len(whole), "sha256": digest}).encode()]
+
+
+def million_in_base64() -> str:
+    """What a line appends to the stream: a megabyte that is not the same everywhere."""
+    return base64.b64encode(Random(1).randbytes(MEGABYTE)).decode()
 
 
 def line(at: int, **fields: Any) -> dict[str, Any]:

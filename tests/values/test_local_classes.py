@@ -459,7 +459,7 @@ def test_a_child_has_its_parents_classes() -> None:
     """And is not held up by a thread that gave a number at that moment."""
     make = a_model()
     stored = written(make())
-    with _local_classes._lock:
+    with _local_classes._guard.lock:
         child = os.fork()
         if not child:
             try:

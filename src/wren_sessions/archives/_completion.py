@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import PREVIOUS, ROOT, SENT, is_internal, is_next
+from wren_sessions.checkpoints.get import Head
+from wren_sessions.checkpoints.snapshots import reading
 from wren_sessions.checkpoints.waiting import step_after
 from wren_sessions.delta.encoder import Serializer, loads
 from wren_sessions.records import SessionInfo
@@ -42,10 +44,14 @@ class Completion:
         Raises:
             SessionNotFoundError: there is no such session.
         """
-        found = await self._checkpoints.reading.record(session, "", None)
+        found = await self._checkpoints.reading.record(session, "", None, self._serde)
         if found is None:
             await self._there(session)
             return False
+        with reading(session, found.stored, serde=self._serde):
+            return self._is_over(session, found)
+
+    def _is_over(self, session: str, found: Head) -> bool:
         data = found.data
         if any(is_next(name) for name in data):
             return False

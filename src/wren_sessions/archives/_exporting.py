@@ -15,10 +15,9 @@ from wren_sessions._walks import RecordWalk
 from wren_sessions.archives._format import Checkpoint, Lines, Opening, Write
 from wren_sessions.archives._stream import Remembering, Stream
 from wren_sessions.checkpoints.codec import decode_record, decode_write
-from wren_sessions.checkpoints.snapshots import read_record
+from wren_sessions.checkpoints.snapshots import read_record, reading
 from wren_sessions.delta.base import ArenaView
-from wren_sessions.delta.encoder import unwrap
-from wren_sessions.delta.extents import unpack
+from wren_sessions.delta.encoder import opened
 from wren_sessions.delta.protection import PLAIN, Protection
 from wren_sessions.errors import ConflictError, CorruptSessionError, SerializationError
 from wren_sessions.protocols import AsyncSessionStore
@@ -189,6 +188,10 @@ class Exporting:
         return line
 
     def _checkpoint(self, stored: Stored, arena: ArenaParts) -> Checkpoint:
+        with reading(self._session, stored):
+            return self._read(stored, arena)
+
+    def _read(self, stored: Stored, arena: ArenaParts) -> Checkpoint:
         body, data = read_record(self._session, stored, ArenaView(arena), self._protection)
         self._check_keys(stored.name[1], body.versions)
         likely = (stored.name, (stored.name[0], body.parent_id or ""))
@@ -225,14 +228,7 @@ class Exporting:
         found = []
         for kept in sorted(stored.writes):  # stores keep them in orders of their own
             write = decode_write(kept.body, self._session, what)
-            data = unpack(write.value.pieces, arena)  # type: ignore[arg-type] # never fresh
-            if data is None:
-                raise CorruptSessionError(
-                    f"session {self._session!r} was not exported: {what} is damaged",
-                    session=self._session,
-                )
-            about = f"{what} of session {self._session!r}"
-            kind, data, _ = unwrap(self._protection, (write.value.kind, data), about)
+            typed, *_ = opened(self._session, write.value, arena, self._protection, what)
             likely = (stored.name, stored.name)
             channel = f"write {write.channel}"
             found.append(
@@ -242,7 +238,7 @@ class Exporting:
                     index=write.index,
                     path=write.path,
                     channel=write.channel,
-                    value=self._stream.value(likely, channel, kind, data),
+                    value=self._stream.value(likely, channel, *typed),
                 )
             )
         return found

@@ -166,7 +166,7 @@ def _fields(line: bytes, session: str) -> dict[str, Any]:
         budget_for(len(line)).build_json(line)
         fields = json.loads(line)
     except OverBudgetError as error:
-        refuse(session, error.message)
+        refuse(session, error.why)
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cache
-from zlib import crc32
 
 from wren_sessions.archives._format import Checkpoint, Value
 from wren_sessions.archives._parsing import Export
@@ -17,6 +16,7 @@ from wren_sessions.checkpoints.codec import (
     encode_write,
 )
 from wren_sessions.delta.extents import Extent
+from wren_sessions.delta.range_sums import RangeSums
 from wren_sessions.records import (
     ArenaParts,
     Name,
@@ -41,7 +41,7 @@ class ExportSource:
 
     def __init__(self, export: Export) -> None:
         self._export = export
-        self._sum = cache(self._crc)
+        self._sum = cache(RangeSums(export.stream).of)
         self._ids: dict[str, list[str]] = {}
         for namespace, id_ in sorted(export.checkpoints):
             self._ids.setdefault(namespace, []).append(id_)
@@ -125,6 +125,3 @@ class ExportSource:
             for piece in value.pieces
         ]
         return StoredValue(value.kind, pieces)
-
-    def _crc(self, offset: int, length: int) -> int:
-        return crc32(memoryview(self._export.stream)[offset : offset + length])

@@ -330,7 +330,8 @@ def plain_frame(frame: bytes) -> bytes:
     """A frame as it was before it was compressed; any other one as it is."""
     if frame[:2] != bytes((FORMAT, _ZSTD)):
         return frame
-    return _framed(_PLAIN, decompress(frame[_HEADER_BYTES:]))
+    with one_call(len(frame), "a record"):
+        return _framed(_PLAIN, decompress(frame[_HEADER_BYTES:]))
 
 
 def sealed_frame(sealed: bytes) -> bytes:
@@ -356,10 +357,9 @@ def _unframe(data: bytes, session: str, what: str) -> Any:
     if crc32(packed).to_bytes(4, "big") != data[2:_HEADER_BYTES]:
         raise damage(session, what)
     try:
-        if data[1] == _ZSTD:
-            packed = decompress(packed)
-        if len(packed) > _CHECKED_BYTES:
+        if data[1] == _ZSTD or len(packed) > _CHECKED_BYTES:
             with one_call(len(data), f"{what} of session {session!r}"):
+                packed = decompress(packed) if data[1] == _ZSTD else packed
                 check_sequence(packed)
         return msgpack.unpackb(packed, strict_map_key=False)  # bounds every length by len(packed)
     except OverBudgetError:

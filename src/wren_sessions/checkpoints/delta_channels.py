@@ -21,6 +21,7 @@ from wren_sessions.checkpoints.codec import (
     ring,
 )
 from wren_sessions.checkpoints.record_cache import Cache
+from wren_sessions.checkpoints.snapshots import size_of
 from wren_sessions.delta.encoder import Serializer, opened, resolved, value_of
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import SessionGoneError
@@ -32,6 +33,8 @@ from wren_sessions.records import (
     Stored,
     merge_spans,
 )
+from wren_sessions.serializers.budget import one_call
+from wren_sessions.serializers.limits import limits_of
 
 PAGE: Final = 128
 
@@ -130,6 +133,7 @@ class _Walk:
         self.writes: list[list[WriteBody]] = []
         self.seeds: dict[str, CheckpointRecord] = {}
         self.page: dict[str, Stored] = {}
+        self.stored_bytes = 0  # of the records that it passed
 
     async def run(self, target: str, parent: str | None) -> None:
         below = target
@@ -159,6 +163,7 @@ class _Walk:
 
     def _visit(self, stored: Stored) -> None:
         what = f"checkpoint {stored.name[1]!r}"
+        self.stored_bytes += size_of(stored)
         self._body = body = decode_record(stored.body, self.session, what)
         found = [
             decode_write(write.body, self.session, f"a pending write of {what}")
@@ -187,12 +192,14 @@ class _Walk:
     def histories(self, arena: ArenaParts, serde: Serializer) -> dict[str, History]:
         """What was found, decoded."""
         found = {channel: History() for channel in self.channels}
-        for writes in reversed(self.writes):
-            for write in writes:
-                value = self._value(write.value, arena, serde)
-                found[write.channel].writes.append((write.task_id, write.channel, value))
-        for channel, body in self.seeds.items():
-            found[channel].seed = [self._value(body.values[channel], arena, serde)]
+        what = f"the history of a channel of session {self.session!r}"
+        with one_call(self.stored_bytes, what, limits_of(serde).max_memory_bytes):
+            for writes in reversed(self.writes):
+                for write in writes:
+                    value = self._value(write.value, arena, serde)
+                    found[write.channel].writes.append((write.task_id, write.channel, value))
+            for channel, body in self.seeds.items():
+                found[channel].seed = [self._value(body.values[channel], arena, serde)]
         return found
 
     def _value(self, value: StoredValue, arena: ArenaParts, serde: Serializer) -> Any:

@@ -12,11 +12,13 @@ from typing import Any
 
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, encode_record
 from wren_sessions.checkpoints.header import header
+from wren_sessions.checkpoints.readable import SURE_BYTES, check_readable
 from wren_sessions.checkpoints.record_cache import Known
 from wren_sessions.checkpoints.versions import Version, as_text
 from wren_sessions.delta.encoder import DeltaEncoder, Grown, Large, Serializer, dump
 from wren_sessions.delta.protection import Protection
 from wren_sessions.records import Life, Name, Record
+from wren_sessions.serializers.limits import limits_of
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,7 +114,7 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
         protection: what happens to values before they are stored.
 
     Raises:
-        SerializationError: a value cannot be stored.
+        SerializationError: a value cannot be stored, or all of them not be read again.
     """
     session, (namespace, id_), parent_id = put.session, put.name, put.parent_id
     parent, given = known.parent, put.values
@@ -138,6 +140,9 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
         # Ids do not tell the order from here on: see `wren_sessions.checkpoints.order`.
         parent_id is not None and (parent_id > id_ or (parent is not None and parent.skewed)),
     )
+    if encoder.clear_bytes + len(body.meta[1]) > SURE_BYTES:
+        every = [*values.items(), ("its metadata", StoredValue(body.meta[0], [body.meta[1]]))]
+        check_readable(session, every, limits_of(serde).max_memory_bytes, encoder)
     record = Record(
         name=put.name,
         parent_id=parent_id,

@@ -110,23 +110,28 @@ class Reading:
         scanned = await self.store.scan(session, [Start(namespace, just_above)], 1)
         return any(stored.name[1] == checkpoint_id for stored in scanned.records)
 
-    async def record(self, session: str, namespace: str, checkpoint_id: str | None) -> Head | None:
+    async def record(
+        self, session: str, namespace: str, checkpoint_id: str | None, serde: Serializer
+    ) -> Head | None:
         """The same, with its values as they are stored; errors as `get`."""
-        read = partial(self._head, session)
+        read = partial(self._head, session, serde)
         return await self._read(session, namespace, checkpoint_id, read)
 
-    async def body(self, session: str, name: Name) -> CheckpointRecord | None:
+    async def body(
+        self, session: str, name: Name, serde: Serializer | None = None
+    ) -> CheckpointRecord | None:
         """What a record says, from what is remembered or from the store; None if it is not there.
 
         Raises:
             CorruptSessionError: what is stored is damaged.
             FormatVersionError: a newer version of this package wrote it.
+            SerializationError: it asks for more memory than the serializer's limits allow.
         """
         body = self._cache.record(session, name)
         if body is None:
             loaded = await self.load(session, *name)
             if loaded is not None:
-                body, _ = read_record(session, *loaded, self._protection)
+                body, _ = read_record(session, *loaded, self._protection, serde)
                 self._cache.remember(session, name, body, instead_of=None)
         return body
 
@@ -162,8 +167,10 @@ class Reading:
         self._cache.remember(session, stored.name, body, instead_of=None)
         return found
 
-    def _head(self, session: str, life: Life, stored: Stored, arena: ArenaView) -> Head:
-        body, data = read_record(session, stored, arena, self._protection)
+    def _head(
+        self, session: str, serde: Serializer, life: Life, stored: Stored, arena: ArenaView
+    ) -> Head:
+        body, data = read_record(session, stored, arena, self._protection, serde)
         self._cache.remember(session, stored.name, body, instead_of=None)
         return Head(life, stored, body, data)
 
@@ -297,7 +304,7 @@ class Reading:
     def _read_all(
         self, session: str, records: Sequence[Stored], arena: ArenaView, serde: Serializer
     ) -> list[Snapshot]:
-        with reading(session, *records):
+        with reading(session, *records, serde=serde):
             return [
                 read_snapshot(session, stored, arena, serde, self._protection)[0]
                 for stored in reversed(records)

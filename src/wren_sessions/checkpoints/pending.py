@@ -19,12 +19,14 @@ from typing import Any, NamedTuple, TypeAlias
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, WriteBody, encode_write
 from wren_sessions.checkpoints.lineage import check_expired
 from wren_sessions.checkpoints.outcomes import expired
+from wren_sessions.checkpoints.readable import SURE_BYTES, check_readable
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.delta.encoder import DeltaEncoder, Serializer, dump
 from wren_sessions.delta.protection import Protection
 from wren_sessions.keys import write_key
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Commit, Life, Name, Write, Writes
+from wren_sessions.serializers.limits import limits_of
 
 logger = logging.getLogger("wren_sessions")
 
@@ -100,6 +102,9 @@ class Pending:
             if last.get(write.index, write) is write:
                 what = f"the write to channel {write.channel!r} of session {session!r}"
                 typed.append((write, dump(serde, write.value, what)))
+        if sum([len(data) for _, (_, data) in typed]) > SURE_BYTES:
+            values = [(write.channel, StoredValue(kind, [data])) for write, (kind, data) in typed]
+            check_readable(session, values, limits_of(serde).max_memory_bytes)
         batch = _Batch(task_id, task_path, typed)
         try:
             life, begun, records = self._cache.for_writes(session, name)

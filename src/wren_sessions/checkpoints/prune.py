@@ -25,6 +25,7 @@ from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record
 from wren_sessions.checkpoints.header import empty_header, header
 from wren_sessions.checkpoints.order import in_order
 from wren_sessions.checkpoints.record_cache import Cache
+from wren_sessions.checkpoints.snapshots import reading
 from wren_sessions.delta.encoder import Serializer, loads
 from wren_sessions.errors import (
     ConfigurationError,
@@ -225,9 +226,10 @@ class Pruning:
 
 
 def _entry(session: str, stored: Stored, serde: Serializer) -> Entry:
-    body = decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}")
-    about = f"checkpoint {stored.name[1]!r} of session {session!r}"
-    rest, metadata = loads(serde, body.meta, about)
+    what = f"checkpoint {stored.name[1]!r}"
+    with reading(session, stored, serde=serde):
+        body = decode_record(stored.body, session, what)
+        rest, metadata = loads(serde, body.meta, f"{what} of session {session!r}")
     return Entry(stored.name, body, rest, metadata, stored.spans)
 
 

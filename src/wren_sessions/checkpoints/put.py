@@ -69,7 +69,7 @@ class Writing:
         try:
             known, begins = self._cache.known(session, name, parent, put.within), False
             if known.life is None or known.parent is None or put.life is not None:
-                known, begins = await self._whose(put, known)
+                known, begins = await self._whose(put, serde, known)
             ours = draft(put, serde, known, self._protection)
             done = await self._store.commit(self._commit(put, ours, known.life, begins=begins))
             if done.outcome != "done":
@@ -98,7 +98,7 @@ class Writing:
 
     # --- the less usual ---------------------------------------------------------------------------
 
-    async def _whose(self, put: Put, known: Known) -> tuple[Known, bool]:
+    async def _whose(self, put: Put, serde: Serializer, known: Known) -> tuple[Known, bool]:
         """What a put belongs to that continues nothing, or what is not known here.
 
         Returns:
@@ -106,7 +106,7 @@ class Writing:
         """
         session, parent = put.session, known.parent
         if parent is None and put.parent is not None:
-            parent = await self._reading.body(session, put.parent)
+            parent = await self._reading.body(session, put.parent, serde)
         life = put.life or self._life(put)
         orphan = put.parent_id is not None and parent is None
         begins = orphan and life is None

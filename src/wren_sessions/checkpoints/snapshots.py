@@ -39,6 +39,7 @@ from wren_sessions.serializers import KIND
 from wren_sessions.serializers._elements import header_length
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers.budget import one_call
+from wren_sessions.serializers.limits import limits_of
 from wren_sessions.serializers.lists import lists_of
 
 
@@ -74,17 +75,28 @@ def read_snapshot(
         serde: the serializer.
         protection: what happened to values before they were stored.
     """
-    with reading(session, stored):
+    with reading(session, stored, serde=serde):
         return _snapshot(session, stored, arena, serde, protection)
 
 
-def reading(session: str, *records: Stored) -> AbstractContextManager[None]:
-    """Within it, all that is read of these records counts together: see `budget`."""
-    size = 0
-    for stored in records:
-        size += len(stored.body) + sum(length for _, length in stored.spans)
-        size += sum(len(write.body) for write in stored.writes)
-    return one_call(size, f"checkpoint {records[0].name[1]!r} of session {session!r}")
+def reading(
+    session: str, *records: Stored, serde: Serializer | None = None
+) -> AbstractContextManager[None]:
+    """Within it, all that is read of these records counts together: see `budget`.
+
+    Args:
+        session: their session.
+        records: at least one.
+        serde: the serializer whose limits hold; None for the usual ones.
+    """
+    what = f"checkpoint {records[0].name[1]!r} of session {session!r}"
+    return one_call(sum(map(size_of, records)), what, limits_of(serde).max_memory_bytes)
+
+
+def size_of(stored: Stored) -> int:
+    """What is really stored of a checkpoint and its pending writes."""
+    size = len(stored.body) + sum(length for _, length in stored.spans)
+    return size + sum(len(write.body) for write in stored.writes)
 
 
 def _snapshot(
@@ -123,10 +135,22 @@ def _snapshot(
 
 
 def read_record(
-    session: str, stored: Stored, arena: ArenaView, protection: Protection
+    session: str,
+    stored: Stored,
+    arena: ArenaView,
+    protection: Protection,
+    serde: Serializer | None = None,
 ) -> tuple[CheckpointRecord, dict[str, tuple[str, bytes]]]:
-    """A record's body with its pieces resolved, and each value's type tag and bytes."""
-    with reading(session, stored):
+    """A record's body with its pieces resolved, and each value's type tag and bytes.
+
+    Args:
+        session: its session.
+        stored: as it is stored.
+        arena: what it refers to.
+        protection: what happened to values before they were stored.
+        serde: the serializer that is to read the values, if that is known: its limits hold.
+    """
+    with reading(session, stored, serde=serde):
         return _record(session, stored, arena, protection)
 
 
@@ -192,7 +216,7 @@ def _read(
 ) -> tuple[str, bytes]:
     """A value's type tag and bytes; from now on they are known."""
     typed, data, plain = opened(session, value, arena, protection, what)
-    if len(data) >= INLINE_BYTES:
+    if len(data) >= INLINE_BYTES or plain is not None:
         value.known = DeltaBase(data, value.pieces, plain=plain)
     return typed
 
@@ -276,6 +300,7 @@ def ranged(session: str, stored: Stored) -> list[Extent]:
 def read_metadata(session: str, stored: Stored, serde: Serializer) -> Mapping[str, Any]:
     """The metadata of a stored checkpoint."""
     what = f"checkpoint {stored.name[1]!r}"
-    body = decode_record(stored.body, session, what)
-    metadata: Mapping[str, Any] = loads(serde, body.meta, f"{what} of session {session!r}")[1]
+    with reading(session, stored, serde=serde):
+        body = decode_record(stored.body, session, what)
+        metadata: Mapping[str, Any] = loads(serde, body.meta, f"{what} of session {session!r}")[1]
     return metadata

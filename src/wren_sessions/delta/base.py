@@ -11,6 +11,7 @@ from zlib import crc32
 from wren_sessions.delta.extents import Extent, Piece, Sum, checksum, digest, unpack
 from wren_sessions.records import ArenaParts, Span
 from wren_sessions.serializers._elements import boundaries, elements
+from wren_sessions.serializers.budget import most_objects, objects_bytes
 
 MAX_OTHERS: Final = 8  # known values that one is compared with
 _MOST_PARTS: Final = 64  # that a body is in, until it is made one
@@ -22,10 +23,12 @@ class Plain(NamedTuple):
     Attributes:
         before: what stands in front of the sealed value.
         body: the bytes that were cut into chunks.
+        surplus_bytes: how much more of them comes out of compression than is due, see `budget`.
     """
 
     before: bytes
     body: bytes
+    surplus_bytes: int = 0
 
 
 class _Bytes(NamedTuple):
@@ -87,6 +90,7 @@ class DeltaBase:
         self.unpacked: tuple[Any, int] = (None, 0) if like is None else like.unpacked
         self._parts = parts
         self._body: bytes | None = None
+        self._weight: int | None = None
         self._starts = [0, *accumulate(piece.length for piece in pieces)]
         self._places: dict[int, int] = {} if like is None else like._places  # noqa: SLF001 -- its own class
         self._indexed: int = 0 if like is None else like._indexed  # noqa: SLF001
@@ -164,7 +168,21 @@ class DeltaBase:
             parts = [_Bytes(whole, 0, len(whole))]
         found._set(parts, self.size + len(fresh), joined, None, self)
         found._written = (*self.pieces, *pieces)
+        if self._weight is not None:
+            found._weight = self._weight + most_objects(fresh)
         return found
+
+    @property
+    def weight(self) -> int:
+        """What its objects take in memory, at the most; see `budget`."""
+        if self._weight is None:
+            self._weight = most_objects(self.clear)
+        return self._weight
+
+    def weigh(self) -> int:
+        """The same, counted."""
+        self._weight = objects_bytes(self.clear)
+        return self._weight
 
     @property
     def body(self) -> bytes:

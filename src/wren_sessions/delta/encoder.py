@@ -12,14 +12,16 @@ from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, damag
 from wren_sessions.delta.base import MAX_OTHERS, DeltaBase, Plain
 from wren_sessions.delta.cover import MAX_PIECES, pack
 from wren_sessions.delta.extents import Extent, NewExtent, Piece, digest, unpack
-from wren_sessions.delta.protection import PLAIN, Protection, is_sealed
+from wren_sessions.delta.protection import PLAIN, Protection, Wrapped, is_sealed
 from wren_sessions.errors import DecryptionError, SerializationError, WrenSessionsError
 from wren_sessions.records import ArenaParts, Name, Span, merge_spans
 from wren_sessions.serializers import KIND, reads_own
+from wren_sessions.serializers.budget import MEMORY_BYTES, UNPACKED_SHARE
 from wren_sessions.serializers.lists import PackedList, lists_of
 from wren_sessions.serializers.unreadable import UnreadableValue
 
 INLINE_BYTES: Final = 1_024  # a smaller value stands in the record itself
+SPARE_BYTES: Final = MEMORY_BYTES // UNPACKED_SHARE // 2  # the `surplus` of what is new in a commit
 
 
 class Serializer(Protocol):
@@ -76,6 +78,12 @@ class DeltaEncoder:
         records: all records known of the session, the last used first.
         appends: whether what is new goes to the arena; else it stays inline.
         protection: what happens to values before.
+
+    Attributes:
+        appended: what is new.
+        large: the values that are not inline.
+        clear_bytes: how long the values are when they are read.
+        surplus_bytes: how much more of it comes out of compression than is due, see `budget`.
     """
 
     def __init__(
@@ -88,6 +96,7 @@ class DeltaEncoder:
     ) -> None:
         self.appended = bytearray()
         self.large: list[Large | Grown] = []
+        self.clear_bytes = self.surplus_bytes = 0
         self._protection = protection
         self._wraps = protection.wraps
         self._parent = parent
@@ -131,6 +140,7 @@ class DeltaEncoder:
         self._used.add(id(same))
         stored = StoredValue(kind, [head, *same.pieces, *behind])
         self.large.append(Grown(stored, same, fresh))
+        self.clear_bytes += same.size + len(fresh)
         return stored
 
     def _wrapped(
@@ -142,19 +152,30 @@ class DeltaEncoder:
 
     def packed(self, channel: str, kind: str, data: bytes) -> StoredValue:
         """Store a channel's value that is bytes already."""
+        self.clear_bytes += len(data)
         if len(data) < INLINE_BYTES:
             return StoredValue(kind, [data])
         same, others = self._likeliest(channel), self._others()
-        wrapped = self._protection.wrap(kind, data, [same, *others] if same else others)
+        wrapped = self._wrap(kind, data, [same, *others] if same else others)
         inline = plain = None
         if wrapped is not None:
             kind, data, *_, plain = wrapped
             inline = (wrapped.head, wrapped.tail)
+            self.surplus_bytes += wrapped.plain.surplus_bytes
         pieces, used = pack(data, same, others, self._append, inline)
         self._used.update(map(id, used))
         stored = StoredValue(kind, pieces)
         self.large.append(Large(stored, data, same, plain))
         return stored
+
+    def _wrap(self, kind: str, data: bytes, known: list[DeltaBase]) -> Wrapped | None:
+        """A value sealed and compressed, as far as all of them can be read together."""
+        looser = self._protection.uncompressed
+        for protection, likes in ((self._protection, known), (looser, known)):
+            wrapped = protection.wrap(kind, data, likes)
+            if not wrapped or self.surplus_bytes + wrapped.plain.surplus_bytes <= SPARE_BYTES:
+                return wrapped
+        return looser.wrap(kind, data, [])
 
     def _behind(self, fresh: bytes, others: Sequence[DeltaBase], most: int) -> list[Piece]:
         """What stands behind a known list, in as many pieces at the most."""
@@ -171,10 +192,20 @@ class DeltaEncoder:
     def inherited(self, channel: str) -> StoredValue | None:
         """The parent's value of a channel; None if it may not be taken over."""
         found = self._parent.values.get(channel) if self._parent else None
-        if found is None or not self._protection.encryption or is_sealed(found.kind):
-            return found
-        # Plain data in the arena, from before encryption was on.
-        return None if any(isinstance(piece, Extent) for piece in found.pieces) else found
+        if found is None or self._must_be_sealed(found):
+            return None
+        if found.known is not None and found.known.plain is not None:
+            self.clear_bytes += len(found.known.plain.body)
+            self.surplus_bytes += found.known.plain.surplus_bytes
+        for piece in found.pieces:
+            self.clear_bytes += len(piece) if isinstance(piece, bytes) else piece.length
+        return found
+
+    def _must_be_sealed(self, value: StoredValue) -> bool:
+        """Whether it is plain data in the arena, from before encryption was on."""
+        if not self._protection.encryption or is_sealed(value.kind):
+            return False
+        return any(isinstance(piece, Extent) for piece in value.pieces)
 
     def _add(self, data: bytes) -> NewExtent:
         total = digest(data) if self._protection.encryption else crc32(data)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -26,6 +27,7 @@ from wren_sessions.delta.cover import first_inline, last_inline
 from wren_sessions.delta.extents import Piece
 from wren_sessions.errors import DecryptionError, SerializationError
 from wren_sessions.serializers._elements import boundaries, cuts, header_length
+from wren_sessions.serializers.budget import surplus
 from wren_sessions.serializers.compression import MAX_BYTES, Compression, decompress
 from wren_sessions.serializers.encryption import UID_BYTES, Encryption
 from wren_sessions.serializers.limits import check_sequence
@@ -72,6 +74,13 @@ class Protection:
         """Whether anything is done to values."""
         return self._mode is not None
 
+    @cached_property
+    def uncompressed(self) -> Protection:
+        """The same, but nothing is compressed any more; chunks that are can still be shared."""
+        found = Protection(self.encryption)
+        found._mode = self._mode
+        return found
+
     def wrap(self, kind: str, data: bytes, known: Iterable[DeltaBase]) -> Wrapped | None:
         """A value for the arena; None if it goes there as it is.
 
@@ -82,21 +91,24 @@ class Protection:
         """
         if self._mode is None:
             return None
-        likes = [(v.plain, v) for v in known if v.plain and self._usable(v.plain)]
+        likes = [(v.plain, v) for v in known if v.plain and v.size and self._usable(v.plain)]
         head = header_length(data) or first_inline(data)
-        start, chunks = head, b""
+        start, chunks, over = head, b"", 0
         before = likes[0][0].before if likes else self._before()
         for plain, like in likes:
             if data.startswith(plain.body, head):
                 # Chunks are opened with what stands in front of them: both come from one value.
                 start, chunks, before = head + len(plain.body), like.body, plain.before
+                over = plain.surplus_bytes
                 break
         end = len(data) if header_length(data) else last_inline(data, start)
-        chunks += b"".join(self._chunks(before, data, start, end))
+        fresh = list(self._chunks(before, data, start, end))
+        chunks += b"".join(chunk for chunk, _ in fresh)
+        over += sum(more for _, more in fresh)
         whole = b"".join((before, data[:head], chunks, data[end:]))
         bounds = (len(before) + head, len(data) - end)
         wrapped_kind = f"{kind}+{self._mode}.{bounds[0]}.{bounds[1]}"
-        return Wrapped(wrapped_kind, whole, *bounds, Plain(before, data[head:end]))
+        return Wrapped(wrapped_kind, whole, *bounds, Plain(before, data[head:end], over))
 
     def _before(self) -> bytes:
         """What a value begins with: whose key, and which salt."""
@@ -111,15 +123,18 @@ class Protection:
             return not plain.before
         return _key_of(plain.before)[0] == self.encryption.newest
 
-    def _chunks(self, before: bytes, data: bytes, start: int, end: int) -> Iterator[bytes]:
+    def _chunks(
+        self, before: bytes, data: bytes, start: int, end: int
+    ) -> Iterator[tuple[bytes, int]]:
+        """The chunks of a part of the data, and the `surplus` of each."""
         salt = before[-UID_BYTES:]
         for first, last in cuts(boundaries(data[:end], start), end):
-            chunk = _RAW + data[first:last]
+            chunk, more = _RAW + data[first:last], 0
             if self.compression and (packed := self.compression.compress(data[first:last])):
-                chunk = _ZSTD + packed
+                chunk, more = _ZSTD + packed, surplus(len(packed), last - first)
             if self.encryption:
                 chunk = self.encryption.seal_chunk(salt, chunk)
-            yield msgpack.packb(chunk)
+            yield msgpack.packb(chunk), more
 
     def unwrap(self, kind: str, data: bytes) -> tuple[str, bytes, Plain | None]:
         """Type tag and bytes as the serializer gave them.
@@ -139,22 +154,26 @@ class Protection:
             before = data[: 1 + data[0] + UID_BYTES]
             if len(before) > head:
                 raise SerializationError("it is shorter than it says")
-        body = b"".join(self._opened(before, data[head:end]))
-        return inner, data[len(before) : head] + body + data[end:], Plain(before, body)
+        opened = list(self._opened(before, data[head:end]))
+        body = b"".join(chunk for chunk, _ in opened)
+        plain = Plain(before, body, sum(more for _, more in opened))
+        return inner, data[len(before) : head] + body + data[end:], plain
 
-    def _opened(self, before: bytes, stream: bytes) -> Iterator[bytes]:
+    def _opened(self, before: bytes, stream: bytes) -> Iterator[tuple[bytes, int]]:
+        """What is in each chunk, and its `surplus`."""
         opened = self._opener(before) if before else bytes
         left = MAX_BYTES
         for sealed in _split(stream):
-            chunk = opened(sealed)
+            chunk, more = opened(sealed), 0
             if chunk[:1] == _ZSTD:
                 found = decompress(chunk[1:], max_bytes=left)
+                more = surplus(len(chunk) - 1, len(found))
             elif chunk[:1] == _RAW:
                 found = chunk[1:]
             else:
                 raise SerializationError("it was packed in a way that is not known here")
             left -= len(found)
-            yield found
+            yield found, more
 
     def _opener(self, before: bytes) -> Any:
         key_id, salt = _key_of(before)

@@ -65,7 +65,7 @@ def read_legacy(kind: str, data: bytes, objects: Objects, limits: Limits) -> Any
             "serializer that wrote it missing, such as one that decrypts?"
         )
     try:
-        with one_call(len(data), "the stored value"):
+        with one_call(len(data), "the stored value", limits.max_memory_bytes):
             return reader[kind](data)
     except WrenSessionsError:
         raise

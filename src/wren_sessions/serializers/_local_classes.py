@@ -10,11 +10,12 @@ profile refers to its class, and a table of profiles would keep every class aliv
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary, ref
+
+from wren_sessions._locks import renew_in_child
 
 if TYPE_CHECKING:
     from wren_sessions.serializers._profiles import Profile
@@ -24,7 +25,21 @@ _DICT: Final = type.__dict__["__dict__"].__get__
 _NUMBER_BYTES: Final = 8
 
 _classes: WeakValueDictionary[str, type] = WeakValueDictionary()
-_lock = threading.RLock()  # a collection may start while it is held, and what it ends may write
+
+
+class _Guard:
+    """A lock that its holder may take again: a collection may start, and what it ends may write."""
+
+    def __init__(self) -> None:
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Be free in a forked child: it has no thread that holds it."""
+        self.lock = threading.RLock()
+
+
+_guard: Final = _Guard()
 
 
 class Notes:
@@ -53,7 +68,7 @@ class Notes:
 
     def is_first_warning(self) -> bool:
         """Whether this is the first warning about the class: it is given then, and not again."""
-        with _lock:
+        with _guard.lock:
             first, self.warned = not self.warned, True
             return first
 
@@ -70,7 +85,7 @@ def notes_so_far(kind: type) -> Notes | None:
 
 def notes_on(kind: type) -> Notes | None:
     """The same, begun if there are none; None if the class takes no attribute, as builtin ones."""
-    with _lock:
+    with _guard.lock:
         found = notes_so_far(kind)
         if found is None:
             made = Notes(kind)
@@ -92,7 +107,7 @@ def numbered(kind: type, name: str) -> str | None:
     notes = notes_on(kind)
     if notes is None:
         return None
-    with _lock:
+    with _guard.lock:
         if not notes.mark:
             notes.mark = f"#{secrets.token_hex(_NUMBER_BYTES)}"
         stored = name + notes.mark
@@ -103,13 +118,3 @@ def numbered(kind: type, name: str) -> str | None:
 def class_of(stored: str) -> type | None:
     """The class of a name with a number, if this process has given it and still has the class."""
     return _classes.get(stored)
-
-
-def _begin_child() -> None:
-    """A thread of the parent process may have held the lock: the child has no such thread."""
-    global _lock  # noqa: PLW0603 -- a lock cannot be made free again by others
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_child)

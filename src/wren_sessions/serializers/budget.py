@@ -2,12 +2,16 @@
 
 A few stored bytes can ask for a lot: what compresses well, the same bytes of an arena over and
 over, millions of empty dicts. So reading counts first. What is really stored may take its due;
-beyond it, all values of one call share one budget::
+beyond it, all values of one call share one budget, which `Limits.max_memory_bytes` sets::
 
-    with one_call(stored_bytes, "session 'a'"):
+    with one_call(stored_bytes, "session 'a'", limits.max_memory_bytes):
         …                         # whatever is read in here counts together
 
 Without such a call around it, each value has a budget of its own.
+
+Counting takes time. So values first count as the most that their bytes can become, `most_objects`,
+and exactly only where that is more than is left. Whoever writes counts all values of a checkpoint
+together, so that what is accepted can be read.
 """
 
 from __future__ import annotations
@@ -16,14 +20,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from typing import Final
 
 from wren_sessions.errors import SerializationError
 
 FREE_BYTES: Final = 524_288  # so little is not looked at: it takes 100 times as much at the worst
-OBJECTS_BYTES: Final = 150_000_000  # what objects may take besides `OBJECTS_FACTOR`
+MEMORY_BYTES: Final = 150_000_000  # what objects may take besides `OBJECTS_FACTOR`
 OBJECTS_FACTOR: Final = 24  # times what is stored
-UNPACKED_BYTES: Final = 64 * 1_048_576  # what may come out of compression besides …
+UNPACKED_SHARE: Final = 2  # what may come out of compression: half of that, besides …
 UNPACKED_FACTOR: Final = 16  # times what went in
 
 # What msgpack's tokens become, in bytes: runs of one sort, by the name of their group.
@@ -64,12 +69,23 @@ _LENGTHS: Final = {0xD9: 1, 0xDA: 2, 0xDB: 4, 0xC4: 1, 0xC5: 2, 0xC6: 4}
 _EXT_LENGTHS: Final = {0xC7: 1, 0xC8: 2, 0xC9: 4}
 _FIXED_TEXT: Final = 0xA0, 0xBF
 _JSON: Final = {b"{": 300, b"[": 72, b'"': 30, b",": 40}
-_WORST: Final = 800
+_CHEAP_EACH, WORST_EACH = 9, 809  # what a byte of `_CHEAP`, and any other, takes at the most
 _CHEAP: Final = bytes({*range(0x80), 0xC0, 0xC2, 0xC3, *range(0xE0, 0x100)})
 
 
 class OverBudgetError(SerializationError):
     """Stored data asks for much more memory than it takes in the store."""
+
+    @property
+    def why(self) -> str:
+        """What is wrong, without what to do: no serializer reads files and dumps."""
+        return self.message.removesuffix(_REMEDY)
+
+
+_REMEDY: Final = (
+    "; if you trust what is stored, read it with a serializer that allows more: "
+    "SafeSerializer(limits=Limits(max_memory_bytes=…))"
+)
 
 
 class Budget:
@@ -77,11 +93,13 @@ class Budget:
 
     Args:
         stored_bytes: what is really stored of all that the call reads.
+        memory_bytes: how much more than its due it may take.
     """
 
-    def __init__(self, stored_bytes: int) -> None:
-        self._objects = OBJECTS_BYTES + OBJECTS_FACTOR * stored_bytes
-        self._unpacked = UNPACKED_BYTES
+    def __init__(self, stored_bytes: int, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._memory_bytes = memory_bytes
+        self._objects = self._unsure = objects_limit(stored_bytes, memory_bytes)
+        self._unpacked = memory_bytes // UNPACKED_SHARE
         self._read = 0
 
     def unpack(self, packed_bytes: int, unpacked_bytes: int) -> None:
@@ -90,11 +108,12 @@ class Budget:
         Raises:
             OverBudgetError: it is too much, of all that the call reads.
         """
-        self._unpacked -= max(0, unpacked_bytes - UNPACKED_FACTOR * packed_bytes)
+        self._unpacked -= surplus(packed_bytes, unpacked_bytes)
         if self._unpacked < 0:
+            most = self._memory_bytes // UNPACKED_SHARE
             raise OverBudgetError(
                 f"compressed data would take {unpacked_bytes:,} bytes, and the limit is "
-                f"{UNPACKED_FACTOR} times what is stored and {UNPACKED_BYTES:,} bytes in one call"
+                f"{UNPACKED_FACTOR} times what is stored and {most:,} bytes in one call{_REMEDY}"
             )
 
     def build(self, data: bytes | memoryview) -> None:
@@ -106,8 +125,10 @@ class Budget:
         self._read += len(data)
         if self._read <= FREE_BYTES:
             return
-        costly = len(bytes(data).translate(None, _CHEAP))
-        if 9 * len(data) + _WORST * costly > self._objects:
+        most = most_objects(data)
+        if most <= self._unsure:
+            self._unsure -= most
+        else:
             self._take(objects_bytes(data, self._objects))
 
     def build_json(self, text: bytes) -> None:
@@ -125,30 +146,34 @@ class Budget:
         if self._objects < 0:
             raise OverBudgetError(
                 f"its lists, dicts and numbers would take more than {OBJECTS_FACTOR} times what is "
-                f"stored and {OBJECTS_BYTES:,} bytes, the limit for all that one call reads"
+                f"stored and {self._memory_bytes:,} bytes, the limit for all that one call reads"
+                f"{_REMEDY}"
             )
 
 
 _current: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
 
-def budget_for(stored_bytes: int) -> Budget:
+def budget_for(stored_bytes: int, memory_bytes: int = MEMORY_BYTES) -> Budget:
     """The budget of the call that this is part of; else one for so many stored bytes."""
-    return _current.get() or Budget(stored_bytes)
+    return _current.get() or Budget(stored_bytes, memory_bytes)
 
 
 @contextmanager
-def one_call(stored_bytes: int, what: str) -> Iterator[None]:
+def one_call(stored_bytes: int, what: str, memory_bytes: int = MEMORY_BYTES) -> Iterator[None]:
     """Let all that is read in here share a budget, as part of a call that has one already or not.
+
+    No store is waited for in here: others may read what came for them in the same context.
 
     Args:
         stored_bytes: what is really stored of it.
         what: what is read, for errors.
+        memory_bytes: how much more than its due it may take.
     """
     if _current.get() is not None:
         yield
         return
-    token = _current.set(Budget(stored_bytes))
+    token = _current.set(Budget(stored_bytes, memory_bytes))
     try:
         yield
     except OverBudgetError as error:
@@ -157,7 +182,26 @@ def one_call(stored_bytes: int, what: str) -> Iterator[None]:
         _current.reset(token)
 
 
-def objects_bytes(data: bytes | memoryview, most: int) -> int:
+# --- counting -------------------------------------------------------------------------------------
+
+
+def objects_limit(stored_bytes: int, memory_bytes: int) -> int:
+    """How much the objects of one call may take."""
+    return memory_bytes + OBJECTS_FACTOR * stored_bytes
+
+
+def surplus(packed_bytes: int, unpacked_bytes: int) -> int:
+    """How much more comes out of compression than is due to what went in."""
+    return max(0, unpacked_bytes - UNPACKED_FACTOR * packed_bytes)
+
+
+def most_objects(data: bytes | memoryview) -> int:
+    """What the objects in msgpack data take at the most. Quick, and far too much."""
+    costly = len(bytes(data).translate(None, _CHEAP))
+    return _CHEAP_EACH * len(data) + (WORST_EACH - _CHEAP_EACH) * costly
+
+
+def objects_bytes(data: bytes | memoryview, most: float = inf) -> int:
     """What the objects in msgpack data take, about; perhaps less if it is more than `most`."""
     at, end, total = 0, len(data), 0
     match = _TOKENS.match

@@ -16,12 +16,23 @@ from typing import Any, Final
 import msgpack
 
 from wren_sessions.errors import ConfigurationError, SerializationError
-from wren_sessions.serializers.budget import FREE_BYTES, Budget, budget_for
+from wren_sessions.serializers.budget import (
+    FREE_BYTES,
+    MEMORY_BYTES,
+    budget_for,
+    most_objects,
+    objects_bytes,
+    objects_limit,
+)
 
 _MOST: Final = 10_000
 DEEPEST: Final = 500  # what msgpack itself holds to when writing; it reads twice that
 DEEPEST_READ: Final = 512  # what 0.1.0 stored, where the program had a higher recursion limit
 
+UNREADABLE: Final = (
+    "its lists, dicts and numbers would take too much memory to be read again, besides 24 times "
+    "what is stored"
+)
 _PAIRS: Final = b"k"  # the kind of envelope that has keys and values in one list
 
 
@@ -35,6 +46,10 @@ class Limits:
             counts as two. It does not matter how deep the caller is. The default, 500, costs
             nothing; a lower limit costs a walk through each value.
         max_items: how many elements one list, dict or set in it may have. Default 10,000,000.
+        max_memory_bytes: how much memory all values that are read together may take, about, besides
+            24 times what is stored of them; half of it may come out of compression. A checkpoint
+            that needs more is not written. What was written with more needs it to be read, too.
+            Default 150,000,000.
 
     Raises:
         ConfigurationError: a limit is not a positive integer, or `max_depth` is above 500.
@@ -43,11 +58,12 @@ class Limits:
     max_value_bytes: int = 256 * 1_024 * 1_024
     max_depth: int = DEEPEST
     max_items: int = 10_000_000
+    max_memory_bytes: int = MEMORY_BYTES
     # Values of at most so many bytes are allowed, whatever is in them.
     sure_bytes: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("max_value_bytes", "max_depth", "max_items"):
+        for name in ("max_value_bytes", "max_depth", "max_items", "max_memory_bytes"):
             limit = getattr(self, name)
             if type(limit) is not int or limit < 1:
                 raise ConfigurationError(f"Limits.{name} must be an integer above 0, not {limit!r}")
@@ -64,10 +80,15 @@ class Limits:
     def check_written(self, data: bytes | memoryview) -> None:
         """Refuse a value that was packed and is too large to be read again."""
         if len(data) > FREE_BYTES:
-            Budget(len(data)).build(data)
+            self._check_memory(data)
         if len(data) > self.sure_bytes:
             self.check_size(len(data))
             self._walk(data)
+
+    def _check_memory(self, data: bytes | memoryview) -> None:
+        most = objects_limit(len(data), self.max_memory_bytes)
+        if most_objects(data) > most and objects_bytes(data, most) > most:
+            raise over("max_memory_bytes", self.max_memory_bytes, UNREADABLE)
 
     def check_depth(self, data: bytes, deepest: int = DEEPEST) -> None:
         """Refuse a value that is nested deeper than any value may be.
@@ -83,7 +104,7 @@ class Limits:
         """Refuse stored data that is too large, cut off, or claims more than is there."""
         self.check_size(len(data))
         _check_whole(data)
-        budget_for(len(data)).build(data)
+        budget_for(len(data), self.max_memory_bytes).build(data)
         if len(data) > self.sure_bytes:
             self._walk(data)
 
@@ -148,13 +169,13 @@ def _is_whole_in(data: bytes, headers: bytes) -> bool:
     return True
 
 
-def is_whole(data: bytes) -> bool:
+def is_whole(data: bytes, limits: Limits) -> bool:
     """Whether data is one msgpack value, and all of it is there; counts what it will take."""
     try:
         _check_whole(data)
     except SerializationError:
         return False
-    budget_for(len(data)).build(data)
+    budget_for(len(data), limits.max_memory_bytes).build(data)
     return True
 
 
@@ -184,9 +205,23 @@ def _check_whole(data: bytes, *, many: bool = False) -> None:
         raise SerializationError("the stored value is damaged: something follows it")
 
 
+def limits_of(serde: object) -> Limits:
+    """The limits of a serializer; the usual ones for others than our own."""
+    found = getattr(serde, "_limits", None)
+    return found if isinstance(found, Limits) else _USUAL
+
+
+_USUAL: Final = Limits()
+
+
 def over(name: str, limit: int, what: str) -> SerializationError:
     """The error about a limit: what is too large, which limit, and what to do."""
-    if name == "max_depth" and limit == DEEPEST:
+    if name == "max_memory_bytes":
+        remedy = (
+            "keep large things outside the session, or raise it wherever the session is read or "
+            f"written: SafeSerializer(limits=Limits({name}=…))"
+        )
+    elif name == "max_depth" and limit == DEEPEST:
         remedy = "nothing deeper can be stored: keep it flat, with ids instead of references"
     else:
         remedy = (

@@ -188,7 +188,7 @@ class MessageLists:
         if not fresh:
             return (unhurried(size, before.build), before) if len(data) == header else None
         data = data if earlier is None else array_header(fresh) + data[header:]
-        if not is_whole(data):
+        if not is_whole(data, self._limits):
             return None
         return unhurried(size, lambda: read_messages(data, self._table, before))
 

@@ -55,14 +55,10 @@ class Delta:
         return self.value is not UNKNOWN
 
 
-async def deltas(
-    checkpoints: Checkpoints,
-    serde: Serializer,
-    session: str,
-    head: Head,
-    metadata: Mapping[str, Any],
+def deltas_in(
+    serde: Serializer, session: str, head: Head, metadata: Mapping[str, Any]
 ) -> dict[str, Delta]:
-    """The values of such channels at a checkpoint, by channel."""
+    """The values of such channels that a checkpoint stores itself, by channel."""
     counted = _counters(metadata)
     found: dict[str, Delta] = {}
     for channel, typed in head.data.items():
@@ -72,9 +68,20 @@ async def deltas(
             if channel in counted or unwrapped(value) is not value:
                 removed = value is None and counted[channel][0] == 0
                 found[channel] = Delta(unwrapped(value), stored=True, removed=removed)
+    return found
+
+
+async def deltas_apart(
+    checkpoints: Checkpoints,
+    serde: Serializer,
+    session: str,
+    head: Head,
+    metadata: Mapping[str, Any],
+) -> dict[str, Delta]:
+    """The values of those that it does not store."""
     apart = channels_apart(metadata, head.body.versions, head.data)
     values = await values_apart(checkpoints, serde, session, head.stored.name, apart)
-    return found | {channel: Delta(value) for channel, value in values.items()}
+    return {channel: Delta(value) for channel, value in values.items()}
 
 
 async def values_apart(

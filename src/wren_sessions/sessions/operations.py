@@ -102,7 +102,7 @@ class SessionOperations:
         if at is None:
             head, life = await self._look(session_id)
         else:
-            head = await self._checkpoints.reading.record(session_id, "", at)
+            head = await self._checkpoints.reading.record(session_id, "", at, self._serde)
             life = None if head is None else head.life
         if life is None:
             return None
@@ -118,7 +118,7 @@ class SessionOperations:
         """
         life: Life | None = None
         while True:
-            head = await self._checkpoints.reading.record(session_id, "", None)
+            head = await self._checkpoints.reading.record(session_id, "", None, self._serde)
             if head is not None:
                 return head, head.life
             if life is not None:

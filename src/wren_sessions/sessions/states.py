@@ -8,6 +8,7 @@ what they have seen, what waits to be sent, and values that live in what was wri
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,18 +16,20 @@ from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import KEYS, is_internal, named
 from wren_sessions.checkpoints.draft import Put
 from wren_sessions.checkpoints.get import Head
-from wren_sessions.checkpoints.snapshots import read_value
+from wren_sessions.checkpoints.snapshots import read_value, reading
 from wren_sessions.checkpoints.versions import next_version
 from wren_sessions.delta.encoder import Serializer, dump, loads
 from wren_sessions.errors import SerializationError
 from wren_sessions.records import Life
 from wren_sessions.serializers import new_checkpoint_id
+from wren_sessions.serializers.budget import one_call
 from wren_sessions.sessions.delta_channels import (
     COUNTERS,
     Delta,
     check_settled,
     counters_after,
-    deltas,
+    deltas_apart,
+    deltas_in,
     unknown,
 )
 
@@ -48,23 +51,27 @@ class States:
     async def read(self, session_id: str, head: Head) -> tuple[dict[str, Any], dict[str, Any]]:
         """The state of a checkpoint, and its metadata."""
         _, metadata = self._about(session_id, head)
-        state = await self._state(session_id, head, metadata)
-        return state, metadata
+        found = await self._deltas(session_id, head, metadata)
+        with self._reading(session_id, head):
+            return self._state(session_id, head, found), metadata
+
+    def _reading(self, session_id: str, head: Head) -> AbstractContextManager[None]:
+        return reading(session_id, head.stored, serde=self._serde)
 
     def _about(self, session_id: str, head: Head) -> tuple[dict[str, Any], dict[str, Any]]:
         """What a checkpoint says besides its channels, and its metadata."""
-        rest, metadata = loads(
-            self._serde, head.body.meta, f"the metadata of session {session_id!r}"
-        )
+        what = f"the metadata of session {session_id!r}"
+        with self._reading(session_id, head):
+            rest, metadata = loads(self._serde, head.body.meta, what)
         return rest, metadata
 
-    async def _state(
-        self, session_id: str, head: Head, metadata: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def _state(self, session_id: str, head: Head, found: Mapping[str, Delta]) -> dict[str, Any]:
         state = {
-            key: self._value(session_id, head, key) for key in head.data if not is_internal(key)
+            key: None if key in found else self._value(session_id, head, key)
+            for key in head.data
+            if not is_internal(key)
         }
-        for key, delta in (await self._deltas(session_id, head, metadata)).items():
+        for key, delta in found.items():
             if not delta.is_known:
                 unknown(session_id, key)
             state[key] = delta.value
@@ -73,8 +80,8 @@ class States:
         if KEYS not in head.data:
             return state
         members = self._value(session_id, head, KEYS)
-        found = {key: member for key, member in members.items() if isinstance(member, str)}
-        return {found.get(key, key): value for key, value in state.items()}
+        texts = {key: member for key, member in members.items() if isinstance(member, str)}
+        return {texts.get(key, key): value for key, value in state.items()}
 
     def _value(self, session_id: str, head: Head, key: str) -> Any:
         what = f"{key!r} of session {session_id!r}"
@@ -83,7 +90,10 @@ class States:
     async def _deltas(
         self, session_id: str, head: Head, metadata: Mapping[str, Any]
     ) -> dict[str, Delta]:
-        return await deltas(self._checkpoints, self._serde, session_id, head, metadata)
+        with self._reading(session_id, head):
+            stored = deltas_in(self._serde, session_id, head, metadata)
+        apart = await deltas_apart(self._checkpoints, self._serde, session_id, head, metadata)
+        return stored | apart
 
     def first(
         self, session_id: str, state: Mapping[str, Any], now: datetime, life: Life | None
@@ -160,8 +170,10 @@ class States:
         values, members = named(state)
         if not members:
             return values
-        typed = dump(self._serde, members, f"the keys of session {session_id!r}")
-        found = loads(self._serde, typed, f"the keys of session {session_id!r}")
+        what = f"the keys of session {session_id!r}"
+        typed = dump(self._serde, members, what)
+        with one_call(len(typed[1]), what):
+            found = loads(self._serde, typed, what)
         for name, member in members.items():
             if type(found.get(name)) is not type(member):
                 raise SerializationError(

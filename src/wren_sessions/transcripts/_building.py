@@ -10,10 +10,12 @@ from typing import Any
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import messages_channel
 from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, decode_write
-from wren_sessions.checkpoints.snapshots import read_record
+from wren_sessions.checkpoints.snapshots import read_record, reading
 from wren_sessions.checkpoints.waiting import next_step
 from wren_sessions.delta.encoder import Serializer, loads, opened
 from wren_sessions.records import ArenaParts, Stored
+from wren_sessions.serializers.budget import one_call
+from wren_sessions.serializers.limits import limits_of
 from wren_sessions.sessions.delta_channels import unwrapped
 from wren_sessions.sessions.operations import not_found
 from wren_sessions.transcripts._content import text_or_none
@@ -48,9 +50,10 @@ class Transcribing:
         if found is None:
             return Transcript(session=session, messages=(), created=created, updated=written)
         stored, arena = found
-        body, data = read_record(session, stored, arena, self._checkpoints.protection)
-        messages = await self._said(session, stored.name[1], body, channel, data)
-        asked = self._questions(session, stored, arena, body)
+        body, data = read_record(session, stored, arena, self._checkpoints.protection, self._serde)
+        messages = await self._said(session, stored, body, channel, data)
+        with reading(session, stored, serde=self._serde):
+            asked = tuple(self._questions(session, stored, arena, body))
         return Transcript(
             session=session,
             messages=answered((*messages, *asked)),
@@ -62,7 +65,7 @@ class Transcribing:
     async def _said(
         self,
         session: str,
-        checkpoint_id: str,
+        stored: Stored,
         body: CheckpointRecord,
         name: str,
         data: Mapping[str, tuple[str, bytes]],
@@ -74,15 +77,16 @@ class Transcribing:
             if channel not in body.versions:
                 return ()
             checkpoints, serde = self._checkpoints, self._serde
-            values = await rebuilt(checkpoints, serde, session, checkpoint_id, channel)
+            values = await rebuilt(checkpoints, serde, session, stored.name[1], channel)
             return messages_of(values)
-        value = loads(self._serde, typed, f"{channel!r} of session {session!r}")
+        with reading(session, stored, serde=self._serde):
+            value = loads(self._serde, typed, f"{channel!r} of session {session!r}")
         messages = messages_of(unwrapped(value))
         if channel != name and (not isinstance(value, list) or not _are_messages(messages)):
             return messages_of(by_name({channel: value}).get(name))
         if not isinstance(value, list):
             return messages
-        head = Head(checkpoint_id, body, *typed, count=len(messages))
+        head = Head(stored.name[1], body, *typed, count=len(messages))
         return await self._dated(session, channel, head, messages)
 
     async def _dated(
@@ -101,7 +105,8 @@ class Transcribing:
 
     def _stamp(self, head: tuple[str, bytes]) -> datetime | None:
         """When a checkpoint was made, as far as it says so."""
-        rest, _ = loads(self._serde, head, "a checkpoint")
+        with one_call(len(head[1]), "a checkpoint", limits_of(self._serde).max_memory_bytes):
+            rest, _ = loads(self._serde, head, "a checkpoint")
         stamp = rest.get("ts") if isinstance(rest, Mapping) else None
         try:
             found = datetime.fromisoformat(stamp) if isinstance(stamp, str) else None

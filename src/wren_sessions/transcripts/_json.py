@@ -96,7 +96,7 @@ def parsed(text: str | bytes, name: str) -> Any:
         budget_for(len(data)).build_json(data)
         return json.loads(data.decode("utf-8-sig") if isinstance(text, bytes) else text)
     except OverBudgetError as error:
-        raise damaged_file(name, error.message) from None
+        raise damaged_file(name, error.why) from None
     except (ValueError, RecursionError) as error:
         raise damaged_file(name, f"it is no JSON, or is cut off ({error})") from None
 

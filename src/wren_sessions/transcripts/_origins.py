@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record
@@ -23,6 +23,8 @@ from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import Serializer, resolved
 from wren_sessions.errors import WrenSessionsError
 from wren_sessions.records import Start, Stored
+from wren_sessions.serializers.budget import one_call
+from wren_sessions.serializers.limits import limits_of
 from wren_sessions.transcripts._lists import (
     Elements,
     Identity,
@@ -135,7 +137,8 @@ class Origins:
     def _record(
         self, stored: Stored, arena: ArenaView
     ) -> tuple[CheckpointRecord, dict[str, tuple[str, bytes]]]:
-        return read_record(self._session, stored, arena, self._checkpoints.protection)
+        protection = self._checkpoints.protection
+        return read_record(self._session, stored, arena, protection, self._serde)
 
     def _growth(self, body: CheckpointRecord, newer: Elements) -> int | None:
         """How many elements the list had where it only grew since; None where that is not seen."""
@@ -180,7 +183,7 @@ class Origins:
                 parts, lambda part: self._identity(kind, part), places[1] if places else ()
             )
         try:
-            values = self._serde.loads_typed((kind, data))
+            values = self._loaded(kind, data)
         except Exception:  # noqa: BLE001 -- a list that cannot be read has no origins, no more
             return None
         if values is None:
@@ -189,10 +192,15 @@ class Origins:
 
     def _identity(self, kind: str, part: bytes) -> Identity:
         try:
-            message = message_of(self._serde.loads_typed((kind, part)))
+            message = message_of(self._loaded(kind, part))
         except (WrenSessionsError, ValueError, TypeError, LookupError):
             return None
         return None if message.id is None else (message.role, message.id)
+
+    def _loaded(self, kind: str, data: bytes) -> Any:
+        what = f"{self._channel!r} of session {self._session!r}"
+        with one_call(len(data), what, limits_of(self._serde).max_memory_bytes):
+            return self._serde.loads_typed((kind, data))
 
 
 def _decoded(values: Sequence[object]) -> Elements:

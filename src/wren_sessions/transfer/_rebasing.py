@@ -21,7 +21,8 @@ from wren_sessions.checkpoints.codec import (
     decode_write,
 )
 from wren_sessions.delta.encoder import resolved
-from wren_sessions.delta.extents import Extent, NewExtent, Piece, checksum
+from wren_sessions.delta.extents import Extent, NewExtent, Piece, Sum, digest
+from wren_sessions.delta.range_sums import RangeSums
 from wren_sessions.records import ArenaParts, Span, Stored, merge_spans
 
 
@@ -111,13 +112,15 @@ class Rebase:
         split = [span_of(piece) for piece in pieces if len(self._parts(piece)) > 1]
         self.needed = merge_spans([*self.missing, *split])
         self._arena = ArenaParts(())
+        self._sums: list[RangeSums] = []
 
     def read(self, arena: ArenaParts) -> bytes | None:
         """Take the bytes of `needed`; what to append, or None if they are not there."""
         self._arena = arena
-        parts = [arena.get(span) for span in self.needed]
-        if None in parts:
+        parts = [part for span in self.needed if (part := arena.get(span)) is not None]
+        if len(parts) < len(self.needed):
             return None
+        self._sums = list(map(RangeSums, parts))
         return b"".join(arena.get(span) or b"" for span in self.missing)
 
     def appended(self, base: int) -> None:
@@ -141,9 +144,15 @@ class Rebase:
     def _moved(self, piece: Extent) -> Iterator[Piece]:
         parts = self._parts(piece)
         for (span, offset), kind in parts:
-            part = self._arena.get(span) or b""
-            total = piece.sum if len(parts) == 1 else checksum(part, piece.sum)
+            total = piece.sum if len(parts) == 1 else self._sum(span, piece.sum)
             yield kind(offset, span.length, total)
+
+    def _sum(self, span: Span, like: Sum) -> Sum:
+        """The sum of a part of what is `needed`, of the same sort as another one."""
+        if not isinstance(like, int):
+            return digest(self._arena.get(span) or b"")
+        at = bisect_right(self.needed, span.offset, key=lambda known: known.offset) - 1
+        return self._sums[at].of(span.offset - self.needed[at].offset, span.length)
 
     def _parts(self, piece: Extent) -> list[tuple[Place, type[Extent | NewExtent]]]:
         span = span_of(piece)

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, damage, encode_record
-from wren_sessions.checkpoints.snapshots import read_record
+from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, encode_record
+from wren_sessions.checkpoints.snapshots import read_record, reading
 from wren_sessions.delta.base import ArenaView
-from wren_sessions.delta.encoder import DeltaEncoder, unwrap
-from wren_sessions.delta.extents import Extent, unpack
+from wren_sessions.delta.encoder import DeltaEncoder, opened
+from wren_sessions.delta.extents import Extent
 from wren_sessions.delta.protection import Protection
 from wren_sessions.records import ArenaParts, Name, Record, Span, Stored, merge_spans
 
@@ -60,13 +60,12 @@ class Repacking:
         self, session: str, stored: Stored, parent_id: str | None, arena: ArenaParts
     ) -> Repacked:
         """A record, for the target."""
-        body, data = read_record(session, stored, ArenaView(arena), self._source)
+        with reading(session, stored):
+            body, data = read_record(session, stored, ArenaView(arena), self._source)
+            data = {channel: self._convert(typed) for channel, typed in data.items()}
         parent = self._known.get((stored.name[0], parent_id or ""))
         packer = DeltaEncoder(parent, self._newest_first(), protection=self._target)
-        values = {
-            channel: packer.packed(channel, *self._convert(typed))
-            for channel, typed in data.items()
-        }
+        values = {channel: packer.packed(channel, *typed) for channel, typed in data.items()}
         body = replace(body, values=values)
         record = Record(
             name=stored.name,
@@ -85,16 +84,16 @@ class Repacking:
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
 
-    def writes(self, session: str, writes: list[WriteBody], arena: ArenaParts) -> tuple[Span, ...]:
-        """Change pending writes for the target; the parts of its arena that they refer to."""
+    def writes(
+        self, session: str, stored: Stored, writes: list[WriteBody], arena: ArenaParts
+    ) -> tuple[Span, ...]:
+        """Change a record's pending writes for the target; where they refer to its arena."""
         packer = DeltaEncoder(None, self._newest_first(), appends=False, protection=self._target)
-        for write in writes:
-            what = f"a pending write of session {session!r}"
-            data = unpack(write.value.pieces, arena)  # type: ignore[arg-type] # never fresh
-            if data is None:
-                raise damage(session, what)
-            kind, plain, _ = unwrap(self._source, (write.value.kind, data), what)
-            write.value = packer.packed(write.channel, *self._convert((kind, plain)))
+        what = f"a pending write of checkpoint {stored.name[1]!r}"
+        with reading(session, stored):
+            for write in writes:
+                typed, *_ = opened(session, write.value, arena, self._source, what)
+                write.value = packer.packed(write.channel, *self._convert(typed))
         return packer.spans(write.value for write in writes)
 
     def _newest_first(self) -> list[tuple[Name, CheckpointRecord]]:

@@ -254,7 +254,7 @@ class Staging:
         repacking.resolve(repacked, await self._commit(repacked.record, None))
         pending = None
         if writes:
-            linked = repacking.writes(session, writes, arena)
+            linked = repacking.writes(session, stored, writes, arena)
             pending = _pending(entry.name, stored, writes)
             assert pending is not None  # noqa: S101 -- there are some
             pending = replace_in(pending, spans=linked)

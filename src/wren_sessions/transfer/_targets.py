@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from wren_sessions.checkpoints.codec import WriteBody, encode_write
 from wren_sessions.checkpoints.draft import Put, draft
 from wren_sessions.checkpoints.get import Reading
+from wren_sessions.checkpoints.readable import check_readable
 from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache, Known
 from wren_sessions.checkpoints.versions import Version
 from wren_sessions.delta.encoder import DeltaEncoder
@@ -22,6 +23,7 @@ from wren_sessions.errors import ConflictError
 from wren_sessions.keys import write_key
 from wren_sessions.langgraph.convert import put_of, session_of
 from wren_sessions.records import Commit, Life, Name, Write, Writes
+from wren_sessions.serializers.limits import limits_of
 from wren_sessions.transfer._comparing import SPECIAL, PendingWrite, by_task, paths, writes_of
 from wren_sessions.transfer._reports import Entry
 from wren_sessions.transfer._savers import Saver
@@ -162,7 +164,9 @@ class SessionTarget:
     async def write(self, entry: Entry, found: CheckpointTuple) -> None:
         """See `Target`."""
         put, life, session = self._put_of(entry, found), self._now, self._session
-        parent = None if put.parent is None else await self._reading.body(session, put.parent)
+        parent = None
+        if put.parent is not None:
+            parent = await self._reading.body(session, put.parent, self._serde)
         persistent_subgraphs = self._cache.has_persistent_subgraphs(session, life)
         known = Known(parent, life, self._cache.records(session), persistent_subgraphs)
         ours = draft(put, self._serde, known, self._protection)
@@ -223,6 +227,8 @@ class SessionTarget:
             protection=self._protection,
         )
         bodies = [self._body(packer, *each) for each in zip(_numbered(writes), writes, strict=True)]
+        values = [(body.channel, body.value) for body in bodies]
+        check_readable(self._session, values, limits_of(self._serde).max_memory_bytes, packer)
         stored = Writes(
             name=name,
             entries=tuple(

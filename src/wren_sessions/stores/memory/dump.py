@@ -77,7 +77,7 @@ def unpack(name: str, data: bytes) -> Session:
             check_sequence(packed)
         found, *parts = msgpack.unpackb(packed, use_list=False, strict_map_key=False)
     except OverBudgetError as error:
-        _damaged(name, error.message)
+        _damaged(name, error.why)
     except (*_WRONG, SerializationError):
         _damaged(name, "its parts are not those of a dump")
     if found != FORMAT:
