@@ -27,7 +27,7 @@ from wren_sessions import (
     import_session,
     rekey,
 )
-from wren_sessions.serializers import _legacy, budget, compression, limits
+from wren_sessions.serializers import _legacy, budget, compression, limits, lists
 from wren_sessions.serializers.budget import Budget
 
 OURS: Final = f"{Path(wren_sessions.__file__).parent}/"
@@ -50,7 +50,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             found.append(" ".join(f"{f.filename.removeprefix(OURS)}:{f.lineno}" for f in frames))
         return call or Budget(stored_bytes, memory_bytes)
 
-    for module in (_legacy, compression, limits):
+    for module in (_legacy, compression, limits, lists):
         monkeypatch.setattr(module, "budget_for", watched)
     return found
 

@@ -101,6 +101,7 @@ class Budget:
         self._objects = self._unsure = objects_limit(stored_bytes, memory_bytes)
         self._unpacked = memory_bytes // UNPACKED_SHARE
         self._read = 0
+        self._before = self._read, self._unsure, self._objects
 
     def unpack(self, packed_bytes: int, unpacked_bytes: int) -> None:
         """Count what will come out of compression.
@@ -122,6 +123,7 @@ class Budget:
         Raises:
             OverBudgetError: it is too much, of all that the call reads.
         """
+        self._before = self._read, self._unsure, self._objects
         self._read += len(data)
         if self._read <= FREE_BYTES:
             return
@@ -130,6 +132,10 @@ class Budget:
             self._unsure -= most
         else:
             self._take(objects_bytes(data, self._objects))
+
+    def undo(self) -> None:
+        """What was counted last was not built, or is gone: it does not count."""
+        self._read, self._unsure, self._objects = self._before
 
     def build_json(self, text: bytes) -> None:
         """Count what will be built of JSON.

@@ -169,13 +169,12 @@ def _is_whole_in(data: bytes, headers: bytes) -> bool:
     return True
 
 
-def is_whole(data: bytes, limits: Limits) -> bool:
-    """Whether data is one msgpack value, and all of it is there; counts what it will take."""
+def is_whole(data: bytes) -> bool:
+    """Whether data is one msgpack value, and all of it is there."""
     try:
         _check_whole(data)
     except SerializationError:
         return False
-    budget_for(len(data), limits.max_memory_bytes).build(data)
     return True
 
 

@@ -35,6 +35,7 @@ from wren_sessions.serializers._wire import (
     array_length,
 )
 from wren_sessions.serializers._writing import PACKING_ERRORS, new_packer, pack_each
+from wren_sessions.serializers.budget import budget_for
 from wren_sessions.serializers.limits import Limits, is_whole
 from wren_sessions.serializers.messages import Messages
 
@@ -188,9 +189,14 @@ class MessageLists:
         if not fresh:
             return (unhurried(size, before.build), before) if len(data) == header else None
         data = data if earlier is None else array_header(fresh) + data[header:]
-        if not is_whole(data, self._limits):
+        if not is_whole(data):
             return None
-        return unhurried(size, lambda: read_messages(data, self._table, before))
+        budget = budget_for(len(data), self._limits.max_memory_bytes)
+        budget.build(data)
+        found = unhurried(size, lambda: read_messages(data, self._table, before))
+        if found is None:  # the general way will count it
+            budget.undo()
+        return found
 
 
 class Shape(NamedTuple):
