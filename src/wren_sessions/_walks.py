@@ -30,20 +30,25 @@ class SessionWalk:
         limit: how many sessions a page has, about.
 
     Attributes:
-        foreign: how many entries were left out so far; see `SessionPage.foreign`.
+        foreign: how many entries under the prefix were no sessions, so far.
     """
 
     def __init__(self, store: AsyncSessionStore, limit: int = _PAGE) -> None:
         self._store = store
         self._limit = limit
-        self.foreign = 0
         self._cursor: str | None = None
         self._begun = False
         self._met: set[str] = set()
+        self.foreign = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last page was given."""
+        return self._begun and self._cursor is None
 
     async def next_page(self) -> list[SessionInfo] | None:
         """The next sessions, perhaps none; None at the end."""
-        if self._begun and self._cursor is None:
+        if self.ended:
             return None
         page = await self._store.list_sessions(self._cursor, self._limit)
         self._begun, self._cursor = True, page.cursor

@@ -92,6 +92,7 @@ def test_a_fork_is_a_session_of_its_own(cli: Cli, url: str) -> None:
     assert len(cli("history", "early", "--json", url=url).json) == 3
     assert len(cli("history", INTERVIEW, "--json", url=url).json) == 5
     taken = cli("fork", INTERVIEW, "early", url=url)
+    assert "choose another id, or delete it first" in taken.err
     assert taken.code == 6
 
 
@@ -165,7 +166,7 @@ def test_what_was_written_meanwhile_is_kept(
         return True
 
     monkeypatch.setattr(deleting, "_agreed", agreed)
-    found = cli("delete", "--status", "open", "--json", url=file_url).json
+    found = cli("delete", "--status", "done", "--json", url=file_url).json
     kept = {row["id"] for row in found if not row["deleted"]}
     assert kept == {"hostile"}
     assert "hostile" in ids(cli, file_url)
@@ -177,7 +178,7 @@ def test_what_was_written_meanwhile_is_kept(
         [],
         ["empty", "--older-than", "1h"],
         ["empty", "--expired"],
-        ["--expired", "--status", "open"],
+        ["--expired", "--status", "done"],
         ["--status", "no"],
         [f"langgraph:checkpoint:{INTERVIEW}:1f0"],
     ],
@@ -249,6 +250,13 @@ def test_a_copy_does_not_overwrite(cli: Cli, file_url: str, tmp_path: Path) -> N
     assert cli("copy", "--to", target, url=file_url).code == 0
     assert cli("prune", INTERVIEW, "--keep-last", "1", url=target).code == 0
     assert cli("copy", INTERVIEW, "--to", target, url=file_url).code == 6
+    whole = cli("copy", "--to", target, url=file_url)
+    assert whole.code == 6
+    assert f"{INTERVIEW}: not copied: another one is there, --replace" in whole.lines
+    assert "0 copied to" in whole.err
+    assert "7 there already, 0 too old, 1 not copied" in whole.err
+    results = [row["result"] for row in cli("copy", "--to", target, "--json", url=file_url).json]
+    assert sorted(results) == ["exists", *["skipped"] * 7]
     assert cli("copy", INTERVIEW, "--to", target, "--replace", url=file_url).code == 0
     assert len(cli("history", INTERVIEW, "--json", url=target).json) == 5
     assert cli("copy", "--to", file_url, url=file_url).code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ import pytest
 from redis import Redis
 
 from cli.running import Cli, Terminal
-from wren_sessions import FileStore, RedisStore, TTLPolicy
+from wren_sessions import FileStore, RedisStore, Sessions, TTLPolicy, open_store
 from wren_sessions.checkpoints.header import dump
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Commit, Record
@@ -21,7 +22,7 @@ INTERVIEW: Final = "cli_20251108_145739"
 MANY: Final = 10_000
 STATUSES: Final = {
     INTERVIEW: "complete",
-    "cli_20251108_150001": "open",
+    "cli_20251108_150001": "running",
     "web_visitor": "waiting",
     "nested": "waiting",
     "broken": "failed",
@@ -67,7 +68,7 @@ def test_a_pipe_gets_whole_ids_between_tabs(cli: Cli, url: str) -> None:
         (["--status", "waiting"], {"web_visitor", "nested"}),
         (["--status", "complete"], {INTERVIEW}),
         (["--match", "cli_"], {INTERVIEW, "cli_20251108_150001"}),
-        (["--match", "cli_", "--sort", "id", "--status", "open"], {"cli_20251108_150001"}),
+        (["--match", "cli_", "--sort", "id", "--status", "running"], {"cli_20251108_150001"}),
         (["--older-than", "1d"], set()),
     ],
 )
@@ -90,12 +91,31 @@ def test_a_cursor_goes_on_where_a_listing_ended(cli: Cli, file_url: str) -> None
     found: list[str] = []
     options: list[str] = []
     while True:
-        page = cli("list", "--limit", "3", *options, "--json", url=file_url)
+        page = cli("list", "--sort", "none", "--limit", "3", *options, "--json", url=file_url)
         found += [row["id"] for row in page.json]
         if not page.err:
             break
         options = ["--cursor", page.err.split('"')[3]]
     assert len(found) == len(set(found)) == 8
+
+
+def test_the_newest_come_first(
+    cli: Cli, file_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Redis too, whose own order is none; of a store that is too large, it says so."""
+    for url in (redis_url, file_url):
+        with open_store(url, dotenv=False) as store:
+            for number in (3, 1, 2):
+                Sessions(store).save(f"new{number}", {"n": number})
+                time.sleep(0.002)  # the server's clock counts milliseconds
+        found = cli("list", "--limit", "2", "--json", url=url)
+        assert [row["id"] for row in found.json] == ["new2", "new1"]
+    monkeypatch.setattr("wren_sessions.cli.listing.LOOKED_AT", 4)
+    monkeypatch.setattr("wren_sessions.cli.listing.PAGE", 4)
+    assert "--sort updated looks at all" in cli("list", url=file_url).err
+    whole = cli("list", "--sort", "updated", "--limit", "1", url=file_url)
+    assert "looks at all" not in whole.err
+    assert whole.lines[1].startswith("new2\t")
 
 
 @pytest.mark.parametrize("options", [["--limit", "0"], ["--sort", "updated", "--limit", "20"]])

@@ -73,12 +73,12 @@ def test_a_question_that_is_asked_again_waits(cli: Cli, place: str, answers: int
     assert asked == ["Your age?"]
     assert statuses(cli, place) == {"t": "waiting"}
     assert statuses(cli, place, "--status", "waiting") == {"t": "waiting"}
-    assert statuses(cli, place, "--status", "open") == {}
+    assert statuses(cli, place, "--status", "done") == {}
     (shown,) = cli("show", "t", "--json", url=place).json
     assert (shown["status"], shown["interrupts"]) == ("waiting", asked)
     assert cli("history", "t", "--json", url=place).json[0]["waits_for"] != []
     assert cli("conversation", "t", "--json", url=place).json[-1]["pending"]
-    assert cli("delete", "--status", "open", "--dry-run", "--json", url=place).out == ""
+    assert cli("delete", "--status", "done", "--dry-run", "--json", url=place).out == ""
     (chosen,) = cli("delete", "--status", "waiting", "--dry-run", "--json", url=place).json
     assert chosen["id"] == "t"
 
@@ -91,7 +91,7 @@ def test_an_answer_that_is_taken_ends_the_waiting(cli: Cli, place: str) -> None:
         for answer in ("old", "44"):
             graph.invoke(Command(resume=answer), thread("t"))
         assert not Sessions(saver.store).load("t").waiting
-    assert statuses(cli, place) == {"t": "open"}
+    assert statuses(cli, place) == {"t": "done"}
     (shown,) = cli("show", "t", "--json", url=place).json
     assert (shown["interrupts"], shown["errors"]) == ([], [])
 
@@ -156,7 +156,7 @@ def test_all_of_many_sessions_are_listed_with_their_status(
     rows = cli("list", "--limit", "0", "--json", *options, url=place).json
     found = {row["id"]: row["status"] for row in rows}
     assert (found.pop("waits"), found.pop("fails")) == ("waiting", "failed")
-    assert found == {f"s{number}": "open" for number in range(MANY)}
+    assert found == {f"s{number}": "done" for number in range(MANY)}
     assert all(row["size_bytes"] for row in rows)
     text = cli("list", "-n", "0", *options, url=place)
     assert sum(line.endswith("waiting") for line in text.lines) == 1
@@ -178,5 +178,37 @@ def test_a_status_that_was_not_asked_for_is_left_out(
         listed = statuses(cli, place, *options)
         assert {status for id_, status in listed.items() if id_ != "new"} == {None}
     assert statuses(cli, place, "--limit", "0")["new"] == "empty"
-    assert set(statuses(cli, place, "--limit", "0", "--details").values()) == {"open", "empty"}
+    assert set(statuses(cli, place, "--limit", "0", "--details").values()) == {"done", "empty"}
     assert None not in statuses(cli, place, "--limit", "1").values()
+
+
+def sending(_: State) -> list[Send]:
+    """Two tasks of one node."""
+    return [Send("last", {}), Send("last", {})]
+
+
+@pytest.mark.parametrize("kind", ["edge", "join", "send"])
+def test_whether_a_graph_has_more_to_do_is_told_of_any_graph(
+    cli: Cli, place: str, kind: str
+) -> None:
+    """Running while a node is to run next, and done after it, as LangGraph's own state says."""
+    builder = StateGraph(State)
+    for name in ("one", "two", "last"):
+        builder.add_node(name, lambda _: {})
+    builder.add_edge(START, "one").add_edge(START, "two")
+    if kind == "edge":
+        builder.add_edge("one", "last")
+    elif kind == "join":
+        builder.add_edge(["one", "two"], "last")
+    else:
+        builder.add_conditional_edges("one", sending, ["last"])
+    with SessionSaver.from_url(place) as saver:
+        graph = builder.compile(saver, interrupt_before=["last"])
+        graph.invoke({"age": "44"}, thread("t"))
+        (shown,) = cli("show", "t", "--json", url=place).json
+        assert shown["next"] == [*graph.get_state(thread("t")).next]
+        assert statuses(cli, place, "--status", "running") == {"t": "running"}
+        graph.invoke(None, thread("t"))
+        assert graph.get_state(thread("t")).next == ()
+    assert statuses(cli, place) == {"t": "done"}
+    assert cli("show", "t", "--json", url=place).json[0]["next"] == []

@@ -143,7 +143,7 @@ def test_deleting(cli: Cli, url: str) -> None:
 )
 def test_listings(cli: Cli, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cursor that is named goes on; without a limit all is shown."""
-    run = cli("list", "--limit", "1", url=url)
+    run = cli("list", "--sort", "none", "--limit", "1", url=url)
     said = run.out + run.err
     found = re.search(r"add --cursor (\S+), or --limit 0 for all", said)
     assert found, said
@@ -257,3 +257,27 @@ def secured(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     ]
     with start_server(*files):
         yield port, tmp_path
+
+
+@tries(
+    "no format is called {}: end it in {}, or say --format", "choose another id, or delete it first"
+)
+def test_names_that_cannot_be_used(cli: Cli, url: str, tmp_path: Path) -> None:
+    """An ending that is no format writes nothing; an id that is taken stays as it is."""
+    refused = cli("export", "s", "-o", "x.pdf", url=url)
+    assert refused.code == 2
+    assert "end it in .jsonl, .json, .md, .html, or say --format" in refused.err
+    assert not (tmp_path / "x.pdf").exists()
+    assert cli("export", "s", "-o", "x.html", url=url).code == 0
+    assert cli("export", "s", "-o", "x.pdf", "--format", "html", url=url).code == 0
+    assert (tmp_path / "x.pdf").read_bytes() == (tmp_path / "x.html").read_bytes()
+    taken = cli("fork", "s", "t", url=url)
+    assert taken.code == 6
+    assert "replace=" not in taken.err
+    assert cli("fork", "s", "u", url=url).code == 0
+    assert cli("delete", "t", "--yes", url=url).code == 0
+    assert cli("fork", "s", "t", url=url).code == 0
+    cli("export", "s", "-o", "s.jsonl", url=url)
+    assert "(--as ID), delete it, or add --replace" in cli("import", "s.jsonl", url=url).err
+    assert cli("import", "s.jsonl", "--as", "v", url=url).code == 0
+    assert cli("import", "s.jsonl", "--replace", url=url).code == 0

@@ -34,6 +34,8 @@ from wren_sessions import (
     SessionSaver,
     Transcript,
 )
+from wren_sessions.transcripts._questions import question_of
+from wren_sessions.transcripts._values import compact
 
 
 async def read(backend: Backend, face: str, **options: Any) -> Transcript:
@@ -261,3 +263,46 @@ class Swapped:
         """What was encrypted."""
         assert ciphername == "swapped"
         return bytes(255 - byte for byte in ciphertext)
+
+
+APPROVALS = {
+    "LangChain's middleware": {
+        "action_requests": [
+            {"name": "send_mail", "args": {"to": "ann", "cc": ["bob"]}, "description": "…"},
+            {"name": "wait", "args": {}},
+        ],
+        "review_configs": [
+            {"action_name": "send_mail", "allowed_decisions": ["approve", "edit", "reject"]},
+        ],
+    },
+    "the agent inbox": [
+        {
+            "action_request": {"action": "send_mail", "args": {"to": "ann", "cc": ["bob"]}},
+            "config": {"allow_approve": True, "allow_edit": True, "allow_reject": True, "x": False},
+        },
+        {"action_request": {"action": "wait", "args": None}},
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", APPROVALS)
+def test_calls_that_wait_for_approval_are_told_as_people_read_them(kind: str) -> None:
+    """Who asks a person to decide names the call and the choices, in text and on the page."""
+
+    def node(state: Chat) -> Chat:
+        return {"summary": interrupt(APPROVALS[kind])}
+
+    builder = StateGraph(Chat)
+    builder.add_node("approve", node)
+    graph = builder.add_edge(START, "approve").compile(SessionSaver(store := MemoryStore()))
+    graph.invoke({"messages": []}, thread())
+    found = Sessions(store).transcript("t")
+    call = 'wants to call send_mail(to="ann", cc=["bob"]): approve, edit, reject'
+    assert found.messages[-1].text == f"{call}\nwants to call wait()"
+    assert call.replace('"', "&quot;") in found.to_html()
+
+
+def test_other_questions_with_such_names_stay_as_they_are() -> None:
+    """What only looks like a call is shown as it was asked."""
+    for value in ({"action_requests": "none"}, {"action_request": 7}, [{"a": 1}]):
+        assert question_of({"value": value})[0] == compact(value)

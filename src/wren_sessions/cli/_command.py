@@ -66,6 +66,11 @@ _COMMON: Final = {
         ),
     ],
 }
+_ARGUMENTS: Final = {
+    "pass replace=True": "add --replace",
+    "(session=…)": "(--as ID)",
+}
+"""What errors say about arguments of Python, and the options of the commands that raise them."""
 _DEFAULTS: Final[dict[str, Any]] = {"as_json": False}
 
 
@@ -197,13 +202,16 @@ def _guarded(run: Run, function: Callable[..., None], options: dict[str, Any]) -
 def _told(run: Run, error: WrenSessionsError) -> int:
     code = _exits.code_of(error)
     near = _near(run, error)
+    message = error.message
+    for argument, option in _ARGUMENTS.items():
+        message = message.replace(argument, option)
     if run.as_json:
-        facts = {"error": type(error).__name__, "message": error.message, "exit_code": code}
+        facts = {"error": type(error).__name__, "message": message, "exit_code": code}
         if isinstance(error, SessionError):
             facts["session"] = error.session
         run.screen.error_json(facts | ({"near": near} if near else {}))
         return code
-    run.screen.error(error.message)
+    run.screen.error(message)
     if near:
         run.screen.note(f"Did you mean {' or '.join(near)}?")
     return code

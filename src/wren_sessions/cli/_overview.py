@@ -12,8 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from wren_sessions.checkpoints.waiting import step_after
-from wren_sessions.cli._states import Reader
+from wren_sessions.cli._states import DONE, Reader, status_of
 from wren_sessions.cli._times import iso
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Life, SessionInfo
@@ -34,8 +33,8 @@ class Overview(NamedTuple):
         messages: how many messages its header tells of; None if it does not.
         step: LangGraph's count of steps; None for a session without a checkpoint.
         complete: whether its app called it complete, as its header tells.
-        status: ``complete``, ``waiting`` for an answer, ``failed``, ``empty`` or ``open``; None if
-            that was not asked, and the header alone does not tell.
+        status: ``waiting`` for an answer, ``failed``, ``running``, ``done``, ``complete`` or
+            ``empty``; None if that was not asked, and the header alone does not tell.
         size_bytes: what it takes in the store; None if that was not asked, or is not known.
     """
 
@@ -120,7 +119,7 @@ def _detail(store: SessionStore, row: Overview) -> Overview | None:
 
 
 def with_status(store: SessionStore, row: Overview) -> Overview:
-    """The same with what it waits for. Who waits or failed is not complete, whatever its app said.
+    """The same with its status. Who waits, failed or runs is not complete, whatever its app said.
 
     Raises:
         CorruptSessionError: what is stored of it is damaged.
@@ -128,8 +127,8 @@ def with_status(store: SessionStore, row: Overview) -> Overview:
     if row.status is not None:
         return row
     stored = Reader(store).latest(row.session)
-    status: str = "open" if stored is None else step_after(row.session, stored).status
-    return row._replace(status="complete" if row.complete and status == "open" else status)
+    status = DONE if stored is None else status_of(row.session, stored)
+    return row._replace(status="complete" if row.complete and status == DONE else status)
 
 
 def _part(state: dict[str, Any], name: str) -> dict[str, Any]:

@@ -7,19 +7,26 @@ rest of its checkpoint can; what is damaged is an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.checkpoints import Checkpoints
-from wren_sessions.checkpoints.channels import BRANCH, INPUT, SENT, is_internal, is_next
+from wren_sessions.checkpoints.channels import BRANCH, SENT, is_internal, is_next
+from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record
 from wren_sessions.checkpoints.order import Place, just, one
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.snapshots import Snapshot
-from wren_sessions.checkpoints.waiting import next_step
+from wren_sessions.checkpoints.waiting import next_step, step_after
 from wren_sessions.delta.protection import protection_of
-from wren_sessions.errors import SerializationError, SessionNotFoundError
+from wren_sessions.errors import (
+    CorruptSessionError,
+    DecryptionError,
+    FormatVersionError,
+    SerializationError,
+    SessionNotFoundError,
+)
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Held, Loaded, SessionInfo, Span, Start, Stored, merge_spans
 from wren_sessions.serializers.plain import PlainObject, PlainSerializer
@@ -27,6 +34,8 @@ from wren_sessions.sessions import Sessions
 from wren_sessions.sessions.delta_channels import UNKNOWN, channels_apart, unwrapped, values_apart
 from wren_sessions.sessions.operations import not_found
 
+DONE: Final = "done"
+JOIN: Final = "join:"  # a channel that starts a node once all that it waits for have run
 PAGE: Final = 20  # states are whole conversations
 _NAMES: Final = 200
 
@@ -228,22 +237,65 @@ def state_of(snapshot: Snapshot | None, *, internal: bool = False) -> dict[str, 
     }
 
 
+def status_of(session: str, stored: Stored) -> str:
+    """What a session's latest checkpoint tells of it, whatever its graph is.
+
+    Returns:
+        ``"waiting"`` for an answer; ``"failed"``; ``"running"`` where nodes are to run next, also
+        if the process that ran them is gone; ``"unreadable"`` where the checkpoint is damaged, or
+        sealed with a key that is not given; else ``"done"``.
+
+    Raises:
+        CorruptSessionError: a pending write is damaged.
+    """
+    status = step_after(session, stored).status
+    if status != "open":
+        return status
+    what = f"checkpoint {stored.name[1]!r}"
+    try:
+        body = decode_record(stored.body, session, what)
+    except (CorruptSessionError, DecryptionError, FormatVersionError):
+        return "unreadable"
+    # Tasks that are too large to be kept in the record are there all the same.
+    values: dict[str, Any] = {channel: [None] for channel in body.values}
+    for channel, value in body.values.items():
+        inline = [piece for piece in value.pieces if isinstance(piece, bytes)]
+        if (channel in SENT or channel.startswith(JOIN)) and len(inline) == len(value.pieces):
+            values[channel] = Viewer().loads_typed((value.kind, b"".join(inline)))
+    return "running" if _due(values, body) or _sent(values) else DONE
+
+
 def next_of(snapshot: Snapshot | None) -> list[str]:
     """The nodes that run next, as far as the checkpoint tells without its graph."""
     if snapshot is None:
         return []
-    nodes = [channel.removeprefix(BRANCH) for channel in snapshot.values if is_next(channel)]
-    due = [node for node in nodes if _is_due(snapshot, node)]
-    return due + [name for task in _sent(snapshot) if (name := _node_of(task))]
+    tasks = _sent(snapshot.values)
+    return _due(snapshot.values, snapshot) + [name for task in tasks if (name := _node_of(task))]
 
 
-def _is_due(snapshot: Snapshot, node: str) -> bool:
-    channel = node if node == INPUT else f"{BRANCH}{node}"
-    return snapshot.versions.get(channel) != snapshot.seen.get(node, {}).get(channel)
+def _due(values: Mapping[str, Any], step: Snapshot | CheckpointRecord) -> list[str]:
+    """The nodes whose channels they have not seen yet."""
+    found = []
+    for channel in values:
+        node = _node_after(channel, values[channel])
+        if node and step.versions.get(channel) != step.seen.get(node, {}).get(channel):
+            found.append(node)
+    return found
 
 
-def _sent(snapshot: Snapshot) -> list[Any]:
-    found = [snapshot.values.get(name) for name in SENT]
+def _node_after(channel: str, value: Any) -> str | None:
+    """The node that a channel starts, if it does."""
+    if is_next(channel):
+        return channel.removeprefix(BRANCH)
+    if not channel.startswith(JOIN):
+        return None
+    awaited, _, node = channel.removeprefix(JOIN).rpartition(":")
+    there = value if isinstance(value, set | frozenset | list | tuple) else ()
+    return node if {*awaited.split("+")} == {*map(str, there)} else None
+
+
+def _sent(values: Mapping[str, Any]) -> list[Any]:
+    found = [values.get(name) for name in SENT]
     return [task for tasks in found if isinstance(tasks, list) for task in tasks]
 
 

@@ -78,7 +78,7 @@ def export(
         _check_single(ids, chosen)
         for id_ in ids:
             _show(run, content(id_), chosen)
-    elif output.endswith(("/", os.sep)) or Path(output).is_dir():
+    elif _is_folder(output):
         Path(output).mkdir(mode=0o700, parents=True, exist_ok=True)
         for id_ in ids:
             path = Path(output) / f"{folder_name(id_)}{FORMATS[chosen]}"
@@ -88,9 +88,18 @@ def export(
         _save(run, Path(output), {id_: content(id_) for id_ in ids}, chosen, force=force)
 
 
+def _is_folder(output: str) -> bool:
+    return output.endswith(("/", os.sep)) or Path(output).is_dir()
+
+
 def _format(form: str | None, output: str | None) -> str:
     if form is None:
-        suffix = "" if output is None else Path(output).suffix.lower()
+        suffix = "" if output is None or _is_folder(output) else Path(output).suffix.lower()
+        if suffix and suffix not in FORMATS.values():
+            raise ConfigurationError(
+                f"-o {output}: no format is called {suffix}: end it in "
+                f"{', '.join(FORMATS.values())}, or say --format"
+            )
         return next((name for name, ending in FORMATS.items() if ending == suffix), SESSION)
     if form not in FORMATS:
         raise ConfigurationError(f"--format must be one of {', '.join(FORMATS)}, not {form!r}")

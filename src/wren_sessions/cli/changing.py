@@ -21,7 +21,7 @@ from wren_sessions.cli._names import (
 )
 from wren_sessions.cli._states import Reader, Viewer, checkpoints_of
 from wren_sessions.cli._times import size
-from wren_sessions.errors import ConfigurationError
+from wren_sessions.errors import ConfigurationError, SessionExistsError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Committed, Prune
 
@@ -49,7 +49,13 @@ def fork(
     target = address_of(run.store, new_id).session
     sessions = Sessions(run.store, serde=Viewer())
     exact = place.checkpoint_id and Reader(run.store).named(place.session, place.checkpoint_id)
-    made = sessions.fork(place.session, target, at=exact)
+    try:
+        made = sessions.fork(place.session, target, at=exact)
+    except SessionExistsError:
+        raise SessionExistsError(
+            f"session {target!r} is there already: choose another id, or delete it first",
+            session=target,
+        ) from None
     if run.as_json:
         facts = {"id": made.id, "forked_from": place.session, "checkpoint_id": made.checkpoint_id}
         run.screen.json(facts)

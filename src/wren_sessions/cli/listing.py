@@ -8,7 +8,9 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
-from wren_sessions._walks import all_sessions
+from wren_sessions._blocking import Unsuspended
+from wren_sessions._blocking import run as run_now
+from wren_sessions._walks import SessionWalk
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import PAGE
 from wren_sessions.cli._overview import Overview, detailed, overview
@@ -18,6 +20,8 @@ from wren_sessions.errors import ConfigurationError
 from wren_sessions.ttl import to_ms
 
 DETAILED: Final = 500  # rows up to which sizes and status are asked for
+LOOKED_AT: Final = 10_000  # sessions among which the newest are found, unless --sort asks for all
+STORED: Final = "none"
 _NEVER: Final = 2**63
 
 COLUMNS: Final = (
@@ -30,12 +34,14 @@ COLUMNS: Final = (
     Column("STATUS"),
 )
 STYLES: Final[dict[str, Style]] = {
+    "running": "key",
     "complete": "good",
     "waiting": "warn",
     "failed": "bad",
+    "unreadable": "bad",
     "empty": "dim",
 }
-STATUSES: Final = ("complete", "waiting", "failed", "open", "empty")
+STATUSES: Final = ("waiting", "failed", "running", "done", "complete", "empty", "unreadable")
 ORDERS: Final[dict[str, Callable[[Overview], Any]]] = {
     "id": lambda row: row.session,
     "updated": lambda row: -row.life.updated_ms,
@@ -51,7 +57,8 @@ class Query(NamedTuple):
     """Which sessions to list.
 
     Attributes:
-        sort: one of `ORDERS`; None for the store's own order, page by page.
+        sort: one of `ORDERS`; `STORED` for the store's own order, page by page; None for the newest
+            among the first `LOOKED_AT`.
         match: text that the id must have in it.
         status: what the status must be.
         older_ms: how long ago it must have been written at least.
@@ -90,8 +97,9 @@ def list_sessions(
         typer.Option(
             "--sort",
             metavar="BY",
-            help=f"Sort by {', '.join(ORDERS)}; the newest or largest first. Reads every header: "
-            "without it the store's own order is used, page by page.",
+            help=f"Sort by {', '.join(ORDERS)}, the newest or largest first; reads every header. "
+            f"{STORED}: the store's own order, page by page. Default: the last updated first, of "
+            f"the first {LOOKED_AT:,} sessions that the store gives.",
         ),
     ] = None,
     match: Annotated[
@@ -119,7 +127,7 @@ def list_sessions(
         typer.Option(
             "--cursor",
             metavar="TEXT",
-            help="Go on where a listing with a limit ended; it names the cursor. Not with --sort.",
+            help=f"Go on where a listing with --sort {STORED} ended; it names the cursor.",
         ),
     ] = None,
     details: Annotated[
@@ -140,13 +148,15 @@ def list_sessions(
 ) -> None:
     """List sessions: id, turns, messages, size, last write, time left, and status.
 
-    A session is waiting where an interrupt waits for an answer, failed where its last step raised,
-    else complete where its app said so (is_complete), empty without a checkpoint, or open. The
-    status is left out where it was not asked for. Turns and messages are read from the header: no
-    state is loaded.
+    A session is waiting if an interrupt waits for an answer; failed if its last step raised;
+    running if nodes of its graph are to run next, also if the process that ran them is gone;
+    complete if its app said so (is_complete); done if its last run is over; empty without a
+    checkpoint; unreadable if it is damaged, or its key is not given. The status is left out where
+    it was not asked for. Turns and messages are read from
+    the header: no state is loaded.
     """
     query = Query(
-        sort=_known("--sort", sort, tuple(ORDERS)),
+        sort=_known("--sort", sort, (*ORDERS, STORED)) or (None if cursor is None else STORED),
         match=match,
         status=_known("--status", status, STATUSES),
         older_ms=0 if older_than is None else to_ms(older_than),
@@ -154,8 +164,10 @@ def list_sessions(
         cursor=cursor,
         details=details,
     )
-    if cursor is not None and sort is not None:
-        raise ConfigurationError("--cursor does not go with --sort, which reads all sessions")
+    if cursor is not None and query.sort != STORED:
+        raise ConfigurationError(
+            f"--cursor goes with --sort {STORED} alone: the other orders are those of all sessions"
+        )
     while True:
         found, rest = find(run, query)
         if watch and not run.as_json:
@@ -182,30 +194,47 @@ class Rest:
     Args:
         cursor: where it goes on.
         more: how many more there are, where that is known.
+        unseen: whether there are sessions that were not looked at.
 
     Attributes:
         foreign: how many entries under the prefix were no sessions.
     """
 
-    def __init__(self, cursor: str | None = None, more: int = 0) -> None:
+    def __init__(self, cursor: str | None = None, more: int = 0, *, unseen: bool = False) -> None:
         self.cursor = cursor
         self.more = more
+        self.unseen = unseen
         self.foreign = 0
 
 
 def find(run: Run, query: Query) -> tuple[list[Overview], Rest]:
     """The sessions that a query asks for."""
-    if query.sort is None:
+    if query.sort == STORED:
         return _paged(run, query)
-    rows = [overview(run.store, info) for info in all_sessions(run.store, PAGE)]
+    rows, rest = _headers(run, LOOKED_AT if query.sort is None and query.limit else None)
     rows = [row for row in rows if _fits(row, query)]
     asked = query.sort == "size" or query.status is not None
     if asked:
         rows = [row for row in detailed(run.store, rows) if _has_status(row, query)]
-    rows.sort(key=lambda row: (ORDERS[query.sort or "id"](row), row.session))
+    rows.sort(key=lambda row: (ORDERS[query.sort or "updated"](row), row.session))
     kept = rows[: query.limit] if query.limit else rows
     shown = detailed(run.store, kept) if not asked and query.wants_details(len(kept)) else kept
-    return shown, Rest(more=len(rows) - len(kept))
+    rest.more = len(rows) - len(kept)
+    return shown, rest
+
+
+def _headers(run: Run, most: int | None) -> tuple[list[Overview], Rest]:
+    """What the headers of all sessions tell, or of about so many."""
+    walk = SessionWalk(Unsuspended(run.store), PAGE)
+    rows: list[Overview] = []
+    while most is None or len(rows) < most:
+        page = run_now(walk.next_page())
+        if page is None:
+            break
+        rows += [overview(run.store, info) for info in page]
+    rest = Rest(unseen=not walk.ended)
+    rest.foreign = walk.foreign
+    return rows, rest
 
 
 def _paged(run: Run, query: Query) -> tuple[list[Overview], Rest]:
@@ -281,6 +310,11 @@ def _notes(run: Run, rows: list[Overview], rest: Rest) -> Iterator[str]:
         yield "Sizes and status were not asked for: add --details"
     if rest.cursor is not None:
         yield f"There are more: add --cursor {rest.cursor}, or --limit 0 for all"
+    if rest.unseen:
+        yield (
+            f"These are the newest of the first {LOOKED_AT:,}, and there are more: "
+            "--sort updated looks at all"
+        )
     if rest.more:
         yield f"{rest.more:,} more: raise --limit, or --limit 0 for all"
     if rest.foreign:

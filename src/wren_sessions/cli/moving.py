@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from wren_sessions._walks import all_sessions
+from wren_sessions.cli import _exits
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import SomeSessionNames, address_of
+from wren_sessions.cli._names import PAGE, SomeSessionNames, address_of
 from wren_sessions.cli._progress import progress_bar
 from wren_sessions.cli._times import size
 from wren_sessions.cli._where import Where, open_there
-from wren_sessions.errors import ConfigurationError
+from wren_sessions.errors import (
+    ConfigurationError,
+    ConflictError,
+    SessionError,
+    SessionExistsError,
+    SessionNotFoundError,
+)
 from wren_sessions.transfer import copy_sessions
 from wren_sessions.transfer._reports import CopyReport
 
@@ -41,32 +50,56 @@ def copy(
     """Copy sessions to another store: those that are named, or all.
 
     Checkpoints, pending writes, age and pin go with them; the time that is left is counted anew by
-    the target's lifetime (say it in its URL: ?ttl=24h). What was copied before is skipped, so an
-    interrupted copy is simply run again. The source is only read.
+    the target's lifetime (set it in its URL: ?ttl=24h). What was copied before is skipped, so an
+    interrupted copy is simply run again. A session that is in the target already, and is not the
+    same, stays as it is there, unless --replace is given; the others are copied, and the exit code
+    is 6. The source is only read.
     """
     where = Where(target_url, to_prefix, run.where.env_file)
     source, target = run.store, run.opened(open_there(where, may_make=True))
     if (source.location, source.keys) == (target.location, target.keys):
         raise ConfigurationError("source and target are the same store; fork copies one session")
-    ids = [address_of(source, name).session for name in sessions] if sessions else None
+    named = [address_of(source, name).session for name in sessions or []]
+    ids = named or (info.session for info in all_sessions(source, PAGE))
+    conflicts: list[SessionError] = []
+    report = CopyReport(copied=())
     with progress_bar(run) as on_progress:
-        report = copy_sessions(
-            source, target, sessions=ids, replace=replace, on_progress=on_progress
-        )
-    _print(run, report, target.location)
+        for id_ in ids:
+            try:
+                one = copy_sessions(
+                    source, target, sessions=[id_], replace=replace, on_progress=on_progress
+                )
+            except (SessionExistsError, ConflictError) as error:
+                conflicts.append(error)
+            except SessionNotFoundError:
+                if named:
+                    raise
+            else:
+                report = CopyReport(
+                    copied=report.copied + one.copied,
+                    skipped=report.skipped + one.skipped,
+                    expired=report.expired + one.expired,
+                )
+    _print(run, report, conflicts, target.location)
 
 
-def _print(run: Run, report: CopyReport, location: str) -> None:
+def _print(run: Run, report: CopyReport, conflicts: Sequence[SessionError], location: str) -> None:
     for one in report.copied:
         facts = {"checkpoints": one.checkpoints, "size_bytes": one.size_bytes}
         count = f"{one.checkpoints} checkpoint{'' if one.checkpoints == 1 else 's'}"
         run.done(one.session, "copied", f"copied, {count}, {size(one.size_bytes)}", **facts)
     others = [(id_, "skipped", "was there already, the same") for id_ in report.skipped]
     others += [(id_, "expired", "too old for the target: left out") for id_ in report.expired]
+    for error in conflicts:
+        if isinstance(error, SessionExistsError):
+            others.append((error.session, "exists", "not copied: another one is there, --replace"))
+        else:
+            others.append((error.session, "busy", "not copied: it was written all the time"))
+        run.code = _exits.CONFLICT
     for id_, result, words in others:
         run.done(id_, result, words)
     if not run.as_json:
         run.screen.note(
             f"{len(report.copied)} copied to {location}, {len(report.skipped)} there already, "
-            f"{len(report.expired)} too old"
+            f"{len(report.expired)} too old, {len(conflicts)} not copied"
         )

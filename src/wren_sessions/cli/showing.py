@@ -25,6 +25,7 @@ from wren_sessions.cli._times import UNKNOWN, ago, expiry, local, local_text, si
 from wren_sessions.cli._values import glimpse, type_of
 from wren_sessions.cli.listing import STYLES
 from wren_sessions.errors import ConfigurationError
+from wren_sessions.transcripts._questions import question_text
 from wren_sessions.transcripts._values import jsonable
 
 _VALUES = (Column("NAME", least=12), Column("TYPE", least=12), Column("VALUE", least=10))
@@ -153,7 +154,8 @@ def _checkpoint(run: Run, snapshot: Snapshot | None) -> None:
     facts = checkpoint_json(snapshot)
     about = f"step {facts['step']}, {facts['source']}, {local_text(facts['time'])}"
     pairs: list[tuple[str, Cell]] = [("checkpoint", f"{facts['id']} ({about})")]
-    pairs += [("waits for", Styled(glimpse(q), "warn")) for q in interrupts_of(snapshot)]
+    asked = [line for q in interrupts_of(snapshot) for line in question_text(q).splitlines()]
+    pairs += [("waits for", Styled(line, "warn")) for line in asked]
     pairs += [("failed with", Styled(glimpse(e), "bad")) for e in errors_of(snapshot)]
     pairs += [("next", ", ".join(next_of(snapshot)) or "nothing")]
     run.screen.fields(pairs, indent=2)

@@ -162,6 +162,7 @@ def _plot(run: Run, title: str, counts: dict[str, int]) -> None:
         return
     run.screen.line()
     run.screen.line(Styled(title, "strong"))
+    counts = {name: count for name, count in counts.items() if count}
     widest, most = max(map(len, counts)), max(counts.values())
     digits = len(f"{most:,}")
     room = max(1, min(_BAR, run.screen.width - widest - digits - 6))

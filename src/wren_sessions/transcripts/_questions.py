@@ -29,6 +29,8 @@ def _asked(value: Any) -> str:
         return str(value)
     if is_plain_object(value):
         value = value.value
+    if approvals := _approvals(value):
+        return "\n".join(approvals)
     if isinstance(value, list | tuple) and value and all(isinstance(v, Mapping) for v in value):
         return split(value)[0] if "type" in value[0] else compact(jsonable(value))
     if not isinstance(value, Mapping):
@@ -38,3 +40,57 @@ def _asked(value: Any) -> str:
         return compact(jsonable(value))
     rest = {name: found for name, found in value.items() if name != key}
     return f"{value[key]}\n{compact(jsonable(rest))}" if rest else str(value[key])
+
+
+def question_text(value: Any) -> str:
+    """The text of what an interrupt asks, from the value that it was given."""
+    return _asked(value)
+
+
+# --- calls that a person is to approve ------------------------------------------------------------
+
+
+def _approvals(value: Any) -> list[str]:
+    """Each call that a person is to decide on, and how; none where it is another question.
+
+    LangChain's middleware asks with ``action_requests`` and ``review_configs``, LangGraph's agent
+    inbox with a list of ``action_request`` and ``config``.
+    """
+    if isinstance(value, Mapping) and isinstance(value.get("action_requests"), list | tuple):
+        decisions = {
+            each.get("action_name"): each.get("allowed_decisions")
+            for each in _mappings(value.get("review_configs"))
+        }
+        return [
+            _approval(call.get("name"), call.get("args"), decisions.get(call.get("name")))
+            for call in _mappings(value["action_requests"])
+        ]
+    found = []
+    for each in _mappings(value if isinstance(value, list | tuple) else [value]):
+        call = each.get("action_request")
+        if isinstance(call, Mapping):
+            allowed = each.get("config")
+            options = allowed if isinstance(allowed, Mapping) else {}
+            words = [str(name).removeprefix("allow_") for name, yes in options.items() if yes]
+            found.append(_approval(call.get("action"), call.get("args"), words))
+    return found
+
+
+def _mappings(values: Any) -> list[Mapping[Any, Any]]:
+    """Those of several values that are mappings, as plain ones."""
+    plain = [each.value if is_plain_object(each) else each for each in _several(values)]
+    return [each for each in plain if isinstance(each, Mapping)]
+
+
+def _several(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, list | tuple) else []
+
+
+def _approval(name: Any, args: Any, decisions: Any) -> str:
+    """``wants to call send_mail(to="ann"): approve, edit, reject``."""
+    if isinstance(args, Mapping):
+        told = ", ".join(f"{key}={compact(jsonable(found))}" for key, found in args.items())
+    else:
+        told = "" if args is None else compact(jsonable(args))
+    words = ", ".join(map(str, _several(decisions)))
+    return f"wants to call {name}({told}){': ' * bool(words)}{words}"
