@@ -42,12 +42,16 @@ class Span(NamedTuple):
 def merge_spans(spans: Iterable[Span]) -> tuple[Span, ...]:
     """The same bytes in the fewest spans, in ascending order."""
     merged: list[Span] = []
+    end = -1
     for span in sorted(spans):
-        if merged and span.offset <= merged[-1].end:
-            start = merged[-1].offset
-            merged[-1] = Span(start, max(merged[-1].end, span.end) - start)
-        elif span.length:
+        offset, length = span
+        if merged and offset <= end:
+            if offset + length > end:
+                start, end = merged[-1].offset, offset + length
+                merged[-1] = Span(start, end - start)
+        elif length:
             merged.append(span)
+            end = offset + length
     return tuple(merged)
 
 

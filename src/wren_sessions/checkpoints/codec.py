@@ -42,6 +42,7 @@ from wren_sessions.serializers.limits import check_sequence
 FORMAT: Final = 1
 _PLAIN, _SEALED, _ZSTD = range(3)  # codecs
 _HEADER_BYTES: Final = 6
+_PLAIN_HEAD: Final = bytes((FORMAT, _PLAIN))
 _RING: Final = 10  # checkpoints of a ring that its error names
 _KEPT_BYTES: Final = 1_048_576
 _CHECKED_BYTES: Final = 4_096  # what a shorter frame claims to hold is not much either way
@@ -110,39 +111,38 @@ class WriteBody:
     value: StoredValue
 
 
-class _Numbers(dict[Any, int]):
-    """Numbers for keys, in the order of their first use."""
-
-    def __missing__(self, key: Any) -> int:
-        number = self[key] = len(self)
-        return number
-
-
 def encode_record(body: CheckpointRecord) -> bytes:
     """A record's body as bytes.
 
     Raises:
         SerializationError: a name or a version cannot be written down.
     """
-    _refuse_shared(body.values.values())
-    channels, versions = _Numbers(), _Numbers()
-
-    def numbers(pairs: dict[str, Version]) -> list[int]:
-        # 1, 1.0 and True are different versions.
-        return [
-            number
-            for channel, version in pairs.items()
-            for number in (channels[channel], versions[type(version), version])
-        ]
-
-    own = numbers(body.versions)
-    seen = {node: numbers(pairs) for node, pairs in body.seen.items()}
-    values = [
-        [channels[channel], value.kind, *map(_pack_piece, value.pieces)]
-        for channel, value in body.values.items()
+    # Numbers for channels and versions, in the order of their first use.
+    channels: dict[str, int] = {}
+    versions: dict[tuple[type, Version], int] = {}  # 1, 1.0 and True are different versions
+    tables: list[list[int]] = []
+    for pairs in (body.versions, *body.seen.values()):
+        table: list[int] = []
+        for channel, version in pairs.items():
+            table.append(channels.setdefault(channel, len(channels)))
+            table.append(versions.setdefault((type(version), version), len(versions)))
+        tables.append(table)
+    values: list[list[Any]] = []
+    pieces: list[Sequence[Piece]] = []
+    for channel, value in body.values.items():
+        number = channels.setdefault(channel, len(channels))
+        values.append([number, value.kind, *_packed_pieces(value.pieces)])
+        pieces.append(value.pieces)
+    _refuse_shared(pieces)
+    fields: list[Any] = [
+        body.parent_id,
+        body.meta,
+        list(channels),
+        [stored(version) for _, version in versions],
+        tables[0],
+        dict(zip(body.seen, tables[1:], strict=True)),
+        values,
     ]
-    names, used = list(channels), [stored(version) for _, version in versions]
-    fields: list[Any] = [body.parent_id, body.meta, names, used, own, seen, values]
     if body.skewed:
         fields += [body.persistent_subgraphs, True]
     elif body.persistent_subgraphs:
@@ -174,7 +174,7 @@ def decode_record(data: bytes, session: str, what: str) -> CheckpointRecord:
             versions=_pairs(own, channels, versions),
             seen={node: _pairs(pairs, channels, versions) for node, pairs in seen.items()},
             values={
-                channels[number]: StoredValue(kind, [_unpack_piece(piece) for piece in pieces])
+                channels[number]: StoredValue(kind, _unpacked_pieces(pieces))
                 for number, kind, *pieces in values
             },
             persistent_subgraphs=any(flags[:1]),
@@ -194,17 +194,9 @@ def decode_record(data: bytes, session: str, what: str) -> CheckpointRecord:
 def encode_write(write: WriteBody) -> bytes:
     """A pending write's body as bytes; errors as `encode_record`."""
     value = write.value
-    _refuse_shared([value])
-    return _frame(
-        [
-            write.task_id,
-            write.index,
-            write.path,
-            write.channel,
-            value.kind,
-            *map(_pack_piece, value.pieces),
-        ]
-    )
+    _refuse_shared([value.pieces])
+    about = (write.task_id, write.index, write.path, write.channel)
+    return _frame([*about, value.kind, *_packed_pieces(value.pieces)])
 
 
 def decode_write(data: bytes, session: str, what: str) -> WriteBody:
@@ -212,7 +204,7 @@ def decode_write(data: bytes, session: str, what: str) -> WriteBody:
     fields = _unframe(data, session, what)
     try:
         task_id, index, path, channel, kind, *pieces = fields
-        value = StoredValue(kind, [_unpack_piece(piece) for piece in pieces])
+        value = StoredValue(kind, _unpacked_pieces(pieces))
         check_shared([value], session, what)
         if not ({type(task_id), type(path), type(kind)} == _TEXT and type(index) is int):
             raise TypeError(task_id)
@@ -245,9 +237,9 @@ def check_shared(values: Iterable[StoredValue], session: str, what: str) -> None
         )
 
 
-def _refuse_shared(values: Iterable[StoredValue]) -> None:
+def _refuse_shared(values: Sequence[Sequence[Piece]]) -> None:
     """The same, of values that are to be written."""
-    wrong = shared_too_often([value.pieces for value in values])
+    wrong = shared_too_often(values)
     if wrong is not None:
         raise SerializationError(
             f"a checkpoint cannot be stored: {wrong}; keep what is large in one channel"
@@ -282,19 +274,30 @@ def _pairs(
     return {channels[channel]: versions[version] for channel, version in pairs}
 
 
-def _pack_piece(piece: Piece) -> bytes | list[int | bytes]:
-    if isinstance(piece, bytes):
-        return piece
-    return [*piece, 1] if isinstance(piece, NewExtent) else [*piece]
+def _packed_pieces(pieces: Sequence[Piece]) -> list[bytes | list[int | bytes]]:
+    return [
+        piece
+        if isinstance(piece, bytes)
+        else [*piece, 1]
+        if isinstance(piece, NewExtent)
+        else [*piece]
+        for piece in pieces
+    ]
 
 
-def _unpack_piece(piece: Any) -> Piece:
-    if isinstance(piece, bytes):
-        return piece
-    offset, length, total, *fresh = piece
-    if not (type(offset) is type(length) is int and offset >= 0 <= length and type(total) in _SUMS):
-        raise TypeError(piece)
-    return NewExtent(offset, length, total) if fresh else Extent(offset, length, total)
+def _unpacked_pieces(packed: Sequence[Any]) -> list[Piece]:
+    pieces: list[Piece] = []
+    for piece in packed:
+        if type(piece) is bytes:
+            pieces.append(piece)
+            continue
+        offset, length, total, *fresh = piece
+        numbers = type(offset) is type(length) is int and offset >= 0 <= length
+        if not (numbers and type(total) in _SUMS):
+            raise TypeError(piece)
+        kind = NewExtent if fresh else Extent
+        pieces.append(kind(offset, length, total))
+    return pieces
 
 
 def _frame(fields: list[Any]) -> bytes:
@@ -309,7 +312,7 @@ def _frame(fields: list[Any]) -> bytes:
         ) from error
     if len(packed) < _KEPT_BYTES:  # what it has grown to it keeps
         _local.packer = packer
-    return _framed(_PLAIN, packed)
+    return b"%b%b%b" % (_PLAIN_HEAD, crc32(packed).to_bytes(4, "big"), packed)
 
 
 def _framed(codec: int, data: bytes) -> bytes:
@@ -350,7 +353,8 @@ def opened_frame(data: bytes) -> bytes:
 def _unframe(data: bytes, session: str, what: str) -> Any:
     if len(data) <= _HEADER_BYTES:
         raise damage(session, what)
-    _check_format(data, session, what)
+    if data[:2] != _PLAIN_HEAD:
+        _check_format(data, session, what)
     packed = data[_HEADER_BYTES:]
     if crc32(packed).to_bytes(4, "big") != data[2:_HEADER_BYTES]:
         raise damage(session, what)

@@ -13,7 +13,14 @@ from typing import Any, Final
 
 from wren_sessions.checkpoints.channels import is_internal
 
+orjson: Any
+try:  # comes with langchain, but not on every platform
+    import orjson
+except ImportError:
+    orjson = None
+
 VERSION: Final = "1.0"
+_SAME: Final = frozenset({int, bool, str})  # what orjson writes as json does, and much faster
 _METADATA: Final = ("step", "source")
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 _MAX_INT: Final = 2**63  # what other readers of JSON take without rounding or refusing it
@@ -36,7 +43,11 @@ def header(
         metadata: the checkpoint's metadata, of which step and source are shown.
         strings: the channels whose strings may be shown.
     """
-    shown = {name: value for name, value in values.items() if _shown(name, value, strings)}
+    shown = {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, int | float | str) and _shown(name, value, strings)
+    }
     messages = values.get("messages")
     if isinstance(messages, list):
         shown["message_count"] = len(messages)
@@ -45,12 +56,17 @@ def header(
         "version": VERSION,
         "checkpoint_id": checkpoint_id,
     }
-    about |= {
-        name: found
-        for name in _METADATA
-        if isinstance(found := metadata.get(name), str) or _is_number(found)
-    }
-    return dump({"checkpoint": shown, "metadata": about, "config": {}})
+    for name in _METADATA:
+        found = metadata.get(name)
+        if isinstance(found, str) or _is_number(found):
+            about[name] = found
+    fields = {"checkpoint": shown, "metadata": about, "config": {}}
+    if orjson is not None and _SAME.issuperset(map(type, (*shown.values(), *about.values()))):
+        try:
+            return bytes(orjson.dumps(fields))
+        except TypeError:  # half a surrogate pair, or a key that is not quite text
+            pass
+    return dump(fields)
 
 
 def empty_header(timestamp: str) -> bytes:

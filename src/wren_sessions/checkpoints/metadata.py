@@ -18,9 +18,13 @@ def as_json(value: Any) -> Any:
     if type(value) in _PLAIN:
         return value
     if isinstance(value, dict):
-        return {_key(key): as_json(found) for key, found in value.items()}
+        found: dict[Any, Any] = {}
+        for key, inner in value.items():
+            plain_key = key if type(key) is str else _key(key)
+            found[plain_key] = inner if type(inner) in _PLAIN else as_json(inner)
+        return found
     if isinstance(value, list | tuple):
-        return [as_json(found) for found in value]
+        return [as_json(inner) for inner in value]
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -29,8 +33,6 @@ def as_json(value: Any) -> Any:
 
 
 def _key(key: Any) -> Any:
-    if type(key) is str:
-        return key
     if isinstance(key, str):
         return str.__str__(key)
     if key is None or isinstance(key, int | float):
@@ -41,7 +43,7 @@ def _key(key: Any) -> Any:
 def metadata_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata as it is stored, given back and compared."""
     try:
-        found: dict[str, Any] = as_json(dict(metadata))
+        found: dict[str, Any] = as_json(metadata if type(metadata) is dict else dict(metadata))
     except RecursionError:  # the serializer says what is wrong with it
         return dict(metadata)
     return found

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
 from wren_sessions._locks import Lock
+from wren_sessions._lru import LRU
 
 MAX_RUNS: Final = 10_000
 MAX_SESSIONS: Final = 64  # of one run
@@ -21,7 +21,7 @@ class Runs:
 
     def __init__(self) -> None:
         self._lock = Lock(self._forget_all)
-        self._sessions: OrderedDict[str, set[str] | None] = OrderedDict()
+        self._sessions: LRU[str, set[str] | None] = LRU(MAX_RUNS)
 
     def _forget_all(self) -> None:
         """What was interrupted may have left out a session; so all are looked for in the store."""
@@ -32,14 +32,10 @@ class Runs:
         if not isinstance(run, str):
             return
         with self._lock:
-            known = self._sessions.setdefault(run, set())
-            self._sessions.move_to_end(run)
+            known = self._sessions.get(run, set())
             if known is not None:
                 known.add(session)
-                if len(known) > MAX_SESSIONS:
-                    self._sessions[run] = None
-            if len(self._sessions) > MAX_RUNS:
-                self._sessions.popitem(last=False)
+            self._sessions.keep(run, known if known and len(known) <= MAX_SESSIONS else None)
 
     def copied(self, source: str, target: str) -> None:
         """A session was copied, with the checkpoints of its runs."""

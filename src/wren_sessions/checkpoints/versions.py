@@ -23,13 +23,13 @@ from __future__ import annotations
 
 import random
 import string
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Self, TypeAlias
 
 from wren_sessions._locks import Lock
+from wren_sessions._lru import LRU
 from wren_sessions.errors import ConfigurationError
 
 Version: TypeAlias = str | int | float
@@ -69,7 +69,8 @@ def stored(version: Version) -> Version:
     if not isinstance(version, str) or not version.startswith(_PADDING):
         return version
     counter = version.partition(".")[0]
-    return version[len(_PADDING) :] if len(counter) == DIGITS and _is_counter(counter) else version
+    counts = len(counter) == DIGITS and counter.isascii() and counter.isdecimal()
+    return version[len(_PADDING) :] if counts else version
 
 
 def alike(versions: Sequence[Any]) -> list[Any]:
@@ -161,13 +162,13 @@ class Kinds:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._found: OrderedDict[tuple[str, str], Counter] = OrderedDict()
+        self._found: LRU[tuple[str, str], Counter] = LRU(MAX_KINDS)
 
     def wrote(self, thread: tuple[str, str], versions: Mapping[str, Version]) -> None:
         """Whoever counts put these versions: that is the kind from now on."""
         if versions:
             with self._lock:
-                self._keep(thread, _kind_of(versions))
+                self._found.keep(thread, _kind_of(versions))
 
     def read(self, thread: tuple[str, str], versions: Mapping[str, Version]) -> Counter | None:
         """These versions were read; gives the kind to turn them into, None if they are of it."""
@@ -176,14 +177,8 @@ class Kinds:
         kind = _kind_of(versions)
         with self._lock:
             kept = self._found.get(thread) or kind
-            self._keep(thread, kept)
+            self._found.keep(thread, kept)
         return None if kept is kind else kept
-
-    def _keep(self, thread: tuple[str, str], kind: Counter) -> None:
-        self._found[thread] = kind
-        self._found.move_to_end(thread)
-        if len(self._found) > MAX_KINDS:
-            self._found.popitem(last=False)
 
 
 def _kind_of(versions: Mapping[str, Version]) -> Counter:

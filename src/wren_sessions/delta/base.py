@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
@@ -91,7 +90,9 @@ class DeltaBase:
         self._parts = parts
         self._body: bytes | None = None
         self._weight: int | None = None
-        self._starts = [0, *accumulate(piece.length for piece in pieces)]
+        self._starts = [0]
+        for piece in pieces:
+            self._starts.append(self._starts[-1] + piece.length)
         self._places: dict[int, int] = {} if like is None else like._places  # noqa: SLF001 -- its own class
         self._indexed: int = 0 if like is None else like._indexed  # noqa: SLF001
 
@@ -291,7 +292,8 @@ def _joined(body: memoryview, pieces: Sequence[Extent]) -> tuple[Extent, ...]:
 def _followed(pieces: tuple[Extent, ...], piece: Extent, body: memoryview) -> tuple[Extent, ...]:
     """Pieces with one more, joined if it follows the last one; the body ends with its bytes."""
     last = pieces[-1] if pieces else None
-    if last is None or last.end != piece.offset or type(last.sum) is not type(piece.sum):
+    follows = last is not None and last.offset + last.length == piece.offset
+    if last is None or not follows or type(last.sum) is not type(piece.sum):
         return (*pieces, piece)
     length = last.length + piece.length
     if isinstance(last.sum, int):

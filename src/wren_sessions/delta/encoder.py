@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from zlib import crc32
 
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, damage
@@ -34,8 +33,7 @@ class Serializer(Protocol):
         """The value again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Large:
+class Large(NamedTuple):
     """A value that goes to the arena, and what will be known of it once it is there."""
 
     value: StoredValue
@@ -49,8 +47,7 @@ class Large:
         self.value.known = DeltaBase(self.data, self.value.pieces, self.like, self.plain)
 
 
-@dataclass(frozen=True, slots=True)
-class Grown:
+class Grown(NamedTuple):
     """A list that goes on where a known one ends.
 
     Attributes:
@@ -66,8 +63,10 @@ class Grown:
     def resolve(self, base: int) -> None:
         """Remember where its bytes are."""
         self.value.pieces = pieces = resolved(self.value, base)
-        behind = [piece for piece in pieces[1 + len(self.like.pieces) :] if type(piece) is Extent]
-        self.value.known = self.like.grown(self.fresh, behind)
+        behind = pieces[1 + len(self.like.pieces) :]
+        if bytes in map(type, behind):
+            behind = [piece for piece in behind if type(piece) is Extent]
+        self.value.known = self.like.grown(self.fresh, behind)  # type: ignore[arg-type] # extents
 
 
 class DeltaEncoder:
@@ -103,6 +102,7 @@ class DeltaEncoder:
         self._records = records
         self._append = self._add if appends else None
         self._used: set[int] = set()
+        self._others: list[DeltaBase] | None = None
 
     def value(self, channel: str, value: Any, serde: Serializer, what: str) -> StoredValue:
         """Store a channel's value; `what` names it in errors."""
@@ -126,14 +126,17 @@ class DeltaEncoder:
         """Store a list that is packed; None to have all of it, if its beginning was left out."""
         kind, head, elements, unchanged = found
         start = unpacked_bytes if unchanged else 0
-        others = [other for other in self._others() if other is not same]
-        if (
-            same is None
-            or start + len(elements) < INLINE_BYTES
-            or len(same.pieces) > MAX_PIECES - 3
-            or any(other.size > same.size for other in others)  # it may agree with more of it
-            or not same.begins(elements, 0, start)
-        ):
+        others = self._others_than(same)
+        grows = (
+            same is not None
+            and start + len(elements) >= INLINE_BYTES
+            and len(same.pieces) <= MAX_PIECES - 3
+            and same.begins(elements, 0, start)
+        )
+        for other in others:
+            if same is None or other.size > same.size:  # it may agree with more of it
+                grows = False
+        if same is None or not grows:
             return None if unchanged else self.packed(channel, kind, head + elements)
         fresh = bytes(elements[same.size - start :])
         behind = self._behind(fresh, others, MAX_PIECES - 1 - len(same.pieces)) if fresh else []
@@ -155,7 +158,7 @@ class DeltaEncoder:
         self.clear_bytes += len(data)
         if len(data) < INLINE_BYTES:
             return StoredValue(kind, [data])
-        same, others = self._likeliest(channel), self._others()
+        same, others = self._likeliest(channel), self._known()
         wrapped = self._wrap(kind, data, [same, *others] if same else others)
         inline = plain = None
         if wrapped is not None:
@@ -214,32 +217,50 @@ class DeltaEncoder:
         return fresh
 
     def _likeliest(self, channel: str) -> DeltaBase | None:
-        for body in (self._parent, *(body for _, body in self._records)):
-            if body is not None and channel in body.values:
-                known = body.values[channel].known
-                if known is not None:
-                    return known
+        """What is known of a channel's latest value."""
+        if self._parent is not None:
+            value = self._parent.values.get(channel)
+            if value is not None and value.known is not None:
+                return value.known
+        for _, body in self._records:
+            value = body.values.get(channel)
+            if value is not None and value.known is not None:
+                return value.known
         return None
 
-    def _others(self) -> list[DeltaBase]:
-        found = {id(known): known for _, body in self._records for known in body.delta_bases()}
-        return list(found.values())[:MAX_OTHERS]
+    def _known(self) -> list[DeltaBase]:
+        """The known values to compare with, the likeliest first."""
+        if self._others is None:
+            found: dict[int, DeltaBase] = {}
+            for _, body in self._records:
+                for value in body.values.values():
+                    if value.known is not None:
+                        found[id(value.known)] = value.known
+                if len(found) >= MAX_OTHERS:
+                    break
+            self._others = list(found.values())[:MAX_OTHERS]
+        return self._others
+
+    def _others_than(self, same: DeltaBase | None) -> list[DeltaBase]:
+        known = self._known()
+        if same is None or same not in known:
+            return known
+        return [] if len(known) == 1 else [other for other in known if other is not same]
 
     def spans(self, values: Iterable[StoredValue]) -> tuple[Span, ...]:
         """The parts of the arena that were there before and that values refer to."""
-        return merge_spans(
-            Span(piece.offset, piece.length)
-            for value in values
-            for piece in value.pieces
-            if isinstance(piece, Extent)
-        )
+        spans: list[Span] = []
+        for value in values:
+            for piece in value.pieces:
+                if isinstance(piece, Extent):
+                    spans.append(Span(piece.offset, piece.length))  # noqa: PERF401 -- one frame
+        return merge_spans(spans) if spans else ()
 
     def witnesses(self, own: Sequence[Name]) -> tuple[Name, ...]:
         """The records that the values refer into, besides the record's `own` parent."""
-        names = list(own)
-        used = set(self._used)
+        names, used = list(own), set(self._used)
         if self._parent is not None:
-            used -= set(map(id, self._parent.delta_bases()))
+            used -= {id(value.known) for value in self._parent.values.values()}
         for name, body in self._records if used else ():
             theirs = used & set(map(id, body.delta_bases()))
             if theirs:
@@ -294,9 +315,13 @@ def opened(
 
 def resolved(value: StoredValue, base: int) -> list[bytes | Extent]:
     """A value's pieces, once it is known where its record's own bytes are."""
-    return [
-        piece.resolved(base) if isinstance(piece, NewExtent) else piece for piece in value.pieces
-    ]
+    found: list[bytes | Extent] = []
+    for piece in value.pieces:
+        if isinstance(piece, NewExtent):
+            found.append(Extent(base + piece.offset, piece.length, piece.sum))
+        else:
+            found.append(piece)
+    return found
 
 
 def loads(serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:

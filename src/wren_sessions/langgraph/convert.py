@@ -70,13 +70,10 @@ def several(ids: Collection[str], what: str) -> list[str]:
 
 def names_of(config: RunnableConfig) -> tuple[str, str, str | None]:
     """The session, namespace and checkpoint that a config names."""
-    session = session_of(thread_of(config))
-    configurable = config["configurable"]
-    return (
-        session,
-        configurable.get("checkpoint_ns") or "",
-        configurable.get("checkpoint_id") or None,
-    )
+    thread = thread_of(config)
+    session = thread if isinstance(thread, str) else session_of(thread)
+    named = config["configurable"].get
+    return session, named("checkpoint_ns") or "", named("checkpoint_id") or None
 
 
 def config_for(config: RunnableConfig, namespace: str, checkpoint_id: str) -> RunnableConfig:
@@ -108,6 +105,9 @@ def put_of(
 ) -> Put:
     """What to write."""
     session, namespace, parent_id = names_of(config)
+    rest: dict[str, Any] = dict(checkpoint)
+    for field in _OWN_FIELDS:
+        rest.pop(field, None)
     return Put(
         session=session,
         name=(namespace, checkpoint["id"]),
@@ -115,7 +115,7 @@ def put_of(
         values=checkpoint["channel_values"],
         versions=checkpoint["channel_versions"],
         seen=checkpoint["versions_seen"],
-        rest={key: value for key, value in checkpoint.items() if key not in _OWN_FIELDS},
+        rest=rest,
         metadata=metadata_of(get_checkpoint_metadata(config, metadata)),
         changed=new_versions.keys(),
         within=tuple((metadata.get("parents") or {}).items()),

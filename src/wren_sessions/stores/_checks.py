@@ -35,9 +35,9 @@ def _check_namespace(namespace: str) -> None:
 
 
 def _check_session(session: str) -> None:
-    if not session:
+    plain = type(session) is str and session and len(session) <= MAX_ID_BYTES
+    if not (plain and session.isascii()):
         check_session(session)
-    _check(session)
 
 
 def _check_name(namespace: str, checkpoint_id: str) -> None:
@@ -54,13 +54,22 @@ def check_commit(commit: Commit) -> None:
         InvalidSessionIdError: that is so.
     """
     _check_session(commit.session)
-    for witness in commit.witnesses:
-        _check_name(*witness)
-    if commit.record is not None:
-        _check_name(*commit.record.name)
-        _check(commit.record.parent_id or "")
-    if commit.writes is not None:
-        _check_name(*commit.writes.name)
+    names = list(commit.witnesses)
+    record, writes = commit.record, commit.writes
+    if record is not None:
+        names.append(record.name)
+        if record.parent_id:
+            names.append((record.name[0], record.parent_id))
+    if writes is not None:
+        names.append(writes.name)
+    for namespace, checkpoint_id in names:
+        # Most are short ASCII: `_check` in one line, for both.
+        if (
+            not (type(namespace) is type(checkpoint_id) is str and checkpoint_id)
+            or max(len(namespace), len(checkpoint_id)) > MAX_ID_BYTES
+            or not (namespace + checkpoint_id).isascii()
+        ):
+            _check_name(namespace, checkpoint_id)
 
 
 def check_unchanged(source: str, target: str, known: Life | None, there: Life | None) -> None:
@@ -97,9 +106,10 @@ def check_names(session: str, namespace: str, checkpoint_id: str | None) -> None
         InvalidSessionIdError: one is such an id.
     """
     _check_session(session)
-    _check_namespace(namespace)
     if checkpoint_id is not None:
         _check_name(namespace, checkpoint_id)
+    elif namespace != "":
+        _check_namespace(namespace)
 
 
 def check_scan(session: str, starts: Sequence[Start], limit: int) -> None:

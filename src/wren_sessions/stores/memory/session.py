@@ -22,14 +22,12 @@ from wren_sessions.records import (
     Name,
     Outcome,
     Prune,
-    Record,
     Scanned,
     SessionInfo,
     Span,
     Start,
     Stored,
     StoredWrite,
-    Writes,
     merge_spans,
 )
 from wren_sessions.stores.memory.arena import Arena
@@ -158,16 +156,7 @@ class Session:
 
     def expired(self, now_ms: int) -> bool:
         """Whether its deadline has come."""
-        return past(self.deadline_ms, now_ms)
-
-    def next_deadline_ms(self, ttl: TTLPolicy, now_ms: int) -> int | None:
-        """The deadline it would have if it were used now."""
-        return ttl.deadline_ms(
-            used_ms=now_ms,
-            created_ms=self.created_ms,
-            override=self.override,
-            pinned=self.pinned,
-        )
+        return self.deadline_ms is not None and self.deadline_ms <= now_ms
 
     def renew(
         self,
@@ -218,8 +207,9 @@ class Session:
             return "gone"
         if commit.revision not in (None, self.revision):
             return "conflict"
-        if any(self.record(witness) is None for witness in commit.witnesses):
-            return "stale"
+        for witness in commit.witnesses:
+            if self.record(witness) is None:
+                return "stale"
         return None
 
     @staticmethod
@@ -230,19 +220,34 @@ class Session:
 
     def plan(self, commit: Commit) -> Change:
         """What a commit would change. Changes nothing."""
-        record, leads, grown_bytes = None, False, 0
-        if commit.record:
-            record = self._kept(commit.record, commit.token)
-            leads = self._leads(commit.record)
-            grown_bytes += self._record_growth(commit.record)
-        writes = self._accepted(commit.writes) if commit.writes else {}
-        if commit.writes:
-            grown_bytes += self._writes_growth(commit.writes.name, writes)
-        writes_state = commit.state is not None and (leads or not commit.record)
-        state = commit.state if commit.state is not None and writes_state else self.state
+        kept, leads, grown_bytes, accepted = None, False, 0, dict[str, KeptWrite]()
+        record, writes = commit.record, commit.writes
+        if record:
+            namespace, checkpoint_id = record.name
+            there = self.namespaces.get(namespace, _NOTHING)
+            base, size = self.arena.end, len(record.append)
+            spans = merge_spans((*record.spans, Span(base, size)))
+            kept = KeptRecord(record.body, base, spans, commit.token)
+            leads = there is _NOTHING or checkpoint_id >= there.head
+            leads = leads or record.parent_id == there.head
+            before = there.records.get(checkpoint_id)
+            grown_bytes = size + len(record.body)
+            grown_bytes -= len(before.body) if before else -_name_bytes(record.name)
+        if writes:
+            old, spans = self.writes.get(writes.name, {}), tuple(writes.spans)
+            for entry in writes.entries:
+                if entry.replace or not (entry.key in old or entry.key in accepted):
+                    accepted[entry.key] = KeptWrite(entry.body, spans)
+            grown_bytes += 0 if old or not accepted else _name_bytes(writes.name)
+            for key, write in accepted.items():
+                grown_bytes += len(write.body)
+                grown_bytes -= len(old[key].body) if key in old else -len(key.encode())
+        state = commit.state
+        if state is None or not (leads or not record):
+            state = self.state
         grown_bytes += len(state) - len(self.state)
         after = self.size_bytes + grown_bytes, self.revision + 1
-        return Change(record, leads, writes, state, grown_bytes, *after)
+        return Change(kept, leads, accepted, state, grown_bytes, *after)
 
     def apply(self, commit: Commit, change: Change, now_ms: int) -> None:
         """Make the planned change."""
@@ -266,51 +271,26 @@ class Session:
             self.arena.cut(change.record.base)
         self.apply(commit, change, now_ms)
 
-    def _kept(self, record: Record, token: str) -> KeptRecord:
-        base = self.arena.end
-        own = Span(base, len(record.append))
-        return KeptRecord(record.body, base, merge_spans((*record.spans, own)), token)
-
-    def _leads(self, record: Record) -> bool:
-        namespace, checkpoint_id = record.name
-        head = self.head(namespace)
-        return head is None or checkpoint_id >= head or record.parent_id == head
-
-    def _record_growth(self, record: Record) -> int:
-        there = self.record(record.name)
-        before = len(there.body) if there else -_name_bytes(record.name)
-        return len(record.append) + len(record.body) - before
-
-    def _accepted(self, writes: Writes) -> dict[str, KeptWrite]:
-        there = self.writes.get(writes.name, {})
-        accepted: dict[str, KeptWrite] = {}
-        for entry in writes.entries:
-            if entry.replace or not (entry.key in there or entry.key in accepted):
-                accepted[entry.key] = KeptWrite(entry.body, tuple(writes.spans))
-        return accepted
-
-    def _writes_growth(self, name: Name, accepted: dict[str, KeptWrite]) -> int:
-        there = self.writes.get(name, {})
-        grown_bytes = 0 if there or not accepted else _name_bytes(name)
-        for key, write in accepted.items():
-            before = len(there[key].body) if key in there else -len(key.encode())
-            grown_bytes += len(write.body) - before
-        return grown_bytes
-
     def stored(self, name: Name) -> Stored | None:
         """A record with its pending writes, for the caller."""
         record = self.record(name)
         if record is None:
             return None
-        writes = self.writes.get(name, {})
-        linked = (span for write in writes.values() for span in write.spans)
+        spans, writes = record.spans, self.writes.get(name)
+        if writes:
+            linked = [span for write in writes.values() for span in write.spans]
+            spans = merge_spans((*spans, *linked))
+        ids = self.namespaces[name[0]].ids
+        at = bisect_left(ids, name[1])
         return Stored(
             name=name,
             body=record.body,
             base=record.base,
-            spans=merge_spans((*record.spans, *linked)),
-            writes=tuple(StoredWrite(key, write.body) for key, write in writes.items()),
-            below=next(iter(self.namespaces[name[0]].below(name[1], 1)), None),
+            spans=spans,
+            writes=tuple([StoredWrite(key, write.body) for key, write in writes.items()])
+            if writes
+            else (),
+            below=ids[at - 1] if at else None,
         )
 
     def find(self, namespace: str, checkpoint_id: str | None) -> Stored | None:
@@ -343,9 +323,13 @@ class Session:
 
     def read(self, spans: Sequence[Span]) -> ArenaParts | None:
         """The bytes of spans, or None if any of them are not there."""
-        found = [(span.offset, self.arena.read(span)) for span in spans]
-        parts = [(offset, data) for offset, data in found if data is not None]
-        return ArenaParts(parts) if len(parts) == len(found) else None
+        parts: list[tuple[int, bytes]] = []
+        for span in spans:
+            data = self.arena.read(span)
+            if data is None:
+                return None
+            parts.append((span.offset, data))
+        return ArenaParts(parts)
 
     def prune(self, prune: Prune, now_ms: int) -> int:
         """Drop records with their writes, and free their room; how many bytes that were."""

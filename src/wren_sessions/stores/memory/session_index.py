@@ -44,7 +44,7 @@ class SessionIndex:
     def find(self, name: str, now_ms: int) -> Session | None:
         """A session, or None if it is not there or has expired."""
         session = self._sessions.get(name)
-        if session is None or not session.expired(now_ms):
+        if session is None or session.deadline_ms is None or session.deadline_ms > now_ms:
             return session
         self.drop(name)
         return None
@@ -91,7 +91,7 @@ class SessionIndex:
     def grow(self, name: str, grown_bytes: int) -> None:
         """Count what was added to a session that is there."""
         self.size_bytes += grown_bytes
-        self.use(name)
+        self._sessions.move_to_end(name)
         self.queue(name, self._sessions[name].deadline_ms)
 
     def drop(self, name: str) -> bool:
@@ -152,7 +152,8 @@ class SessionIndex:
         Raises:
             StoreUnavailableError: it would not fit then either; nothing was evicted.
         """
-        if self._fits(grown_bytes, added):
+        bounded = self._max_sessions is not None or self._max_bytes is not None
+        if not bounded or self._fits(grown_bytes, added):
             return
         self.sweep(now_ms, at_most=len(self._heap))
         victims: list[str] = []

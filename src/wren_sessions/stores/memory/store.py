@@ -157,7 +157,14 @@ class MemoryStore(Closing):
         session = there or Session.begin(commit, now_ms)
         ttl = self._ttl.of(commit.session)
         renews = there is None or ttl.refresh != "never"
-        deadline_ms = session.next_deadline_ms(ttl, now_ms) if renews else session.deadline_ms
+        deadline_ms = session.deadline_ms
+        if renews:
+            deadline_ms = ttl.deadline_ms(
+                used_ms=now_ms,
+                created_ms=session.created_ms,
+                override=session.override,
+                pinned=session.pinned,
+            )
         if past(deadline_ms, now_ms):
             return _committed("expired", there, now_ms)
         change = session.plan(commit)
