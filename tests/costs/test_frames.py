@@ -33,15 +33,15 @@ class Most:
 
 
 MOST: Final = {
-    ("memory", "put"): Most(31, 167, 251),
-    ("memory", "put_writes"): Most(22, 91, 101),
-    ("memory", "get_tuple"): Most(28, 162, 263),
-    ("file", "put"): Most(36, 178, 260),
-    ("file", "put_writes"): Most(28, 103, 115),
-    ("file", "get_tuple"): Most(31, 169, 270),
-    ("redis", "put"): Most(33, 164, 250),
-    ("redis", "put_writes"): Most(24, 97, 116),
-    ("redis", "get_tuple"): Most(31, 182, 302),
+    ("memory", "put"): Most(31, 108, 135),
+    ("memory", "put_writes"): Most(22, 63, 68),
+    ("memory", "get_tuple"): Most(29, 139, 214),
+    ("file", "put"): Most(36, 128, 157),
+    ("file", "put_writes"): Most(28, 81, 90),
+    ("file", "get_tuple"): Most(32, 151, 226),
+    ("redis", "put"): Most(33, 119, 158),
+    ("redis", "put_writes"): Most(24, 80, 97),
+    ("redis", "get_tuple"): Most(32, 167, 260),
 }
 
 

@@ -199,3 +199,14 @@ def test_no_room_at_all_is_told() -> None:
             assert "stack" in str(error)  # noqa: PT017 -- one of three outcomes
         else:
             assert same(found, SAFE.loads_typed(stored))
+
+
+@pytest.mark.parametrize("place", ["value", "message"])
+def test_tuples_without_end_are_refused(place: str) -> None:
+    """Tuples that are deeper than the stack, in plain data or in a message, end no process."""
+    deep = nested(200_000, lambda inner: (inner,))
+    value: Any = {"a": [deep]}
+    if place == "message":
+        value = [HumanMessage("x", response_metadata=value)]
+    with pytest.raises(SerializationError, match="max_depth"):
+        SAFE.dumps_typed(value)

@@ -157,8 +157,10 @@ class Reading:
 
     def _known(self, session: str, namespace: str) -> list[DeltaBase]:
         """The values of the record of a namespace that was used last."""
-        records = self._cache.records(session)
-        return next((body.delta_bases() for name, body in records if name[0] == namespace), [])
+        for name, body in self._cache.records(session):
+            if name[0] == namespace:
+                return body.delta_bases()
+        return []
 
     def _snapshot(
         self, session: str, serde: Serializer, _: Life, stored: Stored, arena: ArenaView

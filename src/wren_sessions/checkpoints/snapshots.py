@@ -107,10 +107,16 @@ def _snapshot(
     rest, metadata = loads(serde, body.meta, f"{what} of session {session!r}")
     values: dict[str, Any] = {}
     for channel, value in body.values.items():
-        value.pieces = resolved(value, stored.base)
         about = f"channel {channel!r} of {what}"
+        if _is_small(value):
+            typed = value.kind, value.pieces[0]
+            TOLD.migrated = False
+            values[channel] = value_of(serde, typed, f"{about} of session {session!r}")
+            value.migrated = TOLD.migrated
+            continue
+        value.pieces = resolved(value, stored.base)
         values[channel] = _value(session, value, arena, serde, protection=protection, what=about)
-    arena.learn(body.delta_bases())
+    arena.learn([value.known for value in body.values.values() if value.known is not None])
     writes = _writes(session, stored, body)
     found = Snapshot(
         name=stored.name,
@@ -132,6 +138,17 @@ def _snapshot(
         below=stored.below,
     )
     return found, body
+
+
+def _is_small(value: StoredValue) -> bool:
+    """Whether a value stands in its record, as its serializer gave it."""
+    pieces = value.pieces
+    return (
+        len(pieces) == 1
+        and isinstance(pieces[0], bytes)
+        and len(pieces[0]) < INLINE_BYTES
+        and "+" not in value.kind
+    )
 
 
 def read_record(
@@ -265,12 +282,16 @@ def _unpacked(
 
 def _writes(session: str, stored: Stored, body: CheckpointRecord) -> list[WriteBody]:
     """The pending writes of a checkpoint, in LangGraph's order."""
+    if not stored.writes:
+        return []
     what = f"checkpoint {stored.name[1]!r}"
-    writes = [decode_write(w.body, session, f"a pending write of {what}") for w in stored.writes]
-    if writes:
-        values = (*body.values.values(), *(write.value for write in writes))
-        check_shared(values, session, f"{what} with its pending writes")
-    return sorted(writes, key=lambda write: (write.path, write.task_id, write.index))
+    about = f"a pending write of {what}"
+    writes = [decode_write(write.body, session, about) for write in stored.writes]
+    values = [*body.values.values(), *[write.value for write in writes]]
+    check_shared(values, session, f"{what} with its pending writes")
+    if len(writes) > 1:
+        writes.sort(key=lambda write: (write.path, write.task_id, write.index))
+    return writes
 
 
 def _read_writes(
@@ -284,7 +305,10 @@ def _read_writes(
 ) -> list[tuple[str, str, Any]]:
     found = []
     for write in writes:
-        typed, *_ = opened(session, write.value, arena, protection, what)
+        if _is_small(write.value):
+            typed = write.value.kind, write.value.pieces[0]
+        else:
+            typed, *_ = opened(session, write.value, arena, protection, what)
         value = value_of(serde, typed, f"{what} of session {session!r}")
         found.append((write.task_id, write.channel, value))
     return found

@@ -13,7 +13,6 @@ from wren_sessions.serializers._elements import boundaries, elements
 from wren_sessions.serializers.budget import most_objects, objects_bytes
 
 MAX_OTHERS: Final = 8  # known values that one is compared with
-_MOST_PARTS: Final = 64  # that a body is in, until it is made one
 
 
 class Plain(NamedTuple):
@@ -163,10 +162,17 @@ class DeltaBase:
             part = memoryview(fresh)[at : at + piece.length]
             joined = _followed(joined, piece, part)
             at += piece.length
-        parts = [*self._parts, _Bytes(fresh, 0, len(fresh))] if fresh else self._parts
-        if len(parts) > _MOST_PARTS:
-            whole = self.body + fresh
-            parts = [_Bytes(whole, 0, len(whole))]
+        parts = self._parts
+        if fresh:
+            # Each part is more than twice as long as the next: few parts, and little copying.
+            start = len(parts)
+            length = len(fresh)
+            while start and parts[start - 1].end - parts[start - 1].start <= 2 * length:
+                start -= 1
+                length += parts[start].end - parts[start].start
+            tail = [memoryview(data)[begin:end] for data, begin, end in parts[start:]]
+            joined_tail = b"".join((*tail, fresh)) if tail else fresh
+            parts = [*parts[:start], _Bytes(joined_tail, 0, length)]
         found._set(parts, self.size + len(fresh), joined, None, self)
         found._written = (*self.pieces, *pieces)
         if self._weight is not None:
@@ -319,7 +325,7 @@ class ArenaView(ArenaParts):
     __slots__ = ("_parts", "_unread", "known")
 
     def __init__(self, parts: ArenaParts, known: Iterable[DeltaBase] = ()) -> None:
-        super().__init__(())
+        self._starts, self._data = [], []
         self._parts = parts
         self._unread = list(known)
         self.known = self._unread

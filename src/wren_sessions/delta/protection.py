@@ -60,6 +60,9 @@ class Protection:
     Args:
         encryption: the keys; None to store what can be read.
         compression: how to compress; None for not at all.
+
+    Attributes:
+        wraps: whether anything is done to values.
     """
 
     def __init__(
@@ -68,11 +71,7 @@ class Protection:
         self.encryption = encryption
         self.compression = compression
         self._mode = "sealed" if encryption else "zstd" if compression else None
-
-    @property
-    def wraps(self) -> bool:
-        """Whether anything is done to values."""
-        return self._mode is not None
+        self.wraps = self._mode is not None
 
     @cached_property
     def uncompressed(self) -> Protection:

@@ -32,6 +32,20 @@ _KEPT_BYTES: Final = 1_048_576  # a packer keeps its buffer: one that grew large
 # Why what was trusted to be plain cannot be packed; looking at each value tells what it is.
 PACKING_ERRORS: Final = (RecursionError, SerializationError, TypeError, ValueError)
 
+orjson: Any
+try:  # comes with langchain, but not on every platform
+    import orjson
+except ImportError:
+    orjson = None
+
+STRICT_JSON: Final = (
+    0
+    if orjson is None
+    else orjson.OPT_PASSTHROUGH_SUBCLASS
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+)
+
 _local = threading.local()
 
 
@@ -152,6 +166,10 @@ def written(value: Any, lower: Lower, deep: Callable[[], Lower], limits: Limits)
     Raises:
         SerializationError: it holds what cannot be stored, refers to itself, or is too large.
     """
+    data = _plain(value)
+    if data is not None:
+        limits.check_written(data)
+        return data
     may_be_deep = sys.getrecursionlimit() > _CALLS_EACH * DEEPEST
     try:
         try:
@@ -168,6 +186,22 @@ def written(value: Any, lower: Lower, deep: Callable[[], Lower], limits: Limits)
     if may_be_deep:
         limits.check_depth(data)
     limits.check_written(data)
+    return data
+
+
+def _plain(value: Any) -> bytes | None:
+    """The bytes of a dict or list that holds nothing but plain data; None if nobody can say so.
+
+    orjson refuses what msgpack would change without a word. It comes second: it takes tuples, and
+    has no limit to their depth.
+    """
+    if orjson is None or (type(value) is not dict and type(value) is not list):
+        return None
+    try:
+        data = pack(value)
+        orjson.dumps(value, None, STRICT_JSON)
+    except PACKING_ERRORS:
+        return None
     return data
 
 

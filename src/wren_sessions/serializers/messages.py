@@ -20,13 +20,7 @@ from typing import Any, Final
 from wren_sessions.serializers._models import ModelProfile, names_to_mask
 from wren_sessions.serializers._standard import Write
 from wren_sessions.serializers._wire import FIELDS, MESSAGES, array_header, marker, usual_kind
-from wren_sessions.serializers._writing import PACKING_ERRORS, Lower, pack
-
-orjson: Any
-try:  # comes with langchain, but not on every platform
-    import orjson
-except ImportError:
-    orjson = None
+from wren_sessions.serializers._writing import PACKING_ERRORS, STRICT_JSON, Lower, orjson, pack
 
 KINDS: Final = {name: kind for kind, name in MESSAGES.items()}
 _MOST_KNOWN: Final = 8
@@ -116,8 +110,9 @@ class Messages:
         """The bytes of some messages, one behind the other."""
         lowered: list[Any] = []
         held = self._trusted(messages, lowered.append)
-        orjson.dumps(held, None, _OPTION)
-        return memoryview(pack(lowered))[len(array_header(len(lowered))) :]
+        data = pack(lowered)  # first: orjson takes tuples, and has no limit to their depth
+        orjson.dumps(held, None, STRICT_JSON)
+        return memoryview(data)[len(array_header(len(lowered))) :]
 
     def pack(self, messages: list[Any], packer: Any) -> None:
         """Pack a list of messages, if all that they hold is plain.
@@ -132,7 +127,7 @@ class Messages:
         packer.pack_array_header(len(messages))
         for at in range(0, len(messages), _AT_ONCE):
             held = self._trusted(messages[at : at + _AT_ONCE], packer.pack)
-            orjson.dumps(held, None, _OPTION)
+            orjson.dumps(held, None, STRICT_JSON)
 
     def _trusted(self, messages: list[Any], put: Callable[[list[Any]], None]) -> list[Any]:
         """Put messages, ready to be packed; gives what they hold, which nobody has looked at."""
@@ -166,15 +161,6 @@ class Messages:
                 held.append(values)
                 put([mark, *values])
         return held
-
-
-_OPTION: Final = (
-    0
-    if orjson is None
-    else orjson.OPT_PASSTHROUGH_SUBCLASS
-    | orjson.OPT_PASSTHROUGH_DATACLASS
-    | orjson.OPT_PASSTHROUGH_DATETIME
-)
 
 
 def _general_writer(profile: ModelProfile, kind: bytes, lower: Lower) -> Write:
