@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Final
 from zlib import crc32
 
+from wren_sessions._lru import LRU
 from wren_sessions.archives._format import Piece, Value
 from wren_sessions.delta.base import DeltaBase, Plain
 from wren_sessions.delta.cover import pack
@@ -23,7 +23,7 @@ class Remembering(Protection):
 
     def __init__(self, protection: Protection) -> None:
         super().__init__(protection.encryption, protection.compression)
-        self._last: OrderedDict[tuple[str, bytes], tuple[str, bytes, Plain | None]] = OrderedDict()
+        self._last: LRU[tuple[str, bytes], tuple[str, bytes, Plain | None]] = LRU(MAX_OPENED)
 
     def unwrap(self, kind: str, data: bytes) -> tuple[str, bytes, Plain | None]:
         """See `Protection.unwrap`."""
@@ -31,9 +31,8 @@ class Remembering(Protection):
             return super().unwrap(kind, data)
         found = self._last.get((kind, data))
         if found is None:
-            found = self._last[kind, data] = super().unwrap(kind, data)
-            if len(self._last) > MAX_OPENED:
-                self._last.popitem(last=False)
+            found = super().unwrap(kind, data)
+            self._last.keep((kind, data), found)
         return found
 
 
@@ -43,7 +42,7 @@ class Stream:
     def __init__(self) -> None:
         self._size = 0
         self._fresh = bytearray()
-        self._recent: OrderedDict[Name, dict[str, DeltaBase]] = OrderedDict()
+        self._recent: LRU[Name, dict[str, DeltaBase]] = LRU(MAX_RECENT)
 
     def value(self, likely: tuple[Name, Name], channel: str, kind: str, data: bytes) -> Value:
         """A value of a checkpoint.
@@ -65,9 +64,9 @@ class Stream:
             for piece in pieces
         ]
         known = DeltaBase(data, resolved, same)
-        self._recent.setdefault(name, {})[channel] = known
-        if len(self._recent) > MAX_RECENT:
-            self._recent.popitem(last=False)
+        if name not in self._recent:
+            self._recent.keep(name, {})
+        self._recent[name][channel] = known
         return Value(kind, list(map(_piece, resolved)))
 
     def _append(self, data: bytes) -> NewExtent:

@@ -7,11 +7,11 @@ written there before: what they share is stored once there too.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
+from wren_sessions._lru import LRU
 from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, encode_record
 from wren_sessions.checkpoints.snapshots import read_record, reading
 from wren_sessions.delta.base import ArenaView
@@ -54,7 +54,7 @@ class Repacking:
         self._source = source
         self._convert = convert or _as_it_is
         self._target = target
-        self._known: OrderedDict[Name, CheckpointRecord] = OrderedDict()
+        self._known: LRU[Name, CheckpointRecord] = LRU(MAX_KNOWN)
 
     def record(
         self, session: str, stored: Stored, parent_id: str | None, arena: ArenaParts
@@ -80,9 +80,7 @@ class Repacking:
         """Remember where a record's bytes are now."""
         for large in repacked.packer.large:
             large.resolve(base)
-        self._known[repacked.record.name] = repacked.body
-        if len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
+        self._known.keep(repacked.record.name, repacked.body)
 
     def writes(
         self, session: str, stored: Stored, writes: list[WriteBody], arena: ArenaParts

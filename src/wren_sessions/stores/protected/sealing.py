@@ -9,13 +9,13 @@ encrypted meanwhile by somebody else never holds two uids.
 from __future__ import annotations
 
 import secrets
-from collections import OrderedDict
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from wren_sessions._locks import Lock
+from wren_sessions._lru import LRU
 from wren_sessions.checkpoints.codec import compressed, is_sealed_body, opened_frame, sealed_frame
 from wren_sessions.delta.extents import digest
 from wren_sessions.errors import ConflictError, CorruptSessionError, DecryptionError
@@ -74,7 +74,7 @@ class Sealing:
         self._encryption = encryption
         self._compression = compression
         self._lock = Lock()
-        self._sessions: OrderedDict[str, _Known] = OrderedDict()
+        self._sessions: LRU[str, _Known] = LRU(MAX_KNOWN)
 
     def over(self, store: AsyncSessionStore) -> Sealing:
         """The same, with what it remembers, over the other face of the store."""
@@ -342,10 +342,7 @@ class Sealing:
         if uid is None:  # nothing is sure of it for longer than a moment
             return
         with self._lock:
-            self._sessions[session] = _Known(life.incarnation, uid, life.revision, state)
-            self._sessions.move_to_end(session)
-            if len(self._sessions) > MAX_KNOWN:
-                self._sessions.popitem(last=False)
+            self._sessions.keep(session, _Known(life.incarnation, uid, life.revision, state))
 
     def _forget(self, session: str) -> None:
         with self._lock:
