@@ -34,14 +34,14 @@ class Most:
 
 MOST: Final = {
     ("memory", "put"): Most(31, 108, 135),
-    ("memory", "put_writes"): Most(22, 63, 68),
-    ("memory", "get_tuple"): Most(29, 139, 214),
+    ("memory", "put_writes"): Most(22, 64, 69),
+    ("memory", "get_tuple"): Most(29, 142, 217),
     ("file", "put"): Most(36, 128, 157),
-    ("file", "put_writes"): Most(28, 81, 90),
-    ("file", "get_tuple"): Most(32, 151, 226),
+    ("file", "put_writes"): Most(28, 82, 91),
+    ("file", "get_tuple"): Most(32, 154, 229),
     ("redis", "put"): Most(33, 119, 158),
-    ("redis", "put_writes"): Most(24, 80, 97),
-    ("redis", "get_tuple"): Most(32, 167, 260),
+    ("redis", "put_writes"): Most(24, 81, 98),
+    ("redis", "get_tuple"): Most(32, 170, 264),
 }
 
 

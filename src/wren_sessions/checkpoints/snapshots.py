@@ -108,10 +108,10 @@ def _snapshot(
     values: dict[str, Any] = {}
     for channel, value in body.values.items():
         about = f"channel {channel!r} of {what}"
-        if _is_small(value):
-            typed = value.kind, value.pieces[0]
+        small = _small(value)
+        if small is not None:
             TOLD.migrated = False
-            values[channel] = value_of(serde, typed, f"{about} of session {session!r}")
+            values[channel] = value_of(serde, small, f"{about} of session {session!r}")
             value.migrated = TOLD.migrated
             continue
         value.pieces = resolved(value, stored.base)
@@ -140,15 +140,13 @@ def _snapshot(
     return found, body
 
 
-def _is_small(value: StoredValue) -> bool:
-    """Whether a value stands in its record, as its serializer gave it."""
+def _small(value: StoredValue) -> tuple[str, bytes] | None:
+    """Type tag and bytes of a value that stands in its record, as its serializer gave it."""
     pieces = value.pieces
-    return (
-        len(pieces) == 1
-        and isinstance(pieces[0], bytes)
-        and len(pieces[0]) < INLINE_BYTES
-        and "+" not in value.kind
-    )
+    if len(pieces) != 1 or "+" in value.kind:
+        return None
+    data = pieces[0]
+    return (value.kind, data) if isinstance(data, bytes) and len(data) < INLINE_BYTES else None
 
 
 def read_record(
@@ -305,9 +303,8 @@ def _read_writes(
 ) -> list[tuple[str, str, Any]]:
     found = []
     for write in writes:
-        if _is_small(write.value):
-            typed = write.value.kind, write.value.pieces[0]
-        else:
+        typed = _small(write.value)
+        if typed is None:
             typed, *_ = opened(session, write.value, arena, protection, what)
         value = value_of(serde, typed, f"{what} of session {session!r}")
         found.append((write.task_id, write.channel, value))
