@@ -68,6 +68,21 @@ class App:
         """Take a class out of the module."""
         del self._module.__dict__[name]
 
+    def drop(self, name: str) -> None:
+        """The same, if it is there."""
+        self._module.__dict__.pop(name, None)
+
+    def kind(self, name: str) -> Any:
+        """A class that is installed."""
+        return self._module.__dict__[name]
+
+    def move(self, name: str) -> None:
+        """Give the module, and the class in it, another name."""
+        for known in ("changing_app", "app_before"):
+            sys.modules.pop(known, None)
+        sys.modules[name] = self._module
+        self._module.__dict__["Changing"].__module__ = name
+
 
 def written(value: Any) -> tuple[str, bytes]:
     """A value as it is stored."""

@@ -358,3 +358,17 @@ def test_classes_of_the_same_name_are_left_alone(app: App) -> None:
     migrations = Migrations().field_renamed("other_app:Changing", name="full_name")
     stored = PLAIN.dumps_typed([kind(kept=1, name="Ann"), "other_app:Changing"])
     assert serde(migrations).loads_typed(stored)[0] == kind(kept=1, name="Ann")
+
+
+def test_what_is_stored_now_stays_readable(app: App) -> None:
+    """The bytes of a renamed field and a version, which later releases read."""
+    new = app.releases(model_kind(full_name=""))
+    migrations = Migrations().field_renamed(new, name="full_name")
+    migrations.migration(new, since=2)(lambda fields: fields)
+    value = new(kept=5, full_name="Ann")
+    golden = (
+        b"\x94\xd4\xf0p\xb8changing_app:Changing#v2"
+        b"\x83\xa4kept\x05\xa9full_name\xa3Ann\xa4name\xa3Ann\x07"
+    )
+    assert serde(migrations).dumps_typed(value) == ("safe", golden)
+    assert serde(migrations).loads_typed(("safe", golden)) == value

@@ -14,16 +14,17 @@ functions that it registered, and that only classes are built that may be.
 
 from __future__ import annotations
 
+import enum
 from typing import Any, Final
 
-from wren_sessions.errors import WrenSessionsError
+from wren_sessions.errors import SerializationError, WrenSessionsError
 from wren_sessions.serializers._allowed import Allowlist
 from wren_sessions.serializers._kept import Kept, attach, joined, kept_of, split
 from wren_sessions.serializers._plan import Plan
 from wren_sessions.serializers._profiles import Profile
 from wren_sessions.serializers._standard import Write
 from wren_sessions.serializers._tree import Raw, kind_of, objects_in, parsed
-from wren_sessions.serializers._wire import Builder, Table, damaged, marker, read
+from wren_sessions.serializers._wire import Build, Builder, Table, damaged, marker, read
 from wren_sessions.serializers._writing import Lower, pack
 
 _KEPT: Final = b"K"  # an object, and what is kept aside of it: stands in no stored value
@@ -44,7 +45,9 @@ class Rereading:
         self._strict = strict
         self._allowed = allowed
         self._plan = plan
-        self._table = table.with_builders({_KEPT: Builder(self._attached)})
+        steps = {b"s": 1, b"f": 1, b"k": 2}
+        builders = {kind: Builder(_all_of(table[kind], step)) for kind, step in steps.items()}
+        self._table = table.with_builders({**builders, _KEPT: Builder(self._attached)})
 
     def read(self, stored: bytes) -> Any:
         """The value of bytes that were checked."""
@@ -75,6 +78,32 @@ class Rereading:
     def _attached(self, items: list[Any]) -> Any:
         _, value, ref, kept = items
         return attach(self._allowed.to_build(ref), value, Kept.unpacked(kept))
+
+
+def _all_of(builder: Builder, step: int) -> Build:
+    """Builds a set, or a dict, and makes sure that no two of its keys have become the same.
+
+    Members of enums may, in a set: that is what was declared then.
+
+    Args:
+        builder: builds it.
+        step: how far keys stand from each other.
+    """
+
+    def build(items: list[Any]) -> Any:
+        keys = items[1::step]
+        found = builder.build(items)
+        alike = {key for key in keys if step == 1 and issubclass(type(key), enum.Enum)}
+        others = [key for key in keys if step > 1 or not issubclass(type(key), enum.Enum)]
+        if len(found) < len(alike) + len(others):
+            raise SerializationError(
+                "two elements of a set, or keys of a dict, that were different are the same "
+                "without the fields that their class has no more",
+                deferrable=True,
+            )
+        return found
+
+    return build
 
 
 def writer(profile: Profile, lower: Lower, plan: Plan) -> Write:
