@@ -31,6 +31,7 @@ from wren_sessions.errors import (
 
 SESSION: Final = "cli_20251108_145739"
 WHAT: Final = "checkpoint 'c1'"
+NAME: Final = ("", "c1")
 NOTICED: Final = (CorruptSessionError, DecryptionError, FormatVersionError)
 
 # --- anything that a record may say ---------------------------------------------------------------
@@ -93,7 +94,7 @@ def typed(value: Any) -> Any:
 @given(bodies)
 def test_a_body_comes_back_as_it_was(body: CheckpointRecord) -> None:
     """Names, versions and pieces keep their values, their order and their types."""
-    found = decode_record(encode_record(body), SESSION, WHAT)
+    found = decode_record(encode_record(body, NAME), SESSION, WHAT, NAME)
     assert found == body
     assert typed(found.versions) == typed(body.versions)
     assert typed(found.seen) == typed(body.seen)
@@ -109,7 +110,7 @@ def test_a_body_comes_back_as_it_was(body: CheckpointRecord) -> None:
 @given(writes)
 def test_a_write_comes_back_as_it_was(write: WriteBody) -> None:
     """Task, index, path, channel and value of a pending write are kept."""
-    assert decode_write(encode_write(write), SESSION, WHAT) == write
+    assert decode_write(encode_write(write, NAME), SESSION, WHAT, NAME) == write
 
 
 def test_versions_that_are_equal_keep_their_types() -> None:
@@ -118,7 +119,7 @@ def test_versions_that_are_equal_keep_their_types() -> None:
     body = CheckpointRecord(
         None, ("msgpack", b""), mixed, {"node": dict(reversed(mixed.items()))}, {}
     )
-    found = decode_record(encode_record(body), SESSION, WHAT)
+    found = decode_record(encode_record(body, NAME), SESSION, WHAT, NAME)
     assert typed(found.versions) == typed(mixed)
     assert typed(found.seen["node"]) == typed(mixed)
 
@@ -127,7 +128,7 @@ def test_a_channel_without_a_value_or_a_version_is_kept() -> None:
     """A version without a value, and a value without a version, are two different things."""
     value = StoredValue("msgpack", [b"x"])
     body = CheckpointRecord("p", ("msgpack", b""), {"only version": 1}, {}, {"only value": value})
-    found = decode_record(encode_record(body), SESSION, WHAT)
+    found = decode_record(encode_record(body, NAME), SESSION, WHAT, NAME)
     assert set(found.versions) == {"only version"}
     assert set(found.values) == {"only value"}
 
@@ -136,7 +137,9 @@ def test_a_version_stands_once_in_a_record() -> None:
     """A hundred nodes that saw the same version do not store it a hundred times."""
     version = f"{1:032}.abcdefgh"
     seen: dict[str, dict[str, Version]] = {str(node): {"messages": version} for node in range(100)}
-    data = encode_record(CheckpointRecord(None, ("msgpack", b""), {"messages": version}, seen, {}))
+    data = encode_record(
+        CheckpointRecord(None, ("msgpack", b""), {"messages": version}, seen, {}), NAME
+    )
     assert data.count(b"abcdefgh") == 1
     assert data.count(b"\xb30000000001.abcdefgh") == 1  # without the zeros that readers put back
 
@@ -153,7 +156,7 @@ def test_a_version_stands_once_in_a_record() -> None:
 def test_what_no_record_can_hold_is_an_error_of_ours(body: CheckpointRecord) -> None:
     """Names and versions that cannot be written down are refused before anything is."""
     with pytest.raises(SerializationError, match="channel names and versions"):
-        encode_record(body)
+        encode_record(body, NAME)
 
 
 # --- damage ---------------------------------------------------------------------------------------
@@ -163,10 +166,10 @@ def test_what_no_record_can_hold_is_an_error_of_ours(body: CheckpointRecord) -> 
 @settings(max_examples=200)
 def test_a_changed_byte_is_noticed(body: CheckpointRecord, data: st.DataObject) -> None:
     """Whichever byte of a record changes, it is an error that names the session, and no other."""
-    encoded = bytearray(encode_record(body))
+    encoded = bytearray(encode_record(body, NAME))
     encoded[data.draw(st.integers(0, len(encoded) - 1))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(NOTICED) as caught:
-        decode_record(bytes(encoded), SESSION, WHAT)
+        decode_record(bytes(encoded), SESSION, WHAT, NAME)
     assert SESSION in str(caught.value)
     # The byte that tells how it is packed may have become that of encrypted data.
     assert isinstance(caught.value, CorruptSessionError | DecryptionError | FormatVersionError)
@@ -176,25 +179,25 @@ def test_a_changed_byte_is_noticed(body: CheckpointRecord, data: st.DataObject) 
 @given(writes, st.data())
 def test_a_changed_byte_of_a_write_is_noticed(write: WriteBody, data: st.DataObject) -> None:
     """The same for pending writes."""
-    encoded = bytearray(encode_write(write))
+    encoded = bytearray(encode_write(write, NAME))
     encoded[data.draw(st.integers(0, len(encoded) - 1))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(NOTICED):
-        decode_write(bytes(encoded), SESSION, WHAT)
+        decode_write(bytes(encoded), SESSION, WHAT, NAME)
 
 
 @given(bodies, st.data())
 def test_a_truncated_body_is_noticed(body: CheckpointRecord, data: st.DataObject) -> None:
     """Bytes missing at the end are an error."""
-    encoded = encode_record(body)
+    encoded = encode_record(body, NAME)
     with pytest.raises(CorruptSessionError):
-        decode_record(encoded[: data.draw(st.integers(0, len(encoded) - 1))], SESSION, WHAT)
+        decode_record(encoded[: data.draw(st.integers(0, len(encoded) - 1))], SESSION, WHAT, NAME)
 
 
 @given(bodies, st.binary(min_size=1, max_size=20))
 def test_bytes_too_many_are_noticed(body: CheckpointRecord, more: bytes) -> None:
     """So are bytes that do not belong there."""
     with pytest.raises(CorruptSessionError):
-        decode_record(encode_record(body) + more, SESSION, WHAT)
+        decode_record(encode_record(body, NAME) + more, SESSION, WHAT, NAME)
 
 
 anything = st.recursive(
@@ -212,7 +215,7 @@ def test_a_frame_with_other_contents_is_no_record(contents: Any, what: str) -> N
     frame = bytes([FORMAT, 0]) + crc32(packed).to_bytes(4, "big") + packed
     decode = decode_record if what == "body" else decode_write
     try:
-        decode(frame, SESSION, WHAT)
+        decode(frame, SESSION, WHAT, NAME)
     except CorruptSessionError as error:
         assert error.session == SESSION  # noqa: PT017 -- it need not be raised
 
@@ -235,7 +238,7 @@ def test_a_range_of_another_type_is_damage(at: int, wrong: object) -> None:
     write = ["task", 0, "", "messages", "safe", piece]
     for contents, decode in ((record, decode_record), (write, decode_write)):
         with pytest.raises(CorruptSessionError):
-            decode(_framed(contents), SESSION, WHAT)
+            decode(_framed(contents), SESSION, WHAT, NAME)
 
 
 @pytest.mark.parametrize("wrong", [0.5, None, [], 7, b"x"])
@@ -243,16 +246,16 @@ def test_a_type_tag_of_another_type_is_damage(wrong: object) -> None:
     """It is asked what it begins with, so it has to be text."""
     record: list[Any] = [None, ["safe", b""], ["messages"], [], [], {}, [[0, wrong, b""]]]
     with pytest.raises(CorruptSessionError):
-        decode_record(_framed(record), SESSION, WHAT)
+        decode_record(_framed(record), SESSION, WHAT, NAME)
     with pytest.raises(CorruptSessionError):
-        decode_write(_framed(["task", 0, "", "messages", wrong, b""]), SESSION, WHAT)
+        decode_write(_framed(["task", 0, "", "messages", wrong, b""]), SESSION, WHAT, NAME)
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_refused(data: bytes) -> None:
     """What is no frame at all is an error of ours."""
     with pytest.raises(NOTICED):
-        decode_record(data, SESSION, WHAT)
+        decode_record(data, SESSION, WHAT, NAME)
 
 
 # --- versions of the format -----------------------------------------------------------------------
@@ -262,7 +265,7 @@ def test_any_bytes_are_refused(data: bytes) -> None:
 def test_a_newer_format_is_refused_by_name(start: bytes) -> None:
     """What a later version wrote says which version it takes, and is not called damaged."""
     with pytest.raises(FormatVersionError, match="upgrade") as caught:
-        decode_record(start + b"whatever that version wrote", SESSION, WHAT)
+        decode_record(start + b"whatever that version wrote", SESSION, WHAT, NAME)
     assert caught.value.found == start[0]
     assert caught.value.supported == FORMAT
     assert caught.value.session == SESSION

@@ -147,5 +147,5 @@ def test_keys_of_the_first_version_are_read() -> None:
         seen={},
         values={name: StoredValue("safe", [b"\x01"]) for name in names},
     )
-    found = decode_record(encode_record(body), "s", "a checkpoint")
+    found = decode_record(encode_record(body, ("", "1")), "s", "a checkpoint", ("", "1"))
     assert list(found.values) == list(found.versions) == names

@@ -312,6 +312,6 @@ async def test_a_list_is_in_few_pieces_however_it_grows(backend: Backend, face: 
         await chain.put(f"c{step}", {"messages": messages, **others})
         loaded = await backend.store().aio.load(str(config()["configurable"]["thread_id"]))
         assert loaded
-        body = decode_record(loaded.stored.body, "", "")
+        body = decode_record(loaded.stored.body, "", "", loaded.stored.name)
         assert len(body.values["messages"].pieces) <= MAX_PIECES
     assert (await values(SAVERS[face](backend.store())))["messages"] == messages

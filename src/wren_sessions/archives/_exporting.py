@@ -118,7 +118,7 @@ class Exporting:
         while (page := await walk.next_page()) is not None:
             for stored in page.records:
                 what = f"checkpoint {stored.name[1]!r}"
-                parent_id = decode_record(stored.body, self._session, what).parent_id
+                parent_id = decode_record(stored.body, self._session, what, stored.name).parent_id
                 found.append((stored.base, stored.name[1], Entry(*stored.name, parent_id)))
         again = await self._store.info(self._session)
         if again is None or (again.life.incarnation, again.life.revision) != (
@@ -227,7 +227,7 @@ class Exporting:
         what = f"a pending write of checkpoint {stored.name[1]!r}"
         found = []
         for kept in sorted(stored.writes):  # stores keep them in orders of their own
-            write = decode_write(kept.body, self._session, what)
+            write = decode_write(kept.body, self._session, what, stored.name)
             typed, *_ = opened(self._session, write.value, arena, self._protection, what)
             likely = (stored.name, stored.name)
             channel = f"write {write.channel}"

@@ -98,10 +98,10 @@ class ExportSource:
         pieces = (piece for value in kept for piece in value.pieces)
         return Stored(
             name=name,
-            body=encode_record(body),
+            body=encode_record(body, name),
             base=found.order,  # no piece counts from it: it only tells the order
             spans=merge_spans(Span(p.offset, p.length) for p in pieces if isinstance(p, Extent)),
-            writes=tuple(StoredWrite(key, encode_write(write)) for key, write in writes),
+            writes=tuple(StoredWrite(key, encode_write(write, name)) for key, write in writes),
         )
 
     def _writes(self, found: Checkpoint) -> list[tuple[str, WriteBody]]:

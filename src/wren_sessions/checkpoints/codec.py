@@ -1,8 +1,10 @@
 """A checkpoint as the body of a record, and back: pure, no I/O.
 
-A body is a frame: format version, codec, CRC-32 of what follows, then a msgpack array (codec 0),
-or the same compressed (2). What is encrypted (1) is a frame as a whole, without a CRC-32. The array
-is::
+A body is a frame: format version, codec, checksum of what follows, then a msgpack array (codec 4),
+or the same compressed (6). The checksum is the CRC-32 of what follows, xor that of the checkpoint's
+namespace and id: so a body that stands at another checkpoint is told from its own. (Of codecs 0 and
+2, which version 0.1.0 wrote, it is the CRC-32 alone.) What is encrypted (1) is a frame as a whole,
+without a checksum. The array is::
 
     record  [parent id, [type, bytes] of the rest and the metadata, channels, versions,
              version of each channel, versions seen by each node, values, persistent subgraphs,
@@ -35,17 +37,22 @@ from wren_sessions.errors import (
     FormatVersionError,
     SerializationError,
 )
+from wren_sessions.records import Name
 from wren_sessions.serializers.budget import OverBudgetError, one_call
 from wren_sessions.serializers.compression import Compression, decompress
 from wren_sessions.serializers.limits import check_sequence
 
 FORMAT: Final = 1
-_PLAIN, _SEALED, _ZSTD = range(3)  # codecs
+_PLAIN, _SEALED, _ZSTD = range(3)  # codecs, …
+_NAMED: Final = 4  # … and what is added to two of them where the checksum covers the name
 _HEADER_BYTES: Final = 6
-_PLAIN_HEAD: Final = bytes((FORMAT, _PLAIN))
+_NAMED_HEAD: Final = bytes((FORMAT, _PLAIN | _NAMED))
 _RING: Final = 10  # checkpoints of a ring that its error names
 _KEPT_BYTES: Final = 1_048_576
 _CHECKED_BYTES: Final = 4_096  # what a shorter frame claims to hold is not much either way
+_CODECS: Final = (_PLAIN, _SEALED, _ZSTD, _PLAIN | _NAMED, _ZSTD | _NAMED)
+_PLAIN_HEADS: Final = (_NAMED_HEAD, bytes((FORMAT, _PLAIN)))
+_ZSTD_HEADS: Final = (bytes((FORMAT, _ZSTD)), bytes((FORMAT, _ZSTD | _NAMED)))
 _MISSHAPEN: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 _TEXT: Final = {str}
@@ -111,8 +118,12 @@ class WriteBody:
     value: StoredValue
 
 
-def encode_record(body: CheckpointRecord) -> bytes:
+def encode_record(body: CheckpointRecord, name: Name) -> bytes:
     """A record's body as bytes.
+
+    Args:
+        body: what it says.
+        name: the checkpoint's namespace and id.
 
     Raises:
         SerializationError: a name or a version cannot be written down.
@@ -147,22 +158,23 @@ def encode_record(body: CheckpointRecord) -> bytes:
         fields += [body.persistent_subgraphs, True]
     elif body.persistent_subgraphs:
         fields.append(True)
-    return _frame(fields)
+    return _frame(fields, name)
 
 
-def decode_record(data: bytes, session: str, what: str) -> CheckpointRecord:
+def decode_record(data: bytes, session: str, what: str, name: Name) -> CheckpointRecord:
     """What `encode_record` was given, its versions made alike (see `versions`).
 
     Args:
         data: the bytes.
         session: its session, for errors.
         what: what it is, for errors.
+        name: the namespace and id of the checkpoint that it stands at.
 
     Raises:
         CorruptSessionError: the bytes are not as they were written.
         FormatVersionError: a newer version of this package wrote them.
     """
-    fields = _unframe(data, session, what)
+    fields = _unframe(data, session, what, name)
     try:
         parent_id, head, channels, versions, own, seen, values, *flags = fields
         versions = alike(versions)
@@ -191,17 +203,17 @@ def decode_record(data: bytes, session: str, what: str) -> CheckpointRecord:
     return found
 
 
-def encode_write(write: WriteBody) -> bytes:
+def encode_write(write: WriteBody, name: Name) -> bytes:
     """A pending write's body as bytes; errors as `encode_record`."""
     value = write.value
     _refuse_shared([value.pieces])
     about = (write.task_id, write.index, write.path, write.channel)
-    return _frame([*about, value.kind, *_packed_pieces(value.pieces)])
+    return _frame([*about, value.kind, *_packed_pieces(value.pieces)], name)
 
 
-def decode_write(data: bytes, session: str, what: str) -> WriteBody:
+def decode_write(data: bytes, session: str, what: str, name: Name) -> WriteBody:
     """What `encode_write` was given; errors as `decode_record`."""
-    fields = _unframe(data, session, what)
+    fields = _unframe(data, session, what, name)
     try:
         task_id, index, path, channel, kind, *pieces = fields
         value = StoredValue(kind, _unpacked_pieces(pieces))
@@ -300,7 +312,7 @@ def _unpacked_pieces(packed: Sequence[Any]) -> list[Piece]:
     return pieces
 
 
-def _frame(fields: list[Any]) -> bytes:
+def _frame(fields: list[Any], name: Name) -> bytes:
     packer = getattr(_local, "packer", None) or msgpack.Packer()
     _local.packer = None  # one that failed is not used again
     try:
@@ -312,27 +324,35 @@ def _frame(fields: list[Any]) -> bytes:
         ) from error
     if len(packed) < _KEPT_BYTES:  # what it has grown to it keeps
         _local.packer = packer
-    return b"%b%b%b" % (_PLAIN_HEAD, crc32(packed).to_bytes(4, "big"), packed)
+    summed = crc32(packed) ^ crc32("\n".join(name).encode())
+    return b"%b%b%b" % (_NAMED_HEAD, summed.to_bytes(4, "big"), packed)
 
 
-def _framed(codec: int, data: bytes) -> bytes:
-    return b"%c%c%b%b" % (FORMAT, codec, crc32(data).to_bytes(4, "big"), data)
+def _framed(codec: int, data: bytes, bound: int) -> bytes:
+    """Data in a frame; `bound` is the sum of what they are bound to."""
+    return b"%c%c%b%b" % (FORMAT, codec, (crc32(data) ^ bound).to_bytes(4, "big"), data)
+
+
+def _reframed(frame: bytes, data: bytes) -> bytes:
+    """A frame with the other form of its data, bound to the same."""
+    bound = int.from_bytes(frame[2:_HEADER_BYTES], "big") ^ crc32(frame[_HEADER_BYTES:])
+    return _framed(frame[1] ^ _ZSTD, data, bound)
 
 
 def compressed(frame: bytes, compression: Compression) -> bytes:
     """A frame with its array compressed, where that is worth it."""
-    if frame[:2] != bytes((FORMAT, _PLAIN)):
+    if frame[:2] not in _PLAIN_HEADS:
         return frame
     packed = compression.compress(frame[_HEADER_BYTES:])
-    return frame if packed is None else _framed(_ZSTD, packed)
+    return frame if packed is None else _reframed(frame, packed)
 
 
 def plain_frame(frame: bytes) -> bytes:
     """A frame as it was before it was compressed; any other one as it is."""
-    if frame[:2] != bytes((FORMAT, _ZSTD)):
+    if frame[:2] not in _ZSTD_HEADS:
         return frame
     with one_call(len(frame), "a record"):
-        return _framed(_PLAIN, decompress(frame[_HEADER_BYTES:]))
+        return _reframed(frame, decompress(frame[_HEADER_BYTES:]))
 
 
 def sealed_frame(sealed: bytes) -> bytes:
@@ -350,18 +370,19 @@ def opened_frame(data: bytes) -> bytes:
     return data[2:]
 
 
-def _unframe(data: bytes, session: str, what: str) -> Any:
+def _unframe(data: bytes, session: str, what: str, name: Name) -> Any:
     if len(data) <= _HEADER_BYTES:
         raise damage(session, what)
-    if data[:2] != _PLAIN_HEAD:
+    if data[:2] != _NAMED_HEAD:
         _check_format(data, session, what)
     packed = data[_HEADER_BYTES:]
-    if crc32(packed).to_bytes(4, "big") != data[2:_HEADER_BYTES]:
+    bound = crc32("\n".join(name).encode()) if data[1] & _NAMED else 0
+    if (crc32(packed) ^ bound).to_bytes(4, "big") != data[2:_HEADER_BYTES]:
         raise damage(session, what)
     try:
-        if data[1] == _ZSTD or len(packed) > _CHECKED_BYTES:
+        if data[1] & _ZSTD or len(packed) > _CHECKED_BYTES:
             with one_call(len(data), f"{what} of session {session!r}"):
-                packed = decompress(packed) if data[1] == _ZSTD else packed
+                packed = decompress(packed) if data[1] & _ZSTD else packed
                 check_sequence(packed)
         return msgpack.unpackb(packed, strict_map_key=False)  # bounds every length by len(packed)
     except OverBudgetError:
@@ -373,10 +394,10 @@ def _unframe(data: bytes, session: str, what: str) -> Any:
 def _check_format(data: bytes, session: str, what: str) -> None:
     """Make sure that a frame can be read here."""
     version, codec = data[0], data[1]
-    if version > FORMAT or (version == FORMAT and codec > _ZSTD):
+    if version > FORMAT or (version == FORMAT and codec not in _CODECS):
         raise FormatVersionError(
             f"{what} of session {session!r} has format version {version}.{codec}, and this "
-            f"wren-sessions reads up to {FORMAT}.{_ZSTD}: upgrade it",
+            f"wren-sessions reads up to {FORMAT}.{max(_CODECS)}: upgrade it",
             session=session,
             found=version,
             supported=FORMAT,

@@ -109,7 +109,9 @@ class Histories:
                 _incomplete(session, checkpoint_id)
             return None
         name = loaded.stored.name
-        body = decode_record(loaded.stored.body, session, f"checkpoint {name[1]!r}")
+        body = decode_record(
+            loaded.stored.body, session, f"checkpoint {name[1]!r}", loaded.stored.name
+        )
         return name[1], body.parent_id
 
 
@@ -164,9 +166,9 @@ class _Walk:
     def _visit(self, stored: Stored) -> None:
         what = f"checkpoint {stored.name[1]!r}"
         self.stored_bytes += size_of(stored)
-        self._body = body = decode_record(stored.body, self.session, what)
+        self._body = body = decode_record(stored.body, self.session, what, stored.name)
         found = [
-            decode_write(write.body, self.session, f"a pending write of {what}")
+            decode_write(write.body, self.session, f"a pending write of {what}", stored.name)
             for write in stored.writes
         ]
         found = [write for write in found if write.channel in self.missing]

@@ -146,7 +146,7 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
     record = Record(
         name=put.name,
         parent_id=parent_id,
-        body=encode_record(body),
+        body=encode_record(body, put.name),
         append=bytes(encoder.appended),
         spans=encoder.spans(values.values()),
     )

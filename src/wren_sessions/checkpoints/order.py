@@ -272,7 +272,9 @@ class Ordered:
     def _body(self, stored: Stored) -> CheckpointRecord:
         body = self._bodies.get(stored.name)
         if body is None:
-            body = decode_record(stored.body, self._session, f"checkpoint {stored.name[1]!r}")
+            body = decode_record(
+                stored.body, self._session, f"checkpoint {stored.name[1]!r}", stored.name
+            )
             self._bodies[stored.name] = body
         return body
 

@@ -171,7 +171,7 @@ class Pending:
         values: list[StoredValue] = []
         for write, (kind, data) in writes:
             value = encoder.packed(write.channel, kind, data)
-            body = encode_write(WriteBody(task_id, write.index, path, write.channel, value))
+            body = encode_write(WriteBody(task_id, write.index, path, write.channel, value), name)
             key = write_key(task_id, write.index)
             entries.append(Write(key=key, body=body, replace=write.replace))
             values.append(value)

@@ -228,7 +228,7 @@ class Pruning:
 def _entry(session: str, stored: Stored, serde: Serializer) -> Entry:
     what = f"checkpoint {stored.name[1]!r}"
     with reading(session, stored, serde=serde):
-        body = decode_record(stored.body, session, what)
+        body = decode_record(stored.body, session, what, stored.name)
         rest, metadata = loads(serde, body.meta, f"{what} of session {session!r}")
     return Entry(stored.name, body, rest, metadata, stored.spans)
 

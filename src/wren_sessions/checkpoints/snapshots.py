@@ -103,7 +103,7 @@ def _snapshot(
     session: str, stored: Stored, arena: ArenaView, serde: Serializer, protection: Protection
 ) -> tuple[Snapshot, CheckpointRecord]:
     what = f"checkpoint {stored.name[1]!r}"
-    body = decode_record(stored.body, session, what)
+    body = decode_record(stored.body, session, what, stored.name)
     rest, metadata = loads(serde, body.meta, f"{what} of session {session!r}")
     values: dict[str, Any] = {}
     for channel, value in body.values.items():
@@ -173,7 +173,7 @@ def _record(
     session: str, stored: Stored, arena: ArenaView, protection: Protection
 ) -> tuple[CheckpointRecord, dict[str, tuple[str, bytes]]]:
     what = f"checkpoint {stored.name[1]!r}"
-    body = decode_record(stored.body, session, what)
+    body = decode_record(stored.body, session, what, stored.name)
     data: dict[str, tuple[str, bytes]] = {}
     for channel, value in body.values.items():
         value.pieces = resolved(value, stored.base)
@@ -284,7 +284,7 @@ def _writes(session: str, stored: Stored, body: CheckpointRecord) -> list[WriteB
         return []
     what = f"checkpoint {stored.name[1]!r}"
     about = f"a pending write of {what}"
-    writes = [decode_write(write.body, session, about) for write in stored.writes]
+    writes = [decode_write(write.body, session, about, stored.name) for write in stored.writes]
     values = [*body.values.values(), *[write.value for write in writes]]
     check_shared(values, session, f"{what} with its pending writes")
     if len(writes) > 1:
@@ -313,7 +313,7 @@ def _read_writes(
 
 def ranged(session: str, stored: Stored) -> list[Extent]:
     """Where the values of a stored checkpoint lie."""
-    body = decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}")
+    body = decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}", stored.name)
     pieces = (piece for value in body.values.values() for piece in resolved(value, stored.base))
     return [piece for piece in pieces if isinstance(piece, Extent)]
 
@@ -322,6 +322,6 @@ def read_metadata(session: str, stored: Stored, serde: Serializer) -> Mapping[st
     """The metadata of a stored checkpoint."""
     what = f"checkpoint {stored.name[1]!r}"
     with reading(session, stored, serde=serde):
-        body = decode_record(stored.body, session, what)
+        body = decode_record(stored.body, session, what, stored.name)
         metadata: Mapping[str, Any] = loads(serde, body.meta, f"{what} of session {session!r}")[1]
     return metadata

@@ -253,7 +253,7 @@ def status_of(session: str, stored: Stored) -> str:
         return status
     what = f"checkpoint {stored.name[1]!r}"
     try:
-        body = decode_record(stored.body, session, what)
+        body = decode_record(stored.body, session, what, stored.name)
     except (CorruptSessionError, DecryptionError, FormatVersionError):
         return "unreadable"
     # Tasks that are too large to be kept in the record are there all the same.

@@ -149,8 +149,10 @@ def check_settled(session: str, head: Head, channels: set[str]) -> None:
     Raises:
         ConflictError: there is such a step.
     """
-    what = f"a pending write of checkpoint {head.stored.name[1]!r}"
-    written = {decode_write(write.body, session, what).channel for write in head.stored.writes}
+    stored = head.stored
+    what = f"a pending write of checkpoint {stored.name[1]!r}"
+    writes = [decode_write(write.body, session, what, stored.name) for write in stored.writes]
+    written = {write.channel for write in writes}
     for channel in sorted(channels & written):
         raise ConflictError(
             f"session {session!r} stopped in the middle of a step that wrote to {channel!r}, and "

@@ -124,7 +124,9 @@ class Origins:
             start = Start("", self._below)
             page = await self._checkpoints.store.scan(self._session, [start], PAGE)
             for stored in page.records:
-                body = decode_record(stored.body, self._session, f"checkpoint {stored.name[1]!r}")
+                body = decode_record(
+                    stored.body, self._session, f"checkpoint {stored.name[1]!r}", stored.name
+                )
                 for value in body.values.values():
                     value.pieces = resolved(value, stored.base)
                 self._page[stored.name[1]] = body

@@ -70,7 +70,7 @@ class Repacking:
         record = Record(
             name=stored.name,
             parent_id=parent_id,
-            body=encode_record(body),
+            body=encode_record(body, stored.name),
             append=bytes(packer.appended),
             spans=packer.spans(values.values()),
         )

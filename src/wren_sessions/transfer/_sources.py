@@ -155,7 +155,9 @@ class SessionSource(Source):
         found: list[Entry] = []
         while (page := await walk.next_page()) is not None:
             for stored in page.records:
-                body = decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}")
+                body = decode_record(
+                    stored.body, session, f"checkpoint {stored.name[1]!r}", stored.name
+                )
                 found.append(Entry(*stored.name, body.parent_id))
         return found
 

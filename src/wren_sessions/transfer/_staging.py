@@ -224,7 +224,7 @@ class Staging:
         record = Record(
             name=entry.name,
             parent_id=entry.parent_id,
-            body=encode_record(moved),
+            body=encode_record(moved, entry.name),
             append=append,
             spans=spans_of(moved.values.values()),
         )
@@ -359,7 +359,7 @@ def _pending(name: Name, stored: Stored, writes: Sequence[WriteBody]) -> Writes 
     return Writes(
         name=name,
         entries=tuple(
-            Write(key=old.key, body=encode_write(write), replace=write.index < 0)
+            Write(key=old.key, body=encode_write(write, name), replace=write.index < 0)
             for old, write in zip(stored.writes, writes, strict=True)
         ),
         spans=spans_of(write.value for write in writes),

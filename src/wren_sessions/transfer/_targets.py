@@ -233,7 +233,9 @@ class SessionTarget:
             name=name,
             entries=tuple(
                 Write(
-                    key=write_key(body.task_id, body.index), body=encode_write(body), replace=True
+                    key=write_key(body.task_id, body.index),
+                    body=encode_write(body, name),
+                    replace=True,
                 )
                 for body in bodies
             ),

@@ -55,7 +55,7 @@ def judged_checkpoint(
 
 def _writes(session: str, stored: Stored) -> Iterator[WriteBody]:
     for write in stored.writes:
-        yield decode_write(write.body, session, "a pending write")
+        yield decode_write(write.body, session, "a pending write", stored.name)
 
 
 def _misfits(shape: Shape, body: CheckpointRecord, writes: list[WriteBody]) -> Iterator[Cause]:
