@@ -148,6 +148,10 @@ def arenas() -> Iterator[Bomb]:
     }
     for name, values in made.items():
         yield from readers(name, stored(record(values), million))
+    dense = packed(b"\x90", 180_000)
+    same = ["safe", [0, len(dense), crc32(dense)]]
+    many_names = {str(n): same for n in range(700)}
+    yield from readers("a dense value under many names", stored(record(many_names), dense))
     write = frame(["t", 0, "", "a", "bytes", *[whole] * 32])
     many = stored(record({}), million, [write] * 200)
     yield from readers("many writes", many)
@@ -289,6 +293,15 @@ def files() -> Iterator[Bomb]:
     for name, found in made.items():
         whole = archive([found])
         yield f"archive: {name}", partial(import_session, MemoryStore(), whole)
+    lines = [
+        line(
+            at,
+            append="" if at else million_in_base64(),
+            values={"a": ["bytes", *([at * 32 + n, MEGABYTE - 10_000 - n] for n in range(32))]},
+        )
+        for at in range(300)
+    ]
+    yield "archive: ranges of many lines", partial(import_session, MemoryStore(), archive(lines))
     for name, field in {"heads": [["", "0"]] * 200_000, "state": "[" * 1_000_000}.items():
         whole = archive([line(0)], **{name: field})
         yield f"archive: {name}", partial(import_session, MemoryStore(), whole)
