@@ -249,6 +249,8 @@ def test_a_type_tag_of_another_type_is_damage(wrong: object) -> None:
         decode_record(_framed(record), SESSION, WHAT, NAME)
     with pytest.raises(CorruptSessionError):
         decode_write(_framed(["task", 0, "", "messages", wrong, b""]), SESSION, WHAT, NAME)
+    with pytest.raises(CorruptSessionError):
+        decode_write(_framed(["task", 0, "", wrong, "safe", b""]), SESSION, WHAT, NAME)
 
 
 @given(st.binary(max_size=60))

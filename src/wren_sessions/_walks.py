@@ -30,16 +30,16 @@ class SessionWalk:
         limit: how many sessions a page has, about.
 
     Attributes:
-        foreign: how many entries under the prefix were no sessions, so far.
+        foreign: how many entries were left out so far; see `SessionPage.foreign`.
     """
 
     def __init__(self, store: AsyncSessionStore, limit: int = _PAGE) -> None:
         self._store = store
         self._limit = limit
+        self.foreign = 0
         self._cursor: str | None = None
         self._begun = False
         self._met: set[str] = set()
-        self.foreign = 0
 
     @property
     def ended(self) -> bool:

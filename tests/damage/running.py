@@ -43,6 +43,7 @@ class Pinger:
         self._client = Redis.from_url(url)
         self._begun: float | None = None
         self._slowest = 0.0
+        self._client.config_set("slowlog-log-slower-than", int(PING_S * 1_000_000 / 2))
         self._going = True
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -58,11 +59,16 @@ class Pinger:
     def reset(self) -> None:
         """Begin anew."""
         self._slowest = 0.0
+        self._client.slowlog_reset()
 
-    def slowest(self) -> float:
-        """Seconds, of an answer that is still waited for too."""
+    def blocked(self) -> bool:
+        """Whether an answer took too long, and the server says that it was busy with a command.
+
+        This process may have had to wait for a processor as well.
+        """
         begun = self._begun
-        return max(self._slowest, time.monotonic() - begun if begun else 0.0)
+        slowest = max(self._slowest, time.monotonic() - begun if begun else 0.0)
+        return slowest > PING_S and bool(self._client.slowlog_len())
 
     def end(self) -> None:
         """Stop."""
@@ -105,7 +111,7 @@ def trial(trials: Trials, pinger: Pinger | None, seed: int) -> tuple[str, list[O
     if pinger is not None:
         pinger.reset()
     done, outcomes = trials.run(seed)
-    slow = pinger is not None and pinger.slowest() > PING_S
+    slow = pinger is not None and pinger.blocked()
     large = _status("VmHWM") - before > MOST_BYTES
     outcomes += [Outcome("all paths", "BLOCKED")] * slow + [Outcome("all paths", "MEMORY")] * large
     return str(done), outcomes

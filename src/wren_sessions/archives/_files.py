@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -23,12 +23,12 @@ STALE_S: Final = 3_600
 _FILE_MODE, _FOLDER_MODE = 0o600, 0o700
 
 
-def write_files(root: Path, contents: Mapping[Path, str]) -> None:
+def write_files(root: Path, contents: Mapping[Path, str | bytes]) -> None:
     """Write files, all of them before the first one takes its place.
 
     Args:
         root: what they are below.
-        contents: the text of each.
+        contents: the text, or the bytes, of each.
 
     Raises:
         StoreUnavailableError: they cannot be written; the files that were there are as they were,
@@ -41,7 +41,7 @@ def write_files(root: Path, contents: Mapping[Path, str]) -> None:
             _make_folder(path.parent)
             _remove_stale(path)
             staged[path] = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-            _write(staged[path], text.encode())
+            _write(staged[path], text if isinstance(text, bytes) else text.encode())
         for path, temporary in staged.items():
             temporary.replace(path)
         for folder in {path.parent for path in contents}:
@@ -117,5 +117,5 @@ def _remove_stale(path: Path) -> None:
                     found.unlink()
 
 
-def _common(contents: Mapping[Path, str]) -> Path:
+def _common(contents: Iterable[Path]) -> Path:
     return Path(os.path.commonpath([path.parent for path in contents]))

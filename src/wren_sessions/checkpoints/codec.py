@@ -218,7 +218,9 @@ def decode_write(data: bytes, session: str, what: str, name: Name) -> WriteBody:
         task_id, index, path, channel, kind, *pieces = fields
         value = StoredValue(kind, _unpacked_pieces(pieces))
         check_shared([value], session, what)
-        if not ({type(task_id), type(path), type(kind)} == _TEXT and type(index) is int):
+        if not (
+            {type(task_id), type(path), type(channel), type(kind)} == _TEXT and type(index) is int
+        ):
             raise TypeError(task_id)
     except _MISSHAPEN as error:
         raise damage(session, what) from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -23,11 +25,12 @@ from wren_sessions.cli._findings import (
     ok,
     warning,
 )
+from wren_sessions.cli._names import complete
 from wren_sessions.cli._screen import Style
 from wren_sessions.cli._where import diagnosis_of, path_of
 from wren_sessions.config import NOTHING, Settings, open_store
 from wren_sessions.delta.protection import protection_of
-from wren_sessions.errors import CorruptSessionError, WrenSessionsError
+from wren_sessions.errors import ConfigurationError, CorruptSessionError, WrenSessionsError
 from wren_sessions.protocols import SessionStore
 
 _SIGNS: Final[dict[Level, tuple[str, Style]]] = {
@@ -44,6 +47,8 @@ _PAGE: Final = 500
     wren-sessions check
     wren-sessions check --url rediss://default:PASSWORD@HOST:PORT
     wren-sessions check --json
+    wren-sessions check --all
+    wren-sessions check --session cli_20251108_145739 --repair
     """
 )
 def check(
@@ -55,8 +60,34 @@ def check(
             "--pings", metavar="N", min=1, help="How many round trips to measure the latency with."
         ),
     ] = 10,
+    sessions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--session",
+            metavar="ID",
+            help="Verify this session instead: every record, range, pending write and header.",
+            autocompletion=complete,
+        ),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Verify every session.")] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Repair what is damaged: the newest whole checkpoint becomes the latest. The "
+            "original is kept in a file first.",
+        ),
+    ] = False,
+    save: Annotated[
+        Path,
+        typer.Option("--save", metavar="FOLDER", help="Where damaged originals are kept."),
+    ] = Path(),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what a repair would do.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Find out whether the store can be used, and what to do if not.
+    """Find out whether the store can be used, and what to do if not; or verify sessions.
 
     Tells apart a wrong host, a closed port, a firewall, a wrong password, missing rights, TLS on
     one side only, a wrong database number, and a port where something else listens. For a server
@@ -65,7 +96,20 @@ def check(
 
     Nothing is written. The exit code is that of the worst finding: 0 all is well, 7 warnings,
     4 it cannot be used, 5 it cannot be read, 2 the configuration is wrong.
+
+    With --session or --all, sessions are verified instead: it says which checkpoints are whole and
+    what is damaged. The exit code is 5 if something is. Only --repair writes, and it asks first.
     """
+    if repair and not (sessions or every):
+        raise ConfigurationError("say what to repair: --session ID, or --all")
+    if sessions and every:
+        raise ConfigurationError("name sessions, or --all of them (not both)")
+    if sessions or every:
+        from wren_sessions.cli.repairing import check_sessions
+
+        names = sessions or []
+        check_sessions(run, names, repairs=repair, dry_run=dry_run, yes=yes, save=save)
+        return
     worst = _exits.OK
     for finding in _findings(run, pings):
         _print(run, finding)
@@ -99,6 +143,10 @@ def _findings(run: Run, pings: int) -> Iterator[Finding]:
             "set WREN_SESSIONS_URL, REDIS_URL or REDIS_HOST to keep them",
         )
         return
+    path = path_of(store)
+    if path is not None and not path.exists():
+        yield _of_new_file(path)
+        return
     try:
         for finding in chain(_of_store(store, pings), _of_sessions(store)):
             yield finding
@@ -121,16 +169,6 @@ def _opened(run: Run) -> tuple[SessionStore, str]:
 
 
 def _of_store(store: SessionStore, pings: int) -> Iterator[Finding]:
-    path = path_of(store)
-    if path is not None and not path.exists():
-        fault = "there is no such file yet" if path.parent.is_dir() else "its folder is not there"
-        yield failed(
-            "file",
-            f"{path}: {fault}",
-            "check the path (a relative one belongs to this folder); the app makes the file when "
-            "it first writes, but no folder",
-        )
-        return
     diagnosis = diagnosis_of(store)
     if diagnosis is not None and diagnosis.trouble is not None:
         yield of_trouble(diagnosis.trouble, diagnosis.detail)
@@ -140,6 +178,24 @@ def _of_store(store: SessionStore, pings: int) -> Iterator[Finding]:
     if diagnosis is not None:
         yield from (of_file if diagnosis.kind == "file" else of_server)(diagnosis.facts)
         yield from _elsewhere(store, diagnosis.facts)
+
+
+def _of_new_file(path: Path) -> Finding:
+    """Whether the app can make a file that is not there."""
+    if not path.parent.is_dir():
+        return failed(
+            "file",
+            f"{path}: its folder is not there",
+            "check the path (a relative one belongs to this folder): the app makes the file when "
+            "it first writes, but no folder",
+        )
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        return failed(
+            "file",
+            f"{path} is not there, and this user cannot make it: the folder is not writable",
+            "give this user write access to the folder, or choose another one",
+        )
+    return ok("file", f"{path} is not there yet, and will be made when the app first writes")
 
 
 def _ping_ms(store: SessionStore) -> float:

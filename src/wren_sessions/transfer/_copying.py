@@ -16,6 +16,8 @@ from wren_sessions._walks import RecordWalk, SessionWalk
 from wren_sessions.delta.protection import PLAIN, Protection
 from wren_sessions.errors import (
     ConflictError,
+    CorruptSessionError,
+    DecryptionError,
     SessionExistsError,
     SessionExpiredError,
     SessionNotFoundError,
@@ -118,14 +120,17 @@ class Copying:
         )
 
     async def _same(self, info: SessionInfo, there: SessionInfo) -> bool:
-        """Whether both stores hold the same of a session."""
+        """Whether both stores hold the same of a session; what is damaged there is not."""
         if info.state != there.state:
             return False
         heads = dict(await self.source.heads(info.session))
-        if heads != dict(await self.target.heads(info.session)):
-            return False
         ours = await _shapes(self.source, info.session, heads)
-        return ours == await _shapes(self.target, info.session, heads)
+        try:
+            if heads != dict(await self.target.heads(info.session)):
+                return False
+            return ours == await _shapes(self.target, info.session, heads)
+        except (CorruptSessionError, DecryptionError):
+            return False
 
     def _repacking(self) -> Repacking | None:
         """How values get from one protection to the other, unless nothing is encrypted."""

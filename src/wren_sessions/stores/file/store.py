@@ -46,6 +46,7 @@ from wren_sessions.stores.file import copying, pruning, reading, sessions, writi
 from wren_sessions.stores.file.cells import Row, past
 from wren_sessions.stores.file.connections import Database
 from wren_sessions.stores.file.diagnosis import Diagnosis, diagnose
+from wren_sessions.stores.file.dump import dump, names
 from wren_sessions.stores.file.opening import Place, Synchronous
 from wren_sessions.stores.file.sessions import Key
 from wren_sessions.stores.file.sweep import Sweeper
@@ -369,6 +370,23 @@ class FileStore(Closing):
     def ping(self) -> None:
         """See `SessionStore.ping`. Makes sure that the file can be written, and writes nothing."""
         self._database.write(sessions.check_writable)
+
+    def names(self, session: str) -> tuple[Name, ...]:
+        """The names of all records, also of those that no head leads to any more."""
+        check_session(session)
+        return self._database.read(
+            lambda connection: names(connection, self._key(session), self._clock()), session
+        )
+
+    def dump(self, session: str) -> bytes | None:
+        """A session file of its own that holds this session alone; None if it is not there.
+
+        Its rows are taken as they are, damaged or not.
+        """
+        check_session(session)
+        return self._database.read(
+            lambda connection: dump(connection, self._key(session), self._clock()), session
+        )
 
     def diagnose(self) -> Diagnosis:
         """How the file and its folder are; only looks."""

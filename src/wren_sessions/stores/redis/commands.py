@@ -33,6 +33,7 @@ from wren_sessions.keys import (
     KeySpace,
     StagingId,
     encode_namespace,
+    parse_record_field,
     record_field,
     segment_field,
 )
@@ -279,6 +280,14 @@ class Commands:
         """See `SessionStore.delete`."""
         return _plain(session, lambda replies: bool(replies[0]), ("UNLINK", self.key(session)))
 
+    def dump(self, session: str) -> Plan[bytes | None]:
+        """A session's key, as Redis's RESTORE takes it."""
+        return _plain(session, lambda replies: replies[0], ("DUMP", self.key(session)))
+
+    def names(self, session: str) -> Plan[tuple[Name, ...]]:
+        """The names of all records that have a field."""
+        return _plain(session, lambda replies: _names(replies[0]), ("HKEYS", self.key(session)))
+
     def copy(
         self,
         source: str,
@@ -370,6 +379,11 @@ def _plain(
     """A plan of plain commands, with a PING behind them that gives back the nonce."""
     nonce = _nonce()
     return Plan(session, read, (*commands, ("PING", nonce)), nonce, any_type=any_type)
+
+
+def _names(fields: Sequence[bytes]) -> tuple[Name, ...]:
+    parsed = (parse_record_field(field.decode("utf-8", "replace")) for field in fields)
+    return tuple(sorted(name for name in parsed if name is not None))
 
 
 # --- arguments ------------------------------------------------------------------------------------

@@ -281,6 +281,17 @@ class RedisStore(Closing):
         """See `SessionStore.ping`."""
         self._run(self._commands.ping())
 
+    def dump(self, session: str) -> bytes | None:
+        """A session's key as Redis's DUMP gives it, for RESTORE; None if it is not there.
+
+        It is taken as it is, damaged or not.
+        """
+        return self._run(self._commands.dump(session))
+
+    def names(self, session: str) -> tuple[Name, ...]:
+        """The names of all records, also of those that no chain leads to any more."""
+        return self._run(self._commands.names(session))
+
     def diagnose(self) -> Diagnosis:
         """What kind of server this is and how it is set up, or why it cannot be reached."""
         from wren_sessions.stores.redis.diagnosis import diagnose

@@ -1,0 +1,327 @@
+"""Verifying sessions: what of them is whole, and what is not. Nothing is written.
+
+Every record of every namespace is read with its pending writes and its parts of the arena, and
+compared with the checksums it was written with; what is sealed is opened. Values are not decoded,
+so the application's classes are not needed. One page of records is in memory at a time.
+
+A store refuses to read what it cannot make sense of. Where that is one record of a namespace, it is
+stepped over: the next higher record names it (`Stored.below`), and older ones are looked for below
+it. Where the store does not get past it, as Redis does not, whose records are a chain, the others
+are read by their names: those that whole records give their parents, and all of them where the
+store can tell (``names``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from wren_sessions._arguments import check_store
+from wren_sessions._blocking import Unsuspended, run
+from wren_sessions._walks import RecordWalk
+from wren_sessions.checkpoints.codec import decode_write
+from wren_sessions.checkpoints.snapshots import read_record
+from wren_sessions.delta.base import ArenaView
+from wren_sessions.delta.encoder import opened
+from wren_sessions.delta.protection import Protection, protection_of
+from wren_sessions.errors import (
+    ConflictError,
+    CorruptSessionError,
+    DecryptionError,
+    SerializationError,
+    SessionNotFoundError,
+)
+from wren_sessions.protocols import AsyncSessionStore, SessionStore
+from wren_sessions.records import ArenaParts, Name, SessionInfo, Start, Stored, merge_spans
+
+PAGE: Final = 16
+ATTEMPTS: Final = 5
+DAMAGE: Final = (CorruptSessionError, DecryptionError, SerializationError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damaged:
+    """A part of a session that is not as it was written.
+
+    Attributes:
+        namespace: its namespace; None for what belongs to the session as a whole.
+        checkpoint_id: its checkpoint, where that is known.
+        write: the key of the pending write, where it is one.
+        why: what is wrong with it.
+    """
+
+    namespace: str | None
+    checkpoint_id: str | None = None
+    write: str | None = None
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionCheck:
+    """What is whole of a session.
+
+    Attributes:
+        session: its id.
+        info: of the session, when it was looked at; None where it cannot be read.
+        whole: the checkpoints that can be read, with the pending writes that can.
+        latest: the newest whole checkpoint of the root namespace; None if there is none.
+        damaged: what is not whole; empty if all is.
+    """
+
+    session: str
+    info: SessionInfo | None
+    whole: tuple[Name, ...] = ()
+    latest: str | None = None
+    damaged: tuple[Damaged, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether all of it is as it was written."""
+        return not self.damaged
+
+
+def check_session(store: SessionStore, session: str) -> SessionCheck:
+    """Verify one session.
+
+    Args:
+        store: where it is; only read.
+        session: its id.
+
+    Raises:
+        SessionNotFoundError: there is no such session.
+        ConflictError: it was written each time while it was being looked at.
+    """
+    check_store(store, "check_session")
+    names = _names(store, session)
+    return run(Checking(Unsuspended(store), session, protection_of(store), names).run())
+
+
+async def acheck_session(store: SessionStore, session: str) -> SessionCheck:
+    """See `check_session`; by the store's awaitable face."""
+    check_store(store, "acheck_session")
+    names = await asyncio.to_thread(_names, store, session)
+    return await Checking(store.aio, session, protection_of(store), names).run()
+
+
+def _names(store: SessionStore, session: str) -> frozenset[Name]:
+    """The names of a session's records; none where the store cannot tell."""
+    below = getattr(store, "unprotected", store)
+    names = getattr(below, "names", None)
+    return frozenset() if names is None else frozenset(names(session))
+
+
+@dataclass(slots=True)
+class Checking:
+    """Verifies one session.
+
+    Args:
+        store: where it is.
+        session: its id.
+        protection: what happened to values before they were stored.
+        known: the names of its records, also of those that no listing leads to; none where the
+            store cannot tell.
+    """
+
+    store: AsyncSessionStore
+    session: str
+    protection: Protection
+    known: frozenset[Name] = frozenset()
+    _whole: list[Name] = field(default_factory=list)
+    _damaged: list[Damaged] = field(default_factory=list)
+    _met: set[Name] = field(default_factory=set)
+    _parents: set[Name] = field(default_factory=set)
+    _next: dict[Name, str | None] = field(default_factory=dict)
+
+    async def run(self) -> SessionCheck:
+        """Look at all of it; again, where it is written meanwhile."""
+        for _ in range(ATTEMPTS):
+            self._whole, self._damaged = [], []
+            self._met, self._parents, self._next = set(), set(), {}
+            info = await self._info()
+            heads = await self._heads()
+            for namespace, head in heads.items():
+                await self._namespace(namespace, head)
+            for namespace in {namespace for namespace, _ in self.known} - heads.keys():
+                self._found(namespace, None, "its latest checkpoint is not named")
+                await self._by_names(namespace, None)
+            if await self._same(info):
+                return self._result(info, heads)
+        raise ConflictError(
+            f"session {self.session!r} was written each time while it was being verified: try "
+            "again when it is less busy",
+            session=self.session,
+        )
+
+    def _result(self, info: SessionInfo | None, heads: dict[str, str | None]) -> SessionCheck:
+        whole = set(self._whole)
+        for namespace, head in heads.items():
+            if head is not None and (namespace, head) not in self._met:
+                self._found(namespace, head, "the latest checkpoint is not there")
+        ids = sorted(id_ for namespace, id_ in whole if namespace == "")
+        latest = heads.get("")
+        if latest is None or ("", latest) not in whole:
+            latest = ids[-1] if ids else None
+        return SessionCheck(
+            session=self.session,
+            info=info,
+            whole=tuple(sorted(whole)),
+            latest=latest,
+            damaged=tuple(self._damaged),
+        )
+
+    async def _info(self) -> SessionInfo | None:
+        try:
+            info = await self.store.info(self.session)
+        except DAMAGE as error:
+            self._found(None, None, error.message)
+            return None
+        if info is None:
+            raise SessionNotFoundError(
+                f"session {self.session!r} was not found, or has expired", session=self.session
+            )
+        if info.state and not _is_object(info.state):
+            self._found(None, None, "its header is not JSON")
+        return info
+
+    async def _same(self, before: SessionInfo | None) -> bool:
+        """Whether nobody has written it since."""
+        if before is None:
+            return True
+        after = await self.store.info(self.session)
+        if after is None:
+            return False
+        lives = (before.life, after.life)
+        return len({(life.incarnation, life.revision) for life in lives}) == 1
+
+    async def _heads(self) -> dict[str, str | None]:
+        """The latest checkpoint of each namespace, None where that is not known."""
+        try:
+            return dict(await self.store.heads(self.session))
+        except DAMAGE as error:
+            self._found(None, None, error.message)
+            return {"": None, **dict.fromkeys(namespace for namespace, _ in self.known)}
+
+    # --- records ---
+
+    async def _namespace(self, namespace: str, head: str | None) -> None:
+        walk = RecordWalk(partial(self.store.scan, self.session), [Start(namespace)], PAGE)
+        try:
+            while (page := await walk.next_page()) is not None:
+                await self._records(page.records)
+        except DAMAGE:
+            await self._one_by_one(namespace, head)
+        else:
+            for id_ in self._unread(namespace, None):
+                self._found(namespace, id_, "it is there, and no listing leads to it")
+            await self._by_names(namespace, None)
+
+    async def _one_by_one(self, namespace: str, wanted: str | None) -> None:
+        """Go through a namespace of which some record cannot be read.
+
+        Args:
+            namespace: the namespace.
+            wanted: the record that is expected next; None where that is not known.
+        """
+        before: str | None = None
+        while True:
+            try:
+                page = await self.store.scan(self.session, [Start(namespace, before)], 1)
+            except DAMAGE as error:
+                if wanted is None:
+                    if not self.known:
+                        why = f"what is older is not reached: {error.message}"
+                        self._found(namespace, None, why)
+                    await self._by_names(namespace, before)
+                    return
+                self._met.add((namespace, wanted))
+                self._found(namespace, wanted, error.message)
+                before = wanted
+            else:
+                await self._records(page.records)
+                if not page.rest:
+                    return
+                before = page.rest[0].before
+            wanted = self._next.get((namespace, before or ""))
+
+    async def _by_names(self, namespace: str, before: str | None) -> None:
+        """Read the records that are known by their names, the newest first."""
+        while ids := self._unread(namespace, before):
+            before = max(ids)
+            try:
+                found = await self.store.load(self.session, namespace, before)
+            except DAMAGE as error:
+                self._met.add((namespace, before))
+                self._found(namespace, before, error.message)
+            else:
+                await self._records([] if found is None else [found.stored])
+
+    def _unread(self, namespace: str, before: str | None) -> list[str]:
+        """The ids below one that are known, and were not read."""
+        names = (self.known or self._parents) - self._met
+        return [id_ for ns, id_ in names if ns == namespace and (before is None or id_ < before)]
+
+    async def _records(self, records: Iterable[Stored]) -> None:
+        fresh = [stored for stored in records if stored.name not in self._met]
+        spans = merge_spans(span for stored in fresh for span in stored.spans)
+        try:
+            arena = await self.store.read(self.session, spans) if spans else ArenaParts(())
+        except DAMAGE:
+            arena = None
+        for stored in fresh:
+            self._met.add(stored.name)
+            self._next[stored.name] = stored.below or None
+            part = arena if arena is not None else await self._arena(stored)
+            self._record(stored, part)
+
+    async def _arena(self, stored: Stored) -> ArenaParts | None:
+        """The arena of one record, where that of its page cannot be read."""
+        try:
+            return await self.store.read(self.session, stored.spans)
+        except DAMAGE:
+            return None
+
+    def _record(self, stored: Stored, arena: ArenaParts | None) -> None:
+        if arena is None:
+            self._found(*stored.name, "a part of its arena is not there")
+            return
+        try:
+            body, _ = read_record(self.session, stored, ArenaView(arena), self.protection)
+        except DAMAGE as error:
+            self._found(*stored.name, error.message)
+            return
+        self._whole.append(stored.name)
+        if body.parent_id is not None:
+            self._parents.add((stored.name[0], body.parent_id))
+        for key, why in lost_writes(self.session, stored, arena, self.protection):
+            self._found(*stored.name, why, write=key)
+
+    def _found(
+        self, namespace: str | None, checkpoint_id: str | None, why: str, write: str | None = None
+    ) -> None:
+        self._damaged.append(
+            Damaged(namespace=namespace, checkpoint_id=checkpoint_id, write=write, why=why)
+        )
+
+
+def lost_writes(
+    session: str, stored: Stored, arena: ArenaParts, protection: Protection
+) -> Iterator[tuple[str, str]]:
+    """The pending writes of a checkpoint that cannot be read: their keys, and why not."""
+    what = f"a pending write of checkpoint {stored.name[1]!r}"
+    for write in stored.writes:
+        try:
+            body = decode_write(write.body, session, what, stored.name)
+            opened(session, body.value, arena, protection, what)
+        except DAMAGE as error:
+            yield write.key, error.message
+
+
+def _is_object(state: bytes) -> bool:
+    try:
+        return isinstance(json.loads(state), dict)
+    except ValueError:
+        return False

@@ -1,0 +1,173 @@
+"""Repairing a damaged session: what is whole of it is written anew, and takes its place.
+
+What `checking` found whole is copied beside the session, as any copy is: under a name that nobody
+sees, compared when read back, and put in its place in one step, if nobody wrote the session since
+it was verified. Checkpoints that are damaged are left out, and so are pending writes that are. The
+newest whole checkpoint becomes the latest of its namespace.
+
+Nothing is lost by it that was there: the caller keeps the original first (`dump` of each store).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from wren_sessions._arguments import check_store
+from wren_sessions._blocking import Unsuspended, run
+from wren_sessions.checkpoints.header import header
+from wren_sessions.checkpoints.order import from_id
+from wren_sessions.checkpoints.snapshots import read_snapshot
+from wren_sessions.delta.base import ArenaView
+from wren_sessions.delta.protection import Protection, protection_of
+from wren_sessions.errors import ConflictError, CorruptSessionError
+from wren_sessions.protocols import AsyncSessionStore, SessionStore
+from wren_sessions.records import ArenaParts, Name, Scanned, SessionInfo, Span, Start, Stored
+from wren_sessions.serializers.plain import PlainSerializer
+from wren_sessions.transfer._repacking import Repacking
+from wren_sessions.transfer._reports import OnProgress
+from wren_sessions.transfer._staging import ChangedError, Staging
+from wren_sessions.transfer.checking import DAMAGE, SessionCheck
+
+
+def repair_session(
+    store: SessionStore, check: SessionCheck, *, on_progress: OnProgress | None = None
+) -> int:
+    """Put what is whole of a session in its place.
+
+    It is another incarnation then: a graph that was in the middle of a run on it gets a
+    `SessionGoneError`.
+
+    Args:
+        store: where it is.
+        check: what `check_session` found.
+        on_progress: called with a `Progress` after every checkpoint.
+
+    Returns:
+        How many checkpoints it has now.
+
+    Raises:
+        CorruptSessionError: nothing of it can be saved.
+        ConflictError: it was written since it was verified; nothing was changed.
+    """
+    check_store(store, "repair_session")
+    return run(_repair(Unsuspended(store), check, protection_of(store), on_progress))
+
+
+async def arepair_session(
+    store: SessionStore, check: SessionCheck, *, on_progress: OnProgress | None = None
+) -> int:
+    """See `repair_session`; by the store's awaitable face."""
+    check_store(store, "arepair_session")
+    return await _repair(store.aio, check, protection_of(store), on_progress)
+
+
+async def _repair(
+    store: AsyncSessionStore,
+    check: SessionCheck,
+    protection: Protection,
+    on_progress: OnProgress | None,
+) -> int:
+    if check.info is None or check.latest is None:
+        raise CorruptSessionError(
+            f"session {check.session!r} cannot be repaired: no checkpoint of its main namespace "
+            "is whole, or its own line is damaged; restore the session from a copy",
+            session=check.session,
+        )
+    whole = Whole(store, check)
+    repacking = Repacking(protection, protection) if protection.wraps else None
+    try:
+        info = replace(check.info, state=await whole.header(protection))
+        staging = Staging(whole, store, info, on_progress, repacking)
+        return await staging.copy(replace=info.life)
+    except ChangedError:
+        raise ConflictError(
+            f"session {check.session!r} was written since it was verified, and was not repaired: "
+            "nothing was changed",
+            session=check.session,
+        ) from None
+
+
+@dataclass(slots=True)
+class Whole:
+    """What is whole of a session, as a source that it is copied from.
+
+    Args:
+        store: where it is.
+        check: what is whole.
+    """
+
+    store: AsyncSessionStore
+    check: SessionCheck
+
+    async def info(self, session: str) -> SessionInfo | None:
+        """See `SessionStore.info`."""
+        return await self.store.info(session)
+
+    async def heads(self, session: str) -> tuple[Name, ...]:
+        """The latest whole checkpoint of each namespace."""
+        del session
+        newest = dict(self.check.whole)  # they ascend: the last id of each namespace stays
+        return tuple((newest | {"": self.check.latest or ""}).items())
+
+    async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
+        """See `SessionStore.scan`; one record at a time, and of each namespace the whole ones."""
+        del limit
+        rest = list(starts)
+        while rest:
+            namespace, before = rest.pop(0)
+            ids = [id_ for ns, id_ in self.check.whole if ns == namespace]
+            at = len(ids) if before is None else bisect_left(ids, before)
+            if at == 0:
+                continue
+            stored = await self._record(session, (namespace, ids[at - 1]))
+            if at > 1:
+                rest.insert(0, Start(namespace, ids[at - 1]))
+            now = await self.store.info(session)
+            return Scanned(
+                records=(stored,), rest=tuple(rest), life=None if now is None else now.life
+            )
+        now = await self.store.info(session)
+        return Scanned(records=(), life=None if now is None else now.life)
+
+    async def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
+        """See `SessionStore.read`."""
+        return await self.store.read(session, spans)
+
+    async def header(self, protection: Protection) -> bytes:
+        """The header of a session whose latest checkpoint is the newest whole one."""
+        session = self.check.session
+        stored = await self._record(session, ("", self.check.latest or ""))
+        arena = await self.store.read(session, stored.spans) if stored.spans else ArenaParts(())
+        if arena is None:
+            raise ChangedError
+        found, _ = read_snapshot(session, stored, ArenaView(arena), PlainSerializer(), protection)
+        return header(
+            found.values,
+            checkpoint_id=stored.name[1],
+            timestamp=found.rest.get("ts"),
+            metadata=found.metadata,
+        )
+
+    async def _record(self, session: str, name: Name) -> Stored:
+        """A whole record, without the pending writes that are damaged."""
+        found = await self._found(session, name)
+        if found is None:
+            raise ChangedError
+        lost = {
+            part.write
+            for part in self.check.damaged
+            if (part.namespace, part.checkpoint_id) == name
+        }
+        return replace(found, writes=tuple(w for w in found.writes if w.key not in lost))
+
+    async def _found(self, session: str, name: Name) -> Stored | None:
+        with suppress(*DAMAGE):  # of one above it: by its name it can be read
+            scanned = await self.store.scan(session, [from_id(*name)], 1)
+            for stored in scanned.records:
+                if stored.name == name:
+                    return stored
+        loaded = await self.store.load(session, *name)
+        return None if loaded is None else loaded.stored

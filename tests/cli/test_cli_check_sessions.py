@@ -1,0 +1,125 @@
+"""`check --session`, `--all`, `--repair`: what is whole, what is not, and going on from there."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from cli.running import Cli, Terminal, apart
+from remedies.proposals import tries
+from wren_sessions import Sessions, open_store
+
+BROKEN = "broken"
+
+
+@pytest.fixture
+def broken(file_url: str) -> str:
+    """The sample file with one more session, whose latest checkpoint is damaged."""
+    with open_store(file_url, dotenv=False) as store:
+        for number in range(3):
+            Sessions(store).save(BROKEN, {"turn_count": number})
+    with closing(
+        sqlite3.connect(file_url.removeprefix("file:"), isolation_level=None)
+    ) as connection:
+        connection.execute(
+            "UPDATE records SET body = x'0100' WHERE id = (SELECT head FROM heads WHERE sid = "
+            "(SELECT sid FROM sessions WHERE name = ?))",
+            [BROKEN],
+        )
+    return file_url
+
+
+def test_sessions_that_are_whole(cli: Cli, url: str) -> None:
+    """All of a store are verified one after the other, and the code says that all is well."""
+    found = cli("check", "--all", url=url)
+    assert found.code == 0
+    assert len(found.lines) == 8
+    assert all(line.startswith("ok ") for line in found.lines)
+    assert {line["ok"] for line in cli("check", "--all", "--json", url=url).json} == {True}
+
+
+def test_a_damaged_session_is_told_apart(cli: Cli, broken: str) -> None:
+    """What of it is damaged, what can still be read, and an exit code for scripts."""
+    found = cli("check", "--all", url=broken)
+    assert found.code == 5
+    assert len([line for line in found.lines if line.startswith("DAMAGED")]) == 1
+    named = cli("check", "--session", BROKEN, "--json", url=broken)
+    assert named.code == 5
+    (facts,) = named.json
+    assert (facts["id"], facts["ok"]) == (BROKEN, False)
+    assert facts["latest"] == facts["whole"][-1]["id"]
+    (part,) = facts["damaged"]
+    assert "is damaged" in part["why"]
+
+
+def test_a_repair_keeps_the_original_and_goes_on(cli: Cli, broken: str, tmp_path: Path) -> None:
+    """The newest whole checkpoint is the latest; a dry run changes nothing."""
+    options = ("check", "--session", BROKEN, "--repair", "--save", str(tmp_path / "kept"))
+    assert cli(*options, "--dry-run", url=broken).code == 5
+    assert not (tmp_path / "kept").exists()
+    assert cli("show", BROKEN, url=broken).code == 5
+    assert cli(*options, "--yes", url=broken).code == 0
+    assert cli("check", "--all", url=broken).code == 0
+    with open_store(broken, dotenv=False) as store:
+        assert Sessions(store).load(BROKEN).state == {"turn_count": 1}
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert cli("check", "--session", BROKEN, url=f"file:{kept}").code == 5
+    if os.name == "posix":
+        assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_repair_asks(broken: str) -> None:
+    """Somebody is asked, and says no; where nobody is there, it is an error."""
+    words = ("check", "--session", BROKEN, "--repair", "--url", broken)
+    terminal = Terminal(*words, columns=120)
+    terminal.until("[y/N]")
+    terminal.type("n\n")
+    assert terminal.end().code == 5
+    assert "nobody is there to ask" in apart(*words).err
+    assert apart("check", "--session", BROKEN, "--url", broken).code == 5
+
+
+@tries("say what to repair: --session ID, or --all", "name sessions, or --all of them (not both)")
+def test_what_goes_together(cli: Cli, file_url: str) -> None:
+    """A repair needs sessions, and --all is not beside names."""
+    assert cli("check", "--repair", url=file_url).code == 2
+    assert cli("check", "--all", "--session", "a", url=file_url).code == 2
+    assert cli("check", "--session", "no-such-session", url=file_url).code == 3
+    assert cli("check", "--repair", "--all", url=file_url).code == 0
+
+
+def test_nothing_to_save_is_said(cli: Cli, broken: str) -> None:
+    """A session of which nothing is whole stays as it is."""
+    with closing(sqlite3.connect(broken.removeprefix("file:"), isolation_level=None)) as connection:
+        connection.execute("UPDATE records SET body = x'0100'")
+    found = cli("check", "--session", BROKEN, "--repair", "--yes", url=broken)
+    assert found.code == 5
+    assert "nothing of its main namespace is whole" in found.out
+
+
+def test_a_file_that_is_not_there_yet_is_fine(cli: Cli, tmp_path: Path) -> None:
+    """A fresh setup: the app makes the file when it first writes, if it may."""
+    found = cli("check", "--json", url=f"file:{tmp_path}/new.db")
+    assert found.code == 0
+    assert found.json[-1]["check"] == "file"
+    assert "will be made" in found.json[-1]["finding"]
+    assert not (tmp_path / "new.db").exists()
+
+
+@tries("give this user write access to the folder, or choose another one")
+def test_a_folder_that_cannot_be_written_is_told(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The app could not make its file there."""
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    found = cli("check", url=f"file:{tmp_path}/new.db")
+    assert found.code == 4
+    assert "the folder is not writable" in found.out
+    (tmp_path / "another").mkdir()
+    assert cli("check", url=f"file:{tmp_path}/another/new.db").code == 0
+    monkeypatch.undo()
+    assert cli("check", url=f"file:{tmp_path}/new.db").code == 0
