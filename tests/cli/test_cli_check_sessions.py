@@ -92,6 +92,18 @@ def test_what_goes_together(cli: Cli, file_url: str) -> None:
     assert cli("check", "--repair", "--all", url=file_url).code == 0
 
 
+def test_one_session_that_cannot_be_looked_at_stops_no_other(cli: Cli, broken: str) -> None:
+    """A record of a newer version is told, and the rest is verified."""
+    with closing(sqlite3.connect(broken.removeprefix("file:"), isolation_level=None)) as connection:
+        connection.execute("UPDATE records SET body = x'ff00000000000000' WHERE body = x'0100'")
+    found = cli("check", "--all", url=broken)
+    assert found.code == 5
+    assert len([line for line in found.lines if line.startswith("FAILED")]) == 1
+    assert len([line for line in found.lines if line.startswith("ok")]) == 7
+    told = [line for line in cli("check", "--all", "--json", url=broken).json if not line["ok"]]
+    assert [line["id"] for line in told] == [BROKEN]
+
+
 def test_nothing_to_save_is_said(cli: Cli, broken: str) -> None:
     """A session of which nothing is whole stays as it is."""
     with closing(sqlite3.connect(broken.removeprefix("file:"), isolation_level=None)) as connection:

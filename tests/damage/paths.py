@@ -44,6 +44,7 @@ _TIMES: Final = frozenset(
         *(
             "created_at",
             "updated_at",
+            "parts",
             "revision",
             "now",
             "asked",

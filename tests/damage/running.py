@@ -148,7 +148,8 @@ def main() -> int:
                 done, outcomes = confirmed(trials, pinger, seed)
                 counts[form.name].update(outcome.kind for outcome in outcomes)
                 _tell(form, seed, done, outcomes, everything=given.seed is not None)
-                if seed % 100 == 0:
+                gc.unfreeze()  # a command keeps what it has loaded from being looked through
+                if seed % 20 == 0:
                     gc.collect()
             faulthandler.cancel_dump_traceback_later()
             sys.stderr.write(f"{form.name}: {dict(counts[form.name])}\n")

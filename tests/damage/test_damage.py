@@ -12,9 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from damage.forms import PROTECTIONS, DumpForm, ExportForm, FileForm, Form, RedisForm
+from damage.forms import GRAPH, PROTECTIONS, DumpForm, ExportForm, FileForm, Form, RedisForm
 from damage.trials import BAD, HOLES, NAMED, Outcome, Trials
+from golden import content
 from servers import start_server
+from wren_sessions import Sessions
+from wren_sessions.archives import export_session
+from wren_sessions.errors import CorruptSessionError
 
 FORMS = [f"{kind}, {how}" for kind in ("file", "redis", "dump") for how in PROTECTIONS]
 TRIALS = 30
@@ -55,6 +59,19 @@ def test_damage_gives_the_right_value_or_an_error_of_ours(form: Form) -> None:
         found += [(seed, str(done), outcome) for outcome in outcomes if outcome.kind in BAD]
     assert not found, form.name
     assert tried > TRIALS
+
+
+def test_a_latest_checkpoint_that_is_not_there_is_damage(url: str) -> None:
+    """It is no empty conversation, and no export without it."""
+    form = RedisForm("plain", url)
+    key = "langgraph:checkpoint:golden%3Asession%2F1:latest"
+    form.client.hset(key, ":head/", " ".join([content.checkpoint(77, {})["id"]] * 2 + ["-"]))
+    with form.store() as store:
+        for read in (Sessions(store).transcript, lambda id_: list(export_session(store, id_))):
+            with pytest.raises(CorruptSessionError) as caught:
+                read(GRAPH)
+            assert caught.value.session == GRAPH
+    form.close()
 
 
 def test_each_excuse_says_why() -> None:

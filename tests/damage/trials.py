@@ -60,14 +60,15 @@ NAMED: Final[tuple[Excuse, ...]] = (
     ),
     Excuse("", r"(sessions\.state|state) ", "", "the header is JSON for people"),
     Excuse(
-        "file",
-        r"sessions\.",
+        "file|redis",
+        r"sessions\.|the key another type",
         "list|stats|copy elsewhere",
         "what goes over all sessions leaves out one that cannot be read, and counts it",
     ),
 )
 
-_COUNTS: Final = "counts and checksums of records, logs and heads are still to come"
+_COUNTS: Final = "counts and checksums of rows, heads and dumps are still to come"
+_BOUND: Final = "records and pending writes that are exchanged will be bound to their names"
 HOLES: Final[tuple[Excuse, ...]] = (
     Excuse(
         "file",
@@ -75,7 +76,7 @@ HOLES: Final[tuple[Excuse, ...]] = (
         "",
         _COUNTS,
     ),
-    Excuse("redis", r"^(record|:w|:s|:head|:a|:meta|state|:done) ?.*", "", _COUNTS),
+    Excuse("redis", r"^(record|:w part|:s|:a) swapped|^(:head|:meta|state|:done) ", "", _BOUND),
     Excuse("dump", r"^dump ", "", _COUNTS),
 )
 """To be emptied: what counts and checksums of records, logs and heads will tell."""

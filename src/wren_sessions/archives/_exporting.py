@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 from wren_sessions._walks import RecordWalk
 from wren_sessions.archives._format import Checkpoint, Lines, Opening, Write
 from wren_sessions.archives._stream import Remembering, Stream
-from wren_sessions.checkpoints.codec import decode_record, decode_write
+from wren_sessions.checkpoints.codec import damage, decode_record, decode_write
 from wren_sessions.checkpoints.snapshots import read_record, reading
 from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import opened
@@ -126,6 +126,10 @@ class Exporting:
             info.life.revision,
         ):
             return None
+        there = {entry.name for _, _, entry in found}
+        for namespace, id_ in heads:
+            if (namespace, id_) not in there:
+                raise damage(self._session, f"the latest checkpoint of namespace {namespace!r}")
         return parents_first(entry for _, _, entry in sorted(found))
 
     def _plan(self, info: SessionInfo, heads: Sequence[Name], entries: Sequence[Entry]) -> None:

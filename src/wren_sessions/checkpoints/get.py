@@ -113,7 +113,7 @@ class Reading:
     async def record(
         self, session: str, namespace: str, checkpoint_id: str | None, serde: Serializer
     ) -> Head | None:
-        """The same, with its values as they are stored; errors as `get`."""
+        """The same, with its values as they are stored. Errors are those of `get`."""
         read = partial(self._head, session, serde)
         return await self._read(session, namespace, checkpoint_id, read)
 

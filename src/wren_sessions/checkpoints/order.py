@@ -26,11 +26,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record
+from wren_sessions.checkpoints.codec import CheckpointRecord, damage, decode_record
 from wren_sessions.keys import MAX_ID_BYTES
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Life, Name, Scanned, Start, Stored
 
+_LOOKS: Final = 4  # for a head that moves
 _MORE: Final = 100  # records that are read at once while others are left out
 
 
@@ -102,15 +103,18 @@ async def one(
 
     Unlike `SessionStore.load` it does not count as use.
     """
-    wanted = checkpoint_id
-    start = Start(namespace) if wanted is None else from_id(namespace, wanted)
-    scanned = await store.scan(session, [start], 1)
-    head = scanned.heads.get(namespace)
-    if wanted is None and head not in {None, *(s.name[1] for s in scanned.records)}:
-        wanted = scanned.heads[namespace]
-        scanned = await store.scan(session, [from_id(namespace, wanted)], 1)
-    found = (s for s in scanned.records if wanted in {None, s.name[1]})
-    return Page(tuple(found), (), scanned.life)
+    if checkpoint_id is not None:
+        scanned = await store.scan(session, [from_id(namespace, checkpoint_id)], 1)
+        found = tuple(s for s in scanned.records if s.name[1] == checkpoint_id)
+        return Page(found, (), scanned.life)
+    start = Start(namespace)
+    for _ in range(_LOOKS):  # the head may be another one by the second look
+        scanned = await store.scan(session, [start], 1)
+        head = scanned.heads.get(namespace)
+        if head in {None, *(s.name[1] for s in scanned.records)}:
+            return Page(scanned.records, (), scanned.life)
+        start = from_id(namespace, scanned.heads[namespace])
+    raise damage(session, f"the latest checkpoint of namespace {namespace!r}")
 
 
 class Ordered:

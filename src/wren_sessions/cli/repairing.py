@@ -21,7 +21,12 @@ from wren_sessions.cli._command import Run
 from wren_sessions.cli._exits import code_of
 from wren_sessions.cli._names import PAGE, address_of
 from wren_sessions.cli._progress import progress_bar
-from wren_sessions.errors import ConfigurationError, SessionNotFoundError, WrenSessionsError
+from wren_sessions.errors import (
+    ConfigurationError,
+    SessionError,
+    SessionNotFoundError,
+    WrenSessionsError,
+)
 from wren_sessions.transfer._reports import Progress
 from wren_sessions.transfer.checking import Damaged, SessionCheck, check_session
 from wren_sessions.transfer.repairing import repair_session
@@ -65,6 +70,8 @@ def _checks(run: Run, names: list[str]) -> Iterator[SessionCheck]:
                 yield check_session(run.store, id_)
             except SessionNotFoundError:
                 continue  # it ended since it was listed
+            except SessionError as error:  # the others are looked at all the same
+                _tell_error(run, error)
             finally:
                 if on_progress is not None:
                     on_progress(Progress("sessions", done, len(ids)))
@@ -82,6 +89,15 @@ def _note_foreign(run: Run, count: int) -> None:
             first="WARNING  ",
             style="warn",
         )
+
+
+def _tell_error(run: Run, error: SessionError) -> None:
+    """A session that could not be looked at: written all the time, or by a newer version."""
+    run.code = run.code or code_of(error)
+    if run.as_json:
+        run.screen.json({"id": error.session, "ok": False, "error": error.message})
+    else:
+        run.screen.paragraph(f"{error.session}: {error.message}", first="FAILED   ", style="bad")
 
 
 def _tell(run: Run, check: SessionCheck) -> None:

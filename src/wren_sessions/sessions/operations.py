@@ -98,7 +98,7 @@ class SessionOperations:
     # --- reading ---
 
     async def get(self, session_id: str, at: str | None) -> Session | None:
-        """A session, or None."""
+        """A session; None if it is not there."""
         if at is None:
             head, life = await self._look(session_id)
         else:

@@ -111,7 +111,10 @@ def _names(store: SessionStore, session: str) -> frozenset[Name]:
     """The names of a session's records; none where the store cannot tell."""
     below = getattr(store, "unprotected", store)
     names = getattr(below, "names", None)
-    return frozenset() if names is None else frozenset(names(session))
+    try:
+        return frozenset() if names is None else frozenset(names(session))
+    except DAMAGE:  # whoever asks for its line will be told
+        return frozenset()
 
 
 @dataclass(slots=True)
