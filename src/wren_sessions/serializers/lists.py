@@ -56,7 +56,7 @@ _EMPTY: Final[dict[str, Any]] = {
 }
 _CONTAINERS: Final = frozenset({dict, list})
 _SIMPLE: Final = frozenset({str, type(None)})  # equal and of one type: the same
-_PARTS: Final = attrgetter(*FOUR)
+_PARTS: Final = tuple(map(attrgetter, FOUR))  # not all at once: a tuple each sets off collections
 _DEEPEST: Final = 32
 _MESSAGE_BYTES: Final = 700  # what a message takes besides its texts, about
 _MARK: Final = bytes([0xD6, MARKER & 0xFF]) + b"M"  # where a usual message begins
@@ -316,10 +316,10 @@ class Unpacked:
             return False
         # Each step runs in C, and tells apart what the others take for the same.
         try:
-            fields, names, extras, privates = zip(*map(_PARTS, first), strict=True)
+            fields, names, extras, privates = map(list, map(map, _PARTS, repeat(first)))
             return (
-                [*fields] == self._fields
-                and [*names] == self._names
+                fields == self._fields
+                and names == self._names
                 and extras.count({}) == privates.count(None) == self.count
                 and list(map(type, _all_values(map(dict.values, fields)))) == self._types
                 and pack_each([fields[at][name] for at, name, _, _ in self._changeable])
