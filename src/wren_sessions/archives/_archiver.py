@@ -19,7 +19,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import Final, Protocol, TypeAlias, cast
 
 from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, run
@@ -44,13 +44,23 @@ from wren_sessions.records import SessionInfo
 from wren_sessions.transcripts._profiles import CHANNELS
 from wren_sessions.transcripts._reading import reader
 
-if TYPE_CHECKING:
-    from wren_sessions.sessions import Sessions
-
 CONVERSATION_FILE: Final = Path("logs/conversation.json")
 PROFILE_FILE: Final = Path("profiles/profile.json")
 
-Source: TypeAlias = "Sessions | SessionStore"
+
+class HasStore(Protocol):
+    """What is needed of a `Sessions`, which stands above this package."""
+
+    @property
+    def store(self) -> SessionStore:
+        """Where the sessions are."""
+
+    @property
+    def serde(self) -> Serializer | None:
+        """What they are written with."""
+
+
+Source: TypeAlias = HasStore | SessionStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,8 @@ class Completion:
         """
         found = await self._checkpoints.reading.record(session, "", None, self._serde)
         if found is None:
-            await self._there(session)
+            if await self._checkpoints.store.info(session) is None:
+                not_found(session)
             return False
         with reading(session, found.stored, serde=self._serde):
             return self._is_over(session, found)
@@ -77,10 +78,6 @@ class Completion:
             return flags.get(self._complete) is False
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return False
-
-    async def _there(self, session: str) -> None:
-        if await self._checkpoints.store.info(session) is None:
-            not_found(session)
 
     def _value(self, session: str, name: str, typed: tuple[str, bytes]) -> Any:
         return loads(self._serde, typed, f"{name!r} of session {session!r}")

@@ -57,7 +57,12 @@ class Dialogue:
         self._screen.line()
         self._screen.line(Styled(name, _STYLES.get(message.role, "strong")), Styled(when, "dim"))
         if message.role == "system" and not self._tools:
-            self._fold("system", message.text)
+            text = message.text.strip()
+            first = text.splitlines()[0] if text else ""
+            if len(first) > _FOLDED or first != text:
+                size = f"{len(message.text):,} characters"
+                first = f"{first[:_FOLDED]}… (system, {size}; --tools shows all)"
+            self._screen.line(Styled(first, "dim"), indent=_INDENT)
         elif message.text:
             self._text(message.text)
         for call in message.tool_calls:
@@ -68,27 +73,19 @@ class Dialogue:
         for line in block(text, self._most):
             self._screen.block_line(line, width=width, indent=indent)
 
-    def _fold(self, what: str, text: str) -> None:
-        first = text.strip().splitlines()[0] if text.strip() else ""
-        if len(first) > _FOLDED or first != text.strip():
-            first = f"{first[:_FOLDED]}… ({what}, {len(text):,} characters; --tools shows all)"
-        self._screen.line(Styled(first, "dim"), indent=_INDENT)
-
     def _call(self, call: ToolCall) -> None:
         if self._tools:
             self._screen.line(f"→ {call.name}", indent=_INDENT)
             self._text(compact(jsonable(call.args)), _INDENT + 4)
             return
-        args = _short(call.args)
+        args = "" if call.args is None else compact(call.args)
+        if isinstance(call.args, dict):
+            args = ", ".join(f"{name}={compact(value)}" for name, value in call.args.items())
         result = f" → {_one_line(call.result)}" if call.result is not None else ""
         fault = f" (not valid: {_one_line(call.error)})" if call.error else ""
-        self._screen.line(Styled(f"→ {call.name}({args}){result}{fault}", "dim"), indent=_INDENT)
-
-
-def _short(args: Any) -> str:
-    if isinstance(args, dict):
-        return _one_line(", ".join(f"{name}={compact(value)}" for name, value in args.items()))
-    return "" if args is None else _one_line(compact(args))
+        self._screen.line(
+            Styled(f"→ {call.name}({_one_line(args)}){result}{fault}", "dim"), indent=_INDENT
+        )
 
 
 def _one_line(text: str) -> str:

@@ -248,7 +248,11 @@ def of_file(facts: Mapping[str, Any]) -> Iterator[Finding]:
     yield ok("file", f"{facts['path']}, SQLite {facts['sqlite']}, schema {facts['schema']}")
     yield _permissions(facts)
     yield _room(facts)
-    yield _space(facts)
+    free = size(facts["free_bytes"])
+    if facts["free_bytes"] >= _LITTLE_SPACE:
+        yield ok("disk", f"{free} free")
+    else:
+        yield warning("disk", f"only {free} free", "free some space: writes fail on a full disk")
 
 
 def _permissions(facts: Mapping[str, Any]) -> Finding:
@@ -275,10 +279,3 @@ def _room(facts: Mapping[str, Any]) -> Finding:
     if wal <= _LARGE_WAL:
         return ok("size", text)
     return warning("size", text, "look for a process that keeps a transaction open")
-
-
-def _space(facts: Mapping[str, Any]) -> Finding:
-    free = facts["free_bytes"]
-    if free >= _LITTLE_SPACE:
-        return ok("disk", f"{size(free)} free")
-    return warning("disk", f"only {size(free)} free", "free some space: writes fail on a full disk")

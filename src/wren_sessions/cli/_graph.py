@@ -35,7 +35,9 @@ def draw(items: Iterable[tuple[str, str | None]]) -> Iterator[Drawn]:
     for id_, parent in items:
         mine = [at for at, wanted in enumerate(lanes) if wanted == id_]
         if not mine:
-            mine = [_free(lanes)]
+            if None not in lanes:
+                lanes.append(None)
+            mine = [lanes.index(None)]
             lanes[mine[0]] = id_
         joins = [_joined(lanes, mine)] if len(mine) > 1 else []
         for at in mine[1:]:
@@ -46,12 +48,6 @@ def draw(items: Iterable[tuple[str, str | None]]) -> Iterator[Drawn]:
         lanes[at] = parent
         _shorten(lanes)
         yield Drawn(joins, mark, _row(lanes, None))
-
-
-def _free(lanes: list[str | None]) -> int:
-    if None not in lanes:
-        lanes.append(None)
-    return lanes.index(None)
 
 
 def _shorten(lanes: list[str | None]) -> None:

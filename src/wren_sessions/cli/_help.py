@@ -32,9 +32,12 @@ class Command(typer.core.TyperCommand):
             "Where and how": [],
         }
         for param in self.get_params(ctx):
-            record = _record(param, ctx)
-            if record is not None:
-                sections[_section(param)].append(record)
+            if param.param_type_name == "argument":
+                name = f"{param.metavar}{'...' if param.nargs == -1 else ''}"
+                sections["Arguments"].append((name, param.help or ""))
+            elif record := param.get_help_record(ctx):
+                title = "Where and how" if param.name in SHARED else "Options"
+                sections[title].append(record)
         for title, records in sections.items():
             if records:
                 with formatter.section(title):
@@ -59,32 +62,21 @@ class Group(typer.core.TyperGroup):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the commands first, as they are what one looks for, then the options."""
         for title, names in self.sections.items():
+            known = [(name, self.get_command(ctx, name)) for name in names]
             with formatter.section(title):
-                formatter.write_dl([(name, self._about(ctx, name)) for name in names])
+                formatter.write_dl(
+                    [
+                        (name, one.get_short_help_str(limit=200) if one else "")
+                        for name, one in known
+                    ]
+                )
         records = [param.get_help_record(ctx) for param in self.get_params(ctx)]
         with formatter.section("Options"):
             formatter.write_dl([record for record in records if record is not None])
 
-    def _about(self, ctx: Any, name: str) -> str:
-        command = self.get_command(ctx, name)
-        return "" if command is None else command.get_short_help_str(limit=200)
-
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 -- typer's
         """Write the examples, line by line."""
         _write_examples(self.epilog, formatter)
-
-
-def _record(param: Any, ctx: Any) -> tuple[str, str] | None:
-    if param.param_type_name == "argument":
-        return f"{param.metavar}{'...' if param.nargs == -1 else ''}", param.help or ""
-    found: tuple[str, str] | None = param.get_help_record(ctx)
-    return found
-
-
-def _section(param: Any) -> str:
-    if param.param_type_name == "argument":
-        return "Arguments"
-    return "Where and how" if param.name in SHARED else "Options"
 
 
 def _write_examples(text: str | None, formatter: Any) -> None:

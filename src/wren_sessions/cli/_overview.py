@@ -72,7 +72,7 @@ def overview(store: SessionStore, info: SessionInfo) -> Overview:
     state = header_of(info)
     values, metadata = _part(state, "checkpoint"), _part(state, "metadata")
     complete = values.get("is_complete") is True
-    turns = next((values[name] for name in _TURNS if _is_number(values.get(name))), None)
+    turns = next((values[name] for name in _TURNS if type(values.get(name)) in {int, float}), None)
     return Overview(
         session=info.session,
         address=store.keys.address(info.session),
@@ -138,7 +138,3 @@ def _part(state: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _whole(value: object) -> int | None:
     return value if type(value) is int else None
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

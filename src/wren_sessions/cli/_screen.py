@@ -118,20 +118,20 @@ class Screen:
         width = max((_cells(name) for name, _ in shown_pairs), default=0)
         for name, cell in shown_pairs:
             label = name + " " * (width - _cells(name) + _GAP)
-            self._field(label, _split(cell), indent)
-
-    def _field(self, label: str, value: Styled, indent: int) -> None:
-        """A name and its value, wrapped beside it."""
-        for line in wrapped(value.text, max(_NARROWEST, self.width - indent - len(label))):
-            self._write(" " * indent + self._dress(label, "dim") + self._dress(line, value.style))
-            label = " " * len(label)
+            value = _split(cell)
+            room = max(_NARROWEST, self.width - indent - len(label))
+            for line in wrapped(value.text, room):
+                text = self._dress(label, "dim") + self._dress(line, value.style)
+                self._write(" " * indent + text)
+                label = " " * len(label)
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
         """Rows below headings; on a terminal aligned, else tab-separated."""
         split_rows = [[_split(cell) for cell in row] for row in rows]
         if not self.terminal:
-            for row in ([column.title for column in columns], *map(_texts, split_rows)):
-                self._write("\t".join(row))
+            self._write("\t".join(column.title for column in columns))
+            for row in split_rows:
+                self._write("\t".join(cell.text for cell in row))
             return
         self._aligned(columns, split_rows)
 
@@ -147,9 +147,11 @@ class Screen:
         headings = [Styled(column.title, "strong") for column in columns]
         for row in (headings, *rows):
             cells = [
-                self._dress(_padded(_cut(cell.text, width), width, right=column.right), cell.style)
+                self._dress(blanks + text if column.right else text + blanks, cell.style)
                 for cell, column, width in zip(row, columns, widths, strict=True)
                 if width
+                for text in [_cut(cell.text, width)]
+                for blanks in [" " * (width - _cells(text))]
             ]
             self._write((" " * _GAP).join(cells).rstrip())
 
@@ -211,10 +213,6 @@ def _split(cell: Cell) -> Styled:
     return Styled(shown(text), style)  # type: ignore[arg-type] # the literal ""
 
 
-def _texts(row: Iterable[Styled]) -> list[str]:
-    return [cell.text for cell in row]
-
-
 def _cells(text: str) -> int:
     if text.isascii():
         return len(text)
@@ -231,17 +229,16 @@ def _cut(text: str, width: int) -> str:
     return set_cell_size(text, width - 1).rstrip() + "…" if width > 0 else ""
 
 
-def _padded(text: str, width: int, *, right: bool) -> str:
-    blanks = " " * (width - _cells(text))
-    return blanks + text if right else text + blanks
-
-
 def _fitted(columns: Sequence[Column], natural: Sequence[int], width: int) -> list[int]:
     """The width of each column; 0 for one that is left out."""
     widths = list(natural)
     order = sorted(range(len(columns)), key=lambda at: -columns[at].drop)
     for at in order:
-        if _total(_least(columns, widths)) <= width or not columns[at].drop:
+        cut = [
+            each if column.least is None else min(column.least, each)
+            for column, each in zip(columns, widths, strict=True)
+        ]
+        if _total(cut) <= width or not columns[at].drop:
             break
         widths[at] = 0
     for at, column in enumerate(columns):
@@ -249,13 +246,6 @@ def _fitted(columns: Sequence[Column], natural: Sequence[int], width: int) -> li
         if over > 0 and column.least is not None and widths[at]:
             widths[at] = max(min(column.least, widths[at]), widths[at] - over)
     return widths
-
-
-def _least(columns: Sequence[Column], widths: Sequence[int]) -> list[int]:
-    return [
-        width if column.least is None else min(column.least, width)
-        for column, width in zip(columns, widths, strict=True)
-    ]
 
 
 def _total(widths: Sequence[int]) -> int:

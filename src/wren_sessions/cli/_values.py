@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from wren_sessions.transcripts import message_of
-from wren_sessions.transcripts._values import compact, is_plain_object, jsonable
+from wren_sessions.transcripts._values import compact, is_plain_object, jsonable, shared_start
 
 GLIMPSE: Final = 160  # characters of a value
 _ITEMS: Final = 8
@@ -22,22 +22,23 @@ _GONE: Final = object()
 
 def type_of(value: Any) -> str:
     """The type of a value, and of what is in it: ``"list of 7 (HumanMessage, AIMessage)"``."""
+    name = _name_of(value)
     if is_plain_object(value):
-        return str(value.type_name).rpartition(":")[2]
-    name = type(value).__name__
+        return name
     if isinstance(value, Mapping):
         return f"{name} of {len(value)}"
     if not isinstance(value, list | tuple | set | frozenset):
         return f"{name} of {len(value):,} bytes" if isinstance(value, bytes) else name
-    kinds = list(dict.fromkeys(_kind(item) for item in value))
+    kinds = list(dict.fromkeys(_name_of(item).rpartition(".")[2] for item in value))
     more = ", …" if len(kinds) > _KINDS else ""
     inside = f" ({', '.join(kinds[:_KINDS])}{more})" if kinds else ""
     return f"{name} of {len(value)}{inside}"
 
 
-def _kind(value: Any) -> str:
+def _name_of(value: Any) -> str:
+    """A type's name, with the classes around it where the value knows them."""
     if is_plain_object(value):
-        return str(value.type_name).rpartition(":")[2].rpartition(".")[2]
+        return str(value.type_name).rpartition(":")[2]
     return type(value).__name__
 
 
@@ -101,7 +102,9 @@ def changes(before: Any, after: Any, path: str = "") -> Iterator[Change]:
     if is_plain_object(before) and is_plain_object(after) and before.type_name == after.type_name:
         before, after = before.value, after.value
     if isinstance(before, Mapping) and isinstance(after, Mapping):
-        yield from _in_mappings(before, after, path)
+        for key in dict.fromkeys([*before, *after]):
+            inner = f"{path}.{key}" if path else str(key)
+            yield from changes(before.get(key, _GONE), after.get(key, _GONE), inner)
     elif isinstance(before, list) and isinstance(after, list):
         yield from _in_lists(before, after, path)
     elif before is _GONE:
@@ -117,19 +120,11 @@ def same(before: Any, after: Any) -> bool:
     return type(before) is type(after) and repr(before) == repr(after)
 
 
-def _in_mappings(
-    before: Mapping[Any, Any], after: Mapping[Any, Any], path: str
-) -> Iterator[Change]:
-    for key in dict.fromkeys([*before, *after]):
-        inner = f"{path}.{key}" if path else str(key)
-        yield from changes(before.get(key, _GONE), after.get(key, _GONE), inner)
-
-
 def _in_lists(before: Sequence[Any], after: Sequence[Any], path: str) -> Iterator[Change]:
     """Elements compared by their place, after what both begin and end with."""
-    head = _common(before, after)
+    head = shared_start(before, after, same)
     rest = min(len(before), len(after)) - head
-    tail = min(rest, _common(before[::-1], after[::-1]))
+    tail = min(rest, shared_start(before[::-1], after[::-1], same))
     old = list(enumerate(before))[head : len(before) - tail]
     new = list(enumerate(after))[head : len(after) - tail]
     both = min(len(old), len(new))
@@ -141,21 +136,14 @@ def _in_lists(before: Sequence[Any], after: Sequence[Any], path: str) -> Iterato
         yield Change(f"{path}[{at}]", "added", None, value)
 
 
-def _common(before: Sequence[Any], after: Sequence[Any]) -> int:
-    """How many elements both begin with."""
-    for count, (one, other) in enumerate(zip(before, after, strict=False)):
-        if not same(one, other):
-            return count
-    return min(len(before), len(after))
-
-
 def summary(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """What changed between two states, a few words for each key: ``messages +2``."""
     found = []
     for key in dict.fromkeys([*before, *after]):
         old, new = before.get(key, _GONE), after.get(key, _GONE)
         if old is _GONE:
-            found.append(f"+{key}{_amount(new)}")
+            amount = f" = {compact(new)}" if isinstance(new, bool | int | float) else ""
+            found.append(f"+{key} ({len(new)})" if isinstance(new, list) else f"+{key}{amount}")
         elif new is _GONE:
             found.append(f"-{key}")
         elif not same(old, new):
@@ -163,16 +151,10 @@ def summary(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _amount(value: Any) -> str:
-    if isinstance(value, list):
-        return f" ({len(value)})"
-    return f" = {compact(value)}" if isinstance(value, bool | int | float) else ""
-
-
 def _difference(old: Any, new: Any) -> str:
     if isinstance(old, list) and isinstance(new, list):
         added = len(new) - len(old)
-        if added > 0 and _common(old, new) == len(old):
+        if added > 0 and shared_start(old, new, same) == len(old):
             return f"+{added}"
         return f"{len(old)} → {len(new)} items" if added else "changed"
     if isinstance(old, bool | int | float) and isinstance(new, bool | int | float):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -92,19 +91,13 @@ def prune(
     """
     if every == bool(sessions):
         raise ConfigurationError("name the sessions to prune, or --all of them (not both)")
-    for id_ in _chosen(run.store, sessions):
+    chosen = (address_of(run.store, name).session for name in sessions or ())
+    for id_ in [info.session for info in all_sessions(run.store, PAGE)] if every else chosen:
         before = Reader(run.store).info(id_).size_bytes
         dropped = _prune(run.store, id_, keep_last, dry_run=dry_run)
         there = run.store.info(id_)
         after = before if dry_run or there is None else there.size_bytes
         _print(run, id_, dropped, (before, after), dry_run=dry_run)
-
-
-def _chosen(store: SessionStore, names: list[str] | None) -> Iterator[str]:
-    if names:
-        yield from (address_of(store, name).session for name in names)
-    else:
-        yield from [info.session for info in all_sessions(store, PAGE)]
 
 
 def _prune(store: SessionStore, session: str, keep_last: int, *, dry_run: bool) -> int:

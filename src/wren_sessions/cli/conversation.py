@@ -17,6 +17,7 @@ from wren_sessions.cli._states import Reader, looking
 from wren_sessions.errors import ConfigurationError, CorruptSessionError, SessionNotFoundError
 from wren_sessions.keys import Address
 from wren_sessions.transcripts import Message, Transcript
+from wren_sessions.transcripts._values import shared_start
 
 Tools = Annotated[
     bool,
@@ -102,7 +103,10 @@ class Shown:
     def go_on(self, transcript: Transcript) -> None:
         """What was not shown yet; a question only once, though it waits for long."""
         said = [message for message in transcript.messages if not message.pending]
-        known = _in_common(self._said, said)
+        known = shared_start(
+            [(message.role, message.text) for message in self._said],
+            [(message.role, message.text) for message in said],
+        )
         if known < len(self._said) and not self._run.as_json:
             self._run.screen.note(f"(what was said from message {known + 1} on has changed)")
         asked = [message for message in transcript.messages if message.pending]
@@ -118,13 +122,6 @@ class Shown:
         else:
             self._dialogue.messages(messages)
         self._run.screen.flush()
-
-
-def _in_common(before: Sequence[Message], after: Sequence[Message]) -> int:
-    """How many messages both begin with."""
-    pairs = zip(before, after, strict=False)
-    same = (one.role == two.role and one.text == two.text for one, two in pairs)
-    return next((at for at, equal in enumerate(same) if not equal), min(len(before), len(after)))
 
 
 def _follow(run: Run, shown: Shown, interval: float, place: Address, messages: str) -> None:

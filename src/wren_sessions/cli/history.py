@@ -102,16 +102,10 @@ def _entries(snapshots: Iterator[Snapshot], *, internal: bool) -> Iterator[Entry
     waiting: list[Snapshot] = []
     for snapshot in snapshots:
         waiting.append(snapshot)
-        while waiting and _has_parent(waiting):
+        while waiting and waiting[0].parent_id in {None, *(each.name[1] for each in waiting)}:
             yield _entry(waiting, internal=internal)
     while waiting:
         yield _entry(waiting, internal=internal)
-
-
-def _has_parent(waiting: list[Snapshot]) -> bool:
-    """Whether the first has none, or it is among the others."""
-    wanted = waiting[0].parent_id
-    return wanted is None or any(other.name[1] == wanted for other in waiting)
 
 
 def _entry(waiting: list[Snapshot], *, internal: bool) -> Entry:

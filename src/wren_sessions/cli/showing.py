@@ -65,7 +65,10 @@ def show(
     snapshot = reader.snapshot(place.session, place.checkpoint_id, namespace)
     state = state_of(snapshot, internal=internal)
     if key is not None:
-        _show_value(run, state, key)
+        if key not in state:
+            known = ", ".join(state) or "nothing"
+            raise ConfigurationError(f"the state has no {key!r}; it has: {known}")
+        run.screen.json(jsonable(state[key]))
         return
     info = reader.info(place.session)
     row = with_status(run.store, overview(run.store, info))
@@ -76,13 +79,6 @@ def show(
     _head(run, row, parts)
     _checkpoint(run, snapshot)
     _state(run, state)
-
-
-def _show_value(run: Run, state: dict[str, Any], key: str) -> None:
-    if key not in state:
-        known = ", ".join(state) or "nothing"
-        raise ConfigurationError(f"the state has no {key!r}; it has: {known}")
-    run.screen.json(jsonable(state[key]))
 
 
 def _as_json(
@@ -123,13 +119,15 @@ def _head(run: Run, row: Overview, parts: Parts) -> None:
     life, style = row.life, STYLES.get(row.status or "", "")
     run.screen.line(Styled(row.session, "strong"), "  ", Styled(row.status or "", style))
     ends = "" if life.deadline_ms is None else f" (at {local(life.deadline_ms)})"
+    counts = parts.namespaces.items()
+    namespaces = [f"{n or 'root'} ({c} checkpoint{'' if c == 1 else 's'})" for n, c in counts]
     pairs: list[tuple[str, Cell]] = [
         ("address", row.address),
         ("created", _when(life.created_ms, life.now_ms)),
         ("updated", _when(life.updated_ms, life.now_ms)),
         ("expires in", f"{expiry(life)}{ends}"),
         ("size", "; ".join(_sizes(row, parts))),
-        ("namespaces", ", ".join(_namespaces(parts))),
+        ("namespaces", ", ".join(namespaces)),
         ("revision", str(life.revision)),
     ]
     run.screen.fields(pairs, indent=2)
@@ -141,11 +139,6 @@ def _sizes(row: Overview, parts: Parts) -> Iterator[str]:
     yield f"checkpoints {size(parts.checkpoints_bytes)}"
     yield f"lists and large values {size(parts.arena_bytes)}"
     yield f"pending writes {size(parts.writes_bytes)}"
-
-
-def _namespaces(parts: Parts) -> Iterator[str]:
-    for namespace, count in parts.namespaces.items():
-        yield f"{namespace or 'root'} ({count} checkpoint{'' if count == 1 else 's'})"
 
 
 def _checkpoint(run: Run, snapshot: Snapshot | None) -> None:

@@ -133,11 +133,16 @@ class Settings:
         """
         with _blamed_on(self.source):
             target = resolve(self.url)
-            ttl, prefix = self._ttl_of(target), self._prefix_of(target)
+            ttl = self._ttl_of(target)
+            prefix = target.common.get("prefix", self.prefix)
+            if self.prefix is not None:
+                check_same("prefix", prefix, self.prefix, f"as an argument or in {WREN_PREFIX}")
             compression = self._compression_of(target)
-        store = target.make(ttl, prefix, options)
+        store = target.make(ttl, DEFAULT_PREFIX if prefix is None else str(prefix), options)
         if self.encryption is not None or compression is not None:
-            store = _protected(store, self.encryption, compression)
+            from wren_sessions.stores.protected import ProtectedStore  # imports msgpack
+
+            store = ProtectedStore(store, encryption=self.encryption, compression=compression)
         if self.require_persistent and not store.persistent:
             store.close()
             raise ConfigurationError(_not_persistent(self.source))
@@ -153,12 +158,6 @@ class Settings:
         if self.ttl is not None:
             given = dict(merge(given, {"ttl": to_ms(self.ttl)}))
         return policy_from(given, default or DAY) if given else default
-
-    def _prefix_of(self, target: Target) -> str:
-        in_url = target.common.get("prefix", self.prefix)
-        if self.prefix is not None:
-            check_same("prefix", in_url, self.prefix, f"as an argument or in {WREN_PREFIX}")
-        return DEFAULT_PREFIX if in_url is None else str(in_url)
 
     def _compression_of(self, target: Target) -> Compression | None:
         in_url = target.common.get("compression")
@@ -232,7 +231,10 @@ def open_store(
     if url is None:
         settings = Settings.from_env(dotenv=dotenv, use_redis=use_redis)
     else:
-        settings = _settings_for(url, use_redis=use_redis, dotenv=dotenv)
+        if not use_redis and is_redis(url):
+            raise ConfigurationError("use_redis is False, but the URL names a Redis server")
+        # Of the variables, only those that guard something hold for a URL that is given.
+        settings = Settings(url=url, **_guards_of(read_variables(None, dotenv=dotenv)))
     given = {
         "ttl": ttl,
         "prefix": prefix,
@@ -242,13 +244,6 @@ def open_store(
     }
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return replace(settings, **chosen).open(**options)
-
-
-def _settings_for(url: str, *, use_redis: bool, dotenv: bool | str | Path) -> Settings:
-    """Settings for that URL. Of the variables, only the two that guard something hold for it."""
-    if not use_redis and is_redis(url):
-        raise ConfigurationError("use_redis is False, but the URL names a Redis server")
-    return Settings(url=url, **_guards_of(read_variables(None, dotenv=dotenv)))
 
 
 def _guards_of(variables: Variables) -> dict[str, Any]:
@@ -266,14 +261,6 @@ def _encryption_of(variables: Variables) -> Encryption | None:
 
     with _blamed_on(WREN_ENCRYPTION_KEYS):
         return Encryption.from_text(keys)
-
-
-def _protected(
-    store: SessionStore, encryption: Encryption | None, compression: Compression | None
-) -> SessionStore:
-    from wren_sessions.stores.protected import ProtectedStore  # needs msgpack, as no other store
-
-    return ProtectedStore(store, encryption=encryption, compression=compression)
 
 
 def _policy_of(variables: Variables, url: str, source: str) -> TTLPolicy | None:

@@ -107,7 +107,10 @@ def _check_file(parts: StoreURL) -> StoreURL:
 
 
 def _file_path(parts: StoreURL) -> Path:
-    path = _decoded(parts.path)
+    try:
+        path = unquote(parts.path, errors="strict")
+    except UnicodeDecodeError:
+        path = ""
     if ":memory:" in path:
         raise ConfigurationError(
             "a file cannot be called :memory:, and sessions in memory are at memory://"
@@ -119,13 +122,6 @@ def _file_path(parts: StoreURL) -> Path:
     if path.startswith("~/"):
         return Path(path).expanduser()
     return Path("/" + path.lstrip("/") if path.startswith("/") else path)
-
-
-def _decoded(path: str) -> str:
-    try:
-        return unquote(path, errors="strict")
-    except UnicodeDecodeError:
-        return ""
 
 
 def _make_file(kind: Any, request: Request) -> SessionStore:

@@ -160,7 +160,11 @@ def _find_redis(variables: Variables) -> tuple[str, str] | None:
             f"{labels}: set, but {REDIS_HOST} is not; set it too, or unset the rest, or name the "
             f"store with {WREN_URL}"
         )
-    return _join_parts(variables), REDIS_HOST
+    scheme = "rediss" if variables.read("REDIS_SSL", FLAG) else "redis"
+    port = variables.read("REDIS_PORT", _PORT) or 6379
+    database = variables.read("REDIS_DB", _NUMBER) or 0
+    url = f"{scheme}://{_login(variables)}{_host(variables)}:{port}/{database}"
+    return url, REDIS_HOST
 
 
 def _check_alone(url: str, label: str, others: str) -> None:
@@ -174,14 +178,6 @@ def _check_alone(url: str, label: str, others: str) -> None:
             f"{label} must be the URL of a Redis server, such as redis://host:6379/0; other stores "
             f"go into {WREN_URL}"
         )
-
-
-def _join_parts(variables: Variables) -> str:
-    """The URL that the parts describe."""
-    scheme = "rediss" if variables.read("REDIS_SSL", FLAG) else "redis"
-    port = variables.read("REDIS_PORT", _PORT) or 6379
-    database = variables.read("REDIS_DB", _NUMBER) or 0
-    return f"{scheme}://{_login(variables)}{_host(variables)}:{port}/{database}"
 
 
 def _host(variables: Variables) -> str:

@@ -40,7 +40,10 @@ def canonical_redis_url(parts: StoreURL) -> StoreURL:
     login, at, host = (parts.authority or "").rpartition("@")
     engine, plus, kind = parts.scheme.partition("+")
     if parts.scheme == "unix":
-        _check_socket(host, parts.path)
+        if host or not parts.path.strip("/"):
+            raise ConfigurationError(
+                "a unix URL must name a socket by its absolute path: unix:///run/redis.sock"
+            )
     elif kind:
         for one in host.split(","):
             _check_host(parts.scheme, one, needed=True)
@@ -53,13 +56,6 @@ def canonical_redis_url(parts: StoreURL) -> StoreURL:
         scheme=f"{_ALIASES.get(engine, engine)}{plus}{kind}",
         authority=f"{quote(login, safe=_LEFT_AS_IS)}{at}{host}",
     )
-
-
-def _check_socket(host: str, path: str) -> None:
-    if host or not path.strip("/"):
-        raise ConfigurationError(
-            "a unix URL must name a socket by its absolute path: unix:///run/redis.sock"
-        )
 
 
 def _check_host(scheme: str, host_and_port: str, *, needed: bool) -> None:

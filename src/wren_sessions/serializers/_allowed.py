@@ -210,7 +210,8 @@ def _profile(kind: type) -> Profile | None:
         return _profiles[kind]
     notes = notes_so_far(kind)
     if notes is not None and notes.profile is not None:
-        return notes.profile
+        known: Profile = notes.profile
+        return known
     found = model_profile(kind) or profile_of(kind) or value_profile(kind)
     if attribute(kind, "__pydantic_complete__") is not False:  # else it waits for other classes
         _keep(kind, found)

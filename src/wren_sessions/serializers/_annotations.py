@@ -159,7 +159,9 @@ class _Namer:
         parts = [
             [part, self.of(item)]
             for part, item in sorted(found.items())[:_MOST_ATTRIBUTES]
-            if item is not None and _is_plain(item) and not _same(item, defaults.get(part, MISSING))
+            if item is not None
+            and _is_plain(item)
+            and not same_scalar(item, defaults.get(part, MISSING))
         ]
         return [name, *parts, *rest]
 
@@ -230,5 +232,6 @@ def _is_plain(value: Any) -> bool:
     )
 
 
-def _same(value: Any, default: Any) -> bool:
-    return value is default or (type(value) is type(default) in SCALARS and value == default)
+def same_scalar(value: Any, other: Any) -> bool:
+    """Whether two values are one object, or equal texts or numbers of the same type."""
+    return value is other or (type(value) is type(other) in SCALARS and value == other)

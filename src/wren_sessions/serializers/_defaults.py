@@ -28,6 +28,12 @@ Default = Callable[[], Any]
 Defaults = Mapping[str, Default | None]  # of each field; None where it has none
 
 _FACTORY_TYPES: Final = frozenset(FACTORIES.values())
+_DATA_TYPES: Final = (  # one of these is an attribute of every class whose instances are data
+    "__dataclass_fields__",
+    "__pydantic_fields__",
+    "__fields_set__",
+    "get_secret_value",
+)
 _SHARED: Final = (
     frozenset({int, str, bytes, float, bool, type(None), complex, slice, type(...)})
     | frozenset({type(NotImplemented), types.FunctionType, types.BuiltinFunctionType})
@@ -123,7 +129,9 @@ class _Copy:
                 raise TypeError
 
     def _object(self, value: Any, kind: type) -> Any:
-        if solid_base(kind) is not object or not _is_data_type(kind):
+        if solid_base(kind) is not object or attribute(kind, "__del__") is not None:
+            raise TypeError
+        if all(attribute(kind, name) is None for name in _DATA_TYPES):
             raise TypeError
         state = State(kind)
         copy: Any = object.__new__(kind)
@@ -142,13 +150,6 @@ _CONTAINERS: Final[Mapping[type, Callable[[_Copy, Any], Any]]] = {
 
 def _is(left: Any, right: Any) -> bool:
     return left is right
-
-
-def _is_data_type(kind: type) -> bool:
-    names = ("__dataclass_fields__", "__pydantic_fields__", "__fields_set__", "get_secret_value")
-    return attribute(kind, "__del__") is None and any(
-        attribute(kind, name) is not None for name in names
-    )
 
 
 def _is_fixed(kind: type) -> bool:

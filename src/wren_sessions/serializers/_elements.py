@@ -76,26 +76,17 @@ class _Walk:
         self.found.append(at)
         kind = self.data[at]
         if depth and kind in _ARRAYS:
-            self._array(depth)
+            size = self.unpacker.read_array_header()
+            below = depth - 1 if size <= _LONG_ARRAY else 0
+            for _ in range(size):
+                self.element(below)
         elif depth and kind in _MAPS:
-            self._map(depth)
+            for _ in range(self.unpacker.read_map_header()):
+                self.unpacker.skip()
+                self.element(depth - 1)
         else:
             self.unpacker.skip()
-            if depth and kind in _LARGE_EXTS:
-                self._inside(at + _LARGE_EXTS[kind], self.offset + self.unpacker.tell(), depth)
-
-    def _array(self, depth: int) -> None:
-        size = self.unpacker.read_array_header()
-        below = depth - 1 if size <= _LONG_ARRAY else 0
-        for _ in range(size):
-            self.element(below)
-
-    def _map(self, depth: int) -> None:
-        for _ in range(self.unpacker.read_map_header()):
-            self.unpacker.skip()
-            self.element(depth - 1)
-
-    def _inside(self, start: int, end: int, depth: int) -> None:
-        """A large extension value, such as a Send: what it holds is msgpack again."""
-        if end - start > _DESCEND_EXT_BYTES:
-            self.found += _walked(self.data, start, end, depth - 1)
+            if depth and kind in _LARGE_EXTS:  # such as a Send: what it holds is msgpack again
+                start, end = at + _LARGE_EXTS[kind], self.offset + self.unpacker.tell()
+                if end - start > _DESCEND_EXT_BYTES:
+                    self.found += _walked(self.data, start, end, depth - 1)

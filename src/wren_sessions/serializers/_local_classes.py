@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import secrets
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from weakref import WeakValueDictionary, ref
 
 from wren_sessions._locks import renew_in_child
-
-if TYPE_CHECKING:
-    from wren_sessions.serializers._profiles import Profile
 
 _ATTRIBUTE: Final = "__wren_sessions__"
 _DICT: Final = type.__dict__["__dict__"].__get__
@@ -50,7 +47,7 @@ class Notes:
 
     Attributes:
         mark: what follows its name in stored data; empty until it is needed.
-        profile: how its objects are written and built, once that is known.
+        profile: how its objects are written and built, a `Profile`; None until that is known.
         warned: whether the application has been told that no name leads to the class.
     """
 
@@ -59,7 +56,7 @@ class Notes:
     def __init__(self, kind: type) -> None:
         self._kind = ref(kind)
         self.mark = ""
-        self.profile: Profile | None = None
+        self.profile: Any = None
         self.warned = False
 
     def are_of(self, kind: type) -> bool:

@@ -100,26 +100,21 @@ def _described(dtype: Any) -> Any:
         if _dtype(dtype.str) != dtype:
             raise SerializationError("a numpy array whose dtype has no plain name is not stored")
         return dtype.str
-    if dtype.isalignedstruct or dtype.names is None or not _is_plain_struct(dtype):
+    void = sys.modules["numpy"].void  # numpy's own class of a structured value
+    if dtype.isalignedstruct or dtype.names is None or dtype.type is not void:
         raise SerializationError(
             "a numpy array with an aligned or nested dtype, or of records, cannot be stored"
         )
-    fields = [_field(name, dtype.fields[name][0]) for name in dtype.names]
+    kinds = ((name, dtype.fields[name][0]) for name in dtype.names)
+    fields = [
+        [name, _described(kind)]
+        if kind.subdtype is None
+        else [name, _described(kind.subdtype[0]), list(kind.subdtype[1])]
+        for name, kind in kinds
+    ]
     if _dtype(fields) != dtype:
         raise SerializationError("a numpy array whose dtype has gaps or titles cannot be stored")
     return fields
-
-
-def _is_plain_struct(dtype: Any) -> bool:
-    """Whether a structured dtype has values of numpy's own class."""
-    return dtype.type is sys.modules["numpy"].void
-
-
-def _field(name: str, dtype: Any) -> list[Any]:
-    if dtype.subdtype is not None:
-        base, shape = dtype.subdtype
-        return [name, _described(base), list(shape)]
-    return [name, _described(dtype)]
 
 
 def _dtype(stored: Any) -> Any:

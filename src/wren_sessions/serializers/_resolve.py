@@ -194,13 +194,15 @@ class _GenericRef(NamedTuple):
 
     def holds(self) -> bool:
         """Whether the classes still have these names: a module may have been reloaded."""
-        return all(_is_called(made(), name) for made, name in self.classes)
-
-
-def _is_called(kind: type | None, name: Any) -> bool:
-    if type(name) is str and "#" not in name:
-        return find(name) is kind  # as most are; to name it anew takes longer
-    return kind is not None and ref_of(kind) == name
+        for made, name in self.classes:
+            kind = made()
+            if type(name) is str and "#" not in name:
+                holds = find(name) is kind  # as most are; to name it anew takes longer
+            else:
+                holds = kind is not None and ref_of(kind) == name
+            if not holds:
+                return False
+        return True
 
 
 def _generic_ref(kind: type, generic: tuple[type, tuple[Any, ...]]) -> _GenericRef:

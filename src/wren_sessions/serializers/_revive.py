@@ -13,10 +13,12 @@ import types
 import typing
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from typing import Annotated, Any, Final, Optional, TypeAlias, Union, get_args, get_origin
 from weakref import WeakKeyDictionary
 
 from wren_sessions.serializers._allowed import Allowlist
+from wren_sessions.serializers._annotations import same_scalar
 from wren_sessions.serializers._models import Model1Profile, ModelProfile
 from wren_sessions.serializers._profiles import NamedTupleProfile, Profile, StateProfile
 from wren_sessions.serializers._resolve import attribute, mro, ref_of
@@ -36,7 +38,6 @@ _STORED_AS: Final[Mapping[type, frozenset[str]]] = {
     list: _LISTS - {"deque"} | {"tuple"},
     deque: frozenset({"deque"}),
 }
-_KEPT: Final = frozenset({int, float, bool, str, bytes, type(None)})  # of what Literal may name
 _hints: WeakKeyDictionary[type, Mapping[str, Any]] = WeakKeyDictionary()
 
 
@@ -50,7 +51,12 @@ class Reviver:
 
     def model(self, profile: AnyModel, stored: Any) -> Any:
         """A model, from what its class's ``model_dump()`` or ``dict()`` gave."""
-        fields = self._fields(profile, _unrooted(profile, stored))
+        if isinstance(profile, ModelProfile):
+            stored = {"root": stored} if _is_root(profile.kind) else stored
+        elif "__root__" in profile.defaults:
+            has_root = type(stored) is dict and stored.keys() == {"__root__"}
+            stored = stored if has_root else {"__root__": stored}
+        fields = self._fields(profile, stored)
         if isinstance(profile, Model1Profile):
             return profile.put(fields, set(fields))
         return profile.put(fields, set(fields), {} if profile.open else None, None, {})
@@ -167,7 +173,7 @@ class Reviver:
         if len(fitting) > 1 and type(stored) not in {dict, list, deque}:
             return stored  # a plain value is what it is, before it is the root of a model
         if len(fitting) > 1:
-            said = [choice for choice in fitting if self._says(choice, stored, owner)]
+            said = [choice for choice in fitting if _says(_bare(choice, owner), stored)]
             fitting = said if len(said) == 1 else fitting
         if len(fitting) > 1:
             owner.refuse(f"was stored with a field that may be of several types; {AGAIN}")
@@ -185,13 +191,6 @@ class Reviver:
         if name in _STORED_AS.get(type(stored), frozenset()) or kind is type(stored):
             return True
         return _may_be(kind, stored)
-
-    def _says(self, choice: Any, stored: Any, owner: Profile) -> bool:
-        """Whether the fields of a class may have been stored so; of others that is unknown."""
-        kind = _bare(choice, owner)
-        if type(stored) is not dict or not issubclass(type(kind), type) or not _is_object(kind):
-            return True
-        return _has_keys_of(kind, stored) and _has_literals_of(kind, stored)
 
 
 def with_fields(profile: Profile, fields: Mapping[str, Any]) -> Any:
@@ -234,14 +233,6 @@ def _is_root(kind: type) -> bool:
     return attribute(kind, "__pydantic_root_model__") is True
 
 
-def _unrooted(profile: AnyModel, stored: Any) -> Any:
-    """The fields of a model, which of a root model are one."""
-    if isinstance(profile, ModelProfile):
-        return {"root": stored} if _is_root(profile.kind) else stored
-    has_root = type(stored) is dict and stored.keys() == {"__root__"}
-    return {"__root__": stored} if "__root__" in profile.defaults and not has_root else stored
-
-
 def _infos(kind: type) -> Mapping[str, Any]:
     """The fields of one of pydantic's classes; of any other class there are none."""
     if attribute(kind, "__fields_set__") is not None and attribute(kind, "__config__") is not None:
@@ -254,24 +245,19 @@ def _infos(kind: type) -> Mapping[str, Any]:
 def _annotations(profile: Profile) -> Mapping[str, Any]:
     infos = _infos(profile.kind)
     if isinstance(profile, Model1Profile):
-        return {name: _optional(field) for name, field in infos.items()}
-    if infos:
-        return {name: _annotated(field) for name, field in infos.items()}
+        return {
+            name: Optional[field.outer_type_] if field.allow_none else field.outer_type_  # noqa: UP045 -- of any annotation
+            for name, field in infos.items()
+        }
+    if infos:  # pydantic takes the metadata off an annotation: here it comes back
+        return {
+            name: reduce(
+                lambda kind, extra: Annotated[kind, extra], field.metadata, field.annotation
+            )
+            for name, field in infos.items()
+        }
     hints = _hints_of(profile.kind)
     return {name: hints.get(name, _UNKNOWN) for name in profile.defaults}
-
-
-def _optional(field: Any) -> Any:
-    kind = field.outer_type_
-    return Optional[kind] if field.allow_none else kind  # noqa: UP045 -- of any annotation
-
-
-def _annotated(field: Any) -> Any:
-    """A field's annotation with what pydantic took off it."""
-    found = field.annotation
-    for extra in field.metadata:
-        found = Annotated[found, extra]
-    return found
 
 
 def _hints_of(kind: type) -> Mapping[str, Any]:
@@ -346,6 +332,13 @@ def _computed(kind: type) -> set[str]:
     return {*fields, *(item.info.alias for item in fields.values() if item.info.alias)}
 
 
+def _says(kind: Any, stored: Any) -> bool:
+    """Whether the fields of a class may have been stored so; of others that is unknown."""
+    if type(stored) is not dict or not issubclass(type(kind), type) or not _is_object(kind):
+        return True
+    return _has_keys_of(kind, stored) and _has_literals_of(kind, stored)
+
+
 def _has_keys_of(kind: type, stored: Mapping[str, Any]) -> bool:
     """Whether a class has all fields that were stored. It may have more: those are newer."""
     infos = _infos(kind)
@@ -362,13 +355,9 @@ def _has_literals_of(kind: type, stored: Mapping[str, Any]) -> bool:
         alias = getattr(info, "serialization_alias", None)
         value = stored.get(name, stored.get(alias) if type(alias) is str else None)
         literals = get_args(annotation) if get_origin(annotation) is typing.Literal else (value,)
-        if value is not None and not any(_is_literal(value, literal) for literal in literals):
+        if value is not None and not any(same_scalar(value, literal) for literal in literals):
             return False
     return True
-
-
-def _is_literal(value: Any, literal: Any) -> bool:
-    return value is literal or (type(value) is type(literal) in _KEPT and value == literal)
 
 
 def _refuse_serializers(profile: Profile, stored: Mapping[str, Any]) -> None:

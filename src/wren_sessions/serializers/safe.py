@@ -141,17 +141,16 @@ class SafeSerializer(MessageLists):
         """
         kind, stored = data
         try:
-            return self._read(stored) if kind == KIND else self._others(kind, stored)
+            if kind == KIND:
+                return self._read(stored)
+            self._limits.check_size(len(stored))
+            if kind in {"null", "bytes", "bytearray"}:
+                return read_simple(kind, stored)
+            return read_legacy(kind, stored, self._objects, self._limits)
         except SerializationError as error:
             if self._strict:
                 error.deferrable = False
             raise
-
-    def _others(self, kind: str, stored: bytes) -> Any:
-        self._limits.check_size(len(stored))
-        if kind in {"null", "bytes", "bytearray"}:
-            return read_simple(kind, stored)
-        return read_legacy(kind, stored, self._objects, self._limits)
 
     def _deep(self) -> Lower:
         """What lowers a value where the stack has no room."""

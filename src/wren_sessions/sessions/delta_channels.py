@@ -62,7 +62,10 @@ def deltas_in(
     counted = _counters(metadata)
     found: dict[str, Delta] = {}
     for channel, typed in head.data.items():
-        if channel in counted or _may_be_wrapped(*typed):
+        # Lists are long: one is not read where its first bytes say that it is a plain one.
+        kind, data = typed
+        wrapped = kind not in {KIND, "msgpack"} or not _EXTENSIONS.isdisjoint(data[:2])
+        if channel in counted or wrapped:
             what = f"{channel!r} of session {session!r}"
             value = read_value(head.body.values[channel], serde, typed, what)
             if channel in counted or unwrapped(value) is not value:
@@ -99,14 +102,6 @@ def channels_apart(
 ) -> list[str]:
     """The channels whose value lives in what was written to them, and not at a checkpoint."""
     return [name for name in _counters(metadata) if name in versions and name not in values]
-
-
-def _may_be_wrapped(kind: str, data: bytes) -> bool:
-    """Whether a value may be what LangGraph stores of such a channel.
-
-    Lists are long: they are not read where their first bytes say that they are plain.
-    """
-    return kind not in {KIND, "msgpack"} or not _EXTENSIONS.isdisjoint(data[:2])
 
 
 def counters_after(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import messages_channel
-from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, decode_write
+from wren_sessions.checkpoints.codec import CheckpointRecord, decode_write
 from wren_sessions.checkpoints.snapshots import read_record, reading
 from wren_sessions.checkpoints.waiting import next_step
 from wren_sessions.delta.encoder import Serializer, loads, opened
@@ -82,7 +81,8 @@ class Transcribing:
         with reading(session, stored, serde=self._serde):
             value = loads(self._serde, typed, f"{channel!r} of session {session!r}")
         messages = messages_of(unwrapped(value))
-        if channel != name and (not isinstance(value, list) or not _are_messages(messages)):
+        foreign = not isinstance(value, list) or any(each.role == UNKNOWN for each in messages)
+        if channel != name and foreign:
             return messages_of(by_name({channel: value}).get(name))
         if not isinstance(value, list):
             return messages
@@ -126,7 +126,9 @@ class Transcribing:
         time = self._stamp(body.meta)
         step = next_step((write.task_id, write.channel, write) for write in writes)
         for write in step.questions:
-            for asked in self._interrupts(session, write, arena, what):
+            typed, *_ = opened(session, write.value, arena, self._checkpoints.protection, what)
+            found = loads(self._serde, typed, f"{what} of session {session!r}")
+            for asked in found if isinstance(found, list | tuple) else [found]:
                 text, id_ = question_of(asked)
                 yield Message(
                     role="interrupt",
@@ -136,15 +138,3 @@ class Transcribing:
                     checkpoint_id=stored.name[1],
                     pending=True,
                 )
-
-    def _interrupts(
-        self, session: str, write: WriteBody, arena: ArenaParts, what: str
-    ) -> list[Any]:
-        typed, *_ = opened(session, write.value, arena, self._checkpoints.protection, what)
-        found = loads(self._serde, typed, f"{what} of session {session!r}")
-        return list(found) if isinstance(found, list | tuple) else [found]
-
-
-def _are_messages(messages: tuple[Message, ...]) -> bool:
-    """Whether the elements of a list that has no name are messages, and not something else."""
-    return all(message.role != UNKNOWN for message in messages)

@@ -23,6 +23,7 @@ from wren_sessions.records import Span
 from wren_sessions.serializers._elements import header_length
 from wren_sessions.serializers._wire import KIND
 from wren_sessions.serializers.encryption import UID_BYTES
+from wren_sessions.transcripts._values import shared_start
 
 _EXTENSIONS: Final = frozenset(bytes([code]) for code in (*range(0xC7, 0xCA), *range(0xD4, 0xD9)))
 _FIX_MASK: Final = 0x0F
@@ -86,7 +87,8 @@ def places_of(value: StoredValue) -> tuple[int, tuple[Span, ...]] | None:
     head, *rest = value.pieces or [b""]
     if not isinstance(head, bytes):
         return None
-    head = _array_header(value.kind, head)
+    if head and is_sealed(value.kind):  # what a sealed list begins with is not of the array
+        head = head[1 + head[0] + UID_BYTES :]
     if not head or header_length(head) != len(head):
         return None
     spans: list[Span] = []
@@ -97,16 +99,8 @@ def places_of(value: StoredValue) -> tuple[int, tuple[Span, ...]] | None:
             spans[-1] = Span(spans[-1].offset, spans[-1].length + piece.length)
         else:
             spans.append(Span(piece.offset, piece.length))
-    return _count(head), tuple(spans)
-
-
-def _array_header(kind: str, head: bytes) -> bytes:
-    """What stays in the record of a list, without what a sealed one begins with."""
-    return head[1 + head[0] + UID_BYTES :] if head and is_sealed(kind) else head
-
-
-def _count(head: bytes) -> int:
-    return head[0] & _FIX_MASK if len(head) == 1 else int.from_bytes(head[1:], "big")
+    count = head[0] & _FIX_MASK if len(head) == 1 else int.from_bytes(head[1:], "big")
+    return count, tuple(spans)
 
 
 def inline_of(value: StoredValue) -> bytes | None:
@@ -144,14 +138,16 @@ class Change:
 def compare(older: Elements, newer: Elements, wanted: Sequence[int]) -> Change:
     """What can be said of some elements of the newer list; nothing of those that are unclear."""
     change = Change()
-    common = _common(older.parts, newer.parts)
+    common = shared_start(older.parts, newer.parts)
     if common == len(older.parts):
         change.kept = {index: index for index in wanted if index < common}
         change.new = {index for index in wanted if index >= common}
         return change
     at = {part: index for index, part in enumerate(older.parts)}
     gone = {older.identify(part): i for part, i in at.items() if not newer.count(part)}
-    behind = _behind(older, newer)
+    last = older.parts[-1]
+    alone = older.count(last) == 1 and newer.count(last) == 1
+    behind = newer.parts.index(last) if alone else None  # where the newer list goes on
     for index in wanted:
         part = newer.parts[index]
         identity = newer.identify(part) if part not in at else None
@@ -168,17 +164,3 @@ def compare(older: Elements, newer: Elements, wanted: Sequence[int]) -> Change:
         else:
             change.new.add(index)
     return change
-
-
-def _common(a: Sequence[bytes], b: Sequence[bytes]) -> int:
-    """How many elements both lists begin with."""
-    pairs = enumerate(zip(a, b, strict=False))
-    return next((at for at, (x, y) in pairs if x != y), min(len(a), len(b)))
-
-
-def _behind(older: Elements, newer: Elements) -> int | None:
-    """The index in the newer list of the older one's last element; None where it has none."""
-    last = older.parts[-1]
-    if older.count(last) != 1 or newer.count(last) != 1:
-        return None
-    return newer.parts.index(last)

@@ -119,11 +119,8 @@ def _unwrapped(raw: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
 
 def _text_of(fields: Mapping[str, Any]) -> str | None:
     """The name of the field that holds the text."""
-    return next((name for name in _TEXTS if _is_content(fields.get(name))), None)
-
-
-def _is_content(value: Any) -> bool:
-    return isinstance(value, str | list | tuple | Mapping)
+    kinds = (str, list, tuple, Mapping)
+    return next((name for name in _TEXTS if isinstance(fields.get(name), kinds)), None)
 
 
 def _role(fields: Mapping[str, Any], kind: str) -> str:
@@ -157,6 +154,7 @@ def _message(fields: Mapping[str, Any], kind: str, raw: Any) -> Message:
     own += [call for call in calls if call.id is None or call.id not in known]
     if place is None and not own and fields.get("content", raw) is not None:
         return Message(role=_role(fields, kind), text=compact(jsonable(raw)))
+    status = text_or_none(fields.get("status"))
     return Message(
         role=_role(fields, kind),
         text=text,
@@ -164,14 +162,8 @@ def _message(fields: Mapping[str, Any], kind: str, raw: Any) -> Message:
         tool_call_id=text_or_none(fields.get("tool_call_id")),
         name=text_or_none(fields.get("name")),
         id=text_or_none(fields.get("id")),
-        status=_status(fields.get("status")),
+        status=None if status == "success" else status,  # that it went well is not worth a word
     )
-
-
-def _status(raw: Any) -> str | None:
-    """The status of a tool's answer; that it went well is not worth a word."""
-    found = text_or_none(raw)
-    return None if found == "success" else found
 
 
 def _tool_calls(fields: Mapping[str, Any]) -> list[ToolCall]:

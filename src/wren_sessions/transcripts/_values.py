@@ -12,9 +12,10 @@ import dataclasses
 import json
 import math
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from enum import Enum
+from operator import eq
 from typing import Any, Final
 
 from wren_sessions.checkpoints.channels import PREVIOUS, ROOT
@@ -126,3 +127,11 @@ def json_text(fields: Any) -> str:
 
 def _sorting(value: Any) -> str:
     return json.dumps(value)
+
+
+def shared_start(
+    before: Sequence[Any], after: Sequence[Any], same: Callable[[Any, Any], bool] = eq
+) -> int:
+    """How many elements two lists begin with that are the same."""
+    pairs = enumerate(zip(before, after, strict=False))
+    return next((at for at, pair in pairs if not same(*pair)), min(len(before), len(after)))

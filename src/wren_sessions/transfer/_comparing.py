@@ -96,7 +96,10 @@ def same(a: Any, b: Any, serde: Serializer) -> bool:
     A list may stand for a tuple where the target's serializer knows no tuples. LangGraph's is one:
     it makes lists of them, as of ``("human", "Hello")``, and its savers live with it.
     """
-    if type(a) is not type(b) and ({type(a), type(b)} != {list, tuple} or _keeps_tuples(serde)):
+    if type(a) is not type(b) and (
+        {type(a), type(b)} != {list, tuple}
+        or type(serde.loads_typed(serde.dumps_typed((1,)))) is tuple  # it knows tuples
+    ):
         return False
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key], serde) for key in a)
@@ -108,10 +111,6 @@ def same(a: Any, b: Any, serde: Serializer) -> bool:
     with suppress(Exception):
         return serde.dumps_typed(a) == serde.dumps_typed(b)
     return False
-
-
-def _keeps_tuples(serde: Serializer) -> bool:
-    return type(serde.loads_typed(serde.dumps_typed((1,)))) is tuple
 
 
 # --- pending writes -------------------------------------------------------------------------------
@@ -141,15 +140,14 @@ def covered(
     """Whether `theirs` has all of `ours`, where it may have replaced those that are special."""
     rest = list(theirs)
     for write in ours:
-        at = next((at for at, other in enumerate(rest) if _covers(other, write, serde)), None)
+        task, channel, value = write
+        of_it = (at for at, other in enumerate(rest) if other[:2] == (task, channel))
+        equal = (at for at in of_it if channel in SPECIAL or same(value, rest[at][2], serde))
+        at = next(equal, None)
         if at is None:
             return False
         del rest[at]
     return True
-
-
-def _covers(theirs: PendingWrite, ours: PendingWrite, serde: Serializer) -> bool:
-    return theirs[:2] == ours[:2] and (ours[1] in SPECIAL or same(ours[2], theirs[2], serde))
 
 
 def paths(writes: Sequence[PendingWrite]) -> list[str]:

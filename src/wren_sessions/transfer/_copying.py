@@ -65,18 +65,15 @@ class Copying:
                         session=session,
                     )
         else:
-            await self._all()
+            walk = SessionWalk(self.source)
+            while (page := await walk.next_page()) is not None:
+                for info in page:
+                    await self._session(info.session)
         return CopyReport(
             copied=tuple(self._copied),
             skipped=tuple(self._skipped),
             expired=tuple(self._expired),
         )
-
-    async def _all(self) -> None:
-        walk = SessionWalk(self.source)
-        while (page := await walk.next_page()) is not None:
-            for info in page:
-                await self._session(info.session)
 
     async def _session(self, session: str) -> bool:
         """Copy one; False if it is not there (any more)."""

@@ -141,14 +141,10 @@ def row_of(cells: Sequence[Any]) -> Row:
         and 0 <= tail <= end <= ARENA_BYTES
         and 0 <= revision < _MOST_REVISIONS
         and 0 <= pinned <= 1
-        and (own_idle is None or _is_idle(own_idle))
+        and (own_idle in {None, "none"} or (type(own_idle) is int and 1 <= own_idle <= MAX_MS))
     ):
         damaged("sessions", sid, "a number in it is out of range")
     return Row._make(cells)
-
-
-def _is_idle(own_idle: Override) -> bool:
-    return 1 <= own_idle <= MAX_MS if isinstance(own_idle, int) else own_idle == "none"
 
 
 def header_of(state: object, row: Row) -> bytes:

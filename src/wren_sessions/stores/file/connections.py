@@ -76,7 +76,8 @@ class Database:
         self._doubted = False
         self._reading = ReadWriteLock()
         self._batches = 0
-        self._turn = _turn_at(self._place.path)
+        with _naming:  # one turn for all stores of this process on one file
+            self._turn = _turns.setdefault(self._place.path, Lock())
         self._commits = GroupCommit(self._begin, self._chore, self._turn)
 
     # --- using it ---------------------------------------------------------------------------------
@@ -299,12 +300,6 @@ def _transact(connection: sqlite3.Connection, operation: Callable[[sqlite3.Conne
                 connection.execute("ROLLBACK")
         raise
     return answer
-
-
-def _turn_at(path: str) -> Lock:
-    """The lock that all stores of this process on one file share."""
-    with _naming:
-        return _turns.setdefault(path, Lock())
 
 
 _turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()

@@ -119,7 +119,10 @@ def load(
         return None
     state, head, *record = found[-7:]
     if record[0] is None:
-        _check_no_head(connection, row.sid, namespace, head)
+        if head is not None:
+            _no_record(row.sid, namespace)
+        if connection.execute(_ANY_RECORD, (row.sid, namespace)).fetchone() is not None:
+            _no_head(row.sid, namespace)
         return None
     stored = _whole(connection, row.sid, namespace, record)
     spans = missing(stored.spans, held, row.incarnation)
@@ -140,14 +143,6 @@ def load(
 def is_brief(spans: Iterable[Span]) -> bool:
     """Whether so much of an arena is read in no time."""
     return sum([length for _, length in spans]) <= BRIEF_BYTES
-
-
-def _check_no_head(connection: sqlite3.Connection, sid: int, namespace: str, head: object) -> None:
-    """Make sure that a namespace without a latest record has no records at all."""
-    if head is not None:
-        _no_record(sid, namespace)
-    if connection.execute(_ANY_RECORD, (sid, namespace)).fetchone() is not None:
-        _no_head(sid, namespace)
 
 
 def _no_head(sid: int, namespace: str) -> NoReturn:
@@ -239,16 +234,12 @@ def read(connection: sqlite3.Connection, sid: int, spans: Iterable[Span]) -> Are
     """Parts of an arena, or None if one of them is not there."""
     parts = []
     for span in spans:
-        part = _part(connection, sid, span) if _can_be(span) else None
+        possible = span.offset >= 0 and span.length >= 0 and span.end <= ARENA_BYTES
+        part = _part(connection, sid, span) if possible else None
         if part is None:
             return None
         parts.append((span.offset, part))
     return ArenaParts(parts)
-
-
-def _can_be(span: Span) -> bool:
-    """Whether any arena could have it."""
-    return span.offset >= 0 and span.length >= 0 and span.end <= ARENA_BYTES
 
 
 def _part(connection: sqlite3.Connection, sid: int, span: Span) -> bytes | None:

@@ -99,10 +99,19 @@ def commit(
     refusal = _refusal(connection, commit, seen)
     if refusal:
         return _answer(refusal, seen.row, now_ms)
-    ends_ms = _deadline(commit, seen.row, policy, now_ms)
+    if seen.row is None:
+        ends_ms = deadline_ms(policy, now_ms, _created(commit, now_ms))
+    elif policy.refresh == "never":
+        ends_ms = seen.row.deadline_ms
+    else:
+        ends_ms = seen.row.deadline(policy, now_ms)
     if past(ends_ms, now_ms):
         return _answer("expired", seen.row, now_ms)
-    row = seen.row or _make(connection, key, commit, seen.rest_sid, now_ms)
+    row = seen.row
+    if row is None:  # made in the place of one that has expired, if there is one
+        if seen.rest_sid is not None:
+            sessions.forget(connection, seen.rest_sid)
+        row = sessions.make(connection, key, commit.token, _created(commit, now_ms))
     after = _write(connection, commit, row, seen.head, (now_ms, ends_ms))
     return _answer("done", after, now_ms, row.arena_end if commit.record else 0)
 
@@ -164,26 +173,11 @@ def _all_there(
     )
 
 
-def _deadline(commit: Commit, row: Row | None, policy: TTLPolicy, now_ms: int) -> int | None:
-    if row is None:
-        return deadline_ms(policy, now_ms, _created(commit, now_ms))
-    return row.deadline_ms if policy.refresh == "never" else row.deadline(policy, now_ms)
-
-
 def _created(commit: Commit, now_ms: int) -> int:
     return now_ms if commit.created_ms is None else commit.created_ms
 
 
 # --- writing --------------------------------------------------------------------------------------
-
-
-def _make(
-    connection: sqlite3.Connection, key: Key, commit: Commit, rest_sid: int | None, now_ms: int
-) -> Row:
-    """Make the session, in the place of one that has expired."""
-    if rest_sid is not None:
-        sessions.forget(connection, rest_sid)
-    return sessions.make(connection, key, commit.token, _created(commit, now_ms))
 
 
 def _write(

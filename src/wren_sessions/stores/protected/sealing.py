@@ -122,7 +122,11 @@ class Sealing:
             state = known.state if known else b""
         if state is None:
             return sealed, uid
-        header = _header_of(sealed, state, uid)
+        record = sealed.record
+        if record is None or record.name[0] != "":
+            header = Header(state=state, uid=uid, head=headers.head_of(state))
+        else:
+            header = Header(state=state, uid=uid, head=record.name[1], digest=digest(record.body))
         return replace(sealed, state=headers.seal(encryption, commit.session, header)), uid
 
     def _with_bodies(self, commit: Commit, uid: bytes | None) -> Commit:
@@ -202,7 +206,14 @@ class Sealing:
             info, header = await self._header(source)
             how: dict[str, Any] = {"replace": replace, "state": state, "expect": expect}
             if info is not None and header is not None and header.uid is not None:
-                how["state"] = self._for_copy(target, header, state)
+                assert self._encryption is not None  # noqa: S101 -- it has opened the header
+                copied = Header(
+                    state=header.state if state is None else state,
+                    uid=header.uid,
+                    head=header.head,
+                    digest=header.digest,
+                )
+                how["state"] = headers.seal(self._encryption, target, copied)
                 how["expect"] = expect or info.life
             try:
                 life = await self._store.copy(source, target, **how)
@@ -212,12 +223,6 @@ class Sealing:
                 continue
             return life
         raise self._busy(source)
-
-    def _for_copy(self, target: str, header: Header, state: bytes | None) -> bytes:
-        assert self._encryption is not None  # noqa: S101 -- it has opened the header
-        if state is not None:
-            header = Header(state=state, uid=header.uid, head=header.head, digest=header.digest)
-        return headers.seal(self._encryption, target, header)
 
     async def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
@@ -360,14 +365,6 @@ def _lacks_header(commit: Commit) -> bool:
     """Whether a commit moves the root namespace's head and brings no header for it."""
     record = commit.record
     return record is not None and record.name[0] == "" and commit.state is None
-
-
-def _header_of(sealed: Commit, state: bytes, uid: bytes) -> Header:
-    """The header that goes with a commit."""
-    record = sealed.record
-    if record is None or record.name[0] != "":
-        return Header(state=state, uid=uid, head=headers.head_of(state))
-    return Header(state=state, uid=uid, head=record.name[1], digest=digest(record.body))
 
 
 def _was_ours(commit: Commit, sealed: Commit, done: Committed) -> bool:

@@ -47,14 +47,12 @@ from wren_sessions.records import (
     Loaded,
     Name,
     Prune,
-    Record,
     Scanned,
     SessionInfo,
     SessionPage,
     Span,
     Start,
     Write,
-    Writes,
 )
 from wren_sessions.stores.redis.replies import (
     NO_KEY,
@@ -177,13 +175,24 @@ class Commands:
         """See `SessionStore.commit`."""
         record, writes = commit.record, commit.writes
         revision, created = commit.revision, commit.created_ms
+        record_words, writes_words = _NO_RECORD, _NO_WRITES
+        if record is not None and commit.witnesses == ((record.name[0], record.parent_id),):
+            witnesses = _PARENT  # the usual case, in short
+        else:
+            witnesses = " ".join([record_field(*name) for name in commit.witnesses])
+        if record is not None:
+            namespace, checkpoint_id = record.name
+            parent = _NONE if record.parent_id is None else _id(record.parent_id)
+            spans = _spans(record.spans)
+            record_words = f"{_ns(namespace)} {_id(checkpoint_id)} {parent} {spans}"
+        if writes is not None:
+            namespace, checkpoint_id = writes.name
+            writes_words = f"{_ns(namespace)} {_id(checkpoint_id)} {_spans(writes.spans)}"
         words = (
             f"{commit.token} {self._policy_of(commit.session)} {'1' if commit.new else '0'} "
             f"{commit.incarnation or _NONE} {_NONE if revision is None else revision} "
             f"{_NONE if created is None else created} "
-            f"{_NO_RECORD if record is None else _record_words(record)} "
-            f"{_NO_WRITES if writes is None else _writes_words(writes)} "
-            f"{_witnesses(commit) if commit.witnesses else ''}"
+            f"{record_words} {writes_words} {witnesses}"
         )
         args = [words.encode(), commit.state or b""]
         if record is not None:
@@ -420,43 +429,23 @@ def _spans(spans: Sequence[Span]) -> str:
     return ",".join([f"{offset}+{length}" for offset, length in spans]) or "-"
 
 
-def _witnesses(commit: Commit) -> str:
-    record = commit.record
-    if record is not None and commit.witnesses == ((record.name[0], record.parent_id),):
-        return _PARENT  # the usual case, in short
-    return " ".join([record_field(*name) for name in commit.witnesses])
-
-
-def _record_words(record: Record) -> str:
-    namespace, checkpoint_id = record.name
-    parent = _NONE if record.parent_id is None else _id(record.parent_id)
-    return f"{_ns(namespace)} {_id(checkpoint_id)} {parent} {_spans(record.spans)}"
-
-
-def _writes_words(writes: Writes) -> str:
-    namespace, checkpoint_id = writes.name
-    return f"{_ns(namespace)} {_id(checkpoint_id)} {_spans(writes.spans)}"
-
-
 _PARENT: Final = "^"
 _NO_RECORD: Final = "- - - -"
 _NO_WRITES: Final = "- - -"
 
 
 def _bodies(writes: Sequence[Write]) -> list[bytes]:
-    """What one commit adds to a log, then keys and bodies of the writes that are replaced."""
+    """What one commit adds to a log, then keys and bodies of the writes that are replaced.
+
+    It adds the CRC-32 of its keys, then each key with its body.
+    """
     kept = [write for write in writes if not write.replace]
-    args = [_chunk(kept) if kept else b""]
+    args = [b""]
+    if kept:
+        flat = [part for write in kept for part in (write.key, write.body)]
+        args = [msgpack.packb([crc_of([write.key for write in kept]), *flat])]
     if len(kept) < len(writes):
         last = {write.key: write.body for write in writes if write.replace}
         words = " ".join([f"{key} {len(body)}" for key, body in last.items()])
         args += [words.encode(), b"".join(last.values())]
     return args
-
-
-def _chunk(writes: Sequence[Write]) -> bytes:
-    """What one commit adds to a log: the CRC-32 of its keys, then each key with its body."""
-    keys = [write.key for write in writes]
-    flat = [part for write in writes for part in (write.key, write.body)]
-    packed: bytes = msgpack.packb([crc_of(keys), *flat])
-    return packed

@@ -59,9 +59,17 @@ def diagnose(client: redis.Redis) -> Diagnosis:
 
 def _facts(client: redis.Redis) -> dict[str, Fact]:
     database = int(client.connection_pool.connection_kwargs.get("db") or 0)
-    info = _info(client)
+    info: Mapping[str, Any] = {}
+    with suppress(driver.RedisError):  # a limited user may not ask
+        found: Any = client.info()
+        info = {str(name): value for name, value in found.items()}
     if not info:
         return {"database": database}
+    saves: bool | None = None  # whether it writes snapshots; it may not say
+    with suppress(driver.RedisError):
+        points: Any = client.config_get("save")
+        saves = any(points.values()) if points else None
+    aof, keyspace = _number(info.get("aof_enabled")), info.get(f"db{database}")
     facts: dict[str, Fact] = {
         "server": _server(info),
         "version": _text(info.get("valkey_version") or info.get("redis_version")),
@@ -73,20 +81,13 @@ def _facts(client: redis.Redis) -> dict[str, Fact]:
         "max_bytes": _number(info.get("maxmemory")),
         "evicted": _number(info.get("evicted_keys")),
         "clients": _number(info.get("connected_clients")),
-        "aof": _flag(info.get("aof_enabled")),
-        "rdb": _saves(client),
+        "aof": None if aof is None else bool(aof),
+        "rdb": saves,
         "saved": info.get("rdb_last_bgsave_status", "ok") == "ok",
-        "keys": _keys(info, database),
+        "keys": int(keyspace.get("keys", 0)) if isinstance(keyspace, dict) else 0,
         "elsewhere": _elsewhere(info, database),
     }
     return {name: fact for name, fact in facts.items() if fact is not None}
-
-
-def _info(client: redis.Redis) -> Mapping[str, Any]:
-    with suppress(driver.RedisError):  # a limited user may not ask
-        found: Any = client.info()
-        return {str(name): value for name, value in found.items()}
-    return {}
 
 
 def _server(info: Mapping[str, Any]) -> str:
@@ -95,19 +96,6 @@ def _server(info: Mapping[str, Any]) -> str:
     if info.get("server_name") == "valkey" or "valkey_version" in info:
         return "Valkey"
     return "KeyDB" if "keydb" in str(info.get("executable", "")).lower() else "Redis"
-
-
-def _saves(client: redis.Redis) -> bool | None:
-    """Whether the server writes snapshots by itself; None where it does not say."""
-    with suppress(driver.RedisError):
-        found: Any = client.config_get("save")
-        return any(bool(value) for value in found.values()) if found else None
-    return None
-
-
-def _keys(info: Mapping[str, Any], database: int) -> int:
-    found = info.get(f"db{database}")
-    return int(found.get("keys", 0)) if isinstance(found, dict) else 0
 
 
 def _elsewhere(info: Mapping[str, Any], database: int) -> str | None:
@@ -125,10 +113,6 @@ def _text(value: object) -> str | None:
 
 def _number(value: object) -> int | None:
     return int(value) if isinstance(value, int | float) else None
-
-
-def _flag(value: object) -> bool | None:
-    return bool(value) if isinstance(value, int) else None
 
 
 # --- a server that does not -----------------------------------------------------------------------

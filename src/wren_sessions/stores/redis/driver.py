@@ -207,7 +207,8 @@ def translate(error: Exception, location: str, session: str) -> NoReturn:
             "damaged; delete it, and restore it from a copy if there is one",
             session=session,
         ) from error
-    hint = next((hint for kinds, sign, hint in _HINTS if _fits(error, kinds, sign)), None)
+    fitting = (hint for kinds, sign, hint in _HINTS if isinstance(error, kinds) and sign in text)
+    hint = next(fitting, None)
     if hint is None and isinstance(error, driver.TimeoutError | TimeoutError):
         raise StoreTimeoutError(
             f"Redis at {location} did not answer in time{about}: the call may or may not have "
@@ -221,10 +222,6 @@ def translate(error: Exception, location: str, session: str) -> NoReturn:
         ) from error
     kind = StoreTimeoutError if isinstance(error, driver.TimeoutError) else StoreUnavailableError
     raise kind(f"Redis at {location}{about}: {hint or _NO_ANSWER} ({text})") from error
-
-
-def _fits(error: Exception, kinds: _Kinds, sign: str) -> bool:
-    return isinstance(error, kinds) and sign in str(error)
 
 
 _WRONG_TYPE: Final = "WRONGTYPE"
