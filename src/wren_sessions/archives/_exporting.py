@@ -184,16 +184,14 @@ class Exporting:
         return [found[name] for name in names]
 
     def _line(self, stored: Stored, arena: ArenaParts) -> str:
-        line = self._lines.checkpoint(self._checkpoint(stored, arena))
+        with reading(self._session, stored):
+            checkpoint = self._read(stored, arena)
+        line = self._lines.checkpoint(checkpoint)
         self._done += 1
         if self._on_progress is not None:
             total = self.begun.checkpoints
             self._on_progress(Progress(self._session, self._done, total))
         return line
-
-    def _checkpoint(self, stored: Stored, arena: ArenaParts) -> Checkpoint:
-        with reading(self._session, stored):
-            return self._read(stored, arena)
 
     def _read(self, stored: Stored, arena: ArenaParts) -> Checkpoint:
         body, data = read_record(self._session, stored, ArenaView(arena), self._protection)

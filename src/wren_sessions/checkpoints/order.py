@@ -138,7 +138,7 @@ class Ordered:
     async def page(self, places: Sequence[Place]) -> Page:
         """The next records of these namespaces, perhaps fewer than asked for."""
         first = places[0]
-        if _is_line(first):
+        if first.line or first.after or first.listed:
             return await self._line(first, places[1:])
         more = first.before is not None and not first.begun
         scanned = await self._scan([_start(place) for place in places], self._limit + more)
@@ -281,10 +281,6 @@ class Ordered:
             )
             self._bodies[stored.name] = body
         return body
-
-
-def _is_line(place: Place) -> bool:
-    return bool(place.line or place.after or place.listed)
 
 
 def _start(place: Place) -> Start:

@@ -269,8 +269,14 @@ def next_of(snapshot: Snapshot | None) -> list[str]:
     """The nodes that run next, as far as the checkpoint tells without its graph."""
     if snapshot is None:
         return []
-    tasks = _sent(snapshot.values)
-    return _due(snapshot.values, snapshot) + [name for task in tasks if (name := _node_of(task))]
+    nodes = _due(snapshot.values, snapshot)
+    for task in _sent(snapshot.values):
+        fields = getattr(task, "value", None)
+        if isinstance(fields, list | tuple) and fields:
+            fields = {"node": fields[0]}
+        if isinstance(fields, dict) and fields.get("node"):
+            nodes.append(fields["node"])
+    return nodes
 
 
 def _due(values: Mapping[str, Any], step: Snapshot | CheckpointRecord) -> list[str]:
@@ -299,28 +305,20 @@ def _sent(values: Mapping[str, Any]) -> list[Any]:
     return [task for tasks in found if isinstance(tasks, list) for task in tasks]
 
 
-def _node_of(task: Any) -> str | None:
-    fields = getattr(task, "value", None)
-    if isinstance(fields, dict):
-        return fields.get("node")
-    return fields[0] if isinstance(fields, list | tuple) and fields else None
-
-
 def interrupts_of(snapshot: Snapshot | None) -> list[Any]:
     """What waits for an answer."""
     if snapshot is None:
         return []
     asked = next_step(snapshot.writes).questions
-    return [_question(each) for value in asked for each in _listed(value)]
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _question(value: Any) -> Any:
-    fields = getattr(value, "value", None)
-    return fields["value"] if isinstance(fields, dict) and "value" in fields else value
+    found = []
+    for value in asked:
+        for question in value if isinstance(value, list | tuple) else [value]:
+            fields = getattr(question, "value", None)
+            if isinstance(fields, dict) and "value" in fields:
+                found.append(fields["value"])
+            else:
+                found.append(question)
+    return found
 
 
 def errors_of(snapshot: Snapshot | None) -> list[Any]:

@@ -80,15 +80,12 @@ class Limits:
     def check_written(self, data: bytes | memoryview) -> None:
         """Refuse a value that was packed and is too large to be read again."""
         if len(data) > FREE_BYTES:
-            self._check_memory(data)
+            most = objects_limit(len(data), self.max_memory_bytes)
+            if most_objects(data) > most and objects_bytes(data, most) > most:
+                raise over("max_memory_bytes", self.max_memory_bytes, UNREADABLE)
         if len(data) > self.sure_bytes:
             self.check_size(len(data))
             self._walk(data)
-
-    def _check_memory(self, data: bytes | memoryview) -> None:
-        most = objects_limit(len(data), self.max_memory_bytes)
-        if most_objects(data) > most and objects_bytes(data, most) > most:
-            raise over("max_memory_bytes", self.max_memory_bytes, UNREADABLE)
 
     def check_depth(self, data: bytes, deepest: int = DEEPEST) -> None:
         """Refuse a value that is nested deeper than any value may be.

@@ -44,18 +44,14 @@ def judged_checkpoint(
     yield from judged(app.serde, body.meta, "the metadata")
     for channel, typed in data.items():
         yield from judged(app.serde, typed, f"channel {channel!r}")
-    writes = list(_writes(session, stored))
+    what = "a pending write"
+    writes = [decode_write(each.body, session, what, stored.name) for each in stored.writes]
     for write in writes:
         typed, *_ = opened(session, write.value, arena, protection, "a pending write")
         where = "an interrupt" if write.channel == INTERRUPT else f"a write to {write.channel!r}"
         yield from judged(app.serde, typed, where)
     if shape is not None:
         yield from _misfits(shape, body, writes)
-
-
-def _writes(session: str, stored: Stored) -> Iterator[WriteBody]:
-    for write in stored.writes:
-        yield decode_write(write.body, session, "a pending write", stored.name)
 
 
 def _misfits(shape: Shape, body: CheckpointRecord, writes: list[WriteBody]) -> Iterator[Cause]:

@@ -316,10 +316,8 @@ class Session:
             if more:
                 break
         life = self.life(now_ms)
-        return Scanned(records=self._all(names), rest=rest, life=life, heads=heads)
-
-    def _all(self, names: list[Name]) -> tuple[Stored, ...]:
-        return tuple(stored for stored in map(self.stored, names) if stored)
+        records = tuple(stored for stored in map(self.stored, names) if stored)
+        return Scanned(records=records, rest=rest, life=life, heads=heads)
 
     def read(self, spans: Sequence[Span]) -> ArenaParts | None:
         """The bytes of spans, or None if any of them are not there."""
@@ -339,7 +337,10 @@ class Session:
             record = kept.drop(checkpoint_id) if kept else None
             if record:
                 self.size_bytes -= len(record.body) + _name_bytes((namespace, checkpoint_id))
-            self._drop_writes((namespace, checkpoint_id))
+            writes = self.writes.pop((namespace, checkpoint_id), None)
+            if writes:
+                self.size_bytes -= _name_bytes((namespace, checkpoint_id))
+                self.size_bytes -= sum(len(k.encode()) + len(w.body) for k, w in writes.items())
             if kept and not kept.ids:
                 del self.namespaces[namespace]
         named = dict(prune.heads)
@@ -352,12 +353,6 @@ class Session:
         self.updated_ms = now_ms
         self.revision += 1
         return before - self.size_bytes
-
-    def _drop_writes(self, name: Name) -> None:
-        writes = self.writes.pop(name, None)
-        if writes:
-            self.size_bytes -= _name_bytes(name)
-            self.size_bytes -= sum(len(k.encode()) + len(w.body) for k, w in writes.items())
 
     def copy(self, now_ms: int, state: bytes | None) -> Session:
         """An independent copy, written now, with an incarnation, perhaps a header of its own."""
