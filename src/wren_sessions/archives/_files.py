@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -47,8 +47,9 @@ def write_files(root: Path, contents: Mapping[Path, str | bytes]) -> None:
         for folder in {path.parent for path in contents}:
             _sync_folder(folder)
     except OSError as error:
+        common = os.path.commonpath([path.parent for path in contents])
         raise StoreUnavailableError(
-            f"the files below {str(_common(contents))!r} cannot be written: {error.strerror}; "
+            f"the files below {common!r} cannot be written: {error.strerror}; "
             "check the folder's permissions and the space that is left"
         ) from error
     finally:
@@ -115,7 +116,3 @@ def _remove_stale(path: Path) -> None:
             with suppress(OSError):
                 if time.time() - found.lstat().st_mtime > STALE_S:
                     found.unlink()
-
-
-def _common(contents: Iterable[Path]) -> Path:
-    return Path(os.path.commonpath([path.parent for path in contents]))

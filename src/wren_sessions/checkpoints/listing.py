@@ -69,14 +69,11 @@ class Listing:
             await self._begin(self._sessions.popleft())
             return []
         if self._more_sessions:
-            await self._find_sessions()
+            page = await self._walk.next_page()
+            self._more_sessions = page is not None
+            self._sessions.extend(info.session for info in page or ())
             return []
         return None
-
-    async def _find_sessions(self) -> None:
-        page = await self._walk.next_page()
-        self._more_sessions = page is not None
-        self._sessions.extend(info.session for info in page or ())
 
     async def _begin(self, session: str) -> None:
         self._session = session

@@ -153,7 +153,9 @@ def _findings(run: Run, pings: int) -> Iterator[Finding]:
             if finding.level == "failed":
                 return
     except WrenSessionsError as error:
-        yield _of_error(error)
+        name = "data" if isinstance(error, CorruptSessionError) else "sessions"
+        text = error.message.replace(f" (session {_NOBODY!r})", "")
+        yield failed(name, text, "", code_of(error))
 
 
 def _opened(run: Run) -> tuple[SessionStore, str]:
@@ -174,7 +176,12 @@ def _of_store(store: SessionStore, pings: int) -> Iterator[Finding]:
         yield of_trouble(diagnosis.trouble, diagnosis.detail)
         return
     if diagnosis is None or diagnosis.kind != "file":
-        yield of_latency([_ping_ms(store) for _ in range(pings)])
+        times_ms = []
+        for _ in range(pings):
+            start = time.perf_counter()
+            store.ping()
+            times_ms.append((time.perf_counter() - start) * 1_000)
+        yield of_latency(times_ms)
     if diagnosis is not None:
         yield from (of_file if diagnosis.kind == "file" else of_server)(diagnosis.facts)
         yield from _elsewhere(store, diagnosis.facts)
@@ -196,12 +203,6 @@ def _of_new_file(path: Path) -> Finding:
             "give this user write access to the folder, or choose another one",
         )
     return ok("file", f"{path} is not there yet, and will be made when the app first writes")
-
-
-def _ping_ms(store: SessionStore) -> float:
-    start = time.perf_counter()
-    store.ping()
-    return (time.perf_counter() - start) * 1_000
 
 
 def _elsewhere(store: SessionStore, facts: Any) -> Iterator[Finding]:
@@ -238,8 +239,3 @@ def _of_sessions(store: SessionStore) -> Iterator[Finding]:
     encryption = protection_of(store).encryption
     if encryption is not None:
         yield ok("encryption", f"on, new data with the key {encryption.newest!r}")
-
-
-def _of_error(error: WrenSessionsError) -> Finding:
-    name = "data" if isinstance(error, CorruptSessionError) else "sessions"
-    return failed(name, error.message.replace(f" (session {_NOBODY!r})", ""), "", code_of(error))

@@ -138,14 +138,14 @@ class Rebase:
         """A value, for the new arena."""
         pieces: list[Piece] = []
         for piece in value.pieces:
-            pieces += self._moved(piece) if isinstance(piece, Extent) else [piece]
+            if not isinstance(piece, Extent):
+                pieces.append(piece)
+                continue
+            parts = self._parts(piece)
+            for (span, offset), kind in parts:
+                total = piece.sum if len(parts) == 1 else self._sum(span, piece.sum)
+                pieces.append(kind(offset, span.length, total))
         return StoredValue(value.kind, pieces)
-
-    def _moved(self, piece: Extent) -> Iterator[Piece]:
-        parts = self._parts(piece)
-        for (span, offset), kind in parts:
-            total = piece.sum if len(parts) == 1 else self._sum(span, piece.sum)
-            yield kind(offset, span.length, total)
 
     def _sum(self, span: Span, like: Sum) -> Sum:
         """The sum of a part of what is `needed`, of the same sort as another one."""
