@@ -302,7 +302,7 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_file_that_is_no_text() -> None:
-    """A file that is no UTF-8 text is refused without showing what is in it."""
+    """A file that is not UTF-8 text is refused without showing what is in it."""
     Path(".env").write_bytes(f"REDIS_PASSWORD={CANARY}\xff".encode("latin-1"))
     assert "no UTF-8 text" in refusal(Settings.from_env)
 

@@ -324,4 +324,4 @@ class AsyncSessionStore(Protocol):
         """See `SessionStore.ping`."""
 
     async def close(self) -> None:
-        """See `SessionStore.close`. Closes the store for both faces."""
+        """See `SessionStore.close`. Closes the sync and the async API."""

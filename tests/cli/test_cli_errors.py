@@ -317,3 +317,14 @@ def test_listing_loads_nothing_it_does_not_need(file_url: str, server_url: str) 
         assert not loaded & {"langgraph", "langchain_core", "pydantic"}
         assert ("redis" in loaded) == url.startswith("redis")
     assert apart("--version").code == 0
+
+
+@pytest.mark.parametrize("form", ["apart", "joined"])
+def test_the_store_may_be_named_before_the_command(cli: Cli, file_url: str, form: str) -> None:
+    """As well as behind it; a command's own options stay where they are."""
+    named = ["--url", file_url] if form == "apart" else [f"--url={file_url}"]
+    behind = cli("list", "--limit", "2", "--json", *named)
+    before = cli(*named, "list", "--limit", "2", "--json")
+    assert [row["id"] for row in before.json] == [row["id"] for row in behind.json]
+    assert cli(*named, "--help").code == 0
+    assert cli(*named, "lst").code == cli("--url").code == 2

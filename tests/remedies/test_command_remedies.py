@@ -281,3 +281,5 @@ def test_names_that_cannot_be_used(cli: Cli, url: str, tmp_path: Path) -> None:
     assert "(--as ID), delete it, or add --replace" in cli("import", "s.jsonl", url=url).err
     assert cli("import", "s.jsonl", "--as", "v", url=url).code == 0
     assert cli("import", "s.jsonl", "--replace", url=url).code == 0
+    cli("export", "s", "-o", "s.json", url=url)
+    assert cli("import", "s.json", url=url).err.startswith("error: s.json: ")

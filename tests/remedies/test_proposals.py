@@ -18,7 +18,7 @@ UNTRIED: Final[dict[str, str]] = {
     "upgrade it: Redis 6.2 or newer is needed, or Valkey": "no server is so old here",
     "check its spelling, and that this machine's DNS works": _ELSEWHERE,
     "check the network, the VPN and the address": _ELSEWHERE,
-    "and that no firewall or list of allowed addresses is between": _ELSEWHERE,
+    "and that no firewall or list of allowed addresses is blocking the connection": _ELSEWHERE,
     "check the port: this may be a web server or another database": _ELSEWHERE,
     "check host and port, that the server runs, and its log": _ELSEWHERE,
     "and that nothing between mixes up answers": _ELSEWHERE,

@@ -283,7 +283,10 @@ def test_a_session_past_a_maximum_age_is_copied(backend: str, way: str, path: Pa
 # --- files ----------------------------------------------------------------------------------------
 
 
-@tries("name the session file in it, such as {}", "is no folder. Make it first, or choose another")
+@tries(
+    "name the session file in it, such as {}",
+    "is not a directory. Make it first, or choose another",
+)
 def test_a_path_that_cannot_be(path: Path) -> None:
     """As it is named there; in a folder that was made; elsewhere."""
     with pytest.raises(ConfigurationError, match="is a folder; name the session file in it") as no:

@@ -485,7 +485,7 @@ except Exception as error: print(error)
     "encryption needs cryptography: pip install",
     "compressed sessions need zstandard: pip install",
     "which the extra 'cli' brings: pip install",
-    "has not got: install langchain-core, or a newer one",
+    "does not have: install langchain-core, or a newer one",
 )
 @pytest.mark.parametrize(
     ("package", "use", "says"),

@@ -171,7 +171,7 @@ class SessionArchiver:
     def archive(self, session: str) -> Archive:
         """Write the files of a session as it is now.
 
-        Each file is there whole or not at all, and replaces the one of an earlier archive.
+        Each file is written atomically, and replaces the one of an earlier archive.
 
         Args:
             session: its id.

@@ -170,7 +170,7 @@ def _fields(line: bytes, session: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
-        refuse(session, "a line is damaged or cut off" if session else "it is no export")
+        refuse(session, "a line is damaged or cut off" if session else "it is not an export")
     return fields
 
 

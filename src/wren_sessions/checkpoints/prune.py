@@ -54,7 +54,7 @@ ATTEMPTS: Final = 5
 class Retention:
     """How many checkpoints of a session to keep while it is written.
 
-    Applied every so many steps, so a step costs the same however long the session is; in between
+    Pruning runs periodically, so a step costs the same however long the session is; in between
     there are up to twice as many.
 
     Args:

@@ -44,6 +44,9 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
 """Name to module, function and the part of the help that lists it."""
 
 
+_STORE: Final = frozenset({"--url", "--prefix", "--env-file"})
+
+
 class Commands(Group):
     """The commands, imported one by one: `list` starts without what the others need."""
 
@@ -113,8 +116,10 @@ def _root(
 ) -> None:
     """See, keep, move and end the sessions of LangGraph apps, on Redis, Valkey or in a file.
 
-    Where they are is said by --url, or by the environment or the file .env in this folder:
+    Name the store with --url, or in the environment or the file .env in this folder:
     WREN_SESSIONS_URL, REDIS_URL, or REDIS_HOST with REDIS_PORT and REDIS_PASSWORD.
+
+    --url, --prefix and --env-file may also stand before the command.
 
     A session is named by its id, or by its address such as langgraph:checkpoint:ID:latest.
     """
@@ -123,13 +128,23 @@ def _root(
 _root.__doc__ = flowing(_root.__doc__ or "")
 
 
+def _command_first(argv: Sequence[str]) -> list[str]:
+    """The arguments with those that name the store behind the command, where commands take them."""
+    rest, store = list(argv), []
+    while rest and rest[0].partition("=")[0] in _STORE:
+        taken = 1 if "=" in rest[0] else 2
+        store += rest[:taken]
+        del rest[:taken]
+    return [*rest[:1], *store, *rest[1:]] if rest and rest[0] in COMMANDS else [*rest]
+
+
 def run(argv: Sequence[str]) -> int:
     """Run the command line; the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        typer.main.get_command(app)(args=list(argv), prog_name="wren-sessions")
+        typer.main.get_command(app)(args=_command_first(argv), prog_name="wren-sessions")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else _exits.FAILED
     except KeyboardInterrupt:

@@ -35,8 +35,8 @@ class Dialogue:
         """Which conversation this is."""
         count = len(transcript.messages)
         facts = [f"{count} message{'' if count == 1 else 's'}"]
-        facts += [f"begun {_time(transcript.created)}"] if transcript.created else []
-        facts += [f"last written {_time(transcript.updated)}"] if transcript.updated else []
+        facts += [f"started {_time(transcript.created)}"] if transcript.created else []
+        facts += [f"updated {_time(transcript.updated)}"] if transcript.updated else []
         self._screen.line(
             Styled(transcript.session or "conversation", "strong"),
             Styled(f"  {', '.join(facts)}", "dim"),

@@ -33,7 +33,10 @@ TROUBLES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "timeout": (
         "no answer came",
-        "check host and port, and that no firewall or list of allowed addresses is between",
+        (
+            "check host and port, and that no firewall or list of allowed addresses is blocking "
+            "the connection"
+        ),
     ),
     "socket": (
         "the socket of the server cannot be used",
@@ -66,7 +69,7 @@ TROUBLES: Final[Mapping[str, tuple[str, str]]] = {
         ),
     ),
     "no-password": (
-        "the server wants a password, and none was given",
+        "the server requires a password, and none was given",
         "set REDIS_PASSWORD, or write redis://default:PASSWORD@HOST:PORT",
     ),
     "rights": (

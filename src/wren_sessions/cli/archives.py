@@ -21,7 +21,7 @@ from wren_sessions.cli._names import PAGE, SomeSessionNames, address_of
 from wren_sessions.cli._states import looking
 from wren_sessions.cli._text import block
 from wren_sessions.cli.conversation import MessagesKey
-from wren_sessions.errors import ConfigurationError
+from wren_sessions.errors import ConfigurationError, CorruptSessionError
 
 SESSION: Final = "session"
 FORMATS: Final = {SESSION: ".jsonl", "json": ".json", "markdown": ".md", "html": ".html"}
@@ -138,7 +138,7 @@ def _show(run: Run, parts: Iterable[str], form: str) -> None:
 def _save(
     run: Run, path: Path, contents: dict[str, Iterator[str]], form: str, *, force: bool
 ) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file atomically."""
     if path.exists() and not force:
         raise ConfigurationError(f"{path} is there already: choose another name, or --force")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
@@ -214,8 +214,11 @@ def _imported(
     run: Run, path: str, new_id: str | None, *, replace: bool, renew: bool
 ) -> Iterator[str]:
     with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
-        if new_id is not None:
-            target = address_of(run.store, new_id).session
-            yield import_session(run.store, file, session=target, replace=replace, renew=renew)
-        else:
-            yield from import_sessions(run.store, file, replace=replace, renew=renew)
+        try:
+            if new_id is not None:
+                target = address_of(run.store, new_id).session
+                yield import_session(run.store, file, session=target, replace=replace, renew=renew)
+            else:
+                yield from import_sessions(run.store, file, replace=replace, renew=renew)
+        except CorruptSessionError as error:
+            raise CorruptSessionError(f"{path}: {error.message}", session=error.session) from None

@@ -123,7 +123,7 @@ def _read_file(path: Path) -> dict[str, str | None]:
         except OSError as error:
             fault = str(error.strerror)
         except UnicodeDecodeError:  # its arguments hold the whole file
-            fault = "it is no UTF-8 text"
+            fault = "it is not UTF-8 text"
     raise ConfigurationError(f"the environment file {path} cannot be read: {fault}")
 
 
@@ -206,4 +206,4 @@ def _encoded(variables: Variables, name: str, text: str) -> str:
         return quote(text, safe="")
     except UnicodeEncodeError:
         pass
-    raise ConfigurationError(f"{variables.label(name)} is no UTF-8 text")
+    raise ConfigurationError(f"{variables.label(name)} is not UTF-8 text")

@@ -54,7 +54,7 @@ class _MessageBuilder(Builder):
         profile = None if cls is None else model_profile(cls)
         if not isinstance(profile, ModelProfile):
             raise UnsafeTypeError(
-                f"the value holds a {name}, which the installed langchain-core has not got: "
+                f"the value holds a {name}, which the installed langchain-core does not have: "
                 "install langchain-core, or a newer one"
             )
         self.build, self._shape = self._make(profile)

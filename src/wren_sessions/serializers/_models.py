@@ -38,7 +38,7 @@ def mask_to_names(mask: Any, order: Collection[str]) -> set[str]:
     """The names again."""
     if type(mask) is int:
         if mask < 0 or mask.bit_length() > len(order):
-            raise SerializationError("the stored value is damaged: it sets fields it has not got")
+            raise SerializationError("the stored value is damaged: it sets fields it does not have")
         return {name for at, name in enumerate(order) if mask >> at & 1}
     names = set(mask)
     if not all(type(name) is str for name in names):

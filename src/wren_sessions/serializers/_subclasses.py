@@ -33,7 +33,7 @@ def build_subclass(items: list[Any]) -> Any:
     kind = find(name)
     if kind is None or not issubclass(kind, base):
         raise UnsafeTypeError(
-            f"the value holds a {name}, which the installed langchain-core has not got"
+            f"the value holds a {name}, which the installed langchain-core does not have"
         )
     if base is str:
         return str.__new__(kind, content)

@@ -155,7 +155,9 @@ def build_sentinel(items: list[Any]) -> Any:
     _, name = items
     found = _sentinel(name) if name in SENTINELS else None
     if found is None:
-        raise UnsafeTypeError("the value holds a sentinel that the installed pydantic has not got")
+        raise UnsafeTypeError(
+            "the value holds a sentinel that the installed pydantic does not have"
+        )
     return found
 
 

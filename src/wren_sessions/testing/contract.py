@@ -39,7 +39,7 @@ class StoreContract(
     IdContract,
     PrefixContract,
 ):
-    """Tests of every behaviour of `SessionStore`, on both faces.
+    """Tests of every behaviour of `SessionStore`, sync and async.
 
     Subclass it as ``Test…`` and override two fixtures: ``make_store``, a callable that takes
     ``ttl=`` and returns a store that holds nothing, and ``pass_time``, a callable that takes a

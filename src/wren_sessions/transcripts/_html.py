@@ -70,9 +70,9 @@ def _header(transcript: Transcript, title: str) -> Iterator[str]:
     count = len(transcript.messages)
     facts = [f"{count} message{'' if count == 1 else 's'}"]
     if transcript.created is not None:
-        facts.append(f"begun {_time(transcript.created, stamp(transcript.created))}")
+        facts.append(f"started {_time(transcript.created, stamp(transcript.created))}")
     if transcript.updated is not None:
-        facts.append(f"last changed {_time(transcript.updated, stamp(transcript.updated))}")
+        facts.append(f"updated {_time(transcript.updated, stamp(transcript.updated))}")
     yield f'<header><h1 dir="auto">{_inline(title)}</h1><p>{" · ".join(facts)}</p></header>'
 
 

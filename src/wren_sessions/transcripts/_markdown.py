@@ -37,9 +37,9 @@ def _lines(transcript: Transcript) -> Iterator[str]:
     yield ""
     facts = [f"{len(transcript.messages)} messages"]
     if transcript.created is not None:
-        facts.append(f"begun {stamp(transcript.created)}")
+        facts.append(f"started {stamp(transcript.created)}")
     if transcript.updated is not None:
-        facts.append(f"last changed {stamp(transcript.updated)}")
+        facts.append(f"updated {stamp(transcript.updated)}")
     yield ", ".join(facts)
     for message in transcript.messages:
         yield ""

@@ -118,8 +118,8 @@ def _make_file(path: Path) -> None:
         return
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigurationError(
-            f"the session file {path} cannot be made: {path.parent} is no folder. Make it first, "
-            "or choose another path"
+            f"the session file {path} cannot be made: {path.parent} is not a directory. Make it "
+            "first, or choose another path"
         ) from error
     except OSError as error:
         if error.errno in {errno.EMFILE, errno.ENFILE}:
@@ -167,7 +167,7 @@ def _check(connection: sqlite3.Connection, place: Place) -> int:
     except sqlite3.DatabaseError as error:
         if code_of(error) == sqlite3.SQLITE_NOTADB:
             raise ConfigurationError(
-                f"{place.path} is no SQLite database, or its first page is damaged. It was left "
+                f"{place.path} is not a SQLite database, or its first page is damaged. It was left "
                 "as it is; choose another path, or put a backup in its place"
             ) from error
         raise

@@ -234,7 +234,7 @@ _UNREACHED: Final = (
 )
 _REFUSED: Final = "it refused the user name or password: check them"
 _HAS_NONE: Final = "it has no password, but one was given: leave it out, or set one there"
-_WANTS_ONE: Final = "it wants a password, and none was given"
+_WANTS_ONE: Final = "it requires a password, and none was given"
 _RIGHTS: Final = (
     "its access rules do not allow this user what is needed, the keys under the prefix and the "
     f"commands of hashes, keys, expiry and scripts: give them with ACL SETUSER … {RIGHTS}"
@@ -290,5 +290,6 @@ _HINTS: Final[tuple[tuple[_Kinds, str, str], ...]] = (
     (driver.ResponseError, "nknown Redis command", _TOO_OLD),
 )
 _NO_ANSWER: Final = (
-    "it cannot be used; check host and port, that the server runs, and that no firewall is between"
+    "it cannot be used; check host and port, that the server runs, and that no firewall is "
+    "blocking the connection"
 )
