@@ -142,7 +142,7 @@ def test_lifetime_is_completed(variables: dict[str, str], ttl: TTLPolicy | None)
         ({"REDIS_HOST": "h", "REDIS_DB": CANARY}, ["REDIS_DB must be a whole number"]),
         ({"REDIS_HOST": "h", "REDIS_SSL": CANARY}, ["REDIS_SSL must be 1, true, yes or on"]),
         ({"REDIS_HOST": "h", "REDIS_SSL": "2"}, ["REDIS_SSL must be 1, true, yes or on"]),
-        ({"REDIS_HOST": "h", "REDIS_PASSWORD": f"{CANARY}\udcff"}, ["REDIS_PASSWORD is no UTF-8"]),
+        ({"REDIS_HOST": "h", "REDIS_PASSWORD": f"{CANARY}\udcff"}, ["REDIS_PASSWORD is not UTF-8"]),
         ({"WREN_SESSIONS_TTL": CANARY}, ["WREN_SESSIONS_TTL must be a duration"]),
         ({"WREN_SESSIONS_MAX_AGE": "0"}, ["WREN_SESSIONS_MAX_AGE must be a duration"]),
         ({"WREN_SESSIONS_PREFIX": "a*"}, ["WREN_SESSIONS_PREFIX must be plain text"]),
@@ -304,7 +304,7 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
 def test_file_that_is_no_text() -> None:
     """A file that is not UTF-8 text is refused without showing what is in it."""
     Path(".env").write_bytes(f"REDIS_PASSWORD={CANARY}\xff".encode("latin-1"))
-    assert "no UTF-8 text" in refusal(Settings.from_env)
+    assert "not UTF-8 text" in refusal(Settings.from_env)
 
 
 def test_file_that_may_not_be_read(environment: pytest.MonkeyPatch) -> None:

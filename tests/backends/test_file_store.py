@@ -152,7 +152,7 @@ def test_the_mode_of_a_file_that_is_there_is_left_alone(path: Path, store: FileS
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     """The folder is not made silently: a wrong path is an error that names it."""
     store = FileStore(tmp_path / "no" / "sessions.db")
-    with pytest.raises(ConfigurationError, match="no folder") as caught:
+    with pytest.raises(ConfigurationError, match="not a directory") as caught:
         store.ping()
     assert str(tmp_path / "no") in str(caught.value)
     (tmp_path / "no").mkdir()
@@ -216,7 +216,7 @@ def test_a_foreign_database_is_refused_and_left_alone(
 def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
     """A file of another kind is never overwritten."""
     path.write_bytes(content)
-    with pytest.raises(ConfigurationError, match="no SQLite database") as caught:
+    with pytest.raises(ConfigurationError, match="not a SQLite database") as caught:
         FileStore(path).commit(put("1"))
     assert str(path) in str(caught.value)
     assert path.read_bytes() == content

@@ -85,7 +85,7 @@ def ways(guarded: int, plain: int) -> dict[str, Way]:
     return {
         "wrong password": Way(f"redis://:{wrong}@{HERE}:{guarded}/0", "refused the user name or"),
         "wrong user": Way(f"redis://bob:{CANARY}@{HERE}:{guarded}/0", "refused the user name or"),
-        "no password": Way(f"redis://{HERE}:{guarded}/0", "wants a password"),
+        "no password": Way(f"redis://{HERE}:{guarded}/0", "requires a password"),
         "needless password": Way(
             f"redis://:{CANARY}@{HERE}:{plain}/0?protocol=2", "has no password, but one was given"
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from cli.running import Cli, Result, apart, terminal
+from wren_sessions import Sessions, open_store
 from wren_sessions.cli._graph import draw
 from wren_sessions.cli._text import block, json_line, shown, wrapped
 
@@ -66,7 +68,7 @@ def test_a_narrow_terminal_keeps_what_matters(file_url: str, columns: int) -> No
     text = plain(terminal("list", "--url", file_url, columns=columns))
     rows = [line for line in text.splitlines() if line.startswith("cli_2025")]
     assert len(rows) == 2
-    assert all(row.split()[-1] in {"complete", "open"} for row in rows)
+    assert all({"complete", "running"} & {*row.split()} for row in rows)
     assert ("EXPIRES IN" in text) == (columns >= 80)
     if columns >= 60:
         assert INTERVIEW in text
@@ -160,3 +162,24 @@ def test_a_fork_is_drawn_as_one() -> None:
     drawn = list(draw(items))
     assert [each.mark for each in drawn] == ["●", "│ ●", "●", "●"]
     assert [each.joins for each in drawn] == [[], [], ["├─╯"], []]
+
+
+def test_a_wide_terminal_shows_titles_and_what_was_said_last(tmp_path: Path) -> None:
+    """Beside whole ids; a narrow one, or a pipe, has no room for them, and large sessions wait."""
+    url = f"file:{tmp_path}/s.db"
+    with open_store(url, dotenv=False) as store:
+        sessions = Sessions(store, header=("title",))
+        said = [{"role": "user", "content": "word " * 100}]
+        talk = sessions.create(state={"title": "About lighthouses", "messages": said}).id
+        sessions.save("long", {"messages": [{"role": "user", "content": "x" * 300_000}]})
+        Sessions(store).save("other", {"n": 1})
+    wide = terminal("list", "--url", url, columns=160, NO_COLOR="1").out.splitlines()
+    row = next(line for line in wide if line.startswith(talk))
+    assert wide[0].endswith("LAST MESSAGE")
+    assert "About lighthouses" in row
+    assert "word word" in row
+    assert max(map(len, wide)) <= 160
+    assert "xxx" not in "".join(wide)
+    narrow = terminal("list", "--url", url, columns=80, NO_COLOR="1").out
+    assert "LAST" not in narrow
+    assert talk in narrow

@@ -10,15 +10,22 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from wren_sessions.cli._states import DONE, Reader, status_of
+from wren_sessions.checkpoints.snapshots import Snapshot
+from wren_sessions.cli._states import DONE, Reader, interrupts_of, state_of, status_of
 from wren_sessions.cli._times import iso
+from wren_sessions.cli._values import glimpse
+from wren_sessions.errors import WrenSessionsError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Life, SessionInfo
+from wren_sessions.transcripts._questions import question_text
 
 AT_ONCE: Final = 16  # questions to a server that is far away, which answers them in one trip time
 NEAR_S: Final = 0.005  # one that answers sooner is asked one after the other: threads cost more
+SAID_BYTES_EACH: Final = 256 << 10  # what a session takes whose last message a listing reads
+SAID_BYTES: Final = 8 << 20  # … and all of them together
 _TURNS: Final = ("turn_count", "turns")
 
 
@@ -36,6 +43,8 @@ class Overview(NamedTuple):
         status: ``waiting`` for an answer, ``failed``, ``running``, ``done``, ``complete`` or
             ``empty``; None if that was not asked, and the header alone does not tell.
         size_bytes: what it takes in the store; None if that was not asked, or is not known.
+        title: the state's ``title``, where its app put it into the header; else empty.
+        last: what was said last, in a few words; empty if that was not asked.
     """
 
     session: str
@@ -47,6 +56,8 @@ class Overview(NamedTuple):
     complete: bool
     status: str | None
     size_bytes: int | None = None
+    title: str = ""
+    last: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -54,6 +65,7 @@ class Overview(NamedTuple):
         return {
             "id": self.session,
             "address": self.address,
+            "title": self.title or None,
             "turns": self.turns,
             "messages": self.messages,
             "step": self.step,
@@ -83,6 +95,7 @@ def overview(store: SessionStore, info: SessionInfo) -> Overview:
         complete=complete,
         status=None if complete or "checkpoint_id" in metadata else "empty",
         size_bytes=info.size_bytes,
+        title=title if isinstance(title := values.get("title"), str) else "",
     )
 
 
@@ -116,6 +129,28 @@ def _detail(store: SessionStore, row: Overview) -> Overview | None:
     if info is None:
         return None
     return with_status(store, row._replace(size_bytes=info.size_bytes))
+
+
+def with_last_messages(store: SessionStore, rows: Sequence[Overview]) -> list[Overview]:
+    """The same with what was said last, which reads states: of small sessions, and not too many."""
+    reader, found, left = Reader(store), [], SAID_BYTES
+    for row in rows:
+        size = row.size_bytes or 0
+        last = ""
+        if 0 < size <= min(left, SAID_BYTES_EACH):
+            left -= size
+            with suppress(WrenSessionsError):  # `show` and `conversation` say what is wrong with it
+                last = _last(reader.snapshot(row.session, None))
+        found.append(row._replace(last=last))
+    return found
+
+
+def _last(snapshot: Snapshot | None) -> str:
+    asked = interrupts_of(snapshot)
+    if asked:
+        return question_text(asked[-1])
+    messages = state_of(snapshot).get("messages")
+    return glimpse(messages[-1]) if isinstance(messages, list) and messages else ""
 
 
 def with_status(store: SessionStore, row: Overview) -> Overview:

@@ -241,7 +241,8 @@ def _fitted(columns: Sequence[Column], natural: Sequence[int], width: int) -> li
         if _total(cut) <= width or not columns[at].drop:
             break
         widths[at] = 0
-    for at, column in enumerate(columns):
+    for at in order:
+        column = columns[at]
         over = _total(widths) - width
         if over > 0 and column.least is not None and widths[at]:
             widths[at] = max(min(column.least, widths[at]), widths[at] - over)

@@ -13,7 +13,7 @@ from wren_sessions._blocking import run as run_now
 from wren_sessions._walks import SessionWalk
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import PAGE
-from wren_sessions.cli._overview import Overview, detailed, overview
+from wren_sessions.cli._overview import Overview, detailed, overview, with_last_messages
 from wren_sessions.cli._screen import Cell, Column, Style, Styled
 from wren_sessions.cli._times import ago, expiry, size
 from wren_sessions.errors import ConfigurationError
@@ -32,6 +32,11 @@ COLUMNS: Final = (
     Column("UPDATED", right=True, drop=1),
     Column("EXPIRES IN", right=True, drop=4),
     Column("STATUS"),
+)
+WIDE: Final = 110  # cells of a terminal that has room for more
+MORE: Final = (
+    Column("TITLE", least=12, drop=6),
+    Column("LAST MESSAGE", least=12, drop=7),
 )
 STYLES: Final[dict[str, Style]] = {
     "running": "key",
@@ -282,7 +287,11 @@ def _print(run: Run, rows: list[Overview], rest: Rest, *, watch: bool) -> None:
         if rest.cursor is not None:
             run.screen.error_json({"cursor": rest.cursor})
         return
-    if rows:
+    if rows and run.screen.terminal and run.screen.width >= WIDE:
+        if any(row.size_bytes for row in rows):
+            rows = with_last_messages(run.store, rows)
+        run.screen.table((*COLUMNS, *MORE), ([*_cells(row), row.title, row.last] for row in rows))
+    elif rows:
         run.screen.table(COLUMNS, map(_cells, rows))
     for note in _notes(run, rows, rest):
         if watch:
