@@ -11,7 +11,7 @@ import pytest
 from fakeredis import FakeRedis, FakeServer
 from redis import Redis
 
-from servers import ServerAddress, leaked_keys, processes, shared_server
+from servers import ClusterServers, ServerAddress, leaked_keys, processes, shared_server
 
 SERVER_FIXTURE = "redis_server"
 SERVER_MARKER = "redis_server"
@@ -104,6 +104,26 @@ def check_no_leak(item: pytest.Item, client: Redis) -> None:
         assert not faults, "\n".join(["the test left in Redis:", *faults])
     else:
         assert marker.args, "leaves_keys needs a reason: @pytest.mark.leaves_keys('…')"
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[ClusterServers]:
+    """A cluster that tests share: three primaries and their replicas."""
+    servers = ClusterServers()
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def cluster_url(request: pytest.FixtureRequest, redis_cluster: ClusterServers) -> Iterator[str]:
+    """URL of an empty cluster; afterwards each key left there has to expire or be pinned."""
+    mark_server_test(request.node)
+    for server in redis_cluster.primaries():
+        redis_cluster.ask(server, "FLUSHALL")
+    yield redis_cluster.url
+    for server in redis_cluster.primaries():
+        with Redis.from_url(server.url) as client:
+            check_no_leak(request.node, client)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Self
 
 import pytest
 from redis import Redis
@@ -44,6 +44,9 @@ PORTS: Final = range(10_000, 32_000)  # below those that systems give to clients
 PORT_TAKEN: Final = "Address already in use"
 NO_DEADLINE: Final = -1  # what PTTL answers for a key that never expires
 PINNED_WORD: Final = 7
+PRIMARIES: Final = 3
+SLOTS: Final = 16_384
+_QUICK: Final = ("--repl-ping-replica-period", "1", "--cluster-replica-validity-factor", "0")
 ONCE: Final = Retry(NoBackoff(), retries=0)
 
 
@@ -309,6 +312,107 @@ def sentinel_group(service: str) -> Iterator[tuple[SentinelServer, RedisServer, 
                 with Redis.from_url(sentinel.url) as asked:
                     wait_until(lambda: asked.sentinel_master(service)["num-slaves"] == 1)
                 yield sentinel, primary, replica
+
+
+class ClusterServers:
+    """Three primaries and a replica of each, as one cluster on this machine.
+
+    Attributes:
+        servers: the primaries, then their replicas, as they were at first.
+    """
+
+    def __init__(self) -> None:
+        options = "--cluster-enabled yes --cluster-node-timeout 1500 --repl-diskless-sync-delay 0"
+        self.servers = [start_server(*options.split(), *_QUICK) for _ in range(2 * PRIMARIES)]
+        try:
+            self._join()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        """A URL that names two of the nodes."""
+        hosts = ",".join(f"{server.host}:{server.port}" for server in self.servers[:2])
+        return f"redis+cluster://{hosts}"
+
+    def ask(self, server: RedisServer, *command: str | int) -> Any:
+        """What one node answers."""
+        with Redis.from_url(server.url, decode_responses=True) as client:
+            return client.execute_command(*command)
+
+    def _join(self) -> None:
+        ids = [self.ask(server, "CLUSTER MYID") for server in self.servers]
+        for number, server in enumerate(self.servers):
+            self.ask(server, "CLUSTER SET-CONFIG-EPOCH", number + 1)
+            self.ask(self.servers[0], "CLUSTER MEET", server.host, server.port)
+        for number, server in enumerate(self.servers[:PRIMARIES]):
+            first, end = (SLOTS * at // PRIMARIES for at in (number, number + 1))
+            self.ask(server, "CLUSTER ADDSLOTS", *range(first, end))
+        wait_until(lambda: all(len(self.nodes(server)) == len(ids) for server in self.servers))
+        for replica, primary in zip(self.servers[PRIMARIES:], ids, strict=False):
+            self.ask(replica, "CLUSTER REPLICATE", primary)
+        self.wait_until_whole()
+
+    def nodes(self, server: RedisServer) -> list[list[str]]:
+        """The words of CLUSTER NODES."""
+        told: str = self.ask(server, "CLUSTER", "NODES")
+        return [line.split() for line in told.splitlines()]
+
+    def primaries(self) -> list[RedisServer]:
+        """The servers that are primaries now."""
+        return [server for server in self.servers if self.ask(server, "ROLE")[0] == "master"]
+
+    def wait_until_whole(self) -> None:
+        """Wait until each primary has a replica that follows it, and each node knows all slots."""
+        wait_until(self._whole)
+
+    def _whole(self) -> bool:
+        roles = [self.ask(server, "ROLE") for server in self.servers]
+        following = [role for role in roles if role[0] == "slave" and role[3] == "connected"]
+        told = [self.ask(server, "CLUSTER", "INFO") for server in self.servers]
+        agreed = all("cluster_state:ok" in text for text in told)
+        return agreed and len(following) == PRIMARIES == len([r for r in roles if r[0] == "master"])
+
+    def owner(self, slot: int) -> RedisServer:
+        """The server that has a slot."""
+        told = self.ask(self.primaries()[0], "CLUSTER SLOTS")
+        (port,) = [node[1] for low, high, node, *_ in told if low <= slot <= high]
+        return next(server for server in self.servers if server.port == port)
+
+    def begin_to_move(self, slot: int, target: RedisServer) -> RedisServer:
+        """Have a slot's owner, which is returned, give it away; no key has moved."""
+        source = self.owner(slot)
+        ids = [self.ask(server, "CLUSTER MYID") for server in (source, target)]
+        self.ask(target, "CLUSTER SETSLOT", slot, "IMPORTING", ids[0])
+        self.ask(source, "CLUSTER SETSLOT", slot, "MIGRATING", ids[1])
+        return source
+
+    def move_keys(self, slot: int, source: RedisServer, target: RedisServer, count: int) -> int:
+        """Move some keys of a slot that is being given away; how many there were."""
+        keys = self.ask(source, "CLUSTER GETKEYSINSLOT", slot, count)
+        for key in keys:
+            self.ask(source, "MIGRATE", target.host, target.port, key, 0, 5_000)
+        return len(keys)
+
+    def move(self, slot: int, target: RedisServer) -> None:
+        """Give a slot to another server, with all keys, as ``redis-cli --cluster reshard`` does."""
+        source = self.begin_to_move(slot, target)
+        while self.move_keys(slot, source, target, 10):
+            pass
+        self.end_move(slot, source, target)
+
+    def end_move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
+        """Say whose a slot is now that its keys have moved."""
+        new = self.ask(target, "CLUSTER MYID")
+        others = [one for one in self.primaries() if one not in (source, target)]
+        for server in (target, source, *others):
+            self.ask(server, "CLUSTER SETSLOT", slot, "NODE", new)
+
+    def close(self) -> None:
+        """End all servers."""
+        for server in self.servers:
+            server.close()
 
 
 def wait_until(there: Callable[[], bool]) -> None:

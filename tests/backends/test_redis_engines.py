@@ -100,7 +100,7 @@ def test_lua_writes_lists_copies_and_prunes(store: RedisStore) -> None:
 def test_lua_writes_whole_numbers(store: RedisStore) -> None:
     """No field is called ``:a1.0``, and no number in a field ends in ``.0``."""
     fill(store)
-    client: Any = store._known_client()
+    client: Any = store._blocking_client()
     fields = client.hgetall(f"langgraph:checkpoint:{SESSION}:latest")
     assert b":a1" in fields
     assert not [(name, value) for name, value in fields.items() if b".0" in name or b".0" in value]

@@ -116,7 +116,6 @@ def test_two_configurations(environment: pytest.MonkeyPatch) -> None:
 @tries(
     "a file URL has no host: write file:relative.db, or file:///absolute.db with three slashes",
     "the {} URL has a '#' in it; write it as %23",
-    "{}:// is not yet supported by this version; use {}:// with one server",
 )
 def test_urls(tmp_path: Path) -> None:
     """As they are to be written."""
@@ -132,8 +131,6 @@ def test_urls(tmp_path: Path) -> None:
     assert (tmp_path / "a#b.db").exists()
     assert "'#' as %23" in refusal("redis://:a#b@127.0.0.1:6379/0")
     assert location("redis://:a%23b@127.0.0.1:6379/0") == "redis://127.0.0.1:6379/0"
-    assert "use redis:// with one server" in refusal("redis+cluster://127.0.0.1:6379")
-    assert location("redis://127.0.0.1:6379/0") == "redis://127.0.0.1:6379/0"
 
 
 @tries(

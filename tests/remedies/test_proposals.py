@@ -24,7 +24,6 @@ UNTRIED: Final[dict[str, str]] = {
     "and that nothing between mixes up answers": _ELSEWHERE,
     "run the app nearer to its server": _ELSEWHERE,
     "look at the server's log and disk": _ELSEWHERE,
-    "use one endpoint for all": "a cluster with one endpoint is a service that somebody runs",
     "Check the disk and the system's log; network file systems": "a disk has to fail",
     "is on a file system without shared memory": "such a file system has to be there",
     "check the file and its folder": "for whatever SQLite says that is not known here",

@@ -34,8 +34,8 @@ class Backend:
     """One place for sessions, and the stores that a test opens on it.
 
     Args:
-        name: ``"memory"``, ``"file"``, ``"redis"``, or ``"sealed"``: memory, encrypted and
-            compressed.
+        name: ``"memory"``, ``"file"``, ``"redis"``, ``"cluster"``, or ``"sealed"``: memory,
+            encrypted and compressed.
         url: where it is.
     """
 
@@ -75,8 +75,8 @@ class Backend:
 
 def place(name: str, request: pytest.FixtureRequest) -> str:
     """The URL of an empty place; asks for a server only where one is needed."""
-    if name == "redis":
-        url: str = request.getfixturevalue("redis_url")
+    if name in {"redis", "cluster"}:
+        url: str = request.getfixturevalue(f"{name}_url")
         return url
     if name == "file":
         folder: Path = request.getfixturevalue("tmp_path")

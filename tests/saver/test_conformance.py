@@ -9,9 +9,10 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.conformance.capabilities import ALL_CAPABILITIES
 
-from saver.backends import SAVERS, Backend
+from saver.backends import BACKENDS, SAVERS, Backend
 
 
+@pytest.mark.parametrize("backend", [*BACKENDS, "cluster"], indirect=True)
 @pytest.mark.parametrize("capability", sorted(found.value for found in ALL_CAPABILITIES))
 async def test_the_kit_finds_no_fault(backend: Backend, face: str, capability: str) -> None:
     """A capability passes all of its tests, and some were run."""

@@ -67,6 +67,15 @@ async def test_a_graph_does_what_it_does_in_memory(backend: Backend, face: str, 
     assert_equal(app.notes, await expected(name, face))
 
 
+@pytest.mark.parametrize("backend", ["cluster"], indirect=True)
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+async def test_a_graph_does_so_in_a_cluster(backend: Backend, name: str) -> None:
+    """Sessions on several nodes change nothing; the asynchronous face is enough to see that."""
+    app = App(SessionSaver(backend.store()), "async")
+    await SCENARIOS[name](app)
+    assert_equal(app.notes, await expected(name, "async"))
+
+
 @pytest.mark.parametrize("name", ["customer_support_escalation", "研究助理负责收集资料" * 8])
 async def test_graphs_within_graphs(backend: Backend, face: str, name: str) -> None:
     """Twelve levels ask and are answered, and move to another store: namespaces grow with each."""

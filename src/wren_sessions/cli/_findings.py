@@ -194,7 +194,7 @@ def _role(facts: Mapping[str, Any]) -> Iterator[Finding]:
         yield warning(
             "cluster",
             "it is a node of a cluster",
-            "a redis:// URL reaches the sessions of this node alone: use one endpoint for all",
+            "a redis:// URL reaches the sessions of this node alone: use redis+cluster:// for all",
         )
 
 

@@ -189,24 +189,28 @@ _TCP: Final = _redis(_TCP_OPTIONS)
 _TLS: Final = _redis({**_TCP_OPTIONS, **_TLS_OPTIONS}, _TLS_LOGIN)
 _SENTINEL: Final = _redis(_TCP_OPTIONS, _LOGIN | _SENTINEL_LOGIN)
 _SENTINEL_TLS: Final = _redis({**_TCP_OPTIONS, **_TLS_OPTIONS}, _TLS_LOGIN | _SENTINEL_LOGIN)
+_NODE_OPTIONS: Final[Mapping[str, Kind]] = {
+    **{name: kind for name, kind in _TCP_OPTIONS.items() if name != "db"},
+    "failover_timeout": INTERVAL,
+}
+_CLUSTER: Final = _redis(_NODE_OPTIONS)
+_CLUSTER_TLS: Final = _redis({**_NODE_OPTIONS, **_TLS_OPTIONS}, _TLS_LOGIN)
 REDIS: Final[Mapping[str, Backend]] = {
     "redis": _TCP,
     "rediss": _TLS,
     "valkey": _TCP,
     "valkeys": _TLS,
     "unix": _redis(_SOCKET_OPTIONS),
+    "redis+cluster": _CLUSTER,
+    "rediss+cluster": _CLUSTER_TLS,
+    "valkey+cluster": _CLUSTER,
+    "valkeys+cluster": _CLUSTER_TLS,
     "redis+sentinel": _SENTINEL,
     "rediss+sentinel": _SENTINEL_TLS,
     "valkey+sentinel": _SENTINEL,
     "valkeys+sentinel": _SENTINEL_TLS,
 }
 """Every scheme that means Redis or Valkey."""
-
-NOT_YET: Final[Mapping[str, str]] = {
-    "redis+cluster": "redis",
-    "valkey+cluster": "valkey",
-}
-"""Schemes of a later version, and the one to use until then."""
 
 BACKENDS: Final[Mapping[str, Backend]] = {
     "memory": Backend(

@@ -32,7 +32,7 @@ _LEFT_AS_IS: Final = "%:!$&'()*+,;=~"
 def canonical_redis_url(parts: StoreURL) -> StoreURL:
     """The URL as the store reads it: ``redis``, ``rediss`` or ``unix``; nothing to stumble over.
 
-    Behind ``redis`` and ``rediss`` may stand ``+sentinel``; then there are several hosts.
+    Behind ``redis`` and ``rediss`` may stand ``+sentinel`` or ``+cluster``, for several hosts.
 
     Raises:
         ConfigurationError: the host, port or path cannot be used.
@@ -47,7 +47,7 @@ def canonical_redis_url(parts: StoreURL) -> StoreURL:
     elif kind:
         for one in host.split(","):
             _check_host(parts.scheme, one, needed=True)
-        _check_service(parts.scheme, parts.path)
+        (_check_service if kind == "sentinel" else _check_no_database)(parts.scheme, parts.path)
     else:
         _check_host(parts.scheme, host, needed=bool(at))
         _check_database(parts.scheme, parts.path)
@@ -105,6 +105,11 @@ def _check_service(scheme: str, path: str) -> None:
         )
 
 
+def _check_no_database(scheme: str, path: str) -> None:
+    if path not in {"", "/", "/0"}:
+        raise ConfigurationError(f"the {scheme} URL has a path, and a cluster has only database 0")
+
+
 def redis_connection(parts: StoreURL, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """What to give to redis-py, which lets a URL silently win over arguments.
 
@@ -120,7 +125,9 @@ def redis_connection(parts: StoreURL, options: Mapping[str, Any]) -> tuple[str, 
     """
     rest = dict(options)
     _check_login(parts.authority or "", rest)
-    if parts.scheme != "unix":
+    if parts.scheme.endswith("+cluster"):
+        parts = replace(parts, path="")
+    elif parts.scheme != "unix":
         found = _SERVICE.fullmatch(parts.path) if parts.scheme.endswith("+sentinel") else None
         service = found["service"] if found else ""
         database = _path(parts.path.removeprefix(service), rest.pop("db", None))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
-from wren_sessions.config.backends import BACKENDS, NOT_YET, REDIS, Backend, Request
+from wren_sessions.config.backends import BACKENDS, REDIS, Backend, Request
 from wren_sessions.config.options import COMMON, convert_all, merge, near, split_query
 from wren_sessions.config.urls import StoreURL, split_url
 from wren_sessions.errors import ConfigurationError
@@ -104,11 +104,6 @@ def find_backend(scheme: str) -> Backend:
     """
     if scheme in BACKENDS:
         return BACKENDS[scheme]
-    if scheme in NOT_YET:
-        raise ConfigurationError(
-            f"{scheme}:// is not yet supported by this version; use {NOT_YET[scheme]}:// with one "
-            "server"
-        )
     plugins = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if scheme in plugins:
         return _plugin(plugins[scheme])
@@ -122,7 +117,7 @@ def find_backend(scheme: str) -> Backend:
 def is_redis(url: object) -> bool:
     """Whether a URL means a Redis or Valkey server, going by its scheme alone."""
     scheme = url.partition(":")[0].lower() if isinstance(url, str) else ""
-    return scheme in REDIS or scheme in NOT_YET
+    return scheme in REDIS
 
 
 def _plugin(point: EntryPoint) -> Backend:

@@ -214,8 +214,7 @@ class CopyContract(ContractBase):
         await done(face, put("2", session=f"copying.{'0' * 32}"))
         assert await appended(face, "1", 4, session=STAGING) == b"made"
         assert await face.copy(STAGING, TARGET) is not None
-        found = [entry.session for entry in (await face.list_sessions(limit=9)).sessions]
-        assert sorted(found) == [f"copying.{'0' * 32}", TARGET]
+        assert sorted(await listed(face, limit=9)) == [f"copying.{'0' * 32}", TARGET]
         assert await face.delete(STAGING)
         assert await head(face, session=TARGET) == "1"
 

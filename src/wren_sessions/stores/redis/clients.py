@@ -1,18 +1,18 @@
-"""Clients of redis-py, made from URLs: of one server, or of the primary that Sentinels name.
+"""Clients of redis-py, made from URLs: of a server, a primary that Sentinels name, or a cluster.
 
 A URL of one server is redis-py's. One with Sentinels names the service and the database behind
 them: ``redis+sentinel://user:password@host:26379,host:26379/service/0``. User, password and TLS
 (``rediss+sentinel``) are those of the servers; Sentinels get the same timeouts and TLS, and a login
-of their own.
+of their own. A cluster's URL names some of its nodes: ``redis+cluster://host:6379,host:6379``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 import redis
@@ -32,11 +32,15 @@ Address: TypeAlias = tuple[str, int]
 
 _DEFAULTS: Final = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "max_connections": 50}
 _REPEATS: Final = 3
+_PORT: Final = 6_379
 _SENTINEL_PORT: Final = 26_379
+FAILOVER_S: Final = 20.0  # a cluster takes 15 s to miss a node, as it is delivered
 
 
-def blocking_client(url: str, options: dict[str, Any]) -> redis.Redis:
-    """A client for a URL; each trip has a connection made like its own, see `connection`.
+def blocking_client(url: str, options: dict[str, Any]) -> redis.Redis | Fleet[redis.Redis]:
+    """A client for a URL, or the clients of a cluster.
+
+    Each trip has a connection made like the client's, see `connection`.
 
     Raises:
         ConfigurationError: the URL or an option cannot be used.
@@ -45,6 +49,8 @@ def blocking_client(url: str, options: dict[str, Any]) -> redis.Redis:
     try:
         if (several := _several(url, redis.connection.parse_url)) is not None:
             none = Retry(NoBackoff(), 0)
+            if not several.service:
+                return _fleet(redis.ConnectionPool, several, completed, none)
             client: redis.Redis = _primary(redis.sentinel.Sentinel, several, completed, none)
         else:
             pool: Any = redis.BlockingConnectionPool.from_url(url, **completed)
@@ -56,12 +62,16 @@ def blocking_client(url: str, options: dict[str, Any]) -> redis.Redis:
     raise _refusal()
 
 
-def asyncio_client(url: str, options: dict[str, Any]) -> redis.asyncio.Redis:
+def asyncio_client(
+    url: str, options: dict[str, Any]
+) -> redis.asyncio.Redis | Fleet[redis.asyncio.Redis]:
     """An asyncio client for a URL, for one event loop; errors as `blocking_client`."""
     completed = _completed(options, AsyncRetry)
     try:
         if (several := _several(url, redis.asyncio.connection.parse_url)) is not None:
             none = AsyncRetry(NoBackoff(), 0)
+            if not several.service:
+                return _fleet(redis.asyncio.ConnectionPool, several, completed, none)
             kind = redis.asyncio.sentinel.Sentinel
             client: redis.asyncio.Redis = _primary(kind, several, completed, none)
         else:
@@ -115,7 +125,7 @@ class _Several:
 
     Attributes:
         addresses: the hosts and ports.
-        service: what the Sentinels call the primary and its replicas.
+        service: what the Sentinels call the primary and its replicas; empty for a cluster.
         options: what redis-py reads from user, password and query.
     """
 
@@ -125,8 +135,8 @@ class _Several:
 
 
 _SEVERAL: Final = re.compile(
-    r"(?P<scheme>rediss?)\+sentinel://(?P<login>[^/?#]*@)?(?P<hosts>[^@/?#]+)"
-    r"/(?P<service>[^/?#]+)(?P<db>/[0-9]*)?(?P<query>\?.*)?"
+    r"(?P<scheme>rediss?)\+(?P<kind>sentinel|cluster)://(?P<login>[^/?#]*@)?(?P<hosts>[^@/?#]+)"
+    r"(?:/(?P<service>[^/?#]*))?(?P<db>/[0-9]*)?(?P<query>\?.*)?"
 )
 
 
@@ -139,8 +149,12 @@ def _several(url: str, parse: Any) -> _Several | None:
         parse(f"{scheme}://{login}{host}{found['db'] or ''}{query}")
         for host in found["hosts"].split(",")
     ]
-    addresses = [(one.pop("host"), one.pop("port", _SENTINEL_PORT)) for one in each]
-    return _Several(addresses, unquote(found["service"]), each[0])
+    watched = found["kind"] == "sentinel"
+    if watched != bool(found["service"]):
+        raise ValueError
+    port = _SENTINEL_PORT if watched else _PORT
+    addresses = [(one.pop("host"), one.pop("port", port)) for one in each]
+    return _Several(addresses, unquote(found["service"] or ""), each[0])
 
 
 def _primary(kind: Any, several: _Several, completed: dict[str, Any], none: Any) -> Any:
@@ -203,23 +217,109 @@ async def disconnect_sentinels(client: redis.asyncio.Redis) -> None:
         await sentinel.connection_pool.disconnect()
 
 
+# --- a cluster ------------------------------------------------------------------------------------
+
+
+C = TypeVar("C", redis.Redis, redis.asyncio.Redis)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Fleet(Generic[C]):
+    """How to reach the nodes of a cluster. It has no repr that shows passwords.
+
+    Attributes:
+        seeds: some of its nodes.
+        like: a pool of connections to one of them.
+        remap: what makes of a node's own address the one to reach it at.
+        patience_s: how long a call waits for a node that went away to be replaced.
+    """
+
+    seeds: tuple[Address, ...]
+    like: Any
+    remap: Callable[[Address], Address]
+    patience_s: float
+
+    def client(self, address: Address) -> C:
+        """A client of one node. It repeats nothing: whoever has a session may be another node."""
+        awaited = isinstance(self.like, redis.asyncio.ConnectionPool)
+        host, port = address
+        kwargs = {
+            **self.like.connection_kwargs,
+            "host": host,
+            "port": port,
+            "retry": AsyncRetry(NoBackoff(), 0) if awaited else Retry(NoBackoff(), 0),
+            "retry_on_error": [],
+        }
+        pool = (redis.asyncio if awaited else redis).ConnectionPool(
+            self.like.connection_class, self.like.max_connections, **kwargs
+        )
+        client: C = (redis.asyncio if awaited else redis).Redis(connection_pool=pool)
+        return client
+
+
+def _fleet(kind: Any, several: _Several, completed: dict[str, Any], none: Any) -> Fleet[Any]:
+    options = {**several.options, **completed, "retry": none, "retry_on_error": []}
+    patience_s = options.pop("failover_timeout", FAILOVER_S)
+    host, port = several.addresses[0]
+    like = kind(**options, host=host, port=port)
+    _check(like)
+    return Fleet(tuple(several.addresses), like, _as_it_is, patience_s)
+
+
+def fleet_of(client: Any) -> Fleet[Any]:
+    """How an application's `RedisCluster`, blocking or of asyncio, reaches the nodes."""
+    manager = client.nodes_manager
+    seeds = sorted({(node.host, int(node.port)) for node in _nodes_of(manager)})
+    node = _nodes_of(manager)[0]
+    if isinstance(client, redis.asyncio.RedisCluster):
+        kwargs = {**node.connection_kwargs}
+        kwargs.pop("redis_connect_func", None)  # theirs: it allows reading from replicas
+        like: Any = redis.asyncio.ConnectionPool(
+            node.connection_class, node.max_connections, **kwargs
+        )
+    else:
+        pool = next(one.redis_connection for one in _nodes_of(manager) if one.redis_connection)
+        theirs = pool.connection_pool
+        kwargs = {
+            **theirs.connection_kwargs,
+            "redis_connect_func": client.user_on_connect_func,
+        }
+        like = redis.ConnectionPool(theirs.connection_class, theirs.max_connections, **kwargs)
+    remap = getattr(manager, "address_remap", None) or _as_it_is
+    return Fleet(tuple(seeds), like, remap, FAILOVER_S)
+
+
+def _nodes_of(manager: Any) -> list[Any]:
+    return list({**manager.startup_nodes, **manager.nodes_cache}.values())
+
+
+def _as_it_is(address: Address) -> Address:
+    return address
+
+
 # --- names ----------------------------------------------------------------------------------------
 
 
-def location_of(client: redis.Redis | redis.asyncio.Redis) -> str:
+def location_of(client: redis.Redis | redis.asyncio.Redis | Fleet[Any]) -> str:
     """Where a client connects, without user, password and options."""
+    if isinstance(client, Fleet):
+        return f"{_scheme(client.like)}+cluster://{_joined(client.seeds)}"
     pool: Any = client.connection_pool
     kwargs = pool.connection_kwargs
     db = kwargs.get("db") or 0
     if "path" in kwargs:
         return f"unix://{kwargs['path']}?db={db}"
-    scheme = "rediss" if "SSL" in pool.connection_class.__name__ else "redis"
+    scheme = _scheme(pool)
     if (sentinels := getattr(pool, "sentinel_manager", None)) is not None:
         each = (sentinel.connection_pool.connection_kwargs for sentinel in sentinels.sentinels)
         hosts = _joined((one["host"], one["port"]) for one in each)
         return f"{scheme}+sentinel://{hosts}/{pool.service_name}/{db}"
     here = _joined([(kwargs.get("host") or "localhost", kwargs.get("port", 6379))])
     return f"{scheme}://{here}/{db}"
+
+
+def _scheme(pool: Any) -> str:
+    return "rediss" if "SSL" in pool.connection_class.__name__ else "redis"
 
 
 def _joined(addresses: Iterable[Address]) -> str:

@@ -93,6 +93,11 @@ class Plan(NamedTuple, Generic[T]):
         nonce: what the last reply, or the first word of a script's, has to be.
         script: the script to run, or None.
         any_type: whether a key of another type is no error, and None among the replies instead.
+        scattered: whether it is no error that another node of a cluster has a key, and how a node
+            says so is among the replies instead.
+        at: in a cluster, a slot or an address, whose node it goes to instead of the key's.
+        fresh: whether a cluster's nodes are asked first who has which slots.
+        asking: whether the node of a cluster is told before each command that another one sent it.
     """
 
     session: str
@@ -101,6 +106,17 @@ class Plan(NamedTuple, Generic[T]):
     nonce: bytes
     script: Script | None = None
     any_type: bool = False
+    scattered: bool = False
+    at: int | tuple[str, int] | None = None
+    fresh: bool = False
+    asking: bool = False
+
+    @property
+    def key(self) -> Any:
+        """The session's key; None where it is about no one session."""
+        if not self.session:
+            return None
+        return self.commands[0][1 if self.script is None else 3]
 
     def answered(self, replies: list[Any]) -> Any:
         """The reply of the script or the replies of the commands, without the nonce.
@@ -127,6 +143,18 @@ class Plan(NamedTuple, Generic[T]):
         if self.script is None:
             return self.read(reply)
         return read_checked(self.session, self.read, reply)
+
+
+class Listed(NamedTuple):
+    """A page of a listing.
+
+    Attributes:
+        page: the sessions.
+        elsewhere: keys that another node of a cluster has, and how this one said so.
+    """
+
+    page: SessionPage
+    elsewhere: dict[bytes, Exception]
 
 
 class Commands:
@@ -309,61 +337,101 @@ class Commands:
         """See `SessionStore.copy`."""
         if source == target:
             raise ConfigurationError(f"session {source!r} cannot be copied onto itself")
+        read = partial(_read_copied, source, target)
+        args = self._copying(target, replace, state, expect)
+        return self._scripted("copy", source, args, read, target)
 
-        def read(words: list[bytes], _: Any) -> Life | None:
-            if words[0] == b"exists":
-                raise SessionExistsError(
-                    f"session {target!r} is there already; pass replace=True to replace it",
-                    session=target,
-                )
-            if words[0] == b"conflict":
-                raise ConflictError(
-                    f"session {source!r} was not copied to {target!r}: one of them was written "
-                    "meanwhile; try again",
-                    session=source,
-                )
-            if words[0] == b"expired":
-                raise SessionExpiredError(
-                    f"session {source!r} is past its maximum age and cannot be copied",
-                    session=source,
-                )
-            return read_life(words)
+    def copy_out(
+        self, source: str, target: str, expect: Life | None
+    ) -> Plan[tuple[bytes, bytes] | None]:
+        """The first half of `copy` where another node has the target: life and fields."""
 
+        def read(words: list[bytes], reply: Any) -> tuple[bytes, bytes] | None:
+            if words[0] == b"done":
+                return reply[1], reply[2]
+            _read_copied(source, target, words, None)
+            return None
+
+        return self._scripted("copy_out", source, (_expected(expect),), read)
+
+    def copy_in(
+        self,
+        source: str,
+        target: str,
+        dumped: tuple[bytes, bytes],
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+    ) -> Plan[Life | None]:
+        """The second half."""
+        args = (*self._copying(target, replace, state, None), *dumped)
+        return self._scripted("copy_in", target, args, partial(_read_copied, source, target))
+
+    def _copying(
+        self,
+        target: str,
+        replace: bool | Life,  # noqa: FBT001 -- as the protocol has it
+        state: bytes | None,
+        expect: Life | None,
+    ) -> tuple[bytes, ...]:
         there = _life(replace) if isinstance(replace, Life) else b""
         how = (token_hex(8).encode(), b"1" if replace else b"", state or b"")
-        args = (*self._clocks(target), *how, b"" if expect is None else _life(expect), there)
-        return self._scripted("copy", source, args, read, target)
+        return (*self._clocks(target), *how, _expected(expect), there)
 
     def find_keys(self, cursor: str | None, limit: int) -> Plan[tuple[str | None, list[bytes]]]:
         """The first half of `SessionStore.list_sessions`: one SCAN."""
         if cursor is not None and not re.fullmatch(r"\d{1,20}", cursor):
             raise ConfigurationError(f"{cursor!r} is no cursor of a listing on Redis")
+        return _plain(
+            "", lambda replies: self._found(replies[0]), self._scan_keys(cursor or "0", limit)
+        )
 
-        def read(replies: list[Any]) -> tuple[str | None, list[bytes]]:
-            at, names = replies[0]
-            ours = [name for name in names if session_of(self.keys, name) is not None]
-            return (str(int(at)) if int(at) else None), ours
+    def find_keys_of_node(
+        self, cursor: str, limit: int, at: int | tuple[str, int]
+    ) -> Plan[tuple[str | None, list[bytes], bytes]]:
+        """The same on one node of a cluster, which then says what slots it has: CLUSTER NODES."""
 
-        scan = ("SCAN", cursor or "0", "MATCH", self.keys.pattern.encode(), "COUNT", str(limit))
-        return _plain("", read, scan)
+        def read(replies: list[Any]) -> tuple[str | None, list[bytes], bytes]:
+            return *self._found(replies[0]), replies[1]
 
-    def list_sessions(self, names: list[bytes], cursor: str | None) -> Plan[SessionPage]:
+        commands = (self._scan_keys(cursor, limit), ("CLUSTER", "NODES"))
+        return _plain("", read, *commands)._replace(at=at)
+
+    def _scan_keys(self, cursor: str, limit: int) -> tuple[Any, ...]:
+        return ("SCAN", cursor, "MATCH", self.keys.pattern.encode(), "COUNT", str(limit))
+
+    def _found(self, reply: Any) -> tuple[str | None, list[bytes]]:
+        at, names = reply
+        ours = [name for name in names if session_of(self.keys, name) is not None]
+        return (str(int(at)) if int(at) else None), ours
+
+    @staticmethod
+    def slots() -> Plan[Any]:
+        """Which node of a cluster has which slots."""
+        return _plain("", lambda replies: replies[0], ("CLUSTER", "SLOTS"))
+
+    def list_sessions(self, names: list[bytes], cursor: str | None) -> Plan[Listed]:
         """The second half: the header and life of each key found."""
         commands: list[tuple[Any, ...]] = [("TIME",)]
         for name in names:
             commands += [("HMGET", name, STATE.encode(), META.encode()), ("PTTL", name)]
 
-        def read(replies: list[Any]) -> SessionPage:
+        def read(replies: list[Any]) -> Listed:
             (seconds, micros), *rest = replies
             now_ms = int(seconds) * 1000 + int(micros) // 1000
+            each = list(zip(names, rest[::2], rest[1::2], strict=True))
             found = [
                 read_listed(self.keys, name, fields, left_ms, now_ms)
-                for name, fields, left_ms in zip(names, rest[::2], rest[1::2], strict=True)
+                for name, fields, left_ms in each
                 if left_ms != NO_KEY  # it went away between the two trips
+                and not isinstance(left_ms, Exception)
+                and not isinstance(fields, Exception)
             ]
             sessions = tuple(info for info in found if info)
             foreign = len(found) - len(sessions)
-            return SessionPage(sessions=sessions, cursor=cursor, foreign=foreign)
+            page = SessionPage(sessions=sessions, cursor=cursor, foreign=foreign)
+            errors = ((name, e) for name, *pair in each for e in pair if isinstance(e, Exception))
+            return Listed(page, dict(errors))
 
         return _plain("", read, *commands, any_type=True)
 
@@ -400,6 +468,30 @@ def _names(fields: Sequence[bytes]) -> tuple[Name, ...]:
 
 def _life(life: Life) -> bytes:
     return b"%b %d" % (life.incarnation.encode(), life.revision)
+
+
+def _expected(life: Life | None) -> bytes:
+    return b"" if life is None else _life(life)
+
+
+def _read_copied(source: str, target: str, words: list[bytes], _: Any) -> Life | None:
+    if words[0] == b"exists":
+        raise SessionExistsError(
+            f"session {target!r} is there already; pass replace=True to replace it",
+            session=target,
+        )
+    if words[0] == b"conflict":
+        raise ConflictError(
+            f"session {source!r} was not copied to {target!r}: one of them was written "
+            "meanwhile; try again",
+            session=source,
+        )
+    if words[0] == b"expired":
+        raise SessionExpiredError(
+            f"session {source!r} is past its maximum age and cannot be copied",
+            session=source,
+        )
+    return read_life(words)
 
 
 def _read_life(words: list[bytes], _: Any) -> Life | None:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import redis
@@ -52,6 +53,15 @@ def diagnose(client: redis.Redis) -> Diagnosis:
     except (driver.RedisError, OSError) as error:
         return _explained(client, error)
     return Diagnosis("redis", facts=_facts(client))
+
+
+def diagnose_cluster(clients: Sequence[redis.Redis]) -> Diagnosis:
+    """Ask the first node of a cluster that answers; or find out why the last one does not."""
+    *others, last = clients
+    found = (diagnosis for one in others if (diagnosis := diagnose(one)).trouble is None)
+    diagnosis = next(found, None) or diagnose(last)
+    told = {name: fact for name, fact in diagnosis.facts.items() if name not in {"cluster", "role"}}
+    return replace(diagnosis, facts=told)
 
 
 # --- a server that answers ------------------------------------------------------------------------

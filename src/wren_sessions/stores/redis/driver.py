@@ -26,7 +26,7 @@ _RAW: Final = {NEVER_DECODE: True}
 
 def send(line: Line, plan: Plan[Any]) -> Any:
     """Send a plan and return the reply of its script, or the replies of its commands."""
-    if len(plan.commands) > 1:
+    if len(plan.commands) > 1 or plan.asking:
         return _answer(send_together(line, [plan])[0])
     line.connection.begin()
     try:
@@ -70,7 +70,7 @@ async def asend(line: AsyncLine, plan: Plan[Any]) -> Any:
 
 
 async def _asend(line: AsyncLine, plan: Plan[Any]) -> Any:
-    if len(plan.commands) > 1:
+    if len(plan.commands) > 1 or plan.asking:
         return _answer((await asend_together(line, [plan]))[0])
     await line.connection.begin()
     try:
@@ -115,13 +115,24 @@ def _in_full(plan: Plan[Any]) -> Plan[Any]:
 
 
 def _commands(plans: Sequence[Plan[Any]]) -> Iterator[tuple[Any, ...]]:
-    return (command for plan in plans for command in plan.commands)
+    for plan in plans:
+        for command in plan.commands:
+            if plan.asking:
+                yield ("ASKING",)
+            yield command
 
 
 def _outcomes(plans: Sequence[Plan[Any]], replies: Iterable[Any]) -> list[Any]:
     """The reply or replies of each plan, or the error that one of them is."""
     rest = iter(replies)
-    return [_outcome(plan, list(islice(rest, len(plan.commands)))) for plan in plans]
+    return [_outcome(plan, _of_plan(plan, rest)) for plan in plans]
+
+
+def _of_plan(plan: Plan[Any], rest: Iterator[Any]) -> list[Any]:
+    """The replies to a plan's commands."""
+    if plan.asking:
+        return list(islice(rest, 2 * len(plan.commands)))[1::2]
+    return list(islice(rest, len(plan.commands)))
 
 
 def _outcome(plan: Plan[Any], replies: list[Any]) -> Any:
@@ -137,6 +148,8 @@ def _failed(plan: Plan[Any], replies: list[Any]) -> Exception | None:
     """The first of the replies that is an error."""
     for at, reply in enumerate(replies):
         if isinstance(reply, Exception):
+            if plan.scattered and isinstance(reply, ELSEWHERE):
+                continue
             if not plan.any_type or _WRONG_TYPE not in str(reply):
                 return reply
             replies[at] = None  # a key of another type, which the plan takes
@@ -163,6 +176,9 @@ def _answer(outcome: Any) -> Any:
 
 # --- errors ---------------------------------------------------------------------------------------
 
+
+ELSEWHERE: Final = (driver.AskError, driver.TryAgainError)
+"""What a node of a cluster says of a key that another one has; a `MovedError` is an `AskError`."""
 
 DRIVER_ERRORS: Final = (driver.RedisError, OSError)
 
@@ -254,6 +270,8 @@ _NO_REDIS: Final = (
     "what it sent is no answer to what was asked, and the connection was dropped: check that host "
     "and port are those of a Redis server, and that nothing between mixes up answers"
 )
+_CLUSTER: Final = "it is part of a cluster: use redis+cluster:// instead of redis://"
+_NO_CLUSTER: Final = "it is no cluster: use redis:// instead of redis+cluster://"
 _TOO_OLD: Final = "it does not know a command that is needed: Redis 6.2 or newer is, or Valkey"
 
 # The first that fits. The driver takes the code off an error that it has a class for, except where
@@ -282,7 +300,8 @@ _HINTS: Final[tuple[tuple[_Kinds, str, str], ...]] = (
     (driver.ResponseError, "BUSY", "it is busy with a script: try again soon"),
     (driver.MasterDownError, "", "its primary is down, and it may not answer"),
     (driver.ClusterDownError, "", "its cluster is down"),
-    (driver.MovedError, "", "it is part of a cluster, which redis:// cannot reach"),
+    (driver.AskError, "", _CLUSTER),
+    (driver.ResponseError, "cluster support disabled", _NO_CLUSTER),
     (driver.ClusterCrossSlotError, "", "it is part of a cluster, and the sessions are apart in it"),
     (driver.ConnectionError, "max number of clients", "it has too many clients: close some"),
     (Exception, "SSL", _TLS),

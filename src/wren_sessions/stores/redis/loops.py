@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 from wren_sessions._locks import Lock, renew_in_child
+from wren_sessions.stores.redis.cluster import ClusterTasks
 from wren_sessions.stores.redis.pipeline import TaskPipelines
 
-if TYPE_CHECKING:
-    import redis.asyncio
+Trips: TypeAlias = TaskPipelines | ClusterTasks
 
 
 class LoopClient:
     """What one event loop sends over.
 
-    Args:
-        client: an asyncio client, to connect as it does.
-
     Attributes:
         trips: sends.
     """
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        self.trips = TaskPipelines(client)
+    def __init__(self, trips: Trips) -> None:
+        self.trips = trips
         self._keeper = _kept(self.trips)
 
     async def open(self) -> None:
@@ -36,7 +33,7 @@ class LoopClient:
         await self._keeper.aclose()
 
 
-async def _kept(trips: TaskPipelines) -> AsyncGenerator[None]:
+async def _kept(trips: Trips) -> AsyncGenerator[None]:
     """An event loop ends the generators that wait in it, and so closes connections in time."""
     try:
         yield
@@ -48,10 +45,10 @@ class LoopClients:
     """The asyncio clients of one store, one for each event loop: connections belong to their loop.
 
     Args:
-        make: gives a client, to connect as it does.
+        make: makes the trips of one event loop.
     """
 
-    def __init__(self, make: Callable[[], redis.asyncio.Redis]) -> None:
+    def __init__(self, make: Callable[[], Trips]) -> None:
         self._make = make
         self._lock = Lock()  # loops may run in several threads
         self._clients: dict[asyncio.AbstractEventLoop, LoopClient] = {}

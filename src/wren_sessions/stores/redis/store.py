@@ -14,6 +14,7 @@ from typing import Any, Final, Self, TypeVar
 import redis
 import redis.asyncio
 
+from wren_sessions._blocking import run
 from wren_sessions._locks import Lock
 from wren_sessions.errors import ConfigurationError, hides_arguments
 from wren_sessions.keys import DEFAULT_PREFIX, KeySpace
@@ -36,15 +37,19 @@ from wren_sessions.records import (
 from wren_sessions.stores._closing import Closing
 from wren_sessions.stores._diagnosis import Diagnosis
 from wren_sessions.stores.redis.clients import (
+    Fleet,
     asyncio_client,
     blocking_client,
+    fleet_of,
     location_of,
     with_own_sentinels,
 )
+from wren_sessions.stores.redis.cluster import ClusterTasks, ClusterThreads
 from wren_sessions.stores.redis.commands import Commands, Plan
 from wren_sessions.stores.redis.driver import DRIVER_ERRORS, translate
 from wren_sessions.stores.redis.loops import LoopClients
-from wren_sessions.stores.redis.pipeline import ThreadPipelines
+from wren_sessions.stores.redis.pipeline import TaskPipelines, ThreadPipelines
+from wren_sessions.stores.redis.sequences import ClusterSequences, Sequences
 from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import DAY, Duration, Lifetime, policy_of
 
@@ -54,7 +59,7 @@ _THREADS: Final = 16  # asynchronous calls at once, where the application gave a
 
 
 class RedisStore(Closing):
-    """A store on one Redis or Valkey server.
+    """A store on a Redis or Valkey server, on a service that Sentinels watch, or on a cluster.
 
     Use `from_url`, or `from_client` with a client of your own.
 
@@ -74,8 +79,8 @@ class RedisStore(Closing):
     def __init__(
         self,
         *,
-        client: redis.Redis | None = None,
-        async_client: redis.asyncio.Redis | None = None,
+        client: redis.Redis | redis.RedisCluster | None = None,
+        async_client: redis.asyncio.Redis | redis.asyncio.RedisCluster | None = None,
         url: str | None = None,
         options: dict[str, Any] | None = None,
         ttl: Lifetime | None = None,
@@ -92,14 +97,17 @@ class RedisStore(Closing):
         self._url = url
         self._options = options or {}
         self._lock = Lock()
-        self._pipelines = None if client is None else ThreadPipelines(client)
-        self._async_client = async_client
+        self._pipelines = None if client is None else _threads(_place_of(client))
+        self._async_client = None if async_client is None else _place_of(async_client)
         self._aio: AsyncSessionStore
         if client is not None and url is None:
             self._aio = ThreadedStore(self, _THREADS)
         else:
             self._aio = AsyncRedisStore(self, self._commands)
-        self.location = location_of(self._known_client())
+        place = self._async_client or self._blocking_client()
+        self.location = location_of(place)
+        kind = ClusterSequences if isinstance(place, Fleet) else Sequences
+        self.sequences = kind(self._commands)
 
     @classmethod
     @hides_arguments
@@ -115,12 +123,15 @@ class RedisStore(Closing):
 
         Args:
             url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py takes it; or
-                ``redis+sentinel://host:26379,host:26379/service/0`` (``rediss+sentinel://``).
+                ``redis+sentinel://host:26379,host:26379/service/0`` or
+                ``redis+cluster://host:6379,host:6379`` (with TLS ``rediss+…``).
             ttl: how long sessions live; default 24 hours after the last write.
             prefix: what every key starts with.
             options: passed to redis-py. Unless given here or in the URL: 5 s to connect, 10 s to
                 answer, at the most 50 connections (four for the process's threads and four for each
-                event loop are used), and three repeats of a command whose connection was lost.
+                event loop are used), and three repeats of a command whose connection was lost. In a
+                cluster these are connections to each node, and ``failover_timeout`` says for how
+                many seconds a call waits while slots move or a node is replaced: 20.
 
         Raises:
             ConfigurationError: the URL or an option cannot be used.
@@ -130,7 +141,7 @@ class RedisStore(Closing):
     @classmethod
     def from_client(
         cls,
-        client: redis.Redis | redis.asyncio.Redis,
+        client: redis.Redis | redis.RedisCluster | redis.asyncio.Redis | redis.asyncio.RedisCluster,
         *,
         ttl: Lifetime | None = None,
         prefix: str = DEFAULT_PREFIX,
@@ -152,12 +163,13 @@ class RedisStore(Closing):
         Raises:
             ConfigurationError: it is no such client.
         """
-        if isinstance(client, redis.asyncio.Redis):
+        if isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
             return cls(async_client=client, ttl=ttl, prefix=prefix)
-        if isinstance(client, redis.Redis):
+        if isinstance(client, redis.Redis | redis.RedisCluster):
             return cls(client=client, ttl=ttl, prefix=prefix)
         raise ConfigurationError(
-            f"from_client takes a redis.Redis or redis.asyncio.Redis, not {type(client).__name__}"
+            "from_client takes a Redis or RedisCluster of redis or redis.asyncio, "
+            f"not {type(client).__name__}"
         )
 
     @property
@@ -170,13 +182,10 @@ class RedisStore(Closing):
 
     # --- clients ---
 
-    def _known_client(self) -> redis.Redis | redis.asyncio.Redis:
-        return self._async_client or self._blocking_client()
-
-    def _blocking_client(self) -> redis.Redis:
+    def _blocking_client(self) -> redis.Redis | Fleet[redis.Redis]:
         return self._thread_pipelines().client
 
-    def _thread_pipelines(self) -> ThreadPipelines:
+    def _thread_pipelines(self) -> ThreadPipelines | ClusterThreads:
         with self._lock:
             if self._pipelines is None:
                 if self._url is None:
@@ -185,19 +194,24 @@ class RedisStore(Closing):
                         "calls: await the asynchronous ones (ainvoke, store.aio), or make it from "
                         "a URL or a redis.Redis"
                     )
-                self._pipelines = ThreadPipelines(blocking_client(self._url, self._options))
+                self._pipelines = _threads(blocking_client(self._url, self._options))
             return self._pipelines
 
-    def make_async_client(self) -> redis.asyncio.Redis:
-        """A new asyncio client of the store's own."""
-        if self._url is None:
-            raise ConfigurationError("this store has no URL to make an asyncio client from")
-        return asyncio_client(self._url, self._options)
+    def make_tasks(self) -> TaskPipelines | ClusterTasks:
+        """New trips of an event loop."""
+        place = self._async_client
+        if place is None:
+            if self._url is None:
+                raise ConfigurationError("this store has no URL to make an asyncio client from")
+            place = asyncio_client(self._url, self._options)
+        elif not isinstance(place, Fleet):
+            place = with_own_sentinels(place)
+        return ClusterTasks(place) if isinstance(place, Fleet) else TaskPipelines(place)
 
     @property
-    def application_async_client(self) -> redis.asyncio.Redis | None:
-        """The asyncio client that the application gave, if it gave one."""
-        return self._async_client
+    def has_blocking_face(self) -> bool:
+        """Whether there are blocking connections to close."""
+        return self._async_client is None
 
     def _run(self, plan: Plan[T]) -> T:
         trips = self._pipelines or self._thread_pipelines()
@@ -205,6 +219,9 @@ class RedisStore(Closing):
             return plan.result(trips.send(plan))
         except DRIVER_ERRORS as error:
             translate(error, self.location, plan.session)
+
+    async def _awaited(self, plan: Plan[T]) -> T:
+        return self._run(plan)
 
     # --- the protocol ---
 
@@ -244,8 +261,7 @@ class RedisStore(Closing):
 
     def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `SessionStore.list_sessions`."""
-        after, names = self._run(self._commands.find_keys(cursor, limit))
-        return self._run(self._commands.list_sessions(names, after))
+        return run(self.sequences.list_sessions(self._awaited, cursor, limit))
 
     def touch(self, session: str) -> Life | None:
         """See `SessionStore.touch`."""
@@ -273,8 +289,10 @@ class RedisStore(Closing):
         expect: Life | None = None,
     ) -> Life | None:
         """See `SessionStore.copy`."""
-        return self._run(
-            self._commands.copy(source, target, replace=replace, state=state, expect=expect)
+        return run(
+            self.sequences.copy(
+                self._awaited, source, target, replace=replace, state=state, expect=expect
+            )
         )
 
     def ping(self) -> None:
@@ -294,9 +312,12 @@ class RedisStore(Closing):
 
     def diagnose(self) -> Diagnosis:
         """What kind of server this is and how it is set up, or why it cannot be reached."""
-        from wren_sessions.stores.redis.diagnosis import diagnose
+        from wren_sessions.stores.redis.diagnosis import diagnose, diagnose_cluster
 
-        return diagnose(self._blocking_client())
+        place = self._blocking_client()
+        if isinstance(place, Fleet):
+            return diagnose_cluster([place.client(seed) for seed in place.seeds])
+        return diagnose(place)
 
     def close(self) -> None:
         """Close the blocking connections; later calls open them again.
@@ -307,8 +328,18 @@ class RedisStore(Closing):
             self._aio.shutdown()
         if self._pipelines is not None:
             self._pipelines.close()
-            if self._url is not None:
+            if self._url is not None and not isinstance(self._pipelines.client, Fleet):
                 self._pipelines.client.connection_pool.disconnect()
+
+
+def _place_of(client: Any) -> Any:
+    """A client, or how it reaches the nodes of a cluster."""
+    of_cluster = isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster)
+    return fleet_of(client) if of_cluster else client
+
+
+def _threads(place: redis.Redis | Fleet[redis.Redis]) -> ThreadPipelines | ClusterThreads:
+    return ClusterThreads(place) if isinstance(place, Fleet) else ThreadPipelines(place)
 
 
 class AsyncRedisStore:
@@ -324,9 +355,7 @@ class AsyncRedisStore:
     def __init__(self, store: RedisStore, plans: Commands) -> None:
         self._store = store
         self._plans = plans
-        given = store.application_async_client
-        make = store.make_async_client if given is None else lambda: with_own_sentinels(given)
-        self._clients = LoopClients(make)
+        self._clients = LoopClients(store.make_tasks)
 
     async def _run(self, plan: Plan[T]) -> T:
         found = await self._clients.current()
@@ -371,8 +400,7 @@ class AsyncRedisStore:
 
     async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `SessionStore.list_sessions`."""
-        after, names = await self._run(self._plans.find_keys(cursor, limit))
-        return await self._run(self._plans.list_sessions(names, after))
+        return await self._store.sequences.list_sessions(self._run, cursor, limit)
 
     async def touch(self, session: str) -> Life | None:
         """See `SessionStore.touch`."""
@@ -400,8 +428,9 @@ class AsyncRedisStore:
         expect: Life | None = None,
     ) -> Life | None:
         """See `SessionStore.copy`."""
-        plan = self._plans.copy(source, target, replace=replace, state=state, expect=expect)
-        return await self._run(plan)
+        return await self._store.sequences.copy(
+            self._run, source, target, replace=replace, state=state, expect=expect
+        )
 
     async def ping(self) -> None:
         """See `SessionStore.ping`."""
@@ -410,5 +439,5 @@ class AsyncRedisStore:
     async def close(self) -> None:
         """Close this event loop's connections and the blocking ones."""
         await self._clients.close()
-        if self._store.application_async_client is None:
+        if self._store.has_blocking_face:
             self._store.close()

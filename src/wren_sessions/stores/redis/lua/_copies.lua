@@ -1,0 +1,28 @@
+-- What makes a copy, whichever way its fields come. ARGV is that of copy.lua, up to 7.
+
+local function as_expected(known, there)
+  if known == '' then return true end
+  return there and known == there.incarnation .. ' ' .. int(there.revision)
+end
+
+-- Make `target` a copy of a session with this life; `fill` brings the session's fields there.
+local function copied(target, life, now, fill)
+  if redis.call('EXISTS', target) == 1 then
+    local raw = redis.call('TYPE', target).ok == 'hash' and redis.call('HGET', target, ':meta')
+    if raw and string.match(raw, '^%S+ (%S+)') == ARGV[3] then
+      return 'done ' .. life_text(target, open(target), now)
+    end
+    if ARGV[4] ~= '1' then return 'exists' end
+  end
+  if not as_expected(ARGV[6], life) then return 'conflict' end
+  if ARGV[7] ~= '' and not as_expected(ARGV[7], open(target)) then return 'conflict' end
+  life.incarnation = ARGV[3]
+  life.updated = now
+  local ends = deadline(life, now, ARGV[1], ARGV[2])
+  if ends and ends <= now then return 'expired' end
+  fill()
+  redis.call('HSET', target, ':meta', meta(life))
+  if ARGV[5] ~= '' then redis.call('HSET', target, 'state', ARGV[5]) end
+  expire(target, ends)
+  return 'done ' .. life_text(target, life, now, ends or false)
+end
