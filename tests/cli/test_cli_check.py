@@ -110,7 +110,7 @@ def test_the_rights_that_are_recommended_are_enough(
         ["fork", "nested", "fork"],
         ["prune", "--all", "--keep-last", "1"],
         ["export", "--all"],
-        ["delete", "--status", "open", "--yes"],
+        ["delete", "--status", "running", "--yes"],
     ):
         found = cli(*argv, url=url)
         assert found.code in {0, 7}, found

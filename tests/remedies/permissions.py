@@ -1,14 +1,22 @@
-"""Folders that a process of another user can go through."""
+"""A folder that a process of another user can go through."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from itertools import takewhile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def open_to_others(folder: Path) -> None:
-    """Open a folder of pytest's, and those that pytest made above it, to all users."""
-    outermost = Path(tempfile.gettempdir())
-    for found in takewhile(lambda parent: parent != outermost, (folder, *folder.parents[:3])):
-        found.chmod(0o755)
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """Make one, and take it away again; another run of pytest closes those of pytest to others."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        folder.chmod(0o755)
+        inner = folder / "inner"
+        inner.mkdir(mode=0o755)
+        yield inner
+    finally:
+        shutil.rmtree(folder)

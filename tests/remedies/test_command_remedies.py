@@ -69,7 +69,8 @@ def test_which_store(cli: Cli, url: str, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     assert cli("list", url="file:s.db").code == 0
     assert "run the app once, which makes it" in cli("list", url="file:new.db").err
-    assert "the app makes the file when it first writes" in cli("check", url="file:new.db").out
+    assert "but no folder" in cli("check", url="file:folder/new.db").out
+    assert "will be made when the app first writes" in cli("check", url="file:new.db").out
     with open_store("file:new.db", dotenv=False) as store:
         Sessions(store).save("s", {"n": 1})
     assert cli("list", url="file:new.db").code == 0

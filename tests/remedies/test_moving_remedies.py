@@ -15,7 +15,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 
 from moving.apps import held, sqlite_saver, talk
-from remedies.permissions import open_to_others
+from remedies.permissions import open_folder
 from remedies.proposals import tries
 from remedies.restless import Restless
 from wren_sessions import (
@@ -307,33 +307,33 @@ else:
     "check its permissions, and how many files this process has open",
 )
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
-def test_permissions(tmp_path: Path) -> None:
+def test_permissions() -> None:
     """With the permissions it works."""
-    open_to_others(tmp_path)
-    root = tmp_path / "archive"
-    root.mkdir(mode=0o555)
+    with open_folder() as folder:
+        root = folder / "archive"
+        root.mkdir(mode=0o555)
 
-    def told(what: str) -> str:
-        run = subprocess.run(
-            [sys.executable, "-c", PERMISSIONS, str(root), what],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return run.stdout.strip()
+        def told(what: str) -> str:
+            run = subprocess.run(
+                [sys.executable, "-c", PERMISSIONS, str(root), what],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            return run.stdout.strip()
 
-    root.parent.chmod(0o600)
-    assert "check the permissions of the folders above" in told("write")
-    root.parent.chmod(0o755)
-    assert "check the folder's permissions" in told("write")
-    root.chmod(0o777)
-    assert told("write") == "ok"
-    file = root / "s" / "session.jsonl"
-    mode = stat.S_IMODE(file.stat().st_mode)
-    file.chmod(0)
-    assert "check its permissions" in told("read")
-    file.chmod(mode)
-    assert told("read") == "ok"
+        root.parent.chmod(0o600)
+        assert "check the permissions of the folders above" in told("write")
+        root.parent.chmod(0o755)
+        assert "check the folder's permissions" in told("write")
+        root.chmod(0o777)
+        assert told("write") == "ok"
+        file = root / "s" / "session.jsonl"
+        mode = stat.S_IMODE(file.stat().st_mode)
+        file.chmod(0)
+        assert "check its permissions" in told("read")
+        file.chmod(mode)
+        assert told("read") == "ok"
 
 
 @tries("{} cannot be read: {}; restore the file from a copy")

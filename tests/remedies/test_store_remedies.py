@@ -18,7 +18,7 @@ import pytest
 from redis import Redis
 
 from cli.running import Cli, in_process
-from remedies.permissions import open_to_others
+from remedies.permissions import open_folder
 from remedies.proposals import tries
 from saver.backends import Backend, place
 from wren_sessions import (
@@ -401,22 +401,23 @@ else: print("ok")
     "give this user write access to the file and to its folder",
 )
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
-def test_write_access(path: Path) -> None:
+def test_write_access() -> None:
     """Once it is given, it works."""
-    open_to_others(path.parent)
-    with FileStore(path) as store:
-        store.ping()
-    path.chmod(0o444)
+    with open_folder() as folder:
+        path = folder / "sessions.db"
+        with FileStore(path) as store:
+            store.ping()
+        path.chmod(0o444)
 
-    def told() -> str:
-        words = [sys.executable, "-c", FORBIDDEN, str(path)]
-        run = subprocess.run(words, capture_output=True, text=True, check=True)
-        return run.stdout.strip()
+        def told() -> str:
+            words = [sys.executable, "-c", FORBIDDEN, str(path)]
+            run = subprocess.run(words, capture_output=True, text=True, check=True)
+            return run.stdout.strip()
 
-    assert "write access to the file and to its folder" in told()
-    path.chmod(0o666)
-    path.parent.chmod(0o777)
-    assert told() == "ok"
+        assert "write access to the file and to its folder" in told()
+        path.chmod(0o666)
+        path.parent.chmod(0o777)
+        assert told() == "ok"
 
 
 @tries(

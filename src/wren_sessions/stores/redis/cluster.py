@@ -150,7 +150,8 @@ class _Router(Generic[N]):
                 address = trial.address(slots)
                 return await self._node(address).send(trial.plan)
             except driver.AskError as error:
-                told = self._fleet.remap((error.host or _host(address), error.port))
+                host = error.host or (address[0] if address else "")  # empty: the node that says so
+                told = self._fleet.remap((host, error.port))
                 old = trial.redirect(error, slots, told)
                 await self._pause(trial.pause_s(error, free=_HOPS))
                 slots = await self._again(slots) if old else self._slots or slots
@@ -245,10 +246,6 @@ class _Trial:
             raise error
         self._failures += 1
         return 0 if self._failures <= free else _PAUSES.compute(self._failures - free)
-
-
-def _host(address: Address | None) -> str:
-    return address[0] if address else ""
 
 
 class _Unsuspended:

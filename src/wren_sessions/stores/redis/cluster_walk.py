@@ -157,7 +157,8 @@ def _set_of(slots: dict[int, Place]) -> int:
 def _view(nodes: str) -> _View:
     """What the node says of itself in CLUSTER NODES."""
     lines = [line.split(" ") for line in nodes.splitlines() if line]
-    addresses = {words[0]: _address(words[1]) for words in lines}
+    parted = {words[0]: words[1].partition("@")[0].rpartition(":") for words in lines}
+    addresses = {node: (host, int(port)) for node, (host, _, port) in parted.items()}
     me = next(words for words in lines if "myself" in words[2].split(","))
     owned, getting, giving = 0, 0, {}
     for word in me[8:]:
@@ -171,8 +172,3 @@ def _view(nodes: str) -> _View:
             low, _, high = word.partition("-")
             owned |= (1 << int(high or low) + 1) - (1 << int(low))
     return _View(me[0], owned, giving, getting)
-
-
-def _address(text: str) -> Place:
-    host, _, port = text.partition("@")[0].rpartition(":")
-    return host, int(port)
