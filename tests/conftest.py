@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 from fakeredis import FakeRedis, FakeServer
+from hypothesis import HealthCheck, settings
 from redis import Redis
 
 from servers import ClusterServers, ServerAddress, leaked_keys, processes, shared_server
@@ -39,6 +40,15 @@ def forget_terminal() -> None:
     """
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)
+
+
+settings.register_profile(
+    "patient",  # an example may take as long as it does: machines are busy
+    parent=settings.default,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(wrapper=True)

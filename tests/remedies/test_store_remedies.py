@@ -357,7 +357,7 @@ import os, resource, sys
 from wren_sessions import FileStore, Sessions
 from wren_sessions.errors import StoreUnavailableError
 path, way = sys.argv[1:]
-FileStore(path).ping()
+with FileStore(path) as store: store.ping()
 taken = []
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 4096))
 try:

@@ -158,7 +158,9 @@ def _view(nodes: str) -> _View:
     """What the node says of itself in CLUSTER NODES."""
     lines = [line.split(" ") for line in nodes.splitlines() if line]
     parted = {words[0]: words[1].partition("@")[0].rpartition(":") for words in lines}
-    addresses = {node: (host, int(port)) for node, (host, _, port) in parted.items()}
+    addresses: dict[str, Place] = {
+        node: (host, int(port)) for node, (host, _, port) in parted.items()
+    }
     me = next(words for words in lines if "myself" in words[2].split(","))
     owned, getting, giving = 0, 0, {}
     for word in me[8:]:
