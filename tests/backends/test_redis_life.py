@@ -117,13 +117,13 @@ async def test_the_maximum_age_ends_a_session_in_use(
     client: redis.Redis, open_store: Open, face: str
 ) -> None:
     """However often it is written, a session ends at its maximum age."""
-    there = face_of(open_store(ttl=TTLPolicy(idle="10s", max_age="200ms")), face)
+    there = face_of(open_store(ttl=TTLPolicy(idle="10s", max_age="1s")), face)
     life = (await done(there, put("1"))).life
     assert life is not None
     for number in range(5):
         assert (await done(there, put(f"2{number}", session=SESSION))).life is not None
-        assert deadline_of(client) == life.created_ms + 200
-    wait_for_the_end(client, life.created_ms + 200)
+        assert deadline_of(client) == life.created_ms + 1_000
+    wait_for_the_end(client, life.created_ms + 1_000)
     assert await there.load(SESSION) is None
 
 
@@ -131,7 +131,7 @@ async def test_a_chat_that_expired_is_written_whole(
     client: redis.Redis, open_store: Open, face: str
 ) -> None:
     """The next checkpoint after the deadline holds everything, and keeps the session's age."""
-    store = open_store(ttl=TTLPolicy(idle="200ms"))
+    store = open_store(ttl=TTLPolicy(idle="1s"))
     chat = await Chat(saver_on(store, face)).grow(3)
     before = store.info(THREAD)
     assert before is not None
@@ -150,7 +150,7 @@ async def test_a_chat_past_its_maximum_age_cannot_go_on(
     client: redis.Redis, open_store: Open, face: str
 ) -> None:
     """Writing again does not start the maximum age again."""
-    store = open_store(ttl=TTLPolicy(idle=None, max_age="200ms"))
+    store = open_store(ttl=TTLPolicy(idle=None, max_age="1s"))
     chat = await Chat(saver_on(store, face)).grow(3)
     before = store.info(THREAD)
     assert before is not None

@@ -129,7 +129,7 @@ def test_nonsense_is_an_error_of_this_package(answer: str, face: str, protocol: 
             began = time.monotonic()
             with pytest.raises(WrenSessionsError, match=str(port)):
                 asyncio.run(call(store, face, name, *args))
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 60  # waits seconds on a busy machine, but ends
 
 
 @pytest.mark.parametrize("face", FACES)
