@@ -120,7 +120,9 @@ async def test_a_report_tells_of_each_thread(backend: Backend, face: str) -> Non
     some = await moved(face, source, target, threads=["two", "none"], on_progress=seen.append)
     assert [(found.thread, found.written) for found in some.threads] == [("two", 8), ("none", 0)]
     assert seen == [Progress("two", done, 8) for done in range(1, 9)]
-    assert some.threads[0].size_bytes == getattr(store.info("two"), "size_bytes", 0)
+    size_bytes = getattr(store.info("two"), "size_bytes", 0)
+    # Redis counts the hash's old table for as long as it moves fields to the next one.
+    assert some.threads[0].size_bytes == pytest.approx(size_bytes, rel=0.05)
     every = await moved(face, source, target)
     assert {found.thread: found.written for found in every.threads} == {
         "one": 8,

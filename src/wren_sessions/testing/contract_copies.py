@@ -214,7 +214,12 @@ class CopyContract(ContractBase):
         await done(face, put("2", session=f"copying.{'0' * 32}"))
         assert await appended(face, "1", 4, session=STAGING) == b"made"
         assert await face.copy(STAGING, TARGET) is not None
-        assert sorted(await listed(face, limit=9)) == [f"copying.{'0' * 32}", TARGET]
+        page = await face.list_sessions(None, 9)
+        found = [entry.session for entry in page.sessions]
+        while page.cursor is not None:
+            page = await face.list_sessions(page.cursor, 9)
+            found += [entry.session for entry in page.sessions]
+        assert sorted(found) == [f"copying.{'0' * 32}", TARGET]
         assert await face.delete(STAGING)
         assert await head(face, session=TARGET) == "1"
 
