@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from remedies.proposals import tries
 from wren_sessions import (
     Compression,
+    Encryption,
     Limits,
     MemoryStore,
     ProtectedStore,
@@ -25,7 +27,7 @@ from wren_sessions import (
     open_store,
 )
 from wren_sessions.checkpoints import draft, pending
-from wren_sessions.delta import encoder
+from wren_sessions.delta import encoder, protection
 from wren_sessions.serializers import budget, limits
 from wren_sessions.serializers.budget import OverBudgetError
 
@@ -165,3 +167,16 @@ def test_text_counts_as_what_it_is() -> None:
     state = {"a": "text " * 400_000, "b": os.urandom(2_000_000), "c": list(range(50_000))}
     sessions.save("s", state)
     assert sessions.load("s").state == state
+
+
+def test_a_salt_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a sealed value begins with is random, and counts as nothing that will be built."""
+    salts = SimpleNamespace(token_bytes=lambda size: b"\xdf" * size)  # as a dict of 3.7e9 entries
+    monkeypatch.setattr(protection, "secrets", salts)
+    sessions = Sessions(
+        ProtectedStore(MemoryStore(), encryption=Encryption([Encryption.generate_key()]))
+    )
+    state = {"text": "ä" * 1_000_000}
+    for turn in range(2):
+        sessions.save("s", state | {"turn": turn})
+        assert sessions.load("s").state == state | {"turn": turn}

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from wren_sessions.checkpoints.codec import StoredValue
 from wren_sessions.delta.base import DeltaBase
 from wren_sessions.delta.encoder import DeltaEncoder, Grown, Large
+from wren_sessions.delta.protection import clear_head
 from wren_sessions.serializers import KIND
 from wren_sessions.serializers.budget import (
     FREE_BYTES,
@@ -76,6 +77,8 @@ def _value(channel: str, value: StoredValue, new: Large | Grown | None) -> _Valu
     if isinstance(new, Grown):
         return _Value(channel, new.like, [new.fresh])
     inline = [piece for piece in value.pieces if isinstance(piece, bytes)]
+    if inline:
+        inline[0] = clear_head(value.kind, inline[0])  # a salt is no value
     if new is None:
         return _Value(channel, value.known, inline)
     return _Value(channel, None, [new.plain.body, *inline] if new.plain else [new.data])

@@ -36,6 +36,14 @@ _WRAPPED: Final = re.compile(r"(.*)\+(sealed|zstd)\.(\d{1,9})\.(\d{1,9})", re.DO
 _RAW, _ZSTD = b"\x00", b"\x01"
 
 
+def clear_head(kind: str, head: bytes) -> bytes:
+    """A value's head in the record, without whose key and which salt it begins with."""
+    found = _WRAPPED.fullmatch(kind) if "+" in kind else None
+    if found is None or found[2] != "sealed":
+        return head
+    return head[1 + head[0] + UID_BYTES :]
+
+
 class Wrapped(NamedTuple):
     """A value ready for the arena.
 
