@@ -102,6 +102,14 @@ SessionNames = Annotated[
         metavar="ID", help="Ids of sessions, or their addresses.", autocompletion=complete
     ),
 ]
+UnusedFor = Annotated[
+    str,
+    typer.Option(
+        "--unused-for",
+        metavar="TIME",
+        help="Leave out sessions written since then, whose runs would be cut off; 0 for none.",
+    ),
+]
 SomeSessionNames = Annotated[
     list[str] | None,
     typer.Argument(

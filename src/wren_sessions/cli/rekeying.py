@@ -8,7 +8,7 @@ import typer
 
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._exits import CONFLICT
-from wren_sessions.cli._names import SomeSessionNames, address_of
+from wren_sessions.cli._names import SomeSessionNames, UnusedFor, address_of
 from wren_sessions.cli._progress import progress_bar
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.transfer.rekey import RekeyReport
@@ -26,14 +26,7 @@ def rekey(
     run: Run,
     *,
     sessions: SomeSessionNames = None,
-    unused_for: Annotated[
-        str,
-        typer.Option(
-            "--unused-for",
-            metavar="TIME",
-            help="Leave out sessions written since then, whose runs would be cut off; 0 for none.",
-        ),
-    ] = "1m",
+    unused_for: UnusedFor = "1m",
     migrate: Annotated[
         bool,
         typer.Option("--migrate", help="Encrypt sessions from before encryption, too."),

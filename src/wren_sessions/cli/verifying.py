@@ -12,7 +12,7 @@ import typer
 
 from wren_sessions.cli import _exits
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import SomeSessionNames, address_of
+from wren_sessions.cli._names import SomeSessionNames, UnusedFor, address_of
 from wren_sessions.cli._progress import progress_bar
 from wren_sessions.cli._screen import Style
 from wren_sessions.protocols import SessionStore
@@ -181,14 +181,7 @@ def migrate(
     write: Annotated[
         bool, typer.Option("--write", help="Rewrite them; without it, it is only said which.")
     ] = False,
-    unused_for: Annotated[
-        str,
-        typer.Option(
-            "--unused-for",
-            metavar="TIME",
-            help="Leave out sessions written since then, whose runs would be cut off; 0 for none.",
-        ),
-    ] = "1m",
+    unused_for: UnusedFor = "1m",
 ) -> None:
     """Rewrite sessions in the form that the app's Migrations give them: those named, or all.
 
