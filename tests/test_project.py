@@ -33,7 +33,9 @@ LAYERS = (
     {"langgraph"},
     {"testing", "transfer", "upgrading"},
     {"archives"},
-    {"cli", "sessions"},
+    {"sessions"},
+    {"viewing"},
+    {"cli", "web"},
     {"__main__"},
 )
 DRIVERS = {

@@ -7,8 +7,8 @@ from statistics import median
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from wren_sessions.cli import _exits
-from wren_sessions.cli._times import size
 from wren_sessions.stores._diagnosis import RIGHTS
+from wren_sessions.viewing.times import size
 
 Level: TypeAlias = Literal["ok", "warning", "failed"]
 _OLDEST: Final = (6, 2)

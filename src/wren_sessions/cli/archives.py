@@ -18,10 +18,10 @@ from wren_sessions.archives import export_session, import_session, import_sessio
 from wren_sessions.archives._paths import folder_name
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import PAGE, SomeSessionNames, address_of
-from wren_sessions.cli._states import looking
 from wren_sessions.cli._text import block
 from wren_sessions.cli.conversation import MessagesKey
 from wren_sessions.errors import ConfigurationError, CorruptSessionError
+from wren_sessions.viewing.states import looking
 
 SESSION: Final = "session"
 FORMATS: Final = {SESSION: ".jsonl", "json": ".json", "markdown": ".md", "html": ".html"}

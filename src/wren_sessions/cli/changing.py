@@ -18,11 +18,11 @@ from wren_sessions.cli._names import (
     address_of,
     place_of,
 )
-from wren_sessions.cli._states import Reader, Viewer, checkpoints_of
-from wren_sessions.cli._times import size
 from wren_sessions.errors import ConfigurationError, SessionExistsError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Committed, Prune
+from wren_sessions.viewing.states import Reader, Viewer, checkpoints_of
+from wren_sessions.viewing.times import size
 
 
 @command(

@@ -12,12 +12,12 @@ import typer
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._dialogue import Dialogue, message_json
 from wren_sessions.cli._names import AtCheckpoint, SessionName, place_of
-from wren_sessions.cli._overview import overview, with_status
-from wren_sessions.cli._states import Reader, looking
 from wren_sessions.errors import ConfigurationError, CorruptSessionError, SessionNotFoundError
 from wren_sessions.keys import Address
 from wren_sessions.transcripts import Message, Transcript
 from wren_sessions.transcripts._values import shared_start
+from wren_sessions.viewing.overview import overview, with_status
+from wren_sessions.viewing.states import Reader, looking
 
 Tools = Annotated[
     bool,

@@ -11,13 +11,12 @@ from wren_sessions._walks import all_sessions
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._exits import FAILED
 from wren_sessions.cli._names import PAGE, SomeSessionNames, address_of
-from wren_sessions.cli._overview import Overview, overview, with_status
-from wren_sessions.cli._times import ago, size
 from wren_sessions.cli._where import diagnosis_of
-from wren_sessions.cli.listing import STATUSES
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.sessions.operations import not_found
 from wren_sessions.ttl import to_ms
+from wren_sessions.viewing.overview import STATUSES, Overview, overview, with_status
+from wren_sessions.viewing.times import ago, size
 
 _NAMED: Final = 20  # sessions that the question names
 

@@ -9,8 +9,8 @@ import typer
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import SessionName, checkpoint_of, place_of
 from wren_sessions.cli._screen import Styled
-from wren_sessions.cli._states import Reader, state_of
-from wren_sessions.cli._values import Change, changes, glimpse
+from wren_sessions.viewing.states import Reader, state_of
+from wren_sessions.viewing.values import Change, changes, glimpse
 
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 _STYLES: dict[str, Any] = {"added": "good", "removed": "bad", "changed": "warn"}

@@ -10,14 +10,14 @@ import typer
 
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._graph import draw
 from wren_sessions.cli._names import SessionName, place_of
 from wren_sessions.cli._screen import Styled
-from wren_sessions.cli._states import Reader, interrupts_of, next_of, state_of
-from wren_sessions.cli._times import local_text
-from wren_sessions.cli._values import glimpse, summary
 from wren_sessions.cli.showing import checkpoint_json
 from wren_sessions.keys import Address
+from wren_sessions.viewing.graph import draw
+from wren_sessions.viewing.states import Reader, interrupts_of, next_of, state_of
+from wren_sessions.viewing.times import local_text
+from wren_sessions.viewing.values import glimpse, summary
 
 _MOST: int = 12  # changed keys that a line names
 

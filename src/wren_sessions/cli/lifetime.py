@@ -9,10 +9,10 @@ import typer
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import SessionName, SessionNames, address_of
 from wren_sessions.cli._screen import Cell
-from wren_sessions.cli._times import expiry, iso, local
 from wren_sessions.errors import ConfigurationError, SessionExpiredError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Life
+from wren_sessions.viewing.times import expiry, iso, local
 
 _NO_LIMIT: Final = "none"
 

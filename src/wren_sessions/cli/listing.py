@@ -13,11 +13,17 @@ from wren_sessions._blocking import run as run_now
 from wren_sessions._walks import SessionWalk
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import PAGE
-from wren_sessions.cli._overview import Overview, detailed, overview, with_last_messages
 from wren_sessions.cli._screen import Cell, Column, Style, Styled
-from wren_sessions.cli._times import ago, expiry, size
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.ttl import to_ms
+from wren_sessions.viewing.overview import (
+    STATUSES,
+    Overview,
+    detailed,
+    overview,
+    with_last_messages,
+)
+from wren_sessions.viewing.times import ago, expiry, size
 
 DETAILED: Final = 500  # rows up to which sizes and status are asked for
 LOOKED_AT: Final = 10_000  # sessions among which the newest are found, unless --sort asks for all
@@ -46,7 +52,6 @@ STYLES: Final[dict[str, Style]] = {
     "unreadable": "bad",
     "empty": "dim",
 }
-STATUSES: Final = ("waiting", "failed", "running", "done", "complete", "empty", "unreadable")
 ORDERS: Final[dict[str, Callable[[Overview], Any]]] = {
     "id": lambda row: row.session,
     "updated": lambda row: -row.life.updated_ms,

@@ -12,7 +12,6 @@ from wren_sessions.cli import _exits
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import PAGE, SomeSessionNames, address_of
 from wren_sessions.cli._progress import progress_bar
-from wren_sessions.cli._times import size
 from wren_sessions.cli._where import Where, open_there
 from wren_sessions.errors import (
     ConfigurationError,
@@ -23,6 +22,7 @@ from wren_sessions.errors import (
 )
 from wren_sessions.transfer import copy_sessions
 from wren_sessions.transfer._reports import CopyReport
+from wren_sessions.viewing.times import size
 
 
 @command(

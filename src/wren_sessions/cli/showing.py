@@ -10,9 +10,13 @@ import typer
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import AtCheckpoint, SessionName, place_of
-from wren_sessions.cli._overview import Overview, overview, with_status
 from wren_sessions.cli._screen import Cell, Column, Styled
-from wren_sessions.cli._states import (
+from wren_sessions.cli.listing import STYLES
+from wren_sessions.errors import ConfigurationError
+from wren_sessions.transcripts._questions import question_text
+from wren_sessions.transcripts._values import jsonable
+from wren_sessions.viewing.overview import Overview, overview, with_status
+from wren_sessions.viewing.states import (
     Parts,
     Reader,
     errors_of,
@@ -21,12 +25,8 @@ from wren_sessions.cli._states import (
     parts_of,
     state_of,
 )
-from wren_sessions.cli._times import UNKNOWN, ago, expiry, local, local_text, size
-from wren_sessions.cli._values import glimpse, type_of
-from wren_sessions.cli.listing import STYLES
-from wren_sessions.errors import ConfigurationError
-from wren_sessions.transcripts._questions import question_text
-from wren_sessions.transcripts._values import jsonable
+from wren_sessions.viewing.times import UNKNOWN, ago, expiry, local, local_text, size
+from wren_sessions.viewing.values import glimpse, type_of
 
 _VALUES = (Column("NAME", least=12), Column("TYPE", least=12), Column("VALUE", least=10))
 

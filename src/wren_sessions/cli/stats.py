@@ -14,10 +14,10 @@ import typer
 from wren_sessions._walks import all_sessions
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import PAGE
-from wren_sessions.cli._overview import Overview, detailed, overview
 from wren_sessions.cli._screen import Cell, Styled
-from wren_sessions.cli._times import size
 from wren_sessions.ttl import utc_time
+from wren_sessions.viewing.overview import Overview, detailed, overview
+from wren_sessions.viewing.times import size
 
 SAMPLE: Final = 500
 _DAYS: Final = 14

@@ -1,4 +1,4 @@
-"""What is known of a session without reading its state: plain data for `list`, `show`, `stats`.
+"""What is known of a session without reading its state: plain data.
 
 The header tells turns, messages and whether the app called the session complete. Whether it waits
 for an answer, or failed, is in the pending writes of its latest checkpoint, which are asked for one
@@ -14,18 +14,19 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from wren_sessions.checkpoints.snapshots import Snapshot
-from wren_sessions.cli._states import DONE, Reader, interrupts_of, state_of, status_of
-from wren_sessions.cli._times import iso
-from wren_sessions.cli._values import glimpse
 from wren_sessions.errors import WrenSessionsError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Life, SessionInfo
 from wren_sessions.transcripts._questions import question_text
+from wren_sessions.viewing.states import DONE, Reader, interrupts_of, state_of, status_of
+from wren_sessions.viewing.times import iso
+from wren_sessions.viewing.values import glimpse
 
 AT_ONCE: Final = 16  # questions to a server that is far away, which answers them in one trip time
 NEAR_S: Final = 0.005  # one that answers sooner is asked one after the other: threads cost more
 SAID_BYTES_EACH: Final = 256 << 10  # what a session takes whose last message a listing reads
 SAID_BYTES: Final = 8 << 20  # … and all of them together
+STATUSES: Final = ("waiting", "failed", "running", "done", "complete", "empty", "unreadable")
 _TURNS: Final = ("turn_count", "turns")
 
 

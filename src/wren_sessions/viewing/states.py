@@ -152,12 +152,12 @@ class Reader:
 
     def named(self, session: str, at: str, namespace: str = "") -> str:
         """The id of the one checkpoint that `at` names or abbreviates; errors as `snapshot`."""
+        if run(one(Unsuspended(self._store), session, namespace, at)).records:
+            return at
         ids = [stored.name[1] for stored in self.stored(session, namespace)]
         if not ids:
             self.info(session)
-        fitting = [id_ for id_ in ids if id_ == at] or [
-            id_ for id_ in ids if id_.startswith(at) or id_.endswith(at)
-        ]
+        fitting = [id_ for id_ in ids if id_.startswith(at) or id_.endswith(at)]
         if len(fitting) == 1:
             return fitting[0]
         fault = f"{len(fitting)} checkpoints begin or end with" if fitting else "no checkpoint is"
