@@ -279,10 +279,11 @@ class SentinelServer(RedisServer):
         executable: the redis-server or valkey-server to run.
         service: what the service is called.
         primary: where its primary is.
+        args: more of its options.
     """
 
-    def __init__(self, executable: str, service: str, primary: ServerAddress) -> None:
-        super().__init__(executable, "--sentinel")
+    def __init__(self, executable: str, service: str, primary: ServerAddress, *args: str) -> None:
+        super().__init__(executable, *args)
         self._config = self.folder / "sentinel.conf"
         self._config.write_text(
             f"sentinel monitor {service} {primary.host} {primary.port} 1\n"
@@ -293,7 +294,7 @@ class SentinelServer(RedisServer):
     def _command(self) -> list[str]:
         """The command line: a Sentinel writes what it finds out into its file."""
         ours = f"--port {self.port} --bind {self.host} --sentinel"
-        return [self.executable, str(self._config), *ours.split()]
+        return [self.executable, str(self._config), *ours.split(), *self.args]
 
 
 @contextmanager

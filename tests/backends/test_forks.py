@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -69,12 +70,13 @@ print(len(locks), set(statuses))
 """
 
 
-@pytest.mark.parametrize("sealed", ["", "sealed"])
-@pytest.mark.parametrize("kind", ["memory", "file", "redis"])
+@pytest.mark.parametrize(
+    ("kind", "sealed"), [*product(("memory", "file", "redis"), ("", "sealed")), ("cluster", "")]
+)
 def test_a_child_inherits_no_lock(
     kind: str, sealed: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Whichever of a store's, a saver's and a cache's locks a thread of the parent holds."""
     urls = {"memory": "memory://", "file": f"file:{tmp_path}/s.db"}
-    url = urls.get(kind) or request.getfixturevalue("redis_url")
+    url = urls.get(kind) or request.getfixturevalue(f"{kind}_url")
     assert run_code(CHILD, url, sealed).split()[1:] == ["{0}"]

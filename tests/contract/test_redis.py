@@ -64,9 +64,6 @@ class RealTime(ContractBase):
         return wait
 
 
-SHARED = pytest.mark.xfail(reason="fakeredis (2.40) makes COPY's two keys one hash", strict=False)
-
-
 class FakeServers(StoreContract):
     """The server is a fake whose clock is moved by hand."""
 
@@ -80,33 +77,6 @@ class FakeServers(StoreContract):
     def pass_time(self, clock: FakeClock) -> PassTime:
         """Time passes when the test says so."""
         return clock.advance
-
-    @SHARED
-    async def test_a_copy_is_independent(self, face: AsyncSessionStore) -> None:
-        """What is written to one session is not seen in the other."""
-        await super().test_a_copy_is_independent(face)
-
-    @SHARED
-    async def test_a_copy_has_an_incarnation_of_its_own(self, face: AsyncSessionStore) -> None:
-        """A copy keeps the age, counts as written now, and is another session."""
-        await super().test_a_copy_has_an_incarnation_of_its_own(face)
-
-    @SHARED
-    async def test_a_copy_starts_its_idle_time(
-        self, open_face: OpenFace, pass_time: PassTime
-    ) -> None:
-        """The deadline of a copy is counted from now, with the session's own idle time."""
-        await super().test_a_copy_starts_its_idle_time(open_face, pass_time)
-
-    @SHARED
-    async def test_a_copy_has_the_header_it_is_given(self, face: AsyncSessionStore) -> None:
-        """The source keeps its own."""
-        await super().test_a_copy_has_the_header_it_is_given(face)
-
-    @SHARED
-    async def test_a_copy_does_not_notice(self, face: AsyncSessionStore) -> None:
-        """Pruning a session leaves a copy of it alone, and the other way round."""
-        await super().test_a_copy_does_not_notice(face)
 
 
 class AwaitedOnly(ContractBase):

@@ -151,7 +151,8 @@ _SOCKET_OPTIONS: Final[Mapping[str, Kind]] = {
     "client_name": NAME,
     "protocol": whole_number(2, 3),
 }
-_TCP_OPTIONS: Final[Mapping[str, Kind]] = {**_SOCKET_OPTIONS, "socket_keepalive": FLAG}
+_SERVER_OPTIONS: Final[Mapping[str, Kind]] = {**_SOCKET_OPTIONS, "retries": whole_number(0)}
+_TCP_OPTIONS: Final[Mapping[str, Kind]] = {**_SERVER_OPTIONS, "socket_keepalive": FLAG}
 _TLS_OPTIONS: Final[Mapping[str, Kind]] = {
     "ssl_ca_certs": PATH,
     "ssl_ca_path": PATH,
@@ -163,10 +164,11 @@ _TLS_OPTIONS: Final[Mapping[str, Kind]] = {
 _LOGIN: Final = frozenset({"username", "password", "credential_provider"})
 _IN_THE_URL: Final = "it is part of the URL, as in redis://user:password@host:6379"
 _OWN_CLIENT: Final = "for this make the client yourself and use RedisStore.from_client(client)"
+_RETRIES: Final = f"retries=3 says how often a lost connection is tried again; {_OWN_CLIENT}"
 _REDIS_HINTS: Final = {
     **dict.fromkeys(("host", "port", "username", "password"), _IN_THE_URL),
     **dict.fromkeys(("connection_pool", "connection_class", "decode_responses"), _OWN_CLIENT),
-    **dict.fromkeys(("retry", "retry_on_error", "retry_on_timeout"), _OWN_CLIENT),
+    **dict.fromkeys(("retry", "retry_on_error", "retry_on_timeout"), _RETRIES),
     **dict.fromkeys(("ssl", *_TLS_OPTIONS, "ssl_password"), "TLS takes a URL with rediss://"),
 }
 
@@ -190,7 +192,7 @@ _TLS: Final = _redis({**_TCP_OPTIONS, **_TLS_OPTIONS}, _TLS_LOGIN)
 _SENTINEL: Final = _redis(_TCP_OPTIONS, _LOGIN | _SENTINEL_LOGIN)
 _SENTINEL_TLS: Final = _redis({**_TCP_OPTIONS, **_TLS_OPTIONS}, _TLS_LOGIN | _SENTINEL_LOGIN)
 _NODE_OPTIONS: Final[Mapping[str, Kind]] = {
-    **{name: kind for name, kind in _TCP_OPTIONS.items() if name != "db"},
+    **{name: kind for name, kind in _TCP_OPTIONS.items() if name not in {"db", "retries"}},
     "failover_timeout": INTERVAL,
 }
 _CLUSTER: Final = _redis(_NODE_OPTIONS)
@@ -200,7 +202,7 @@ REDIS: Final[Mapping[str, Backend]] = {
     "rediss": _TLS,
     "valkey": _TCP,
     "valkeys": _TLS,
-    "unix": _redis(_SOCKET_OPTIONS),
+    "unix": _redis(_SERVER_OPTIONS),
     "redis+cluster": _CLUSTER,
     "rediss+cluster": _CLUSTER_TLS,
     "valkey+cluster": _CLUSTER,

@@ -15,6 +15,7 @@ Rules:
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -48,12 +49,14 @@ class Ticket(Generic[W]):
 
     Attributes:
         work: what is to be done.
+        since: when it began to wait, by `time.monotonic`.
     """
 
-    __slots__ = ("_asleep", "_batch", "_error", "_value", "work")
+    __slots__ = ("_asleep", "_batch", "_error", "_value", "since", "work")
 
     def __init__(self, work: W) -> None:
         self.work = work
+        self.since = time.monotonic()
         self._value: Any = None
         self._error: BaseException | None = None
         self._batch = _NONE

@@ -26,6 +26,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import EqualJitterBackoff, NoBackoff
 from redis.retry import Retry
 
+from wren_sessions import __version__
 from wren_sessions.errors import ConfigurationError
 
 Address: TypeAlias = tuple[str, int]
@@ -108,12 +109,21 @@ def _completed(options: dict[str, Any], kind: type[Retry | AsyncRetry]) -> dict[
     often it is sent. One that timed out is not: its caller has waited long enough.
     """
     lost = (driver.ConnectionError,)
-    retry: Any = options.get("retry") or Retry(
-        EqualJitterBackoff(cap=0.5, base=0.02), _REPEATS, lost
-    )
+    given = {**options}
+    repeats = given.pop("retries", _REPEATS)
+    retry: Any = given.get("retry") or Retry(EqualJitterBackoff(cap=0.5, base=0.02), repeats, lost)
     if not isinstance(retry, kind):  # a policy is the same, its two classes are not
         retry = kind(retry._backoff, retry._retries, retry._supported_errors)  # noqa: SLF001
-    return {**_DEFAULTS, "retry_on_error": [*lost], **options, "retry": retry}
+    return {**_DEFAULTS, **_introduction(), "retry_on_error": [*lost], **given, "retry": retry}
+
+
+def _introduction() -> dict[str, Any]:
+    """What CLIENT LIST says of our connections, by the name that this redis-py takes it by."""
+    try:
+        from redis.driver_info import DriverInfo
+    except ImportError:  # an older one
+        return {"lib_name": f"redis-py(wren-sessions_v{__version__})"}
+    return {"driver_info": DriverInfo().add_upstream_driver("wren-sessions", __version__)}
 
 
 # --- several hosts --------------------------------------------------------------------------------

@@ -180,6 +180,9 @@ def _answer(outcome: Any) -> Any:
 ELSEWHERE: Final = (driver.AskError, driver.TryAgainError)
 """What a node of a cluster says of a key that another one has; a `MovedError` is an `AskError`."""
 
+NO_LANE: Final = "no connection was free in time"
+"""What the driver would say of a call that waited too long for a connection."""
+
 DRIVER_ERRORS: Final = (driver.RedisError, OSError)
 
 NONSENSE: Final = (
@@ -248,6 +251,10 @@ _UNREACHED: Final = (
     "it could not be reached in time, and nothing was sent: check host, port and firewall, and "
     "that the port of a rediss:// URL speaks TLS"
 )
+_BUSY: Final = (
+    "all connections to it were busy for as long as an answer may take, and nothing was sent: "
+    "check the server's load and the network, or raise socket_timeout"
+)
 _REFUSED: Final = "it refused the user name or password: check them"
 _HAS_NONE: Final = "it has no password, but one was given: leave it out, or set one there"
 _WANTS_ONE: Final = "it requires a password, and none was given"
@@ -278,6 +285,7 @@ _TOO_OLD: Final = "it does not know a command that is needed: Redis 6.2 or newer
 # a script met it.
 _HINTS: Final[tuple[tuple[_Kinds, str, str], ...]] = (
     (driver.TimeoutError, "connecting", _UNREACHED),
+    (driver.TimeoutError, NO_LANE, _BUSY),
     (driver.InvalidResponse, "", _NO_REDIS),
     (driver.RedisError, "without any password configured", _HAS_NONE),
     (driver.RedisError, "invalid username-password", _REFUSED),

@@ -8,23 +8,36 @@ answer holds up few others, and a far server is never left idle.
 
 Each call gets its own reply or error. A connection that is lost is everybody's error who was on it,
 after the driver has repeated what it was sent; that is safe, as it is for one call.
+
+No call waits for a lane longer than for an answer (``socket_timeout``): behind a server that hangs,
+all who wait fail with the first trip, and not one trip after the other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import time
 from collections import deque
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from redis import exceptions as driver
 
 from wren_sessions.stores._batching import settle
 from wren_sessions.stores.leader_queue import Batch, LeaderQueue, Ticket, fail_all, twin
 from wren_sessions.stores.redis.clients import disconnect_sentinels
 from wren_sessions.stores.redis.commands import Plan
 from wren_sessions.stores.redis.connection import AsyncLine, Line
-from wren_sessions.stores.redis.driver import asend, asend_together, send, send_together
+from wren_sessions.stores.redis.driver import (
+    NO_LANE,
+    asend,
+    asend_together,
+    send,
+    send_together,
+)
 
 if TYPE_CHECKING:
     import redis
@@ -47,13 +60,25 @@ class _ThreadLane(LeaderQueue[Plan[Any]]):
     def __init__(self, client: redis.Redis) -> None:
         super().__init__()
         self._line = Line(client)
+        self._patience_s = _patience_of(client)
 
     def alone(self, work: Plan[Any]) -> Any:
         """Send one plan."""
         return send(self._line, work)
 
     def together(self, tickets: Sequence[Ticket[Plan[Any]]]) -> None:
-        """Send plans in one trip."""
+        """Send plans in one trip, but for those that waited too long."""
+        now = time.monotonic()
+        late = [ticket for ticket in tickets if now - ticket.since > self._patience_s]
+        if late:
+            batch = Batch()
+            for ticket in late:
+                ticket.join(batch)
+            fail_all(late, driver.TimeoutError(NO_LANE), batch)
+        if len(late) < len(tickets):
+            self._share([ticket for ticket in tickets if ticket not in late])
+
+    def _share(self, tickets: Sequence[Ticket[Plan[Any]]]) -> None:
         batch = Batch()
         for ticket in tickets:
             ticket.join(batch)
@@ -107,10 +132,11 @@ class ThreadPipelines:
 
 
 class _Waiting(NamedTuple):
-    """A plan, and the future of the task that waits for its reply."""
+    """A plan, the future of the task that waits for its reply, and since when it does."""
 
     plan: Plan[Any]
     reply: asyncio.Future[Any]
+    since: float
 
 
 class TaskPipelines:
@@ -126,6 +152,7 @@ class TaskPipelines:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client  # the lanes' connections ask its pool where a primary is
         self._lanes = [AsyncLine(client) for _ in range(_lanes_of(client))]
+        self._patience_s = _patience_of(client)
         self._queue: deque[_Waiting] = deque()
         self._shared: set[asyncio.Task[None]] = set()  # the event loop does not keep its tasks
         self._watch: asyncio.TimerHandle | None = None
@@ -134,7 +161,7 @@ class TaskPipelines:
         """See `ThreadPipelines.send`. What is cancelled while it waits is not sent."""
         lane = self._free_lane()
         if lane is None:
-            waiting = _Waiting(plan, asyncio.get_running_loop().create_future())
+            waiting = _Waiting(plan, asyncio.get_running_loop().create_future(), time.monotonic())
             self._queue.append(waiting)
             self._look_again()
             return await waiting.reply
@@ -158,6 +185,10 @@ class TaskPipelines:
         """A trip is over: those who wait go."""
         while self._queue and (lane := self._free_lane()):
             first = [self._queue.popleft() for _ in range(min(len(self._queue), MOST))]
+            now = time.monotonic()
+            for waiting in first:
+                if now - waiting.since > self._patience_s:
+                    settle(waiting.reply, driver.TimeoutError(NO_LANE))
             batch = [waiting for waiting in first if not waiting.reply.done()]
             if batch:
                 task = asyncio.get_running_loop().create_task(self._share(lane, batch))
@@ -191,3 +222,8 @@ class TaskPipelines:
 def _lanes_of(client: redis.Redis | redis.asyncio.Redis) -> int:
     """How many trips may be under way: no more than there are connections."""
     return max(1, min(LANES, client.connection_pool.max_connections))
+
+
+def _patience_of(client: redis.Redis | redis.asyncio.Redis) -> float:
+    """For how many seconds a call may wait for a lane."""
+    return client.connection_pool.connection_kwargs.get("socket_timeout") or math.inf
