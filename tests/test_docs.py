@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHOWN = re.compile(r"^::: wren_sessions\.(\S+)", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 
 
@@ -81,10 +83,25 @@ def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_in_the_index() -> None:
-    """The index of the documentation names each page."""
+    """The index of the documentation names each page, and so does the navigation of the site."""
     linked = {
         (ROOT / "docs" / target).resolve()
         for target in LINK.findall((ROOT / "docs/index.md").read_text())
     }
-    pages = {page.resolve() for page in (ROOT / "docs").rglob("*.md") if page.name != "index.md"}
+    pages = {page.resolve() for page in PAGES if "docs" in page.parts} - {ROOT / "docs/index.md"}
     assert pages == linked
+    shown = re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    docs = [ROOT / "docs" / name for name in shown if not name.startswith("repository/")]
+    assert sorted(docs) == sorted([*pages, ROOT / "docs/index.md"])
+
+
+@pytest.mark.parametrize("module", ["", "archives", "testing", "transcripts", "upgrading"])
+def test_every_public_name_is_in_the_api_reference(module: str) -> None:
+    """Pages below ``docs/reference/api`` show each name, or the whole module that it is from."""
+    pages = (ROOT / "docs/reference/api").glob("*.md")
+    shown = {name for page in pages for name in SHOWN.findall(page.read_text())}
+    public = import_module(f"wren_sessions.{module}".rstrip("."))
+    for name in public.__all__:
+        places = (getattr(getattr(public, name), "__module__", "")).removeprefix("wren_sessions.")
+        known = {name, f"{module}.{name}", places}
+        assert name == "__version__" or known & shown, f"no page has ::: wren_sessions.{name}"
