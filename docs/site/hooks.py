@@ -97,8 +97,9 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
             markdown = markdown.replace(f"]({written}", f"]({led}")
     for block in MERMAID.finditer(markdown):
         name = f"{PICTURES}/{picture_name(block[1])}"
-        if not files.get_file_from_path(name):
-            log.warning("%s: no drawing %s of a picture: run docs/site/draw.py", path, name)
+        if not files.get_file_from_path(name):  # its text is shown then
+            log.info("%s: a picture has no drawing yet: run docs/site/draw.py", path)
+            continue
         titled = TITLE.search(block[1])
         image = f"![{titled[1] if titled else ''}]({posixpath.relpath(name, here or '.')})"
         markdown = markdown.replace(block[0], image + "{ .picture }")
