@@ -90,6 +90,11 @@ SMOKE_TESTS = (
     "tests/saver/test_sessions_and_graphs.py",
     "tests/test_docs.py",
 )
+ENGINE_TESTS = (
+    "tests/contract/test_redis.py",
+    "tests/saver/test_conformance.py",
+    "tests/saver/test_graphs.py",
+)
 OLDEST_TESTS = ("tests/contract", "tests/saver/test_conformance.py", "tests/golden")
 
 
@@ -162,6 +167,29 @@ def oldest(session: nox.Session) -> None:
     selection = session.posargs or (*_spread(()), *OLDEST_TESTS)
     # Old packages warn about themselves and each other: shown here, errors only in `tests`.
     session.run("pytest", "-W", "default", *selection, env=env)
+
+
+@nox.session
+def engines(session: nox.Session) -> None:
+    """Run contract, conformance and graphs on every engine, and every way to reach one."""
+    session.install("-e", ".", *_group("test"))
+    spread = ("-n", "auto", "--dist", "worksteal", *session.posargs)
+    one = ("-k", "TestRedisStore or (redis and not test_redis)", *ENGINE_TESTS)
+    names = session.run(
+        "python",
+        "-c",
+        "import places; print(*places.PLACES, sep='\\n')",
+        env={"PYTHONPATH": str(ROOT / "tests")},
+        silent=True,
+    )
+    for name in str(names).strip().splitlines():
+        session.log(f"on: {name}")
+        session.run("pytest", *spread, *one, env={"WREN_TEST_REDIS_PLACE": name})
+    session.log("on: a cluster of Redis")
+    session.run("pytest", *spread, "-k", "cluster", "tests/contract", *ENGINE_TESTS[1:])
+    session.log("on: fakeredis with Lua 5.4")
+    fake = ("-k", "Fake", ENGINE_TESTS[0])
+    session.run("pytest", *spread, *fake, env={"FAKEREDIS_LUA_VERSION": "5.4"})
 
 
 @nox.session

@@ -6,12 +6,14 @@ import gc
 import os
 import signal
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 
 import pytest
 from fakeredis import FakeRedis, FakeServer
 from hypothesis import HealthCheck, settings
 from redis import Redis
 
+from places import VARIABLE, at_place
 from servers import ClusterServers, ServerAddress, leaked_keys, processes, shared_server
 
 SERVER_FIXTURE = "redis_server"
@@ -89,7 +91,8 @@ def mark_server_test(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[ServerAddress]:
     """The server all tests share; one to stop or to set up differently: `start_server`."""
-    with shared_server() as address:
+    place = os.environ.get(VARIABLE)
+    with at_place(place) if place else shared_server() as address:
         yield address
 
 
@@ -97,13 +100,15 @@ def redis_server() -> Iterator[ServerAddress]:
 def redis_url(request: pytest.FixtureRequest, redis_server: ServerAddress) -> Iterator[str]:
     """URL of an empty database; afterwards each key left there has to expire or be pinned."""
     mark_server_test(request.node)  # a test may ask for this fixture only once it runs
-    with Redis.from_url(redis_server.url) as client:
-        client.flushdb()
-        yield redis_server.url
-        try:
-            check_no_leak(request.node, client)
-        finally:
+    with ExitStack() as closed:
+        urls = (redis_server.url, *redis_server.others)
+        clients = [closed.enter_context(Redis.from_url(url)) for url in urls]
+        for client in clients:
             client.flushdb()
+            closed.callback(client.flushdb)
+        yield redis_server.reached or redis_server.url
+        for client in clients:
+            check_no_leak(request.node, client)
 
 
 def check_no_leak(item: pytest.Item, client: Redis) -> None:

