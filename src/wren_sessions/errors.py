@@ -105,7 +105,19 @@ class SessionExistsError(SessionError):
 
 
 class ConflictError(SessionError):
-    """Somebody else wrote the session between the caller's read and its write."""
+    """Somebody else wrote the session between the caller's read and its write, or has its turn.
+
+    Attributes:
+        holder: who has the turn; None where nobody has it now, and empty where turns are not why.
+        held_s: for how many seconds they have had it.
+    """
+
+    def __init__(
+        self, message: str, *, session: str, holder: str | None = "", held_s: float = 0.0
+    ) -> None:
+        super().__init__(message, session=session)
+        self.holder = holder
+        self.held_s = held_s
 
 
 class CorruptSessionError(SessionError):

@@ -24,6 +24,8 @@ field                           what
 ``:w/<ns>/<id>/s<n>``           earlier spans of the arena
 ``:s/<ns>/<id>/<task>/<index>`` a pending write that is replaced, not appended (an interrupt, …)
 ``:done``                       by what the latest commits are known again if they are repeated
+``:turn``                       whose turn it is to write, until when, and who waits for it; only
+                                while there is a turn
 ==============================  ===================================================================
 
 Ids are percent-encoded where they hold a separator, a glob or brace, a space or a control

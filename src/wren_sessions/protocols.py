@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+from wren_sessions.errors import ConfigurationError
 from wren_sessions.keys import KeySpace
 from wren_sessions.records import (
     ArenaParts,
@@ -40,6 +41,8 @@ from wren_sessions.records import (
     SessionPage,
     Span,
     Start,
+    TurnState,
+    TurnStep,
 )
 from wren_sessions.ttl import Duration, TTLPolicy
 
@@ -262,6 +265,50 @@ class SessionStore(Protocol):
         /,
     ) -> None:
         """Close it."""
+
+
+class TurnStore(Protocol):
+    """What a store can do besides: let one writer at a time write a session.
+
+    Such a store holds a commit to `Commit.turn`, too.
+    """
+
+    def turn(self, step: TurnStep) -> TurnState:
+        """Take, keep or leave a session's turn.
+
+        Nobody waits in here: whoever does not get the turn asks again. Who has asked first, and
+        asks again while their place is kept, gets it first. To take or keep it is use of the
+        session. One that is not there is made, empty, and goes with its turn if nothing is written.
+
+        Args:
+            step: what to do. A step that is repeated answers as the first time.
+
+        Raises:
+            InvalidSessionIdError: an id cannot be a name.
+        """
+
+
+def taking_turns(store: object) -> TurnStore:
+    """A store as one with turns.
+
+    Raises:
+        ConfigurationError: it has none.
+    """
+    if hasattr(store, "turn"):
+        found: TurnStore = store
+        return found
+    raise ConfigurationError(
+        f"{type(store).__name__} has no turns, so it cannot keep other writers out of a session: "
+        "use a store that has (memory, file, Redis), or give it the method `turn` of "
+        "wren_sessions.protocols.TurnStore"
+    )
+
+
+class AsyncTurnStore(Protocol):
+    """The same, to await."""
+
+    async def turn(self, step: TurnStep) -> TurnState:
+        """See `TurnStore.turn`."""
 
 
 class AsyncSessionStore(Protocol):

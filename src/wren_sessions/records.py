@@ -198,7 +198,12 @@ class Commit:
         incarnation: the `Life.incarnation` the caller builds on; None for no condition.
         revision: the `Life.revision` the caller builds on; None for no condition.
         witnesses: the records that the caller builds on, which must all be there.
-        new: the session must not be there.
+        new: the session must not be there. One that a turn alone made (its revision is 0) does not
+            count.
+        latest: the record's parent must be its namespace's head; without a parent, there must be
+            no head.
+        turn: the token of the turn that this is written in, which must last still; None for none:
+            then nobody may have the session's turn.
         created_ms: the creation time to give a session that this commit makes; None means now.
         record: a checkpoint to write.
         writes: pending writes to add.
@@ -212,6 +217,8 @@ class Commit:
     revision: int | None = None
     witnesses: tuple[Name, ...] = ()
     new: bool = False
+    latest: bool = False
+    turn: str | None = None
     created_ms: int | None = None
     record: Record | None = None
     writes: Writes | None = None
@@ -250,6 +257,29 @@ class Prune:
     state: bytes | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnStep:
+    """A step of a turn: the right to be the only one who writes a session, for a while.
+
+    Attributes:
+        session: the session's id.
+        token: random text that no other turn has; its commits carry it (`Commit.turn`).
+        what: ``"take"`` the turn, which is done when nobody has it and nobody waits for longer;
+            ``"keep"`` it, from now on; or ``"leave"`` it, or the queue for it.
+        ttl_ms: how long it lasts from now on unless it is kept.
+        patience_ms: where it cannot be taken yet, how long to keep a place in the queue for this
+            token; 0 for no place.
+        holder: who takes it, for people.
+    """
+
+    session: str
+    token: str
+    what: Literal["take", "keep", "leave"]
+    ttl_ms: int
+    patience_ms: int = 0
+    holder: str = "-"
+
+
 # --- what comes out -------------------------------------------------------------------------------
 
 
@@ -282,7 +312,25 @@ class Life:
         return None if self.deadline_ms is None else max(0, self.deadline_ms - self.now_ms)
 
 
-Outcome: TypeAlias = Literal["done", "gone", "conflict", "stale", "exists", "expired"]
+class TurnState(NamedTuple):
+    """Who has a session's turn. Times are the store's, in milliseconds since 1970.
+
+    Attributes:
+        mine: whether whoever asked has it; of a ``"leave"``, whether they had it.
+        now_ms: the store's clock.
+        holder: who has it, for people; empty where nobody has.
+        since_ms: since when; 0 where nobody has.
+        ahead: how many wait for longer than whoever asked.
+    """
+
+    mine: bool
+    now_ms: int
+    holder: str = ""
+    since_ms: int = 0
+    ahead: int = 0
+
+
+Outcome: TypeAlias = Literal["done", "gone", "conflict", "stale", "exists", "expired", "held"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,16 +340,19 @@ class Committed:
     Attributes:
         outcome: ``"done"``, or why nothing was written: ``"gone"``, the session is not there or is
             another incarnation; ``"stale"``, the witness is not there; ``"exists"``, the session
-            is there and was to be new; ``"expired"``, its maximum age has passed.
+            is there and was to be new; ``"expired"``, its maximum age has passed; ``"held"``,
+            somebody else has its turn, or the commit's own is over.
         now_ms: the store's clock.
         life: of the session as it is now; None if it is not there.
         base: where the record's own bytes start in the arena; 0 without a record.
+        turn: who has the session's turn, where that is why; else None.
     """
 
     outcome: Outcome
     now_ms: int
     life: Life | None = None
     base: int = 0
+    turn: TurnState | None = None
 
 
 class StoredWrite(NamedTuple):

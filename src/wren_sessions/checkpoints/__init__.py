@@ -13,6 +13,7 @@ from wren_sessions.checkpoints.get import Reading
 from wren_sessions.checkpoints.prune import Pruning
 from wren_sessions.checkpoints.put import Writing
 from wren_sessions.checkpoints.record_cache import Cache
+from wren_sessions.checkpoints.turns import Rules
 from wren_sessions.delta.protection import PLAIN, Protection
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Life
@@ -26,6 +27,7 @@ class Checkpoints:
         cache: what this process remembers of them.
         header_strings: channels whose strings may stand in a session's readable header.
         protection: what happens to values before they are stored.
+        rules: what holds for those who write; None where nothing is written.
 
     Attributes:
         store, header_strings, protection: as they were given.
@@ -37,13 +39,14 @@ class Checkpoints:
         cache: Cache,
         header_strings: Collection[str],
         protection: Protection = PLAIN,
+        rules: Rules | None = None,
     ) -> None:
         self.store = store
         self._cache = cache
         self.header_strings = header_strings
         self.protection = protection
         self.reading = Reading(store, cache, protection)
-        self.writing = Writing(store, cache, self.reading, header_strings, protection)
+        self.writing = Writing(store, cache, self.reading, header_strings, protection, rules=rules)
         self.pruning = Pruning(store, cache)
         self.histories = Histories(store, cache, protection)
 

@@ -10,7 +10,7 @@ from wren_sessions.errors import (
     SessionExpiredError,
     SessionGoneError,
 )
-from wren_sessions.records import Committed
+from wren_sessions.records import Committed, TurnState
 
 
 def gone(session: str) -> NoReturn:
@@ -40,9 +40,45 @@ def conflict(session: str) -> NoReturn:
     )
 
 
-def check(session: str, done: Committed) -> None:
-    """Raise what a commit says that it could not do."""
+def busy(session: str, turn: TurnState) -> NoReturn:
+    """Raise the error for a session that is somebody else's to write now."""
+    if not turn.holder:
+        raise ConflictError(
+            f"{turn.ahead} others wait for session {session!r}, and nothing was written: wait for "
+            "longer (wait=…), or try again later",
+            session=session,
+            holder=None,
+        )
+    held_s = (turn.now_ms - turn.since_ms) / 1_000
+    raise ConflictError(
+        f"{turn.holder} has been writing session {session!r} for {held_s:.1f} s, and nothing was "
+        "written here: wait for it (Sessions.turn, or concurrency='wait'), or try again later",
+        session=session,
+        holder=turn.holder,
+        held_s=held_s,
+    )
+
+
+def lost(session: str, turn: TurnState) -> NoReturn:
+    """Raise the error for a turn that was on when its writer began, and is over."""
+    held_s = (turn.now_ms - turn.since_ms) / 1_000 if turn.holder else 0.0
+    now = f"{turn.holder} has had it for {held_s:.1f} s" if turn.holder else "nobody has it now"
+    raise ConflictError(
+        f"the turn of session {session!r} was lost, since this process did not keep it on in time "
+        f"(was it paused, or cut off from the store?); {now}. Nothing was written: run it again, "
+        "in a new turn",
+        session=session,
+        holder=turn.holder or None,
+        held_s=held_s,
+    )
+
+
+def check(session: str, done: Committed, turn: str | None = None) -> None:
+    """Raise what a commit says that it could not do; `turn` is the token that it was made with."""
     match done.outcome:
+        case "held":
+            state = done.turn or TurnState(mine=False, now_ms=done.now_ms)
+            (busy if turn is None else lost)(session, state)
         case "gone" | "stale":
             gone(session)
         case "expired":

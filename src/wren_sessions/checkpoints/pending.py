@@ -18,14 +18,15 @@ from typing import Any, NamedTuple, TypeAlias
 
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, WriteBody, encode_write
 from wren_sessions.checkpoints.lineage import check_expired
-from wren_sessions.checkpoints.outcomes import expired
+from wren_sessions.checkpoints.outcomes import check, expired
 from wren_sessions.checkpoints.readable import SURE_BYTES, check_readable
 from wren_sessions.checkpoints.record_cache import Cache
+from wren_sessions.checkpoints.turns import Rules, turns_on
 from wren_sessions.delta.encoder import DeltaEncoder, Serializer, dump
 from wren_sessions.delta.protection import Protection
 from wren_sessions.keys import write_key
 from wren_sessions.protocols import AsyncSessionStore
-from wren_sessions.records import Commit, Life, Name, Write, Writes
+from wren_sessions.records import Commit, Committed, Life, Name, Write, Writes
 from wren_sessions.serializers.limits import limits_of
 
 logger = logging.getLogger("wren_sessions")
@@ -67,10 +68,18 @@ class Pending:
         store: where they are.
         cache: what this process remembers of them.
         protection: what happens to values before they are stored.
+        rules: what holds for those who write; None for nothing.
     """
 
-    def __init__(self, store: AsyncSessionStore, cache: Cache, protection: Protection) -> None:
+    def __init__(
+        self,
+        store: AsyncSessionStore,
+        cache: Cache,
+        protection: Protection,
+        rules: Rules | None = None,
+    ) -> None:
         self._store = store
+        self._rules = rules
         self._cache = cache
         self._protection = protection
 
@@ -91,6 +100,7 @@ class Pending:
             SessionExpiredError: the session expired, and the writes (an interrupt, say) are all
                 that there is of something.
             SessionGoneError: the session was deleted or evicted before its deadline.
+            ConflictError: the session is somebody else's to write now, or the turn was lost.
         """
         if not writes:
             return
@@ -129,6 +139,8 @@ class Pending:
         if not begun:
             # Nothing is known of the checkpoint here; another process may have written it.
             done = await self._store.commit(self._commit(session, name, batch, own=name))
+            if done.outcome == "held":
+                self._held(session, done)
             if done.outcome == "done" and done.life is not None:
                 self._cache.live(session, done.life, name)
                 return None
@@ -141,6 +153,8 @@ class Pending:
         if done.outcome == "stale":  # what it would have referred to was pruned
             self._cache.forget(session)
             done = await self._store.commit(self._commit(session, name, batch, life))
+        if done.outcome == "held":
+            self._held(session, done)
         if done.outcome == "expired":
             expired(session)
         if done.outcome == "gone":
@@ -154,6 +168,9 @@ class Pending:
             )
         elif done.life is not None:
             self._cache.live(session, done.life, name)
+
+    def _held(self, session: str, done: Committed) -> None:
+        check(session, done, self._rules and self._rules.token(session))
 
     def _commit(
         self,
@@ -179,6 +196,7 @@ class Pending:
             session=session,
             token=secrets.token_urlsafe(8),
             incarnation=None if life is None else life.incarnation,
+            turn=self._rules.token(session) if self._rules and turns_on.get() else None,
             witnesses=encoder.witnesses([] if own is None else [own]),
             writes=Writes(name=name, entries=tuple(entries), spans=encoder.spans(values)),
         )

@@ -21,6 +21,7 @@ from wren_sessions.checkpoints.lineage import check_expired
 from wren_sessions.checkpoints.outcomes import check, expired, gone
 from wren_sessions.checkpoints.pending import Pending
 from wren_sessions.checkpoints.record_cache import Cache, Known
+from wren_sessions.checkpoints.turns import Rules, turns_on
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.delta.protection import Protection
 from wren_sessions.protocols import AsyncSessionStore
@@ -36,6 +37,7 @@ class Writing:
         reading: reads what it has forgotten.
         header_strings: channels whose strings may stand in a session's readable header.
         protection: what happens to values before they are stored.
+        rules: what holds for those who write; None for nothing.
 
     Attributes:
         pending: writes what belongs to checkpoints besides.
@@ -48,13 +50,16 @@ class Writing:
         reading: Reading,
         header_strings: Collection[str],
         protection: Protection,
+        *,
+        rules: Rules | None = None,
     ) -> None:
         self._store = store
         self._cache = cache
         self._reading = reading
         self._header_strings = frozenset(header_strings)
         self._protection = protection
-        self.pending = Pending(store, cache, protection)
+        self._rules = rules
+        self.pending = Pending(store, cache, protection, rules)
 
     async def put(self, put: Put, serde: Serializer) -> None:
         """Write a checkpoint.
@@ -64,6 +69,8 @@ class Writing:
             SessionExpiredError: the session expired, and cannot be written whole: it is past its
                 maximum age, this is a subgraph's checkpoint, or a part of it lived elsewhere.
             SessionGoneError: the session was deleted or evicted before its deadline.
+            ConflictError: it is somebody else's to write now, or the turn that this is in was
+                lost; where the rules want that, also: it does not continue the latest checkpoint.
         """
         session, name, parent = put.session, put.name, put.parent
         try:
@@ -85,6 +92,9 @@ class Writing:
             raise
 
     def _commit(self, put: Put, ours: Draft, life: Life | None, *, begins: bool) -> Commit:
+        rules = self._rules
+        turn = rules.token(put.session) if rules and turns_on.get() else None
+        latest = rules is not None and rules.latest and turn is None and put.name[0] == ""
         return Commit(
             session=put.session,
             token=secrets.token_urlsafe(8),
@@ -92,6 +102,8 @@ class Writing:
             revision=put.revision,
             witnesses=ours.witnesses,
             new=put.new or begins,
+            latest=latest,
+            turn=turn,
             record=ours.record,
             state=put.header(self._header_strings),
         )
@@ -154,12 +166,13 @@ class Writing:
             self._cache.forget(session)
             life = check_expired(session, life, done.now_ms)
             persistent_subgraphs = self._cache.has_persistent_subgraphs(session, life)
-            if put.name[0] != "" or put.has_history or persistent_subgraphs:
-                expired(session)
+            in_turn = self._rules is not None and self._rules.token(session) is not None
+            if put.name[0] != "" or put.has_history or persistent_subgraphs or in_turn:
+                expired(session)  # a turn ends with its session
             ours = draft(put, serde, nothing, self._protection)
             again = replace(self._commit(put, ours, None, begins=True), revision=None)
             done = await self._store.commit(replace(again, created_ms=life.created_ms))
             if done.outcome == "exists":  # the id has been taken since: that is somebody else's
                 gone(session)
-        check(session, done)
+        check(session, done, self._rules and self._rules.token(session))
         return ours, done

@@ -39,6 +39,7 @@ from wren_sessions.checkpoints.prune import Retention, choice_of, of_runs
 from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache
 from wren_sessions.checkpoints.runs import Runs
 from wren_sessions.checkpoints.snapshots import Snapshot
+from wren_sessions.checkpoints.turns import Concurrency, Rules
 from wren_sessions.checkpoints.versions import Counter, Kinds, next_version
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import ConfigurationError, hides_arguments
@@ -54,6 +55,7 @@ from wren_sessions.langgraph.convert import (
     tuple_of,
     widened,
 )
+from wren_sessions.langgraph.turns import RunTurns
 from wren_sessions.protocols import SessionStore
 from wren_sessions.serializers import chosen_serializer
 
@@ -79,6 +81,11 @@ class SessionSaver(BaseCheckpointSaver[Any]):
             numbers and booleans.
         retention: how many checkpoints to keep while writing; None (default) keeps all.
         migrations: how the application's classes have changed since values were stored.
+        concurrency: what becomes of a run on a thread that another one is on. ``"last"`` (default):
+            both go on, as with LangGraph's own savers, and who writes last is the latest.
+            ``"reject"``: the later one is a `ConflictError`, before any node runs. ``"wait"``: it
+            waits for its turn. With these two, what is written outside of a run, and of
+            `Sessions.turn`, must continue the latest checkpoint.
 
     Raises:
         ConfigurationError: an argument is not of its type.
@@ -96,6 +103,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         header: Collection[str] = (),
         retention: Retention | None = None,
         migrations: Migrations | None = None,
+        concurrency: Concurrency = "last",
     ) -> None:
         name = type(self).__name__
         check_store(store, name)
@@ -106,7 +114,13 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         super().__init__(serde=chosen_serializer(serde, migrations, name))
         self.store = store
         self._retention = retention
-        shared = (Cache(cache_bytes), header, protection_of(store))
+        if concurrency not in {"last", "reject", "wait"}:
+            raise ConfigurationError(
+                f"concurrency must be 'last', 'reject' or 'wait', not {concurrency!r}"
+            )
+        self._run_turns = None if concurrency == "last" else RunTurns(store, concurrency)
+        rules = Rules(store, concurrency)
+        shared = (Cache(cache_bytes), header, protection_of(store), rules)
         self._blocking = Checkpoints(Unsuspended(store), *shared)
         self._awaited = Checkpoints(store.aio, *shared)
         self._owns_store = False
@@ -122,8 +136,8 @@ class SessionSaver(BaseCheckpointSaver[Any]):
 
         Args:
             url: such as ``redis://localhost:6379/0``, ``file:sessions.db``, ``memory://``.
-            options: ``serde``, ``cache_bytes``, ``header``, ``retention`` and ``migrations`` go to
-                the saver, all others to `open_store`.
+            options: ``serde``, ``cache_bytes``, ``header``, ``retention``, ``migrations`` and
+                ``concurrency`` go to the saver, all others to `open_store`.
         """
         return cls._opened(url, options)
 
@@ -157,7 +171,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
     def _opened(cls, url: str | None, options: dict[str, Any]) -> Self:
         from wren_sessions.config import open_store
 
-        own = ("serde", "cache_bytes", "header", "retention")
+        own = ("serde", "cache_bytes", "header", "retention", "migrations", "concurrency")
         for_saver = {name: options.pop(name) for name in own if name in options}
         saver = cls(open_store(url, **options), **for_saver)
         saver._owns_store = True
@@ -205,10 +219,18 @@ class SessionSaver(BaseCheckpointSaver[Any]):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint that `config` names, or the latest of its thread and namespace."""
+        if self._run_turns is not None:
+            session, namespace, _ = names_of(config)
+            if namespace == "":
+                self._run_turns.begin(thread_of(config), session)
         return run(self._get(self._blocking, config))
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """See `get_tuple`."""
+        if self._run_turns is not None:
+            session, namespace, _ = names_of(config)
+            if namespace == "":
+                await self._run_turns.abegin(thread_of(config), session)
         return await self._get(self._awaited, config)
 
     def list(

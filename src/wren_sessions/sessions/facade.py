@@ -32,6 +32,7 @@ from wren_sessions._arguments import (
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache
+from wren_sessions.checkpoints.turns import Rules, Turn
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.protocols import SessionStore
@@ -85,11 +86,12 @@ class Sessions:
         self.store = store
         self.serde = serde
         self._now = now or _now
-        shared = (Cache(cache_bytes), header, protection_of(store))
+        rules = Rules(store)
+        shared = (Cache(cache_bytes), header, protection_of(store), rules)
         blocking = Checkpoints(Unsuspended(store), *shared)
         awaited = Checkpoints(store.aio, *shared)
-        self._operations = SessionOperations(blocking, serde)
-        self.aio = AsyncSessions(store, SessionOperations(awaited, serde), self._now)
+        self._operations = SessionOperations(blocking, serde, rules)
+        self.aio = AsyncSessions(store, SessionOperations(awaited, serde, rules), self._now)
 
     def create(
         self,
@@ -158,6 +160,36 @@ class Sessions:
         session = self.load(session_id)
         yield session
         self.save(session_id, session.state, expect=session, replace=replace)
+
+    def turn(
+        self,
+        session_id: str,
+        *,
+        wait: Duration | None = None,
+        ttl: Duration = "30s",
+        holder: str | None = None,
+    ) -> Turn:
+        """The right to be the only one who writes a session, for a block: ``with``, ``async with``.
+
+        What is written in the block carries the turn: by these sessions, and by graphs on a
+        `SessionSaver` of the same store. What others write meanwhile is a `ConflictError` there.
+        It is kept on while the block runs. If the process dies, the session is free after `ttl`;
+        if it is paused for longer than that, the turn is lost, and its writes are refused.
+
+        A session that is not there is made, empty, and goes again if nothing is written.
+
+        Args:
+            session_id: the session.
+            wait: how long to wait while others have it, in the order in which they came; None
+                (default) for as long as it takes, 0 for not at all.
+            ttl: how long the turn outlives this process.
+            holder: who has it, as the errors of others say; None for the machine and the process.
+
+        Raises:
+            ConflictError: the time to wait is over, and others have it still; raised by ``with``.
+            ConfigurationError: the store has no turns.
+        """
+        return Turn(self.store, session_id, wait=wait, ttl=ttl, holder=holder)
 
     def exists(self, session_id: str) -> bool:
         """Whether the session is there."""
@@ -308,6 +340,17 @@ class AsyncSessions:
         session = await self.load(session_id)
         yield session
         await self.save(session_id, session.state, expect=session, replace=replace)
+
+    def turn(
+        self,
+        session_id: str,
+        *,
+        wait: Duration | None = None,
+        ttl: Duration = "30s",
+        holder: str | None = None,
+    ) -> Turn:
+        """See `Sessions.turn`."""
+        return Turn(self.store, session_id, wait=wait, ttl=ttl, holder=holder)
 
     async def exists(self, session_id: str) -> bool:
         """See `Sessions.exists`."""

@@ -15,8 +15,9 @@ from wren_sessions.checkpoints.channels import check_state
 from wren_sessions.checkpoints.draft import Put
 from wren_sessions.checkpoints.get import Head
 from wren_sessions.checkpoints.header import empty_header
-from wren_sessions.checkpoints.outcomes import conflict
+from wren_sessions.checkpoints.outcomes import check, conflict
 from wren_sessions.checkpoints.prune import Survey
+from wren_sessions.checkpoints.turns import Rules
 from wren_sessions.checkpoints.waiting import step_after
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import (
@@ -69,10 +70,12 @@ class SessionOperations:
     Args:
         checkpoints: of the store.
         serde: the serializer; None for the default one.
+        rules: what holds for those who write.
     """
 
-    def __init__(self, checkpoints: Checkpoints, serde: Serializer | None) -> None:
+    def __init__(self, checkpoints: Checkpoints, serde: Serializer | None, rules: Rules) -> None:
         self._checkpoints = checkpoints
+        self._rules = rules
         self._store = checkpoints.store
         self._given = serde
 
@@ -181,9 +184,12 @@ class SessionOperations:
             session=session_id,
             token=secrets.token_urlsafe(8),
             new=True,
+            turn=self._rules.token(session_id),
             state=empty_header(now.isoformat()),
         )
         done = await self._store.commit(commit)
+        if done.outcome == "held":
+            check(session_id, done, commit.turn)
         if done.outcome == "exists" or done.life is None:
             return None
         return _empty(session_id, replace(done.life, revision=1))
@@ -218,8 +224,8 @@ class SessionOperations:
                 put = await self._states.following(session_id, head, state, now)
             try:
                 return await self._put(put)
-            except (ConflictError, SessionExistsError):
-                if expect is not None:
+            except (ConflictError, SessionExistsError) as error:
+                if expect is not None or getattr(error, "holder", "") != "":
                     raise
         raise ConflictError(
             f"others wrote session {session_id!r} all the time; nothing was written: try again",

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from wren_sessions._locks import Lock
-from wren_sessions.protocols import SessionStore
+from wren_sessions.protocols import SessionStore, taking_turns
 from wren_sessions.records import (
     ArenaParts,
     Commit,
@@ -31,6 +31,8 @@ from wren_sessions.records import (
     SessionPage,
     Span,
     Start,
+    TurnState,
+    TurnStep,
 )
 from wren_sessions.stores._batching import Batcher, CommitAll, settle
 from wren_sessions.stores._checks import check_commit
@@ -157,6 +159,10 @@ class ThreadedStore:
             self._store.copy, source, target, replace=replace, state=state, expect=expect
         )
         return await self._run(copy)
+
+    async def turn(self, step: TurnStep) -> TurnState:
+        """See `TurnStore.turn`."""
+        return await self._run(partial(taking_turns(self._store).turn, step))
 
     async def ping(self) -> None:
         """See `SessionStore.ping`."""

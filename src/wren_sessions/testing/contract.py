@@ -17,6 +17,7 @@ from wren_sessions.testing.contract_records import RecordContract
 from wren_sessions.testing.contract_scans import ScanContract
 from wren_sessions.testing.contract_sessions import SessionContract
 from wren_sessions.testing.contract_settings import SettingContract
+from wren_sessions.testing.contract_turns import TurnContract
 from wren_sessions.testing.contract_writes import WriteContract
 
 __all__ = ["MakeStore", "MakeTenant", "PassTime", "StoreContract"]
@@ -38,6 +39,7 @@ class StoreContract(
     HeaderContract,
     IdContract,
     PrefixContract,
+    TurnContract,
 ):
     """Tests of every behaviour of `SessionStore`, sync and async.
 
@@ -49,6 +51,8 @@ class StoreContract(
     Where stores with different prefixes can be on one storage, override ``make_tenant`` as well: a
     callable that takes a prefix and ``ttl=`` and returns a store on the storage that all stores of
     a test made so share. Without it, the tests of prefixes are skipped.
+
+    A store without turns (`protocols.TurnStore`) skips their tests.
 
     The contract asks nothing of a store but what the protocol says: it looks at no class, no file
     and no key.

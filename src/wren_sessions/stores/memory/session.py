@@ -109,7 +109,10 @@ _RECENT: Final = 16  # more than are on their way at once, for one session
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """One session and everything in it; `recent` are tokens of commits that wrote no record."""
+    """One session and everything in it.
+
+    `recent` are tokens of commits that wrote no record; `turn` is a line of `stores._turns`.
+    """
 
     incarnation: str
     created_ms: int
@@ -124,6 +127,7 @@ class Session:
     namespaces: dict[str, Namespace] = field(default_factory=dict)
     writes: dict[Name, dict[str, KeptWrite]] = field(default_factory=dict)
     size_bytes: int = 0
+    turn: str = ""
 
     @classmethod
     def begin(cls, commit: Commit, now_ms: int) -> Session:
@@ -201,7 +205,7 @@ class Session:
 
     def refusal(self, commit: Commit) -> Outcome | None:
         """The condition of a commit that does not hold, as its outcome."""
-        if commit.new:
+        if commit.new and self.revision:
             return "exists"
         if commit.incarnation not in (None, self.incarnation):
             return "gone"
@@ -210,13 +214,16 @@ class Session:
         for witness in commit.witnesses:
             if self.record(witness) is None:
                 return "stale"
+        record = commit.record
+        if commit.latest and record and self.head(record.name[0]) != record.parent_id:
+            return "conflict"
         return None
 
     @staticmethod
     def refusal_without(commit: Commit) -> Outcome | None:
         """The same, where there is no session."""
-        conditions = commit.incarnation is not None or commit.revision is not None
-        return "gone" if conditions or commit.witnesses else None
+        builds_on = (commit.incarnation, commit.revision, commit.turn) != (None, None, None)
+        return "gone" if builds_on or commit.witnesses else None
 
     def plan(self, commit: Commit) -> Change:
         """What a commit would change. Changes nothing."""
@@ -362,6 +369,7 @@ class Session:
         found.updated_ms = now_ms
         found.size_bytes += len(state) - len(self.state)
         found.state = state
+        found.turn = ""
         return found
 
     def twin(self) -> Session:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace as changed
 from itertools import islice
 from typing import NamedTuple
 
@@ -36,6 +37,8 @@ from wren_sessions.records import (
     SessionPage,
     Span,
     Start,
+    TurnState,
+    TurnStep,
     missing,
 )
 from wren_sessions.stores._checks import (
@@ -49,6 +52,7 @@ from wren_sessions.stores._checks import (
     parse_cursor,
 )
 from wren_sessions.stores._closing import Closing
+from wren_sessions.stores._turns import held, stepped
 from wren_sessions.stores.memory.dump import pack, unpack
 from wren_sessions.stores.memory.session import Change, Session, past
 from wren_sessions.stores.memory.session_index import SessionIndex
@@ -151,12 +155,16 @@ class MemoryStore(Closing):
             outcome = session.refusal(commit) if session else Session.refusal_without(commit)
             if outcome:
                 return _committed(outcome, session, now_ms)
+            if session and (session.turn or commit.turn):
+                turn = held(session.turn, commit, now_ms)
+                if turn:
+                    return changed(_committed("held", session, now_ms), turn=turn)
             return self._write(commit, session, now_ms)
 
     def _write(self, commit: Commit, there: Session | None, now_ms: int) -> Committed:
         session = there or Session.begin(commit, now_ms)
         ttl = self._ttl.of(commit.session)
-        renews = there is None or ttl.refresh != "never"
+        renews = there is None or not there.revision or ttl.refresh != "never"
         deadline_ms = session.deadline_ms
         if renews:
             deadline_ms = ttl.deadline_ms(
@@ -410,6 +418,37 @@ class MemoryStore(Closing):
         if session:
             self._index.use(name)
         return session
+
+    # --- turns ------------------------------------------------------------------------------------
+
+    def turn(self, step: TurnStep) -> TurnState:
+        """See `TurnStore.turn`."""
+        name = step.session
+        check_session(name)
+        with self._lock:
+            now_ms = self._now_ms()
+            there = self._index.find(name, now_ms)
+            text, state = stepped(there.turn if there else "", step, now_ms)
+            if there is None:
+                if step.what != "take":
+                    return state
+                there = Session.begin(Commit(session=name, token=step.token), now_ms)
+                self._index.admit(name, there, now_ms, spare=(name,))
+            there.turn = text
+            if not there.revision and not text:
+                self._index.drop(name)
+            elif state.mine and step.what != "leave":
+                self._use_in_turn(there, step, now_ms)
+                self._index.queue(name, there.deadline_ms)
+            return state
+
+    def _use_in_turn(self, there: Session, step: TurnStep, now_ms: int) -> None:
+        """What a turn made ends with it, unless something is written."""
+        ttl = self._ttl.of(step.session)
+        if not there.revision:
+            there.deadline_ms = now_ms + step.ttl_ms
+        elif ttl.refresh != "never":
+            there.renew(ttl, now_ms)
 
     # --- the rest ---------------------------------------------------------------------------------
 

@@ -337,6 +337,8 @@ class Sealing:
         info = await self._store.info(session)
         if info is None or self._encryption is None:
             return info, None
+        if not info.life.revision and not info.state:  # a turn has made it: nothing is in it yet
+            return info, Header(state=b"", uid=None)
         return info, headers.read(self._encryption, session, info.state)
 
     def _recall(self, session: str) -> _Known | None:
@@ -373,7 +375,7 @@ def _was_ours(commit: Commit, sealed: Commit, done: Committed) -> bool:
         return not commit.new
     if done.outcome == "gone":
         return commit.incarnation is None and sealed.incarnation is not None
-    return done.outcome == "conflict" and commit.revision is None
+    return done.outcome == "conflict" and commit.revision != sealed.revision
 
 
 def _check_head(session: str, header: Header, stored: Stored) -> None:

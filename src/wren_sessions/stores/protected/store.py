@@ -16,7 +16,7 @@ from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.delta.protection import Protection
 from wren_sessions.keys import KeySpace
-from wren_sessions.protocols import AsyncSessionStore, SessionStore
+from wren_sessions.protocols import AsyncSessionStore, AsyncTurnStore, SessionStore
 from wren_sessions.records import (
     ArenaParts,
     Commit,
@@ -31,6 +31,8 @@ from wren_sessions.records import (
     SessionPage,
     Span,
     Start,
+    TurnState,
+    TurnStep,
 )
 from wren_sessions.serializers.compression import Compression
 from wren_sessions.serializers.encryption import Encryption
@@ -244,6 +246,11 @@ class AsyncProtectedStore:
     ) -> Life | None:
         """See `SessionStore.copy`."""
         return await self._sealing.copy(source, target, replace=replace, state=state, expect=expect)
+
+    async def turn(self, step: TurnStep) -> TurnState:
+        """See `TurnStore.turn`. Who has a turn is no content, and stands there as it is."""
+        store: AsyncTurnStore = self._store  # type: ignore[assignment] # if the blocking face can
+        return await store.turn(step)
 
     async def ping(self) -> None:
         """See `SessionStore.ping`."""

@@ -32,6 +32,7 @@ from wren_sessions.keys import (
     STATE,
     KeySpace,
     StagingId,
+    encode,
     encode_namespace,
     parse_record_field,
     record_field,
@@ -52,6 +53,8 @@ from wren_sessions.records import (
     SessionPage,
     Span,
     Start,
+    TurnState,
+    TurnStep,
     Write,
 )
 from wren_sessions.stores.redis.replies import (
@@ -66,6 +69,7 @@ from wren_sessions.stores.redis.replies import (
     read_loaded,
     read_override,
     read_scanned,
+    read_turn,
     segments_of,
     session_of,
 )
@@ -217,7 +221,8 @@ class Commands:
             namespace, checkpoint_id = writes.name
             writes_words = f"{_ns(namespace)} {_id(checkpoint_id)} {_spans(writes.spans)}"
         words = (
-            f"{commit.token} {self._policy_of(commit.session)} {'1' if commit.new else '0'} "
+            f"{commit.token} {commit.turn or _NONE} {self._policy_of(commit.session)} "
+            f"{'1' if commit.new else '2' if commit.latest else '0'} "
             f"{commit.incarnation or _NONE} {_NONE if revision is None else revision} "
             f"{_NONE if created is None else created} "
             f"{record_words} {writes_words} {witnesses}"
@@ -312,6 +317,12 @@ class Commands:
     def _lifetime(self, session: str, what: bytes, own: bytes = b"") -> Plan[Life | None]:
         args = (*self._clocks(session), what, own)
         return self._scripted("lifetime", session, args, _read_life)
+
+    def turn(self, step: TurnStep) -> Plan[TurnState]:
+        """See `TurnStore.turn`."""
+        words = f"{step.token} {step.ttl_ms} {step.patience_ms} {encode(step.holder)}"
+        args = (self._policy_of(step.session).encode(), step.what.encode(), words.encode())
+        return self._scripted("turn", step.session, args, read_turn)
 
     def delete(self, session: str) -> Plan[bool]:
         """See `SessionStore.delete`."""

@@ -29,6 +29,7 @@ from wren_sessions.records import (
     Start,
     Stored,
     StoredWrite,
+    TurnState,
     merge_spans,
     missing,
 )
@@ -130,8 +131,15 @@ def read_committed(words: list[bytes], _: Any) -> Committed:
     if words[0] == b"done":
         life = _life_at(words, 1)
         return Committed(outcome="done", now_ms=life.now_ms, life=life, base=int(words[8]))
-    life_now = _life_at(words, 2) if len(words) > 2 else None  # noqa: PLR2004 -- status and time
-    return Committed(outcome=_OUTCOMES[words[0]], now_ms=int(words[1]), life=life_now)
+    now_ms, life_now = int(words[1]), None
+    if len(words) > 2:  # noqa: PLR2004 -- status and time
+        life_now = _life_at(words, 2)
+    turn = None
+    if words[0] == b"held":
+        turn = TurnState(
+            mine=False, now_ms=now_ms, holder=_holder(words[9]), since_ms=int(words[10])
+        )
+    return Committed(outcome=_OUTCOMES[words[0]], now_ms=now_ms, life=life_now, turn=turn)
 
 
 _OUTCOMES: Final[dict[bytes, Outcome]] = {
@@ -141,7 +149,18 @@ _OUTCOMES: Final[dict[bytes, Outcome]] = {
     b"exists": "exists",
     b"expired": "expired",
     b"deleted": "done",  # a prune of all there was
+    b"held": "held",
 }
+
+
+def read_turn(words: list[bytes], _: Any) -> TurnState:
+    """Who has a turn."""
+    mine, now, holder, since, ahead = words
+    return TurnState(mine == b"mine", int(now), _holder(holder), int(since), int(ahead))
+
+
+def _holder(word: bytes) -> str:
+    return "" if word == b"-" else decode(word.decode())
 
 
 def read_loaded(

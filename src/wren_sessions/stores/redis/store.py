@@ -33,6 +33,8 @@ from wren_sessions.records import (
     SessionPage,
     Span,
     Start,
+    TurnState,
+    TurnStep,
 )
 from wren_sessions.stores._closing import Closing
 from wren_sessions.stores._diagnosis import Diagnosis
@@ -275,6 +277,10 @@ class RedisStore(Closing):
         """See `SessionStore.pin`."""
         return self._run(self._commands.pin(session, pinned=pinned))
 
+    def turn(self, step: TurnStep) -> TurnState:
+        """See `TurnStore.turn`."""
+        return self._run(self._commands.turn(step))
+
     def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
         return self._run(self._commands.delete(session))
@@ -413,6 +419,10 @@ class AsyncRedisStore:
     async def pin(self, session: str, *, pinned: bool = True) -> Life | None:
         """See `SessionStore.pin`."""
         return await self._run(self._plans.pin(session, pinned=pinned))
+
+    async def turn(self, step: TurnStep) -> TurnState:
+        """See `TurnStore.turn`."""
+        return await self._run(self._plans.turn(step))
 
     async def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""

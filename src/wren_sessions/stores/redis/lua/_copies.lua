@@ -21,6 +21,7 @@ local function copied(target, life, now, fill)
   local ends = deadline(life, now, ARGV[1], ARGV[2])
   if ends and ends <= now then return 'expired' end
   fill()
+  if redis.call('HDEL', target, ':turn') == 1 and life.count then life.count = life.count - 1 end
   redis.call('HSET', target, ':meta', meta(life))
   if ARGV[5] ~= '' then redis.call('HSET', target, 'state', ARGV[5]) end
   expire(target, ends)

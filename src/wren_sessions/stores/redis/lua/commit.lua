@@ -1,8 +1,9 @@
 -- commit: write a checkpoint, pending writes and the header of a session, all or nothing.
 --
 -- KEYS  1 the session
--- ARGV  1 fifteen words, then the witnesses' fields, or ^ for the record's parent alone:
---         token, idle ms or -, max age ms or -, refresh, 1 if the session must be new or 0,
+-- ARGV  1 sixteen words, then the witnesses' fields, or ^ for the record's parent alone:
+--         token, the turn's token or :, idle ms or -, max age ms or -, refresh,
+--         1 if the session must be new, 2 if the record's parent must be the latest, or 0,
 --         incarnation or :, revision or :, created ms for a session made now or :,
 --         of a record: /namespace or - for none, id, parent's id or :, spans or -
 --         of pending writes: /namespace or - for none, id, spans or -
@@ -13,7 +14,8 @@
 --         bytes for the log, '' if none; then of the writes that are replaced, if any:
 --         pairs of key and length of the body as words; the bodies
 -- Reply 'done <life> <base>' | '<outcome> <now> [<life>]' with one of the outcomes gone, conflict,
---       stale, exists, expired | 'foreign' | 'version <v>'
+--       stale, exists, expired | 'held <now> <life> <who has the turn, or -> <since>'
+--       | 'foreign' | 'version <v>'
 --
 -- The usual case is one straight line; what is seldom needed is defined where it is.
 local RECENT = 272 -- bytes of tokens kept: 16 of 16 characters, more than are on their way at once
@@ -21,8 +23,8 @@ local LIST = 256 -- keys and spans in a log's line: what every commit to it writ
 local SHORT = 512 -- a log's last part is filled up to here: what is longer is not written twice
 local NONE = ':'
 local WORDS =
-  '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)$'
-local token, idle, max_age, refresh, new, known_incarnation, known_revision, given,
+  '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)$'
+local token, mine, idle, max_age, refresh, new, known_incarnation, known_revision, given,
   ns, id, parent, spans, writes_ns, writes_id, writes_spans, witnesses = string.match(ARGV[1], WORDS)
 local with_record, with_writes = ns ~= '-', writes_ns ~= '-'
 local now = now_ms()
@@ -37,7 +39,8 @@ else
 end
 local same = with_record and writes_id == id and writes_ns == ns
 if with_writes and not same then fields[#fields + 1] = log_field(writes_ns, writes_id) end
-local there = redis.call('HMGET', K, unpack(fields))
+local there = redis.call('HMGET', K, ':turn', unpack(fields))
+local turn = table.remove(there, 1)
 local incarnation, created, _, override, revision, arena, pinned, last_ns, count =
   life_words(K, there[1])
 local fresh = not incarnation
@@ -63,12 +66,16 @@ end
 if outcome then
   -- It was done already.
 elseif fresh then
-  if known_incarnation ~= NONE or known_revision ~= NONE or witnesses ~= '' then outcome = 'gone' end
-elseif new == '1' then
+  if known_incarnation ~= NONE or known_revision ~= NONE or witnesses ~= '' or mine ~= NONE then
+    outcome = 'gone'
+  end
+elseif new == '1' and revision ~= '0' then
   outcome = 'exists'
 elseif known_incarnation ~= NONE and incarnation ~= known_incarnation then
   outcome = 'gone'
 elseif known_revision ~= NONE and tonumber(revision) ~= tonumber(known_revision) then
+  outcome = 'conflict'
+elseif new == '2' and with_record and (there[3] and string.match(there[3], '^%S+') or NONE) ~= parent then
   outcome = 'conflict'
 end
 if witnesses ~= '' and not outcome then
@@ -77,11 +84,18 @@ if witnesses ~= '' and not outcome then
     if redis.call('HEXISTS', K, field) == 0 then outcome = 'stale' end
   end
 end
+local holder, since = '-', '0'
+if (turn or mine ~= NONE) and not outcome then
+  local owner, last, from, name = string.match(turn or '- 0 0 -', '^(%S+) (%d+) (%d+) (%S+)')
+  if not owner then damaged(':turn') end
+  if number(':turn', last) <= now then owner = '-' else holder, since = name, from end
+  if owner ~= (mine ~= NONE and mine or '-') then outcome = 'held' end
+end
 if fresh then
   incarnation, created = token, given ~= NONE and int(tonumber(given)) or int(now)
   override, revision, arena, pinned, last_ns, count = '-', '0', '0', '0', '-', 1
 end
-local renew, ends = fresh or refresh ~= 'never', nil
+local renew, ends = fresh or revision == '0' or refresh ~= 'never', nil
 if renew then
   ends = ends_of(created, override, pinned == '1', now, idle, max_age)
   if ends and ends <= now then outcome = outcome or 'expired' end
@@ -89,6 +103,7 @@ end
 if outcome then
   -- Here comes _lives.lua.
   local life = life_of(K, there[1])
+  if outcome == 'held' then return refused(outcome, life, now) .. ' ' .. holder .. ' ' .. since end
   if outcome ~= 'done' then return refused(outcome, life, now) end
   local base = old and old[1] == token and old[2] or '0' -- the first commit of all starts at 0
   return 'done ' .. life_text(K, life, now) .. ' ' .. base

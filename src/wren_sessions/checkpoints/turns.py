@@ -1,0 +1,257 @@
+"""Turns: one writer at a time.
+
+Who has a session's turn is the only one who writes it. The store keeps the turn inside the session
+and holds each commit to it, so a turn that was lost cannot be written in, whatever its process
+believes. A turn lasts for a while and is kept on from behind while its holder lives. So a holder
+that died frees the session within that while, and one that was paused for longer finds its writes
+refused.
+
+A turn is known by its context (`contextvars`): threads and tasks that LangGraph starts for a run
+are in it, and what they write carries its token. Where a turn is on already, a second one of the
+same session is the same one.
+
+Whoever waits stands in a queue that the store keeps. The first asks more often than the others, and
+gets the turn next; a place is kept for `PATIENCE_MS` after its owner last asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Hashable, Mapping
+from contextlib import suppress
+from contextvars import ContextVar
+from datetime import timedelta
+from types import TracebackType
+from typing import Final, Literal, Self, TypeAlias
+
+from wren_sessions.checkpoints.outcomes import busy
+from wren_sessions.errors import ConfigurationError, WrenSessionsError
+from wren_sessions.keys import check_session, encode
+from wren_sessions.protocols import AsyncTurnStore, SessionStore, TurnStore, taking_turns
+from wren_sessions.records import TurnState, TurnStep
+from wren_sessions.ttl import Duration, to_ms
+
+logger = logging.getLogger("wren_sessions")
+
+Concurrency: TypeAlias = Literal["last", "reject", "wait"]
+
+PATIENCE_MS: Final = 2_000
+_FIRST_PAUSE_S: Final = 0.01
+_LONGEST_PAUSE_S: Final = 0.1  # of the first in the queue; the others ask half as often
+_KEEPS: Final = 3  # how often a turn is kept on while it would last
+
+Where: TypeAlias = Hashable
+
+turns_on: ContextVar[Mapping[tuple[Where, str], Turn] | None] = ContextVar("turns", default=None)
+"""The turns of this context, by store and session, also such as are over; None for none."""
+
+
+def where(store: SessionStore) -> Where:
+    """What is equal for two stores that have the same sessions, as far as that is known."""
+    if store.persistent:
+        return store.location, store.keys.prefix
+    return id(getattr(store, "unprotected", store))
+
+
+class Rules:
+    """What holds for the writers of a store.
+
+    Args:
+        store: the store.
+        concurrency: ``"last"`` to let everybody write who finds nobody's turn; otherwise what is
+            written without a turn must continue the latest checkpoint.
+    """
+
+    __slots__ = ("_where", "latest")
+
+    def __init__(self, store: SessionStore, concurrency: Concurrency = "last") -> None:
+        self._where = where(store)
+        self.latest = concurrency != "last"
+
+    def token(self, session: str) -> str | None:
+        """The token of the turn that is on in this context; None for none."""
+        turn = (turns_on.get() or {}).get((self._where, session))
+        return turn.token if turn and not turn.over else None
+
+
+class Turn:
+    """The right to be the only one who writes a session, for a ``with`` or ``async with`` block.
+
+    Args:
+        store: the store.
+        session: the session; it need not be there.
+        wait: how long to wait for the turn at the most; None for as long as it takes, 0 for not
+            at all.
+        ttl: for how long it outlives its process.
+        holder: who has it, as others are told; None for the machine and the process.
+
+    Attributes:
+        session: the session.
+        holder: who has it.
+        token: random text by which the store knows it.
+        over: whether it was left, or never taken.
+
+    Raises:
+        ConfigurationError: the store has no turns, or an argument is none of its kind.
+        InvalidSessionIdError: the session's id cannot be one.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        session: str,
+        *,
+        wait: Duration | None = None,
+        ttl: Duration = "30s",
+        holder: str | None = None,
+    ) -> None:
+        check_session(session)
+        taking_turns(store)
+        if holder is not None:
+            encode(holder)
+        if holder in {"", "-"}:
+            raise ConfigurationError("holder must be a name, such as 'worker-1'")
+        self.session = session
+        self.holder = f"{socket.gethostname()}/{os.getpid()}" if holder is None else holder
+        self.token = secrets.token_urlsafe(12)
+        self.over = True
+        self._store = store
+        self._key = (where(store), session)
+        at_once = wait in {0, "0", timedelta()}
+        self._wait_s = None if wait is None else 0.0 if at_once else to_ms(wait) / 1_000
+        self._ttl_ms = to_ms(ttl)
+        self._pause_s = _FIRST_PAUSE_S
+        self._since = 0.0
+        self._left = threading.Event()
+        self._keeping: asyncio.Task[None] | None = None
+
+    def _step(self, what: Literal["take", "keep", "leave"]) -> TurnStep:
+        return TurnStep(
+            session=self.session,
+            token=self.token,
+            what=what,
+            ttl_ms=self._ttl_ms,
+            patience_ms=0 if self._wait_s == 0 else PATIENCE_MS,
+            holder=self.holder,
+        )
+
+    def _inside(self) -> bool:
+        """Whether this context has the session's turn already."""
+        turn = (turns_on.get() or {}).get(self._key)
+        self._since = time.monotonic()
+        return turn is not None and not turn.over
+
+    def _began(self) -> None:
+        self.over = False
+        others = {key: turn for key, turn in (turns_on.get() or {}).items() if not turn.over}
+        turns_on.set({**others, self._key: self})
+
+    def _pause(self, state: TurnState) -> float:
+        """How long to wait before asking again.
+
+        Raises:
+            ConflictError: there is no time left.
+        """
+        left_s = 1.0
+        if self._wait_s is not None:
+            left_s = self._since + self._wait_s - time.monotonic()
+            if left_s <= 0:
+                busy(self.session, state)
+        pause_s, longest_s = self._pause_s, _LONGEST_PAUSE_S * min(state.ahead + 1, 2)
+        self._pause_s = min(pause_s * 1.5, longest_s)
+        return min(pause_s, left_s)
+
+    def _unreachable(self, error: WrenSessionsError) -> None:
+        logger.warning(
+            "the turn of session %r could not be given back, and ends by itself within %d ms: %s",
+            self.session,
+            self._ttl_ms,
+            error,
+        )
+
+    # --- blocking ---
+
+    def __enter__(self) -> Self:
+        if self._inside():
+            return self
+        store = taking_turns(self._store)
+        try:
+            while not (state := store.turn(self._step("take"))).mine:
+                time.sleep(self._pause(state))
+        except BaseException:
+            with suppress(WrenSessionsError):
+                store.turn(self._step("leave"))
+            raise
+        threading.Thread(target=self._keep, args=(store,), name="wren-turn", daemon=True).start()
+        self._began()
+        return self
+
+    def _keep(self, store: TurnStore) -> None:
+        """Keep the turn on, in a thread of its own, until it is left or was lost."""
+        while not self._left.wait(self._ttl_ms / _KEEPS / 1_000):
+            with suppress(WrenSessionsError):  # the next try may be in time
+                if not store.turn(self._step("keep")).mine:
+                    return
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.over:
+            return
+        self.over = True
+        self._left.set()
+        try:
+            taking_turns(self._store).turn(self._step("leave"))
+        except WrenSessionsError as failed:
+            self._unreachable(failed)
+
+    # --- asynchronous ---
+
+    async def __aenter__(self) -> Self:
+        if self._inside():
+            return self
+        store: AsyncTurnStore = self._store.aio  # type: ignore[assignment] # the other face has it
+        try:
+            while not (state := await store.turn(self._step("take"))).mine:  # noqa: ASYNC110 -- the store tells
+                await asyncio.sleep(self._pause(state))
+        except BaseException:
+            with suppress(WrenSessionsError):
+                await store.turn(self._step("leave"))
+            raise
+        self._keeping = asyncio.create_task(self._akeep(store))
+        self._began()
+        return self
+
+    async def _akeep(self, store: AsyncTurnStore) -> None:
+        """Keep the turn on, in a task of its own, until it is left or was lost."""
+        while True:
+            await asyncio.sleep(self._ttl_ms / _KEEPS / 1_000)
+            with suppress(WrenSessionsError):
+                if not (await store.turn(self._step("keep"))).mine:
+                    return
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.over:
+            return
+        self.over = True
+        if self._keeping is not None:
+            self._keeping.cancel()
+        store: AsyncTurnStore = self._store.aio  # type: ignore[assignment] # the other face has it
+        try:
+            await store.turn(self._step("leave"))
+        except WrenSessionsError as failed:
+            self._unreachable(failed)
