@@ -299,7 +299,7 @@ def taking_turns(store: object) -> TurnStore:
         return found
     raise ConfigurationError(
         f"{type(store).__name__} has no turns, so it cannot keep other writers out of a session: "
-        "use a store that has (memory, file, Redis), or give it the method `turn` of "
+        "use a store that has (memory, Redis), or give it the method `turn` of "
         "wren_sessions.protocols.TurnStore"
     )
 
