@@ -55,7 +55,7 @@ class Talk(TypedDict, total=False):
 
 def talking(saver: SessionSaver, answer: Callable[[Any], Any]) -> Any:
     """A graph of one node."""
-    builder = StateGraph(Talk)
+    builder: Any = StateGraph(Talk)
     builder.add_node("answer", answer)
     return builder.add_edge(START, "answer").compile(checkpointer=saver)
 
@@ -210,7 +210,7 @@ def test_a_subgraph_is_in_the_turn_of_its_graph(backend: Backend) -> None:
             pool.submit(other.invoke, {"said": ["1"]}, elsewhere).result()
         return {"said": ["looked"]}
 
-    builder = StateGraph(Talk)
+    builder: Any = StateGraph(Talk)
     builder.add_node("sub", inner.compile(checkpointer=True))
     builder.add_node("look", look)
     builder.add_edge(START, "sub").add_edge("sub", "look")
@@ -274,7 +274,6 @@ async def test_what_is_written_in_a_turn_carries_it(backend: Backend) -> None:
                 with pytest.raises(ConflictError, match="worker 1 has been writing") as refused:
                     pool.submit(call).result()
                 assert refused.value.holder == "worker 1"
-        assert not turn.over
     assert turn.over
     assert sessions.load("t").state["said"] == ["1", "a", "2", "a", "3", "a"]
     sessions.save("t", {"said": []})

@@ -13,7 +13,7 @@ from wren_sessions.checkpoints.get import Reading
 from wren_sessions.checkpoints.prune import Pruning
 from wren_sessions.checkpoints.put import Writing
 from wren_sessions.checkpoints.record_cache import Cache
-from wren_sessions.checkpoints.turns import Rules
+from wren_sessions.checkpoints.turns import Rules, token_in
 from wren_sessions.delta.protection import PLAIN, Protection
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Life
@@ -43,12 +43,17 @@ class Checkpoints:
     ) -> None:
         self.store = store
         self._cache = cache
+        self._rules = rules
         self.header_strings = header_strings
         self.protection = protection
         self.reading = Reading(store, cache, protection)
         self.writing = Writing(store, cache, self.reading, header_strings, protection, rules=rules)
         self.pruning = Pruning(store, cache)
         self.histories = Histories(store, cache, protection)
+
+    def turn(self, session: str) -> str | None:
+        """The token of the session's turn that is on in this context; None for none."""
+        return token_in(self._rules, session)
 
     def life(self, session: str) -> Life | None:
         """A session's life as the store last told it to this process."""

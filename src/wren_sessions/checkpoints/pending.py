@@ -21,7 +21,7 @@ from wren_sessions.checkpoints.lineage import check_expired
 from wren_sessions.checkpoints.outcomes import check, expired
 from wren_sessions.checkpoints.readable import SURE_BYTES, check_readable
 from wren_sessions.checkpoints.record_cache import Cache
-from wren_sessions.checkpoints.turns import Rules, turns_on
+from wren_sessions.checkpoints.turns import Rules, token_in, turns_on
 from wren_sessions.delta.encoder import DeltaEncoder, Serializer, dump
 from wren_sessions.delta.protection import Protection
 from wren_sessions.keys import write_key
@@ -170,7 +170,7 @@ class Pending:
             self._cache.live(session, done.life, name)
 
     def _held(self, session: str, done: Committed) -> None:
-        check(session, done, self._rules and self._rules.token(session))
+        check(session, done, token_in(self._rules, session))
 
     def _commit(
         self,
@@ -196,7 +196,7 @@ class Pending:
             session=session,
             token=secrets.token_urlsafe(8),
             incarnation=None if life is None else life.incarnation,
-            turn=self._rules.token(session) if self._rules and turns_on.get() else None,
+            turn=token_in(self._rules, session) if turns_on.get() else None,
             witnesses=encoder.witnesses([] if own is None else [own]),
             writes=Writes(name=name, entries=tuple(entries), spans=encoder.spans(values)),
         )

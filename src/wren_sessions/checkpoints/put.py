@@ -21,7 +21,7 @@ from wren_sessions.checkpoints.lineage import check_expired
 from wren_sessions.checkpoints.outcomes import check, expired, gone
 from wren_sessions.checkpoints.pending import Pending
 from wren_sessions.checkpoints.record_cache import Cache, Known
-from wren_sessions.checkpoints.turns import Rules, turns_on
+from wren_sessions.checkpoints.turns import Rules, token_in, turns_on
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.delta.protection import Protection
 from wren_sessions.protocols import AsyncSessionStore
@@ -93,7 +93,7 @@ class Writing:
 
     def _commit(self, put: Put, ours: Draft, life: Life | None, *, begins: bool) -> Commit:
         rules = self._rules
-        turn = rules.token(put.session) if rules and turns_on.get() else None
+        turn = token_in(rules, put.session) if turns_on.get() else None
         latest = rules is not None and rules.latest and turn is None and put.name[0] == ""
         return Commit(
             session=put.session,
@@ -166,7 +166,7 @@ class Writing:
             self._cache.forget(session)
             life = check_expired(session, life, done.now_ms)
             persistent_subgraphs = self._cache.has_persistent_subgraphs(session, life)
-            in_turn = self._rules is not None and self._rules.token(session) is not None
+            in_turn = token_in(self._rules, session) is not None
             if put.name[0] != "" or put.has_history or persistent_subgraphs or in_turn:
                 expired(session)  # a turn ends with its session
             ours = draft(put, serde, nothing, self._protection)
@@ -174,5 +174,5 @@ class Writing:
             done = await self._store.commit(replace(again, created_ms=life.created_ms))
             if done.outcome == "exists":  # the id has been taken since: that is somebody else's
                 gone(session)
-        check(session, done, self._rules and self._rules.token(session))
+        check(session, done, token_in(self._rules, session))
         return ours, done

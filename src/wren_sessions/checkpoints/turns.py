@@ -80,6 +80,11 @@ class Rules:
         return turn.token if turn and not turn.over else None
 
 
+def token_in(rules: Rules | None, session: str) -> str | None:
+    """The same, where there may be no rules."""
+    return rules.token(session) if rules else None
+
+
 class Turn:
     """The right to be the only one who writes a session, for a ``with`` or ``async with`` block.
 

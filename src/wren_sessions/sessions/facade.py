@@ -86,12 +86,11 @@ class Sessions:
         self.store = store
         self.serde = serde
         self._now = now or _now
-        rules = Rules(store)
-        shared = (Cache(cache_bytes), header, protection_of(store), rules)
+        shared = (Cache(cache_bytes), header, protection_of(store), Rules(store))
         blocking = Checkpoints(Unsuspended(store), *shared)
         awaited = Checkpoints(store.aio, *shared)
-        self._operations = SessionOperations(blocking, serde, rules)
-        self.aio = AsyncSessions(store, SessionOperations(awaited, serde, rules), self._now)
+        self._operations = SessionOperations(blocking, serde)
+        self.aio = AsyncSessions(store, SessionOperations(awaited, serde), self._now)
 
     def create(
         self,

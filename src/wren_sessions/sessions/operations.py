@@ -17,7 +17,6 @@ from wren_sessions.checkpoints.get import Head
 from wren_sessions.checkpoints.header import empty_header
 from wren_sessions.checkpoints.outcomes import check, conflict
 from wren_sessions.checkpoints.prune import Survey
-from wren_sessions.checkpoints.turns import Rules
 from wren_sessions.checkpoints.waiting import step_after
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import (
@@ -70,12 +69,10 @@ class SessionOperations:
     Args:
         checkpoints: of the store.
         serde: the serializer; None for the default one.
-        rules: what holds for those who write.
     """
 
-    def __init__(self, checkpoints: Checkpoints, serde: Serializer | None, rules: Rules) -> None:
+    def __init__(self, checkpoints: Checkpoints, serde: Serializer | None) -> None:
         self._checkpoints = checkpoints
-        self._rules = rules
         self._store = checkpoints.store
         self._given = serde
 
@@ -184,7 +181,7 @@ class SessionOperations:
             session=session_id,
             token=secrets.token_urlsafe(8),
             new=True,
-            turn=self._rules.token(session_id),
+            turn=self._checkpoints.turn(session_id),
             state=empty_header(now.isoformat()),
         )
         done = await self._store.commit(commit)
