@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict
+from urllib.parse import unquote
 
 import pytest
+from langgraph.graph import START, StateGraph
 
 from cli.running import Cli, Result, Terminal, apart
-from wren_sessions import FileStore, Sessions, open_store
+from wren_sessions import FileStore, Sessions, SessionSaver, open_store
 from wren_sessions.testing import FakeClock
 from wren_sessions.ttl import TTLPolicy
 
 INTERVIEW: Final = "cli_20251108_145739"
 ALL: Final = 8
+
+
+class Titled(TypedDict):
+    """A conversation with a title."""
+
+    title: str
 
 
 def ids(cli: Cli, url: str) -> set[str]:
@@ -310,9 +319,34 @@ def test_a_folder_gets_a_file_per_session(cli: Cli, url: str, tmp_path: Path) ->
     """Under names that lead nowhere else, whatever the ids."""
     assert cli("export", "--all", "-o", f"{tmp_path}/pages/", "--format", "html", url=url).code == 0
     pages = list((tmp_path / "pages").iterdir())
-    assert len(pages) == ALL
+    assert len(pages) == ALL + 1  # and an index
     assert all(page.suffix == ".html" for page in pages)
     assert "<script" not in (tmp_path / "pages" / f"{INTERVIEW}.html").read_text()
+
+
+def test_an_index_leads_to_all_pages(cli: Cli, file_url: str, tmp_path: Path) -> None:
+    """By title where there is one, the last written first; a session called index keeps its own."""
+    with open_store(file_url, dotenv=False) as store:
+        titled = SessionSaver(store, header=("title",))
+        Sessions(store).save("index", {"messages": [("human", "<b>bold</b>")]})
+        graph = StateGraph(Titled).add_node("n", lambda _: {"title": "Tea & <i>"})
+        compiled = graph.add_edge(START, "n").compile(checkpointer=titled)
+        compiled.invoke({"title": ""}, Sessions.thread("named"))
+    folder = tmp_path / "pages"
+    asked = ["export", "--all", "--format", "html", "-o", f"{folder}/"]
+    found = cli(*asked, url=file_url)
+    assert found.code == 0
+    assert str(folder / "index.html") in found.lines[-1]
+    page = (folder / "index.html").read_text()
+    links = [unquote(link) for link in re.findall(r'href="([^"]*)"', page)]
+    assert {*links} == {file.name for file in folder.iterdir()} - {"index.html"}
+    assert links[:2] == ["named.html", "index~.html"]
+    assert "Tea &amp; &lt;i&gt;" in page
+    assert "&lt;b&gt;bold" in page
+    assert '<h1 dir="auto">Tea &amp;' in (folder / "named.html").read_text()
+    again = cli("export", "named", "--format", "html", "-o", f"{folder}/", url=file_url)
+    assert (again.code, "index.html is there already" in again.err) == (2, True)
+    assert cli(*asked, "--force", url=file_url).code == 0
 
 
 @pytest.mark.parametrize("ending", [".md", ".html", ".json"])

@@ -52,6 +52,19 @@ def test_a_session_is_listed_with_what_its_header_tells(cli: Cli, url: str) -> N
     assert (interview["expires"] is None) == url.startswith("file:")
 
 
+def test_turns_are_counted_where_the_header_tells_none(cli: Cli, file_url: str) -> None:
+    """Of any graph with messages: how often a person spoke; nothing without messages."""
+    said = [("human", "Hi"), ("ai", "Hello"), {"role": "user", "content": "Bye"}]
+    with open_store(file_url, dotenv=False) as store:
+        Sessions(store).save("plain", {"messages": said})
+        Sessions(store).save("silent", {"n": 1})
+        Sessions(store).save("known", {"messages": said, "turn_count": 7})
+    rows = {row["id"]: row["turns"] for row in cli("list", "--json", url=file_url).json}
+    assert (rows["plain"], rows["silent"], rows["known"]) == (2, None, 7)
+    unasked = cli("list", "--no-details", "--json", url=file_url).json
+    assert {row["id"]: row["turns"] for row in unasked}["plain"] is None
+
+
 def test_a_pipe_gets_whole_ids_between_tabs(cli: Cli, url: str) -> None:
     """``list | cut -f 1`` is the list of ids."""
     found = cli("list", url=url)

@@ -21,10 +21,14 @@ from wren_sessions.cli._names import PAGE, SomeSessionNames, address_of
 from wren_sessions.cli._text import block
 from wren_sessions.cli.conversation import MessagesKey
 from wren_sessions.errors import ConfigurationError, CorruptSessionError
+from wren_sessions.transcripts import Transcript
+from wren_sessions.transcripts._html import Entry, index
+from wren_sessions.viewing.overview import overview
 from wren_sessions.viewing.states import looking
 
 SESSION: Final = "session"
 FORMATS: Final = {SESSION: ".jsonl", "json": ".json", "markdown": ".md", "html": ".html"}
+INDEX: Final = "index.html"
 _MODE: Final = 0o600
 
 
@@ -34,6 +38,7 @@ _MODE: Final = 0o600
     wren-sessions export cli_20251108_145739 -o conversation.html
     wren-sessions export cli_20251108_145739 --format markdown
     wren-sessions export --all -o backup/
+    wren-sessions export --all --format html -o pages/
     """
 )
 def export(
@@ -58,7 +63,7 @@ def export(
             "-o",
             metavar="FILE",
             help="Write this file, readable by you alone; or, where it is a folder or ends with a "
-            "slash, a file per session in it. Else it is printed.",
+            "slash, a file per session in it, and for html an index.html. Else it is printed.",
         ),
     ] = None,
     messages: MessagesKey = "messages",
@@ -78,14 +83,47 @@ def export(
         _check_single(ids, chosen)
         for id_ in ids:
             _show(run, content(id_), chosen)
+    elif _is_folder(output) and chosen == "html":
+        _save_pages(run, Path(output), ids, messages, force=force)
     elif _is_folder(output):
-        Path(output).mkdir(mode=0o700, parents=True, exist_ok=True)
         for id_ in ids:
-            path = Path(output) / f"{folder_name(id_)}{FORMATS[chosen]}"
+            path = _made(output) / f"{folder_name(id_)}{FORMATS[chosen]}"
             _save(run, path, {id_: content(id_)}, chosen, force=force)
     else:
         _check_single(ids, chosen)
         _save(run, Path(output), {id_: content(id_) for id_ in ids}, chosen, force=force)
+
+
+def _save_pages(run: Run, folder: Path, ids: list[str], messages: str, *, force: bool) -> None:
+    """Write a page for each session, and one that leads to them."""
+    first = _made(folder) / INDEX
+    _check_free(first, force=force)
+    entries = []
+    for id_ in ids:
+        name = f"{folder_name(id_)}.html"
+        path = folder / (name if name != INDEX else "index~.html")  # no other id is called so
+        transcript, title = _transcript(run, messages, id_), _title(run, id_)
+        entries.append(Entry.of(path.name, title, transcript))
+        _save(run, path, {id_: iter([transcript.to_html(title=title)])}, "html", force=force)
+    _write(first, [[index(entries)]])
+    if not run.as_json:
+        run.screen.line(f"A page that leads to all of them: {first}")
+
+
+def _made(folder: str | Path) -> Path:
+    """A folder, made if it is not there."""
+    Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Path(folder)
+
+
+def _transcript(run: Run, messages: str, session: str) -> Transcript:
+    return looking(run.store).transcript(session, messages=messages)
+
+
+def _title(run: Run, session: str) -> str:
+    """What the app calls a session, where it puts that into the header; else empty."""
+    info = run.store.info(session)
+    return "" if info is None else overview(run.store, info).title
 
 
 def _is_folder(output: str) -> bool:
@@ -118,11 +156,13 @@ def _content(run: Run, form: str, messages: str, session: str) -> Iterator[str]:
     if form == SESSION:
         yield from export_session(run.store, session)
         return
-    transcript = looking(run.store).transcript(session, messages=messages)
+    transcript = _transcript(run, messages, session)
     if form == "json":
         yield transcript.to_json()
+    elif form == "markdown":
+        yield transcript.to_markdown()
     else:
-        yield transcript.to_markdown() if form == "markdown" else transcript.to_html()
+        yield transcript.to_html(title=_title(run, session))
 
 
 def _show(run: Run, parts: Iterable[str], form: str) -> None:
@@ -138,14 +178,28 @@ def _show(run: Run, parts: Iterable[str], form: str) -> None:
 def _save(
     run: Run, path: Path, contents: dict[str, Iterator[str]], form: str, *, force: bool
 ) -> None:
-    """Write a file atomically."""
+    """Write a file of one session or several."""
+    _check_free(path, force=force)
+    _write(path, contents.values())
+    for id_ in contents:
+        if run.as_json:
+            run.screen.json({"id": id_, "file": str(path), "format": form})
+        else:
+            run.screen.line(f"{id_}: written to {path}")
+
+
+def _check_free(path: Path, *, force: bool) -> None:
     if path.exists() and not force:
         raise ConfigurationError(f"{path} is there already: choose another name, or --force")
+
+
+def _write(path: Path, contents: Iterable[Iterable[str]]) -> None:
+    """Write a file atomically."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            for parts in contents.values():
+            for parts in contents:
                 file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
@@ -153,11 +207,6 @@ def _save(
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-    for id_ in contents:
-        if run.as_json:
-            run.screen.json({"id": id_, "file": str(path), "format": form})
-        else:
-            run.screen.line(f"{id_}: written to {path}")
 
 
 @command(

@@ -1,4 +1,4 @@
-"""``list``: the sessions of a store, one per line, without reading their states."""
+"""``list``: the sessions of a store, one per line."""
 
 from __future__ import annotations
 
@@ -162,8 +162,10 @@ def list_sessions(
     running if nodes of its graph are to run next, also if the process that ran them is gone;
     complete if its app said so (is_complete); done if its last run is over; empty without a
     checkpoint; unreadable if it is damaged, or its key is not given. The status is left out where
-    it was not asked for. Turns and messages are read from
-    the header: no state is loaded.
+    it was not asked for.
+
+    Turns and messages are what the header tells. Where it tells no turns, the messages of people
+    are counted in the states of sessions of up to 256 kB, of 8 MB in all.
     """
     query = Query(
         sort=_known("--sort", sort, (*ORDERS, STORED)) or (None if cursor is None else STORED),
@@ -228,9 +230,15 @@ def find(run: Run, query: Query) -> tuple[list[Overview], Rest]:
         rows = [row for row in detailed(run.store, rows) if _has_status(row, query)]
     rows.sort(key=lambda row: (ORDERS[query.sort or "updated"](row), row.session))
     kept = rows[: query.limit] if query.limit else rows
-    shown = detailed(run.store, kept) if not asked and query.wants_details(len(kept)) else kept
+    shown = _looked_at(run, kept, asked=asked) if query.wants_details(len(kept)) else kept
     rest.more = len(rows) - len(kept)
     return shown, rest
+
+
+def _looked_at(run: Run, rows: list[Overview], *, asked: bool) -> list[Overview]:
+    """Sessions with their details, unless these were asked for, and with what was said in them."""
+    rows = rows if asked else detailed(run.store, rows)
+    return with_last_messages(run.store, rows, only_turns=not _is_wide(run))
 
 
 def _headers(run: Run, most: int | None) -> tuple[list[Overview], Rest]:
@@ -263,8 +271,8 @@ def _paged(run: Run, query: Query) -> tuple[list[Overview], Rest]:
         rest.cursor, rest.foreign = page.cursor, rest.foreign + page.foreign
         if page.cursor is None or 0 < query.limit <= len(rows):
             shown = list(rows.values())
-            if not asked and query.wants_details(len(shown)):
-                shown = detailed(run.store, shown)
+            if query.wants_details(len(shown)):
+                shown = _looked_at(run, shown, asked=asked)
             return shown, rest
 
 
@@ -292,9 +300,7 @@ def _print(run: Run, rows: list[Overview], rest: Rest, *, watch: bool) -> None:
         if rest.cursor is not None:
             run.screen.error_json({"cursor": rest.cursor})
         return
-    if rows and run.screen.terminal and run.screen.width >= WIDE:
-        if any(row.size_bytes for row in rows):
-            rows = with_last_messages(run.store, rows)
+    if rows and _is_wide(run):
         run.screen.table((*COLUMNS, *MORE), ([*_cells(row), row.title, row.last] for row in rows))
     elif rows:
         run.screen.table(COLUMNS, map(_cells, rows))
@@ -303,6 +309,10 @@ def _print(run: Run, rows: list[Overview], rest: Rest, *, watch: bool) -> None:
             run.screen.line(Styled(note, "dim"))
         else:
             run.screen.note(note)
+
+
+def _is_wide(run: Run) -> bool:
+    return run.screen.terminal and run.screen.width >= WIDE and not run.as_json
 
 
 def _cells(row: Overview) -> list[Cell]:

@@ -155,14 +155,14 @@ def _print(run: Run, report: dict[str, Any]) -> None:
 
 
 def _plot(run: Run, title: str, counts: dict[str, int]) -> None:
-    if not any(counts.values()):
+    counts = {name: count for name, count in counts.items() if count}
+    if not counts:
         return
     if not run.screen.terminal:
         run.screen.fields((f"{title}: {name}", str(count)) for name, count in counts.items())
         return
     run.screen.line()
     run.screen.line(Styled(title, "strong"))
-    counts = {name: count for name, count in counts.items() if count}
     widest, most = max(map(len, counts)), max(counts.values())
     digits = len(f"{most:,}")
     room = max(1, min(_BAR, run.screen.width - widest - digits - 6))

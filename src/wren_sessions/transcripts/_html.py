@@ -1,4 +1,4 @@
-"""A transcript as one page of HTML: pure.
+"""A transcript as one page of HTML, and an index of several: pure.
 
 The page is safe to send on and to open: it has no script, loads nothing, and its own policy
 (Content-Security-Policy) forbids both. All text is escaped, each in an element that keeps the
@@ -10,13 +10,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from functools import cache
 from html import escape
 from importlib.resources import files
-from itertools import pairwise
-from typing import Final
+from itertools import chain, pairwise
+from typing import Final, NamedTuple, Self
+from urllib.parse import quote
 
 from wren_sessions.transcripts._data import Message, ToolCall, Transcript
 from wren_sessions.transcripts._markdown import NAMES, stamp
@@ -27,15 +28,59 @@ _FENCED: Final = re.compile(r"^```[^\n`]*\n(.*?)(?:\n```[ \t]*$|\Z)", re.MULTILI
 _CODE: Final = re.compile(r"`([^`\n]+)`")
 _STRONG: Final = re.compile(r"\*\*(?=\S)([^*\n]+?)(?<=\S)\*\*")
 _LONG_CHARACTERS: Final = 8_000
+_LAST_CHARACTERS: Final = 200
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _STYLED: Final = frozenset({"human", "ai", "system", "developer", "tool", "interrupt"})
+
+
+class Entry(NamedTuple):
+    """A line of an index of pages: the page of a conversation, and what to recognise it by.
+
+    Attributes:
+        file: the page, in the same folder.
+        session: the session's id.
+        title: what the conversation is called; empty for its id.
+        facts: how long it is, and when it was.
+        updated: when it was last written.
+        last: what was said or asked last.
+    """
+
+    file: str
+    session: str
+    title: str
+    facts: tuple[str, ...]
+    updated: datetime | None
+    last: str
+
+    @classmethod
+    def of(cls, file: str, title: str, transcript: Transcript) -> Self:
+        """The line of a transcript; a long text is cut."""
+        last = " ".join(transcript.messages[-1].text.split()) if transcript.messages else ""
+        cut = f"{last[:_LAST_CHARACTERS]}…" if len(last) > _LAST_CHARACTERS else last
+        facts = tuple(_facts(transcript))
+        return cls(file, transcript.session, title, facts, transcript.updated, cut)
 
 
 def page(transcript: Transcript, *, title: str | None = None, lang: str = "en") -> str:
     """A transcript as a page; see `Transcript.to_html`."""
-    return "\n".join(_page(transcript, title or f"Conversation {transcript.session}", lang)) + "\n"
+    title = title or f"Conversation {transcript.session}"
+    body = chain(_header(title, _facts(transcript)), ["<main>"], _messages(transcript), ["</main>"])
+    return _document(title, lang, body)
 
 
-def _page(transcript: Transcript, title: str, lang: str) -> Iterator[str]:
+def index(entries: Sequence[Entry]) -> str:
+    """A page that leads to the pages of several conversations, the last updated first."""
+    entries = sorted(entries, key=lambda entry: entry.updated or _NEVER, reverse=True)
+    count = f"{len(entries)} conversation{'' if len(entries) == 1 else 's'}"
+    body = chain(_header("Conversations", [count]), ["<main>"], _lines(entries), ["</main>"])
+    return _document("Conversations", "en", body)
+
+
+def _document(title: str, lang: str, body: Iterable[str]) -> str:
+    return "\n".join([*_head(title, lang), "<body>", *body, "</body>", "</html>"]) + "\n"
+
+
+def _head(title: str, lang: str) -> Iterator[str]:
     style, digest = _style()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     yield "<!DOCTYPE html>"
@@ -50,13 +95,6 @@ def _page(transcript: Transcript, title: str, lang: str) -> Iterator[str]:
     yield f"<title>{escape(show_hidden(title))}</title>"
     yield f"<style>{style}</style>"
     yield "</head>"
-    yield "<body>"
-    yield from _header(transcript, title)
-    yield "<main>"
-    yield from _messages(transcript)
-    yield "</main>"
-    yield "</body>"
-    yield "</html>"
 
 
 @cache
@@ -66,14 +104,26 @@ def _style() -> tuple[str, str]:
     return css, base64.b64encode(hashlib.sha256(css.encode()).digest()).decode("ascii")
 
 
-def _header(transcript: Transcript, title: str) -> Iterator[str]:
-    count = len(transcript.messages)
-    facts = [f"{count} message{'' if count == 1 else 's'}"]
-    if transcript.created is not None:
-        facts.append(f"started {_time(transcript.created, stamp(transcript.created))}")
-    if transcript.updated is not None:
-        facts.append(f"updated {_time(transcript.updated, stamp(transcript.updated))}")
+def _header(title: str, facts: Iterable[str]) -> Iterator[str]:
     yield f'<header><h1 dir="auto">{_inline(title)}</h1><p>{" · ".join(facts)}</p></header>'
+
+
+def _facts(transcript: Transcript) -> Iterator[str]:
+    count = len(transcript.messages)
+    yield f"{count} message{'' if count == 1 else 's'}"
+    if transcript.created is not None:
+        yield f"started {_time(transcript.created, stamp(transcript.created))}"
+    if transcript.updated is not None:
+        yield f"updated {_time(transcript.updated, stamp(transcript.updated))}"
+
+
+def _lines(entries: Iterable[Entry]) -> Iterator[str]:
+    for entry in entries:
+        name = _inline(entry.title or entry.session)
+        facts = (f"<bdi>{_inline(entry.session)}</bdi>", *entry.facts)
+        yield f'<article><p><a href="{escape(quote(entry.file))}" dir="auto">{name}</a></p>'
+        yield f'<p class="facts">{" · ".join(facts if entry.title else entry.facts)}</p>'
+        yield f'<div class="text" dir="auto">{_inline(entry.last)}</div></article>'
 
 
 def _messages(transcript: Transcript) -> Iterator[str]:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.errors import WrenSessionsError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Life, SessionInfo
+from wren_sessions.transcripts import message_of
 from wren_sessions.transcripts._questions import question_text
 from wren_sessions.viewing.states import DONE, Reader, interrupts_of, state_of, status_of
 from wren_sessions.viewing.times import iso
@@ -27,7 +29,7 @@ NEAR_S: Final = 0.005  # one that answers sooner is asked one after the other: t
 SAID_BYTES_EACH: Final = 256 << 10  # what a session takes whose last message a listing reads
 SAID_BYTES: Final = 8 << 20  # … and all of them together
 STATUSES: Final = ("waiting", "failed", "running", "done", "complete", "empty", "unreadable")
-_TURNS: Final = ("turn_count", "turns")
+_TURN_NAMES: Final = ("turn_count", "turns")
 
 
 class Overview(NamedTuple):
@@ -37,7 +39,8 @@ class Overview(NamedTuple):
         session: its id.
         address: its address.
         life: when it was made, written, and ends.
-        turns: how many turns its header tells of; None if it does not.
+        turns: how many turns its header tells of, else how many messages are of people where its
+            state was read; None if neither is known.
         messages: how many messages its header tells of; None if it does not.
         step: LangGraph's count of steps; None for a session without a checkpoint.
         complete: whether its app called it complete, as its header tells.
@@ -85,7 +88,9 @@ def overview(store: SessionStore, info: SessionInfo) -> Overview:
     state = header_of(info)
     values, metadata = _part(state, "checkpoint"), _part(state, "metadata")
     complete = values.get("is_complete") is True
-    turns = next((values[name] for name in _TURNS if type(values.get(name)) in {int, float}), None)
+    turns = next(
+        (values[name] for name in _TURN_NAMES if type(values.get(name)) in {int, float}), None
+    )
     return Overview(
         session=info.session,
         address=store.keys.address(info.session),
@@ -111,17 +116,24 @@ def header_of(info: SessionInfo) -> dict[str, Any]:
 
 def detailed(store: SessionStore, rows: Sequence[Overview]) -> list[Overview]:
     """The same with their sizes and what they wait for; without those that have gone meanwhile."""
+    return [row for row in _each(rows, partial(_detail, store)) if row is not None]
+
+
+def _each(
+    rows: Iterable[Overview], question: Callable[[Overview], Overview | None]
+) -> list[Overview | None]:
+    """The answers to a question about each session; many at once where the store is far away."""
     found: list[Overview | None] = []
     rest = list(rows)
     start = time.perf_counter()
     while rest and time.perf_counter() - start <= (len(found) + 1) * NEAR_S:
-        found.append(_detail(store, rest.pop(0)))
+        found.append(question(rest.pop(0)))
     if rest:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(min(AT_ONCE, len(rest))) as pool:
-            found += pool.map(lambda row: _detail(store, row), rest)
-    return [row for row in found if row is not None]
+            found += pool.map(question, rest)
+    return found
 
 
 def _detail(store: SessionStore, row: Overview) -> Overview | None:
@@ -132,18 +144,41 @@ def _detail(store: SessionStore, row: Overview) -> Overview | None:
     return with_status(store, row._replace(size_bytes=info.size_bytes))
 
 
-def with_last_messages(store: SessionStore, rows: Sequence[Overview]) -> list[Overview]:
-    """The same with what was said last, which reads states: of small sessions, and not too many."""
-    reader, found, left = Reader(store), [], SAID_BYTES
+def with_last_messages(
+    store: SessionStore, rows: Sequence[Overview], *, only_turns: bool = False
+) -> list[Overview]:
+    """The same with what was said last, and turns where the header tells none.
+
+    This reads states: of small sessions whose sizes are known, and not too many.
+
+    Args:
+        store: where the sessions are.
+        rows: the sessions.
+        only_turns: read no session whose turns are known.
+    """
+    small, left = set(), SAID_BYTES
     for row in rows:
         size = row.size_bytes or 0
-        last = ""
+        if only_turns and row.turns is not None:
+            continue
         if 0 < size <= min(left, SAID_BYTES_EACH):
             left -= size
-            with suppress(WrenSessionsError):  # `show` and `conversation` say what is wrong with it
-                last = _last(reader.snapshot(row.session, None))
-        found.append(row._replace(last=last))
-    return found
+            small.add(row.session)
+    found = _each((row for row in rows if row.session in small), partial(_said, store))
+    said = {row.session: row for row in found if row is not None}
+    return [said.get(row.session, row) for row in rows]
+
+
+def _said(store: SessionStore, row: Overview) -> Overview:
+    """One session with what was said in it; as it is where that cannot be read."""
+    with suppress(WrenSessionsError):
+        snapshot = Reader(store).snapshot(row.session, None)
+        messages = state_of(snapshot).get("messages")
+        turns = row.turns
+        if turns is None and isinstance(messages, list) and messages:
+            turns = sum(message_of(raw).role == "human" for raw in messages)
+        return row._replace(last=_last(snapshot), turns=turns)
+    return row
 
 
 def _last(snapshot: Snapshot | None) -> str:
