@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from langgraph.checkpoint.serde.base import CipherProtocol
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from remedies.proposals import tries
 from values.changing import App, model_kind
-from wren_sessions import MemoryStore, Migrations, SafeSerializer, Sessions, SessionSaver
+from wren_sessions import (
+    MemoryStore,
+    Migrations,
+    SafeSerializer,
+    Sessions,
+    SessionSaver,
+    open_store,
+)
 from wren_sessions.errors import ConfigurationError, SerializationError
+from wren_sessions.serializers.encryption import Encryption
 
 
 @tries("migrations are for SafeSerializer")
@@ -21,6 +31,31 @@ def test_another_serializer() -> None:
         SessionSaver(store, serde=JsonPlusSerializer(), migrations=migrations)
     SessionSaver(store, serde=SafeSerializer(), migrations=migrations)
     SessionSaver(store, migrations=migrations)
+
+
+@tries("hides channels from migrations: encrypt the store instead")
+def test_channels_within_another_serializer() -> None:
+    """The store encrypts, and the saver sees the channels."""
+    safe = SafeSerializer(migrations=Migrations().channel_renamed("a", "b"))
+    wrapped = EncryptedSerializer(cast("CipherProtocol", None), safe)
+    with pytest.raises(ConfigurationError, match="encrypt the store instead"):
+        SessionSaver(MemoryStore(), serde=wrapped)
+    keys = Encryption([Encryption.generate_key()])
+    with open_store("memory://", encryption=keys, dotenv=False) as store:
+        Sessions(store).save("ann", {"a": 1})
+        assert Sessions(store, serde=safe).load("ann").state == {"b": 1}
+
+
+@tries("{}, and cannot become {}: say once", "and cannot be removed as well: say once")
+def test_a_channel_with_two_lines() -> None:
+    """One of them says what becomes of it."""
+    migrations = Migrations().channel_renamed("a", "b")
+    with pytest.raises(ConfigurationError, match="say once what becomes of it"):
+        migrations.channel_renamed("a", "c")
+    with pytest.raises(ConfigurationError, match="say once what becomes of it"):
+        migrations.channel_removed("a")
+    assert Migrations().channel_removed("a").channels("").removed == {"a"}
+    assert migrations.channels("").names == {"a": "b"}
 
 
 @tries("mend it, and read the value again")
@@ -41,9 +76,16 @@ def test_a_function_that_fails() -> None:
     assert loaded(lambda fields: {"kept": fields["kept"] + 1}).kept == 2
 
 
-@tries("go round in a circle: take one of them out")
+@tries(
+    "the renames of {} go round in a circle: take one of them out",
+    "the renames of channel {} go round in a circle: take one of them out",
+)
 def test_a_circle() -> None:
     """One that is left out ends it."""
+    channels = Migrations().channel_renamed("a", "b")
+    with pytest.raises(ConfigurationError, match="take one of them out"):
+        channels.channel_renamed("b", "a")
+    assert channels.channels("").names == {"a": "b"}
     migrations = Migrations().renamed("a:P", "a:Q")
     with pytest.raises(ConfigurationError, match="take one of them out"):
         migrations.renamed("a:Q", "a:P")

@@ -21,6 +21,7 @@ from wren_sessions import Migrations
 
 NAME: Final = "changing_app:Changing"
 UNREADABLE: Final = "unreadable"
+GONE: Final = "gone"
 Make = Callable[[App], Any]
 Item = TypeVar("Item")
 
@@ -33,10 +34,11 @@ class Change:
         what: what changed, for the table.
         of: in what.
         old: installs the old release's classes; the value that it stores.
-        new: installs the new release's classes; the value that it gets, or `UNREADABLE`.
+        new: installs the new release's classes; the value that it gets, `UNREADABLE`, or `GONE`.
         line: what is declared, for the table; empty if nothing.
         migrations: what is declared.
         back: what the old release gets once the new one has written it: None for what it stored.
+        channel: the channel's name in the new release; it was "it".
     """
 
     what: str
@@ -46,6 +48,7 @@ class Change:
     line: str = ""
     migrations: Callable[[], Migrations] | None = None
     back: Any = None
+    channel: str = "it"
 
 
 class Sort(NamedTuple):
@@ -340,7 +343,67 @@ def _as_model(app: App) -> Any:
     return UNREADABLE
 
 
-CHANGES: Final = (*_fields(), *_enums(), *_others())
+def _value(value: Any) -> Make:
+    return lambda _: value
+
+
+def _channels() -> list[Change]:
+    both = Migrations().channel_renamed("it", "new")
+    both.channel("new", since=1)(lambda value: {"cents": value["dollars"] * 100})
+    key = Migrations()
+    key.channel("it", since=1)(lambda value: {"full_name": value["name"]})
+    return [
+        Change("it is removed", "channel", _value([1]), _value([1])),
+        Change(
+            "it is removed",
+            "channel",
+            _value([1]),
+            _value(GONE),
+            'channel_removed("it")',
+            lambda: Migrations().channel_removed("it"),
+            GONE,
+        ),
+        Change(
+            "it is renamed",
+            "channel",
+            _value([1]),
+            _value([1]),
+            'channel_renamed("it", "new")',
+            lambda: Migrations().channel_renamed("it", "new"),
+            channel="new",
+        ),
+        Change(
+            "it is renamed, and a field of the object in it",
+            "channel",
+            made(lambda: model_kind(name=""), name="Ann"),
+            made(lambda: model_kind(full_name=""), full_name="Ann"),
+            'channel_renamed("it", "new").field_renamed(cls, name="full_name")',
+            lambda: Migrations().channel_renamed("it", "new").field_renamed(NAME, name="full_name"),
+            channel="new",
+        ),
+        Change(
+            "its value has another meaning",
+            "channel",
+            _value({"dollars": 3}),
+            _value({"cents": 300}),
+            'channel_renamed("it", "new"), @channel("new", since=1)',
+            lambda: both,
+            UNREADABLE,
+            "new",
+        ),
+        Change(
+            "a key is renamed",
+            "TypedDict",
+            _value({"name": "Ann"}),
+            _value({"full_name": "Ann"}),
+            '@channel("it", since=1)',
+            lambda: key,
+            UNREADABLE,
+        ),
+    ]
+
+
+CHANGES: Final = (*_fields(), *_enums(), *_others(), *_channels())
 
 
 def table() -> str:
@@ -355,8 +418,8 @@ def table() -> str:
 
 
 def _words(found: Any) -> str:
-    if found is UNREADABLE:
-        return "an `UnreadableValue`"
+    if found is UNREADABLE or found is GONE:
+        return "an `UnreadableValue`" if found is UNREADABLE else "nothing"
     if found is None:
         return "what it stored"
     return "the member it is now" if callable(found) else "the value"

@@ -21,6 +21,7 @@ from wren_sessions.checkpoints.codec import (
     ring,
 )
 from wren_sessions.checkpoints.record_cache import Cache
+from wren_sessions.checkpoints.renaming import to_today, writes_today
 from wren_sessions.checkpoints.snapshots import size_of
 from wren_sessions.delta.encoder import Serializer, opened, resolved, value_of
 from wren_sessions.delta.protection import Protection
@@ -33,6 +34,7 @@ from wren_sessions.records import (
     Stored,
     merge_spans,
 )
+from wren_sessions.serializers._channels import GraphChannels, channels_of
 from wren_sessions.serializers.budget import one_call
 from wren_sessions.serializers.limits import limits_of
 
@@ -81,8 +83,11 @@ class Histories:
             SessionGoneError: the checkpoint, or an ancestor that is needed, is not there.
             CorruptSessionError: the ancestors are a ring, and none of them stores the value.
         """
+        changes = channels_of(serde, namespace)
         for _ in range(3):
-            walk = _Walk(self._store, session, namespace, channels, self._protection)
+            walk = _Walk(
+                self._store, session, namespace, channels, self._protection, changes=changes
+            )
             target = await self._target(session, namespace, checkpoint_id)
             if target is not None:
                 await walk.run(*target)
@@ -125,7 +130,10 @@ class _Walk:
         namespace: str,
         channels: Sequence[str],
         protection: Protection,
+        *,
+        changes: GraphChannels | None,
     ) -> None:
+        self._changes = changes
         self._store = store
         self.session = session
         self._protection = protection
@@ -171,6 +179,9 @@ class _Walk:
             decode_write(write.body, self.session, f"a pending write of {what}", stored.name)
             for write in stored.writes
         ]
+        if self._changes is not None:
+            to_today(body, self._changes)
+            found = writes_today(found, self._changes)
         found = [write for write in found if write.channel in self.missing]
         found.sort(key=lambda write: (write.path, write.task_id, write.index))
         self.writes.append(found)
@@ -198,16 +209,17 @@ class _Walk:
         with one_call(self.stored_bytes, what, limits_of(serde).max_memory_bytes):
             for writes in reversed(self.writes):
                 for write in writes:
-                    value = self._value(write.value, arena, serde)
+                    value = self._value(write.channel, write.value, arena, serde)
                     found[write.channel].writes.append((write.task_id, write.channel, value))
             for channel, body in self.seeds.items():
-                found[channel].seed = [self._value(body.values[channel], arena, serde)]
+                found[channel].seed = [self._value(channel, body.values[channel], arena, serde)]
         return found
 
-    def _value(self, value: StoredValue, arena: ArenaParts, serde: Serializer) -> Any:
+    def _value(self, channel: str, value: StoredValue, arena: ArenaParts, serde: Serializer) -> Any:
+        functions = self._changes.functions.get(channel) if self._changes else None
         what = "the history of a channel"
         typed, *_ = opened(self.session, value, arena, self._protection, what)
-        return value_of(serde, typed, f"{what} of session {self.session!r}")
+        return value_of(serde, typed, f"{what} of session {self.session!r}", functions)
 
 
 def _incomplete(session: str, checkpoint_id: str) -> NoReturn:

@@ -14,10 +14,12 @@ from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, encod
 from wren_sessions.checkpoints.header import header
 from wren_sessions.checkpoints.readable import SURE_BYTES, check_readable
 from wren_sessions.checkpoints.record_cache import Known
+from wren_sessions.checkpoints.renaming import about_both, to_both, values_to_write
 from wren_sessions.checkpoints.versions import Version, as_text
 from wren_sessions.delta.encoder import DeltaEncoder, Grown, Large, Serializer, dump
 from wren_sessions.delta.protection import Protection
 from wren_sessions.records import Life, Name, Record
+from wren_sessions.serializers._channels import channels_of
 from wren_sessions.serializers.limits import limits_of
 
 
@@ -118,6 +120,11 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
     """
     session, (namespace, id_), parent_id = put.session, put.name, put.parent_id
     parent, given = known.parent, put.values
+    channels = channels_of(serde, namespace) if getattr(serde, "channels", None) else None
+    about = [dict(put.rest), dict(put.metadata)]
+    if channels is not None:
+        given = values_to_write(given, channels)
+        about = about_both(put.rest, put.metadata, channels)
     encoder = DeltaEncoder(parent, known.records, protection=protection)
     values: dict[str, StoredValue] = {}
     for channel in {**put.versions, **given}:
@@ -129,10 +136,9 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
         if channel in given:
             what = f"channel {channel!r} of session {session!r}"
             values[channel] = encoder.value(channel, given[channel], serde, what)
-    about = f"the metadata of checkpoint {id_!r} of session {session!r}"
     body = CheckpointRecord(
         parent_id,
-        dump(serde, [dict(put.rest), dict(put.metadata)], about),
+        dump(serde, about, f"the metadata of checkpoint {id_!r} of session {session!r}"),
         dict(put.versions),
         {node: dict(seen) for node, seen in put.seen.items()},
         values,
@@ -140,13 +146,14 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
         # Ids do not tell the order from here on: see `wren_sessions.checkpoints.order`.
         parent_id is not None and (parent_id > id_ or (parent is not None and parent.skewed)),
     )
-    if encoder.clear_bytes + len(body.meta[1]) > SURE_BYTES:
-        every = [*values.items(), ("its metadata", StoredValue(body.meta[0], [body.meta[1]]))]
+    whole = body if channels is None else to_both(body, channels)
+    if encoder.clear_bytes + len(body.meta[1]) > SURE_BYTES or whole is not body:
+        every = [*whole.values.items(), ("its metadata", StoredValue(body.meta[0], [body.meta[1]]))]
         check_readable(session, every, limits_of(serde).max_memory_bytes, encoder)
     record = Record(
         name=put.name,
         parent_id=parent_id,
-        body=encode_record(body, put.name),
+        body=encode_record(whole, put.name),
         append=bytes(encoder.appended),
         spans=encoder.spans(values.values()),
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, WriteBody, encode_write
@@ -21,12 +21,14 @@ from wren_sessions.checkpoints.lineage import check_expired
 from wren_sessions.checkpoints.outcomes import check, expired
 from wren_sessions.checkpoints.readable import SURE_BYTES, check_readable
 from wren_sessions.checkpoints.record_cache import Cache
+from wren_sessions.checkpoints.renaming import MIRRORS
 from wren_sessions.checkpoints.turns import Rules, token_in, turns_on
 from wren_sessions.delta.encoder import DeltaEncoder, Serializer, dump
 from wren_sessions.delta.protection import Protection
 from wren_sessions.keys import write_key
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Commit, Committed, Life, Name, Write, Writes
+from wren_sessions.serializers._channels import channels_of
 from wren_sessions.serializers.limits import limits_of
 
 logger = logging.getLogger("wren_sessions")
@@ -106,12 +108,22 @@ class Pending:
             return
         # Of those that replace, the last counts: a node that asked a hundred times writes the
         # first answer, the first two, … and all of them.
+        channels = channels_of(serde, name[0]) if getattr(serde, "channels", None) else None
         last = {write.index: write for write in writes if write.replace}
         typed: list[tuple[TaskWrite, tuple[str, bytes]]] = []
         for write in writes:
             if last.get(write.index, write) is write:
                 what = f"the write to channel {write.channel!r} of session {session!r}"
-                typed.append((write, dump(serde, write.value, what)))
+                value = write.value
+                if channels is not None:
+                    value = channels.versioned(write.channel, value)
+                typed.append((write, dump(serde, value, what)))
+        if channels is not None:
+            typed += [
+                (replace(write, channel=old, index=write.index + nth * MIRRORS), data)
+                for write, data in typed
+                for nth, old in enumerate(channels.earlier.get(write.channel, ()), 1)
+            ]
         if sum([len(data) for _, (_, data) in typed]) > SURE_BYTES:
             values = [(write.channel, StoredValue(kind, [data])) for write, (kind, data) in typed]
             check_readable(session, values, limits_of(serde).max_memory_bytes)

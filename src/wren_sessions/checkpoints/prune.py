@@ -25,6 +25,7 @@ from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record
 from wren_sessions.checkpoints.header import empty_header, header
 from wren_sessions.checkpoints.order import in_order
 from wren_sessions.checkpoints.record_cache import Cache
+from wren_sessions.checkpoints.renaming import COUNTERS, about_today, to_today
 from wren_sessions.checkpoints.snapshots import reading
 from wren_sessions.delta.encoder import Serializer, loads
 from wren_sessions.errors import (
@@ -43,6 +44,7 @@ from wren_sessions.records import (
     Stored,
     merge_spans,
 )
+from wren_sessions.serializers._channels import channels_of
 
 logger = logging.getLogger("wren_sessions")
 
@@ -88,7 +90,7 @@ class Entry:
     @property
     def unstored(self) -> set[str]:
         """The channels whose value lives in the writes since an ancestor that stores it."""
-        counters = self.metadata.get("counters_since_delta_snapshot") or {}
+        counters = self.metadata.get(COUNTERS) or {}
         return {channel for channel in counters if channel not in self.body.values}
 
 
@@ -230,6 +232,10 @@ def _entry(session: str, stored: Stored, serde: Serializer) -> Entry:
     with reading(session, stored, serde=serde):
         body = decode_record(stored.body, session, what, stored.name)
         rest, metadata = loads(serde, body.meta, f"{what} of session {session!r}")
+        channels = channels_of(serde, stored.name[0])
+        if channels is not None:
+            to_today(body, channels)
+            about_today(rest, metadata, channels)
     return Entry(stored.name, body, rest, metadata, stored.spans)
 
 

@@ -22,6 +22,7 @@ from wren_sessions.checkpoints.codec import (
     decode_record,
     decode_write,
 )
+from wren_sessions.checkpoints.renaming import about_today, to_today, values_today, writes_today
 from wren_sessions.checkpoints.versions import Version
 from wren_sessions.delta.base import ArenaView, DeltaBase
 from wren_sessions.delta.encoder import (
@@ -36,6 +37,7 @@ from wren_sessions.delta.extents import Extent
 from wren_sessions.delta.protection import Protection
 from wren_sessions.records import ArenaParts, Name, Stored
 from wren_sessions.serializers import KIND
+from wren_sessions.serializers._channels import ChannelFunctions, GraphChannels, channels_of
 from wren_sessions.serializers._elements import header_length
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers.budget import one_call
@@ -105,19 +107,32 @@ def _snapshot(
     what = f"checkpoint {stored.name[1]!r}"
     body = decode_record(stored.body, session, what, stored.name)
     rest, metadata = loads(serde, body.meta, f"{what} of session {session!r}")
+    channels = channels_of(serde, stored.name[0]) if getattr(serde, "channels", None) else None
+    if channels is not None:
+        to_today(body, channels)
+        about_today(rest, metadata, channels)
     values: dict[str, Any] = {}
+    functions = None
     for channel, value in body.values.items():
         about = f"channel {channel!r} of {what}"
+        if channels is not None:
+            functions = channels.functions.get(channel)
         small = _small(value)
         if small is not None:
             TOLD.migrated = False
-            values[channel] = value_of(serde, small, f"{about} of session {session!r}")
+            values[channel] = value_of(serde, small, f"{about} of session {session!r}", functions)
             value.migrated = TOLD.migrated
             continue
         value.pieces = resolved(value, stored.base)
-        values[channel] = _value(session, value, arena, serde, protection=protection, what=about)
+        values[channel] = _value(
+            session, value, arena, serde, functions, protection=protection, what=about
+        )
+    if channels is not None:
+        values_today(values, channels)
     arena.learn([value.known for value in body.values.values() if value.known is not None])
     writes = _writes(session, stored, body)
+    if channels is not None:
+        writes = writes_today(writes, channels)
     found = Snapshot(
         name=stored.name,
         parent_id=body.parent_id,
@@ -132,6 +147,7 @@ def _snapshot(
             writes,
             arena,
             serde,
+            channels,
             protection=protection,
             what=f"a pending write of {what}",
         ),
@@ -163,17 +179,25 @@ def read_record(
         stored: as it is stored.
         arena: what it refers to.
         protection: what happened to values before they were stored.
-        serde: the serializer that is to read the values, if that is known: its limits hold.
+        serde: the serializer that is to read the values, if that is known: its limits hold, and
+            channels have the names that it knows.
     """
     with reading(session, stored, serde=serde):
-        return _record(session, stored, arena, protection)
+        return _record(session, stored, arena, protection, serde)
 
 
 def _record(
-    session: str, stored: Stored, arena: ArenaView, protection: Protection
+    session: str,
+    stored: Stored,
+    arena: ArenaView,
+    protection: Protection,
+    serde: Serializer | None,
 ) -> tuple[CheckpointRecord, dict[str, tuple[str, bytes]]]:
     what = f"checkpoint {stored.name[1]!r}"
     body = decode_record(stored.body, session, what, stored.name)
+    channels = channels_of(serde, stored.name[0])
+    if channels is not None:
+        to_today(body, channels)
     data: dict[str, tuple[str, bytes]] = {}
     for channel, value in body.values.items():
         value.pieces = resolved(value, stored.base)
@@ -196,19 +220,26 @@ def _value(
     value: StoredValue,
     arena: ArenaView,
     serde: Serializer,
+    functions: ChannelFunctions | None,
     *,
     protection: Protection,
     what: str,
 ) -> Any:
     value.known = _held(value, arena)
-    messages = _unpacked(value, serde)
+    messages = None if functions else _unpacked(value, serde)
     if messages is not None:
         return messages
     typed = _read(session, value, arena, protection, what)
-    return read_value(value, serde, typed, f"{what} of session {session!r}")
+    return read_value(value, serde, typed, f"{what} of session {session!r}", functions)
 
 
-def read_value(value: StoredValue, serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:
+def read_value(
+    value: StoredValue,
+    serde: Serializer,
+    typed: tuple[str, bytes],
+    what: str,
+    functions: ChannelFunctions | None = None,
+) -> Any:
     """A value from its type tag and bytes.
 
     Args:
@@ -216,12 +247,13 @@ def read_value(value: StoredValue, serde: Serializer, typed: tuple[str, bytes], 
         serde: the serializer.
         typed: type tag and bytes.
         what: what it is, for errors.
+        functions: what changes the value of its channel.
     """
-    messages = _unpacked(value, serde, typed)
+    messages = None if functions else _unpacked(value, serde, typed)
     if messages is not None:
         return messages
     TOLD.migrated = False
-    found = value_of(serde, typed, what)
+    found = value_of(serde, typed, what, functions)
     value.migrated = TOLD.migrated
     return found
 
@@ -297,16 +329,20 @@ def _read_writes(
     writes: list[WriteBody],
     arena: ArenaParts,
     serde: Serializer,
+    channels: GraphChannels | None,
     *,
     protection: Protection,
     what: str,
 ) -> list[tuple[str, str, Any]]:
     found = []
+    functions = None
     for write in writes:
+        if channels is not None:
+            functions = channels.functions.get(write.channel)
         typed = _small(write.value)
         if typed is None:
             typed, *_ = opened(session, write.value, arena, protection, what)
-        value = value_of(serde, typed, f"{what} of session {session!r}")
+        value = value_of(serde, typed, f"{what} of session {session!r}", functions)
         found.append((write.task_id, write.channel, value))
     return found
 

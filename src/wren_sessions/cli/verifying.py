@@ -186,10 +186,10 @@ def migrate(
     """Rewrite sessions in the form that the app's Migrations give them: those named, or all.
 
     Not needed for a deploy, since values are migrated when they are read. It makes an end of old
-    forms: afterwards lines of Migrations can be taken out. The whole history is rewritten; age,
-    lifetime and pin stay. Each session is replaced in one step, if nobody has written it meanwhile,
-    so apps go on working, and an interrupted run is simply run again. The exit code is 6 while
-    sessions that are in use are left.
+    forms: afterwards most lines of Migrations can be taken out. The whole history is rewritten;
+    age, lifetime and pin stay. Each session is replaced in one step, if nobody has written it
+    meanwhile, so apps go on working, and an interrupted run is simply run again. The exit code is 6
+    while sessions that are in use are left.
     """
     target = application(app, migrations)
     ids = [address_of(run.store, name).session for name in sessions] if sessions else None

@@ -15,6 +15,7 @@ from wren_sessions.delta.protection import PLAIN, Protection, Wrapped, is_sealed
 from wren_sessions.errors import DecryptionError, SerializationError, WrenSessionsError
 from wren_sessions.records import ArenaParts, Name, Span, merge_spans
 from wren_sessions.serializers import KIND, reads_own
+from wren_sessions.serializers._channels import ChannelFunctions
 from wren_sessions.serializers.budget import MEMORY_BYTES, UNPACKED_SHARE
 from wren_sessions.serializers.lists import PackedList, lists_of
 from wren_sessions.serializers.unreadable import UnreadableValue
@@ -324,9 +325,23 @@ def resolved(value: StoredValue, base: int) -> list[bytes | Extent]:
     return found
 
 
-def loads(serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:
-    """A value from its type tag and bytes; `what` names it in the error."""
+def loads(
+    serde: Serializer,
+    typed: tuple[str, bytes],
+    what: str,
+    functions: ChannelFunctions | None = None,
+) -> Any:
+    """A value from its type tag and bytes.
+
+    Args:
+        serde: the serializer.
+        typed: type tag and bytes.
+        what: what it is, for errors.
+        functions: what changes the value of its channel; `serde` has told of them.
+    """
     try:
+        if functions is not None and not functions.have_run(typed):
+            return serde.load_channel(typed, functions)  # type: ignore[attr-defined]
         return serde.loads_typed(typed)
     except WrenSessionsError:
         raise
@@ -339,10 +354,15 @@ def loads(serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:
         ) from error
 
 
-def value_of(serde: Serializer, typed: tuple[str, bytes], what: str) -> Any:
+def value_of(
+    serde: Serializer,
+    typed: tuple[str, bytes],
+    what: str,
+    functions: ChannelFunctions | None = None,
+) -> Any:
     """The same; an `UnreadableValue` where the application's classes do not fit any more."""
     try:
-        return loads(serde, typed, what)
+        return loads(serde, typed, what, functions)
     except SerializationError as error:
         if not error.deferrable:
             raise

@@ -32,6 +32,11 @@ def chosen_serializer(serde: Any, migrations: Any, taker: str) -> Any:
     Raises:
         ConfigurationError: the serializer takes no migrations.
     """
+    if getattr(getattr(serde, "serde", None), "channels", None) is not None:
+        raise ConfigurationError(
+            f"{taker}: a {type(serde).__name__} hides channels from migrations: encrypt the store "
+            "instead (encryption=), and pass serde=SafeSerializer(migrations=…)"
+        )
     if migrations is None:
         return default_serializer() if serde is None else serde
     found = default_serializer() if serde is None else serde

@@ -4,8 +4,8 @@ The usual reading knows nothing of change: it puts fields back, and raises an er
 `deferrable` where they do not fit. Then the value is taken apart into a tree (`_tree`), which is
 put right before anything is built of it:
 
-1. What the application has declared is applied (`_plan`). Values that it concerns are read in this
-   way at once.
+1. What the application has declared is applied: to the objects (`_plan`), then to the value as
+   that of its channel (`_channels`). Values that it concerns are read in this way at once.
 2. Fields that a class has no more are taken out, and kept aside with the object (`_kept`).
 
 What does not fit even so is an error. It stays true that nothing of the application runs but the
@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from wren_sessions.errors import SerializationError, WrenSessionsError
 from wren_sessions.serializers._allowed import Allowlist
+from wren_sessions.serializers._channels import ChannelFunctions
 from wren_sessions.serializers._kept import Kept, attach, joined, kept_of, split
 from wren_sessions.serializers._plan import Plan
 from wren_sessions.serializers._profiles import Profile
@@ -49,19 +50,26 @@ class Rereading:
         builders = {kind: Builder(_all_of(table[kind], step)) for kind, step in steps.items()}
         self._table = table.with_builders({**builders, _KEPT: Builder(self._attached)})
 
-    def read(self, stored: bytes) -> Any:
-        """The value of bytes that were checked."""
+    def read(self, stored: bytes, functions: ChannelFunctions | None = None) -> Any:
+        """The value of bytes that were checked.
+
+        Args:
+            stored: the bytes.
+            functions: of its channel.
+        """
         try:
-            data = self._put_right(stored)
+            data = self._put_right(stored, functions)
         except WrenSessionsError:
             raise
         except Exception as error:  # noqa: BLE001 -- damaged data is of any form
             raise damaged(error) from None
         return read(data, self._table)
 
-    def _put_right(self, stored: bytes) -> bytes:
+    def _put_right(self, stored: bytes, functions: ChannelFunctions | None) -> bytes:
         tree = [parsed(stored)]
         self._plan.apply(tree)
+        if functions is not None:
+            tree[0] = functions.applied(tree[0], self._plan.lower)
         for node in () if self._strict else objects_in(tree):
             self._prepare(node)
         return pack(tree[0])

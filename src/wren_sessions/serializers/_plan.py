@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from wren_sessions.errors import SerializationError, WrenSessionsError
+from wren_sessions.errors import SerializationError
 from wren_sessions.serializers._models import mask_to_names, names_to_mask
-from wren_sessions.serializers._stored_objects import plain
+from wren_sessions.serializers._stored_objects import called
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._tree import kind_of, objects_in
 from wren_sessions.serializers._wire import split_mark, split_version, type_name, with_version
@@ -30,11 +30,12 @@ class Plan:
 
     Attributes:
         declares: whether anything is declared.
+        lower: as it was given.
     """
 
     def __init__(self, migrations: Migrations, lower: Lower) -> None:
         self._migrations = migrations
-        self._lower = lower
+        self.lower = lower
         self._classes = migrations.classes()
         self._texts = tuple(sorted(text.encode() for text in migrations.texts()))
         self.declares = bool(self._texts)
@@ -129,31 +130,14 @@ class Plan:
     def _called(
         self, ref: Any, fields: dict[str, Any], changes: ClassChanges, since: int
     ) -> dict[str, Any]:
-        function = changes.functions[since]
         name = f"the migration since={since} of {type_name(ref)}"
-        try:
-            found = function(plain(fields))
-        except WrenSessionsError:
-            raise
-        except Exception as error:
-            raise SerializationError(
-                f"{name} ({function.__module__}.{function.__qualname__}) failed with "
-                f"{type(error).__name__}: mend it, and read the value again; what is stored is as "
-                "it was",
-                deferrable=True,
-            ) from error
+        found = called(changes.functions[since], name, fields, self.lower)
         if type(found) is not dict or not all(type(key) is str for key in found):
             raise SerializationError(
                 f"{name} returned {type(found).__name__}, and must return a dict of fields",
                 deferrable=True,
             )
-        try:
-            lowered: dict[str, Any] = self._lower(found)
-        except SerializationError as error:
-            raise SerializationError(
-                f"{name} returned what cannot be stored: {error.message}", deferrable=True
-            ) from error
-        return lowered
+        return found
 
 
 def _old_names(fields: dict[str, Any], renamed: dict[str, str]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from uuid import UUID, SafeUUID
 from zoneinfo import ZoneInfo
 
 from wren_sessions.errors import SerializationError
-from wren_sessions.serializers._wire import Build, marker
+from wren_sessions.serializers._wire import CHANNEL, Build, marker
 from wren_sessions.serializers._zones import exists, zone
 
 Write = Callable[[Any], list[Any]]  # gives the items of an envelope
@@ -277,6 +277,7 @@ BUILDERS: Final[dict[bytes, Build]] = {
     b"P": _build_path,
     b"I": lambda items: _NETWORKS[items[1]](items[2]),
     b"R": lambda items: build_pattern(items[1], items[2]),
+    CHANNEL: lambda items: items[3],
     # Those whose elements must be hashed, see `keyed`.
     b"s": lambda items: set(items[1:]),
     b"f": lambda items: frozenset(items[1:]),

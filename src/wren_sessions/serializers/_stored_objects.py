@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from wren_sessions.errors import SerializationError, WrenSessionsError
 from wren_sessions.serializers._models import mask_to_names, names_to_mask
 from wren_sessions.serializers._standard import BUILDERS, Write, keyed
 from wren_sessions.serializers._tree import OBJECTS
@@ -84,6 +85,37 @@ _TABLE: Final = Table(
 def plain(tree: Any) -> Any:
     """What a tree holds, as plain data."""
     return read(pack(tree), _TABLE)
+
+
+def called(function: Callable[[Any], Any], name: str, tree: Any, lower: Lower) -> Any:
+    """What a function of a migration makes of a tree, as a tree.
+
+    Args:
+        function: of the application.
+        name: what it is, for errors.
+        tree: what it gets, as plain data.
+        lower: turns what it returns into a tree.
+
+    Raises:
+        SerializationError: it failed, or what it returned cannot be stored.
+    """
+    try:
+        found = function(plain(tree))
+    except WrenSessionsError:
+        raise
+    except Exception as error:
+        raise SerializationError(
+            f"{name} ({function.__module__}.{function.__qualname__}) failed with "
+            f"{type(error).__name__}: mend it, and read the value again; what is stored is as it "
+            "was",
+            deferrable=True,
+        ) from error
+    try:
+        return lower(found)
+    except SerializationError as error:
+        raise SerializationError(
+            f"{name} returned what cannot be stored: {error.message}", deferrable=True
+        ) from error
 
 
 def finding(find: Callable[[type, Lower], Write]) -> Callable[[type, Lower], Write]:

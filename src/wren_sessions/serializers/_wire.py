@@ -37,6 +37,7 @@ e          type, member name (an int for a combination of flags), value: enum
 U          type, text (and whether an empty path is kept, other attributes): URL of pydantic 2
 w          type, int or text (and attributes): a number or text of a class of pydantic's
 g          a name of `SENTINELS`
+V          channel, version, value: of a channel that a migration has changed, at the top alone
 n          type, map: named tuple
 o          type, map of fields (and map of other attributes): dataclass, LangGraph's Send, Item …
 p          type, map of fields, set (and extra, private, other attributes): pydantic 2 model
@@ -67,6 +68,7 @@ from wren_sessions.serializers._elements import header_length
 
 KIND: Final = "safe"  # the type tag of a value in this format
 MARKER: Final = -16
+CHANNEL: Final = b"V"
 MAIN_MARK: Final = "#__main__"  # behind the name of a class: its module ran as the program
 _MARK: Final = re.compile(rf"(?:{MAIN_MARK}|#[0-9a-f]{{16}})?(?:#v[1-9][0-9]{{0,8}})?\Z")
 _VERSION: Final = re.compile(r"#v([1-9][0-9]{0,8})\Z")

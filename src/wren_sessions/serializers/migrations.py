@@ -16,29 +16,40 @@ What is stored stays as it is. It is read in today's form, and written in it by 
 
     SessionSaver(store, migrations=migrations)
 
+Channels of a state, which are the keys of a state without LangGraph, change in the same way::
+
+    migrations.channel_renamed("profile", "customer").channel_removed("scratch")
+
+    @migrations.channel("total", since=1)
+    def _(value):
+        return value * 100
+
 **Order.** Classes are renamed first, then fields and members. Functions come last, in the order of
-their versions, and see today's names. What is nested in an object has been migrated before it.
+their versions, and see today's names. What is nested in an object has been migrated before it, and
+a channel's value comes after all that is in it.
 
 **Once.** Names that are changed are changed already when they are read again. For functions, the
-name of a class in stored data says up to which version its fields are: an object is written with
-the highest version of its class, and when it is read again no function is applied.
+name of a class in stored data says up to which version its fields are, and a channel's value says
+it too: both are written with the highest version, and when they are read again no function is
+applied.
 
-**Back.** A renamed field is written under both names, so that code before the change, during a
-rolling deploy or after a rollback, finds it, and may change it. What functions have changed such
-code does not read: it gets an error where the value is used.
+**Back.** A renamed field or channel is written under both names, so that code before the change,
+during a rolling deploy or after a rollback, finds it, and may change it. What functions have
+changed such code does not read: it gets an error where the value is used.
 
-A function gets the fields of one object, as plain data: builtin and standard-library values, and a
-`StoredObject` in the place of each object. It returns the fields as they are to be. It must do
-nothing else; it may run many times, since what was read may never be written.
+A function gets the fields of one object, or the value of a channel, as plain data: builtin and
+standard-library values, and a `StoredObject` in the place of each object. It returns them as they
+are to be. It must do nothing else; it may run many times, since what was read may never be written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from wren_sessions.errors import ConfigurationError
+from wren_sessions.serializers._channel_migrations import ChannelMigrations, registering
 from wren_sessions.serializers._main_module import import_name
 from wren_sessions.serializers._models import model_profile
 from wren_sessions.serializers._profiles import profile_of
@@ -46,8 +57,6 @@ from wren_sessions.serializers._resolve import ref_of
 from wren_sessions.serializers._wire import type_name
 
 Migrate: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
-
-_LATEST: Final = 999_999_999
 
 
 @dataclass(slots=True)
@@ -72,14 +81,17 @@ class ClassChanges:
         return max(self.functions, default=0)
 
 
-class Migrations:
-    """A registry of changes. All methods but `migration` return it, so that calls can be chained.
+class Migrations(ChannelMigrations):
+    """A registry of changes. What is no decorator returns it, so that calls can be chained.
 
     Classes are given as such, or as names ``"module:QualName"``, under today's name or an earlier
-    one. Register everything before the serializer or saver is made.
+    one. Lines about channels hold for a graph and all its subgraphs; with ``subgraph=`` for one of
+    them, which the names of its nodes lead to, ``"orders"`` or ``"orders|billing"``, or for the
+    root graph alone, ``""``. Register everything before the serializer or saver is made.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._names: dict[str, str] = {}
         self._modules: dict[str, str] = {}
         self._classes: dict[str, ClassChanges] = {}
@@ -185,20 +197,7 @@ class Migrations:
         Raises:
             ConfigurationError: it is no such number, or there is a function for it.
         """
-        if type(since) is not int or not 0 < since <= _LATEST:
-            raise ConfigurationError(f"since= must be a whole number above 0, not {since!r}")
-        functions = self._changes(kind).functions
-
-        def register(function: Migrate) -> Migrate:
-            if since in functions:
-                raise ConfigurationError(
-                    f"{_name(kind)} has a migration since={since} already: count on, and leave "
-                    "what was deployed as it is"
-                )
-            functions[since] = function
-            return function
-
-        return register
+        return registering(self._changes(kind).functions, since, _name(kind))
 
     # --- what was registered ---
 

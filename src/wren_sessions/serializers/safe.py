@@ -15,6 +15,7 @@ type on the way. `_wire` has the format.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Literal, Self
 
 from wren_sessions._arguments import check_kind
@@ -23,6 +24,7 @@ from wren_sessions.errors import ConfigurationError, SerializationError
 from wren_sessions.serializers import _numpy
 from wren_sessions.serializers._allowed import Allowed, Allowlist
 from wren_sessions.serializers._changed import Rereading, raw_tree, writer
+from wren_sessions.serializers._channels import ChannelFunctions, ChannelPlan, Versioned
 from wren_sessions.serializers._deep import Part, lowered_deep
 from wren_sessions.serializers._legacy import Objects, read_legacy
 from wren_sessions.serializers._legacy_objects import LegacyObjects, stored_ref
@@ -35,7 +37,7 @@ from wren_sessions.serializers._stored_objects import finding
 from wren_sessions.serializers._subclasses import build_subclass, subclass_writer
 from wren_sessions.serializers._tree import Raw
 from wren_sessions.serializers._value_types import build_sentinel, core_writer
-from wren_sessions.serializers._wire import KIND, Build, Table, read
+from wren_sessions.serializers._wire import CHANNEL, KIND, Build, Table, read
 from wren_sessions.serializers._writing import Lower, lowering, pack, written
 from wren_sessions.serializers.limits import DEEPEST_READ, Limits
 from wren_sessions.serializers.lists import MessageLists, read_messages
@@ -98,7 +100,9 @@ class SafeSerializer(MessageLists):
         finder.plan = self._plan = Plan(
             self._migrations, lowering(finding(finder.find), allowed.check_keys)
         )
-        self._table = _table(allowed, plain=self._plain)
+        self.channels = ChannelPlan(self._migrations) if self._migrations.subgraphs else None
+        channels = self.channels or ChannelPlan(self._migrations)
+        self._table = _table(allowed, channels.build, plain=self._plain)
         self._again = Rereading(allowed, self._table, self._plan, strict=self._strict)
         self._objects = Objects(
             called=_called(allowed, plain=self._plain),
@@ -147,6 +151,28 @@ class SafeSerializer(MessageLists):
             if kind in {"null", "bytes", "bytearray"}:
                 return read_simple(kind, stored)
             return read_legacy(kind, stored, self._objects, self._limits)
+        except SerializationError as error:
+            if self._strict:
+                error.deferrable = False
+            raise
+
+    def load_channel(self, data: tuple[str, bytes], functions: ChannelFunctions) -> Any:
+        """The value of a channel, brought to the version that its functions lead to.
+
+        Args:
+            data: type tag and bytes.
+            functions: of the channel.
+
+        Raises:
+            SerializationError: a function failed, or what `loads_typed` raises.
+        """
+        kind, stored = data
+        if kind != KIND:
+            stored = pack(self._lower(self.loads_typed(data)))
+        self._limits.check_stored(stored)
+        self._limits.check_depth(stored, DEEPEST_READ)
+        try:
+            return unhurried(len(stored), partial(self._again.read, stored, functions))
         except SerializationError as error:
             if self._strict:
                 error.deferrable = False
@@ -225,8 +251,8 @@ class _Finder:
         write = _numpy.writer(kind) or subclass_writer(kind, lower) or core_writer(kind)
         if write is not None:
             return write
-        if kind is Raw:
-            return raw_tree
+        if kind is Raw or kind is Versioned:
+            return raw_tree if kind is Raw else lambda value: value.lowered(lower)
         profile = self._allowed.to_write(kind)
         if isinstance(profile, ModelProfile) and is_official(profile.ref) and profile.ref in KINDS:
             self._known[kind] = self.messages.add(profile)
@@ -250,7 +276,7 @@ def _called(allowed: Allowlist, *, plain: bool) -> Callable[[str, str, Any], Any
     return build_or_show if plain else build
 
 
-def _table(allowed: Allowlist, *, plain: bool) -> Table:
+def _table(allowed: Allowlist, channel: Build, *, plain: bool) -> Table:
     def build_object(tag: bytes) -> Build:
         def build(items: list[Any]) -> Any:
             if plain and allowed.lacks(items[1]):
@@ -264,6 +290,7 @@ def _table(allowed: Allowlist, *, plain: bool) -> Table:
 
     objects = {tag: build_object(tag) for tag in PLAIN_OBJECTS}
     others: dict[bytes, Build] = {
+        CHANNEL: channel,
         b"A": lambda items: _numpy.build_array(*items[1:]),
         b"N": _numpy.build_scalar,
         b"g": build_sentinel,

@@ -20,13 +20,14 @@ from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.codec import decode_write
 from wren_sessions.checkpoints.delta_channels import History
 from wren_sessions.checkpoints.get import Head
+from wren_sessions.checkpoints.renaming import COUNTERS, writes_today
 from wren_sessions.checkpoints.snapshots import read_value
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import ConflictError, SerializationError
 from wren_sessions.records import Name
 from wren_sessions.serializers import KIND
+from wren_sessions.serializers._channels import channels_of
 
-COUNTERS: Final = "counters_since_delta_snapshot"
 _SNAPSHOT: Final = "_DeltaSnapshot"
 _OVERWRITE: Final = "__overwrite__"
 _REMOVE_ALL: Final = "__remove_all__"
@@ -60,6 +61,7 @@ def deltas_in(
 ) -> dict[str, Delta]:
     """The values of such channels that a checkpoint stores itself, by channel."""
     counted = _counters(metadata)
+    channels = channels_of(serde, "")
     found: dict[str, Delta] = {}
     for channel, typed in head.data.items():
         # Lists are long: one is not read where its first bytes say that it is a plain one.
@@ -67,7 +69,8 @@ def deltas_in(
         wrapped = kind not in {KIND, "msgpack"} or not _EXTENSIONS.isdisjoint(data[:2])
         if channel in counted or wrapped:
             what = f"{channel!r} of session {session!r}"
-            value = read_value(head.body.values[channel], serde, typed, what)
+            functions = channels.functions.get(channel) if channels else None
+            value = read_value(head.body.values[channel], serde, typed, what, functions)
             if channel in counted or unwrapped(value) is not value:
                 removed = value is None and counted[channel][0] == 0
                 found[channel] = Delta(unwrapped(value), stored=True, removed=removed)
@@ -136,7 +139,7 @@ def _counters(metadata: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     return {name: (updates, steps) for name, (updates, steps) in (found or {}).items()}
 
 
-def check_settled(session: str, head: Head, channels: set[str]) -> None:
+def check_settled(session: str, head: Head, channels: set[str], serde: Serializer) -> None:
     """Make sure that no step was left half done that wrote to these channels.
 
     Whatever continues the checkpoint would take what was written for its own.
@@ -147,6 +150,9 @@ def check_settled(session: str, head: Head, channels: set[str]) -> None:
     stored = head.stored
     what = f"a pending write of checkpoint {stored.name[1]!r}"
     writes = [decode_write(write.body, session, what, stored.name) for write in stored.writes]
+    changes = channels_of(serde, "")
+    if changes is not None:
+        writes = writes_today(writes, changes)
     written = {write.channel for write in writes}
     for channel in sorted(channels & written):
         raise ConflictError(

@@ -16,15 +16,16 @@ from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import KEYS, is_internal, named
 from wren_sessions.checkpoints.draft import Put
 from wren_sessions.checkpoints.get import Head
+from wren_sessions.checkpoints.renaming import COUNTERS, about_today
 from wren_sessions.checkpoints.snapshots import read_value, reading
 from wren_sessions.checkpoints.versions import next_version
 from wren_sessions.delta.encoder import Serializer, dump, loads
 from wren_sessions.errors import SerializationError
 from wren_sessions.records import Life
 from wren_sessions.serializers import new_checkpoint_id
+from wren_sessions.serializers._channels import channels_of
 from wren_sessions.serializers.budget import one_call
 from wren_sessions.sessions.delta_channels import (
-    COUNTERS,
     Delta,
     check_settled,
     counters_after,
@@ -47,6 +48,7 @@ class States:
     def __init__(self, checkpoints: Checkpoints, serde: Serializer) -> None:
         self._checkpoints = checkpoints
         self._serde = serde
+        self._changes = channels_of(serde, "")
 
     async def read(self, session_id: str, head: Head) -> tuple[dict[str, Any], dict[str, Any]]:
         """The state of a checkpoint, and its metadata."""
@@ -63,6 +65,8 @@ class States:
         what = f"the metadata of session {session_id!r}"
         with self._reading(session_id, head):
             rest, metadata = loads(self._serde, head.body.meta, what)
+        if self._changes is not None:
+            about_today(rest, metadata, self._changes)
         return rest, metadata
 
     def _state(self, session_id: str, head: Head, found: Mapping[str, Delta]) -> dict[str, Any]:
@@ -85,7 +89,8 @@ class States:
 
     def _value(self, session_id: str, head: Head, key: str) -> Any:
         what = f"{key!r} of session {session_id!r}"
-        return read_value(head.body.values[key], self._serde, head.data[key], what)
+        functions = self._changes.functions.get(key) if self._changes else None
+        return read_value(head.body.values[key], self._serde, head.data[key], what, functions)
 
     async def _deltas(
         self, session_id: str, head: Head, metadata: Mapping[str, Any]
@@ -135,7 +140,7 @@ class States:
         gone = left - values.keys()
         left -= gone
         apart = {key for key in left if not found[key].stored}
-        check_settled(session_id, head, apart)
+        check_settled(session_id, head, apart, self._serde)
         counters = counters_after(metadata, found, changed=changed, removed=gone)
         versions = head.body.versions
         following = next_version(max(versions.values(), default=None))
@@ -186,10 +191,15 @@ class States:
         self, session_id: str, key: str, value: Any, head: Head, found: Mapping[str, Delta]
     ) -> bool:
         what = f"{key!r} of session {session_id!r}"
+        if self._changes is not None:
+            value = self._changes.versioned(key, value)
         typed = dump(self._serde, value, what)
         delta = found.get(key)
         if delta is None:
             return head.data.get(key) != typed
         if delta.removed or not delta.is_known:
             return True
-        return dump(self._serde, delta.value, what) != typed
+        before = delta.value
+        if self._changes is not None:
+            before = self._changes.versioned(key, before)
+        return dump(self._serde, before, what) != typed

@@ -7,9 +7,8 @@ written there before: what they share is stored once there too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from wren_sessions._lru import LRU
 from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, encode_record
@@ -21,13 +20,23 @@ from wren_sessions.delta.protection import Protection
 from wren_sessions.records import ArenaParts, Name, Record, Span, Stored, merge_spans
 
 Typed: TypeAlias = tuple[str, bytes]
-Convert: TypeAlias = Callable[[Typed], Typed]
 
 MAX_KNOWN: Final = 16
 
 
-def _as_it_is(typed: Typed) -> Typed:
-    return typed
+class Conversion(Protocol):
+    """Changes records on their way."""
+
+    def read(
+        self, name: Name, body: CheckpointRecord, data: dict[str, Typed]
+    ) -> tuple[CheckpointRecord, dict[str, Typed]]:
+        """A record that was read, with type tag and bytes of each value."""
+
+    def to_write(self, name: Name, body: CheckpointRecord) -> CheckpointRecord:
+        """A record whose values are packed."""
+
+    def write(self, name: Name, write: WriteBody, typed: Typed) -> Typed:
+        """A pending write, which may be changed; type tag and bytes of its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +54,14 @@ class Repacking:
     Args:
         source: what the values are protected by.
         target: what they are to be protected by.
-        convert: changes type tag and bytes of a value on the way; None to leave them.
+        conversion: changes records on the way; None to leave them as they are.
     """
 
     def __init__(
-        self, source: Protection, target: Protection, convert: Convert | None = None
+        self, source: Protection, target: Protection, conversion: Conversion | None = None
     ) -> None:
         self._source = source
-        self._convert = convert or _as_it_is
+        self._conversion = conversion
         self._target = target
         self._known: LRU[Name, CheckpointRecord] = LRU(MAX_KNOWN)
 
@@ -62,15 +71,18 @@ class Repacking:
         """A record, for the target."""
         with reading(session, stored):
             body, data = read_record(session, stored, ArenaView(arena), self._source)
-            data = {channel: self._convert(typed) for channel, typed in data.items()}
+            if self._conversion is not None:
+                body, data = self._conversion.read(stored.name, body, data)
         parent = self._known.get((stored.name[0], parent_id or ""))
         packer = DeltaEncoder(parent, self._newest_first(), protection=self._target)
         values = {channel: packer.packed(channel, *typed) for channel, typed in data.items()}
-        body = replace(body, values=values)
+        body = whole = replace(body, values=values)
+        if self._conversion is not None:
+            whole = self._conversion.to_write(stored.name, body)
         record = Record(
             name=stored.name,
             parent_id=parent_id,
-            body=encode_record(body, stored.name),
+            body=encode_record(whole, stored.name),
             append=bytes(packer.appended),
             spans=packer.spans(values.values()),
         )
@@ -91,7 +103,9 @@ class Repacking:
         with reading(session, stored):
             for write in writes:
                 typed, *_ = opened(session, write.value, arena, self._source, what)
-                write.value = packer.packed(write.channel, *self._convert(typed))
+                if self._conversion is not None:
+                    typed = self._conversion.write(stored.name, write, typed)
+                write.value = packer.packed(write.channel, *typed)
         return packer.spans(write.value for write in writes)
 
     def _newest_first(self) -> list[tuple[Name, CheckpointRecord]]:

@@ -14,6 +14,7 @@ from typing import Any
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.serializers import default_serializer
+from wren_sessions.serializers._channels import graph_path
 from wren_sessions.serializers.migrations import Migrations
 
 
@@ -40,7 +41,7 @@ class Application:
 
     def shape(self, namespace: str) -> Shape | None:
         """The shape of the graph that writes to a namespace, if it is known."""
-        return self.shapes.get("|".join(part.partition(":")[0] for part in namespace.split("|")))
+        return self.shapes.get(graph_path(namespace))
 
 
 def application(target: str, migrations: str | None = None) -> Application:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from wren_sessions.checkpoints.channels import BRANCH, is_internal
-from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, decode_write
+from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, decode_record, decode_write
+from wren_sessions.checkpoints.renaming import MIRRORS, renamed_in, writes_today
 from wren_sessions.checkpoints.snapshots import read_record
 from wren_sessions.checkpoints.waiting import INTERRUPT
 from wren_sessions.delta.base import ArenaView
@@ -14,6 +15,8 @@ from wren_sessions.delta.encoder import Serializer, loads, opened
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import SerializationError
 from wren_sessions.records import ArenaParts, Stored
+from wren_sessions.serializers._channel_migrations import ChannelChanges
+from wren_sessions.serializers._channels import ChannelFunctions, GraphChannels, channels_of
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.upgrading._application import Application, Shape
 from wren_sessions.upgrading._report import Cause
@@ -22,11 +25,16 @@ _PULL: Final = "~__pregel_pull, "  # what the path of a node's task begins with
 _ENDS: Final = frozenset({"__start__", "__end__"})
 
 
-def judged(serde: Serializer, typed: tuple[str, bytes], where: str) -> Iterator[Cause]:
+def judged(
+    serde: Serializer,
+    typed: tuple[str, bytes],
+    where: str,
+    functions: ChannelFunctions | None = None,
+) -> Iterator[Cause]:
     """What reading a value tells: nothing if it is read as it is."""
     TOLD.notes, TOLD.migrated = {}, False
     try:
-        loads(serde, typed, where)
+        loads(serde, typed, where, functions)
     except SerializationError as error:
         yield Cause("fails", where, error.message, error.line)
     finally:
@@ -39,19 +47,38 @@ def judged_checkpoint(
     session: str, stored: Stored, arena: ArenaParts, app: Application, protection: Protection
 ) -> Iterator[Cause]:
     """What reading a checkpoint with its pending writes tells."""
-    body, data = read_record(session, stored, ArenaView(arena), protection)
+    what = "a pending write"
+    writes = [decode_write(each.body, session, what, stored.name) for each in stored.writes]
+    channels = channels_of(app.serde, stored.name[0]) or GraphChannels(ChannelChanges())
+    yield from _renames(session, stored, channels, writes)
+    body, data = read_record(session, stored, ArenaView(arena), protection, app.serde)
     shape = app.shape(stored.name[0])
     yield from judged(app.serde, body.meta, "the metadata")
     for channel, typed in data.items():
-        yield from judged(app.serde, typed, f"channel {channel!r}")
-    what = "a pending write"
-    writes = [decode_write(each.body, session, what, stored.name) for each in stored.writes]
+        functions = channels.functions.get(channel)
+        yield from judged(app.serde, typed, f"channel {channel!r}", functions)
+    writes = writes_today(writes, channels)
     for write in writes:
-        typed, *_ = opened(session, write.value, arena, protection, "a pending write")
+        typed, *_ = opened(session, write.value, arena, protection, what)
         where = "an interrupt" if write.channel == INTERRUPT else f"a write to {write.channel!r}"
-        yield from judged(app.serde, typed, where)
+        yield from judged(app.serde, typed, where, channels.functions.get(write.channel))
     if shape is not None:
         yield from _misfits(shape, body, writes)
+
+
+def _renames(
+    session: str, stored: Stored, channels: GraphChannels, writes: list[WriteBody]
+) -> Iterator[Cause]:
+    """Channels that are read under another name than they are stored under."""
+    if channels.names or channels.removed:
+        body = decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}", stored.name)
+        for old, new in sorted(renamed_in(body, channels).items()):
+            text = f"it is called {new!r} now" if new else "it is dropped"
+            yield Cause("migrated", f"channel {old!r}", text)
+    for write in writes:
+        if write.channel in channels.names and write.index < MIRRORS:
+            text = f"the channel is called {channels.names[write.channel]!r} now"
+            yield Cause("migrated", f"a write to {write.channel!r}", text)
 
 
 def _misfits(shape: Shape, body: CheckpointRecord, writes: list[WriteBody]) -> Iterator[Cause]:
@@ -63,9 +90,9 @@ def _misfits(shape: Shape, body: CheckpointRecord, writes: list[WriteBody]) -> I
             yield Cause(
                 "warning",
                 f"channel {channel!r}",
-                "the graph's state does not have it any more: the graph does not see it, and the "
-                "next step drops it",
-                "keep it in the state until no session has it",
+                "the graph's state does not have it any more: it stays stored, and the graph does "
+                "not see it",
+                f'.channel_renamed("{channel}", "…"), or .channel_removed("{channel}")',
             )
     for node in {_node(write.path) for write in writes} - shape.nodes - {None}:
         asks = any(_node(write.path) == node and write.channel == INTERRUPT for write in writes)

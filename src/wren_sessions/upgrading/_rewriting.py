@@ -8,17 +8,20 @@ rewritten needs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions._walks import all_sessions
-from wren_sessions.delta.encoder import Serializer
+from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody
+from wren_sessions.checkpoints.renaming import MIRRORS, about_both, about_today, to_both, to_today
+from wren_sessions.delta.encoder import Serializer, loads
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import ConflictError, SerializationError
 from wren_sessions.protocols import SessionStore
-from wren_sessions.records import SessionInfo
+from wren_sessions.records import Name, SessionInfo
+from wren_sessions.serializers._channels import GraphChannels, channels_of
 from wren_sessions.serializers._told import TOLD
-from wren_sessions.transfer._repacking import Repacking
+from wren_sessions.transfer._repacking import Repacking, Typed
 from wren_sessions.transfer._staging import ChangedError, Staging
 from wren_sessions.upgrading._application import Application
 from wren_sessions.upgrading._verifying import session_causes
@@ -92,19 +95,68 @@ def _one(
 
 def _rewritten(store: SessionStore, serde: Serializer, info: SessionInfo) -> bool:
     """Rewrite a session; False if somebody wrote it meanwhile."""
-
-    def convert(typed: tuple[str, bytes]) -> tuple[str, bytes]:
-        TOLD.migrated = False
-        try:
-            value = serde.loads_typed(typed)
-        except SerializationError:
-            return typed
-        return serde.dumps_typed(value) if TOLD.migrated else typed
-
     face, protection = Unsuspended(store), protection_of(store)
-    staging = Staging(face, face, info, None, Repacking(protection, protection, convert))
+    repacking = Repacking(protection, protection, _Today(serde))
+    staging = Staging(face, face, info, None, repacking)
     try:
         run(staging.copy(replace=info.life))
     except (ChangedError, ConflictError):
         return False
     return True
+
+
+class _Today:
+    """Brings records to the form that a serializer's migrations give them.
+
+    Args:
+        serde: the serializer.
+    """
+
+    def __init__(self, serde: Serializer) -> None:
+        self._serde = serde
+
+    def read(
+        self, name: Name, body: CheckpointRecord, data: dict[str, Typed]
+    ) -> tuple[CheckpointRecord, dict[str, Typed]]:
+        """A record in today's names, with its values."""
+        channels = channels_of(self._serde, name[0])
+        typed = {id(value): data[channel] for channel, value in body.values.items()}
+        if channels is not None:
+            to_today(body, channels)
+        values = {
+            channel: self._value(typed[id(value)], channel, channels)
+            for channel, value in body.values.items()
+        }
+        return replace(body, meta=self._about(body.meta, channels)), values
+
+    def to_write(self, name: Name, body: CheckpointRecord) -> CheckpointRecord:
+        """A record under both names."""
+        channels = channels_of(self._serde, name[0])
+        return body if channels is None else to_both(body, channels)
+
+    def write(self, name: Name, write: WriteBody, typed: Typed) -> Typed:
+        """A pending write under today's name."""
+        channels = channels_of(self._serde, name[0])
+        if channels is not None and write.index < MIRRORS:
+            write.channel = channels.names.get(write.channel, write.channel)
+        return self._value(typed, write.channel, channels)
+
+    def _about(self, typed: Typed, channels: GraphChannels | None) -> Typed:
+        TOLD.migrated = False
+        rest, metadata = self._serde.loads_typed(typed)
+        if channels is None:
+            return self._serde.dumps_typed([rest, metadata]) if TOLD.migrated else typed
+        about_today(rest, metadata, channels)
+        return self._serde.dumps_typed(about_both(rest, metadata, channels))
+
+    def _value(self, typed: Typed, channel: str, channels: GraphChannels | None) -> Typed:
+        """A value in the form of today; as it is where it cannot be read."""
+        TOLD.migrated = False
+        functions = channels.functions.get(channel) if channels else None
+        try:
+            value = loads(self._serde, typed, channel, functions)
+        except SerializationError:
+            return typed
+        if not TOLD.migrated:
+            return typed
+        return self._serde.dumps_typed(channels.versioned(channel, value) if channels else value)
