@@ -11,7 +11,19 @@ from remedies.proposals import Proposal, proposals, tried
 # Parts of texts whose advice no test can follow, and why.
 _NEWER: Final = "there is no newer version of this package to install"
 _ELSEWHERE: Final = "the fault is on another machine, or between the two"
+_OTHER_ENGINE: Final = "such an engine cannot be had here"
 UNTRIED: Final[dict[str, str]] = {
+    "run your own tests on it before you rely on it": _OTHER_ENGINE,
+    "start it with --lua": _OTHER_ENGINE,
+    "let one server take the writes": _OTHER_ENGINE,
+    "turn eviction off in its console": _OTHER_ENGINE,
+    "connect to the servers themselves": _OTHER_ENGINE,
+    "connect to a server that knows EVAL": _OTHER_ENGINE,
+    "use an engine that has these commands": _OTHER_ENGINE,
+    "look at CLUSTER NODES": _ELSEWHERE,
+    "add a replica: without one no Sentinel": _ELSEWHERE,
+    "add replicas: a primary without one": _ELSEWHERE,
+    "set both clocks by NTP": "it takes a machine whose clock may be set",
     "and this wren-sessions reads up to {}: upgrade it": _NEWER,
     "and this wren-sessions reads up to {}.{}: upgrade it": _NEWER,
     "and older. Upgrade wren-sessions; the file was left as it is": _NEWER,

@@ -156,33 +156,59 @@ def of_latency(times_ms: list[float]) -> Finding:
 
 # --- a server -------------------------------------------------------------------------------------
 
+# What is to be known of engines that are not tested here, by their documentation.
+_UNTRIED: Final = "this package is not tested on it; run your own tests on it before you rely on it"
+_KINDS: Final[Mapping[str, str]] = {
+    "Dragonfly": _UNTRIED,
+    "Garnet": f"start it with --lua, for sessions need scripts; {_UNTRIED}",
+    "KeyDB": f"let one server take the writes: active replicas merge what both wrote; {_UNTRIED}",
+    "Kvrocks": _UNTRIED,
+    "Upstash": f"turn eviction off in its console; {_UNTRIED}",
+}
+_PROXY: Final = "connect to the servers themselves, with redis+cluster:// or redis+sentinel://"
+_LESS: Final[Mapping[str, str]] = {
+    "COPY": "copies are made field by field",
+    "MEMORY USAGE": "sizes of sessions are not shown",
+    "PEXPIRETIME": "deadlines are worked out from PTTL",
+}
+_SLOTS: Final = 16_384
+_FAR_MS: Final = 2_000
+
 
 def of_server(facts: Mapping[str, Any]) -> Iterator[Finding]:
-    """What the facts of `wren_sessions.stores.redis.diagnosis` mean."""
+    """What the facts of `wren_sessions.stores.redis.facts` mean."""
+    yield _kind(facts)
+    yield from _role(facts)
+    yield from _commands(facts)
+    yield from _topology(facts)
+    if "version" in facts:
+        yield _eviction(facts)
+        yield _memory(facts)
+        yield _persistence(facts)
+    yield from _clock(facts)
+
+
+def _kind(facts: Mapping[str, Any]) -> Finding:
+    server = str(facts.get("server", ""))
+    if server.startswith("a proxy"):
+        refused = f", for it refuses INFO ({facts['refused']})" if facts.get("refused") else ""
+        return warning("server", f"it is {server}{refused}", _PROXY)
     if "version" not in facts:
-        yield warning(
+        return warning(
             "server",
             "it does not say what it is: this user may not use INFO",
             "nothing, if sessions work; allow +info to see version, memory and persistence here",
         )
-        return
-    yield _version(facts)
-    yield from _role(facts)
-    yield _eviction(facts)
-    yield _memory(facts)
-    yield _persistence(facts)
-
-
-def _version(facts: Mapping[str, Any]) -> Finding:
-    text = f"{facts['server']} {facts['version']}"
+    cloud = f" on Amazon {facts['service']}" if facts.get("service") else ""
+    text = f"{server} {facts['version']}{cloud}"
     numbers = tuple(int(part) for part in str(facts["version"]).split(".")[:2] if part.isdigit())
-    if facts["server"] == "Redis" and numbers < _OLDEST:
+    if server == "Redis" and numbers < _OLDEST:
         return failed(
             "server", f"{text} is too old", "upgrade it: Redis 6.2 or newer is needed, or Valkey"
         )
-    if facts["server"] in {"Redis", "Valkey"}:
+    if server in {"Redis", "Valkey"}:
         return ok("server", text)
-    return warning("server", text, "this package is tested on Redis and Valkey only")
+    return warning("server", text, _KINDS.get(server, _UNTRIED))
 
 
 def _role(facts: Mapping[str, Any]) -> Iterator[Finding]:
@@ -195,6 +221,93 @@ def _role(facts: Mapping[str, Any]) -> Iterator[Finding]:
             "cluster",
             "it is a node of a cluster",
             "a redis:// URL reaches the sessions of this node alone: use redis+cluster:// for all",
+        )
+
+
+def _commands(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    """What is denied or missing that sessions need; and what only makes less of them."""
+    if facts.get("scripts"):
+        yield failed(
+            "scripts",
+            f"it runs no scripts ({facts['scripts']})",
+            "connect to a server that knows EVAL: each write of a session is a script",
+        )
+    others = set() if "primaries" in facts else {"RESTORE"}  # copies to another node take that
+    denied, missing = (
+        [one for one in str(facts[name]).split(", ") if one not in others]
+        if facts.get(name)
+        else []
+        for name in ("denied", "missing")
+    )
+    for name in _LESS:
+        if name in denied or name in missing:
+            why = "this user may not use it" if name in denied else "it does not have it"
+            yield ok("commands", f"without {name} ({why}) {_LESS[name]}")
+    if needed := [name for name in denied if name not in _LESS]:
+        yield failed(
+            "rights",
+            f"this user may not use {', '.join(needed)}",
+            f"allow it: ACL SETUSER … {' '.join(f'+{name.lower()}' for name in needed)}",
+        )
+    if needed := [name for name in missing if name not in _LESS]:
+        yield failed(
+            "commands",
+            f"it does not know {', '.join(needed)}",
+            "use an engine that has these commands: sessions cannot be written without them",
+        )
+
+
+def _topology(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    """How many servers there are, and whether the sessions of one outlive it."""
+    replicas = facts.get("replicas")
+    if "primaries" in facts:
+        yield from _cluster(facts, facts["primaries"], replicas or 0)
+    elif replicas is not None:
+        many = f"{replicas} replica{'' if replicas == 1 else 's'}"
+        text = f"a primary with {many}" if replicas else "one server, without replicas"
+        if facts.get("sentinels") and not replicas:
+            yield warning(
+                "topology",
+                f"Sentinels watch a primary that has no replica: {text}",
+                "add a replica: without one no Sentinel can replace the primary",
+            )
+        else:
+            watched = ", watched by Sentinels" if facts.get("sentinels") else ""
+            yield ok("topology", f"{text}{watched}")
+
+
+def _cluster(facts: Mapping[str, Any], primaries: int, replicas: int) -> Iterator[Finding]:
+    text = f"a cluster of {primaries} primaries and {replicas} replicas"
+    if facts["slots"] < _SLOTS or facts.get("silent"):
+        yield failed(
+            "topology",
+            f"{text}: {_SLOTS - facts['slots']} slots have no owner, and {facts.get('silent', 0)} "
+            "primaries do not answer",
+            "look at CLUSTER NODES: the sessions in these slots cannot be used until a node has "
+            "them",
+        )
+    elif replicas < primaries:
+        yield warning(
+            "topology", text, "add replicas: a primary without one takes its sessions along"
+        )
+    else:
+        yield ok("topology", text)
+
+
+def _clock(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    ahead = facts.get("clock_ms")
+    if ahead is None:
+        return
+    side = "ahead of" if ahead > 0 else "behind"
+    text = f"the server's is {abs(ahead) / 1_000:.1f} s {side} this machine's"
+    if abs(ahead) < _FAR_MS:
+        yield ok("clock", text)
+    else:
+        yield warning(
+            "clock",
+            text,
+            "set both clocks by NTP: sessions end by the server's, and times are shown by this "
+            "machine's",
         )
 
 

@@ -91,8 +91,9 @@ def check(
 
     Tells apart a wrong host, a closed port, a firewall, a wrong password, missing rights, TLS on
     one side only, a wrong database number, and a port where something else listens. For a server
-    that answers: kind and version, latency, eviction, memory, persistence; for a file: permissions,
-    size and free space. Then how many sessions there are, and how long they live.
+    that answers: kind and version, latency, commands that are denied or missing, replicas and the
+    nodes of a cluster, eviction, memory, persistence, the clock; for a file: permissions, size and
+    free space. Then how many sessions there are, and how long they live.
 
     Nothing is written. The exit code is that of the worst finding: 0 all is well, 7 warnings,
     4 it cannot be used, 5 it cannot be read, 2 the configuration is wrong.

@@ -59,6 +59,7 @@ class Slots:
 
     Attributes:
         nodes: all nodes, also replicas, which can be asked, too.
+        primaries: those that have slots.
     """
 
     def __init__(self, reply: Any, asked: Address, remap: Callable[[Address], Address]) -> None:
@@ -73,6 +74,7 @@ class Slots:
         self._ends = [high for _, high, _ in ranges]
         self._owners = [nodes[0] for _, _, nodes in ranges]
         self.nodes = {node for _, _, nodes in ranges for node in nodes}
+        self.primaries = sorted({*self._owners})
         self._moved: dict[int, Address] = {}
 
     def owner(self, slot: int | None) -> Address:

@@ -3,26 +3,22 @@
 A driver reports most troubles as a lost connection. So where no session command gets through, the
 address is looked up, the port is opened, and a PING is sent as plain text and over TLS: what comes
 back tells a wrong host from a closed port, and a missing ``s`` in ``rediss://`` from a web server.
-
-Facts: ``server``, ``version``, ``database``, ``role``, ``cluster``, ``policy``, ``used_bytes``,
-``max_bytes``, ``evicted``, ``clients``, ``aof``, ``rdb`` (whether it saves by itself), ``saved``
-(whether the last save went well), ``keys`` in the database, and ``elsewhere``, the other databases
-that have keys.
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Final
 
 import redis
-from redis import exceptions as driver
 
-from wren_sessions.stores._diagnosis import Diagnosis, Fact, Trouble
+from wren_sessions.stores._diagnosis import Diagnosis, Trouble
+from wren_sessions.stores.redis.clients import Fleet
+from wren_sessions.stores.redis.cluster import Slots
+from wren_sessions.stores.redis.driver import RAW
+from wren_sessions.stores.redis.facts import ERRORS, facts_of, of_slots, together
 
 _PING: Final = b"PING\r\n"
 _REDIS_SIGNS: Final = (b"+PONG", b"-NOAUTH", b"-DENIED", b"-ERR", b"-LOADING", b"-MASTERDOWN")
@@ -46,83 +42,50 @@ _SIGNS: Final[tuple[tuple[str, Trouble], ...]] = (
 )
 
 
-def diagnose(client: redis.Redis) -> Diagnosis:
-    """Ask a server about itself; where it does not answer, find out why."""
+def diagnose(client: redis.Redis, key: str) -> Diagnosis:
+    """Ask a server about itself; where it does not answer, find out why.
+
+    Args:
+        client: reaches it.
+        key: the key of a session that is not there.
+    """
+    error = _refusal_of(client)
+    if error is not None:
+        return _explained(client, error)
+    facts = facts_of(client, key)
+    pool: Any = client.connection_pool
+    if hasattr(pool, "sentinel_manager"):
+        facts["sentinels"] = len(pool.sentinel_manager.sentinels)
+    return Diagnosis("redis", facts=facts)
+
+
+def diagnose_cluster(fleet: Fleet[redis.Redis], key: str) -> Diagnosis:
+    """Ask all primaries of a cluster; or find out why no node answers."""
+    *others, last = (fleet.client(seed) for seed in fleet.seeds)
+    client = next((one for one in others if _refusal_of(one) is None), last)
+    error = _refusal_of(client)
+    if error is not None:
+        return _explained(client, error)
+    try:
+        slots: Any = client.execute_command("CLUSTER", "SLOTS", **RAW)
+    except ERRORS as refused:
+        return Diagnosis("redis", "rights" if "perm" in str(refused) else "other", str(refused))
+    kwargs = client.connection_pool.connection_kwargs
+    asked = Slots(slots, (kwargs["host"], kwargs["port"]), fleet.remap)
+    clients = [fleet.client(one) for one in asked.primaries]
+    each = [facts_of(one, key) for one in clients if _refusal_of(one) is None]
+    facts = {**of_slots(slots), **together(each or [{}]), "silent": len(clients) - len(each)}
+    told = {name: fact for name, fact in facts.items() if name not in {"cluster", "role"}}
+    return Diagnosis("redis", facts=told)
+
+
+def _refusal_of(client: redis.Redis) -> Exception | None:
+    """Why a server does not even answer a PING; None if it does."""
     try:
         client.execute_command("PING")
-    except (driver.RedisError, OSError) as error:
-        return _explained(client, error)
-    return Diagnosis("redis", facts=_facts(client))
-
-
-def diagnose_cluster(clients: Sequence[redis.Redis]) -> Diagnosis:
-    """Ask the first node of a cluster that answers; or find out why the last one does not."""
-    *others, last = clients
-    found = (diagnosis for one in others if (diagnosis := diagnose(one)).trouble is None)
-    diagnosis = next(found, None) or diagnose(last)
-    told = {name: fact for name, fact in diagnosis.facts.items() if name not in {"cluster", "role"}}
-    return replace(diagnosis, facts=told)
-
-
-# --- a server that answers ------------------------------------------------------------------------
-
-
-def _facts(client: redis.Redis) -> dict[str, Fact]:
-    database = int(client.connection_pool.connection_kwargs.get("db") or 0)
-    info: Mapping[str, Any] = {}
-    with suppress(driver.RedisError):  # a limited user may not ask
-        found: Any = client.info()
-        info = {str(name): value for name, value in found.items()}
-    if not info:
-        return {"database": database}
-    saves: bool | None = None  # whether it writes snapshots; it may not say
-    with suppress(driver.RedisError):
-        points: Any = client.config_get("save")
-        saves = any(points.values()) if points else None
-    aof, keyspace = _number(info.get("aof_enabled")), info.get(f"db{database}")
-    facts: dict[str, Fact] = {
-        "server": _server(info),
-        "version": _text(info.get("valkey_version") or info.get("redis_version")),
-        "database": database,
-        "role": _text(info.get("role")),
-        "cluster": bool(info.get("cluster_enabled")),
-        "policy": _text(info.get("maxmemory_policy")),
-        "used_bytes": _number(info.get("used_memory")),
-        "max_bytes": _number(info.get("maxmemory")),
-        "evicted": _number(info.get("evicted_keys")),
-        "clients": _number(info.get("connected_clients")),
-        "aof": None if aof is None else bool(aof),
-        "rdb": saves,
-        "saved": info.get("rdb_last_bgsave_status", "ok") == "ok",
-        "keys": int(keyspace.get("keys", 0)) if isinstance(keyspace, dict) else 0,
-        "elsewhere": _elsewhere(info, database),
-    }
-    return {name: fact for name, fact in facts.items() if fact is not None}
-
-
-def _server(info: Mapping[str, Any]) -> str:
-    if "dragonfly_version" in info:
-        return "Dragonfly"
-    if info.get("server_name") == "valkey" or "valkey_version" in info:
-        return "Valkey"
-    return "KeyDB" if "keydb" in str(info.get("executable", "")).lower() else "Redis"
-
-
-def _elsewhere(info: Mapping[str, Any], database: int) -> str | None:
-    others = [
-        f"{name.removeprefix('db')} ({found.get('keys')} keys)"
-        for name, found in info.items()
-        if name.startswith("db") and isinstance(found, dict) and name != f"db{database}"
-    ]
-    return ", ".join(others) or None
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
-
-
-def _number(value: object) -> int | None:
-    return int(value) if isinstance(value, int | float) else None
+    except ERRORS as error:
+        return error
+    return None
 
 
 # --- a server that does not -----------------------------------------------------------------------

@@ -21,7 +21,7 @@ from wren_sessions.stores._diagnosis import RIGHTS
 from wren_sessions.stores.redis.commands import AnotherAnswerError, Plan
 from wren_sessions.stores.redis.connection import AsyncLine, Line
 
-_RAW: Final = {NEVER_DECODE: True}
+RAW: Final = {NEVER_DECODE: True}
 
 
 def send(line: Line, plan: Plan[Any]) -> Any:
@@ -31,9 +31,9 @@ def send(line: Line, plan: Plan[Any]) -> Any:
     line.connection.begin()
     try:
         try:
-            reply = line.client.execute_command(*plan.commands[0], **_RAW)
+            reply = line.client.execute_command(*plan.commands[0], **RAW)
         except driver.NoScriptError:  # the server has not seen it yet, or forgot it
-            reply = line.client.execute_command(*_in_full(plan).commands[0], **_RAW)
+            reply = line.client.execute_command(*_in_full(plan).commands[0], **RAW)
         answer = plan.answered([reply])
     except driver.ResponseError as error:  # a whole reply
         line.connection.unfinished = _demoted(error)
@@ -50,7 +50,7 @@ def send_together(line: Line, plans: Sequence[Plan[Any]]) -> list[Any]:
     try:
         with line.client.pipeline(transaction=False) as pipe:
             for command in _commands(plans):
-                pipe.execute_command(*command, **_RAW)
+                pipe.execute_command(*command, **RAW)
             outcomes = _outcomes(plans, pipe.execute(raise_on_error=False))
     except NONSENSE as error:
         raise _nonsense(error) from error
@@ -75,9 +75,9 @@ async def _asend(line: AsyncLine, plan: Plan[Any]) -> Any:
     await line.connection.begin()
     try:
         try:
-            reply = await line.client.execute_command(*plan.commands[0], **_RAW)
+            reply = await line.client.execute_command(*plan.commands[0], **RAW)
         except driver.NoScriptError:  # the server has not seen it yet, or forgot it
-            reply = await line.client.execute_command(*_in_full(plan).commands[0], **_RAW)
+            reply = await line.client.execute_command(*_in_full(plan).commands[0], **RAW)
         answer = plan.answered([reply])
     except driver.ResponseError as error:  # a whole reply
         line.connection.unfinished = _demoted(error)
@@ -94,7 +94,7 @@ async def asend_together(line: AsyncLine, plans: Sequence[Plan[Any]]) -> list[An
     try:
         async with line.client.pipeline(transaction=False) as pipe:
             for command in _commands(plans):
-                pipe.execute_command(*command, **_RAW)
+                pipe.execute_command(*command, **RAW)
             outcomes = _outcomes(plans, await pipe.execute(raise_on_error=False))
     except NONSENSE as error:
         raise _nonsense(error) from error

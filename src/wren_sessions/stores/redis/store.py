@@ -57,6 +57,7 @@ from wren_sessions.ttl import DAY, Duration, Lifetime, policy_of
 
 T = TypeVar("T")
 
+_NOBODY: Final = "wren-sessions-check-nobody"
 _THREADS: Final = 16  # asynchronous calls at once, where the application gave a blocking client
 
 
@@ -320,10 +321,8 @@ class RedisStore(Closing):
         """What kind of server this is and how it is set up, or why it cannot be reached."""
         from wren_sessions.stores.redis.diagnosis import diagnose, diagnose_cluster
 
-        place = self._blocking_client()
-        if isinstance(place, Fleet):
-            return diagnose_cluster([place.client(seed) for seed in place.seeds])
-        return diagnose(place)
+        place, key = self._blocking_client(), self.keys.session_key(_NOBODY)
+        return diagnose_cluster(place, key) if isinstance(place, Fleet) else diagnose(place, key)
 
     def close(self) -> None:
         """Close the blocking connections; later calls open them again.
