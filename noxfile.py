@@ -233,8 +233,8 @@ def bench(session: nox.Session) -> None:
 def _missing_from(wheel: Path) -> set[str]:
     """Name the data files of the checkout that a wheel has left out."""
     package = ROOT / "src" / "wren_sessions"
-    scripts = {file.relative_to(package.parent) for file in package.rglob("*.lua")}
-    wanted = {file.as_posix() for file in scripts} | {"wren_sessions/py.typed"}
+    files = {file for file in package.rglob("*.*") if file.suffix not in {".py", ".pyc"}}
+    wanted = {file.relative_to(package.parent).as_posix() for file in files}
     with zipfile.ZipFile(wheel) as archive:
         return wanted - set(archive.namelist())
 

@@ -48,6 +48,11 @@ DRIVERS = {
     "zstandard": {"serializers.compression"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "starlette": {"web."},
+    "uvicorn": {"web."},
+    "jinja2": {"web."},
+    "markupsafe": {"web."},
+    "markdown_it": {"web."},
 }
 
 

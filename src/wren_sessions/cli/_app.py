@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "conversation": ("conversation", "conversation", _LOOK),
     "log": ("conversation", "log", _LOOK),
     "stats": ("stats", "stats", _LOOK),
+    "web": ("serving", "web", _LOOK),
     "ttl": ("lifetime", "ttl", _KEEP),
     "touch": ("lifetime", "touch", _KEEP),
     "fork": ("changing", "fork", _KEEP),

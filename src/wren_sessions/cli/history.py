@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
 import typer
 
@@ -12,32 +12,13 @@ from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import SessionName, place_of
 from wren_sessions.cli._screen import Styled
-from wren_sessions.cli.showing import checkpoint_json
 from wren_sessions.keys import Address
 from wren_sessions.viewing.graph import draw
-from wren_sessions.viewing.states import Reader, interrupts_of, next_of, state_of
+from wren_sessions.viewing.states import Reader
+from wren_sessions.viewing.steps import Entry, entries
 from wren_sessions.viewing.times import local_text
-from wren_sessions.viewing.values import glimpse, summary
 
 _MOST: int = 12  # changed keys that a line names
-
-
-class Entry(NamedTuple):
-    """A checkpoint, and what it changed."""
-
-    facts: dict[str, Any]
-    changed: list[str]
-    waits: list[str]
-    next: list[str]
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return {
-            **self.facts,
-            "changed": self.changed,
-            "waits_for": self.waits,
-            "next": self.next,
-        }
 
 
 @command(
@@ -72,7 +53,7 @@ def history(
     reader = Reader(run.store)
     snapshots = _snapshots(reader, place, namespace)
     wanted = limit + 1 if limit else None  # one more tells whether there are more
-    found = list(islice(_entries(snapshots, internal=internal), wanted))
+    found = list(islice(entries(snapshots, internal=internal), wanted))
     more = bool(limit) and len(found) > limit
     found = found[:limit] if more else found
     if not found:
@@ -95,37 +76,6 @@ def _snapshots(reader: Reader, place: Address, namespace: str) -> Iterator[Snaps
         at = first.name[1]
         yield first
     yield from reader.snapshots(place.session, namespace, at)
-
-
-def _entries(snapshots: Iterator[Snapshot], *, internal: bool) -> Iterator[Entry]:
-    """Each checkpoint compared with the one that it continues."""
-    waiting: list[Snapshot] = []
-    for snapshot in snapshots:
-        waiting.append(snapshot)
-        while waiting and waiting[0].parent_id in {None, *(each.name[1] for each in waiting)}:
-            yield _entry(waiting, internal=internal)
-    while waiting:
-        yield _entry(waiting, internal=internal)
-
-
-def _entry(waiting: list[Snapshot], *, internal: bool) -> Entry:
-    """Take the first; its parent is among the others unless it is not there."""
-    snapshot = waiting.pop(0)
-    parent = next((s for s in waiting if s.name[1] == snapshot.parent_id), None)
-    if snapshot.parent_id == snapshot.name[1]:
-        changed = ["(it continues itself)"]
-    elif parent is None and snapshot.parent_id is not None:
-        changed = ["(the checkpoint before it is not there)"]
-    else:
-        changed = summary(
-            state_of(parent, internal=internal), state_of(snapshot, internal=internal)
-        )
-    return Entry(
-        facts=checkpoint_json(snapshot),
-        changed=changed,
-        waits=[glimpse(question) for question in interrupts_of(snapshot)],
-        next=next_of(snapshot),
-    )
 
 
 def _draw(run: Run, found: list[Entry]) -> None:

@@ -25,6 +25,7 @@ from wren_sessions.viewing.states import (
     parts_of,
     state_of,
 )
+from wren_sessions.viewing.steps import checkpoint_json
 from wren_sessions.viewing.times import UNKNOWN, ago, expiry, local, local_text, size
 from wren_sessions.viewing.values import glimpse, type_of
 
@@ -94,19 +95,6 @@ def _as_json(
         "next": next_of(snapshot),
         "state": {key: jsonable(value) for key, value in state.items()},
         "types": {key: type_of(value) for key, value in state.items()},
-    }
-
-
-def checkpoint_json(snapshot: Snapshot) -> dict[str, Any]:
-    """What a checkpoint is, as plain data."""
-    namespace, id_ = snapshot.name
-    return {
-        "id": id_,
-        "namespace": namespace,
-        "parent_id": snapshot.parent_id,
-        "time": jsonable(snapshot.rest.get("ts")),
-        "step": jsonable(snapshot.metadata.get("step")),
-        "source": jsonable(snapshot.metadata.get("source")),
     }
 
 

@@ -55,7 +55,7 @@ def application(target: str, migrations: str | None = None) -> Application:
     Raises:
         ConfigurationError: it cannot be imported, or is something else.
     """
-    found = _imported(target)
+    found = imported(target)
     if isinstance(found, Migrations):
         return Application(default_serializer().with_migrations(found), {})
     graph = _compiled(found)
@@ -68,7 +68,7 @@ def application(target: str, migrations: str | None = None) -> Application:
         )
     serde = serde or default_serializer()
     if migrations is not None:
-        extra = _imported(migrations)
+        extra = imported(migrations)
         if not isinstance(extra, Migrations) or not hasattr(serde, "with_migrations"):
             raise ConfigurationError(
                 f"{migrations} is a {type(extra).__name__}, and must be Migrations for a "
@@ -78,7 +78,12 @@ def application(target: str, migrations: str | None = None) -> Application:
     return Application(serde, {} if graph is None else _shapes(graph))
 
 
-def _imported(target: str) -> Any:
+def imported(target: str) -> Any:
+    """What ``"module:name"`` leads to; a function without arguments is called.
+
+    Raises:
+        ConfigurationError: it cannot be imported.
+    """
     module, colon, path = target.partition(":")
     if not colon or not module or not path:
         raise ConfigurationError(

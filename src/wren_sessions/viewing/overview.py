@@ -22,13 +22,14 @@ from wren_sessions.transcripts import message_of
 from wren_sessions.transcripts._questions import question_text
 from wren_sessions.viewing.states import DONE, Reader, interrupts_of, state_of, status_of
 from wren_sessions.viewing.times import iso
-from wren_sessions.viewing.values import glimpse
+from wren_sessions.viewing.values import GLIMPSE, glimpse
 
 AT_ONCE: Final = 16  # questions to a server that is far away, which answers them in one trip time
 NEAR_S: Final = 0.005  # one that answers sooner is asked one after the other: threads cost more
 SAID_BYTES_EACH: Final = 256 << 10  # what a session takes whose last message a listing reads
 SAID_BYTES: Final = 8 << 20  # … and all of them together
 STATUSES: Final = ("waiting", "failed", "running", "done", "complete", "empty", "unreadable")
+_FIRST: Final = 4  # messages among which the first words are looked for
 _TURN_NAMES: Final = ("turn_count", "turns")
 
 
@@ -49,6 +50,7 @@ class Overview(NamedTuple):
         size_bytes: what it takes in the store; None if that was not asked, or is not known.
         title: the state's ``title``, where its app put it into the header; else empty.
         last: what was said last, in a few words; empty if that was not asked.
+        first: what a person said first, in a few words; empty if that was not asked.
     """
 
     session: str
@@ -62,6 +64,7 @@ class Overview(NamedTuple):
     size_bytes: int | None = None
     title: str = ""
     last: str = ""
+    first: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -177,7 +180,10 @@ def _said(store: SessionStore, row: Overview) -> Overview:
         turns = row.turns
         if turns is None and isinstance(messages, list) and messages:
             turns = sum(message_of(raw).role == "human" for raw in messages)
-        return row._replace(last=_last(snapshot), turns=turns)
+        said = map(message_of, messages[:_FIRST] if isinstance(messages, list) else ())
+        first = next((message.text for message in said if message.role == "human"), "")
+        words = " ".join(first[:GLIMPSE].split())
+        return row._replace(last=_last(snapshot), first=words, turns=turns)
     return row
 
 

@@ -14,11 +14,13 @@ from typing import Any, Final
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import BRANCH, SENT, is_internal, is_next
-from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record
+from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record, decode_write
 from wren_sessions.checkpoints.order import Place, just, one
 from wren_sessions.checkpoints.record_cache import Cache
-from wren_sessions.checkpoints.snapshots import Snapshot
+from wren_sessions.checkpoints.snapshots import Snapshot, reading
 from wren_sessions.checkpoints.waiting import next_step, step_after
+from wren_sessions.delta.encoder import opened, value_of
+from wren_sessions.delta.extents import Extent
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import (
     CorruptSessionError,
@@ -28,7 +30,16 @@ from wren_sessions.errors import (
     SessionNotFoundError,
 )
 from wren_sessions.protocols import SessionStore
-from wren_sessions.records import Held, Loaded, SessionInfo, Span, Start, Stored, merge_spans
+from wren_sessions.records import (
+    ArenaParts,
+    Held,
+    Loaded,
+    SessionInfo,
+    Span,
+    Start,
+    Stored,
+    merge_spans,
+)
 from wren_sessions.serializers.plain import PlainObject, PlainSerializer
 from wren_sessions.sessions import Sessions
 from wren_sessions.sessions.delta_channels import UNKNOWN, channels_apart, unwrapped, values_apart
@@ -169,6 +180,36 @@ class Reader:
     def latest(self, session: str) -> Stored | None:
         """The latest record of a session, without its values; None if it has none."""
         return next(iter(run(one(Unsuspended(self._store), session, "", None)).records), None)
+
+    def writes(
+        self, session: str, at: str | None = None, namespace: str = ""
+    ) -> list[tuple[str, str, Any]]:
+        """The pending writes of a checkpoint, the latest if none is named, as in `Snapshot`.
+
+        Nothing else of the checkpoint is read.
+        """
+        found = run(one(Unsuspended(self._store), session, namespace, at)).records
+        if not found or not found[0].writes:
+            return []
+        what = f"a pending write of checkpoint {found[0].name[1]!r}"
+        bodies = [
+            decode_write(write.body, session, what, found[0].name) for write in found[0].writes
+        ]
+        bodies.sort(key=lambda write: (write.path, write.task_id, write.index))
+        spans = merge_spans(
+            Span(piece.offset, piece.length)
+            for write in bodies
+            for piece in write.value.pieces
+            if isinstance(piece, Extent)
+        )
+        arena = (self._store.read(session, spans) if spans else None) or ArenaParts(())
+        with reading(session, found[0], serde=self._serde):
+            written = []
+            for write in bodies:
+                typed, *_ = opened(session, write.value, arena, self._checkpoints.protection, what)
+                value = value_of(self._serde, typed, f"{what} of session {session!r}")
+                written.append((write.task_id, write.channel, value))
+        return written
 
     def stored(self, session: str, namespace: str) -> Iterator[Stored]:
         """The records of a namespace, by descending id, without their values."""

@@ -1,0 +1,194 @@
+"""The sessions of a store, newest first, with what a list shows of each.
+
+One walk over the headers serves everybody who looks, and is made again when it is old: after two
+seconds, or later where it took long, so that looking never takes more than a twentieth of the time.
+What has to be asked for session by session (status, size, first and last words) is asked for once,
+and again only for sessions that were written since. So a page that is open costs what changes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from threading import Lock
+from typing import Final, NamedTuple
+
+from wren_sessions._blocking import Unsuspended, run
+from wren_sessions._walks import SessionWalk
+from wren_sessions.protocols import SessionStore
+from wren_sessions.viewing.overview import Overview, detailed, overview, with_last_messages
+from wren_sessions.web._faults import FAULTS
+
+NEWEST: Final = 10_000  # sessions that are looked at, unless somebody asks for all
+PAGE: Final = 50
+LOOKS: Final = 500  # sessions whose status one request asks for
+_WALKED: Final = 500
+_FRESH_S: Final = 2.0
+_SHARE: Final = 20  # a walk of a second is made every 20 seconds
+
+
+class Query(NamedTuple):
+    """Which sessions to show.
+
+    Attributes:
+        text: what must stand in the id or the title, whatever its case.
+        status: what the status must be; empty for any.
+        after: the sort key behind which the page begins; None for the first page.
+        whole: whether to look at all sessions, and not at the first `NEWEST` that the store gives.
+    """
+
+    text: str = ""
+    status: str = ""
+    after: tuple[int, str] | None = None
+    whole: bool = False
+
+
+class Found(NamedTuple):
+    """A page of sessions.
+
+    Attributes:
+        rows: the sessions.
+        total: how many fit in all, as far as that is known.
+        looked: how many sessions were looked at.
+        unseen: whether there are sessions that were not looked at.
+        unasked: how many may fit, and were not asked for their status yet.
+        following: the sort key to go on behind; None at the end.
+        foreign: how many entries were no sessions.
+    """
+
+    rows: list[Overview]
+    total: int
+    looked: int
+    unseen: bool
+    unasked: int
+    following: tuple[int, str] | None
+    foreign: int
+
+
+def key_of(row: Overview) -> tuple[int, str]:
+    """By what sessions are sorted: the last written first."""
+    return -row.life.updated_ms, row.session
+
+
+class Index:
+    """What is known of the sessions of a store.
+
+    Args:
+        clock: tells how much time has passed, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._walks = {False: _Walk(NEWEST), True: _Walk(None)}
+        self._known: dict[str, tuple[tuple[str, int], Overview]] = {}
+        self._lock = Lock()
+
+    def find(self, store: SessionStore, query: Query) -> Found:
+        """The sessions that a query asks for; runs in a thread."""
+        with self._lock:
+            walk = self._walks[query.whole]
+            if walk.is_old(self._clock()):
+                walk.go(store, self._clock)
+                kept = {row.session for each in self._walks.values() for row in each.rows}
+                self._known = {id_: known for id_, known in self._known.items() if id_ in kept}
+            rows, unasked = self._fitting(store, walk.rows, query)
+            page = rows if query.after is None else [r for r in rows if key_of(r) > query.after]
+            shown = self._asked(store, page[:PAGE])
+            silent = [row for row in shown if not row.last and row.status != "empty"]
+            for row in with_last_messages(store, silent):
+                self._known[row.session] = (_version(row), row._replace(last=row.last or " "))
+            shown = [self._recall(row) or row for row in shown]
+        return Found(
+            rows=shown,
+            total=len(rows),
+            looked=len(walk.rows),
+            unseen=walk.unseen,
+            unasked=unasked,
+            following=key_of(page[PAGE - 1]) if len(page) > PAGE else None,
+            foreign=walk.foreign,
+        )
+
+    def spoil(self) -> None:
+        """Look again when somebody next asks: something was changed here."""
+        for walk in self._walks.values():
+            walk.spoil()
+
+    def _fitting(
+        self, store: SessionStore, rows: Sequence[Overview], query: Query
+    ) -> tuple[list[Overview], int]:
+        wanted = query.text.casefold()
+        fitting = [
+            row
+            for row in rows
+            if not wanted or wanted in row.session.casefold() or wanted in row.title.casefold()
+        ]
+        if not query.status:
+            return fitting, 0
+        fitting = [row for row in fitting if row.status in {None, query.status}]
+        unknown = [row for row in fitting if self._recall(row) is None]
+        self._asked(store, unknown[:LOOKS])
+        told = [known for row in fitting if (known := self._recall(row)) is not None]
+        return [row for row in told if row.status == query.status], max(0, len(unknown) - LOOKS)
+
+    def _recall(self, row: Overview) -> Overview | None:
+        """What was asked for before, if the session was not written since."""
+        version, known = self._known.get(row.session, (None, row))
+        if version != _version(row):
+            return None
+        return known._replace(life=row.life)
+
+    def _asked(self, store: SessionStore, rows: Iterable[Overview]) -> list[Overview]:
+        """The same with status and size; without those that have gone."""
+        rows = list(rows)
+        unknown = [row for row in rows if self._recall(row) is None]
+        for row in with_details(store, unknown):
+            self._known[row.session] = (_version(row), row)
+        return [known for row in rows if (known := self._recall(row)) is not None]
+
+
+def with_details(store: SessionStore, rows: Sequence[Overview]) -> list[Overview]:
+    """Sessions with status and size; what is damaged is unreadable, and ends nothing."""
+    with suppress(*FAULTS):
+        return detailed(store, rows)
+    found: list[Overview] = []
+    for row in rows:
+        try:
+            found += detailed(store, [row])
+        except FAULTS:
+            found.append(row._replace(status="unreadable"))
+    return found
+
+
+def _version(row: Overview) -> tuple[str, int]:
+    return row.life.incarnation, row.life.revision
+
+
+class _Walk:
+    """The headers of sessions, of all or of about so many."""
+
+    def __init__(self, most: int | None) -> None:
+        self._most = most
+        self._old_at: float | None = None
+        self.rows: list[Overview] = []
+        self.unseen = False
+        self.foreign = 0
+
+    def is_old(self, now: float) -> bool:
+        return self._old_at is None or now >= self._old_at
+
+    def spoil(self) -> None:
+        self._old_at = None
+
+    def go(self, store: SessionStore, clock: Callable[[], float]) -> None:
+        begun = clock()
+        walk = SessionWalk(Unsuspended(store), _WALKED)
+        rows: list[Overview] = []
+        while self._most is None or len(rows) < self._most:
+            page = run(walk.next_page())
+            if page is None:
+                break
+            rows += [overview(store, info) for info in page]
+        rows.sort(key=key_of)
+        self.rows, self.unseen, self.foreign = rows, not walk.ended, walk.foreign
+        self._old_at = clock() + max(_FRESH_S, _SHARE * (clock() - begun))
