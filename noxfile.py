@@ -224,6 +224,14 @@ def damage(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Run graphs while their connections to Redis fail; ``--faults 10000``, ``--seed 123``."""
+    session.install("-e", ".", *_group("test"))
+    env = {"PYTHONPATH": str(ROOT / "tests")}
+    session.run("python", "-m", "faults.running", *session.posargs, env=env)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Compare savers side by side; --quick, --check, --publish … go to benchmarks/bench.py."""
     session.install("-e", ".", *_group("bench"))

@@ -35,7 +35,7 @@ from servers import (
 from wren_sessions.stores._diagnosis import RIGHTS
 
 VARIABLE: Final = "WREN_TEST_REDIS_PLACE"
-PREFIXES: Final = "~tenant:* ~tenant2:*"  # of the contract of prefixes
+PREFIXES: Final = "~tenant:* ~tenant2:* ~unused:*"  # of the contract of prefixes
 LINUX: Final = sys.platform == "linux" and platform.machine() in {"x86_64", "aarch64"}
 
 
