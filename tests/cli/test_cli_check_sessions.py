@@ -79,7 +79,7 @@ def test_a_repair_asks(broken: str) -> None:
     terminal.until("[y/N]")
     terminal.type("n\n")
     assert terminal.end().code == 5
-    assert "nobody is there to ask" in apart(*words).err
+    assert "there is no terminal to ask on" in apart(*words).err
     assert apart("check", "--session", BROKEN, "--url", broken).code == 5
 
 

@@ -328,3 +328,37 @@ def test_the_store_may_be_named_before_the_command(cli: Cli, file_url: str, form
     assert [row["id"] for row in before.json] == [row["id"] for row in behind.json]
     assert cli(*named, "--help").code == 0
     assert cli(*named, "lst").code == cli("--url").code == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ttl", "cli_20251108_145739", "--set", "5min"],
+        ["list", "--older-than", "soon"],
+        ["delete", "--older-than", "soon", "--yes"],
+        ["rekey", "--unused-for", "soon"],
+    ],
+    ids=" ".join,
+)
+def test_a_duration_that_is_none_is_told_with_its_option(
+    cli: Cli, file_url: str, command: list[str]
+) -> None:
+    """And nothing of Python."""
+    found = cli(*command, url=file_url)
+    assert found.code == 2
+    assert f"{next(word for word in command if word.startswith('--'))}: " in found.err
+    assert "timedelta" not in found.err
+
+
+@pytest.mark.parametrize("content", ["{}", '{"messages": []}', "no JSON", "\x00"])
+def test_a_file_that_is_no_export_is_named_once(
+    cli: Cli, file_url: str, tmp_path: Path, content: str
+) -> None:
+    """With what import reads; nothing is imported."""
+    path = tmp_path / "conversation.json"
+    path.write_text(content)
+    found = cli("import", str(path), url=file_url)
+    assert found.code == 5
+    assert found.err.count("conversation.json") == 1
+    assert "wren-sessions export" in found.err
+    assert cli("rekey", url=file_url).err.count("Encryption(") == 0

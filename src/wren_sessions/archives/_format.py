@@ -196,8 +196,14 @@ def _value(value: Value) -> list[Any]:
 
 def refuse(session: str, why: str) -> NoReturn:
     """Raise the error for a file that cannot be used."""
-    whose = f"the export of session {session!r}" if session else "this"
+    if not session:
+        raise CorruptSessionError(
+            f"this is not an export of a session: {why}; nothing was written. Take a file that "
+            "`wren-sessions export` or export_session wrote",
+            session="",
+        )
     raise CorruptSessionError(
-        f"{whose} cannot be imported: {why}; nothing was written. Use another copy of the file",
+        f"the export of session {session!r} cannot be imported: {why}; "
+        "nothing was written. Use another copy of the file",
         session=session,
     )

@@ -170,14 +170,14 @@ def _fields(line: bytes, session: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
-        refuse(session, "a line is damaged or cut off" if session else "it is not an export")
+        refuse(session, "a line is damaged or cut off" if session else "its first line is not JSON")
     return fields
 
 
 def _opening(fields: dict[str, Any]) -> Opening:
     session = fields.get("session")
     if fields.get("format") != FORMAT or not isinstance(session, str):
-        refuse("", "it does not begin as an export of a session does")
+        refuse("", "it does not start like one")
     version = fields.get("version")
     if type(version) is not int or version < 1:
         refuse(session, "its version is no number")

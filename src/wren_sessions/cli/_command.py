@@ -69,6 +69,13 @@ _COMMON: Final = {
 _ARGUMENTS: Final = {
     "pass replace=True": "add --replace",
     "(session=…)": "(--as ID)",
+    "(encryption=, WREN_SESSIONS_ENCRYPTION_KEYS)": "(WREN_SESSIONS_ENCRYPTION_KEYS)",
+    "the store has no encryption: open it with encryption=Encryption([new, old]), or set": (
+        "the store has no encryption: set"
+    ),
+    "open the store with Encryption(…, migrate=True) and rewrite it": (
+        "encrypt it with `wren-sessions rekey --migrate`"
+    ),
 }
 """What errors say about arguments of Python, and the options of the commands that raise them."""
 _DEFAULTS: Final[dict[str, Any]] = {"as_json": False}

@@ -10,6 +10,7 @@ from wren_sessions._walks import all_sessions
 from wren_sessions.errors import ConfigurationError, WrenSessionsError
 from wren_sessions.keys import Address, check_session
 from wren_sessions.protocols import SessionStore
+from wren_sessions.ttl import to_ms
 
 LOOKED_AT: Final = 2_000  # sessions, for near ids
 PAGE: Final = 500
@@ -27,6 +28,18 @@ def address_of(store: SessionStore, name: str) -> Address:
         return found
     check_session(name)
     return Address(name)
+
+
+def duration_ms(option: str, text: str) -> int:
+    """How long an option says, in milliseconds.
+
+    Raises:
+        ConfigurationError: it is no duration; the option is named.
+    """
+    try:
+        return to_ms(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{option}: {error.message}") from None
 
 
 def place_of(store: SessionStore, name: str, at: str | None) -> Address:

@@ -20,7 +20,7 @@ from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import PAGE, SomeSessionNames, address_of
 from wren_sessions.cli._text import block
 from wren_sessions.cli.conversation import MessagesKey
-from wren_sessions.errors import ConfigurationError, CorruptSessionError
+from wren_sessions.errors import ConfigurationError
 from wren_sessions.transcripts import Transcript
 from wren_sessions.transcripts._html import Entry, index
 from wren_sessions.viewing.overview import overview
@@ -263,11 +263,8 @@ def _imported(
     run: Run, path: str, new_id: str | None, *, replace: bool, renew: bool
 ) -> Iterator[str]:
     with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
-        try:
-            if new_id is not None:
-                target = address_of(run.store, new_id).session
-                yield import_session(run.store, file, session=target, replace=replace, renew=renew)
-            else:
-                yield from import_sessions(run.store, file, replace=replace, renew=renew)
-        except CorruptSessionError as error:
-            raise CorruptSessionError(f"{path}: {error.message}", session=error.session) from None
+        if new_id is not None:
+            target = address_of(run.store, new_id).session
+            yield import_session(run.store, file, session=target, replace=replace, renew=renew)
+        else:
+            yield from import_sessions(run.store, file, replace=replace, renew=renew)

@@ -10,11 +10,10 @@ import typer
 from wren_sessions._walks import all_sessions
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._exits import FAILED
-from wren_sessions.cli._names import PAGE, SomeSessionNames, address_of
+from wren_sessions.cli._names import PAGE, SomeSessionNames, address_of, duration_ms
 from wren_sessions.cli._where import diagnosis_of
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.sessions.operations import not_found
-from wren_sessions.ttl import to_ms
 from wren_sessions.viewing.overview import STATUSES, Overview, overview, with_status
 from wren_sessions.viewing.times import ago, size
 
@@ -106,7 +105,7 @@ def _chosen(
 ) -> Iterator[Overview]:
     if status is not None and status not in STATUSES:
         raise ConfigurationError(f"--status must be one of {', '.join(STATUSES)}, not {status!r}")
-    older_ms = 0 if older_than is None else to_ms(older_than)
+    older_ms = 0 if older_than is None else duration_ms("--older-than", older_than)
     for info in all_sessions(run.store, PAGE):
         row = overview(run.store, info)
         if row.life.now_ms - row.life.updated_ms < older_ms or (row.life.pinned and not pinned):
@@ -121,8 +120,8 @@ def _chosen(
 def _agreed(run: Run, rows: list[Overview]) -> bool:
     if not run.can_ask():
         raise ConfigurationError(
-            f"{len(rows)} session{'' if len(rows) == 1 else 's'} would be deleted, and nobody is "
-            "there to ask: add --yes, or look first with --dry-run"
+            f"{len(rows)} session{'' if len(rows) == 1 else 's'} would be deleted, and there is "
+            "no terminal to ask on: add --yes, or look first with --dry-run"
         )
     for row in rows[:_NAMED]:
         run.screen.line(f"  {row.session}  ({_about(row)})")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import SessionName, SessionNames, address_of
+from wren_sessions.cli._names import SessionName, SessionNames, address_of, duration_ms
 from wren_sessions.cli._screen import Cell
 from wren_sessions.errors import ConfigurationError, SessionExpiredError
 from wren_sessions.protocols import SessionStore
@@ -51,7 +51,8 @@ def ttl(
         raise ConfigurationError("--set, --pin and --unpin do not go together: choose one")
     store, id_ = run.store, address_of(run.store, session).session
     if idle is not None:
-        life = store.set_ttl(id_, None if idle.lower() == _NO_LIMIT else idle)
+        limited = idle.lower() != _NO_LIMIT
+        life = store.set_ttl(id_, duration_ms("--set", idle) / 1_000 if limited else None)
     elif pin or unpin:
         life = _pinned(store, id_, pinned=pin)
     else:

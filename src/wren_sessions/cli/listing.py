@@ -12,10 +12,9 @@ from wren_sessions._blocking import Unsuspended
 from wren_sessions._blocking import run as run_now
 from wren_sessions._walks import SessionWalk
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import PAGE
+from wren_sessions.cli._names import PAGE, duration_ms
 from wren_sessions.cli._screen import Cell, Column, Style, Styled
 from wren_sessions.errors import ConfigurationError
-from wren_sessions.ttl import to_ms
 from wren_sessions.viewing.overview import (
     STATUSES,
     Overview,
@@ -171,7 +170,7 @@ def list_sessions(
         sort=_known("--sort", sort, (*ORDERS, STORED)) or (None if cursor is None else STORED),
         match=match,
         status=_known("--status", status, STATUSES),
-        older_ms=0 if older_than is None else to_ms(older_than),
+        older_ms=0 if older_than is None else duration_ms("--older-than", older_than),
         limit=limit,
         cursor=cursor,
         details=details,

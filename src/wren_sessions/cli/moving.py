@@ -92,7 +92,9 @@ def _print(run: Run, report: CopyReport, conflicts: Sequence[SessionError], loca
     others += [(id_, "expired", "too old for the target: left out") for id_ in report.expired]
     for error in conflicts:
         if isinstance(error, SessionExistsError):
-            others.append((error.session, "exists", "not copied: another one is there, --replace"))
+            others.append(
+                (error.session, "exists", "not copied: the target has another one; --replace")
+            )
         else:
             others.append((error.session, "busy", "not copied: it was written all the time"))
         run.code = _exits.CONFLICT

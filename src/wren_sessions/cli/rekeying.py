@@ -8,7 +8,7 @@ import typer
 
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._exits import CONFLICT
-from wren_sessions.cli._names import SomeSessionNames, UnusedFor, address_of
+from wren_sessions.cli._names import SomeSessionNames, UnusedFor, address_of, duration_ms
 from wren_sessions.cli._progress import progress_bar
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.transfer.rekey import RekeyReport
@@ -42,7 +42,7 @@ def rekey(
     if encryption is not None and migrate:
         encryption.migrate = True
     ids = [address_of(run.store, name).session for name in sessions] if sessions else None
-    unused = None if unused_for == "0" else unused_for
+    unused = None if unused_for == "0" else duration_ms("--unused-for", unused_for) / 1_000
     with progress_bar(run) as on_progress:
         report = rekey_sessions(run.store, sessions=ids, unused_for=unused, on_progress=on_progress)
     _print(run, report)

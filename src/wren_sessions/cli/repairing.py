@@ -168,8 +168,8 @@ def _repaired(run: Run, check: SessionCheck, *, dry_run: bool, yes: bool, save: 
 def _agreed(run: Run, session: str) -> bool:
     if not run.can_ask():
         raise ConfigurationError(
-            f"session {session!r} would be repaired, and nobody is there to ask: add --yes, or "
-            "look first with --dry-run"
+            f"session {session!r} would be repaired, and there is no terminal to ask "
+            "on: add --yes, or look first with --dry-run"
         )
     run.screen.flush()
     question = f"Repair {session}? What is damaged is left out; the original is kept in a file."

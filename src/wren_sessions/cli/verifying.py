@@ -12,12 +12,11 @@ import typer
 
 from wren_sessions.cli import _exits
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import SomeSessionNames, UnusedFor, address_of
+from wren_sessions.cli._names import SomeSessionNames, UnusedFor, address_of, duration_ms
 from wren_sessions.cli._progress import progress_bar
 from wren_sessions.cli._screen import Style
 from wren_sessions.protocols import SessionStore
 from wren_sessions.transfer._reports import OnProgress, Progress
-from wren_sessions.ttl import to_ms
 from wren_sessions.upgrading import Cause, MigrateReport, Report, application
 from wren_sessions.upgrading import migrate as migrate_sessions
 from wren_sessions.upgrading import verify as verify_sessions
@@ -199,7 +198,7 @@ def migrate(
             target,
             write=write,
             sessions=ids,
-            unused_ms=0 if unused_for == "0" else to_ms(unused_for),
+            unused_ms=0 if unused_for == "0" else duration_ms("--unused-for", unused_for),
             on_session=lambda report: _advance(
                 on_progress, report.current + len(report.migrated) + len(report.busy)
             ),
