@@ -459,8 +459,8 @@ class SessionPage:
         sessions: in no particular order. A session that is there during the whole listing is
             listed; on Redis it may be listed twice.
         cursor: what to pass to go on; None at the end. A page may be empty before the end.
-        foreign: how many entries under the store's prefix were no sessions of this package (such
-            as the pickles of old WREN versions) and were left out.
+        foreign: how many entries under the store's prefix are not sessions of this package, such
+            as sessions that an app pickled before; they are left out.
     """
 
     sessions: tuple[SessionInfo, ...] = field(default=())

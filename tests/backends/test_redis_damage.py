@@ -91,7 +91,7 @@ class Bomb:
 def pickled(server: redis.Redis) -> str:
     """What an old WREN kept at the key."""
     server.set(KEY, pickle.dumps({"checkpoint": {"messages": [Bomb()]}}), 60)
-    return "pickle that old WREN versions kept"
+    return "an app pickled before it used this package"
 
 
 def listed(server: redis.Redis) -> str:

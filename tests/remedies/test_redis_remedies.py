@@ -357,7 +357,7 @@ def test_persistence(way: str, cli: Cli) -> None:
 @tries(
     "let it expire, delete it, or use another prefix",
     "rename or delete that key, or use another prefix",
-    "pickles of old WREN versions expire by themselves within a day; else use a prefix of your own",
+    "pickled sessions of an app from before expire by themselves if they have a TTL; else use a prefix of your own",
     "if sessions are missing, check the number at the end of the URL, or REDIS_DB",
 )
 @pytest.mark.parametrize("kind", ["pickle", "hash"])

@@ -1,6 +1,6 @@
 """The header of a session: JSON that a person can read in redis-cli or a dashboard.
 
-It has the shape that WREN's people know, and holds no content: of the state, top-level numbers and
+It has the shape that the guide of WREN, an interview agent, shows, and holds no content: of the state, top-level numbers and
 booleans, how many messages there are, and strings only of the channels that the application names.
 """
 

@@ -232,9 +232,9 @@ def _of_sessions(store: SessionStore) -> Iterator[Finding]:
     if foreign:
         yield warning(
             "foreign keys",
-            f"under the prefix are also {foreign:,} that are no sessions of this version",
-            "pickles of old WREN versions expire by themselves within a day; else use a prefix of "
-            "your own",
+            f"under the prefix are also {foreign:,} that are not sessions of this package",
+            "pickled sessions of an app from before expire by themselves if they have a TTL; else use "
+            "a prefix of your own",
         )
     yield ok("lifetime", str(store.ttl))
     encryption = protection_of(store).encryption

@@ -215,9 +215,9 @@ def translate(error: Exception, location: str, session: str) -> NoReturn:
     about = f" (session {session!r})" if session else ""
     if _WRONG_TYPE in text:
         raise CorruptSessionError(
-            f"the key of session {session!r} on {location} holds no session but another type of "
-            "value, such as the pickle that old WREN versions kept there; it is never unpickled: "
-            "let it expire, delete it, or use another prefix",
+            f"the key of session {session!r} on {location} is not a session but another type of "
+            "value, such as a session that an app pickled before it used this package; it is never "
+            "unpickled: let it expire, delete it, or use another prefix",
             session=session,
         ) from error
     if damage := _DAMAGED.search(text):
