@@ -357,7 +357,7 @@ def test_persistence(way: str, cli: Cli) -> None:
 @tries(
     "let it expire, delete it, or use another prefix",
     "rename or delete that key, or use another prefix",
-    "pickled sessions of an app from before expire by themselves if they have a TTL; else use a prefix of your own",
+    "wait until they expire, if they have a TTL; else use a prefix of your own",
     "if sessions are missing, check the number at the end of the URL, or REDIS_DB",
 )
 @pytest.mark.parametrize("kind", ["pickle", "hash"])

@@ -1,7 +1,8 @@
 """The header of a session: JSON that a person can read in redis-cli or a dashboard.
 
-It has the shape that the guide of WREN, an interview agent, shows, and holds no content: of the state, top-level numbers and
-booleans, how many messages there are, and strings only of the channels that the application names.
+It has the shape that the guide of WREN, an interview agent, shows. It holds no content: of the
+state, top-level numbers and booleans, how many messages there are, and strings only of the channels
+that the application names.
 """
 
 from __future__ import annotations

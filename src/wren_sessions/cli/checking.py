@@ -233,8 +233,7 @@ def _of_sessions(store: SessionStore) -> Iterator[Finding]:
         yield warning(
             "foreign keys",
             f"under the prefix are also {foreign:,} that are not sessions of this package",
-            "pickled sessions of an app from before expire by themselves if they have a TTL; else use "
-            "a prefix of your own",
+            "wait until they expire, if they have a TTL; else use a prefix of your own",
         )
     yield ok("lifetime", str(store.ttl))
     encryption = protection_of(store).encryption

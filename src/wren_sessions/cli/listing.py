@@ -342,6 +342,6 @@ def _notes(run: Run, rows: list[Overview], rest: Rest) -> Iterator[str]:
         yield f"{rest.more:,} more: raise --limit, or --limit 0 for all"
     if rest.foreign:
         yield (
-            f"{rest.foreign} other entries under this prefix are not sessions of this package, such "
-            "as sessions that an app pickled before it used it: left out"
+            f"{rest.foreign} other entries under this prefix are not sessions of this package, "
+            "such as sessions that an app pickled before it used it: left out"
         )
