@@ -232,6 +232,14 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def load(session: nox.Session) -> None:
+    """Write to a cluster while slots move and a primary dies; ``--writers 50``, ``--slots 60``."""
+    session.install("-e", ".", *_group("test"))
+    env = {"PYTHONPATH": str(ROOT / "tests")}
+    session.run("python", "-m", "load.running", *session.posargs, env=env)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Compare savers side by side; --quick, --check, --publish … go to benchmarks/bench.py."""
     session.install("-e", ".", *_group("bench"))

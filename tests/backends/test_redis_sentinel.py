@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 import pytest
@@ -11,12 +12,15 @@ import redis
 import redis.asyncio.sentinel
 import redis.sentinel
 
+from backends.faces import InPlace
 from cli.running import in_process
 from recording import CANARY, assert_no_canary
 from remedies.proposals import tries
 from servers import ONCE, RedisServer, SentinelServer, sentinel_group
 from wren_sessions import open_store
+from wren_sessions._blocking import run
 from wren_sessions.errors import StoreUnavailableError, WrenSessionsError
+from wren_sessions.records import Commit
 from wren_sessions.stores.redis import RedisStore
 from wren_sessions.testing.build import SESSION, put
 
@@ -108,29 +112,34 @@ def test_the_name_of_the_service_is_what_is_wrong(
     assert "check the service's name" not in " ".join(cli("check", url=right).out.split())
 
 
-def test_a_failover_is_errors_for_a_while(
+async def test_a_failover_is_errors_for_a_while(
     group: tuple[SentinelServer, RedisServer, RedisServer],
 ) -> None:
-    """Calls raise errors of ours until the replica is the primary, and work from then on."""
+    """Calls of both faces raise errors of ours until the replica is the primary, and then work."""
     sentinel, primary, replica = group
-    with open_store(url_of(sentinel), socket_timeout=1) as store:
+    async with open_store(url_of(sentinel), socket_timeout=1) as opened:
+        store: Any = opened
         store.commit(put("1"))
+        await store.aio.commit(put("1", session="awaited"))
         with redis.Redis.from_url(primary.url) as client:
             assert client.wait(1, 5_000) == 1
         primary.kill()
-        failed = _until(lambda: store.commit(put("2", parent="1")))
-        assert failed
-        assert store.heads(SESSION) == (("", "2"),)
+        failed = await asyncio.gather(
+            asyncio.to_thread(run, _until(InPlace(store).commit, put("2", parent="1"))),
+            _until(store.aio.commit, put("2", parent="1", session="awaited")),
+        )
+        assert all(failed)
+        assert store.heads(SESSION) == await store.aio.heads("awaited") == (("", "2"),)
         with redis.Redis.from_url(f"redis://127.0.0.1:{replica.port}/3") as client:
             assert client.exists(f"langgraph:checkpoint:{SESSION}:latest")
 
 
-def _until(call: Callable[[], object]) -> bool:
-    """Call until that works; whether it did not at first."""
+async def _until(call: Callable[[Commit], Awaitable[object]], turn: Commit) -> bool:
+    """Send a turn until that works; whether it did not at first."""
     deadline, failed = time.monotonic() + GIVE_UP_S, False
     while True:
         try:
-            call()
+            await call(turn)
         except WrenSessionsError:
             assert time.monotonic() < deadline
             failed = True
