@@ -36,7 +36,7 @@ def make_redis(name: str, write: Callable[[SessionSaver], None]) -> None:
 
 def make_file() -> None:
     """A session file with the same session under two prefixes."""
-    path = HERE / "v2-named.sqlite3"
+    path = HERE / "v3.sqlite3"
     path.unlink(missing_ok=True)
     for prefix in (DEFAULT_PREFIX, content.TENANT):
         with FileStore(path, prefix=prefix) as store:

@@ -58,10 +58,10 @@ def test_version_1_is_read_from_a_file(tmp_path: Path, prefix: str) -> None:
         content.check(SessionSaver(store))
 
 
-@pytest.mark.parametrize("file", ["v2.sqlite3", "v2-named.sqlite3"])
+@pytest.mark.parametrize("file", ["v2.sqlite3", "v2-named.sqlite3", "v3.sqlite3"])
 @pytest.mark.parametrize("prefix", [DEFAULT_PREFIX, content.TENANT])
-def test_version_2_is_read_from_a_file(tmp_path: Path, prefix: str, file: str) -> None:
-    """A session file of version 2 is read, each prefix by itself, bound to names or not."""
+def test_later_versions_are_read_from_a_file(tmp_path: Path, prefix: str, file: str) -> None:
+    """A session file is read, each prefix by itself, bound to names or not, counted or not."""
     shutil.copy(HERE / file, tmp_path / "sessions.db")
     with FileStore(tmp_path / "sessions.db", prefix=prefix) as store:
         content.check(SessionSaver(store))

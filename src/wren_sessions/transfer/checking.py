@@ -240,8 +240,7 @@ class Checking:
                         self._found(namespace, None, why)
                     await self._by_names(namespace, before)
                     return
-                self._met.add((namespace, wanted))
-                self._found(namespace, wanted, error.message)
+                await self._by_name(namespace, wanted, error.message)
                 before = wanted
             else:
                 await self._records(page.records)
@@ -249,6 +248,19 @@ class Checking:
                     return
                 before = page.rest[0].before
             wanted = self._next.get((namespace, before or ""))
+
+    async def _by_name(self, namespace: str, wanted: str, why: str) -> None:
+        """Read a record by its name that a listing does not get to: what is lost lies above it."""
+        try:
+            found = await self.store.load(self.session, namespace, wanted)
+        except DAMAGE:
+            found = None
+        if found is None:
+            self._met.add((namespace, wanted))
+            self._found(namespace, wanted, why)
+        else:
+            self._found(namespace, None, why)
+            await self._records([found.stored])
 
     async def _by_names(self, namespace: str, before: str | None) -> None:
         """Read the records that are known by their names, the newest first."""

@@ -51,7 +51,9 @@ class Row(NamedTuple):
     revision: int
     arena_end: int
     arena_tail: int
-    recent: str
+    tokens: str
+    namespaces: int | None
+    log: int | None
 
     def alive(self, now_ms: int) -> bool:
         """Whether its deadline is still to come."""
@@ -68,12 +70,17 @@ class Row(NamedTuple):
         )
 
     def written(
-        self, now_ms: int, deadline_ms: int | None, arena: tuple[int, int], recent: str
+        self,
+        now_ms: int,
+        deadline_ms: int | None,
+        arena: tuple[int, int],
+        tokens: str,
+        counts: tuple[int | None, int | None],
     ) -> Row:
-        """It after a commit: its new deadline, end and last row of the arena, and tokens."""
+        """It after a commit: with its new deadline, the arena's end and last row, and so on."""
         same = (self.sid, self.incarnation, self.created_ms)
         rules = (self.sweep_ms, self.own_idle, self.pinned)
-        return Row(*same, now_ms, deadline_ms, *rules, self.revision + 1, *arena, recent)
+        return Row(*same, now_ms, deadline_ms, *rules, self.revision + 1, *arena, tokens, *counts)
 
     def life(self, now_ms: int) -> Life:
         """Its life, for the caller."""
@@ -123,6 +130,8 @@ _ROW_KINDS: Final = (
     (int,),
     (int,),
     (str,),
+    _OPTIONAL,
+    _OPTIONAL,
 )
 _ROWS: Final = frozenset(product(*_ROW_KINDS))
 
@@ -133,7 +142,7 @@ def row_of(cells: Sequence[Any]) -> Row:
     Raises:
         DamagedError: a cell cannot be what it holds.
     """
-    sid, _, _, _, _, _, own_idle, pinned, revision, end, tail, _ = cells
+    sid, _, _, _, _, _, own_idle, pinned, revision, end, tail, _, namespaces, log = cells
     if tuple(map(type, cells)) not in _ROWS:
         _blame("sessions", sid, Row._fields, cells, _ROW_KINDS)
     if not (
@@ -141,6 +150,8 @@ def row_of(cells: Sequence[Any]) -> Row:
         and 0 <= tail <= end <= ARENA_BYTES
         and 0 <= revision < _MOST_REVISIONS
         and 0 <= pinned <= 1
+        and 0 <= (namespaces or 0) < _MOST_REVISIONS
+        and 0 <= (log or 0) < _MOST_REVISIONS
         and (own_idle in {None, "none"} or (type(own_idle) is int and 1 <= own_idle <= MAX_MS))
     ):
         damaged("sessions", sid, "a number in it is out of range")
@@ -184,6 +195,15 @@ def name_of(found: object, row: object, table: str = "records", column: str = "i
     if type(found) is not str:
         _blame(table, row, (column,), (found,), ((str,),))
     return found
+
+
+def count_of(found: object, row: object, table: str, column: str) -> int | None:
+    """A number of those that `counts` explains; None where it is not known."""
+    if type(found) not in _OPTIONAL:
+        _blame(table, row, (column,), (found,), (_OPTIONAL,))
+    if found is not None and not 0 <= found < _MOST_REVISIONS:  # type: ignore[operator]
+        damaged(table, row, f"{column} is out of range")
+    return found  # type: ignore[return-value]
 
 
 def write_of(cells: Sequence[Any]) -> tuple[str, bytes, list[Span]]:

@@ -28,7 +28,7 @@ _LIMITS: Final = ("sid <", "arena_end <=")  # what the constraints on them begin
 _NO_UTF_8: Final = re.compile(r"Could not decode to UTF-8 column '(\w+)'")
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
-_TABLES: Final = dict.fromkeys(("incarnation", "own_idle", "recent", "name"), "sessions") | {
+_TABLES: Final = dict.fromkeys(("incarnation", "own_idle", "tokens", "name"), "sessions") | {
     "key": "writes",
     "head": "heads",
     "namespace": "heads",

@@ -19,8 +19,8 @@ from wren_sessions.stores.file.errors import code_of
 from wren_sessions.stores.file.schema import (
     APPLICATION_ID,
     SCHEMA,
-    UPGRADE,
     UPGRADED,
+    UPGRADES,
     VERSION,
 )
 from wren_sessions.stores.file.schema_check import check_schema
@@ -31,8 +31,8 @@ _MODE: Final = 0o600
 _JOURNAL_BYTES: Final = 8_388_608
 _PAUSE_S: Final = (0.000_5, 0.004)
 _UPGRADED: Final = (
-    "the session file %s was upgraded to schema version 2: all sessions in it (%d) have the prefix "
-    "%r from now on. Copy those of another prefix there (wren-sessions copy --to-prefix)"
+    "the session file %s was upgraded to schema version %d: all sessions in it (%d) have the "
+    "prefix %r from now on. Copy those of another prefix there (wren-sessions copy --to-prefix)"
 )
 
 logger = logging.getLogger("wren_sessions")
@@ -218,21 +218,24 @@ def _make_tables(connection: sqlite3.Connection, place: Place) -> int:
 
 
 def _upgrade(connection: sqlite3.Connection, place: Place) -> None:
-    """Give a file of version 1 the tables of this version; a prefix as well, that of the store.
+    """Give a file of an earlier version the tables of this one; if it knew none, a prefix as well.
 
-    It is one transaction: whoever else has the file open sees the old tables or the new ones.
+    It is one transaction: whoever else has the file open sees the old tables or the new ones. What
+    is damaged in a row stays as it is, and is told when it is read.
     """
+    connection.execute("PRAGMA ignore_check_constraints = ON")
     execute_patiently(connection, "BEGIN IMMEDIATE", place)
-    if _version(connection, place) < VERSION:  # nobody was faster
-        for statement in UPGRADE:
+    version = _version(connection, place)
+    for before in range(version, VERSION):  # none where somebody was faster
+        for statement in UPGRADES[before]:
             connection.execute(statement)
+    if version == 1:
         connection.execute("INSERT INTO prefixes VALUES (?, ?)", (UPGRADED, place.prefix))
-        count = _number(connection, "SELECT count(*) FROM sessions")
-        connection.execute("COMMIT")
-        if count:
-            logger.warning(_UPGRADED, place.path, count, place.prefix)
-    else:
-        connection.execute("COMMIT")
+    count = _number(connection, "SELECT count(*) FROM sessions")
+    connection.execute("COMMIT")
+    connection.execute("PRAGMA ignore_check_constraints = OFF")
+    if version == 1 and count:
+        logger.warning(_UPGRADED, place.path, VERSION, count, place.prefix)
 
 
 def _use_log(connection: sqlite3.Connection, place: Place) -> None:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from operator import itemgetter
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from wren_sessions.errors import CorruptSessionError
 from wren_sessions.keys import MAX_ID_BYTES
@@ -30,6 +30,7 @@ from wren_sessions.stores.file import sessions
 from wren_sessions.stores.file.cells import (
     DamagedError,
     Row,
+    count_of,
     damaged,
     data_of,
     header_of,
@@ -38,21 +39,35 @@ from wren_sessions.stores.file.cells import (
     row_of,
     write_of,
 )
+from wren_sessions.stores.file.counts import (
+    MASK,
+    all_records,
+    count_namespaces,
+    leads_to,
+    link,
+    sum_below,
+    weight,
+)
 from wren_sessions.stores.file.schema import ARENA_BITS, ARENA_BYTES
 from wren_sessions.stores.file.sessions import Key
 
 _LOWER: Final = """(SELECT max(l.id) FROM records l
     WHERE l.sid = r.sid AND l.namespace = r.namespace AND l.id < r.id)"""
-_RECORD: Final = sessions.select(f"""s.state, r.id, r.id, r.base, r.spans, r.body, {_LOWER}
-    FROM sessions s JOIN records r ON r.sid = s.sid AND r.namespace = ? AND r.id = ?
+_ABOVE: Final = """(SELECT a.lower FROM records a
+    WHERE a.sid = r.sid AND a.namespace = r.namespace AND a.id > r.id ORDER BY a.id LIMIT 1)"""
+_RECORD: Final = sessions.select(f"""s.state, h.head, h.records, h.log, {_ABOVE},
+        r.id, r.base, r.spans, r.body, r.lower, {_LOWER}
+    FROM sessions s LEFT JOIN heads h ON h.sid = s.sid AND h.namespace = ?
+    LEFT JOIN records r ON r.sid = s.sid AND r.namespace = ? AND r.id = ?
     WHERE {sessions.OF_KEY}""")
-_HEAD: Final = sessions.select(f"""s.state, h.head, r.id, r.base, r.spans, r.body, {_LOWER}
+_HEAD: Final = sessions.select(f"""s.state, h.head, h.records, h.log, NULL,
+        r.id, r.base, r.spans, r.body, r.lower, {_LOWER}
     FROM sessions s LEFT JOIN heads h ON h.sid = s.sid AND h.namespace = ?
     LEFT JOIN records r ON r.sid = s.sid AND r.namespace = h.namespace AND r.id = h.head
     WHERE {sessions.OF_KEY}""")
 _ANY_RECORD: Final = "SELECT 1 FROM records WHERE sid = ? AND namespace = ? LIMIT 1"
 _BELOW: Final = """
-    SELECT id, base, spans, body FROM records WHERE sid = ? AND namespace = ? AND id < ?
+    SELECT id, base, spans, body, lower FROM records WHERE sid = ? AND namespace = ? AND id < ?
     ORDER BY id DESC LIMIT ?"""
 _WRITES_OF: Final = """
     SELECT rowid, key, spans, body FROM writes WHERE sid = ? AND namespace = ? AND id = ?"""
@@ -67,7 +82,10 @@ _HEADS: Final = """
     LEFT JOIN records r ON r.sid = h.sid AND r.namespace = h.namespace AND r.id = h.head
     WHERE h.sid = ? ORDER BY h.made"""
 _HEAD_OF: Final = """
-    SELECT h.namespace, h.head, r.id FROM heads h
+    SELECT h.namespace, h.head, r.id, h.log,
+        (SELECT a.lower FROM records a
+            WHERE a.sid = h.sid AND a.namespace = h.namespace AND a.id >= ? ORDER BY a.id LIMIT 1)
+    FROM heads h
     LEFT JOIN records r ON r.sid = h.sid AND r.namespace = h.namespace AND r.id = h.head
     WHERE h.sid = ? AND h.namespace = ?"""
 _INFO: Final = sessions.select(f"""s.state,
@@ -87,6 +105,7 @@ _PAGE: Final = sessions.select(f"""s.name, s.state FROM sessions s
 BRIEF_BYTES: Final = 2_097_152
 """So much is read in about a millisecond, the time that a writer may have to wait for it."""
 
+_BEHIND: Final = 11  # columns behind those of the session
 _TOP: Final = b""  # SQLite sorts every blob behind every text
 
 
@@ -113,18 +132,21 @@ def load(
     if checkpoint_id is None:
         found = connection.execute(_HEAD, (namespace, *key)).fetchone()
     else:
-        found = connection.execute(_RECORD, (namespace, checkpoint_id, *key)).fetchone()
-    row = row_of(found[:-7]) if found else None
+        asked = (namespace, namespace, checkpoint_id, *key)
+        found = connection.execute(_RECORD, asked).fetchone()
+    row = row_of(found[:-_BEHIND]) if found else None
     if row is None or not row.alive(now_ms):
         return None
-    state, head, *record = found[-7:]
+    state, head, count, log, above, *record = found[-_BEHIND:]
     if record[0] is None:
-        if head is not None:
-            _no_record(row.sid, namespace)
-        if connection.execute(_ANY_RECORD, (row.sid, namespace)).fetchone() is not None:
-            _no_head(row.sid, namespace)
+        _missed(connection, row, namespace, head if checkpoint_id is None else None, count)
         return None
-    stored = _whole(connection, row.sid, namespace, record)
+    stored, found_sum = _whole(connection, row.sid, namespace, record)
+    if head == stored.name[1]:
+        said = row.log if namespace == "" else log
+        _compare(said, found_sum, stored.name[1])
+    elif all_records(connection, row.sid, namespace, count):
+        _compare(sum_below(count_of(above, row.sid, "records", "lower")), found_sum, stored.name[1])
     spans = missing(stored.spans, held, row.incarnation)
     if brief and not is_brief(spans):
         raise TooLongError
@@ -153,28 +175,68 @@ def _no_record(sid: int, namespace: str) -> NoReturn:
     damaged("heads", sid, f"the head of namespace {namespace!r:.200} is a record that is lost")
 
 
+def _missed(
+    connection: sqlite3.Connection, row: Row, namespace: str, head: object, count: int | None
+) -> None:
+    """Make sure that a checkpoint which is not there never was.
+
+    Args:
+        connection: to the file.
+        row: the session.
+        namespace: the checkpoint's namespace.
+        head: the latest checkpoint of that, if that is the one.
+        count: how many records the namespace has; None if it has no head, or it is not known.
+    """
+    if head is not None:
+        _no_record(row.sid, namespace)
+    if not all_records(connection, row.sid, namespace, count):
+        damaged("records", row.sid, f"namespace {namespace!r:.200} had {count} of them")
+    any_record = connection.execute(_ANY_RECORD, (row.sid, namespace)).fetchone()
+    any_head = connection.execute(_HEAD_OF, ("", row.sid, namespace)).fetchone()
+    if any_record and not any_head:
+        _no_head(row.sid, namespace)
+    if not any_head:
+        count_namespaces(connection, row)
+
+
+def _compare(said: object, found: int, checkpoint_id: str) -> None:
+    """Make sure that a checkpoint has the pending writes that it is said to have."""
+    if said is not None and said != found:
+        damaged("writes", checkpoint_id, "they are not those that were written")
+
+
 def _whole(
     connection: sqlite3.Connection, sid: int, namespace: str, cells: Sequence[Any]
-) -> Stored:
-    """A record with its writes; `cells` are those of the record, and the next lower id."""
-    *own, below = cells
+) -> tuple[Stored, int]:
+    """A record with its writes, and their sum.
+
+    Args:
+        connection: to the file.
+        sid: the session's number.
+        namespace: the record's namespace.
+        cells: those of the record, and the next lower id.
+    """
+    *own, lower, below = cells
     name, base, spans, body = record_of(own)
     found = connection.execute(_WRITES_OF, (sid, namespace, name)).fetchall()
     if len(found) > 1:
         found.sort(key=itemgetter(0))
-    writes = []
+    writes, total = [], 0
     for _, *kept in found:
         key, value, linked = write_of((name, *kept))
         writes.append(StoredWrite(key, value))
         spans += linked
-    return Stored(
+        total += weight(*kept)
+    below = None if below is None else name_of(below, name)
+    stored = Stored(
         name=(namespace, name),
         body=body,
         base=base,
         spans=merge_spans(spans) if found else tuple(spans),
         writes=tuple(writes),
-        below=None if below is None else name_of(below, name),
+        below=below if leads_to(count_of(lower, name, "records", "lower"), below) else "",
     )
+    return stored, total & MASK
 
 
 def scan(
@@ -184,49 +246,92 @@ def scan(
     found: list[Stored] = []
     heads: dict[str, str] = {}
     for at, start in enumerate(starts):
-        leads = connection.execute(_HEAD_OF, (row.sid, start.namespace)).fetchall()
-        heads.update(_checked_heads(row.sid, leads))
         wanted = limit - len(found)
-        before = _TOP if start.before is None else start.before
-        values = (row.sid, start.namespace, before, wanted + 1)
-        rows = connection.execute(_BELOW, values).fetchall()
-        if rows and not leads:
-            _no_head(row.sid, start.namespace)
-        found += _stored(connection, row.sid, start.namespace, rows, wanted)
-        if len(rows) > wanted:
-            last = rows[wanted - 1][0] if wanted else start.before
+        page = _page_of(connection, row, start, wanted)
+        heads.update(page.heads)
+        found += page.records
+        if page.more:
+            last = page.records[-1].name[1] if wanted else start.before
             rest = (Start(start.namespace, last), *starts[at + 1 :])
             return Scanned(records=tuple(found), rest=rest, life=row.life(now_ms), heads=heads)
     return Scanned(records=tuple(found), life=row.life(now_ms), heads=heads)
 
 
+class _Page(NamedTuple):
+    """Records of one namespace, its head, and whether there are more of them."""
+
+    records: list[Stored]
+    heads: list[Name]
+    more: bool
+
+
+def _page_of(connection: sqlite3.Connection, row: Row, start: Start, wanted: int) -> _Page:
+    """The records of a namespace below one, each as the one above it says."""
+    sid, namespace = row.sid, start.namespace
+    before = _TOP if start.before is None else start.before
+    leads = connection.execute(_HEAD_OF, (before, sid, namespace)).fetchall()
+    heads = _checked_heads(sid, [cells[:3] for cells in leads])
+    some = connection.execute(_BELOW, (sid, namespace, before, wanted + 1)).fetchall()
+    if not leads:
+        _missed(connection, row, namespace, None, None)
+        return _Page([], [], more=False)
+    *_, log, said = leads[0]
+    if namespace == "":
+        log = row.log
+    below = [*(name_of(cells[0], sid) for cells in some[1:]), None]
+    rows = [(*cells, lower) for cells, lower in zip(some[:wanted], below, strict=False)]
+    records = []
+    for stored, total, lower in _stored(connection, sid, namespace, rows):
+        id_ = stored.name[1]
+        if said != link(id_, total) or id_ == heads[0][1]:
+            _follows(said, id_)
+            _compare(log if id_ == heads[0][1] else sum_below(said), total, id_)
+        records.append(stored)
+        said = lower
+    more = len(some) > wanted
+    if wanted:
+        _follows(said, below[len(rows) - 1] if rows else None)
+    return _Page(records, heads, more)
+
+
+def _follows(said: object, checkpoint_id: str | None) -> None:
+    """Make sure that a record is the next lower one of the record above it."""
+    if not leads_to(count_of(said, checkpoint_id, "records", "lower"), checkpoint_id):
+        where = "below all that are left" if checkpoint_id is None else f"above {checkpoint_id!r}"
+        damaged("records", checkpoint_id, f"one {where} is lost")
+
+
 def _stored(
-    connection: sqlite3.Connection, sid: int, namespace: str, some: Sequence[Any], wanted: int
-) -> list[Stored]:
-    """The first of some records, given by descending id, with their writes."""
-    rows = some[:wanted]
+    connection: sqlite3.Connection, sid: int, namespace: str, rows: Sequence[Any]
+) -> list[tuple[Stored, int, object]]:
+    """Records, given by descending id: with their writes, the sum of these, and what is below."""
     if not rows:
         return []
-    records = [record_of(row) for row in rows]
-    below = [*(name_of(row[0], sid) for row in some[1:]), None]
+    records = [record_of(row[:-2]) for row in rows]
     writes: dict[str, list[StoredWrite]] = {name: [] for name, *_ in records}
     spans = {name: own for name, _, own, _ in records}
+    sums = dict.fromkeys(writes, 0)
     bounds = (records[-1][0], records[0][0])
     for cells in connection.execute(_WRITES, (sid, namespace, *bounds)):
         if cells[0] in writes:
             key, body, linked = write_of(cells)
             writes[cells[0]].append(StoredWrite(key, body))
             spans[cells[0]] += linked
+            sums[cells[0]] += weight(*cells[1:])
     return [
-        Stored(
-            name=(namespace, name),
-            body=body,
-            base=base,
-            spans=merge_spans(spans[name]),
-            writes=tuple(writes[name]),
-            below=lower,
+        (
+            Stored(
+                name=(namespace, name),
+                body=body,
+                base=base,
+                spans=merge_spans(spans[name]),
+                writes=tuple(writes[name]),
+                below=below,
+            ),
+            sums[name] & MASK,
+            lower,
         )
-        for (name, base, _, body), lower in zip(records, below, strict=False)
+        for (name, base, _, body), (*_, lower, below) in zip(records, rows, strict=True)
     ]
 
 
@@ -262,9 +367,12 @@ def _part(connection: sqlite3.Connection, sid: int, span: Span) -> bytes | None:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def heads(connection: sqlite3.Connection, sid: int) -> tuple[Name, ...]:
+def heads(connection: sqlite3.Connection, row: Row) -> tuple[Name, ...]:
     """The latest checkpoint of each namespace, the oldest namespace first."""
-    return tuple(_checked_heads(sid, connection.execute(_HEADS, (sid,)).fetchall()))
+    found = _checked_heads(row.sid, connection.execute(_HEADS, (row.sid,)).fetchall())
+    if row.namespaces not in {None, len(found)}:
+        count_namespaces(connection, row)
+    return tuple(found)
 
 
 def _checked_heads(sid: int, rows: Sequence[Any]) -> list[Name]:

@@ -23,18 +23,21 @@ deadline moves away, so that a commit that renews a session leaves the index alo
 The tables of a new file are STRICT and check their columns, where SQLite is 3.37 or newer. Those of
 a file that was upgraded are plain: to make them strict is to write the whole file again.
 
-**Version 1** had no prefixes: a name was one session in the whole file. A process of that version
-that still has the file open when it is upgraded finds no column `id` in `sessions`, and fails
-before it writes; when it opens the file again it is told to upgrade.
+**Version 1** had no prefixes: a name was one session in the whole file. **Version 2** did not say
+what is to be there (`counts`); what an upgrade adds is NULL in old rows: not known. A process of an
+earlier version that still has the file open when it is upgraded misses a column of `sessions` (`id`
+or `recent`, which is `tokens` now), and fails before it writes; when it opens the file again it is
+told to upgrade.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 APPLICATION_ID: Final = int.from_bytes(b"Wren")
-VERSION: Final = 2
+VERSION: Final = 3
 ARENA_BITS: Final = 32
 SESSIONS_PER_FILE: Final = 1 << 63 - ARENA_BITS
 UPGRADED: Final = 1
@@ -65,6 +68,27 @@ class _Table(NamedTuple):
         checks = f",{self.checks}" if self.checks else ""
         return f"CREATE TABLE {self.name} ({self.columns}{checks}{self.end}) {kind}"
 
+    def since_3(self) -> _Table:
+        """It in version 3: with its new columns where ALTER TABLE puts them, behind the last."""
+        columns = self.columns.replace("recent TEXT", "tokens TEXT")
+        last, added = _LAST[self.name], "".join(f", {column}" for column in _ADDED[self.name])
+        return self._replace(columns=columns.replace(last, f"{last}{added}"))
+
+
+_ADDED: Final = {
+    "sessions": ("namespaces INTEGER CHECK (namespaces >= 0)", "log INTEGER CHECK (log >= 0)"),
+    "records": ("lower INTEGER CHECK (lower >= 0)",),
+    "heads": ("records INTEGER CHECK (records >= 0)", "log INTEGER CHECK (log >= 0)"),
+}
+"""The columns that version 3 has brought, which `counts` explains."""
+
+_LAST: Final = {
+    "sessions": "state BLOB NOT NULL",
+    "records": "body BLOB NOT NULL",
+    "heads": "made INTEGER NOT NULL",
+}
+"""The last column of each of these tables in version 2."""
+
 
 _PREFIXES: Final = _Table(
     "prefixes",
@@ -72,7 +96,7 @@ _PREFIXES: Final = _Table(
         number INTEGER PRIMARY KEY,
         prefix TEXT NOT NULL UNIQUE""",
 )
-_SESSIONS: Final = _Table(
+_SESSIONS_2: Final = _Table(
     "sessions",
     f"""
         sid INTEGER PRIMARY KEY AUTOINCREMENT CHECK (sid < {SESSIONS_PER_FILE}),
@@ -166,12 +190,18 @@ _SESSIONS_1: Final = _Table(
         state BLOB NOT NULL""",
 )
 
+_VERSION_2: Final = (_PREFIXES, _SESSIONS_2, *_PARTS)
+_TABLES: Final = tuple(table.since_3() if table.name in _ADDED else table for table in _VERSION_2)
+
+
+def _forms(tables: Iterable[_Table]) -> dict[str, frozenset[str]]:
+    return {table.name: frozenset({table.plain(), table.strict()}) for table in tables}
+
+
 TABLES: Final[dict[int, dict[str, frozenset[str]]]] = {
     1: {table.name: frozenset({table.plain()}) for table in (_SESSIONS_1, *_PARTS)},
-    VERSION: {
-        table.name: frozenset({table.plain(), table.strict()})
-        for table in (_PREFIXES, _SESSIONS, *_PARTS)
-    },
+    2: _forms(_VERSION_2),
+    VERSION: _forms(_TABLES),
 }
 """By version and name, the statements that can have made a table."""
 
@@ -183,27 +213,38 @@ def _make(table: _Table) -> str:
 
 
 SCHEMA: Final = (
-    *map(_make, (_PREFIXES, _SESSIONS, *_PARTS)),
+    *map(_make, _TABLES),
     INDEX,
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {VERSION}",
 )
 """Makes the tables of a new file."""
 
-UPGRADE: Final = (
-    "DROP INDEX sessions_to_sweep",
-    "ALTER TABLE sessions RENAME TO sessions_1",
-    _PREFIXES.plain(),
-    _SESSIONS.plain(),
-    """INSERT INTO sessions (sid, prefix, name, incarnation, created_ms, updated_ms, deadline_ms,
-            sweep_ms, own_idle, pinned, revision, arena_end, arena_tail, recent, state)
-        SELECT sid, 1, id, incarnation, created_ms, updated_ms, deadline_ms,
-            sweep_ms, own_idle, pinned, revision, arena_end, arena_tail, recent, state
-        FROM sessions_1""",
-    "DELETE FROM sqlite_sequence WHERE name = 'sessions'",
-    "UPDATE sqlite_sequence SET name = 'sessions' WHERE name = 'sessions_1'",  # no sid comes again
-    "DROP TABLE sessions_1",
-    INDEX,
-    f"PRAGMA user_version = {VERSION}",
-)
-"""Makes a file of version 1 one of this version; its sessions get the prefix `UPGRADED`."""
+UPGRADES: Final = {
+    1: (
+        "DROP INDEX sessions_to_sweep",
+        "ALTER TABLE sessions RENAME TO sessions_1",
+        _PREFIXES.plain(),
+        _SESSIONS_2.plain(),
+        """INSERT INTO sessions (sid, prefix, name, incarnation, created_ms, updated_ms,
+                deadline_ms, sweep_ms, own_idle, pinned, revision, arena_end, arena_tail, recent,
+                state)
+            SELECT sid, 1, id, incarnation, created_ms, updated_ms, deadline_ms,
+                sweep_ms, own_idle, pinned, revision, arena_end, arena_tail, recent, state
+            FROM sessions_1""",
+        "DELETE FROM sqlite_sequence WHERE name = 'sessions'",
+        "UPDATE sqlite_sequence SET name = 'sessions' WHERE name = 'sessions_1'",  # no sid again
+        "DROP TABLE sessions_1",
+        INDEX,
+    ),
+    2: (
+        "ALTER TABLE sessions RENAME COLUMN recent TO tokens",
+        *(
+            f"ALTER TABLE {table} ADD COLUMN {column}"
+            for table, added in _ADDED.items()
+            for column in added
+        ),
+        f"PRAGMA user_version = {VERSION}",
+    ),
+}
+"""By version, what makes a file of it one of the next; sessions of version 1 get `UPGRADED`."""

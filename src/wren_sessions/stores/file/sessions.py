@@ -16,7 +16,8 @@ def select(rest: str) -> str:
     """A statement whose rows begin with the columns of `Row`; `rest` names more, and ``FROM``."""
     return (
         "SELECT s.sid, s.incarnation, s.created_ms, s.updated_ms, s.deadline_ms, s.sweep_ms, "
-        f"s.own_idle, s.pinned, s.revision, s.arena_end, s.arena_tail, s.recent, {rest}"
+        f"s.own_idle, s.pinned, s.revision, s.arena_end, s.arena_tail, s.tokens, "
+        f"s.namespaces, s.log, {rest}"
     )
 
 
@@ -30,22 +31,23 @@ _FIND: Final = select(f"s.name FROM sessions s WHERE {OF_KEY}")
 _FIND_SID: Final = f"SELECT s.sid, s.deadline_ms FROM sessions s WHERE {OF_KEY}"  # noqa: S608
 _MAKE: Final = """
     INSERT INTO sessions (prefix, name, incarnation, created_ms, updated_ms, pinned, revision,
-        arena_end, arena_tail, recent, state)
-    SELECT number, ?, ?, ?, 0, 0, 0, 0, 0, '', x'' FROM prefixes WHERE prefix = ?"""
+        arena_end, arena_tail, tokens, state, namespaces, log)
+    SELECT number, ?, ?, ?, 0, 0, 0, 0, 0, '', x'', 0, 0 FROM prefixes WHERE prefix = ?"""
 _MAKE_PREFIX: Final = "INSERT INTO prefixes (prefix) VALUES (?)"
 _RENEW: Final = "UPDATE sessions SET deadline_ms = ?, own_idle = ?, pinned = ? WHERE sid = ?"
 _SWEEP_AT: Final = "UPDATE sessions SET sweep_ms = ? WHERE sid = ?"
 _COPY: Final = """
     INSERT INTO sessions (prefix, name, incarnation, created_ms, updated_ms, deadline_ms, sweep_ms,
-        own_idle, pinned, revision, arena_end, arena_tail, recent, state)
+        own_idle, pinned, revision, arena_end, arena_tail, tokens, state, namespaces, log)
     SELECT prefix, ?, ?, created_ms, ?, ?, ?, own_idle, pinned, revision, arena_end, arena_tail,
-        recent, coalesce(?, state)
+        tokens, coalesce(?, state), namespaces, log
     FROM sessions WHERE sid = ?"""
 _COPY_ARENA: Final = "INSERT INTO arena SELECT pos + ?, data FROM arena WHERE pos >= ? AND pos < ?"
 _COPY_PARTS: Final = (
-    """INSERT INTO records (sid, namespace, id, token, base, spans, body)
-       SELECT ?, namespace, id, token, base, spans, body FROM records WHERE sid = ?""",
-    "INSERT INTO heads SELECT ?, namespace, head, made FROM heads WHERE sid = ?",
+    """INSERT INTO records (sid, namespace, id, token, base, spans, body, lower)
+       SELECT ?, namespace, id, token, base, spans, body, lower FROM records WHERE sid = ?""",
+    """INSERT INTO heads (sid, namespace, head, made, records, log)
+       SELECT ?, namespace, head, made, records, log FROM heads WHERE sid = ?""",
     """INSERT INTO writes (sid, namespace, id, key, spans, body)
        SELECT ?, namespace, id, key, spans, body FROM writes WHERE sid = ? ORDER BY rowid""",
 )
@@ -110,7 +112,9 @@ def make(connection: sqlite3.Connection, key: Key, incarnation: str, created_ms:
         revision=0,
         arena_end=0,
         arena_tail=0,
-        recent="",
+        tokens="",
+        namespaces=0,
+        log=0,
     )
 
 

@@ -300,7 +300,7 @@ class FileStore(Closing):
 
         def heads(connection: sqlite3.Connection) -> tuple[Name, ...]:
             row = sessions.find(connection, self._key(session), self._clock())
-            return reading.heads(connection, row.sid) if row else ()
+            return reading.heads(connection, row) if row else ()
 
         return self._database.read(heads, session, brief=True)
 

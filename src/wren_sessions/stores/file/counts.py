@@ -1,0 +1,101 @@
+"""What there is to be of a session, so that a row which is gone is no miss.
+
+A commit writes these numbers into rows that it writes anyway; NULL is not known, as in what an
+earlier version wrote:
+
+=====================  ============================================================================
+column                 what
+=====================  ============================================================================
+sessions.namespaces    how many rows of `heads` it has
+heads.records          how many checkpoints the namespace has
+heads.log              the sum of the pending writes of the namespace's latest checkpoint
+sessions.log           the same of the root namespace, whose `heads.log` is not looked at
+records.lower          what the next lower checkpoint of the namespace is: a mark of its id, and the
+                       sum of its pending writes, as it is now; 0 where there is none
+=====================  ============================================================================
+
+The **sum** of pending writes adds up a CRC-32 of each: key, spans and body. So it is kept up to
+date by whoever adds or replaces one, without reading the others. Those that came before their
+checkpoint are summed up when it comes. A graph's writes are nearly always of its root namespace's
+latest checkpoint, so that they cost no row besides the session's own.
+
+Not known is the sum of a checkpoint that is the highest of its namespace and not the latest: two
+clocks differed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+from zlib import crc32
+
+from wren_sessions.records import Name
+from wren_sessions.stores.file.cells import Row, damaged, write_of
+
+SUM_BITS: Final = 32
+MASK: Final = (1 << SUM_BITS) - 1
+_MARKS: Final = 32_767  # with a sum, 47 bits: six bytes of a row
+
+_WRITES: Final = """
+    SELECT id, key, spans, body FROM writes WHERE sid = ? AND namespace = ? AND id = ?"""
+_RECORDS: Final = "SELECT count(*) FROM records WHERE sid = ? AND namespace = ?"
+_NAMESPACES: Final = "SELECT count(*) FROM heads WHERE sid = ?"
+
+
+def weight(key: str, spans: bytes, body: bytes) -> int:
+    """What a pending write adds to the sum of its checkpoint."""
+    return crc32(body, crc32(spans, crc32(key.encode())))
+
+
+def link(checkpoint_id: str | None, log: int | None) -> int | None:
+    """What a record says of the next lower one, whose writes have the sum `log`."""
+    if checkpoint_id is None:
+        return 0
+    return None if log is None else _mark(checkpoint_id) << SUM_BITS | log
+
+
+def leads_to(lower: int | None, checkpoint_id: str | None) -> bool:
+    """Whether that is the next lower record which a record speaks of; yes where it is not known."""
+    if lower is None:
+        return True
+    return lower >> SUM_BITS == (0 if checkpoint_id is None else _mark(checkpoint_id))
+
+
+def sum_below(lower: int | None) -> int | None:
+    """The sum of the writes of the next lower checkpoint, as a record says it."""
+    return None if lower is None else lower & MASK
+
+
+def _mark(checkpoint_id: str) -> int:
+    return crc32(checkpoint_id.encode()) % _MARKS + 1
+
+
+def summed(connection: sqlite3.Connection, sid: int, name: Name) -> int:
+    """The sum of a checkpoint's writes as they are."""
+    total = 0
+    for cells in connection.execute(_WRITES, (sid, *name)):
+        write_of(cells)
+        total += weight(*cells[1:])
+    return total & MASK
+
+
+def count_namespaces(connection: sqlite3.Connection, row: Row) -> None:
+    """Make sure that a namespace which is not there never was.
+
+    Raises:
+        DamagedError: some namespace is gone.
+    """
+    if row.namespaces is not None:
+        (found,) = connection.execute(_NAMESPACES, (row.sid,)).fetchone()
+        if found != row.namespaces:
+            damaged("heads", row.sid, f"there are {found} namespaces, and were {row.namespaces}")
+
+
+def all_records(
+    connection: sqlite3.Connection, sid: int, namespace: str, count: int | None
+) -> bool:
+    """Whether no record of a namespace is gone; yes where `count`, of its head, is not known."""
+    if count is None:
+        return True
+    (found,) = connection.execute(_RECORDS, (sid, namespace)).fetchone()
+    return bool(found == count)
