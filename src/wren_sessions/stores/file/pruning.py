@@ -43,8 +43,11 @@ def prune(connection: sqlite3.Connection, prefix: str, prune: Prune, now_ms: int
         return Committed(outcome="gone", now_ms=now_ms, life=row.life(now_ms) if row else None)
     if row.revision != prune.revision:
         return Committed(outcome="conflict", now_ms=now_ms, life=row.life(now_ms))
+    drops: dict[str, set[str]] = {namespace: set() for namespace, _ in prune.heads}
+    for namespace, checkpoint_id in prune.drop:
+        drops.setdefault(namespace, set()).add(checkpoint_id)
     emptied, log = 0, row.log
-    for namespace, ids in _by_namespace(prune).items():
+    for namespace, ids in drops.items():
         gone, own = _drop(connection, row, namespace, ids, dict(prune.heads).get(namespace))
         emptied, log = emptied + gone, own if namespace == "" else log
     if emptied and connection.execute(_ANY_HEAD, (row.sid,)).fetchone() is None:
@@ -56,14 +59,6 @@ def prune(connection: sqlite3.Connection, prefix: str, prune: Prune, now_ms: int
     values = (row.updated_ms, row.revision, row.namespaces, row.log, prune.state, row.sid)
     connection.execute(_UPDATE, values)
     return Committed(outcome="done", now_ms=now_ms, life=row.life(now_ms))
-
-
-def _by_namespace(prune: Prune) -> dict[str, set[str]]:
-    """The ids to drop; a namespace that only gets another head has none."""
-    found: dict[str, set[str]] = {namespace: set() for namespace, _ in prune.heads}
-    for namespace, checkpoint_id in prune.drop:
-        found.setdefault(namespace, set()).add(checkpoint_id)
-    return found
 
 
 def _drop(

@@ -245,7 +245,9 @@ def _add(connection: sqlite3.Connection, sid: int, writes: Writes, old: tuple[An
             if key not in written:
                 if key != first:
                     old = connection.execute(_WRITE, (*place, key)).fetchone() or (None, None)
-                written[key] = _weighed(writes.name[1], key, old)
+                if old != (None, None):
+                    write_of((writes.name[1], key, *old))
+                written[key] = 0 if old == (None, None) else weight(key, *old)
             added += new - written[key]
             connection.execute(_LAST_WINS, (*place, key, spans, body))
             written[key] = new
@@ -253,11 +255,3 @@ def _add(connection: sqlite3.Connection, sid: int, writes: Writes, old: tuple[An
             added += new
             written[key] = new
     return added
-
-
-def _weighed(owner: str, key: str, old: tuple[Any, Any]) -> int:
-    """What a write that is to be replaced has added; 0 where there is none."""
-    if old[0] is old[1] is None:
-        return 0
-    write_of((owner, key, *old))
-    return weight(key, *old)

@@ -167,10 +167,6 @@ def is_brief(spans: Iterable[Span]) -> bool:
     return sum([length for _, length in spans]) <= BRIEF_BYTES
 
 
-def _no_head(sid: int, namespace: str) -> NoReturn:
-    damaged("heads", sid, f"there is no head of namespace {namespace!r:.200}")
-
-
 def _no_record(sid: int, namespace: str) -> NoReturn:
     damaged("heads", sid, f"the head of namespace {namespace!r:.200} is a record that is lost")
 
@@ -194,7 +190,7 @@ def _missed(
     any_record = connection.execute(_ANY_RECORD, (row.sid, namespace)).fetchone()
     any_head = connection.execute(_HEAD_OF, ("", row.sid, namespace)).fetchone()
     if any_record and not any_head:
-        _no_head(row.sid, namespace)
+        damaged("heads", row.sid, f"there is no head of namespace {namespace!r:.200}")
     if not any_head:
         count_namespaces(connection, row)
 
