@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from wren_sessions.errors import CorruptSessionError
 from wren_sessions.records import Record, Span, Start, merge_spans
-from wren_sessions.stores.file import FileStore, cells, putting, reading
+from wren_sessions.stores.file import FileStore, cells, reading, writing
 from wren_sessions.testing.build import SESSION, add, put, write
 
 
@@ -126,7 +126,7 @@ spans = st.builds(Span, st.integers(0, 60), st.integers(0, 20))
 def test_spans_are_stored_in_their_shortest_form(given: list[Span], append: bytes) -> None:
     """The short cut for a list that grew gives what merging gives."""
     record = Record(name=("", "1"), parent_id=None, body=b"", append=append, spans=tuple(given))
-    packed = putting._pack_with_own(record, 60)
+    packed = writing._pack_with_own(record, 60)
     whole = merge_spans((*given, Span(60, len(append))))
     assert tuple(cells.unpack_spans(packed, "records", "1")) == whole
 

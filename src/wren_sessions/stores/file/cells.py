@@ -18,6 +18,7 @@ from itertools import product
 from struct import Struct
 from types import NoneType
 from typing import Any, Final, NamedTuple, NoReturn
+from zlib import crc32
 
 from wren_sessions.records import Life, Span
 from wren_sessions.stores.file.schema import ARENA_BYTES, SESSIONS_PER_FILE
@@ -197,15 +198,6 @@ def name_of(found: object, row: object, table: str = "records", column: str = "i
     return found
 
 
-def count_of(found: object, row: object, table: str, column: str) -> int | None:
-    """A number of those that `counts` explains; None where it is not known."""
-    if type(found) not in _OPTIONAL:
-        _blame(table, row, (column,), (found,), (_OPTIONAL,))
-    if found is not None and not 0 <= found < _MOST_REVISIONS:  # type: ignore[operator]
-        damaged(table, row, f"{column} is out of range")
-    return found  # type: ignore[return-value]
-
-
 def write_of(cells: Sequence[Any]) -> tuple[str, bytes, list[Span]]:
     """A pending write, given by its checkpoint, key, packed spans and body: key, body, spans.
 
@@ -240,6 +232,44 @@ def unpack_spans(packed: bytes, table: str, row: object, *, ordered: bool = True
         if last > ARENA_BYTES:
             damaged(table, row, "spans are out of range")
     return spans
+
+
+# --- what there is to be: see `counts` ------------------------------------------------------------
+
+SUM_BITS: Final = 32
+MASK: Final = (1 << SUM_BITS) - 1
+_MARKS: Final = 32_767  # with a sum, 47 bits: six bytes of a row
+
+
+def count_of(found: object, row: object, table: str, column: str) -> int | None:
+    """A number of those that `counts` explains; None where it is not known."""
+    if type(found) not in _OPTIONAL:
+        _blame(table, row, (column,), (found,), (_OPTIONAL,))
+    if found is not None and not 0 <= found < _MOST_REVISIONS:  # type: ignore[operator]
+        damaged(table, row, f"{column} is out of range")
+    return found  # type: ignore[return-value]
+
+
+def weight(key: str, spans: bytes, body: bytes) -> int:
+    """What a pending write adds to the sum of its checkpoint."""
+    return crc32(body, crc32(spans, crc32(key.encode())))
+
+
+def link(checkpoint_id: str | None, log: int | None) -> int | None:
+    """What a record says of the next lower one, whose writes have the sum `log`."""
+    if checkpoint_id is None or log is None:
+        return 0 if checkpoint_id is None else None
+    return crc32(checkpoint_id.encode()) % _MARKS + 1 << SUM_BITS | log
+
+
+def leads_to(lower: int | None, checkpoint_id: str | None) -> bool:
+    """Whether that is the next lower record which a record speaks of; yes where it is not known."""
+    return lower is None or (lower & ~MASK) == link(checkpoint_id, 0)
+
+
+def sum_below(lower: int | None) -> int | None:
+    """The sum of the writes of the next lower checkpoint, as a record says it."""
+    return None if lower is None else lower & MASK
 
 
 # --- the arena ------------------------------------------------------------------------------------

@@ -27,47 +27,14 @@ from __future__ import annotations
 
 import sqlite3
 from typing import Final
-from zlib import crc32
 
 from wren_sessions.records import Name
-from wren_sessions.stores.file.cells import Row, damaged, write_of
-
-SUM_BITS: Final = 32
-MASK: Final = (1 << SUM_BITS) - 1
-_MARKS: Final = 32_767  # with a sum, 47 bits: six bytes of a row
+from wren_sessions.stores.file.cells import MASK, Row, damaged, weight, write_of
 
 _WRITES: Final = """
     SELECT id, key, spans, body FROM writes WHERE sid = ? AND namespace = ? AND id = ?"""
 _RECORDS: Final = "SELECT count(*) FROM records WHERE sid = ? AND namespace = ?"
 _NAMESPACES: Final = "SELECT count(*) FROM heads WHERE sid = ?"
-
-
-def weight(key: str, spans: bytes, body: bytes) -> int:
-    """What a pending write adds to the sum of its checkpoint."""
-    return crc32(body, crc32(spans, crc32(key.encode())))
-
-
-def link(checkpoint_id: str | None, log: int | None) -> int | None:
-    """What a record says of the next lower one, whose writes have the sum `log`."""
-    if checkpoint_id is None:
-        return 0
-    return None if log is None else _mark(checkpoint_id) << SUM_BITS | log
-
-
-def leads_to(lower: int | None, checkpoint_id: str | None) -> bool:
-    """Whether that is the next lower record which a record speaks of; yes where it is not known."""
-    if lower is None:
-        return True
-    return lower >> SUM_BITS == (0 if checkpoint_id is None else _mark(checkpoint_id))
-
-
-def sum_below(lower: int | None) -> int | None:
-    """The sum of the writes of the next lower checkpoint, as a record says it."""
-    return None if lower is None else lower & MASK
-
-
-def _mark(checkpoint_id: str) -> int:
-    return crc32(checkpoint_id.encode()) % _MARKS + 1
 
 
 def summed(connection: sqlite3.Connection, sid: int, name: Name) -> int:

@@ -11,8 +11,8 @@ from typing import Final
 
 from wren_sessions.records import Committed, Prune, overlaps
 from wren_sessions.stores.file import sessions
-from wren_sessions.stores.file.cells import Row, count_of, length_of, name_of
-from wren_sessions.stores.file.counts import link, summed
+from wren_sessions.stores.file.cells import Row, count_of, length_of, link, name_of
+from wren_sessions.stores.file.counts import summed
 from wren_sessions.stores.file.sessions import Key
 
 _RECORDS: Final = "SELECT id, lower FROM records WHERE sid = ? AND namespace = ? ORDER BY id"

@@ -28,26 +28,23 @@ from wren_sessions.records import (
 from wren_sessions.stores._checks import make_cursor
 from wren_sessions.stores.file import sessions
 from wren_sessions.stores.file.cells import (
+    MASK,
     DamagedError,
     Row,
     count_of,
     damaged,
     data_of,
     header_of,
+    leads_to,
+    link,
     name_of,
     record_of,
     row_of,
-    write_of,
-)
-from wren_sessions.stores.file.counts import (
-    MASK,
-    all_records,
-    count_namespaces,
-    leads_to,
-    link,
     sum_below,
     weight,
+    write_of,
 )
+from wren_sessions.stores.file.counts import all_records, count_namespaces
 from wren_sessions.stores.file.schema import ARENA_BITS, ARENA_BYTES
 from wren_sessions.stores.file.sessions import Key
 
@@ -141,12 +138,15 @@ def load(
     if record[0] is None:
         _missed(connection, row, namespace, head if checkpoint_id is None else None, count)
         return None
-    stored, found_sum = _whole(connection, row.sid, namespace, record)
+    stored, total = _whole(connection, row.sid, namespace, record)
     if head == stored.name[1]:
-        said = row.log if namespace == "" else log
-        _compare(said, found_sum, stored.name[1])
+        said: object = row.log if namespace == "" else log
     elif all_records(connection, row.sid, namespace, count):
-        _compare(sum_below(count_of(above, row.sid, "records", "lower")), found_sum, stored.name[1])
+        said = sum_below(count_of(above, row.sid, "records", "lower"))
+    else:
+        said = None  # the one above it is perhaps not the next one
+    if said is not None and said != total:
+        _lost_writes(stored.name[1])
     spans = missing(stored.spans, held, row.incarnation)
     if brief and not is_brief(spans):
         raise TooLongError
@@ -158,7 +158,10 @@ def load(
             session=key.session,
         )
     return row, Loaded(
-        life=row.life(now_ms), stored=stored, arena=arena, state=header_of(state, row)
+        life=row.life(now_ms),
+        stored=stored,
+        arena=arena,
+        state=state if type(state) is bytes else header_of(state, row),
     )
 
 
@@ -195,10 +198,8 @@ def _missed(
         count_namespaces(connection, row)
 
 
-def _compare(said: object, found: int, checkpoint_id: str) -> None:
-    """Make sure that a checkpoint has the pending writes that it is said to have."""
-    if said is not None and said != found:
-        damaged("writes", checkpoint_id, "they are not those that were written")
+def _lost_writes(checkpoint_id: str) -> NoReturn:
+    damaged("writes", checkpoint_id, "they are not those that were written")
 
 
 def _whole(
@@ -223,14 +224,16 @@ def _whole(
         writes.append(StoredWrite(key, value))
         spans += linked
         total += weight(*kept)
-    below = None if below is None else name_of(below, name)
+    if below is not None and type(below) is not str:
+        name_of(below, name)
+    follows = lower is None or (type(lower) is int and lower == link(below, lower & MASK))
     stored = Stored(
         name=(namespace, name),
         body=body,
         base=base,
         spans=merge_spans(spans) if found else tuple(spans),
         writes=tuple(writes),
-        below=below if leads_to(count_of(lower, name, "records", "lower"), below) else "",
+        below=below if follows else "",
     )
     return stored, total & MASK
 
@@ -281,7 +284,8 @@ def _page_of(connection: sqlite3.Connection, row: Row, start: Start, wanted: int
         id_ = stored.name[1]
         if said != link(id_, total) or id_ == heads[0][1]:
             _follows(said, id_)
-            _compare(log if id_ == heads[0][1] else sum_below(said), total, id_)
+            if (log if id_ == heads[0][1] else sum_below(said)) not in {None, total}:
+                _lost_writes(id_)
         records.append(stored)
         said = lower
     more = len(some) > wanted

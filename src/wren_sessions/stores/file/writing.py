@@ -1,7 +1,9 @@
 """A commit on the tables: its conditions, then what it writes.
 
-All conditions are answered by one statement; a second witness takes another one. Everything here
-runs inside a transaction and reads no clock.
+All conditions are answered by one statement; a second witness takes another one. What `counts`
+explains goes into rows that are written anyway, where a checkpoint becomes the latest of its
+namespace and a pending write is of the latest one of the root; else it takes a statement of its
+own. Everything here runs inside a transaction and reads no clock.
 """
 
 from __future__ import annotations
@@ -9,21 +11,35 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from wren_sessions.records import Commit, Committed, Name, Outcome
-from wren_sessions.stores.file import sessions
-from wren_sessions.stores.file.cells import Row, damaged, deadline_ms, past, row_of
-from wren_sessions.stores.file.putting import (
-    Counts,
-    Line,
-    Owner,
-    add_writes,
-    append,
-    first_replaced,
-    line_of,
-    put_record,
+from wren_sessions.records import (
+    Commit,
+    Committed,
+    Name,
+    Outcome,
+    Record,
+    Span,
+    Writes,
+    merge_spans,
 )
+from wren_sessions.stores.file import sessions
+from wren_sessions.stores.file.cells import (
+    MASK,
+    Row,
+    count_of,
+    damaged,
+    deadline_ms,
+    link,
+    name_of,
+    pack_spans,
+    past,
+    row_of,
+    weight,
+    write_of,
+)
+from wren_sessions.stores.file.counts import count_namespaces, summed
+from wren_sessions.stores.file.schema import ARENA_BITS
 from wren_sessions.stores.file.sessions import Key
 from wren_sessions.ttl import TTLPolicy
 
@@ -46,13 +62,54 @@ _REPLACED: Final = (
     "x.spans, x.body",
     "LEFT JOIN writes x ON x.sid = s.sid AND x.namespace = ? AND x.id = ? AND x.key = ?",
 )
-_WITNESS: Final = "SELECT 1 FROM records WHERE sid = ? AND namespace = ? AND id = ?"
+_IS_THERE: Final = "SELECT 1 FROM records WHERE sid = ? AND namespace = ? AND id = ?"
 _UPDATE: Final = """
     UPDATE sessions SET updated_ms = ?, deadline_ms = ?, revision = ?, arena_end = ?,
         arena_tail = ?, tokens = ?, namespaces = ?, log = ?, state = coalesce(?, state)
     WHERE sid = ?"""
 
-_NO_NAME: Final = (None, None)
+_PAGE_BYTES: Final = 4_000  # with SQLite's own bytes, one row of the arena fills one page
+_PIECE_BYTES: Final = 65_536  # reading one byte of a row means reading the row
+
+_PUT_RECORD: Final = """
+    INSERT INTO records (sid, namespace, id, token, base, spans, body, lower)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (sid, namespace, id) DO UPDATE
+    SET token = excluded.token, base = excluded.base, spans = excluded.spans, body = excluded.body
+    """
+_FIRST_HEAD: Final = """
+    INSERT INTO heads (head, sid, namespace, made, records, log) VALUES (?, ?, ?, ?, 1, ?)"""
+_NEXT_HEAD: Final = """
+    UPDATE heads SET head = ?, records = records + ?, log = ? WHERE sid = ? AND namespace = ?"""
+_ONE_MORE: Final = "UPDATE heads SET records = records + 1 WHERE sid = ? AND namespace = ?"
+_NEIGHBOURS: Final = """
+    SELECT a.id, a.lower, (SELECT max(b.id) FROM records b
+        WHERE b.sid = a.sid AND b.namespace = a.namespace AND b.id < ?)
+    FROM records a WHERE a.sid = ? AND a.namespace = ? AND a.id > ? ORDER BY a.id LIMIT 1"""
+_LINK: Final = "UPDATE records SET lower = ? WHERE sid = ? AND namespace = ? AND id = ?"
+_ABOVE: Final = """sid = ? AND namespace = ?
+    AND id = (SELECT min(a.id) FROM records a WHERE a.sid = ? AND a.namespace = ? AND a.id > ?)"""
+_LINK_ABOVE: Final = f"UPDATE records SET lower = ? WHERE {_ABOVE}"  # noqa: S608 -- our own names
+_ADD_ABOVE: Final = f"""
+    UPDATE records SET lower = (lower & ~{MASK}) | ((lower + ?) & {MASK})
+    WHERE {_ABOVE}"""  # noqa: S608 -- our own names
+_ADD_TO_HEAD: Final = f"""
+    UPDATE heads SET log = (log + ?) & {MASK}
+    WHERE sid = ? AND namespace = ?"""  # noqa: S608 -- our own names
+_APPEND: Final = """
+    UPDATE arena SET data = CAST(data || ? AS BLOB) WHERE pos = ? AND length(data) = ?"""
+_NEW_ROW: Final = "INSERT INTO arena (pos, data) VALUES (?, ?)"
+_ADD_WRITE: Final = """
+    INSERT INTO writes (sid, namespace, id, key, spans, body) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (sid, namespace, id, key) DO """
+_FIRST_WINS: Final = f"{_ADD_WRITE} NOTHING"
+_LAST_WINS: Final = f"{_ADD_WRITE} UPDATE SET spans = excluded.spans, body = excluded.body"
+_WRITE: Final = """
+    SELECT spans, body FROM writes WHERE sid = ? AND namespace = ? AND id = ? AND key = ?"""
+
+_Counts: TypeAlias = tuple[int | None, int | None]
+"""How many namespaces a session has, and the sum of the writes of its latest checkpoint."""
+
 _BEHIND: Final = 10  # columns behind those of the session
 
 
@@ -62,20 +119,28 @@ class _Seen(NamedTuple):
     Attributes:
         row: the session; None if it is not there, or has expired.
         rest_sid: of the rows of an expired session; None if there are none.
-        token: of the record that has the name of the commit's.
+        token: of the record that has the name of the commit's; None if there is none.
         base: of the same record.
+        head: of the record's namespace.
+        log: the sum of the writes of that head; None where it is not known.
+        top: the highest id of the record's namespace.
+        early: whether there are writes of the record before it comes.
         witness: the session's sid if the first witness is there.
-        line: the namespace of the record.
-        owner: the checkpoint of the writes.
+        leads: the head of the namespace of the commit's writes.
+        old: spans and body of the first of the writes that are replaced, or twice None.
     """
 
     row: Row | None = None
     rest_sid: int | None = None
     token: str | None = None
     base: int | None = None
+    head: str | None = None
+    log: int | None = None
+    top: str | None = None
+    early: int = 0
     witness: int | None = None
-    line: Line = Line()
-    owner: Owner = Owner()
+    leads: str | None = None
+    old: tuple[Any, Any] = (None, None)
 
 
 def commit(
@@ -132,7 +197,7 @@ def _looking(*, record: bool, witness: bool, writes: bool, replaced: bool) -> st
 def _look(connection: sqlite3.Connection, key: Key, commit: Commit, now_ms: int) -> _Seen:
     columns: list[str] = []
     joins: list[str] = []
-    namespace, replaced = None, first_replaced(commit.writes)
+    namespace = replaced = None
     if commit.record:
         namespace, id_ = commit.record.name
         columns, joins = [namespace, namespace, id_], [namespace, id_, namespace]
@@ -140,8 +205,11 @@ def _look(connection: sqlite3.Connection, key: Key, commit: Commit, now_ms: int)
         joins += commit.witnesses[0]
     if commit.writes:
         joins.append(commit.writes.name[0])
-        if replaced is not None:
-            joins += (*commit.writes.name, replaced)
+        for entry in commit.writes.entries:
+            if entry.replace:
+                replaced = entry.key
+                joins += (*commit.writes.name, replaced)
+                break
     statement = _looking(
         record=commit.record is not None,
         witness=bool(commit.witnesses),
@@ -154,9 +222,12 @@ def _look(connection: sqlite3.Connection, key: Key, commit: Commit, now_ms: int)
     row = row_of(found[:-_BEHIND])
     if not row.alive(now_ms):
         return _Seen(rest_sid=row.sid)
-    token, base, *cells, there, head, spans, body = found[-_BEHIND:]
-    line = line_of(cells, namespace, row, there=token is not None)
-    return _Seen(row, None, token, base, there, line, Owner(head, (spans, body)))
+    token, base, head, log, top, early, there, leads, *old = found[-_BEHIND:]
+    if head is not None:
+        if type(head) is not str:
+            name_of(head, row.sid, "heads", "head")
+        log = row.log if namespace == "" else count_of(log, row.sid, "heads", "log")
+    return _Seen(row, None, token, base, head, log, top, early, there, leads, tuple(old))
 
 
 def _applied(commit: Commit, seen: _Seen) -> int | None:
@@ -191,7 +262,7 @@ def _all_there(
     if witnesses and seen.witness is None:
         return False
     return all(
-        connection.execute(_WITNESS, (sid, *witness)).fetchone() for witness in witnesses[1:]
+        connection.execute(_IS_THERE, (sid, *witness)).fetchone() for witness in witnesses[1:]
     )
 
 
@@ -211,18 +282,23 @@ def _write(
 ) -> Row:
     """Write the parts of a commit and its session's row, which is returned."""
     leads, arena, tokens = True, (row.arena_end, row.arena_tail), row.tokens
-    owner, counts, head = seen.owner, Counts(row.namespaces, row.log), seen.owner.head
+    head, counts = seen.leads, (row.namespaces, row.log)
     if commit.record:
-        head, counts = put_record(connection, row, commit.record, commit.token, seen.line)
-        leads = head == commit.record.name[1]
+        latest, counts = _put_record(connection, row, commit.record, commit.token, seen)
+        leads = latest == commit.record.name[1]
+        if commit.writes and commit.writes.name[0] == commit.record.name[0]:
+            head = latest
         if commit.record.append:
-            arena = append(connection, row, commit.record.append)
+            arena = _append(connection, row, commit.record.append)
     else:
         tokens = " ".join([commit.token, *tokens.split()[: _RECENT - 1]])
     if commit.writes:
-        if commit.record and commit.record.name[0] == commit.writes.name[0]:
-            owner = owner._replace(head=head)
-        counts = add_writes(connection, row.sid, commit.writes, owner, counts)
+        added = _add_writes(connection, row.sid, commit.writes, seen.old)
+        namespace, id_ = commit.writes.name
+        if namespace == "" and id_ == head:
+            counts = (counts[0], None if counts[1] is None else counts[1] + added & MASK)
+        elif added:
+            _count_writes(connection, row.sid, commit.writes.name, added, leads=id_ == head)
     after = row.written(*times, arena, tokens, counts)
     _update(connection, after, commit.state if leads else None)
     return after
@@ -235,3 +311,135 @@ def _update(connection: sqlite3.Connection, row: Row, state: bytes | None) -> No
     connection.execute(_UPDATE, (*life, *arena, *rest, state, row.sid))
     if row.deadline_ms is not None:
         sessions.sweep_in_time(connection, row)
+
+
+# --- a checkpoint ---------------------------------------------------------------------------------
+
+
+def _put_record(
+    connection: sqlite3.Connection, row: Row, record: Record, token: str, seen: _Seen
+) -> tuple[str, _Counts]:
+    """Write a record; its namespace's head is returned, with what the session's row is to say."""
+    sid, (namespace, id_) = row.sid, record.name
+    own = summed(connection, sid, record.name) if seen.early and not seen.token else 0
+    lower = _lower(connection, row, record.name, seen, own)
+    packed = _pack_with_own(record, row.arena_end)
+    values = (sid, namespace, id_, token, row.arena_end, packed, record.body, lower)
+    connection.execute(_PUT_RECORD, values)
+    log, head = row.log, seen.head
+    if head is None:
+        connection.execute(_FIRST_HEAD, (id_, sid, namespace, row.revision + 1, own))
+        more = None if row.namespaces is None else row.namespaces + 1
+        return id_, (more, own if namespace == "" else log)
+    if id_ != head and (id_ > head or record.parent_id == head):
+        if head != seen.top:  # the one above it, which was there before, knows an earlier sum
+            place = (sid, namespace, sid, namespace, head)
+            connection.execute(_LINK_ABOVE, (link(head, seen.log), *place))
+        if seen.token:
+            own = summed(connection, sid, record.name)
+        connection.execute(_NEXT_HEAD, (id_, not seen.token, own, sid, namespace))
+        return id_, (row.namespaces, own if namespace == "" else log)
+    if not seen.token:
+        connection.execute(_ONE_MORE, (sid, namespace))
+    return head, (row.namespaces, log)
+
+
+def _lower(
+    connection: sqlite3.Connection, row: Row, name: Name, seen: _Seen, own: int
+) -> int | None:
+    """What a record is to say of the next lower one; the one above it is told of it."""
+    namespace, id_ = name
+    if seen.head is None:
+        if seen.top is not None:
+            damaged("heads", row.sid, f"there is no head of namespace {namespace!r:.200}")
+        if row.revision:  # it was not made just now
+            count_namespaces(connection, row)
+        return 0
+    if seen.token:
+        return None  # what stands there stays
+    if type(seen.top) is not str:
+        damaged("records", row.sid, f"those of namespace {namespace!r:.200} are lost")
+    if id_ > seen.top:
+        if seen.head == seen.top:
+            return link(seen.top, seen.log)
+        return link(seen.top, summed(connection, row.sid, (namespace, seen.top)))
+    asked = (id_, row.sid, namespace, id_)
+    above, lower, below = connection.execute(_NEIGHBOURS, asked).fetchone()
+    connection.execute(_LINK, (link(id_, own), row.sid, namespace, above))
+    return link(below, seen.log) if below == seen.head else lower
+
+
+def _pack_with_own(record: Record, end: int) -> bytes:
+    """All spans of a record, packed; `end` is where its own bytes start."""
+    size = len(record.append)
+    if not record.spans:
+        return pack_spans([Span(end, size)]) if size else b""
+    if len(record.spans) == 1:
+        ((offset, length),) = record.spans
+        if length and offset + length == end:  # a list that grew
+            return pack_spans([Span(offset, length + size)])
+    return pack_spans(merge_spans((*record.spans, Span(end, size))))
+
+
+def _append(connection: sqlite3.Connection, row: Row, data: bytes) -> tuple[int, int]:
+    """Append to an arena; its new end, and where its last row starts.
+
+    Raises:
+        DamagedError: the last row is not as it was.
+    """
+    start, end, tail = row.sid << ARENA_BITS, row.arena_end, row.arena_tail
+    if tail < end and end - tail + len(data) <= _PAGE_BYTES:
+        if not connection.execute(_APPEND, (data, start | tail, end - tail)).rowcount:
+            damaged("arena", start | tail, "it is not as long as it was, or is lost")
+        return end + len(data), tail
+    if len(data) <= _PIECE_BYTES:
+        connection.execute(_NEW_ROW, (start + end, data))
+        return end + len(data), end
+    view = memoryview(data)
+    offsets = range(0, len(data), _PIECE_BYTES)
+    pieces = ((start + end + at, view[at : at + _PIECE_BYTES]) for at in offsets)
+    connection.executemany(_NEW_ROW, pieces)
+    return end + len(data), end + offsets[-1]
+
+
+# --- pending writes -------------------------------------------------------------------------------
+
+
+def _count_writes(
+    connection: sqlite3.Connection, sid: int, name: Name, added: int, *, leads: bool
+) -> None:
+    """Add to the sum of a checkpoint's writes, which is not the session's latest one."""
+    namespace, id_ = name
+    if leads:
+        connection.execute(_ADD_TO_HEAD, (added, sid, namespace))
+    elif connection.execute(_IS_THERE, (sid, namespace, id_)).fetchone():
+        connection.execute(_ADD_ABOVE, (added, sid, namespace, sid, namespace, id_))
+
+
+def _add_writes(
+    connection: sqlite3.Connection, sid: int, writes: Writes, old: tuple[Any, Any]
+) -> int:
+    """Write pending writes; how much their sum is more than before."""
+    place = (sid, *writes.name)
+    spans = pack_spans(writes.spans) if writes.spans else b""
+    first, added = True, 0
+    written: dict[str, int] = {}
+    for entry in writes.entries:
+        key, body = entry.key, entry.body
+        new = weight(key, spans, body)
+        if not entry.replace:
+            if connection.execute(_FIRST_WINS, (*place, key, spans, body)).rowcount:
+                added += new
+                written[key] = new
+            continue
+        if not first and key not in written:  # the first one was looked at before
+            old = connection.execute(_WRITE, (*place, key)).fetchone() or (None, None)
+        first = False
+        if key not in written:
+            if old != (None, None):
+                write_of((writes.name[1], key, *old))
+            written[key] = 0 if old == (None, None) else weight(key, *old)
+        added += new - written[key]
+        connection.execute(_LAST_WINS, (*place, key, spans, body))
+        written[key] = new
+    return added & MASK
