@@ -139,13 +139,13 @@ def load(
         _missed(connection, row, namespace, head if checkpoint_id is None else None, count)
         return None
     stored, total = _whole(connection, row.sid, namespace, record)
-    if head == stored.name[1]:
-        said: object = row.log if namespace == "" else log
-    elif all_records(connection, row.sid, namespace, count):
-        said = sum_below(count_of(above, row.sid, "records", "lower"))
+    leads = head == stored.name[1]
+    if not leads:
+        said: object = sum_below(count_of(above, row.sid, "records", "lower"))
     else:
-        said = None  # the one above it is perhaps not the next one
-    if said is not None and said != total:
+        said = row.log if namespace == "" else log
+    # The one above it is the next one, and speaks of it, only if none of them is lost.
+    if said not in {None, total} and (leads or all_records(connection, row.sid, namespace, count)):
         _lost_writes(stored.name[1])
     spans = missing(stored.spans, held, row.incarnation)
     if brief and not is_brief(spans):
