@@ -250,9 +250,9 @@ def count_of(found: object, row: object, table: str, column: str) -> int | None:
     return found  # type: ignore[return-value]
 
 
-def weight(key: str, spans: bytes, body: bytes) -> int:
+def weight(key: str) -> int:
     """What a pending write adds to the sum of its checkpoint."""
-    return crc32(body, crc32(spans, crc32(key.encode())))
+    return crc32(key.encode())
 
 
 def link(checkpoint_id: str | None, log: int | None) -> int | None:

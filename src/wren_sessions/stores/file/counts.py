@@ -14,10 +14,10 @@ records.lower          what the next lower checkpoint of the namespace is: a mar
                        sum of its pending writes, as it is now; 0 where there is none
 =====================  ============================================================================
 
-The **sum** of pending writes adds up a CRC-32 of each: key, spans and body. So it is kept up to
-date by whoever adds or replaces one, without reading the others. Those that came before their
-checkpoint are summed up when it comes. A graph's writes are nearly always of its root namespace's
-latest checkpoint, so that they cost no row besides the session's own.
+The **sum** of pending writes adds up a CRC-32 of the key of each, whose body has a checksum of its
+own. So it is kept up to date by whoever adds one, without reading the others. Those that came
+before their checkpoint are summed up when it comes. A graph's writes are nearly always of its root
+namespace's latest checkpoint, so that they cost no row besides the session's own.
 
 Not known is the sum of a checkpoint that is the highest of its namespace and not the latest: two
 clocks differed.
@@ -29,21 +29,18 @@ import sqlite3
 from typing import Final
 
 from wren_sessions.records import Name
-from wren_sessions.stores.file.cells import MASK, Row, damaged, weight, write_of
+from wren_sessions.stores.file.cells import MASK, Row, damaged, name_of, weight
 
 _WRITES: Final = """
-    SELECT id, key, spans, body FROM writes WHERE sid = ? AND namespace = ? AND id = ?"""
+    SELECT key FROM writes WHERE sid = ? AND namespace = ? AND id = ?"""
 _RECORDS: Final = "SELECT count(*) FROM records WHERE sid = ? AND namespace = ?"
 _NAMESPACES: Final = "SELECT count(*) FROM heads WHERE sid = ?"
 
 
 def summed(connection: sqlite3.Connection, sid: int, name: Name) -> int:
     """The sum of a checkpoint's writes as they are."""
-    total = 0
-    for cells in connection.execute(_WRITES, (sid, *name)):
-        write_of(cells)
-        total += weight(*cells[1:])
-    return total & MASK
+    keys = connection.execute(_WRITES, (sid, *name)).fetchall()
+    return sum([weight(name_of(key, name[1], "writes", "key")) for (key,) in keys]) & MASK
 
 
 def count_namespaces(connection: sqlite3.Connection, row: Row) -> None:

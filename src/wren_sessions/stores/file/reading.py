@@ -223,7 +223,7 @@ def _whole(
         key, value, linked = write_of((name, *kept))
         writes.append(StoredWrite(key, value))
         spans += linked
-        total += weight(*kept)
+        total += weight(key)
     if below is not None and type(below) is not str:
         name_of(below, name)
     follows = lower is None or (type(lower) is int and lower == link(below, lower & MASK))
@@ -317,7 +317,7 @@ def _stored(
             key, body, linked = write_of(cells)
             writes[cells[0]].append(StoredWrite(key, body))
             spans[cells[0]] += linked
-            sums[cells[0]] += weight(*cells[1:])
+            sums[cells[0]] += weight(key)
     return [
         (
             Stored(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from wren_sessions.records import (
     Commit,
@@ -36,7 +36,6 @@ from wren_sessions.stores.file.cells import (
     past,
     row_of,
     weight,
-    write_of,
 )
 from wren_sessions.stores.file.counts import count_namespaces, summed
 from wren_sessions.stores.file.schema import ARENA_BITS
@@ -59,7 +58,7 @@ _WITNESSED: Final = (
 )
 _OWNER: Final = ("g.head", "LEFT JOIN heads g ON g.sid = s.sid AND g.namespace = ?")
 _REPLACED: Final = (
-    "x.spans, x.body",
+    "x.key IS NOT NULL",
     "LEFT JOIN writes x ON x.sid = s.sid AND x.namespace = ? AND x.id = ? AND x.key = ?",
 )
 _IS_THERE: Final = "SELECT 1 FROM records WHERE sid = ? AND namespace = ? AND id = ?"
@@ -105,12 +104,12 @@ _ADD_WRITE: Final = """
 _FIRST_WINS: Final = f"{_ADD_WRITE} NOTHING"
 _LAST_WINS: Final = f"{_ADD_WRITE} UPDATE SET spans = excluded.spans, body = excluded.body"
 _WRITE: Final = """
-    SELECT spans, body FROM writes WHERE sid = ? AND namespace = ? AND id = ? AND key = ?"""
+    SELECT 1 FROM writes WHERE sid = ? AND namespace = ? AND id = ? AND key = ?"""
 
 _Counts: TypeAlias = tuple[int | None, int | None]
 """How many namespaces a session has, and the sum of the writes of its latest checkpoint."""
 
-_BEHIND: Final = 10  # columns behind those of the session
+_BEHIND: Final = 9  # columns behind those of the session
 
 
 class _Seen(NamedTuple):
@@ -127,7 +126,7 @@ class _Seen(NamedTuple):
         early: whether there are writes of the record before it comes.
         witness: the session's sid if the first witness is there.
         leads: the head of the namespace of the commit's writes.
-        old: spans and body of the first of the writes that are replaced, or twice None.
+        replaced: whether the first of the commit's writes that replace others is there.
     """
 
     row: Row | None = None
@@ -140,7 +139,7 @@ class _Seen(NamedTuple):
     early: int = 0
     witness: int | None = None
     leads: str | None = None
-    old: tuple[Any, Any] = (None, None)
+    replaced: int = 0
 
 
 def commit(
@@ -187,7 +186,7 @@ def _looking(*, record: bool, witness: bool, writes: bool, replaced: bool) -> st
         _RECORD if record else _NO_RECORD,
         _WITNESSED if witness else ("NULL", ""),
         _OWNER if writes else ("NULL", ""),
-        _REPLACED if replaced else ("NULL, NULL", ""),
+        _REPLACED if replaced else ("0", ""),
     )
     columns, joins = zip(*parts, strict=True)
     source = f"{', '.join(columns)} FROM sessions s {' '.join(joins)}"
@@ -222,12 +221,12 @@ def _look(connection: sqlite3.Connection, key: Key, commit: Commit, now_ms: int)
     row = row_of(found[:-_BEHIND])
     if not row.alive(now_ms):
         return _Seen(rest_sid=row.sid)
-    token, base, head, log, top, early, there, leads, *old = found[-_BEHIND:]
+    token, base, head, log, top, early, there, leads, old = found[-_BEHIND:]
     if head is not None:
         if type(head) is not str:
             name_of(head, row.sid, "heads", "head")
         log = row.log if namespace == "" else count_of(log, row.sid, "heads", "log")
-    return _Seen(row, None, token, base, head, log, top, early, there, leads, tuple(old))
+    return _Seen(row, None, token, base, head, log, top, early, there, leads, old)
 
 
 def _applied(commit: Commit, seen: _Seen) -> int | None:
@@ -293,7 +292,7 @@ def _write(
     else:
         tokens = " ".join([commit.token, *tokens.split()[: _RECENT - 1]])
     if commit.writes:
-        added = _add_writes(connection, row.sid, commit.writes, seen.old)
+        added = _add_writes(connection, row.sid, commit.writes, seen.replaced)
         namespace, id_ = commit.writes.name
         if namespace == "" and id_ == head:
             counts = (counts[0], None if counts[1] is None else counts[1] + added & MASK)
@@ -416,30 +415,29 @@ def _count_writes(
         connection.execute(_ADD_ABOVE, (added, sid, namespace, sid, namespace, id_))
 
 
-def _add_writes(
-    connection: sqlite3.Connection, sid: int, writes: Writes, old: tuple[Any, Any]
-) -> int:
-    """Write pending writes; how much their sum is more than before."""
+def _add_writes(connection: sqlite3.Connection, sid: int, writes: Writes, replaced: int) -> int:
+    """Write pending writes; how much the sum of their checkpoint is more than before.
+
+    Args:
+        connection: in a write transaction.
+        sid: the session's number.
+        writes: the writes.
+        replaced: whether the first of them that replaces another one does so.
+    """
     place = (sid, *writes.name)
     spans = pack_spans(writes.spans) if writes.spans else b""
-    first, added = True, 0
-    written: dict[str, int] = {}
+    there: object = replaced
+    first, fresh = True, set()
     for entry in writes.entries:
-        key, body = entry.key, entry.body
-        new = weight(key, spans, body)
+        key, row = entry.key, (*place, entry.key, spans, entry.body)
         if not entry.replace:
-            if connection.execute(_FIRST_WINS, (*place, key, spans, body)).rowcount:
-                added += new
-                written[key] = new
+            if connection.execute(_FIRST_WINS, row).rowcount:
+                fresh.add(key)
             continue
-        if not first and key not in written:  # the first one was looked at before
-            old = connection.execute(_WRITE, (*place, key)).fetchone() or (None, None)
+        if not first:
+            there = connection.execute(_WRITE, (*place, key)).fetchone()
         first = False
-        if key not in written:
-            if old != (None, None):
-                write_of((writes.name[1], key, *old))
-            written[key] = 0 if old == (None, None) else weight(key, *old)
-        added += new - written[key]
-        connection.execute(_LAST_WINS, (*place, key, spans, body))
-        written[key] = new
-    return added & MASK
+        if not there:
+            fresh.add(key)
+        connection.execute(_LAST_WINS, row)
+    return sum(map(weight, fresh)) & MASK
