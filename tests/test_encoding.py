@@ -28,6 +28,8 @@ from wren_sessions.errors import (
     FormatVersionError,
     SerializationError,
 )
+from wren_sessions.keys import write_key
+from wren_sessions.records import Name, StoredWrite
 
 SESSION: Final = "cli_20251108_145739"
 WHAT: Final = "checkpoint 'c1'"
@@ -107,10 +109,17 @@ def test_a_body_comes_back_as_it_was(body: CheckpointRecord) -> None:
         assert [type(p) for p in found.values[channel].pieces] == [type(p) for p in value.pieces]
 
 
+def _decoded(data: bytes, session: str = SESSION, what: str = WHAT, name: Name = NAME) -> WriteBody:
+    return decode_write(StoredWrite("task/0", data), session, what, name)
+
+
 @given(writes)
 def test_a_write_comes_back_as_it_was(write: WriteBody) -> None:
     """Task, index, path, channel and value of a pending write are kept."""
-    assert decode_write(encode_write(write, NAME), SESSION, WHAT, NAME) == write
+    kept = StoredWrite(write_key(write.task_id, write.index), encode_write(write, NAME))
+    assert decode_write(kept, SESSION, WHAT, NAME) == write
+    with pytest.raises(CorruptSessionError):
+        decode_write(kept._replace(key="another/0"), SESSION, WHAT, NAME)
 
 
 def test_versions_that_are_equal_keep_their_types() -> None:
@@ -182,7 +191,7 @@ def test_a_changed_byte_of_a_write_is_noticed(write: WriteBody, data: st.DataObj
     encoded = bytearray(encode_write(write, NAME))
     encoded[data.draw(st.integers(0, len(encoded) - 1))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(NOTICED):
-        decode_write(bytes(encoded), SESSION, WHAT, NAME)
+        _decoded(bytes(encoded))
 
 
 @given(bodies, st.data())
@@ -213,7 +222,7 @@ def test_a_frame_with_other_contents_is_no_record(contents: Any, what: str) -> N
     """A frame that is whole but holds something else is an error, or reads as what it is."""
     packed = msgpack.packb(contents)
     frame = bytes([FORMAT, 0]) + crc32(packed).to_bytes(4, "big") + packed
-    decode = decode_record if what == "body" else decode_write
+    decode = decode_record if what == "body" else _decoded
     try:
         decode(frame, SESSION, WHAT, NAME)
     except CorruptSessionError as error:
@@ -236,7 +245,7 @@ def test_a_range_of_another_type_is_damage(at: int, wrong: object) -> None:
     value = [0, "safe", piece]
     record: list[Any] = [None, ["safe", b""], ["messages"], [], [], {}, [value]]
     write = ["task", 0, "", "messages", "safe", piece]
-    for contents, decode in ((record, decode_record), (write, decode_write)):
+    for contents, decode in ((record, decode_record), (write, _decoded)):
         with pytest.raises(CorruptSessionError):
             decode(_framed(contents), SESSION, WHAT, NAME)
 
@@ -248,9 +257,9 @@ def test_a_type_tag_of_another_type_is_damage(wrong: object) -> None:
     with pytest.raises(CorruptSessionError):
         decode_record(_framed(record), SESSION, WHAT, NAME)
     with pytest.raises(CorruptSessionError):
-        decode_write(_framed(["task", 0, "", "messages", wrong, b""]), SESSION, WHAT, NAME)
+        _decoded(_framed(["task", 0, "", "messages", wrong, b""]))
     with pytest.raises(CorruptSessionError):
-        decode_write(_framed(["task", 0, "", wrong, "safe", b""]), SESSION, WHAT, NAME)
+        _decoded(_framed(["task", 0, "", wrong, "safe", b""]))
 
 
 @given(st.binary(max_size=60))

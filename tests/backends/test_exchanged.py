@@ -22,6 +22,8 @@ from wren_sessions.checkpoints.codec import (
     plain_frame,
 )
 from wren_sessions.errors import CorruptSessionError
+from wren_sessions.keys import write_key
+from wren_sessions.records import StoredWrite
 from wren_sessions.stores.protected import ProtectedStore
 
 ID: Final = "1f0bd2a4-0000-6000-8000-{:012}"
@@ -93,6 +95,7 @@ def test_a_frame_stays_bound_when_it_is_compressed() -> None:
     small = compressed(frame, Compression(threshold_bytes=16))
     assert len(small) < len(frame)
     assert plain_frame(small) == frame
-    assert decode_write(small, "s", "a write", ("", FIRST)) == write
+    kept = StoredWrite(write_key(write.task_id, write.index), small)
+    assert decode_write(kept, "s", "a write", ("", FIRST)) == write
     with pytest.raises(CorruptSessionError):
-        decode_write(small, "s", "a write", ("", SECOND))
+        decode_write(kept, "s", "a write", ("", SECOND))

@@ -135,3 +135,19 @@ def test_a_folder_that_cannot_be_written_is_told(
     assert cli("check", url=f"file:{tmp_path}/another/new.db").code == 0
     monkeypatch.undo()
     assert cli("check", url=f"file:{tmp_path}/new.db").code == 0
+
+
+@pytest.mark.parametrize("change", ["SET body = x'0100aa'", "SET key = key || '0'"])
+def test_a_damaged_pending_write_leaves_the_list_whole(
+    cli: Cli, file_url: str, change: str
+) -> None:
+    """Its session is unreadable, in the list and in the figures; others are as they were."""
+    before = {row["id"]: row["status"] for row in cli("list", "--json", url=file_url).json}
+    with closing(sqlite3.connect(file_url.removeprefix("file:"), isolation_level=None)) as file:
+        file.execute(f"UPDATE writes {change}")
+    after = {row["id"]: row["status"] for row in cli("list", "--json", url=file_url).json}
+    changed = {id_ for id_ in before if before[id_] != after[id_]}
+    assert changed
+    assert {after[id_] for id_ in changed} == {"unreadable"}
+    (figures,) = cli("stats", "--json", url=file_url).json
+    assert figures["by_status"]["unreadable"] == len(changed)

@@ -96,6 +96,7 @@ def _list(store: SessionStore) -> Any:
 
 
 def _list_all(store: SessionStore) -> Any:
+    _sessions(store)
     found = [
         [t.config["configurable"], t.checkpoint["channel_values"], t.pending_writes]
         for t in SessionSaver(store).list(None)
@@ -128,6 +129,7 @@ def _scan_and_read(store: SessionStore) -> Any:
 
 
 def _elsewhere(store: SessionStore) -> Any:
+    _sessions(store)
     target = MemoryStore(ttl=EVER)
     copy_sessions(store, target)
     return [_latest(target), _list(target), Sessions(target).load(OTHER).state]
@@ -284,7 +286,19 @@ def run_command(form: Form, argv: Iterable[str]) -> Any:
     if "--json" not in words:
         return None
     found = [_timeless(json.loads(line)) for line in out.getvalue().splitlines()]
+    _left_out(words[0], found, form)
     return sorted(found, key=repr) if words[0] == "list" else found
+
+
+def _left_out(command: str, found: list[Any], form: Form) -> None:
+    """What `list` and `stats` could not read, they say: in its row, in a count, or on stderr."""
+    if command == "list" and any(row["status"] == "unreadable" for row in found):
+        raise ToldError("a session is unreadable")
+    if command == "stats" and any("unreadable" in row["by_status"] for row in found):
+        raise ToldError("a session is unreadable")
+    if command in {"list", "stats"}:
+        with form.store() as store:
+            _sessions(store)
 
 
 def imports(form: ExportForm) -> dict[str, Path_]:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 import msgpack
+from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
 
 NUMBERS: Final = (
     b"0",
@@ -50,7 +51,8 @@ JUNK: Final[tuple[Any, ...]] = (
 """What stands in the place of a node of a tree."""
 
 _DIGITS: Final = re.compile(rb"\d+")
-_FRAME: Final = re.compile(rb"\x01\x00")
+_FRAME: Final = re.compile(rb"\x01([\x00\x02\x04\x06])", re.DOTALL)
+_MOST_BYTES: Final = 1_000_000
 _CRC_BYTES: Final = 4
 
 
@@ -108,15 +110,45 @@ def renumbered(old: bytes, draw: Random) -> Changed:
 
 
 def forged(old: bytes, draw: Random) -> Changed:
-    """What a frame says is something else, and its checksum fits."""
+    """What a frame says is something else, and its checksum fits, as a hostile writer would do it.
+
+    The checksum may be bound to a name too: it differs by that from the sum of the bytes.
+    """
     for found in _FRAME.finditer(old):
-        start = found.end()
+        start, packs = found.end(), _CODECS[found[1]]
         packed = old[start + _CRC_BYTES :]
-        if crc32(packed).to_bytes(_CRC_BYTES) == old[start : start + _CRC_BYTES]:
-            tree = msgpack.unpackb(packed, strict_map_key=False)
-            packed = repacked(mutated(tree, draw))
-            return Changed("forged", old[:start] + summed(packed), forged=True)
+        bound = crc32(packed) ^ int.from_bytes(old[start : start + _CRC_BYTES])
+        try:
+            tree = msgpack.unpackb(packs.open(packed), strict_map_key=False)
+        except (ValueError, msgpack.UnpackException, ZstdError):
+            continue  # it is no frame, or another one follows
+        if type(tree) is list and (packs.named or not bound):
+            packed = packs.close(repacked(mutated(tree, draw)))
+            sums = (crc32(packed) ^ bound).to_bytes(_CRC_BYTES)
+            return Changed("forged", old[:start] + sums + packed, forged=True)
     return flipped(old, draw)
+
+
+class _Codec(NamedTuple):
+    """How the bytes of a frame become the array that is in it, and back."""
+
+    open: Callable[[bytes], bytes]
+    close: Callable[[bytes], bytes]
+    named: bool
+
+
+_PLAIN: Final = (bytes, bytes)
+_ZSTD: Final = (
+    lambda packed: ZstdDecompressor().decompress(packed, max_output_size=_MOST_BYTES),
+    lambda packed: ZstdCompressor().compress(packed),
+)
+_CODECS: Final = {
+    b"\0": _Codec(*_PLAIN, named=False),
+    b"\2": _Codec(*_ZSTD, named=False),
+    b"\4": _Codec(*_PLAIN, named=True),
+    b"\6": _Codec(*_ZSTD, named=True),
+}
+"""By their numbers: those of version 0.1.0, and those that are bound to a name."""
 
 
 def summed(packed: bytes) -> bytes:

@@ -229,7 +229,7 @@ class Exporting:
         what = f"a pending write of checkpoint {stored.name[1]!r}"
         found = []
         for kept in sorted(stored.writes):  # stores keep them in orders of their own
-            write = decode_write(kept.body, self._session, what, stored.name)
+            write = decode_write(kept, self._session, what, stored.name)
             typed, *_ = opened(self._session, write.value, arena, self._protection, what)
             likely = (stored.name, stored.name)
             channel = f"write {write.channel}"

@@ -37,7 +37,8 @@ from wren_sessions.errors import (
     FormatVersionError,
     SerializationError,
 )
-from wren_sessions.records import Name
+from wren_sessions.keys import write_key
+from wren_sessions.records import Name, StoredWrite
 from wren_sessions.serializers.budget import OverBudgetError, one_call
 from wren_sessions.serializers.compression import Compression, decompress
 from wren_sessions.serializers.limits import check_sequence
@@ -211,9 +212,12 @@ def encode_write(write: WriteBody, name: Name) -> bytes:
     return _frame([*about, value.kind, *_packed_pieces(value.pieces)], name)
 
 
-def decode_write(data: bytes, session: str, what: str, name: Name) -> WriteBody:
-    """What `encode_write` was given; errors as `decode_record`."""
-    fields = _unframe(data, session, what, name)
+def decode_write(write: StoredWrite, session: str, what: str, name: Name) -> WriteBody:
+    """What `encode_write` was given, of a write that stands under its own key.
+
+    Errors are those of `decode_record`.
+    """
+    fields = _unframe(write.body, session, what, name)
     try:
         task_id, index, path, channel, kind, *pieces = fields
         value = StoredValue(kind, _unpacked_pieces(pieces))
@@ -222,6 +226,8 @@ def decode_write(data: bytes, session: str, what: str, name: Name) -> WriteBody:
             {type(task_id), type(path), type(channel), type(kind)} == _TEXT and type(index) is int
         ):
             raise TypeError(task_id)
+        if write.key != f"{task_id}/{index}" and write.key != write_key(task_id, index):
+            raise ValueError(write.key)
     except _MISSHAPEN as error:
         raise damage(session, what) from error
     return WriteBody(task_id=task_id, index=index, path=path, channel=channel, value=value)

@@ -176,7 +176,7 @@ class _Walk:
         self.stored_bytes += size_of(stored)
         self._body = body = decode_record(stored.body, self.session, what, stored.name)
         found = [
-            decode_write(write.body, self.session, f"a pending write of {what}", stored.name)
+            decode_write(write, self.session, f"a pending write of {what}", stored.name)
             for write in stored.writes
         ]
         if self._changes is not None:

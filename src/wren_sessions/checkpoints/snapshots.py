@@ -316,7 +316,7 @@ def _writes(session: str, stored: Stored, body: CheckpointRecord) -> list[WriteB
         return []
     what = f"checkpoint {stored.name[1]!r}"
     about = f"a pending write of {what}"
-    writes = [decode_write(write.body, session, about, stored.name) for write in stored.writes]
+    writes = [decode_write(write, session, about, stored.name) for write in stored.writes]
     values = [*body.values.values(), *[write.value for write in writes]]
     check_shared(values, session, f"{what} with its pending writes")
     if len(writes) > 1:

@@ -73,5 +73,5 @@ def step_after(session: str, stored: Stored) -> NextStep[None]:
         CorruptSessionError: a pending write is damaged.
     """
     what = f"a pending write of checkpoint {stored.name[1]!r}"
-    writes = (decode_write(write.body, session, what, stored.name) for write in stored.writes)
+    writes = (decode_write(write, session, what, stored.name) for write in stored.writes)
     return next_step((write.task_id, write.channel, None) for write in writes)

@@ -149,7 +149,7 @@ def check_settled(session: str, head: Head, channels: set[str], serde: Serialize
     """
     stored = head.stored
     what = f"a pending write of checkpoint {stored.name[1]!r}"
-    writes = [decode_write(write.body, session, what, stored.name) for write in stored.writes]
+    writes = [decode_write(write, session, what, stored.name) for write in stored.writes]
     changes = channels_of(serde, "")
     if changes is not None:
         writes = writes_today(writes, changes)

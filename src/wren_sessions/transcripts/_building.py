@@ -121,7 +121,7 @@ class Transcribing:
     ) -> Iterator[Message]:
         """The questions that wait for an answer."""
         what = f"a pending write of checkpoint {stored.name[1]!r}"
-        writes = [decode_write(write.body, session, what, stored.name) for write in stored.writes]
+        writes = [decode_write(write, session, what, stored.name) for write in stored.writes]
         writes.sort(key=lambda write: (write.path, write.task_id, write.index))
         time = self._stamp(body.meta)
         step = next_step((write.task_id, write.channel, write) for write in writes)

@@ -176,7 +176,7 @@ def body_of(session: str, stored: Stored) -> CheckpointRecord:
 def writes_of(session: str, stored: Stored) -> list[WriteBody]:
     """The pending writes of a record."""
     what = f"a pending write of checkpoint {stored.name[1]!r}"
-    return [decode_write(write.body, session, what, stored.name) for write in stored.writes]
+    return [decode_write(write, session, what, stored.name) for write in stored.writes]
 
 
 def spans_of(values: Iterable[StoredValue]) -> tuple[Span, ...]:

@@ -329,7 +329,7 @@ def lost_writes(
     what = f"a pending write of checkpoint {stored.name[1]!r}"
     for write in stored.writes:
         try:
-            body = decode_write(write.body, session, what, stored.name)
+            body = decode_write(write, session, what, stored.name)
             opened(session, body.value, arena, protection, what)
         except DAMAGE as error:
             yield write.key, error.message

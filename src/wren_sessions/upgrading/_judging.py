@@ -48,7 +48,7 @@ def judged_checkpoint(
 ) -> Iterator[Cause]:
     """What reading a checkpoint with its pending writes tells."""
     what = "a pending write"
-    writes = [decode_write(each.body, session, what, stored.name) for each in stored.writes]
+    writes = [decode_write(each, session, what, stored.name) for each in stored.writes]
     channels = channels_of(app.serde, stored.name[0]) or GraphChannels(ChannelChanges())
     yield from _renames(session, stored, channels, writes)
     body, data = read_record(session, stored, ArenaView(arena), protection, app.serde)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from wren_sessions.checkpoints.snapshots import Snapshot
-from wren_sessions.errors import WrenSessionsError
+from wren_sessions.errors import CorruptSessionError, DecryptionError, WrenSessionsError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Life, SessionInfo
 from wren_sessions.transcripts import message_of
@@ -141,10 +141,14 @@ def _each(
 
 def _detail(store: SessionStore, row: Overview) -> Overview | None:
     """One session with its details; None if it has gone meanwhile."""
-    info = store.info(row.session)
-    if info is None:
-        return None
-    return with_status(store, row._replace(size_bytes=info.size_bytes))
+    try:
+        info = store.info(row.session)
+        if info is None:
+            return None
+        row = row._replace(size_bytes=info.size_bytes)
+        return with_status(store, row)
+    except (CorruptSessionError, DecryptionError):
+        return row._replace(status="unreadable")
 
 
 def with_last_messages(

@@ -283,17 +283,14 @@ def status_of(session: str, stored: Stored) -> str:
 
     Returns:
         ``"waiting"`` for an answer; ``"failed"``; ``"running"`` where nodes are to run next, also
-        if the process that ran them is gone; ``"unreadable"`` where the checkpoint is damaged, or
-        sealed with a key that is not given; else ``"done"``.
-
-    Raises:
-        CorruptSessionError: a pending write is damaged.
+        if the process that ran them is gone; ``"unreadable"`` where the checkpoint or a pending
+        write of it is damaged, or sealed with a key that is not given; else ``"done"``.
     """
-    status = step_after(session, stored).status
-    if status != "open":
-        return status
     what = f"checkpoint {stored.name[1]!r}"
     try:
+        status = step_after(session, stored).status
+        if status != "open":
+            return status
         body = decode_record(stored.body, session, what, stored.name)
     except (CorruptSessionError, DecryptionError, FormatVersionError):
         return "unreadable"
