@@ -104,26 +104,30 @@ def forms(wanted: str, stack: ExitStack) -> Iterator[list[tuple[Form, Pinger | N
     yield found
 
 
-def trial(trials: Trials, pinger: Pinger | None, seed: int) -> tuple[str, list[Outcome]]:
+def trial(
+    trials: Trials, pinger: Pinger | None, seed: int, paths: int | None
+) -> tuple[str, list[Outcome]]:
     """One trial, with what it may take."""
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before = _status("VmRSS")
     if pinger is not None:
         pinger.reset()
-    done, outcomes = trials.run(seed)
+    done, outcomes = trials.run(seed, paths)
     slow = pinger is not None and pinger.blocked()
     large = _status("VmHWM") - before > MOST_BYTES
     outcomes += [Outcome("all paths", "BLOCKED")] * slow + [Outcome("all paths", "MEMORY")] * large
     return str(done), outcomes
 
 
-def confirmed(trials: Trials, pinger: Pinger | None, seed: int) -> tuple[str, list[Outcome]]:
+def confirmed(
+    trials: Trials, pinger: Pinger | None, seed: int, paths: int | None
+) -> tuple[str, list[Outcome]]:
     """The same; what was slow counts where it is slow again."""
-    done, outcomes = trial(trials, pinger, seed)
+    done, outcomes = trial(trials, pinger, seed, paths)
     for _ in range(AGAIN):
         if not any(outcome.kind in {"BLOCKED", "HANG"} for outcome in outcomes):
             break
-        done, outcomes = trial(trials, pinger, seed)
+        done, outcomes = trial(trials, pinger, seed, paths)
     return done, outcomes
 
 
@@ -132,6 +136,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="damage what is stored, and read it")
     parser.add_argument("--trials", type=int, default=700, help="over all forms")
     parser.add_argument("--seed", type=int, help="run this trial alone")
+    parser.add_argument("--paths", type=int, help="so many of each trial, drawn; else all")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--form", default="", help='a part of the name, as in "redis, zstd"')
     given = parser.parse_args()
@@ -145,7 +150,7 @@ def main() -> int:
             seeds = range(given.first, given.first + each) if given.seed is None else [given.seed]
             for seed in seeds:
                 faulthandler.dump_traceback_later(60 * LIMIT_S, exit=True)  # it hangs in C
-                done, outcomes = confirmed(trials, pinger, seed)
+                done, outcomes = confirmed(trials, pinger, seed, given.paths)
                 counts[form.name].update(outcome.kind for outcome in outcomes)
                 _tell(form, seed, done, outcomes, everything=given.seed is not None)
                 gc.unfreeze()  # a command keeps what it has loaded from being looked through

@@ -39,12 +39,14 @@ class Script:
         self.with_key = ("EVALSHA", self.sha.encode(), b"1")
 
 
-_SHARED: Final = ("_common", "_lives", "_records", "_logs", "_walks")
+_SHARED: Final = ("_common", "_ends", "_ids", "_lives", "_records", "_logs", "_walks")
 _BEGIN: Final = """local NONCE = table.remove(ARGV) .. ' '
 local function answer()
 """
 _END: Final = """end
-local reply = answer()
+-- A second result says that the nonce is in the first one: a long text is made once.
+local reply, whole = answer()
+if whole then return reply end
 if type(reply) == 'string' then return NONCE .. reply end
 reply[1] = NONCE .. reply[1]
 return reply

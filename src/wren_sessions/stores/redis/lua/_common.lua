@@ -1,5 +1,5 @@
--- Shared by all scripts: it is put in front of each of them. Behind it come _lives, _records, _logs
--- and _walks, except for commit, which has what it needs of them put in where it needs it.
+-- Shared by all scripts: it is put in front of each of them. Behind it come _ends, _ids, _lives,
+-- _records, _logs and _walks, except for commit, which has what it needs of them put in where it needs it.
 --
 -- KEYS[1]  the session's hash. Its fields are listed in keys.py.
 -- :meta    ten words: format version, incarnation, created ms, updated ms, idle timeout of its own
@@ -112,52 +112,6 @@ local function ends_of(created, override, pinned, used, idle, max_age)
     if not ends or oldest < ends then ends = oldest end
   end
   return ends
-end
-
-local function expire(key, ends)
-  if ends then redis.call('PEXPIREAT', key, int(ends)) else redis.call('PERSIST', key) end
-end
-
--- When the server will remove a key, to the millisecond; nil for never.
-local function ends_at(key)
-  local at = redis.pcall('PEXPIRETIME', key)
-  if type(at) == 'number' then return at >= 0 and at or nil end
-  while true do -- Redis 6.2 only tells how long it is, from a clock that may tick between two calls
-    local before, left, after = now_ms(), redis.call('PTTL', key), now_ms()
-    if left < 0 then return nil end
-    if before == after then return after + left end
-  end
-end
-
-local function decoded(id)
-  if not string.find(id, '%', 1, true) then return id end
-  return (string.gsub(id, '%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end))
-end
-
--- Whether id a is below id b, as bytes. (Lua's own < follows the server's locale.)
-local function below(a, b)
-  a, b = decoded(a), decoded(b)
-  for i = 1, math.min(#a, #b), 4 do
-    local a1, a2, a3, a4 = string.byte(a, i, i + 3)
-    local b1, b2, b3, b4 = string.byte(b, i, i + 3)
-    if a1 ~= b1 then return a1 < b1 end
-    if a2 ~= b2 then return (a2 or -1) < (b2 or -1) end
-    if a3 ~= b3 then return (a3 or -1) < (b3 or -1) end
-    if a4 ~= b4 then return (a4 or -1) < (b4 or -1) end
-  end
-  return #a < #b
-end
-
--- A namespace's four words: of its field's value, nil if there is none; it has no checkpoint then. The
--- last one is a number, or nil where it is not known.
-local function head_words(last_ns, ns, value)
-  if not value then
-    if last_ns == ns then damaged(':head' .. ns) end
-    return nil
-  end
-  local latest, highest, before, least = string.match(value, '^(%S+) (%S+) (%S+) ?([%d-]*)$')
-  if not latest then damaged(':head' .. ns) end
-  return latest, highest, before, tonumber(least)
 end
 
 local function record_field(ns, id)

@@ -39,8 +39,11 @@ else
 end
 local same = with_record and writes_id == id and writes_ns == ns
 if with_writes and not same then fields[#fields + 1] = log_field(writes_ns, writes_id) end
-local there = redis.call('HMGET', K, ':turn', unpack(fields))
-local turn = table.remove(there, 1)
+local asked = #fields
+fields[asked + 1] = ':turn'
+local there = redis.call('HMGET', K, unpack(fields))
+local turn = there[asked + 1]
+fields[asked + 1] = nil
 local incarnation, created, _, override, revision, arena, pinned, last_ns, count =
   life_words(K, there[1])
 local fresh = not incarnation
@@ -51,6 +54,7 @@ local old, recent, outcome = nil, '', nil
 if not fresh then
   local known = incarnation == token
   if with_record and there[2] then
+    -- Here comes _ids.lua.
     -- Here comes _records.lua.
     old = record_of(ns, id, there[2])
     known = known or old[1] == token
@@ -79,7 +83,11 @@ elseif new == '2' and with_record and (there[3] and string.match(there[3], '^%S+
   outcome = 'conflict'
 end
 if witnesses ~= '' and not outcome then
-  if witnesses == '^' then witnesses = record_field(ns, parent) end
+  if witnesses == '^' then
+    -- The latest checkpoint is there: what would take it away names another one.
+    local latest = there[3] and string.find(there[3], parent .. ' ', 1, true) == 1
+    witnesses = latest and '' or record_field(ns, parent)
+  end
   for field in string.gmatch(witnesses, '%S+') do
     if redis.call('HEXISTS', K, field) == 0 then outcome = 'stale' end
   end
@@ -101,6 +109,7 @@ if renew then
   if ends and ends <= now then outcome = outcome or 'expired' end
 end
 if outcome then
+  -- Here comes _ends.lua.
   -- Here comes _lives.lua.
   local life = life_of(K, there[1])
   if outcome == 'held' then return refused(outcome, life, now) .. ' ' .. holder .. ' ' .. since end
@@ -121,20 +130,25 @@ local size, held = 0, 0
 local more = 0 -- fields that are new
 if with_writes then
   local at = with_record and 5 or 3
-  local field, bytes, value, keys = fields[#fields], ARGV[at], there[#fields], {}
-  local begin = 1
-  for key, length in string.gmatch(ARGV[at + 1] or '', '(%S+) (%d+)') do
-    local name = special_prefix(writes_ns, writes_id) .. key
-    if not value or redis.call('HEXISTS', K, name) == 0 then keys[#keys + 1] = key end
-    set(name, string.sub(ARGV[at + 2], begin, begin + length - 1))
-    begin = begin + length
+  local field, bytes, value, keys = fields[asked], ARGV[at], there[asked], {}
+  local added = ''
+  if ARGV[at + 1] then
+    local begin, prefix = 1, special_prefix(writes_ns, writes_id)
+    for key, length in string.gmatch(ARGV[at + 1], '(%S+) (%d+)') do
+      local name = prefix .. key
+      if not value or redis.call('HEXISTS', K, name) == 0 then keys[#keys + 1] = key end
+      set(name, string.sub(ARGV[at + 2], begin, begin + length - 1))
+      begin = begin + length
+    end
+    added = table.concat(keys, ',')
   end
-  local added = table.concat(keys, ',')
   size = #bytes + #keys
   more = value and #keys or 1 + #keys
   if not value and #bytes <= SEGMENT then
     if added == '' then added = '-' end
     set(field, '0 ' .. added .. ' ' .. writes_spans .. ' ' .. int(#bytes) .. '\n' .. bytes)
+  elseif value and size == 0 and writes_spans == '-' and not with_record then
+    size = nil -- replaced, all of them: its log stays as it is
   else
     -- Here comes _logs.lua.
     local log = log_of(field, value) or {
@@ -212,17 +226,21 @@ if with_writes then
   -- What it holds at least is said by its namespace's words while its checkpoint is the latest.
   local said = there[3]
   if with_record and writes_ns ~= ns then said = redis.call('HGET', K, ':head' .. writes_ns) end
-  local lead, top, before, least = head_words(last_ns, writes_ns, said)
-  if count and lead == writes_id then
-    if least and held < least then damaged(field) end
-    if not with_record or writes_ns ~= ns then
-      set(':head' .. writes_ns, lead .. ' ' .. top .. ' ' .. before .. ' ' .. int(size))
-    end
+  if not size then
+    -- It holds what it held.
+  elseif not said then
+    if last_ns == writes_ns then damaged(':head' .. writes_ns) end
+  elseif count and string.find(said, writes_id .. ' ', 1, true) == 1 then
+    local before, least = string.match(said, '^(%S+ %S+ %S+ )([%d-]+)$')
+    if not before then damaged(':head' .. writes_ns) end
+    if least ~= '-' and held < tonumber(least) then damaged(field) end
+    if not with_record or writes_ns ~= ns then set(':head' .. writes_ns, before .. int(size)) end
   end
 end
 
 local base, leads = '0', not with_record
 if with_record then
+  -- Here comes _ids.lua.
   local lead, top, before, least = head_words(last_ns, ns, there[3])
   if not lead then
     if old or not fresh and count
@@ -308,7 +326,11 @@ if with_record then
 elseif not fresh then
   local tokens = token
   if there[2] then tokens = token .. ' ' .. recent else more = more + 1 end
-  if #tokens > RECENT then tokens = string.match(tokens, '^(.*) ') or token end -- the oldest goes
+  if #tokens > RECENT then -- the oldest goes
+    local short = #tokens - #token -- tokens are nearly always of one length
+    tokens = string.byte(tokens, short) == 32 and string.sub(tokens, 1, short - 1)
+      or string.match(tokens, '^(.*) ') or token
+  end
   set(':done', tokens)
 end
 
@@ -324,9 +346,18 @@ set(
 )
 
 -- Write.
+local ends_text = ends and int(ends) or '-'
 for at = 1, #out, MOST do
   redis.call('HSET', K, unpack(out, at, math.min(at + MOST - 1, #out)))
 end
-if renew then expire(K, ends) else ends = ends_at(K) end
-return 'done ' .. said .. now_text .. ' ' .. (ends and int(ends) or '-') .. ' ' .. pinned .. ' '
-  .. revision .. ' ' .. base
+if not renew then
+  -- Here comes _ends.lua.
+  ends = ends_at(K)
+  ends_text = ends and int(ends) or '-'
+elseif ends then
+  redis.call('PEXPIREAT', K, ends_text)
+else
+  redis.call('PERSIST', K)
+end
+return NONCE .. 'done ' .. said .. now_text .. ' ' .. ends_text .. ' ' .. pinned .. ' ' .. revision
+  .. ' ' .. base, true
