@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from wren_sessions.protocols import SessionStore
+from wren_sessions.protocols import SessionStore, knowing_owners
 from wren_sessions.records import (
     ArenaParts,
     Commit,
@@ -26,6 +26,7 @@ from wren_sessions.records import (
     Life,
     Loaded,
     Name,
+    Notes,
     Prune,
     Scanned,
     SessionInfo,
@@ -130,6 +131,16 @@ class Unsuspended:
     ) -> Life | None:
         """See `SessionStore.copy`."""
         return self._store.copy(source, target, replace=replace, state=state, expect=expect)
+
+    async def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
+        """See `OwnerStore.annotate`."""
+        return knowing_owners(self._store).annotate(session, notes, expect)
+
+    async def list_owned(
+        self, owner: str, cursor: str | None = None, limit: int = 100
+    ) -> SessionPage:
+        """See `OwnerStore.list_owned`."""
+        return knowing_owners(self._store).list_owned(owner, cursor, limit)
 
     async def ping(self) -> None:
         """See `SessionStore.ping`."""

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from typing import Final
 
 from wren_sessions._blocking import Unsuspended, run
-from wren_sessions.protocols import AsyncSessionStore, SessionStore
+from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore, SessionStore
 from wren_sessions.records import Scanned, SessionInfo, Start
 
 _PAGE: Final = 100
@@ -28,14 +28,18 @@ class SessionWalk:
     Args:
         store: the store.
         limit: how many sessions a page has, about.
+        owner: whose sessions, the last written first; None for all.
 
     Attributes:
         foreign: how many entries were left out so far; see `SessionPage.foreign`.
     """
 
-    def __init__(self, store: AsyncSessionStore, limit: int = _PAGE) -> None:
+    def __init__(
+        self, store: AsyncSessionStore, limit: int = _PAGE, owner: str | None = None
+    ) -> None:
         self._store = store
         self._limit = limit
+        self._owner = owner
         self.foreign = 0
         self._cursor: str | None = None
         self._begun = False
@@ -50,7 +54,11 @@ class SessionWalk:
         """The next sessions, perhaps none; None at the end."""
         if self.ended:
             return None
-        page = await self._store.list_sessions(self._cursor, self._limit)
+        if self._owner is None:
+            page = await self._store.list_sessions(self._cursor, self._limit)
+        else:
+            owned: AsyncOwnerStore = self._store  # type: ignore[assignment] # or it raises
+            page = await owned.list_owned(self._owner, self._cursor, self._limit)
         self._begun, self._cursor = True, page.cursor
         self.foreign += page.foreign
         new = [info for info in page.sessions if info.session not in self._met]
@@ -59,16 +67,20 @@ class SessionWalk:
         return list(found.values())
 
 
-def all_sessions(store: SessionStore, limit: int = _PAGE) -> Iterator[SessionInfo]:
+def all_sessions(
+    store: SessionStore, limit: int = _PAGE, owner: str | None = None
+) -> Iterator[SessionInfo]:
     """The same for blocking callers, session by session."""
-    walk = SessionWalk(Unsuspended(store), limit)
+    walk = SessionWalk(Unsuspended(store), limit, owner)
     while (page := run(walk.next_page())) is not None:
         yield from page
 
 
-async def aall_sessions(store: SessionStore) -> AsyncIterator[SessionInfo]:
+async def aall_sessions(
+    store: SessionStore, owner: str | None = None
+) -> AsyncIterator[SessionInfo]:
     """The same for asynchronous callers."""
-    walk = SessionWalk(store.aio)
+    walk = SessionWalk(store.aio, owner=owner)
     while (page := await walk.next_page()) is not None:
         for info in page:
             yield info

@@ -26,7 +26,13 @@ field                           what
 ``:done``                       by what the latest commits are known again if they are repeated
 ``:turn``                       whose turn it is to write, until when, and who waits for it; only
                                 while there is a turn
+``:about``                      whose session it is (or -), a space, and what is noted about it;
+                                only where somebody said so
 ==============================  ===================================================================
+
+Besides, there is one sorted set per owner, ``<prefix>::owner:<owner>``: the names of the sessions
+by when they were last written. Only sessions with an owner are in one. It is an index: it may hold
+the names of sessions that are no longer there, which go when a listing meets them.
 
 Ids are percent-encoded where they hold a separator, a glob or brace, a space or a control
 character. Two different (prefix, session, namespace, checkpoint) never meet in one name, every
@@ -48,6 +54,7 @@ DEFAULT_PREFIX: Final = "langgraph:checkpoint"
 LATEST: Final = "latest"
 STATE: Final = "state"
 META: Final = ":meta"
+ABOUT: Final = ":about"
 MAX_ID_BYTES: Final = 1024
 MAX_NAMESPACE_BYTES: Final = 1_048_576
 
@@ -73,6 +80,15 @@ class StagingId(str):
         """The same text gives the same id."""
         name = f"copying.{sha256(of.encode()).hexdigest()}"
         return super().__new__(cls, name.ljust(MAX_ID_BYTES + 1, "."))
+
+
+class HiddenOwner(str):
+    """An owner as an encrypted store keeps it, where the name itself is not known: a keyed hash.
+
+    It is taken as it is, so that a copy keeps it; no text that a caller gives is taken for one.
+    """
+
+    __slots__ = ()
 
 
 def encode(value: str) -> str:
@@ -180,6 +196,14 @@ class KeySpace:
         """The one Redis key that holds a session."""
         return self.address(session)
 
+    def owner_key(self, owner: str) -> str:
+        """The Redis key that holds the names of an owner's sessions.
+
+        Raises:
+            InvalidSessionIdError: the owner is empty, or cannot be a name.
+        """
+        return f"{self.prefix}::owner:{check_owner(owner)}"
+
     def parse_address(self, name: str) -> Address | None:
         """What `address` was made from, or None if this is no address under this prefix."""
         head, _, last = name.rpartition(":")
@@ -213,6 +237,13 @@ def check_session(session: str) -> str:
     if session == "":
         raise InvalidSessionIdError("a session id must not be empty", value=session)
     return encode(session)
+
+
+def check_owner(owner: str) -> str:
+    """The encoded form of an owner; errors as `check_session`."""
+    if owner == "":
+        raise InvalidSessionIdError("an owner must not be empty", value=owner)
+    return encode(owner)
 
 
 def record_field(namespace: str, checkpoint_id: str) -> str:

@@ -35,6 +35,7 @@ from wren_sessions.records import (
     Life,
     Loaded,
     Name,
+    Notes,
     Prune,
     Scanned,
     SessionInfo,
@@ -299,9 +300,74 @@ def taking_turns(store: object) -> TurnStore:
         return found
     raise ConfigurationError(
         f"{type(store).__name__} has no turns, so it cannot keep other writers out of a session: "
-        "use a store that has (memory, Redis), or give it the method `turn` of "
+        "use a store that has (memory, file, Redis), or give it the method `turn` of "
         "wren_sessions.protocols.TurnStore"
     )
+
+
+class OwnerStore(Protocol):
+    """What a store can do besides: know whose sessions are, and list those of one owner.
+
+    A commit gives a session that is nobody's to `Commit.owner`.
+    """
+
+    def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
+        """Say whose a session is, and what is noted about it. No use of it, and no new revision.
+
+        Args:
+            session: the session's id.
+            notes: what to note, in the place of all that is.
+            expect: what is noted now.
+
+        Returns:
+            The session's life, or None if it is not there.
+
+        Raises:
+            ConflictError: something else is noted; nothing was changed.
+        """
+
+    def list_owned(self, owner: str, cursor: str | None = None, limit: int = 100) -> SessionPage:
+        """One page of an owner's sessions, those first that were written last.
+
+        Costs what is on the page, however many sessions there are. One that is written meanwhile
+        counts where it stands then, and is not listed twice.
+
+        Args:
+            owner: the owner.
+            cursor: None to begin, then `SessionPage.cursor` of the page before.
+            limit: how many sessions at the most, at least 1.
+
+        Raises:
+            ConfigurationError: the cursor is none of this store's, or the limit is below 1.
+        """
+
+
+def knowing_owners(store: object) -> OwnerStore:
+    """A store as one that knows owners.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if hasattr(getattr(store, "unprotected", store), "annotate"):
+        found: OwnerStore = store  # type: ignore[assignment] # it has the methods
+        return found
+    raise ConfigurationError(
+        f"{type(store).__name__} does not know whose sessions are, and keeps no notes: use a store "
+        "that does (memory, file, Redis), or give it the methods of "
+        "wren_sessions.protocols.OwnerStore"
+    )
+
+
+class AsyncOwnerStore(Protocol):
+    """The same, to await."""
+
+    async def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
+        """See `OwnerStore.annotate`."""
+
+    async def list_owned(
+        self, owner: str, cursor: str | None = None, limit: int = 100
+    ) -> SessionPage:
+        """See `OwnerStore.list_owned`."""
 
 
 class AsyncTurnStore(Protocol):

@@ -16,10 +16,11 @@ two writers need no lock and a commit needs no second trip.
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from wren_sessions.ttl import Override
 
@@ -204,6 +205,7 @@ class Commit:
             no head.
         turn: the token of the turn that this is written in, which must last still; None for none:
             then nobody may have the session's turn.
+        owner: whose session it is, if it is nobody's yet; None for nobody.
         created_ms: the creation time to give a session that this commit makes; None means now.
         record: a checkpoint to write.
         writes: pending writes to add.
@@ -219,6 +221,7 @@ class Commit:
     new: bool = False
     latest: bool = False
     turn: str | None = None
+    owner: str | None = None
     created_ms: int | None = None
     record: Record | None = None
     writes: Writes | None = None
@@ -312,6 +315,22 @@ class Life:
         return None if self.deadline_ms is None else max(0, self.deadline_ms - self.now_ms)
 
 
+class Notes(NamedTuple):
+    """Whose a session is, and what is noted about it.
+
+    Attributes:
+        owner: whose it is; None for nobody's.
+        about: JSON with ``title``, ``tags`` and ``attributes``, as far as there are any; empty for
+            nothing. Opaque to a store.
+    """
+
+    owner: str | None = None
+    about: bytes = b""
+
+
+NOTHING_NOTED: Final = Notes()
+
+
 class TurnState(NamedTuple):
     """Who has a session's turn. Times are the store's, in milliseconds since 1970.
 
@@ -346,6 +365,7 @@ class Committed:
         life: of the session as it is now; None if it is not there.
         base: where the record's own bytes start in the arena; 0 without a record.
         turn: who has the session's turn, where that is why; else None.
+        owner: whose the session is, where the store says it; None for nobody's, or where not.
     """
 
     outcome: Outcome
@@ -353,6 +373,7 @@ class Committed:
     life: Life | None = None
     base: int = 0
     turn: TurnState | None = None
+    owner: str | None = None
 
 
 class StoredWrite(NamedTuple):
@@ -442,6 +463,7 @@ class SessionInfo:
             and where the server does not say.
         idle: the session's own idle timeout: milliseconds, or ``"none"`` for none; None where it
             follows the store's policy, and in listings.
+        notes: whose it is, and what is noted about it.
     """
 
     session: str
@@ -449,6 +471,31 @@ class SessionInfo:
     state: bytes
     size_bytes: int | None = None
     idle: Override = None
+    notes: Notes = NOTHING_NOTED
+
+    @property
+    def owner(self) -> str | None:
+        """Whose it is; None for nobody's."""
+        return self.notes.owner
+
+    @property
+    def title(self) -> str:
+        """Its title, as `Sessions.annotate` was given it; empty for none."""
+        return str(self._noted("title", ""))
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its tags."""
+        return tuple(self._noted("tags", ()))
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Its attributes."""
+        return dict(self._noted("attributes", {}))
+
+    def _noted(self, name: str, nothing: Any) -> Any:
+        about = json.loads(self.notes.about) if self.notes.about else {}
+        return about.get(name, nothing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -461,8 +508,11 @@ class SessionPage:
         cursor: what to pass to go on; None at the end. A page may be empty before the end.
         foreign: how many entries under the store's prefix are not sessions of this package, such
             as sessions that an app pickled before; they are left out.
+        total: how many sessions an owner has, about: such as went away may be counted until a
+            listing meets them. None where it is no listing of an owner's.
     """
 
     sessions: tuple[SessionInfo, ...] = field(default=())
     cursor: str | None = None
     foreign: int = 0
+    total: int | None = None

@@ -84,7 +84,7 @@ class Turnless:
         return getattr(self._memory, name)
 
 
-@tries("use a store that has (memory, Redis), or give it the method `turn`")
+@tries("use a store that has (memory, file, Redis), or give it the method `turn`")
 def test_a_store_without_turns() -> None:
     """It is said when a turn is asked for; everything else works."""
     store: Any = Turnless()

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import operator
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
-import pytest_asyncio
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 
-from saver.backends import Backend, place
+from saver.backends import Backend
 from wren_sessions import MemoryStore, Sessions, SessionSaver
 from wren_sessions.errors import (
     ConfigurationError,
@@ -30,14 +29,6 @@ from wren_sessions.ttl import TTLPolicy
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 Mode = Literal["reject", "wait"]
-
-
-@pytest_asyncio.fixture(params=["memory", "redis", "sealed"])
-async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
-    """An empty place for sessions."""
-    opened = Backend(request.param, place(request.param, request))
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture(autouse=True)

@@ -149,6 +149,7 @@ class Exporting:
             idle=info.idle,
             heads=tuple(heads),
             state=info.state,
+            notes=info.notes,
         )
 
     # --- checkpoints ---

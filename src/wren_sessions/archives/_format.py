@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 from wren_sessions.checkpoints.versions import Version, stored
 from wren_sessions.errors import CorruptSessionError
-from wren_sessions.records import Life, Name, Span
+from wren_sessions.records import NOTHING_NOTED, Life, Name, Notes, Span
 from wren_sessions.ttl import Override
 
 FORMAT: Final = "wren-sessions/session"
@@ -95,6 +95,7 @@ class Opening:
         idle: its own idle timeout; see `SessionInfo.idle`.
         heads: the latest checkpoint of each namespace.
         state: the session's header.
+        notes: whose it is, and what is noted about it.
     """
 
     session: str
@@ -104,6 +105,7 @@ class Opening:
     idle: Override
     heads: tuple[Name, ...]
     state: bytes
+    notes: Notes = NOTHING_NOTED
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -118,7 +120,10 @@ class Lines:
 
     def opening(self, opening: Opening) -> str:
         """The first line."""
-        life = opening.life
+        life, notes = opening.life, {}
+        if opening.notes != NOTHING_NOTED:
+            about = opening.notes.about.decode("utf-8", "surrogateescape")
+            notes = {"owner": opening.notes.owner, "about": about}
         return self._line(
             {
                 "format": FORMAT,
@@ -135,6 +140,7 @@ class Lines:
                 "revision": life.revision,
                 "heads": [list(name) for name in opening.heads],
                 "state": opening.state.decode("utf-8", "surrogateescape"),
+                **notes,
             }
         )
 

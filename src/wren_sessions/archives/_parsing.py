@@ -23,7 +23,8 @@ from wren_sessions.archives._format import (
 )
 from wren_sessions.delta.extents import Extent, shared_too_often
 from wren_sessions.errors import CorruptSessionError, FormatVersionError
-from wren_sessions.records import Life, Name, Span
+from wren_sessions.keys import check_owner
+from wren_sessions.records import Life, Name, Notes, Span
 from wren_sessions.serializers.budget import OverBudgetError, budget_for
 from wren_sessions.ttl import MAX_MS, MAX_TIME_MS
 
@@ -214,7 +215,18 @@ def _checked_opening(session: str, fields: dict[str, Any]) -> Opening:
         idle=idle if idle in {None, "none"} else _between(1, "idle", idle, MAX_MS),
         heads=tuple((_is(str, namespace), _is(str, id_)) for namespace, id_ in fields["heads"]),
         state=_is(str, fields["state"]).encode("utf-8", "surrogateescape"),
+        notes=_notes(fields),
     )
+
+
+def _notes(fields: dict[str, Any]) -> Notes:
+    owner = fields.get("owner")
+    about = _is(str, fields.get("about", ""))
+    if about:
+        _is(dict, json.loads(about))
+    if owner is not None:
+        check_owner(_is(str, owner))
+    return Notes(owner, about.encode("utf-8", "surrogateescape"))
 
 
 def _checkpoint(fields: dict[str, Any]) -> Checkpoint:

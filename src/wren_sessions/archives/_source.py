@@ -50,7 +50,11 @@ class ExportSource:
         """See `SessionStore.info`."""
         opening = self._export.opening
         return SessionInfo(
-            session=session, life=opening.life, state=opening.state, idle=opening.idle
+            session=session,
+            life=opening.life,
+            state=opening.state,
+            idle=opening.idle,
+            notes=opening.notes,
         )
 
     async def heads(self, session: str) -> tuple[Name, ...]:

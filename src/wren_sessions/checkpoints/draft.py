@@ -40,6 +40,7 @@ class Put:
         within: the checkpoints of the graphs that this one's graph runs in.
         new: the session must not be there.
         revision: the session's revision that this builds on; None for no condition.
+        owner: whose the session is, if it is nobody's yet.
         life: the life of the session that this belongs to; None for that of the checkpoint it
             continues.
     """
@@ -56,6 +57,7 @@ class Put:
     within: Sequence[Name] = ()
     new: bool = False
     revision: int | None = None
+    owner: str | None = None
     life: Life | None = None
 
     @property

@@ -104,6 +104,7 @@ class Writing:
             new=put.new or begins,
             latest=latest,
             turn=turn,
+            owner=put.owner,
             record=ours.record,
             state=put.header(self._header_strings),
         )

@@ -132,6 +132,7 @@ class Turn:
         self._wait_s = None if wait is None else 0.0 if at_once else to_ms(wait) / 1_000
         self._ttl_ms = to_ms(ttl)
         self._pause_s = _FIRST_PAUSE_S
+        self._ahead = 0
         self._since = 0.0
         self._left = threading.Event()
         self._keeping: asyncio.Task[None] | None = None
@@ -168,6 +169,9 @@ class Turn:
             left_s = self._since + self._wait_s - time.monotonic()
             if left_s <= 0:
                 busy(self.session, state)
+        if state.ahead < self._ahead:  # the queue moves: it is soon one's turn
+            self._pause_s = _FIRST_PAUSE_S * (state.ahead + 1)
+        self._ahead = state.ahead
         pause_s, longest_s = self._pause_s, _LONGEST_PAUSE_S * min(state.ahead + 1, 2)
         self._pause_s = min(pause_s * 1.5, longest_s)
         return min(pause_s, left_s)

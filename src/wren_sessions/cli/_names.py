@@ -129,6 +129,12 @@ SomeSessionNames = Annotated[
         metavar="ID", help="Ids of sessions, or their addresses.", autocompletion=complete
     ),
 ]
+OwnerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--owner", metavar="NAME", help="Only this owner's sessions, the last written first."
+    ),
+]
 AtCheckpoint = Annotated[
     str | None,
     typer.Option(

@@ -17,7 +17,7 @@ from wren_sessions._walks import all_sessions
 from wren_sessions.archives import export_session, import_session, import_sessions
 from wren_sessions.archives._paths import folder_name
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import PAGE, SomeSessionNames, address_of
+from wren_sessions.cli._names import PAGE, OwnerOption, SomeSessionNames, address_of
 from wren_sessions.cli._text import block
 from wren_sessions.cli.conversation import MessagesKey
 from wren_sessions.errors import ConfigurationError
@@ -38,6 +38,7 @@ _MODE: Final = 0o600
     wren-sessions export cli_20251108_145739 -o conversation.html
     wren-sessions export cli_20251108_145739 --format markdown
     wren-sessions export --all -o backup/
+    wren-sessions export --owner ann -o ann/
     wren-sessions export --all --format html -o pages/
     """
 )
@@ -46,6 +47,7 @@ def export(
     *,
     sessions: SomeSessionNames = None,
     every: Annotated[bool, typer.Option("--all", help="Export every session.")] = False,
+    owner: OwnerOption = None,
     form: Annotated[
         str | None,
         typer.Option(
@@ -73,10 +75,12 @@ def export(
 
     A session's file has every checkpoint and value, not encrypted: keep it as you keep the store.
     """
-    if every == bool(sessions):
-        raise ConfigurationError("name the sessions to export, or --all of them (not both)")
+    if [every, owner is not None, bool(sessions)].count(True) != 1:
+        raise ConfigurationError(
+            "name the sessions to export, or --all of them, or those of an --owner (one of these)"
+        )
     ids = [address_of(run.store, name).session for name in sessions or []]
-    ids = ids or [info.session for info in all_sessions(run.store, PAGE)]
+    ids = ids or [info.session for info in all_sessions(run.store, PAGE, owner)]
     chosen = _format(form, output)
     content = partial(_content, run, chosen, messages)
     if output is None:

@@ -10,7 +10,7 @@ import typer
 from wren_sessions._walks import all_sessions
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._exits import FAILED
-from wren_sessions.cli._names import PAGE, SomeSessionNames, address_of, duration_ms
+from wren_sessions.cli._names import PAGE, OwnerOption, SomeSessionNames, address_of, duration_ms
 from wren_sessions.cli._where import diagnosis_of
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.sessions.operations import not_found
@@ -25,6 +25,7 @@ _NAMED: Final = 20  # sessions that the question names
     wren-sessions delete cli_20251108_145739
     wren-sessions delete --older-than 7d --dry-run
     wren-sessions delete --status complete --older-than 24h --yes
+    wren-sessions delete --owner ann --dry-run
     wren-sessions delete --expired
     """
 )
@@ -42,6 +43,7 @@ def delete(
         str | None,
         typer.Option("--status", metavar="STATUS", help=f"All that are {', '.join(STATUSES)}."),
     ] = None,
+    owner: OwnerOption = None,
     expired: Annotated[
         bool,
         typer.Option(
@@ -60,21 +62,21 @@ def delete(
 ) -> None:
     """Delete sessions, whole. There is no way back.
 
-    Name them, or choose them by --older-than and --status, which both must hold then. Pinned ones
-    are left out unless they are named, or --pinned is given. It asks before it deletes. One that is
-    written in the meantime stays.
+    Name them, or choose them by --owner, --older-than and --status, which all must hold then.
+    Pinned ones are left out unless they are named, or --pinned is given. It asks before it deletes.
+    One that is written in the meantime stays.
     """
-    by_choice = older_than is not None or status is not None
+    by_choice = {older_than, status, owner} != {None}
     if [bool(sessions), by_choice, expired].count(True) != 1:
         raise ConfigurationError(
-            "say what to delete: ids, or --older-than and --status, or --expired"
+            "say what to delete: ids, or --owner, --older-than and --status, or --expired"
         )
     if expired:
         _sweep(run, dry_run=dry_run)
         return
     rows = list(_named(run, sessions or []))
     if by_choice:
-        rows = list(_chosen(run, older_than, status, pinned=pinned))
+        rows = list(_chosen(run, older_than, status, owner, pinned=pinned))
     if dry_run or not rows:
         _list(run, rows)
     elif yes or _agreed(run, rows):
@@ -101,12 +103,12 @@ def _named(run: Run, names: list[str]) -> Iterator[Overview]:
 
 
 def _chosen(
-    run: Run, older_than: str | None, status: str | None, *, pinned: bool
+    run: Run, older_than: str | None, status: str | None, owner: str | None, *, pinned: bool
 ) -> Iterator[Overview]:
     if status is not None and status not in STATUSES:
         raise ConfigurationError(f"--status must be one of {', '.join(STATUSES)}, not {status!r}")
     older_ms = 0 if older_than is None else duration_ms("--older-than", older_than)
-    for info in all_sessions(run.store, PAGE):
+    for info in list(all_sessions(run.store, PAGE, owner)):
         row = overview(run.store, info)
         if row.life.now_ms - row.life.updated_ms < older_ms or (row.life.pinned and not pinned):
             continue

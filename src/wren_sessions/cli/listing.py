@@ -12,9 +12,10 @@ from wren_sessions._blocking import Unsuspended
 from wren_sessions._blocking import run as run_now
 from wren_sessions._walks import SessionWalk
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import PAGE, duration_ms
+from wren_sessions.cli._names import PAGE, OwnerOption, duration_ms
 from wren_sessions.cli._screen import Cell, Column, Style, Styled
 from wren_sessions.errors import ConfigurationError
+from wren_sessions.sessions.noting import listing
 from wren_sessions.viewing.overview import (
     STATUSES,
     Overview,
@@ -39,6 +40,7 @@ COLUMNS: Final = (
     Column("STATUS"),
 )
 WIDE: Final = 110  # cells of a terminal that has room for more
+OWNER: Final = Column("OWNER", least=6, drop=8)
 MORE: Final = (
     Column("TITLE", least=12, drop=6),
     Column("LAST MESSAGE", least=12, drop=7),
@@ -74,6 +76,7 @@ class Query(NamedTuple):
         limit: how many to show; 0 for all.
         cursor: where to go on.
         details: whether to ask for sizes and status; None for up to `DETAILED` sessions.
+        owner: whose sessions; None for all.
     """
 
     sort: str | None
@@ -83,6 +86,7 @@ class Query(NamedTuple):
     limit: int
     cursor: str | None
     details: bool | None
+    owner: str | None
 
     def wants_details(self, count: int) -> bool:
         """Whether to ask for the details of so many sessions."""
@@ -94,6 +98,7 @@ class Query(NamedTuple):
     wren-sessions list
     wren-sessions list --sort updated --limit 10
     wren-sessions list --status waiting --match cli_2025
+    wren-sessions list --owner ann
     wren-sessions list --limit 0 --json
     wren-sessions list --watch
     """
@@ -111,6 +116,7 @@ def list_sessions(
             f"the first {LOOKED_AT:,} sessions that the store gives.",
         ),
     ] = None,
+    owner: OwnerOption = None,
     match: Annotated[
         str | None, typer.Option("--match", metavar="TEXT", help="Only ids with this text in them.")
     ] = None,
@@ -174,6 +180,7 @@ def list_sessions(
         limit=limit,
         cursor=cursor,
         details=details,
+        owner=owner,
     )
     if cursor is not None and query.sort != STORED:
         raise ConfigurationError(
@@ -222,7 +229,15 @@ def find(run: Run, query: Query) -> tuple[list[Overview], Rest]:
     """The sessions that a query asks for."""
     if query.sort == STORED:
         return _paged(run, query)
-    rows, rest = _headers(run, LOOKED_AT if query.sort is None and query.limit else None)
+    most = LOOKED_AT if query.sort is None and query.limit else None
+    if (
+        query.owner is not None
+        and query.sort is None
+        and query.status is None
+        and not (query.match or query.older_ms)
+    ):
+        most = query.limit + 1 if query.limit else None  # they come in this order
+    rows, rest = _headers(run, most, query.owner)
     rows = [row for row in rows if _fits(row, query)]
     asked = query.sort == "size" or query.status is not None
     if asked:
@@ -240,9 +255,9 @@ def _looked_at(run: Run, rows: list[Overview], *, asked: bool) -> list[Overview]
     return with_last_messages(run.store, rows, only_turns=not _is_wide(run))
 
 
-def _headers(run: Run, most: int | None) -> tuple[list[Overview], Rest]:
+def _headers(run: Run, most: int | None, owner: str | None) -> tuple[list[Overview], Rest]:
     """What the headers of all sessions tell, or of about so many."""
-    walk = SessionWalk(Unsuspended(run.store), PAGE)
+    walk = SessionWalk(Unsuspended(run.store), PAGE, owner)
     rows: list[Overview] = []
     while most is None or len(rows) < most:
         page = run_now(walk.next_page())
@@ -261,7 +276,10 @@ def _paged(run: Run, query: Query) -> tuple[list[Overview], Rest]:
     asked = query.status is not None
     while True:
         missing = query.limit - len(rows) if query.limit else DETAILED
-        page = run.store.list_sessions(rest.cursor, missing)
+        asking = listing(
+            Unsuspended(run.store), rest.cursor, missing, owner=query.owner, tag=None, order=None
+        )
+        page = run_now(asking)
         found = [overview(run.store, info) for info in page.sessions]
         fitting = [row for row in found if row.session not in rows and _fits(row, query)]
         if asked:
@@ -300,7 +318,11 @@ def _print(run: Run, rows: list[Overview], rest: Rest, *, watch: bool) -> None:
             run.screen.error_json({"cursor": rest.cursor})
         return
     if rows and _is_wide(run):
-        run.screen.table((*COLUMNS, *MORE), ([*_cells(row), row.title, row.last] for row in rows))
+        owned = any(row.owner for row in rows)
+        columns = (*COLUMNS, *([OWNER] if owned else ()), *MORE)
+        more = ([row.owner or ""] if owned else [] for row in rows)
+        pairs = zip(rows, more, strict=True)
+        run.screen.table(columns, ([*_cells(row), *of, row.title, row.last] for row, of in pairs))
     elif rows:
         run.screen.table(COLUMNS, map(_cells, rows))
     for note in _notes(run, rows, rest):

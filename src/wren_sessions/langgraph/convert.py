@@ -122,6 +122,22 @@ def put_of(
     )
 
 
+def owner_of(config: RunnableConfig, owner_key: str) -> str | None:
+    """Whose the session is that a config is about; None where it does not say.
+
+    Raises:
+        ConfigurationError: what it says is no text, UUID or integer.
+    """
+    found = config["configurable"].get(owner_key)
+    if found is None or isinstance(found, str):
+        return found or None
+    if isinstance(found, UUID) or type(found) is int:
+        return str(found)
+    raise ConfigurationError(
+        f"the owner, {owner_key!r} in the config, must be a string, not {type(found).__name__}"
+    )
+
+
 def tuple_of(thread_id: Any, found: Snapshot, counter: Counter | None) -> CheckpointTuple:
     """A checkpoint as LangGraph wants it.
 

@@ -48,6 +48,7 @@ from wren_sessions.langgraph.convert import (
     history_of,
     named_by,
     names_of,
+    owner_of,
     put_of,
     session_of,
     several,
@@ -56,7 +57,7 @@ from wren_sessions.langgraph.convert import (
     widened,
 )
 from wren_sessions.langgraph.turns import RunTurns
-from wren_sessions.protocols import SessionStore
+from wren_sessions.protocols import SessionStore, knowing_owners
 from wren_sessions.serializers import chosen_serializer
 
 if TYPE_CHECKING:
@@ -86,6 +87,9 @@ class SessionSaver(BaseCheckpointSaver[Any]):
             ``"reject"``: the later one is a `ConflictError`, before any node runs. ``"wait"``: it
             waits for its turn. With these two, what is written outside of a run, and of
             `Sessions.turn`, must continue the latest checkpoint.
+        owner_key: the key of the config's ``configurable`` that says whose a thread is, such as
+            ``"user_id"``: `Sessions.list` finds threads by it. None (default) for none; a thread
+            that has an owner keeps it.
 
     Raises:
         ConfigurationError: an argument is not of its type.
@@ -104,6 +108,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         retention: Retention | None = None,
         migrations: Migrations | None = None,
         concurrency: Concurrency = "last",
+        owner_key: str | None = None,
     ) -> None:
         name = type(self).__name__
         check_store(store, name)
@@ -119,6 +124,10 @@ class SessionSaver(BaseCheckpointSaver[Any]):
                 f"concurrency must be 'last', 'reject' or 'wait', not {concurrency!r}"
             )
         self._run_turns = None if concurrency == "last" else RunTurns(store, concurrency)
+        if owner_key is not None:
+            check_names([owner_key], "owner_key")
+            knowing_owners(store)
+        self._owner_key = owner_key
         rules = Rules(store, concurrency)
         shared = (Cache(cache_bytes), header, protection_of(store), rules)
         self._blocking = Checkpoints(Unsuspended(store), *shared)
@@ -136,8 +145,8 @@ class SessionSaver(BaseCheckpointSaver[Any]):
 
         Args:
             url: such as ``redis://localhost:6379/0``, ``file:sessions.db``, ``memory://``.
-            options: ``serde``, ``cache_bytes``, ``header``, ``retention``, ``migrations`` and
-                ``concurrency`` go to the saver, all others to `open_store`.
+            options: ``serde``, ``cache_bytes``, ``header``, ``retention``, ``migrations``,
+                ``concurrency`` and ``owner_key`` go to the saver, all others to `open_store`.
         """
         return cls._opened(url, options)
 
@@ -171,7 +180,15 @@ class SessionSaver(BaseCheckpointSaver[Any]):
     def _opened(cls, url: str | None, options: dict[str, Any]) -> Self:
         from wren_sessions.config import open_store
 
-        own = ("serde", "cache_bytes", "header", "retention", "migrations", "concurrency")
+        own = (
+            "serde",
+            "cache_bytes",
+            "header",
+            "retention",
+            "migrations",
+            "concurrency",
+            "owner_key",
+        )
         for_saver = {name: options.pop(name) for name in own if name in options}
         saver = cls(open_store(url, **options), **for_saver)
         saver._owns_store = True
@@ -285,6 +302,8 @@ class SessionSaver(BaseCheckpointSaver[Any]):
     ) -> RunnableConfig:
         """Write a checkpoint that continues the one `config` names."""
         put = put_of(config, checkpoint, metadata, new_versions)
+        if self._owner_key is not None:
+            put.owner = owner_of(config, self._owner_key)
         run(self._write(self._blocking, put))
         return config_for(config, *put.name)
 
@@ -297,6 +316,8 @@ class SessionSaver(BaseCheckpointSaver[Any]):
     ) -> RunnableConfig:
         """See `put`."""
         put = put_of(config, checkpoint, metadata, new_versions)
+        if self._owner_key is not None:
+            put.owner = owner_of(config, self._owner_key)
         await self._write(self._awaited, put)
         return config_for(config, *put.name)
 

@@ -24,12 +24,14 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple, NoReturn
 
 from wren_sessions.errors import ConfigurationError, DecryptionError, hides_arguments
+from wren_sessions.keys import HiddenOwner
 
 KEY_BYTES: Final = 32
 UID_BYTES: Final = 16
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,32}")
+_SECRET_BYTES: Final = 16
 _DERIVED: Final = 4_096  # keys remembered, of as many sessions
 
 
@@ -42,6 +44,9 @@ class Encryption:
         migrate: whether to read what is not encrypted as well. It is written encrypted; once
             `wren_sessions.rekey` has rewritten every session, take this away, for
             somebody who can write to the store can plant plain data while it is on.
+        owner_secret: has owners stand in keys and indexes as a keyed hash (HMAC-SHA256 with this),
+            so that they show none. It stays when keys change: with another one, nothing of an
+            owner is found. None (default) shows owners as they are.
 
     Raises:
         ConfigurationError: there is no key, one cannot be used, an id stands twice, or
@@ -49,7 +54,13 @@ class Encryption:
     """
 
     @hides_arguments
-    def __init__(self, keys: Iterable[str | tuple[str, bytes]], *, migrate: bool = False) -> None:
+    def __init__(
+        self,
+        keys: Iterable[str | tuple[str, bytes]],
+        *,
+        migrate: bool = False,
+        owner_secret: bytes | None = None,
+    ) -> None:
         self._keys: dict[str, bytes] = {}
         for given in [keys] if isinstance(keys, str) else keys:
             key_id, key = _key(given)
@@ -58,6 +69,11 @@ class Encryption:
             self._keys[key_id] = key
         if not self._keys:
             raise ConfigurationError("encryption needs at least one key: Encryption.generate_key()")
+        if owner_secret is not None and len(owner_secret) < _SECRET_BYTES:
+            raise ConfigurationError(
+                f"owner_secret must have at least {_SECRET_BYTES} bytes: secrets.token_bytes(32)"
+            )
+        self._owner_secret = owner_secret
         self.migrate = migrate
         self.newest = next(iter(self._keys))
         self._derived = lru_cache(_DERIVED)(self._derive)
@@ -83,6 +99,17 @@ class Encryption:
     def key_ids(self) -> tuple[str, ...]:
         """The ids of the keys, the one that writes first."""
         return tuple(self._keys)
+
+    def hidden_owner(self, owner: str) -> str:
+        """An owner as it stands in keys and indexes: a keyed hash, if `owner_secret` was given."""
+        if self._owner_secret is None or type(owner) is HiddenOwner:
+            return str(owner)
+        return f"hmac-{hmac.digest(self._owner_secret, owner.encode(), sha256).hex()[:40]}"
+
+    @property
+    def hides_owners(self) -> bool:
+        """Whether owners stand in keys and indexes as a keyed hash."""
+        return self._owner_secret is not None
 
     # --- bodies ---
 

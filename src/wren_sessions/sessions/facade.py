@@ -16,11 +16,11 @@ all that changes one raise `SessionNotFoundError`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from wren_sessions._arguments import (
     check_callable,
@@ -30,14 +30,16 @@ from wren_sessions._arguments import (
     check_whole_number,
 )
 from wren_sessions._blocking import Unsuspended, run
+from wren_sessions._walks import aall_sessions, all_sessions
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache
 from wren_sessions.checkpoints.turns import Rules, Turn
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.delta.protection import protection_of
-from wren_sessions.protocols import SessionStore
-from wren_sessions.records import Life, SessionPage
+from wren_sessions.protocols import SessionStore, knowing_owners
+from wren_sessions.records import Life, SessionInfo, SessionPage
 from wren_sessions.serializers import chosen_serializer
+from wren_sessions.sessions.noting import annotate, changes_of, listing
 from wren_sessions.sessions.operations import Session, SessionOperations
 from wren_sessions.ttl import Duration
 
@@ -194,9 +196,74 @@ class Sessions:
         """Whether the session is there."""
         return self.store.info(session_id) is not None
 
-    def list(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
-        """One page of all sessions, without their states; see `SessionStore.list_sessions`."""
-        return self.store.list_sessions(cursor, limit)
+    def annotate(
+        self,
+        session_id: str,
+        *,
+        owner: str | None = None,
+        title: str | None = None,
+        tags: Sequence[str] | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> SessionInfo:
+        """Say whose a session is, and note something about it. It is no use of the session.
+
+        What is not given, or None, stays as it is; what is empty is removed.
+
+        Args:
+            session_id: the session.
+            owner: whose it is; ``list(owner=…)`` finds it then. Empty for nobody's.
+            title: its title, for people.
+            tags: its tags.
+            attributes: anything else that is small and JSON; title, tags and attributes have 4,096
+                bytes together.
+
+        Returns:
+            What is known of the session now.
+
+        Raises:
+            SessionNotFoundError: there is no such session.
+            ConfigurationError: something cannot be noted, or the store keeps no notes.
+        """
+        knowing_owners(self.store)
+        changes = changes_of(title, tags, attributes)
+        return run(annotate(Unsuspended(self.store), session_id, owner, changes))
+
+    def list(
+        self,
+        cursor: str | None = None,
+        limit: int = 100,
+        *,
+        owner: str | None = None,
+        tag: str | None = None,
+        order: Literal["updated"] | None = None,
+    ) -> SessionPage:
+        """One page of sessions, without their states; its `cursor` is what to go on with.
+
+        Args:
+            cursor: None to begin, then `SessionPage.cursor` of the page before.
+            limit: how many sessions to look at, about.
+            owner: list this owner's alone, those first that were written last. It costs what is on
+                the page, however many sessions there are.
+            tag: leave out those that do not have this tag: the page holds fewer then.
+            order: ``"updated"`` is the order that an owner's sessions have anyway; all sessions
+                (None) come in the store's own order.
+
+        Raises:
+            ConfigurationError: the cursor is none of this listing, the limit is below 1, there is
+                no such order, or the store does not know owners.
+        """
+        if owner is not None:
+            knowing_owners(self.store)
+        found = listing(Unsuspended(self.store), cursor, limit, owner=owner, tag=tag, order=order)
+        return run(found)
+
+    def owned(self, owner: str) -> Iterator[SessionInfo]:
+        """All sessions of an owner, those first that were written last, page by page.
+
+        ``for info in sessions.owned("ann"): sessions.pin(info.session)`` does something with each.
+        """
+        knowing_owners(self.store)
+        return all_sessions(self.store, owner=owner)
 
     def touch(self, session_id: str) -> Life:
         """Use a session without changing it: its idle time starts again."""
@@ -355,9 +422,38 @@ class AsyncSessions:
         """See `Sessions.exists`."""
         return await self.store.aio.info(session_id) is not None
 
-    async def list(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
+    async def annotate(
+        self,
+        session_id: str,
+        *,
+        owner: str | None = None,
+        title: str | None = None,
+        tags: Sequence[str] | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> SessionInfo:
+        """See `Sessions.annotate`."""
+        knowing_owners(self.store)
+        changes = changes_of(title, tags, attributes)
+        return await annotate(self.store.aio, session_id, owner, changes)
+
+    async def list(
+        self,
+        cursor: str | None = None,
+        limit: int = 100,
+        *,
+        owner: str | None = None,
+        tag: str | None = None,
+        order: Literal["updated"] | None = None,
+    ) -> SessionPage:
         """See `Sessions.list`."""
-        return await self.store.aio.list_sessions(cursor, limit)
+        if owner is not None:
+            knowing_owners(self.store)
+        return await listing(self.store.aio, cursor, limit, owner=owner, tag=tag, order=order)
+
+    def owned(self, owner: str) -> AsyncIterator[SessionInfo]:
+        """See `Sessions.owned`."""
+        knowing_owners(self.store)
+        return aall_sessions(self.store, owner=owner)
 
     async def touch(self, session_id: str) -> Life:
         """See `Sessions.touch`."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 from wren_sessions.errors import ConfigurationError, ConflictError, InvalidSessionIdError
 from wren_sessions.keys import (
     MAX_ID_BYTES,
+    check_owner,
     check_session,
     decode,
     encode,
     encode_namespace,
     record_field,
 )
-from wren_sessions.records import Commit, Life, Prune, Start
+from wren_sessions.records import Commit, Life, Notes, Prune, Start
 
 _CURSOR: Final = "after:"
 
@@ -54,6 +56,8 @@ def check_commit(commit: Commit) -> None:
         InvalidSessionIdError: that is so.
     """
     _check_session(commit.session)
+    if commit.owner is not None:
+        check_owner(commit.owner)
     names = list(commit.witnesses)
     record, writes = commit.record, commit.writes
     if record is not None:
@@ -86,6 +90,26 @@ def check_unchanged(source: str, target: str, known: Life | None, there: Life | 
             "try again",
             session=source,
         )
+
+
+def check_notes(session: str, notes: Notes) -> None:
+    """Refuse notes whose session or owner cannot be a name.
+
+    Raises:
+        InvalidSessionIdError: that is so.
+    """
+    check_session(session)
+    if notes.owner is not None:
+        check_owner(notes.owner)
+
+
+def noted_meanwhile(session: str) -> ConflictError:
+    """The error for notes that are not as they were looked at."""
+    return ConflictError(
+        f"somebody else noted something about session {session!r} just now; nothing was changed: "
+        "try again",
+        session=session,
+    )
 
 
 def check_prune(prune: Prune) -> None:
@@ -156,6 +180,33 @@ def parse_cursor(cursor: str | None) -> str:
             "page before"
         )
     return session
+
+
+def make_owned_cursor(updated_ms: int, session: str) -> str:
+    """The cursor of a page of an owner's sessions that ended with this one."""
+    return f"{_CURSOR}{updated_ms}:{encode(session)}"
+
+
+def parse_owned_cursor(cursor: str | None) -> tuple[int, str] | None:
+    """When the session that a page ended with was written, and its id; None at the beginning.
+
+    Raises:
+        ConfigurationError: `make_owned_cursor` did not make this.
+    """
+    if cursor is None:
+        return None
+    updated, _, name = cursor.removeprefix(_CURSOR).partition(":")
+    session = _decoded(name)
+    if (
+        not session
+        or not re.fullmatch(r"\d{1,15}", updated)
+        or make_owned_cursor(int(updated), session) != cursor
+    ):
+        raise ConfigurationError(
+            f"{cursor!r} is no cursor of an owner's sessions: pass None to begin, then the cursor "
+            "of the page before"
+        )
+    return int(updated), session
 
 
 def _decoded(name: str) -> str:

@@ -82,7 +82,8 @@ def stepped(text: str, step: TurnStep, now_ms: int) -> tuple[str, TurnState]:
         since_ms = line.since_ms if mine else now_ms
         line = Line(token, now_ms + step.ttl_ms, since_ms, encode(step.holder), others)
     elif step.what == "take" and step.patience_ms:
-        place = (token, now_ms + step.patience_ms)
-        queue = tuple(place if pair[0] == token else pair for pair in line.queue)
-        line = line._replace(queue=queue if place in queue else (*queue, place))
+        place, places = (token, now_ms + step.patience_ms), dict(line.queue)
+        if places.get(token, 0) < now_ms + step.patience_ms // 2:  # else it needs no writing yet
+            queue = tuple(place if pair[0] == token else pair for pair in line.queue)
+            line = line._replace(queue=queue if token in places else (*queue, place))
     return line.text(), line.state(token, now_ms)

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from wren_sessions._locks import Lock
-from wren_sessions.protocols import SessionStore, taking_turns
+from wren_sessions.protocols import SessionStore, knowing_owners, taking_turns
 from wren_sessions.records import (
     ArenaParts,
     Commit,
@@ -25,6 +25,7 @@ from wren_sessions.records import (
     Life,
     Loaded,
     Name,
+    Notes,
     Prune,
     Scanned,
     SessionInfo,
@@ -159,6 +160,18 @@ class ThreadedStore:
             self._store.copy, source, target, replace=replace, state=state, expect=expect
         )
         return await self._run(copy)
+
+    async def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
+        """See `OwnerStore.annotate`."""
+        store = knowing_owners(self._store)
+        return await self._run(partial(store.annotate, session, notes, expect))
+
+    async def list_owned(
+        self, owner: str, cursor: str | None = None, limit: int = 100
+    ) -> SessionPage:
+        """See `OwnerStore.list_owned`."""
+        store = knowing_owners(self._store)
+        return await self._run(partial(store.list_owned, owner, cursor, limit))
 
     async def turn(self, step: TurnStep) -> TurnState:
         """See `TurnStore.turn`."""

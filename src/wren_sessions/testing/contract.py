@@ -11,6 +11,7 @@ from wren_sessions.testing.contract_expiry import ExpiryContract
 from wren_sessions.testing.contract_headers import HeaderContract
 from wren_sessions.testing.contract_ids import IdContract
 from wren_sessions.testing.contract_lives import LifeContract
+from wren_sessions.testing.contract_owners import OwnerContract
 from wren_sessions.testing.contract_prefixes import PrefixContract
 from wren_sessions.testing.contract_prunes import PruneContract
 from wren_sessions.testing.contract_records import RecordContract
@@ -40,6 +41,7 @@ class StoreContract(
     IdContract,
     PrefixContract,
     TurnContract,
+    OwnerContract,
 ):
     """Tests of every behaviour of `SessionStore`, sync and async.
 
@@ -52,7 +54,8 @@ class StoreContract(
     callable that takes a prefix and ``ttl=`` and returns a store on the storage that all stores of
     a test made so share. Without it, the tests of prefixes are skipped.
 
-    A store without turns (`protocols.TurnStore`) skips their tests.
+    A store without turns (`protocols.TurnStore`), or that does not know owners (`OwnerStore`),
+    skips their tests.
 
     The contract asks nothing of a store but what the protocol says: it looks at no class, no file
     and no key.

@@ -27,8 +27,9 @@ from wren_sessions.errors import (
     WrenSessionsError,
 )
 from wren_sessions.keys import StagingId
-from wren_sessions.protocols import AsyncSessionStore
+from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore, knowing_owners
 from wren_sessions.records import (
+    NOTHING_NOTED,
     ArenaParts,
     Commit,
     Committed,
@@ -142,6 +143,10 @@ class Staging:
             await self._target.set_ttl(self._staging, idle)
         if life.pinned:
             await self._target.pin(self._staging)
+        if self._info.notes != NOTHING_NOTED:
+            knowing_owners(self._target)
+            target: AsyncOwnerStore = self._target  # type: ignore[assignment] # it does
+            await target.annotate(self._staging, self._info.notes, NOTHING_NOTED)
 
     async def _make(self, created_ms: int | None) -> Committed:
         commit = Commit(

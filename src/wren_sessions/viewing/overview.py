@@ -48,9 +48,12 @@ class Overview(NamedTuple):
         status: ``waiting`` for an answer, ``failed``, ``running``, ``done``, ``complete`` or
             ``empty``; None if that was not asked, and the header alone does not tell.
         size_bytes: what it takes in the store; None if that was not asked, or is not known.
-        title: the state's ``title``, where its app put it into the header; else empty.
+        title: what is noted as its title; else the state's ``title``, where its app put it into the
+            header; else empty.
         last: what was said last, in a few words; empty if that was not asked.
         first: what a person said first, in a few words; empty if that was not asked.
+        owner: whose it is.
+        tags: its tags.
     """
 
     session: str
@@ -65,6 +68,8 @@ class Overview(NamedTuple):
     title: str = ""
     last: str = ""
     first: str = ""
+    owner: str | None = None
+    tags: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -72,7 +77,9 @@ class Overview(NamedTuple):
         return {
             "id": self.session,
             "address": self.address,
+            "owner": self.owner,
             "title": self.title or None,
+            "tags": list(self.tags),
             "turns": self.turns,
             "messages": self.messages,
             "step": self.step,
@@ -104,7 +111,9 @@ def overview(store: SessionStore, info: SessionInfo) -> Overview:
         complete=complete,
         status=None if complete or "checkpoint_id" in metadata else "empty",
         size_bytes=info.size_bytes,
-        title=title if isinstance(title := values.get("title"), str) else "",
+        title=info.title or (title if isinstance(title := values.get("title"), str) else ""),
+        owner=info.owner,
+        tags=info.tags,
     )
 
 

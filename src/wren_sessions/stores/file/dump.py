@@ -21,7 +21,7 @@ _CASTS: Final = {
     "integer": "CAST(CAST(? AS TEXT) AS INTEGER)",
     "real": "CAST(CAST(? AS TEXT) AS REAL)",
 }
-_PARTS: Final = ("records", "heads", "writes")
+_PARTS: Final = ("records", "heads", "writes", "notes")
 
 
 def dump(connection: sqlite3.Connection, key: Key, now_ms: int) -> bytes | None:

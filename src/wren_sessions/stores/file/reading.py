@@ -45,6 +45,7 @@ from wren_sessions.stores.file.cells import (
     write_of,
 )
 from wren_sessions.stores.file.counts import all_records, count_namespaces
+from wren_sessions.stores.file.noting import notes_of
 from wren_sessions.stores.file.schema import ARENA_BITS, ARENA_BYTES
 from wren_sessions.stores.file.sessions import Key
 
@@ -85,7 +86,9 @@ _HEAD_OF: Final = """
     FROM heads h
     LEFT JOIN records r ON r.sid = h.sid AND r.namespace = h.namespace AND r.id = h.head
     WHERE h.sid = ? AND h.namespace = ?"""
-_INFO: Final = sessions.select(f"""s.state,
+_INFO: Final = sessions.select(f"""
+        (SELECT owner FROM notes WHERE sid = s.sid), (SELECT about FROM notes WHERE sid = s.sid),
+        s.state,
         length(CAST(s.name AS BLOB)) + length(s.state)
         + (SELECT total(length(data)) FROM arena
             WHERE pos >= s.sid << 32 AND pos < s.sid + 1 << 32)
@@ -95,7 +98,8 @@ _INFO: Final = sessions.select(f"""s.state,
                   + length(CAST(namespace || id || key AS BLOB))) FROM writes WHERE sid = s.sid)
         + (SELECT total(length(CAST(namespace || head AS BLOB))) FROM heads WHERE sid = s.sid)
     FROM sessions s WHERE {sessions.OF_KEY}""")  # noqa: S608 -- nothing comes from outside
-_PAGE: Final = sessions.select(f"""s.name, s.state FROM sessions s
+_PAGE: Final = sessions.select(f"""n.owner, n.about, s.name, s.state
+    FROM sessions s LEFT JOIN notes n ON n.sid = s.sid
     WHERE {sessions.OF_PREFIX} AND s.name > ? AND s.name < x'' AND length(s.name) <= {MAX_ID_BYTES}
         AND (s.deadline_ms IS NULL OR s.deadline_ms > ?) ORDER BY s.name LIMIT ?""")
 
@@ -388,7 +392,7 @@ def _checked_heads(sid: int, rows: Sequence[Any]) -> list[Name]:
 def info(connection: sqlite3.Connection, key: Key, now_ms: int) -> SessionInfo | None:
     """A session's life, header and size."""
     found = connection.execute(_INFO, key).fetchone()
-    row = row_of(found[:-2]) if found else None
+    row = row_of(found[:-4]) if found else None
     if row is None or not row.alive(now_ms):
         return None
     state, size_bytes = header_of(found[-2], row), found[-1]
@@ -398,6 +402,7 @@ def info(connection: sqlite3.Connection, key: Key, now_ms: int) -> SessionInfo |
         state=state,
         size_bytes=int(size_bytes),
         idle=row.own_idle,
+        notes=notes_of(found[-4], found[-3], row.sid),
     )
 
 
@@ -407,10 +412,15 @@ def page(
     """The sessions of a prefix behind an id, sorted by id; those that are damaged are counted."""
     found = _page(connection, (prefix, after, now_ms, limit + 1))
     listed = []
-    for *cells, session, state in found[:limit]:
+    for *cells, owner, about, session, state in found[:limit]:
         with suppress(DamagedError):
             row = row_of(cells)
-            info = SessionInfo(session=session, life=row.life(now_ms), state=header_of(state, row))
+            info = SessionInfo(
+                session=session,
+                life=row.life(now_ms),
+                state=header_of(state, row),
+                notes=notes_of(owner, about, row.sid),
+            )
             listed.append(info)
     cursor = make_cursor(found[limit - 1][-2]) if len(found) > limit else None
     foreign = min(len(found), limit) - len(listed)

@@ -8,6 +8,8 @@ sessions    one row per session: its life, its header, where its arena ends
 records     one row per checkpoint
 heads       one row per namespace: its latest checkpoint
 writes      one row per pending write
+turns       one row per session that somebody has the turn of, or waits for; see `stores._turns`
+notes       one row per session that has an owner, or about which something is noted
 arena       the arenas, in rows of about a page. Bytes of session `sid` from `offset` on are in the
             row ``pos = sid << 32 | offset``, so that an arena lies in one piece of the file
 ==========  =======================================================================================
@@ -24,10 +26,10 @@ The tables of a new file are STRICT and check their columns, where SQLite is 3.3
 a file that was upgraded are plain: to make them strict is to write the whole file again.
 
 **Version 1** had no prefixes: a name was one session in the whole file. **Version 2** did not say
-what is to be there (`counts`); what an upgrade adds is NULL in old rows: not known. A process of an
-earlier version that still has the file open when it is upgraded misses a column of `sessions` (`id`
-or `recent`, which is `tokens` now), and fails before it writes; when it opens the file again it is
-told to upgrade.
+what is to be there (`counts`), and had no turns and no notes; what an upgrade adds is NULL in old
+rows: not known. A process of an earlier version that still has the file open when it is upgraded
+misses a column of `sessions` (`id` or `recent`, which is `tokens` now), and fails before it writes;
+when it opens the file again it is told to upgrade.
 """
 
 from __future__ import annotations
@@ -190,8 +192,30 @@ _SESSIONS_1: Final = _Table(
         state BLOB NOT NULL""",
 )
 
+_NEW_TABLES: Final = (
+    _Table(
+        "turns",
+        """
+        sid INTEGER PRIMARY KEY,
+        line TEXT NOT NULL""",
+    ),
+    _Table(
+        "notes",
+        """
+        sid INTEGER PRIMARY KEY,
+        prefix INTEGER NOT NULL, -- of its session, as is the name, and when it was written
+        owner TEXT, -- NULL: nobody
+        updated_ms INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        about BLOB NOT NULL,
+        UNIQUE (prefix, owner, updated_ms, name)""",
+    ),
+)
 _VERSION_2: Final = (_PREFIXES, _SESSIONS_2, *_PARTS)
-_TABLES: Final = tuple(table.since_3() if table.name in _ADDED else table for table in _VERSION_2)
+_TABLES: Final = (
+    *(table.since_3() if table.name in _ADDED else table for table in _VERSION_2),
+    *_NEW_TABLES,
+)
 
 
 def _forms(tables: Iterable[_Table]) -> dict[str, frozenset[str]]:
@@ -244,6 +268,7 @@ UPGRADES: Final = {
             for table, added in _ADDED.items()
             for column in added
         ),
+        *(table.plain() for table in _NEW_TABLES),
         f"PRAGMA user_version = {VERSION}",
     ),
 }

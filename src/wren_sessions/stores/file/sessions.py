@@ -42,6 +42,10 @@ _COPY: Final = """
     SELECT prefix, ?, ?, created_ms, ?, ?, ?, own_idle, pinned, revision, arena_end, arena_tail,
         tokens, coalesce(?, state), namespaces, log
     FROM sessions WHERE sid = ?"""
+_COPY_NOTES: Final = """
+    INSERT INTO notes (sid, prefix, owner, updated_ms, name, about)
+    SELECT ?, prefix, owner, ?, ?, about FROM notes WHERE sid = ?"""
+_STAMP: Final = "UPDATE sessions SET updated_ms = ? WHERE sid = ?"
 _COPY_ARENA: Final = "INSERT INTO arena SELECT pos + ?, data FROM arena WHERE pos >= ? AND pos < ?"
 _COPY_PARTS: Final = (
     """INSERT INTO records (sid, namespace, id, token, base, spans, body, lower)
@@ -56,6 +60,8 @@ _FORGET_PARTS: Final = (
     "DELETE FROM records WHERE sid = ?",
     "DELETE FROM heads WHERE sid = ?",
     "DELETE FROM writes WHERE sid = ?",
+    "DELETE FROM turns WHERE sid = ?",
+    "DELETE FROM notes WHERE sid = ?",
     "DELETE FROM sessions WHERE sid = ?",
 )
 
@@ -146,6 +152,12 @@ def copy(connection: sqlite3.Connection, row: Row, target: str, state: bytes | N
     connection.execute(_COPY_ARENA, (shift, *arena_bounds(row.sid)))
     for statement in _COPY_PARTS:
         connection.execute(statement, (sid, row.sid))
+    connection.execute(_COPY_NOTES, (sid, row.updated_ms, target, row.sid))
+
+
+def stamp(connection: sqlite3.Connection, sid: int, now_ms: int) -> None:
+    """Note that a session was written, where no commit does."""
+    connection.execute(_STAMP, (now_ms, sid))
 
 
 def forget(connection: sqlite3.Connection, sid: int) -> None:

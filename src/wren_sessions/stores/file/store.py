@@ -17,7 +17,7 @@ from typing import Final, get_args
 
 from wren_sessions._arguments import check_callable
 from wren_sessions.errors import ConfigurationError
-from wren_sessions.keys import DEFAULT_PREFIX, KeySpace, check_session
+from wren_sessions.keys import DEFAULT_PREFIX, KeySpace, check_owner, check_session
 from wren_sessions.records import (
     ArenaParts,
     Commit,
@@ -26,23 +26,28 @@ from wren_sessions.records import (
     Life,
     Loaded,
     Name,
+    Notes,
     Prune,
     Scanned,
     SessionInfo,
     SessionPage,
     Span,
     Start,
+    TurnState,
+    TurnStep,
 )
 from wren_sessions.stores._checks import (
     check_at_least_1,
     check_commit,
     check_names,
+    check_notes,
     check_prune,
     check_scan,
     parse_cursor,
+    parse_owned_cursor,
 )
 from wren_sessions.stores._closing import Closing
-from wren_sessions.stores.file import copying, pruning, reading, sessions, writing
+from wren_sessions.stores.file import copying, noting, pruning, reading, sessions, writing
 from wren_sessions.stores.file.cells import Row, past
 from wren_sessions.stores.file.connections import Database
 from wren_sessions.stores.file.diagnosis import Diagnosis, diagnose
@@ -361,6 +366,35 @@ class FileStore(Closing):
             return row.life(now_ms)
 
         return self._database.write(renew, session)
+
+    # --- turns and owners -------------------------------------------------------------------------
+
+    def turn(self, step: TurnStep) -> TurnState:
+        """See `TurnStore.turn`."""
+        check_session(step.session)
+        key, policy = self._key(step.session), self._ttl.of(step.session)
+        return self._database.write(
+            lambda connection: noting.turn(connection, key, step, policy, self._clock()),
+            step.session,
+        )
+
+    def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
+        """See `OwnerStore.annotate`."""
+        check_notes(session, notes)
+        key = self._key(session)
+        return self._database.write(
+            lambda connection: noting.annotate(connection, key, notes, expect, self._clock()),
+            session,
+        )
+
+    def list_owned(self, owner: str, cursor: str | None = None, limit: int = 100) -> SessionPage:
+        """See `OwnerStore.list_owned`."""
+        check_at_least_1("limit", limit)
+        check_owner(owner)
+        before, of = parse_owned_cursor(cursor), (self._keys.prefix, owner)
+        return self._database.read(
+            lambda connection: noting.owned(connection, of, before, limit, self._clock())
+        )
 
     # --- the rest ---------------------------------------------------------------------------------
 

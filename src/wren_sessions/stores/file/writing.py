@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Final, NamedTuple, TypeAlias
 
@@ -23,7 +24,7 @@ from wren_sessions.records import (
     Writes,
     merge_spans,
 )
-from wren_sessions.stores.file import sessions
+from wren_sessions.stores.file import noting, sessions
 from wren_sessions.stores.file.cells import (
     MASK,
     Row,
@@ -61,6 +62,8 @@ _REPLACED: Final = (
     "x.key IS NOT NULL",
     "LEFT JOIN writes x ON x.sid = s.sid AND x.namespace = ? AND x.id = ? AND x.key = ?",
 )
+_RARE: Final = """(SELECT line FROM turns WHERE sid = s.sid),
+        (SELECT owner FROM notes WHERE sid = s.sid)"""
 _IS_THERE: Final = "SELECT 1 FROM records WHERE sid = ? AND namespace = ? AND id = ?"
 _UPDATE: Final = """
     UPDATE sessions SET updated_ms = ?, deadline_ms = ?, revision = ?, arena_end = ?,
@@ -109,7 +112,7 @@ _WRITE: Final = """
 _Counts: TypeAlias = tuple[int | None, int | None]
 """How many namespaces a session has, and the sum of the writes of its latest checkpoint."""
 
-_BEHIND: Final = 9  # columns behind those of the session
+_BEHIND: Final = 11  # columns behind those of the session
 
 
 class _Seen(NamedTuple):
@@ -127,6 +130,8 @@ class _Seen(NamedTuple):
         witness: the session's sid if the first witness is there.
         leads: the head of the namespace of the commit's writes.
         replaced: whether the first of the commit's writes that replace others is there.
+        turn: whose turn it is to write the session; None for nobody's.
+        owner: whose it is; None for nobody's.
     """
 
     row: Row | None = None
@@ -140,6 +145,8 @@ class _Seen(NamedTuple):
     witness: int | None = None
     leads: str | None = None
     replaced: int = 0
+    turn: str | None = None
+    owner: str | None = None
 
 
 def commit(
@@ -154,9 +161,13 @@ def commit(
     refusal = _refusal(connection, commit, seen)
     if refusal:
         return _answer(refusal, seen.row, now_ms)
+    mind = seen.row is not None and (seen.turn is not None or commit.turn is not None)
+    turn = noting.whose_turn(seen.turn, commit, now_ms) if mind else None
+    if turn:
+        return replace(_answer("held", seen.row, now_ms), turn=turn)
     if seen.row is None:
         ends_ms = deadline_ms(policy, now_ms, _created(commit, now_ms))
-    elif policy.refresh == "never":
+    elif policy.refresh == "never" and seen.row.revision:
         ends_ms = seen.row.deadline_ms
     else:
         ends_ms = seen.row.deadline(policy, now_ms)
@@ -168,6 +179,8 @@ def commit(
             sessions.forget(connection, seen.rest_sid)
         row = sessions.make(connection, key, commit.token, _created(commit, now_ms))
     after = _write(connection, commit, row, seen, (now_ms, ends_ms))
+    if seen.owner is not None or commit.owner is not None:
+        noting.written(connection, after, seen.owner, commit.owner)
     return _answer("done", after, now_ms, row.arena_end if commit.record else 0)
 
 
@@ -189,7 +202,7 @@ def _looking(*, record: bool, witness: bool, writes: bool, replaced: bool) -> st
         _REPLACED if replaced else ("0", ""),
     )
     columns, joins = zip(*parts, strict=True)
-    source = f"{', '.join(columns)} FROM sessions s {' '.join(joins)}"
+    source = f"{', '.join(columns)}, {_RARE} FROM sessions s {' '.join(joins)}"
     return sessions.select(f"{source} WHERE {sessions.OF_KEY}")
 
 
@@ -221,12 +234,12 @@ def _look(connection: sqlite3.Connection, key: Key, commit: Commit, now_ms: int)
     row = row_of(found[:-_BEHIND])
     if not row.alive(now_ms):
         return _Seen(rest_sid=row.sid)
-    token, base, head, log, top, early, there, leads, old = found[-_BEHIND:]
+    token, base, head, log, top, early, there, leads, old, turn, owner = found[-_BEHIND:]
     if head is not None:
         if type(head) is not str:
             name_of(head, row.sid, "heads", "head")
         log = row.log if namespace == "" else count_of(log, row.sid, "heads", "log")
-    return _Seen(row, None, token, base, head, log, top, early, there, leads, old)
+    return _Seen(row, None, token, base, head, log, top, early, there, leads, old, turn, owner)
 
 
 def _applied(commit: Commit, seen: _Seen) -> int | None:
@@ -244,15 +257,18 @@ def _applied(commit: Commit, seen: _Seen) -> int | None:
 def _refusal(connection: sqlite3.Connection, commit: Commit, seen: _Seen) -> Outcome | None:
     row = seen.row
     if row is None:
-        builds_on = (commit.incarnation, commit.revision) != (None, None) or commit.witnesses
-        return "gone" if builds_on else None
-    if commit.new:
+        builds_on = (commit.incarnation, commit.revision, commit.turn) != (None, None, None)
+        return "gone" if builds_on or commit.witnesses else None
+    if commit.new and row.revision:
         return "exists"
     if commit.incarnation not in {None, row.incarnation}:
         return "gone"
     if commit.revision not in {None, row.revision}:
         return "conflict"
-    return None if _all_there(connection, commit.witnesses, seen, row.sid) else "stale"
+    if not _all_there(connection, commit.witnesses, seen, row.sid):
+        return "stale"
+    latest = not (commit.latest and commit.record) or seen.head == commit.record.parent_id
+    return None if latest else "conflict"
 
 
 def _all_there(

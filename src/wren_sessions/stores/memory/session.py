@@ -16,10 +16,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from wren_sessions.records import (
+    NOTHING_NOTED,
     ArenaParts,
     Commit,
     Life,
     Name,
+    Notes,
     Outcome,
     Prune,
     Scanned,
@@ -128,6 +130,7 @@ class Session:
     writes: dict[Name, dict[str, KeptWrite]] = field(default_factory=dict)
     size_bytes: int = 0
     turn: str = ""
+    notes: Notes = NOTHING_NOTED
 
     @classmethod
     def begin(cls, commit: Commit, now_ms: int) -> Session:
@@ -155,7 +158,12 @@ class Session:
         """What is known of it without reading it, for the caller."""
         life = self.life(now_ms)
         return SessionInfo(
-            session=name, life=life, state=self.state, size_bytes=size_bytes, idle=self.override
+            session=name,
+            life=life,
+            state=self.state,
+            size_bytes=size_bytes,
+            idle=self.override,
+            notes=self.notes,
         )
 
     def expired(self, now_ms: int) -> bool:

@@ -15,6 +15,7 @@ from heapq import heapify, heappop, heappush
 
 from wren_sessions.errors import StoreUnavailableError
 from wren_sessions.keys import StagingId
+from wren_sessions.stores.memory.owners import Owners
 from wren_sessions.stores.memory.session import Session
 
 _SWEEP_AT_ONCE = 16
@@ -36,6 +37,7 @@ class SessionIndex:
         self._ids: list[str] = []
         self._heap: list[tuple[int, str]] = []
         self._due_ms: dict[str, int] = {}
+        self.owners = Owners()
         self.size_bytes = 0
 
     def __len__(self) -> int:
@@ -61,6 +63,8 @@ class SessionIndex:
         if there is None:
             insort(self._ids, name)
         self.size_bytes += session.size_bytes - (there.size_bytes if there else 0)
+        if session.notes.owner is not None or there:
+            self.owners.note(name, session)
         self.queue(name, session.deadline_ms)
 
     def rebuild(self, name: str | None = None, session: Session | None = None) -> None:
@@ -75,6 +79,7 @@ class SessionIndex:
         }
         self._heap = [(due_ms, name) for name, due_ms in self._due_ms.items()]
         heapify(self._heap)
+        self.owners.rebuild(self._sessions.items())
         self.size_bytes = sum(session.size_bytes for session in self._sessions.values())
 
     def admit(self, name: str, session: Session, now_ms: int, *, spare: Collection[str]) -> None:
@@ -92,7 +97,10 @@ class SessionIndex:
         """Count what was added to a session that is there."""
         self.size_bytes += grown_bytes
         self._sessions.move_to_end(name)
-        self.queue(name, self._sessions[name].deadline_ms)
+        session = self._sessions[name]
+        if session.notes.owner is not None:
+            self.owners.note(name, session)
+        self.queue(name, session.deadline_ms)
 
     def drop(self, name: str) -> bool:
         """Forget a session; False if it was not there."""
@@ -101,6 +109,7 @@ class SessionIndex:
             return False
         del self._ids[bisect_left(self._ids, name)]
         self._due_ms.pop(name, None)
+        self.owners.drop(name)
         self.size_bytes -= session.size_bytes
         return True
 

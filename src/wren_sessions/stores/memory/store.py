@@ -30,6 +30,7 @@ from wren_sessions.records import (
     Life,
     Loaded,
     Name,
+    Notes,
     Outcome,
     Prune,
     Scanned,
@@ -45,11 +46,15 @@ from wren_sessions.stores._checks import (
     check_at_least_1,
     check_commit,
     check_names,
+    check_notes,
     check_prune,
     check_scan,
     check_unchanged,
     make_cursor,
+    make_owned_cursor,
+    noted_meanwhile,
     parse_cursor,
+    parse_owned_cursor,
 )
 from wren_sessions.stores._closing import Closing
 from wren_sessions.stores._turns import held, stepped
@@ -182,6 +187,8 @@ class MemoryStore(Closing):
             added=0 if there else 1,
             spare=(commit.session,),
         )
+        if commit.owner is not None and session.notes.owner is None:
+            session.notes = session.notes._replace(owner=commit.owner)
         self._begun = _Begun(commit, session, change, now_ms, deadline_ms)
         session.apply(commit, change, now_ms)
         session.deadline_ms = deadline_ms
@@ -351,6 +358,36 @@ class MemoryStore(Closing):
         page = infos[:limit]
         more = len(infos) > limit
         return SessionPage(sessions=page, cursor=make_cursor(page[-1].session) if more else None)
+
+    # --- owners -----------------------------------------------------------------------------------
+
+    def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
+        """See `OwnerStore.annotate`."""
+        check_notes(session, notes)
+        with self._lock:
+            now_ms = self._now_ms()
+            there = self._index.find(session, now_ms)
+            if there is None:
+                return None
+            if there.notes != expect:
+                raise noted_meanwhile(session)
+            there.notes = notes
+            self._index.owners.note(session, there)
+            return there.life(now_ms)
+
+    def list_owned(self, owner: str, cursor: str | None = None, limit: int = 100) -> SessionPage:
+        """See `OwnerStore.list_owned`."""
+        check_at_least_1("limit", limit)
+        self._keys.owner_key(owner)
+        before = parse_owned_cursor(cursor)
+        with self._lock:
+            now_ms = self._now_ms()
+            found = self._index.owners.page(owner, before, limit + 1)
+            there = [(name, self._index.find(name, now_ms)) for _, name in found[:limit]]
+            infos = tuple(session.info(name, now_ms) for name, session in there if session)
+            total = self._index.owners.count(owner)
+        more = make_owned_cursor(*found[limit - 1]) if len(found) > limit else None
+        return SessionPage(sessions=infos, cursor=more, total=total)
 
     # --- dumps ------------------------------------------------------------------------------------
 

@@ -18,15 +18,21 @@ from wren_sessions._locks import Lock
 from wren_sessions._lru import LRU
 from wren_sessions.checkpoints.codec import compressed, is_sealed_body, opened_frame, sealed_frame
 from wren_sessions.delta.extents import digest
-from wren_sessions.errors import ConflictError, CorruptSessionError, DecryptionError
-from wren_sessions.keys import check_session
-from wren_sessions.protocols import AsyncSessionStore
+from wren_sessions.errors import (
+    ConfigurationError,
+    ConflictError,
+    CorruptSessionError,
+    DecryptionError,
+)
+from wren_sessions.keys import HiddenOwner, check_owner, check_session
+from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore
 from wren_sessions.records import (
     Commit,
     Committed,
     Held,
     Life,
     Loaded,
+    Notes,
     Prune,
     Scanned,
     SessionInfo,
@@ -37,13 +43,14 @@ from wren_sessions.records import (
 )
 from wren_sessions.serializers.compression import Compression
 from wren_sessions.serializers.encryption import UID_BYTES, Encryption
-from wren_sessions.stores._checks import check_commit
+from wren_sessions.stores._checks import check_commit, check_notes, noted_meanwhile
 from wren_sessions.stores.protected import headers
 from wren_sessions.stores.protected.headers import Header
 
 ATTEMPTS: Final = 5
 PAGE: Final = 100
 MAX_KNOWN: Final = 10_000
+_NOTES: Final = "notes"
 
 
 class _Known(NamedTuple):
@@ -89,6 +96,8 @@ class Sealing:
         if self._encryption is None:
             return await self._store.commit(self._with_bodies(commit, None))
         check_commit(commit)  # before its names are bound to what is sealed
+        if commit.owner is not None:
+            commit = replace(commit, owner=self._hidden(commit.owner))
         for _ in range(ATTEMPTS):
             known = self._recall(commit.session)
             if known is None or _lacks_header(commit):
@@ -224,6 +233,63 @@ class Sealing:
             return life
         raise self._busy(source)
 
+    async def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
+        """See `OwnerStore.annotate`. What is noted is sealed for the session's uid."""
+        store: AsyncOwnerStore = self._store  # type: ignore[assignment] # the caller has looked
+        if self._encryption is None:
+            return await store.annotate(session, notes, expect)
+        check_notes(session, notes)
+        info, header = await self._header(session)
+        if info is None or header is None:
+            return None
+        about = notes.about
+        if about and header.uid is None:
+            raise ConfigurationError(
+                f"nothing of session {session!r} is encrypted yet, and notes about it would be "
+                "readable: save it first, and note something then"
+            )
+        there = self._noted(info.notes, header.uid)
+        owners = {expect.owner, self._hidden(expect.owner)}  # as `info` or `list_owned` says it
+        if there.owner not in owners or there.about != expect.about:
+            raise noted_meanwhile(session)
+        owner = info.notes.owner if notes.owner == expect.owner else self._hidden(notes.owner)
+        if about and header.uid is not None:
+            about = self._encryption.seal(_NOTES, header.uid, (), about)
+        return await store.annotate(session, Notes(owner, about), info.notes)
+
+    async def list_owned(
+        self, owner: str, cursor: str | None = None, limit: int = 100
+    ) -> SessionPage:
+        """See `OwnerStore.list_owned`."""
+        store: AsyncOwnerStore = self._store  # type: ignore[assignment] # the caller has looked
+        check_owner(owner)
+        page = await store.list_owned(self._hidden(owner) or owner, cursor, limit)
+        if self._encryption is None:
+            return page
+        listed = map(self._listed, page.sessions)
+        sessions = (replace(info, notes=info.notes._replace(owner=owner)) for info in listed)
+        return replace(page, sessions=tuple(sessions))
+
+    def _hidden(self, owner: str | None) -> str | None:
+        """An owner as the store below knows it."""
+        if self._encryption is None or owner is None:
+            return owner
+        return self._encryption.hidden_owner(owner)
+
+    def _noted(self, notes: Notes, uid: bytes | None) -> Notes:
+        """What is noted, opened; nothing where it is another session's, or there is no key."""
+        if self._encryption is None:
+            return notes
+        if notes.owner is not None and self._encryption.hides_owners:
+            notes = notes._replace(owner=HiddenOwner(notes.owner))
+        if not notes.about:
+            return notes
+        try:
+            theirs, about = self._encryption.open(_NOTES, (), notes.about)
+        except DecryptionError:
+            theirs, about = None, b""
+        return notes._replace(about=about if theirs is not None and theirs == uid else b"")
+
     async def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
         self._forget(session)
@@ -270,7 +336,9 @@ class Sealing:
     async def info(self, session: str) -> SessionInfo | None:
         """See `SessionStore.info`."""
         info, header = await self._header(session)
-        return info if info is None or header is None else replace(info, state=header.state)
+        if info is None or header is None:
+            return info
+        return replace(info, state=header.state, notes=self._noted(info.notes, header.uid))
 
     async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `SessionStore.list_sessions`. A header that cannot be opened is shown as it is."""
@@ -284,8 +352,8 @@ class Sealing:
         try:
             header = headers.read(self._encryption, info.session, info.state)
         except DecryptionError:
-            return info
-        return replace(info, state=header.state)
+            return replace(info, notes=self._noted(info.notes, None))
+        return replace(info, state=header.state, notes=self._noted(info.notes, header.uid))
 
     def _opened(self, session: str, uid: bytes | None, stored: Stored) -> Stored:
         name = stored.name

@@ -25,6 +25,7 @@ from wren_sessions.records import (
     Life,
     Loaded,
     Name,
+    Notes,
     Prune,
     Scanned,
     SessionInfo,
@@ -160,6 +161,14 @@ class ProtectedStore(Closing):
         """See `SessionStore.copy`."""
         return run(self._sealing.copy(source, target, replace=replace, state=state, expect=expect))
 
+    def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
+        """See `OwnerStore.annotate`."""
+        return run(self._sealing.annotate(session, notes, expect))
+
+    def list_owned(self, owner: str, cursor: str | None = None, limit: int = 100) -> SessionPage:
+        """See `OwnerStore.list_owned`."""
+        return run(self._sealing.list_owned(owner, cursor, limit))
+
     def ping(self) -> None:
         """See `SessionStore.ping`."""
         self._store.ping()
@@ -246,6 +255,16 @@ class AsyncProtectedStore:
     ) -> Life | None:
         """See `SessionStore.copy`."""
         return await self._sealing.copy(source, target, replace=replace, state=state, expect=expect)
+
+    async def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
+        """See `OwnerStore.annotate`."""
+        return await self._sealing.annotate(session, notes, expect)
+
+    async def list_owned(
+        self, owner: str, cursor: str | None = None, limit: int = 100
+    ) -> SessionPage:
+        """See `OwnerStore.list_owned`."""
+        return await self._sealing.list_owned(owner, cursor, limit)
 
     async def turn(self, step: TurnStep) -> TurnState:
         """See `TurnStore.turn`. Who has a turn is no content, and stands there as it is."""

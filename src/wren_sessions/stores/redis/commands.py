@@ -20,7 +20,9 @@ from secrets import randbits, token_hex
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgpack
+from redis.crc import key_slot
 
+from wren_sessions._lru import LRU
 from wren_sessions.errors import (
     ConfigurationError,
     ConflictError,
@@ -28,10 +30,13 @@ from wren_sessions.errors import (
     SessionExpiredError,
 )
 from wren_sessions.keys import (
+    ABOUT,
     META,
     STATE,
     KeySpace,
     StagingId,
+    check_owner,
+    decode,
     encode,
     encode_namespace,
     parse_record_field,
@@ -40,6 +45,7 @@ from wren_sessions.keys import (
 )
 from wren_sessions.records import (
     INLINE_BYTES,
+    NOTHING_NOTED,
     ArenaParts,
     Commit,
     Committed,
@@ -47,6 +53,7 @@ from wren_sessions.records import (
     Life,
     Loaded,
     Name,
+    Notes,
     Prune,
     Scanned,
     SessionInfo,
@@ -57,8 +64,10 @@ from wren_sessions.records import (
     TurnStep,
     Write,
 )
+from wren_sessions.stores._checks import check_notes, noted_meanwhile
 from wren_sessions.stores.redis.replies import (
     NO_KEY,
+    OwnedLife,
     crc_of,
     read_arena,
     read_checked,
@@ -67,7 +76,9 @@ from wren_sessions.stores.redis.replies import (
     read_life,
     read_listed,
     read_loaded,
+    read_notes,
     read_override,
+    read_owned_life,
     read_scanned,
     read_turn,
     segments_of,
@@ -78,6 +89,7 @@ from wren_sessions.ttl import STAGING_MS, Duration, TTLPolicy, to_ms
 
 T = TypeVar("T")
 
+MAX_OWNED: Final = 10_000
 MAX_NAMES: Final = 3_800  # fields in one HMGET: some servers take at most 3,900 arguments
 _NONE: Final = ":"  # in place of an id or a number: an encoded id holds no colon
 
@@ -149,6 +161,13 @@ class Plan(NamedTuple, Generic[T]):
         return read_checked(self.session, self.read, reply)
 
 
+class Owned(NamedTuple):
+    """Whose a session is, and when its owner's listing was last told that it was written."""
+
+    owner: str
+    listed_ms: int
+
+
 class Listed(NamedTuple):
     """A page of a listing.
 
@@ -167,10 +186,16 @@ class Commands:
     Args:
         keys: how its sessions are named.
         ttl: how long they live.
+        one_place: whether all keys are in one place, so that a script may have several.
+
+    Attributes:
+        owners: what is known of owned sessions, by their incarnation.
     """
 
-    def __init__(self, keys: KeySpace, ttl: TTLPolicy) -> None:
+    def __init__(self, keys: KeySpace, ttl: TTLPolicy, *, one_place: bool = True) -> None:
         self.keys = keys
+        self.one_place = one_place
+        self.owners: LRU[str, Owned] = LRU(MAX_OWNED)
         self.ttl = ttl
         age = _word(ttl.max_age_ms)
         self._policy = f"{_word(ttl.idle_ms)} {age} {ttl.refresh}"
@@ -220,8 +245,14 @@ class Commands:
         if writes is not None:
             namespace, checkpoint_id = writes.name
             writes_words = f"{_ns(namespace)} {_id(checkpoint_id)} {_spans(writes.spans)}"
+        owner, listing = _NONE, None
+        if commit.owner is not None:
+            owner, listing = check_owner(commit.owner), commit.owner
+        elif self.owners and commit.incarnation is not None:
+            known = self.owners.get(commit.incarnation)
+            listing = known and known.owner
         words = (
-            f"{commit.token} {commit.turn or _NONE} {self._policy_of(commit.session)} "
+            f"{commit.token} {owner} {commit.turn or _NONE} {self._policy_of(commit.session)} "
             f"{'1' if commit.new else '2' if commit.latest else '0'} "
             f"{commit.incarnation or _NONE} {_NONE if revision is None else revision} "
             f"{_NONE if created is None else created} "
@@ -232,7 +263,12 @@ class Commands:
             args += (record.body, record.append)
         if writes is not None:
             args += _bodies(writes.entries)
-        return self._scripted("commit", commit.session, args, read_committed)
+        plan = self._scripted("commit", commit.session, args, read_committed)
+        if listing is None or not self.one_place or type(commit.session) is StagingId:
+            return plan
+        _, sha, _, key, *rest = plan.commands[0]
+        command = ("EVALSHA", sha, b"2", key, self.keys.owner_key(listing).encode(), *rest)
+        return plan._replace(commands=(command,))
 
     def prune(self, prune: Prune) -> Plan[Committed]:
         """See `SessionStore.prune`."""
@@ -290,33 +326,91 @@ class Commands:
             life = read_life(words)
             if life is None:
                 return None
-            _, state, size = reply
+            _, state, size, about = reply
             return SessionInfo(
                 session=session,
                 life=life,
                 state=state,
                 size_bytes=None if size == b"" else int(size),
                 idle=read_override(words[8]),
+                notes=read_notes(about),
             )
 
         return self._scripted("info", session, (), read)
 
-    def touch(self, session: str) -> Plan[Life | None]:
+    def annotate(self, session: str, notes: Notes, expect: Notes) -> Plan[Life | None]:
+        """See `OwnerStore.annotate`."""
+
+        def read(words: list[bytes], _: Any) -> Life | None:
+            if words[0] == b"conflict":
+                raise noted_meanwhile(session)
+            return read_life(words)
+
+        check_notes(session, notes)
+        return self._scripted("annotate", session, (_noted(expect), _noted(notes)), read)
+
+    def owned(
+        self, owner: str, before: tuple[int, str] | None, limit: int
+    ) -> Plan[tuple[int, list[tuple[str, int]]]]:
+        """The first half of `OwnerStore.list_owned`: how many there are, and some of them."""
+
+        def read(words: list[bytes], reply: Any) -> tuple[int, list[tuple[str, int]]]:
+            names = [decode(name.decode()) for name in reply[1::2]]
+            return int(words[1]), list(zip(names, map(int, reply[2::2]), strict=True))
+
+        at = ("", "") if before is None else (str(before[0]), encode(before[1]))
+        return self._of_owner(
+            owner, "owned", (b"%d" % limit, *(part.encode() for part in at)), read
+        )
+
+    def list_in(
+        self, owner: str, sessions: Sequence[str], life: Life | None, out_ms: int = 0
+    ) -> Plan[None]:
+        """Have an owner's listing say when a session was written; or that some are not theirs.
+
+        Args:
+            owner: the owner.
+            sessions: the sessions.
+            life: the life of these; None to take them out.
+            out_ms: those that were written later stay.
+        """
+        when, ends = b"", b"-"
+        if life is not None:
+            when = b"%d" % life.updated_ms
+            if life.deadline_ms is not None and self.ttl.refresh != "read":
+                ends = b"%d" % life.deadline_ms
+        names = [encode(session).encode() for session in sessions]
+        args = (when, b"%d" % out_ms, ends, *names)
+        return self._of_owner(owner, "list_in", args, lambda *_: None)
+
+    def _of_owner(
+        self,
+        owner: str,
+        name: str,
+        args: Sequence[bytes],
+        read: Callable[[list[bytes], Any], T],
+    ) -> Plan[T]:
+        key, nonce, found = self.keys.owner_key(owner).encode(), _nonce(), script(name)
+        command = (*found.with_key, key, *args, nonce)
+        at = None if self.one_place else key_slot(key)
+        return Plan("", read, (command,), nonce, found, at=at)
+
+    def touch(self, session: str) -> Plan[OwnedLife | None]:
         """See `SessionStore.touch`."""
         return self._lifetime(session, b"touch")
 
-    def set_ttl(self, session: str, idle: Duration | None) -> Plan[Life | None]:
+    def set_ttl(self, session: str, idle: Duration | None) -> Plan[OwnedLife | None]:
         """See `SessionStore.set_ttl`."""
         own = b"none" if idle is None else b"%d" % to_ms(idle)
         return self._lifetime(session, b"ttl", own)
 
-    def pin(self, session: str, *, pinned: bool = True) -> Plan[Life | None]:
+    def pin(self, session: str, *, pinned: bool = True) -> Plan[OwnedLife | None]:
         """See `SessionStore.pin`."""
         return self._lifetime(session, b"pin" if pinned else b"unpin")
 
-    def _lifetime(self, session: str, what: bytes, own: bytes = b"") -> Plan[Life | None]:
+    def _lifetime(self, session: str, what: bytes, own: bytes = b"") -> Plan[OwnedLife | None]:
         args = (*self._clocks(session), what, own)
-        return self._scripted("lifetime", session, args, _read_life)
+        return self._scripted("lifetime", session, args, read_owned_life)
 
     def turn(self, step: TurnStep) -> Plan[TurnState]:
         """See `TurnStore.turn`."""
@@ -344,7 +438,7 @@ class Commands:
         replace: bool | Life = False,
         state: bytes | None = None,
         expect: Life | None = None,
-    ) -> Plan[Life | None]:
+    ) -> Plan[OwnedLife | None]:
         """See `SessionStore.copy`."""
         if source == target:
             raise ConfigurationError(f"session {source!r} cannot be copied onto itself")
@@ -373,7 +467,7 @@ class Commands:
         *,
         replace: bool | Life = False,
         state: bytes | None = None,
-    ) -> Plan[Life | None]:
+    ) -> Plan[OwnedLife | None]:
         """The second half."""
         args = (*self._copying(target, replace, state, None), *dumped)
         return self._scripted("copy_in", target, args, partial(_read_copied, source, target))
@@ -425,7 +519,7 @@ class Commands:
         """The second half: the header and life of each key found."""
         commands: list[tuple[Any, ...]] = [("TIME",)]
         for name in names:
-            commands += [("HMGET", name, STATE.encode(), META.encode()), ("PTTL", name)]
+            commands += [("HMGET", name, *_LISTED), ("PTTL", name)]
 
         def read(replies: list[Any]) -> Listed:
             (seconds, micros), *rest = replies
@@ -485,7 +579,7 @@ def _expected(life: Life | None) -> bytes:
     return b"" if life is None else _life(life)
 
 
-def _read_copied(source: str, target: str, words: list[bytes], _: Any) -> Life | None:
+def _read_copied(source: str, target: str, words: list[bytes], _: Any) -> OwnedLife | None:
     if words[0] == b"exists":
         raise SessionExistsError(
             f"session {target!r} is there already; pass replace=True to replace it",
@@ -502,11 +596,13 @@ def _read_copied(source: str, target: str, words: list[bytes], _: Any) -> Life |
             f"session {source!r} is past its maximum age and cannot be copied",
             session=source,
         )
-    return read_life(words)
+    return read_owned_life(words, None)
 
 
-def _read_life(words: list[bytes], _: Any) -> Life | None:
-    return read_life(words)
+def _noted(notes: Notes) -> bytes:
+    if notes == NOTHING_NOTED:
+        return b""
+    return (b"-" if notes.owner is None else encode(notes.owner).encode()) + b" " + notes.about
 
 
 def _word(number: int | None, none: str = "-") -> str:
@@ -532,6 +628,7 @@ def _spans(spans: Sequence[Span]) -> str:
     return ",".join([f"{offset}+{length}" for offset, length in spans]) or "-"
 
 
+_LISTED: Final = (STATE.encode(), META.encode(), ABOUT.encode())
 _PARENT: Final = "^"
 _NO_RECORD: Final = "- - - -"
 _NO_WRITES: Final = "- - -"

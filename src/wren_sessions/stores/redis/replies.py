@@ -16,12 +16,14 @@ import msgpack
 from wren_sessions.errors import CorruptSessionError, FormatVersionError
 from wren_sessions.keys import KeySpace, decode, segment_field
 from wren_sessions.records import (
+    NOTHING_NOTED,
     ArenaParts,
     Committed,
     Held,
     Life,
     Loaded,
     Name,
+    Notes,
     Outcome,
     Scanned,
     SessionInfo,
@@ -119,6 +121,27 @@ def read_life(words: list[bytes]) -> Life | None:
     return None if words[0] == b"miss" else _life_at(words, 1)
 
 
+class OwnedLife(NamedTuple):
+    """A life, and whose the session is."""
+
+    life: Life
+    owner: str | None
+
+
+def read_owned_life(words: list[bytes], _: Any) -> OwnedLife | None:
+    """The life behind the status word, and the owner behind it; None for a miss."""
+    life = read_life(words)
+    return None if life is None else OwnedLife(life, _holder(words[8]) or None)
+
+
+def read_notes(about: bytes | None) -> Notes:
+    """Whose a session is, and what is noted about it."""
+    if not about:
+        return NOTHING_NOTED
+    owner, _, rest = about.partition(b" ")
+    return Notes(_holder(owner) or None, rest)
+
+
 def read_override(word: bytes) -> Override:
     """A session's own idle timeout, as it is stored."""
     if word == b"-":
@@ -130,7 +153,10 @@ def read_committed(words: list[bytes], _: Any) -> Committed:
     """The answer to a commit or a prune."""
     if words[0] == b"done":
         life = _life_at(words, 1)
-        return Committed(outcome="done", now_ms=life.now_ms, life=life, base=int(words[8]))
+        if len(words) == 9:  # noqa: PLR2004 -- nobody's
+            return Committed(outcome="done", now_ms=life.now_ms, life=life, base=int(words[8]))
+        base, owner = int(words[8]), _holder(words[9]) or None
+        return Committed(outcome="done", now_ms=life.now_ms, life=life, base=base, owner=owner)
     now_ms, life_now = int(words[1]), None
     if len(words) > 2:  # noqa: PLR2004 -- status and time
         life_now = _life_at(words, 2)
@@ -365,7 +391,7 @@ def read_listed(
     keys: KeySpace, name: bytes, fields: Any, left_ms: int, now_ms: int
 ) -> SessionInfo | None:
     """One entry of a listing; None if it is no session that this version reads."""
-    state, meta = fields or (None, None)
+    state, meta, about = fields or (None, None, None)
     session = session_of(keys, name)
     words = [] if meta is None else meta.split()
     if session is None or not words or len(words) != META_WORDS.get(words[0]):
@@ -384,4 +410,4 @@ def read_listed(
         )
     except ValueError:
         return None
-    return SessionInfo(session=session, life=life, state=state or b"")
+    return SessionInfo(session=session, life=life, state=state or b"", notes=read_notes(about))

@@ -6,19 +6,23 @@ suspends.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from redis.crc import key_slot
 
 from wren_sessions.errors import StoreUnavailableError
-from wren_sessions.records import Life, SessionPage
+from wren_sessions.keys import StagingId
+from wren_sessions.records import Commit, Committed, Life, Notes, SessionInfo, SessionPage
+from wren_sessions.stores._checks import check_at_least_1, make_owned_cursor, parse_owned_cursor
 from wren_sessions.stores.redis.cluster_walk import Place, Walk
-from wren_sessions.stores.redis.commands import Commands, Plan
+from wren_sessions.stores.redis.commands import Commands, Owned, Plan
+from wren_sessions.stores.redis.replies import OwnedLife
 
 Run: TypeAlias = Callable[[Plan[Any]], Awaitable[Any]]
 
 _TRIES: Final = 5
+LATE_MS: Final = 1_000  # how late an owner's listing may be in a cluster
 
 
 class Sequences:
@@ -49,8 +53,66 @@ class Sequences:
     ) -> Life | None:
         """See `SessionStore.copy`."""
         plan = self._commands.copy(source, target, replace=replace, state=state, expect=expect)
-        life: Life | None = await run(plan)
-        return life
+        return await self.listed(run, target, await run(plan))
+
+    # --- owners ---
+
+    async def committed(self, run: Run, commit: Commit, done: Committed) -> None:
+        """See to it that the owner's listing knows of a commit that is done."""
+        life, owner = done.life, done.owner
+        if life is None or owner is None or type(commit.session) is StagingId:
+            return
+        owners = self._commands.owners
+        known = owners.get(life.incarnation)
+        owned = known is not None and known.owner == owner
+        if self._commands.one_place:
+            listed = owner == commit.owner or (owned and commit.incarnation == life.incarnation)
+        else:
+            late_ms = done.now_ms - (known.listed_ms if known else 0)
+            listed = owned and late_ms < LATE_MS
+        if not listed:
+            await run(self._commands.list_in(owner, [commit.session], life))
+            owned = False
+        if not owned:
+            owners.keep(life.incarnation, Owned(owner, done.now_ms))
+
+    async def listed(self, run: Run, session: str, found: OwnedLife | None) -> Life | None:
+        """See to it that the owner's listing knows a session that was copied or lives longer."""
+        if found is None:
+            return None
+        if found.owner is not None and type(session) is not StagingId:
+            await run(self._commands.list_in(found.owner, [session], found.life))
+        return found.life
+
+    async def annotate(self, run: Run, session: str, notes: Notes, expect: Notes) -> Life | None:
+        """See `OwnerStore.annotate`."""
+        life: Life | None = await run(self._commands.annotate(session, notes, expect))
+        if life is None:
+            return None
+        if expect.owner is not None and expect.owner != notes.owner:
+            await run(self._commands.list_in(expect.owner, [session], None, life.updated_ms))
+        self._commands.owners.pop(life.incarnation, None)
+        return await self.listed(run, session, OwnedLife(life, notes.owner))
+
+    async def list_owned(self, run: Run, owner: str, cursor: str | None, limit: int) -> SessionPage:
+        """See `OwnerStore.list_owned`."""
+        check_at_least_1("limit", limit)
+        before = parse_owned_cursor(cursor)
+        total, found = await run(self._commands.owned(owner, before, limit + 1))
+        some = found[:limit]
+        names = [self._commands.key(session) for session, _ in some]
+        infos = {info.session: info for info in await self._infos(run, names)} if names else {}
+        theirs = tuple(infos[id_] for id_, _ in some if id_ in infos and infos[id_].owner == owner)
+        gone = [id_ for id_, _ in some if id_ not in infos or infos[id_].owner != owner]
+        if gone:
+            await run(self._commands.list_in(owner, gone, None, max(when for _, when in some)))
+        last, when = some[-1] if some else ("", 0)
+        more = make_owned_cursor(when, last) if len(found) > limit else None
+        return SessionPage(sessions=theirs, cursor=more, total=total - len(gone))
+
+    async def _infos(self, run: Run, names: list[bytes]) -> Sequence[SessionInfo]:
+        page: SessionPage = (await run(self._commands.list_sessions(names, None))).page
+        return page.sessions
 
 
 class ClusterSequences(Sequences):
@@ -102,5 +164,20 @@ class ClusterSequences(Sequences):
         if dumped is None:
             return None
         plan = self._commands.copy_in(source, target, dumped, replace=replace, state=state)
-        life: Life | None = await run(plan)
-        return life
+        return await self.listed(run, target, await run(plan))
+
+    async def _infos(self, run: Run, names: list[bytes]) -> Sequence[SessionInfo]:
+        found: list[SessionInfo] = []
+        while names:  # one trip to each node
+            plan = self._commands.list_sessions(names, None)
+            page, elsewhere = await run(plan._replace(at=key_slot(names[0]), scattered=True))
+            found += page.sessions
+            first, names = names[0], [name for name in names if name in elsewhere]
+            if first in names:  # its slot is on its way
+                found += (
+                    await run(
+                        self._commands.list_sessions([first], None)._replace(at=key_slot(first))
+                    )
+                ).page.sessions
+                names.remove(first)
+        return found

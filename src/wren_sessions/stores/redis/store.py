@@ -27,6 +27,7 @@ from wren_sessions.records import (
     Life,
     Loaded,
     Name,
+    Notes,
     Prune,
     Scanned,
     SessionInfo,
@@ -96,20 +97,21 @@ class RedisStore(Closing):
             )
         self.ttl = DAY if ttl is None else policy_of(ttl)
         self.keys = KeySpace(prefix)
-        self._commands = Commands(self.keys, self.ttl)
         self._url = url
         self._options = options or {}
         self._lock = Lock()
         self._pipelines = None if client is None else _threads(_place_of(client))
         self._async_client = None if async_client is None else _place_of(async_client)
         self._aio: AsyncSessionStore
+        place = self._async_client or self._blocking_client()
+        of_cluster = isinstance(place, Fleet)
+        self._commands = Commands(self.keys, self.ttl, one_place=not of_cluster)
         if client is not None and url is None:
             self._aio = ThreadedStore(self, _THREADS)
         else:
             self._aio = AsyncRedisStore(self, self._commands)
-        place = self._async_client or self._blocking_client()
         self.location = location_of(place)
-        kind = ClusterSequences if isinstance(place, Fleet) else Sequences
+        kind = ClusterSequences if of_cluster else Sequences
         self.sequences = kind(self._commands)
 
     @classmethod
@@ -230,7 +232,10 @@ class RedisStore(Closing):
 
     def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
-        return self._run(self._commands.commit(commit))
+        done = self._run(self._commands.commit(commit))
+        if done.owner is not None:
+            run(self.sequences.committed(self._awaited, commit, done))
+        return done
 
     def prune(self, prune: Prune) -> Committed:
         """See `SessionStore.prune`."""
@@ -268,15 +273,26 @@ class RedisStore(Closing):
 
     def touch(self, session: str) -> Life | None:
         """See `SessionStore.touch`."""
-        return self._run(self._commands.touch(session))
+        found = self._run(self._commands.touch(session))
+        return run(self.sequences.listed(self._awaited, session, found))
 
     def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
         """See `SessionStore.set_ttl`."""
-        return self._run(self._commands.set_ttl(session, idle))
+        found = self._run(self._commands.set_ttl(session, idle))
+        return run(self.sequences.listed(self._awaited, session, found))
 
     def pin(self, session: str, *, pinned: bool = True) -> Life | None:
         """See `SessionStore.pin`."""
-        return self._run(self._commands.pin(session, pinned=pinned))
+        found = self._run(self._commands.pin(session, pinned=pinned))
+        return run(self.sequences.listed(self._awaited, session, found))
+
+    def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
+        """See `OwnerStore.annotate`."""
+        return run(self.sequences.annotate(self._awaited, session, notes, expect))
+
+    def list_owned(self, owner: str, cursor: str | None = None, limit: int = 100) -> SessionPage:
+        """See `OwnerStore.list_owned`."""
+        return run(self.sequences.list_owned(self._awaited, owner, cursor, limit))
 
     def turn(self, step: TurnStep) -> TurnState:
         """See `TurnStore.turn`."""
@@ -371,7 +387,10 @@ class AsyncRedisStore:
 
     async def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
-        return await self._run(self._plans.commit(commit))
+        done = await self._run(self._plans.commit(commit))
+        if done.owner is not None:
+            await self._store.sequences.committed(self._run, commit, done)
+        return done
 
     async def prune(self, prune: Prune) -> Committed:
         """See `SessionStore.prune`."""
@@ -409,15 +428,28 @@ class AsyncRedisStore:
 
     async def touch(self, session: str) -> Life | None:
         """See `SessionStore.touch`."""
-        return await self._run(self._plans.touch(session))
+        found = await self._run(self._plans.touch(session))
+        return await self._store.sequences.listed(self._run, session, found)
 
     async def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
         """See `SessionStore.set_ttl`."""
-        return await self._run(self._plans.set_ttl(session, idle))
+        found = await self._run(self._plans.set_ttl(session, idle))
+        return await self._store.sequences.listed(self._run, session, found)
 
     async def pin(self, session: str, *, pinned: bool = True) -> Life | None:
         """See `SessionStore.pin`."""
-        return await self._run(self._plans.pin(session, pinned=pinned))
+        found = await self._run(self._plans.pin(session, pinned=pinned))
+        return await self._store.sequences.listed(self._run, session, found)
+
+    async def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
+        """See `OwnerStore.annotate`."""
+        return await self._store.sequences.annotate(self._run, session, notes, expect)
+
+    async def list_owned(
+        self, owner: str, cursor: str | None = None, limit: int = 100
+    ) -> SessionPage:
+        """See `OwnerStore.list_owned`."""
+        return await self._store.sequences.list_owned(self._run, owner, cursor, limit)
 
     async def turn(self, step: TurnStep) -> TurnState:
         """See `TurnStore.turn`."""

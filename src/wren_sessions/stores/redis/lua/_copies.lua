@@ -1,4 +1,4 @@
--- What makes a copy, whichever way its fields come. ARGV is that of copy.lua, up to 7.
+-- What makes a copy, whichever way its fields come; its life, and whose it is. ARGV is that of copy.lua, up to 7.
 
 local function as_expected(known, there)
   if known == '' then return true end
@@ -10,7 +10,7 @@ local function copied(target, life, now, fill)
   if redis.call('EXISTS', target) == 1 then
     local raw = redis.call('TYPE', target).ok == 'hash' and redis.call('HGET', target, ':meta')
     if raw and string.match(raw, '^%S+ (%S+)') == ARGV[3] then
-      return 'done ' .. life_text(target, open(target), now)
+      return 'done ' .. life_text(target, open(target), now) .. owner_of(target)
     end
     if ARGV[4] ~= '1' then return 'exists' end
   end
@@ -25,5 +25,5 @@ local function copied(target, life, now, fill)
   redis.call('HSET', target, ':meta', meta(life))
   if ARGV[5] ~= '' then redis.call('HSET', target, 'state', ARGV[5]) end
   expire(target, ends)
-  return 'done ' .. life_text(target, life, now, ends or false)
+  return 'done ' .. life_text(target, life, now, ends or false) .. owner_of(target)
 end

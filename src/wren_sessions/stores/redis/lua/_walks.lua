@@ -1,5 +1,10 @@
 -- What all scripts but commit share: going through lists of fields, namespaces and pending writes.
 
+-- Whose a session is, as a reply ends: a space and the owner or -.
+local function owner_of(key)
+  return ' ' .. string.match(redis.call('HGET', key, ':about') or '-', '^%S+')
+end
+
 local function open(key) return life_of(key, redis.call('HGET', key, ':meta')) end
 
 local function meta(life)

@@ -1,8 +1,8 @@
 -- commit: write a checkpoint, pending writes and the header of a session, all or nothing.
 --
--- KEYS  1 the session
--- ARGV  1 sixteen words, then the witnesses' fields, or ^ for the record's parent alone:
---         token, the turn's token or :, idle ms or -, max age ms or -, refresh,
+-- KEYS  1 the session   2 the sorted set of its owner's sessions, if it is to be kept up with
+-- ARGV  1 seventeen words, then the witnesses' fields, or ^ for the record's parent alone:
+--         token, whose session it is if it is nobody's or :, the turn's token or :, idle ms or -, max age ms or -, refresh,
 --         1 if the session must be new, 2 if the record's parent must be the latest, or 0,
 --         incarnation or :, revision or :, created ms for a session made now or :,
 --         of a record: /namespace or - for none, id, parent's id or :, spans or -
@@ -13,7 +13,7 @@
 --         of pending writes, from 3 or 5 on:
 --         bytes for the log, '' if none; then of the writes that are replaced, if any:
 --         pairs of key and length of the body as words; the bodies
--- Reply 'done <life> <base>' | '<outcome> <now> [<life>]' with one of the outcomes gone, conflict,
+-- Reply 'done <life> <base> [<owner>]' | '<outcome> <now> [<life>]' with one of the outcomes gone, conflict,
 --       stale, exists, expired | 'held <now> <life> <who has the turn, or -> <since>'
 --       | 'foreign' | 'version <v>'
 --
@@ -23,8 +23,8 @@ local LIST = 256 -- keys and spans in a log's line: what every commit to it writ
 local SHORT = 512 -- a log's last part is filled up to here: what is longer is not written twice
 local NONE = ':'
 local WORDS =
-  '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)$'
-local token, mine, idle, max_age, refresh, new, known_incarnation, known_revision, given,
+  '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)$'
+local token, owner, mine, idle, max_age, refresh, new, known_incarnation, known_revision, given,
   ns, id, parent, spans, writes_ns, writes_id, writes_spans, witnesses = string.match(ARGV[1], WORDS)
 local with_record, with_writes = ns ~= '-', writes_ns ~= '-'
 local now = now_ms()
@@ -40,10 +40,10 @@ end
 local same = with_record and writes_id == id and writes_ns == ns
 if with_writes and not same then fields[#fields + 1] = log_field(writes_ns, writes_id) end
 local asked = #fields
-fields[asked + 1] = ':turn'
+fields[asked + 1], fields[asked + 2] = ':turn', ':about'
 local there = redis.call('HMGET', K, unpack(fields))
-local turn = there[asked + 1]
-fields[asked + 1] = nil
+local turn, about = there[asked + 1], there[asked + 2]
+fields[asked + 1], fields[asked + 2] = nil, nil
 local incarnation, created, _, override, revision, arena, pinned, last_ns, count =
   life_words(K, there[1])
 local fresh = not incarnation
@@ -335,6 +335,12 @@ elseif not fresh then
 end
 
 if leads and ARGV[2] ~= '' then set('state', ARGV[2]) end -- it may be there or not, and is not counted
+local theirs = about and string.match(about, '^%S+')
+if owner ~= NONE and (not about or theirs == '-') then
+  if not about then more = more + 1 end
+  set(':about', about and owner .. string.sub(about, 2) or owner .. ' ')
+  theirs = owner
+end
 revision = int(revision + 1)
 local now_text = int(now)
 local said = incarnation .. ' ' .. created .. ' ' .. now_text .. ' '
@@ -359,5 +365,9 @@ elseif ends then
 else
   redis.call('PERSIST', K)
 end
+if KEYS[2] and theirs == string.match(KEYS[2], '[^:]+$') then
+  -- Here comes _owners.lua.
+  listed(now, refresh ~= 'read' and ends) -- where reading renews sessions, nothing tells here
+end
 return NONCE .. 'done ' .. said .. now_text .. ' ' .. ends_text .. ' ' .. pinned .. ' ' .. revision
-  .. ' ' .. base, true
+  .. ' ' .. base .. (theirs and ' ' .. theirs or ''), true

@@ -17,11 +17,11 @@ local owner, ends, since, holder, queue =
   string.match(there[2] or '- 0 0 -', '^(%S+) (%d+) (%d+) (%S+)(.*)$')
 if not owner then damaged(':turn') end
 if number(':turn', ends) <= now then owner, since, holder = '-', '0', '-' end
-local waiting, place = {}, nil
+local waiting, place, kept = {}, nil, 0
 for who, till in string.gmatch(queue, '(%S+) (%d+)') do
   if number(':turn', till) > now then
     waiting[#waiting + 1] = who .. ' ' .. till
-    if who == token then place = #waiting end
+    if who == token then place, kept = #waiting, tonumber(till) end
   end
 end
 
@@ -38,7 +38,7 @@ elseif mine or what == 'take' and owner == '-' and (#waiting == 0 or place == 1)
   if not mine then since = int(now) end
   owner, ends, holder, mine = token, int(now + ttl), name, true
   if place then table.remove(waiting, place) end
-elseif what == 'take' and patience ~= '0' then
+elseif what == 'take' and patience ~= '0' and kept < now + patience / 2 then
   place = place or #waiting + 1
   waiting[place] = token .. ' ' .. int(now + patience)
 end

@@ -1,0 +1,107 @@
+"""Whose a session is, and what is noted about it: owner, title, tags, attributes.
+
+A store keeps an owner, which it lists by, and the rest as one opaque text (`records.Notes`): JSON,
+which an encrypted store seals. Notes are changed as they were seen: whoever was slower looks again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from wren_sessions._arguments import check_names
+from wren_sessions.errors import ConfigurationError, ConflictError
+from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore
+from wren_sessions.records import Notes, SessionInfo, SessionPage
+from wren_sessions.sessions.operations import not_found
+
+MAX_BYTES: Final = 4_096
+_ATTEMPTS: Final = 10
+
+
+def changes_of(
+    title: str | None, tags: Sequence[str] | None, attributes: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What is to be noted; None leaves what is, and what is empty removes it.
+
+    Raises:
+        ConfigurationError: it cannot be noted.
+    """
+    if title is not None and not isinstance(title, str):
+        raise ConfigurationError(f"title must be text, not {type(title).__name__}")
+    if tags is not None:
+        check_names(tags, "tags")
+        tags = list(dict.fromkeys(tags))
+    if attributes is not None and not isinstance(attributes, Mapping):
+        raise ConfigurationError(f"attributes must be a dict, not {type(attributes).__name__}")
+    found = {"title": title, "tags": tags, "attributes": attributes and dict(attributes)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _changed(notes: Notes, owner: str | None, changes: Mapping[str, Any]) -> Notes:
+    about = {**(json.loads(notes.about) if notes.about else {}), **changes}
+    about = {name: value for name, value in about.items() if value}
+    try:
+        text = json.dumps(about, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        data = text.encode() if about else b""
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"what is noted about a session must be JSON: {error}") from None
+    if len(data) > MAX_BYTES:
+        raise ConfigurationError(
+            f"title, tags and attributes of a session may have {MAX_BYTES} bytes of JSON together; "
+            f"these have {len(data)}. Put more into the session's state"
+        )
+    return Notes(notes.owner if owner is None else owner or None, data)
+
+
+async def annotate(
+    store: AsyncSessionStore, session: str, owner: str | None, changes: Mapping[str, Any]
+) -> SessionInfo:
+    """Note something about a session; see `Sessions.annotate`."""
+    noting: AsyncOwnerStore = store  # type: ignore[assignment] # the caller has looked
+    for _ in range(_ATTEMPTS):
+        info = await store.info(session)
+        if info is None:
+            not_found(session)
+        notes = _changed(info.notes, owner, changes)
+        try:
+            life = await noting.annotate(session, notes, info.notes)
+        except ConflictError:
+            continue
+        if life is None:
+            not_found(session)
+        return replace(info, life=life, notes=notes)
+    raise ConflictError(
+        f"others noted something about session {session!r} all the time; nothing was changed: try "
+        "again",
+        session=session,
+    )
+
+
+async def listing(
+    store: AsyncSessionStore,
+    cursor: str | None,
+    limit: int,
+    *,
+    owner: str | None,
+    tag: str | None,
+    order: str | None,
+) -> SessionPage:
+    """One page of sessions; see `Sessions.list`."""
+    if order not in {None, "updated"}:
+        raise ConfigurationError(f"order must be 'updated' or None, not {order!r}")
+    if owner is not None:
+        noting: AsyncOwnerStore = store  # type: ignore[assignment] # the caller has looked
+        page = await noting.list_owned(owner, cursor, limit)
+    elif order is None:
+        page = await store.list_sessions(cursor, limit)
+    else:
+        raise ConfigurationError(
+            "only an owner's sessions can be listed in order, page by page: pass owner=…, or leave "
+            "order out"
+        )
+    if tag is None:
+        return page
+    return replace(page, sessions=tuple(info for info in page.sessions if tag in info.tags))

@@ -1,0 +1,236 @@
+"""The contract of owners: whose sessions are, and what is noted about them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from wren_sessions.errors import ConfigurationError, ConflictError, InvalidSessionIdError
+from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore
+from wren_sessions.records import NOTHING_NOTED, Notes
+from wren_sessions.testing.build import SESSION, done, info, listed, loaded, prune, put
+from wren_sessions.testing.contract_base import ContractBase, FaceOf, MakeStore, PassTime
+from wren_sessions.testing.contract_turns import OpenTurns
+
+ANNS = Notes("ann", b'{"title":"one"}')
+ODD = ("a:b", "ann smith", "a/b*", "latest", "\u00e4\u4e2d", "x" * 900)
+
+
+class OwnerContract(ContractBase):
+    """Owners: their listings, and what is noted, as long as the session is there."""
+
+    @pytest.fixture
+    def open_owners(self, make_store: MakeStore, face_of: FaceOf) -> OpenTurns:
+        """Makes stores that hold nothing; skips where they do not know owners."""
+
+        def open_owners(ttl: object = None) -> AsyncSessionStore:
+            store = make_store(ttl=ttl)  # type: ignore[arg-type] # as the tests give it
+            if not hasattr(store, "annotate"):
+                pytest.skip("the store does not know owners (protocols.OwnerStore)")
+            return face_of(store)
+
+        return open_owners
+
+    @pytest.fixture
+    def owned(self, open_owners: OpenTurns) -> AsyncSessionStore:
+        """One face of a store with its default lifetime."""
+        return open_owners()
+
+    async def note(
+        self,
+        face: AsyncSessionStore,
+        notes: Notes,
+        *,
+        session: str = SESSION,
+        expect: Notes = NOTHING_NOTED,
+    ) -> bool:
+        """Note something; whether the session is there."""
+        return (await cast("AsyncOwnerStore", face).annotate(session, notes, expect)) is not None
+
+    async def ids(self, face: AsyncSessionStore, owner: str, limit: int = 3) -> list[str]:
+        """An owner's sessions, in order, page by page."""
+        found: list[str] = []
+        cursor = None
+        while True:
+            page = await cast("AsyncOwnerStore", face).list_owned(owner, cursor, limit)
+            assert len(page.sessions) <= limit
+            assert all(entry.owner == owner for entry in page.sessions)
+            found += [entry.session for entry in page.sessions]
+            cursor = page.cursor
+            if cursor is None:
+                return found
+
+    async def test_what_is_noted_is_there(self, owned: AsyncSessionStore) -> None:
+        """In listings and in what is known of the session; it is no use of it."""
+        await done(owned, put("1", state=b"{}"))
+        assert (await info(owned)).notes == NOTHING_NOTED
+        before = (await info(owned)).life
+        assert await self.note(owned, ANNS)
+        after = await info(owned)
+        assert after.notes == ANNS
+        assert (after.owner, after.title, after.tags, after.attributes) == ("ann", "one", (), {})
+        assert after.life == before
+        assert (await listed(owned))[SESSION].notes == ANNS
+        await done(owned, put("2", parent="1"))
+        assert (await info(owned)).notes == ANNS
+        assert (await loaded(owned, "1")).stored.name == ("", "1")
+
+    async def test_what_is_not_there_is_a_miss(self, owned: AsyncSessionStore) -> None:
+        """Nothing is made."""
+        assert not await self.note(owned, ANNS)
+        assert await owned.info(SESSION) is None
+        assert await self.ids(owned, "ann") == []
+
+    async def test_notes_are_changed_as_they_were_seen(self, owned: AsyncSessionStore) -> None:
+        """Where something else is noted, nothing is changed."""
+        await done(owned, put("1"))
+        await self.note(owned, ANNS)
+        with pytest.raises(ConflictError):
+            await self.note(owned, Notes("bob"))
+        with pytest.raises(ConflictError):
+            await self.note(owned, Notes("bob"), expect=Notes("ann"))
+        assert (await info(owned)).notes == ANNS
+        assert await self.note(owned, NOTHING_NOTED, expect=ANNS)
+        assert (await info(owned)).notes == NOTHING_NOTED
+        await done(owned, put("2", parent="1"))
+
+    async def test_sessions_of_an_owner_are_listed(self, owned: AsyncSessionStore) -> None:
+        """Theirs alone, whatever owners are called."""
+        names = ("ann", "an", "annb", *ODD)
+        for at, owner in enumerate(names):
+            await done(owned, put("1", session=f"s{at}"))
+            await self.note(owned, Notes(owner), session=f"s{at}")
+        for at, owner in enumerate(names):
+            assert await self.ids(owned, owner) == [f"s{at}"]
+        assert await self.ids(owned, "nobody") == []
+
+    async def test_the_last_written_is_listed_first(
+        self, owned: AsyncSessionStore, pass_time: PassTime
+    ) -> None:
+        """A commit moves its session to the front, whoever says whose it is."""
+        for at in range(7):
+            await done(owned, put("1", session=f"s{at}", owner="ann"))
+            pass_time(self.ticks(0.1))
+        assert await self.ids(owned, "ann") == [f"s{at}" for at in reversed(range(7))]
+        await done(owned, put("2", session="s3", parent="1", owner="ann"))
+        pass_time(self.ticks(0.1))
+        await done(owned, put("2", session="s5", parent="1"))
+        assert await self.ids(owned, "ann") == ["s5", "s3", "s6", "s4", "s2", "s1", "s0"]
+
+    async def test_written_at_once_they_are_listed_once(self, owned: AsyncSessionStore) -> None:
+        """Also where the clock does not tell them apart."""
+        names = [f"s{at}" for at in range(10)]
+        await asyncio.gather(*(done(owned, put("1", session=name, owner="ann")) for name in names))
+        found = await self.ids(owned, "ann")
+        assert (len(found), set(found)) == (10, set(names))
+
+    async def test_a_commit_gives_what_is_nobodys(self, owned: AsyncSessionStore) -> None:
+        """A session has the owner of its first commit with one; notes stay."""
+        await done(owned, put("1"))
+        await self.note(owned, Notes(None, b'{"title":"mine"}'))
+        await done(owned, put("2", parent="1", owner="ann"))
+        await done(owned, put("3", parent="2", owner="bob"))
+        assert (await info(owned)).notes == Notes("ann", b'{"title":"mine"}')
+        assert await self.ids(owned, "ann") == [SESSION]
+        assert await self.ids(owned, "bob") == []
+
+    async def test_a_refused_commit_gives_nothing(self, owned: AsyncSessionStore) -> None:
+        """Neither an owner nor a place in a listing."""
+        await done(owned, put("1"))
+        refused = await owned.commit(put("2", incarnation="other", owner="ann"))
+        assert refused.outcome == "gone"
+        assert (await info(owned)).owner is None
+        assert await self.ids(owned, "ann") == []
+
+    async def test_a_session_changes_hands(self, owned: AsyncSessionStore) -> None:
+        """It leaves the one listing for the other."""
+        await done(owned, put("1", owner="ann"))
+        assert await self.note(owned, Notes("bob"), expect=Notes("ann"))
+        assert (await self.ids(owned, "ann"), await self.ids(owned, "bob")) == ([], [SESSION])
+        await done(owned, put("2", parent="1", owner="ann"))
+        assert (await self.ids(owned, "ann"), await self.ids(owned, "bob")) == ([], [SESSION])
+        assert await self.note(owned, NOTHING_NOTED, expect=Notes("bob"))
+        assert await self.ids(owned, "bob") == []
+
+    async def test_what_is_gone_is_not_listed(
+        self, open_owners: OpenTurns, pass_time: PassTime
+    ) -> None:
+        """Deleted, pruned away or expired; the others count as they are."""
+        face = open_owners(self.idle(9))
+        lives = [
+            (await done(face, put("1", session=f"s{at}", owner="ann"))).life for at in range(4)
+        ]
+        await face.delete("s0")
+        await face.prune(prune(lives[1], ("", "1"), session="s1"))
+        pass_time(self.ticks(5))
+        await done(face, put("2", session="s3", parent="1", owner="ann"))
+        pass_time(self.ticks(5))
+        assert await self.ids(face, "ann") == ["s3"]
+        page = await cast("AsyncOwnerStore", face).list_owned("ann")
+        assert page.total in {1, 2}  # one that has expired may still be counted
+        await done(face, put("1", session="s0", owner="bob"))
+        assert (await self.ids(face, "ann"), await self.ids(face, "bob")) == (["s3"], ["s0"])
+
+    async def test_a_session_that_lives_on_is_listed(
+        self, open_owners: OpenTurns, pass_time: PassTime
+    ) -> None:
+        """One that is pinned, used, or has a timeout of its own, longer than others."""
+        face = open_owners(self.idle(4))
+        for name in ("pinned", "long", "used"):
+            await done(face, put("1", session=name, owner=name))
+        await face.pin("pinned")
+        await face.set_ttl("long", self.ticks(40))
+        pass_time(self.ticks(3))
+        await face.touch("used")
+        pass_time(self.ticks(3))
+        for name in ("pinned", "long", "used"):
+            assert await self.ids(face, name) == [name]
+        await face.delete("pinned")
+        assert await self.ids(face, "pinned") == []
+
+    async def test_a_copy_is_its_owners(self, owned: AsyncSessionStore) -> None:
+        """With what is noted about it; the two are noted about apart from then on."""
+        await done(owned, put("1"))
+        await self.note(owned, ANNS)
+        await owned.copy(SESSION, "copy")
+        assert (await info(owned, "copy")).notes == ANNS
+        assert set(await self.ids(owned, "ann")) == {SESSION, "copy"}
+        await self.note(owned, Notes("bob"), session="copy", expect=ANNS)
+        assert (await self.ids(owned, "ann"), await self.ids(owned, "bob")) == ([SESSION], ["copy"])
+
+    async def test_a_page_goes_on_where_it_ended(
+        self, owned: AsyncSessionStore, pass_time: PassTime
+    ) -> None:
+        """What is written or deleted between two pages moves nothing else."""
+        for at in range(6):
+            await done(owned, put("1", session=f"s{at}", owner="ann"))
+            pass_time(self.ticks(0.1))
+        face = cast("AsyncOwnerStore", owned)
+        first = await face.list_owned("ann", limit=2)
+        assert ([e.session for e in first.sessions], first.total) == (["s5", "s4"], 6)
+        await done(owned, put("2", session="s4", parent="1", owner="ann"))
+        await owned.delete("s3")
+        second = await face.list_owned("ann", first.cursor, limit=2)
+        third = await face.list_owned("ann", second.cursor, limit=9)
+        rest = [entry.session for page in (second, third) for entry in page.sessions]
+        assert rest == ["s2", "s1", "s0"]
+        assert third.cursor is None
+
+    async def test_nonsense_is_refused(self, owned: AsyncSessionStore) -> None:
+        """A cursor that is none, a limit below 1, an owner without a name."""
+        face = cast("AsyncOwnerStore", owned)
+        for cursor in ("nonsense", "after:s1", "after:-1:s1", "after:x:s"):
+            with pytest.raises(ConfigurationError, match="cursor"):
+                await face.list_owned("ann", cursor)
+        with pytest.raises(ConfigurationError, match="limit"):
+            await face.list_owned("ann", limit=0)
+        await done(owned, put("1"))
+        for owner in ("", "x" * 2_000):
+            with pytest.raises(InvalidSessionIdError):
+                await face.list_owned(owner)
+            with pytest.raises(InvalidSessionIdError):
+                await face.annotate(SESSION, Notes(owner), NOTHING_NOTED)
+            with pytest.raises(InvalidSessionIdError):
+                await owned.commit(put("2", owner=owner))
