@@ -15,6 +15,7 @@ from langgraph.checkpoint.base import Checkpoint
 from wren_sessions.langgraph import SessionSaver
 
 SESSION: Final = "golden:session/1"
+NOTED: dict[str, Any] = {"owner": "ann", "title": "Golden", "tags": ["old"], "attributes": {"n": 1}}
 TENANT: Final = "golden:tenant"
 CHILD: Final = "child:0b5b"
 ANSWER: Final = "An answer that is long enough to lie in the arena. " * 12

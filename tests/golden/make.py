@@ -20,7 +20,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from golden import content, values  # noqa: E402 -- found only now
 from servers import start_server  # noqa: E402
-from wren_sessions import FileStore, RedisStore, SafeSerializer, SessionSaver  # noqa: E402
+from wren_sessions import FileStore, RedisStore, SafeSerializer, Sessions, SessionSaver  # noqa: E402
 from wren_sessions.keys import DEFAULT_PREFIX  # noqa: E402
 
 
@@ -34,13 +34,19 @@ def make_redis(name: str, write: Callable[[SessionSaver], None]) -> None:
     (HERE / name).write_text(json.dumps(text, indent=0, sort_keys=True) + "\n")
 
 
+def write_noted(saver: SessionSaver) -> None:
+    """The same session, with an owner and a title."""
+    content.write(saver)
+    Sessions(saver.store).annotate(content.SESSION, **content.NOTED)
+
+
 def make_file() -> None:
     """A session file with the same session under two prefixes."""
     path = HERE / "v3.sqlite3"
     path.unlink(missing_ok=True)
     for prefix in (DEFAULT_PREFIX, content.TENANT):
         with FileStore(path, prefix=prefix) as store:
-            content.write(SessionSaver(store))
+            write_noted(SessionSaver(store))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")  # one file, without -wal and -shm
         connection.execute("VACUUM")
@@ -58,5 +64,6 @@ def make_values() -> None:
 if __name__ == "__main__":
     make_values()
     make_redis("v2.redis.json", content.write)
+    make_redis("v2-noted.redis.json", write_noted)
     make_redis("v2-clocks.redis.json", content.write_clocks)
     make_file()

@@ -15,6 +15,7 @@ from fakeredis import FakeRedis
 from golden import content
 from wren_sessions import FileStore, RedisStore, SessionSaver
 from wren_sessions.keys import DEFAULT_PREFIX
+from wren_sessions.records import SessionInfo
 
 HERE = Path(__file__).parent
 
@@ -68,6 +69,38 @@ def test_later_versions_are_read_from_a_file(tmp_path: Path, prefix: str, file: 
         assert [info.session for info in store.list_sessions().sessions] == [content.SESSION]
     with FileStore(tmp_path / "sessions.db", prefix="golden") as store:
         assert store.list_sessions().sessions == ()
+
+
+def check_noted(info: SessionInfo | None) -> None:
+    """Owner, title, tags and attributes are there."""
+    assert info is not None
+    found = {name: getattr(info, name) for name in content.NOTED}
+    assert found == {**content.NOTED, "tags": ("old",)}
+
+
+@pytest.mark.parametrize("prefix", [DEFAULT_PREFIX, content.TENANT])
+def test_what_is_noted_is_read_from_a_file(tmp_path: Path, prefix: str) -> None:
+    """Each prefix lists its own."""
+    shutil.copy(HERE / "v3.sqlite3", tmp_path / "sessions.db")
+    with FileStore(tmp_path / "sessions.db", prefix=prefix) as store:
+        check_noted(store.info(content.SESSION))
+        (listed,) = store.list_owned("ann").sessions
+        check_noted(listed)
+
+
+def test_what_is_noted_is_read_from_redis(redis_url: str) -> None:
+    """An owner's list that is lost comes back with the next write."""
+    with redis.Redis.from_url(redis_url) as client:
+        store = restore(client, "v2-noted.redis.json")
+        check_noted(store.info(content.SESSION))
+        assert store.list_owned("ann").sessions == ()
+        saver = SessionSaver(store)
+        content.check(saver)
+        found = saver.get_tuple(content.config())
+        assert found is not None
+        saver.put_writes(found.config, [("turn_count", 1)], "task")
+        (listed,) = store.list_owned("ann").sessions
+        check_noted(listed)
 
 
 @pytest.mark.redis_server
