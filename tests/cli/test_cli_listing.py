@@ -237,3 +237,28 @@ def test_an_empty_store_has_nothing_to_list(cli: Cli, tmp_path: Path) -> None:
     assert (found.code, found.out) == (0, "")
     assert cli("list", "--json", url=f"file:{tmp_path}/a.db").out == ""
     assert cli("stats", "--json", url=f"file:{tmp_path}/a.db").json[0]["sessions"] == 0
+
+
+def test_owners_and_titles_are_listed(cli: Cli, file_url: str) -> None:
+    """An owner's sessions alone, the last written first, with what is noted about them."""
+    with open_store(file_url, dotenv=False) as store:
+        sessions = Sessions(store)
+        for name in ("one", "two", "three"):
+            sessions.save(name, {"n": 1})
+            sessions.annotate(name, owner="bob" if name == "two" else "ann", title=f"of {name}")
+        sessions.annotate("one", tags=["x"])
+        sessions.save("one", {"n": 2})
+    rows = cli("list", "--owner", "ann", "--json", url=file_url).json
+    assert [(row["id"], row["owner"], row["title"], row["tags"]) for row in rows] == [
+        ("one", "ann", "of one", ["x"]),
+        ("three", "ann", "of three", []),
+    ]
+    page = cli("list", "--owner", "ann", "--sort", "none", "--limit", "1", "--json", url=file_url)
+    assert [row["id"] for row in page.json] == ["one"]
+    assert cli("list", "--owner", "nobody", "--json", url=file_url).json == []
+    would = cli("delete", "--owner", "ann", "--dry-run", "--json", url=file_url).json
+    assert [row["id"] for row in would] == ["one", "three"]
+    assert cli("delete", "--owner", "ann", "--yes", url=file_url).code == 0
+    with open_store(file_url, dotenv=False) as store:
+        assert [info.session for info in Sessions(store).owned("ann")] == []
+        assert [info.session for info in Sessions(store).owned("bob")] == ["two"]

@@ -93,7 +93,7 @@ def test_checkpoints(cli: Cli, url: str) -> None:
 
 
 @tries(
-    "name the sessions to export, or --all of them (not both)",
+    "name the sessions to export, or --all of them, or those of an --owner (one of these)",
     "name a folder (-o folder/)",
     "is there already: choose another name, or --force",
     "there is no file {}: check its name",
@@ -104,6 +104,7 @@ def test_files(cli: Cli, url: str) -> None:
     assert "name the sessions to export, or --all" in cli("export", url=url).err
     assert cli("export", "s", url=url).code == 0
     assert cli("export", "--all", url=url).code == 0
+    assert cli("export", "--owner", "ann", url=url).code == 0
     several = ("export", "--all", "--format", "html", "-o")
     assert "name a folder (-o folder/)" in cli(*several, "page.html", url=url).err
     assert cli(*several, "folder/", url=url).code == 0
@@ -119,7 +120,7 @@ def test_files(cli: Cli, url: str) -> None:
 
 
 @tries(
-    "say what to delete: ids, or --older-than and --status, or --expired",
+    "say what to delete: ids, or --owner, --older-than and --status, or --expired",
     "add --yes, or look first with --dry-run",
 )
 def test_deleting(cli: Cli, url: str) -> None:
@@ -131,6 +132,7 @@ def test_deleting(cli: Cli, url: str) -> None:
     assert cli("delete", "s", "--yes", url=url).code == 0
     old = ("--older-than", "0s", "--status", "complete", "--yes")
     assert "0s" in cli("delete", *old, url=url).err
+    assert cli("delete", "--owner", "ann", "--yes", url=url).code == 0
     assert cli("delete", "--older-than", "1ms", "--yes", url=url).code == 0
     assert cli("delete", "--expired", url=url).code == 0
     assert not cli("list", "--json", url=url).json

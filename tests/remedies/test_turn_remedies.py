@@ -1,4 +1,4 @@
-"""What the errors about turns propose, done to the letter."""
+"""What the errors about turns and owners propose, done to the letter."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from remedies.proposals import tries
-from wren_sessions import MemoryStore, Sessions, SessionSaver
+from wren_sessions import Encryption, MemoryStore, ProtectedStore, Sessions, SessionSaver
 from wren_sessions.errors import ConfigurationError, ConflictError
+from wren_sessions.records import Life, Notes
 from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.testing import FakeClock
 
@@ -99,3 +100,110 @@ def test_a_store_without_turns() -> None:
     Turnless.turn = lambda self, step: self._memory.turn(step)  # type: ignore[attr-defined]
     with sessions.turn("s"):
         sessions.save("s", {"n": 2})
+
+
+# --- owners ---------------------------------------------------------------------------------------
+
+
+class Ownerless(Turnless):
+    """A store of somebody else's, which does not know owners."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in {"annotate", "list_owned"}:
+            raise AttributeError(name)
+        return super().__getattr__(name)
+
+
+@tries("that does (memory, file, Redis), or give it the methods of")
+def test_a_store_that_knows_no_owners() -> None:
+    """It is said when one is asked for."""
+    store: Any = Ownerless()
+    sessions = Sessions(store)
+    sessions.save("s", {})
+    for ask in (
+        lambda: sessions.annotate("s", owner="ann"),
+        lambda: sessions.list(owner="ann"),
+        lambda: sessions.owned("ann"),
+        lambda: SessionSaver(store, owner_key="user_id"),
+    ):
+        with pytest.raises(ConfigurationError, match="Ownerless does not know whose"):
+            ask()
+    SessionSaver(MemoryStore(), owner_key="user_id")
+    for name in ("annotate", "list_owned"):
+        method = getattr(MemoryStore, name)
+        setattr(Ownerless, name, lambda self, *given, call=method: call(self._memory, *given))
+    sessions.annotate("s", owner="ann")
+    assert [info.session for info in sessions.owned("ann")] == ["s"]
+
+
+class Noting(MemoryStore):
+    """A store in which others note something each time before one does."""
+
+    others = 0
+
+    def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
+        """The others first."""
+        if self.others:
+            self.others -= 1
+            there = self.info(session)
+            assert there is not None
+            super().annotate(session, Notes(str(self.others)), there.notes)
+        return super().annotate(session, notes, expect)
+
+
+@tries(
+    "others noted something about session {} all the time; nothing was changed: try again",
+    "somebody else noted something about session {} just now; nothing was changed: try again",
+)
+def test_others_note_something_as_well() -> None:
+    """A few of them do not matter; with many it is tried again."""
+    store = Noting()
+    sessions = Sessions(store)
+    sessions.save("s", {})
+    store.others = 3
+    assert sessions.annotate("s", title="one").title == "one"
+    store.others = 12
+    with pytest.raises(ConflictError, match="all the time"):
+        sessions.annotate("s", title="two")
+    assert sessions.annotate("s", title="two").title == "two"
+    store.others = 1
+    with pytest.raises(ConflictError, match="just now"):
+        store.annotate("s", Notes("ann"), sessions.list().sessions[0].notes)
+    store.annotate("s", Notes("ann"), sessions.list().sessions[0].notes)
+
+
+@tries("these have {}. Put more into the session's state")
+def test_notes_that_are_too_long() -> None:
+    """The state takes them."""
+    sessions = Sessions(MemoryStore())
+    sessions.save("s", {})
+    with pytest.raises(ConfigurationError, match="Put more into"):
+        sessions.annotate("s", attributes={"text": "x" * 5_000})
+    sessions.save("s", {"text": "x" * 5_000})
+
+
+@tries("pass owner=…, or leave order out", "pass None to begin, then the cursor of the page before")
+def test_listing_in_order() -> None:
+    """Of an owner, from the beginning; or of all, as the store has them."""
+    sessions = Sessions(MemoryStore())
+    sessions.save("s", {})
+    sessions.annotate("s", owner="ann")
+    with pytest.raises(ConfigurationError, match="leave order out"):
+        sessions.list(order="updated")
+    with pytest.raises(ConfigurationError, match="pass None to begin"):
+        sessions.list("nonsense", owner="ann")
+    assert len(sessions.list(None, owner="ann", order="updated").sessions) == 1
+    assert len(sessions.list().sessions) == 1
+
+
+@tries("save it first, and note something then")
+def test_notes_about_what_is_not_encrypted_yet() -> None:
+    """Once something is saved, it is."""
+    memory = MemoryStore()
+    Sessions(memory).save("s", {"n": 1})
+    encryption = Encryption([Encryption.generate_key()], migrate=True)
+    sessions = Sessions(ProtectedStore(memory, encryption=encryption))
+    with pytest.raises(ConfigurationError, match="save it first"):
+        sessions.annotate("s", title="one")
+    sessions.save("s", {"n": 2})
+    assert sessions.annotate("s", title="one").title == "one"

@@ -25,7 +25,7 @@ from wren_sessions.records import (
 from wren_sessions.stores._checks import make_owned_cursor, noted_meanwhile
 from wren_sessions.stores._turns import held, stepped
 from wren_sessions.stores.file import sessions
-from wren_sessions.stores.file.cells import Row, damaged, header_of, row_of
+from wren_sessions.stores.file.cells import Row, damaged, header_of, past, row_of
 from wren_sessions.stores.file.sessions import Key
 from wren_sessions.ttl import TTLPolicy
 
@@ -88,19 +88,12 @@ def turn(
         return state
     if text != line:
         connection.execute(*(_PUT_TURN, (row.sid, text)) if text else (_DROP_TURN, (row.sid,)))
-    if state.mine and step.what != "leave":
-        _use(connection, row, step, policy, now_ms)
+    if state.mine and step.what != "leave" and (not row.revision or policy.refresh != "never"):
+        # What a turn made ends with it, unless something is written.
+        ends_ms = row.deadline(policy, now_ms) if row.revision else now_ms + step.ttl_ms
+        if not past(ends_ms, now_ms):
+            sessions.renew(connection, row._replace(deadline_ms=ends_ms))
     return state
-
-
-def _use(
-    connection: sqlite3.Connection, row: Row, step: TurnStep, policy: TTLPolicy, now_ms: int
-) -> None:
-    """What a turn made ends with it, unless something is written."""
-    deadline_ms = row.deadline(policy, now_ms) if row.revision else now_ms + step.ttl_ms
-    used = row._replace(deadline_ms=deadline_ms)
-    if used.alive(now_ms) and (not row.revision or policy.refresh != "never"):
-        sessions.renew(connection, used)
 
 
 def _read(line: Any, sid: object, read: Callable[[str], T]) -> T:
