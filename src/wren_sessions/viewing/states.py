@@ -192,9 +192,7 @@ class Reader:
         if not found or not found[0].writes:
             return []
         what = f"a pending write of checkpoint {found[0].name[1]!r}"
-        bodies = [
-            decode_write(write, session, what, found[0].name) for write in found[0].writes
-        ]
+        bodies = [decode_write(write, session, what, found[0].name) for write in found[0].writes]
         bodies.sort(key=lambda write: (write.path, write.task_id, write.index))
         spans = merge_spans(
             Span(piece.offset, piece.length)
