@@ -11,8 +11,11 @@ from starlette.testclient import TestClient
 
 from cli.running import sample_file
 from web.asking import client_of
+from web.browsing import Browser
 from wren_sessions import FileStore, copy_sessions, open_store
 from wren_sessions.protocols import SessionStore
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +50,19 @@ def writer(store: SessionStore) -> Iterator[TestClient]:
     """A client that may change sessions."""
     with client_of(store, write=True) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser that the tests of a module share."""
+    found = Browser(tmp_path_factory.mktemp("profile"))
+    yield found
+    found.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use a browser, in the run and in its JUnit report."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()) and item.path.parent == HERE:
+            item.user_properties.append(("browser", True))
+            item.add_marker("browser")

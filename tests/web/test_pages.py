@@ -518,3 +518,28 @@ def test_ids_are_shown_as_they_are() -> None:
             assert "<script>alert" not in client.get(page).text
             assert "&lt;script&gt;" in client.get(page).text
     assert HOSTILE
+
+
+def test_a_walk_that_takes_long_holds_up_nobody() -> None:
+    """Who comes meanwhile sees what is known from before."""
+    now = [0.0]
+    store = MemoryStore()
+    Sessions(store).save("s", {"n": 1})
+    index = Index(clock=lambda: now[0])
+    assert len(index.find(store, Query()).rows) == 1
+    Sessions(store).save("t", {"n": 1})
+    now[0] += 100
+
+    class Meanwhile:
+        """Somebody else asks while the store is walked."""
+
+        seen: int
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "list_sessions":
+                self.seen = len(index.find(store, Query()).rows)
+            return getattr(store, name)
+
+    slow: Any = Meanwhile()
+    assert len(index.find(slow, Query()).rows) == 2
+    assert slow.seen == 1

@@ -20,7 +20,7 @@ from wren_sessions.sessions.operations import not_found
 from wren_sessions.transcripts._content import text_or_none
 from wren_sessions.transcripts._data import Message, Transcript
 from wren_sessions.transcripts._messages import UNKNOWN, answered, messages_of
-from wren_sessions.transcripts._origins import Head, Origins
+from wren_sessions.transcripts._origins import ALL, Dated, Head, Origins
 from wren_sessions.transcripts._questions import question_of
 from wren_sessions.transcripts._rebuilding import rebuilt
 from wren_sessions.transcripts._values import by_name
@@ -33,11 +33,13 @@ class Transcribing:
     Args:
         checkpoints: of the store.
         serde: reads values as plain data, or as what the application keeps.
+        dated: which messages are to have times; all by default.
     """
 
-    def __init__(self, checkpoints: Checkpoints, serde: Serializer) -> None:
+    def __init__(self, checkpoints: Checkpoints, serde: Serializer, dated: Dated = ALL) -> None:
         self._checkpoints = checkpoints
         self._serde = serde
+        self._wanted = dated
 
     async def run(self, session: str, checkpoint_id: str | None, channel: str) -> Transcript:
         """The transcript of a session, as it was at a checkpoint; None is the latest one."""
@@ -93,7 +95,7 @@ class Transcribing:
         self, session: str, channel: str, head: Head, messages: tuple[Message, ...]
     ) -> tuple[Message, ...]:
         """Messages with the checkpoint and time in which they first appeared."""
-        walk = Origins(self._checkpoints, self._serde, session, channel, head)
+        walk = Origins(self._checkpoints, self._serde, session, channel, head, wanted=self._wanted)
         origins = await walk.find()
         times = {name: self._stamp(walk.heads[name]) for name in set(origins.values())}
         return tuple(

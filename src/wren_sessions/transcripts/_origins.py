@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record
@@ -38,6 +38,21 @@ from wren_sessions.transcripts._messages import message_of
 
 PAGE: Final = 100
 MAX_READ_BYTES: Final = 64 * 1_048_576
+
+
+class Dated(NamedTuple):
+    """Which messages to place.
+
+    Attributes:
+        first: the index of the first one, from the end where it is negative.
+        most: how many checkpoints to walk back over at the most; None for all.
+    """
+
+    first: int = 0
+    most: int | None = None
+
+
+ALL: Final = Dated()
 
 
 @dataclass(slots=True)
@@ -68,14 +83,23 @@ class Origins:
         session: the session.
         channel: the name of the list of messages.
         head: where the walk begins.
+        wanted: which messages to place.
 
     Attributes:
         heads: type tag and bytes of what each visited checkpoint says besides its values.
     """
 
     def __init__(
-        self, checkpoints: Checkpoints, serde: Serializer, session: str, channel: str, head: Head
+        self,
+        checkpoints: Checkpoints,
+        serde: Serializer,
+        session: str,
+        channel: str,
+        head: Head,
+        *,
+        wanted: Dated = ALL,
     ) -> None:
+        self._wanted = wanted
         self._checkpoints = checkpoints
         self._serde = serde
         self._session = session
@@ -92,12 +116,15 @@ class Origins:
         elements = self._elements(self._head.kind, self._head.data, self._head.body)
         if elements is None or len(elements.parts) != self._head.count:
             return found
-        where = {index: index for index in range(len(elements.parts))}  # in `elements`
+        first, most = self._wanted
+        total = len(elements.parts)
+        start = max(0, total + first) if first < 0 else first
+        where = {index: index for index in range(start, total)}  # in `elements`
         newer, parent = self._head.id, self._head.body.parent_id
         while where and parent is not None:
             body = None if parent in self.heads else (await self._body(parent))
-            if body is None:
-                return found  # pruned, or a ring: what is left was there before
+            if body is None or (most is not None and len(self.heads) > most):
+                return found  # pruned, a ring, or far enough: what is left was there before
             self.heads[parent] = body.meta
             count = self._growth(body, elements)
             if count is not None:

@@ -44,6 +44,8 @@ from wren_sessions.serializers.plain import PlainObject, PlainSerializer
 from wren_sessions.sessions import Sessions
 from wren_sessions.sessions.delta_channels import UNKNOWN, channels_apart, unwrapped, values_apart
 from wren_sessions.sessions.operations import not_found
+from wren_sessions.transcripts._building import Transcribing
+from wren_sessions.transcripts._origins import Dated
 
 DONE: Final = "done"
 JOIN: Final = "join:"  # a channel that starts a node once all that it waits for have run
@@ -93,6 +95,12 @@ class Looking:
         if not found.records or found.life is None:
             return None
         return Loaded(life=found.life, stored=found.records[0], arena=None)
+
+
+def transcribing(store: SessionStore, dated: Dated) -> Transcribing:
+    """Makes transcripts of the sessions of a store, for looking at them: over `Unsuspended`."""
+    target: Any = Looking(store)
+    return Transcribing(checkpoints_of(target), Viewer(), dated)
 
 
 def looking(store: SessionStore) -> Sessions:

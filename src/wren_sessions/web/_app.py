@@ -9,7 +9,7 @@ from typing import Any, Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -76,6 +76,11 @@ def build(store: SessionStore, settings: Settings) -> ASGIApp:
         "write": settings.write,
         "answers": settings.write and graph is not None,
     }
+    static = str(files("wren_sessions.web") / "static")
+
+    def icon(_: Request) -> Response:  # for pages that name none, such as plain text
+        return FileResponse(f"{static}/icon.svg")
+
     index, runs = Index(), Runs()
     pages = Pages(store, index, runs, settings.messages, about)
     routes: list[Route | Mount] = [
@@ -87,7 +92,8 @@ def build(store: SessionStore, settings: Settings) -> ASGIApp:
         Route("/diff", pages.diff),
         Route("/raw", pages.raw),
         Route("/export", pages.export),
-        Mount("/static", StaticFiles(directory=str(files("wren_sessions.web") / "static"))),
+        Route("/favicon.ico", icon),
+        Mount("/static", StaticFiles(directory=static)),
     ]
     if settings.write:
         acting = Acting(store, index, runs, graph)

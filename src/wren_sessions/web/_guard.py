@@ -48,7 +48,7 @@ HEADERS: Final = {
     "Cache-Control": "no-store",
 }
 _SAFE: Final = frozenset({"GET", "HEAD"})
-_OPEN: Final = ("/static/",)  # what is in the package anyway
+_OPEN: Final = ("/static/", "/favicon.ico")  # what is in the package anyway
 # Not a redirect: a browser that followed a link of another site would send no cookie along.
 _ENTERED: Final = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>Sessions</title>'

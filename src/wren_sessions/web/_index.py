@@ -86,10 +86,10 @@ class Index:
 
     def find(self, store: SessionStore, query: Query) -> Found:
         """The sessions that a query asks for; runs in a thread."""
+        walk = self._walks[query.whole]
+        walked = walk.refresh(store, self._clock)
         with self._lock:
-            walk = self._walks[query.whole]
-            if walk.is_old(self._clock()):
-                walk.go(store, self._clock)
+            if walked:
                 kept = {row.session for each in self._walks.values() for row in each.rows}
                 self._known = {id_: known for id_, known in self._known.items() if id_ in kept}
             rows, unasked = self._fitting(store, walk.rows, query)
@@ -170,17 +170,28 @@ class _Walk:
     def __init__(self, most: int | None) -> None:
         self._most = most
         self._old_at: float | None = None
+        self._lock = Lock()
         self.rows: list[Overview] = []
         self.unseen = False
         self.foreign = 0
 
-    def is_old(self, now: float) -> bool:
-        return self._old_at is None or now >= self._old_at
-
     def spoil(self) -> None:
         self._old_at = None
 
-    def go(self, store: SessionStore, clock: Callable[[], float]) -> None:
+    def refresh(self, store: SessionStore, clock: Callable[[], float]) -> bool:
+        """Walk where that was long ago; who comes meanwhile is given what is known, if anything."""
+        if self._old_at is not None and clock() < self._old_at:
+            return False
+        if not self._lock.acquire(blocking=not self.rows):
+            return False
+        try:
+            if self._old_at is None or clock() >= self._old_at:
+                self._go(store, clock)
+        finally:
+            self._lock.release()
+        return True
+
+    def _go(self, store: SessionStore, clock: Callable[[], float]) -> None:
         begun = clock()
         walk = SessionWalk(Unsuspended(store), _WALKED)
         rows: list[Overview] = []

@@ -79,20 +79,28 @@ def serve(
         ConfigurationError: it must not, or cannot, listen there.
     """
     check(listening)
-    with _listener(listening) as listener:
-        port = listener.getsockname()[1]
-        rules = rules_of(listening, port)
-        config = uvicorn.Config(
-            build(store, replace(settings, rules=rules)),
-            log_level="warning",
-            access_log=False,  # it would write the token down
-            server_header=False,
-            lifespan="off",
-            proxy_headers=listening.behind_proxy,
-            timeout_graceful_shutdown=1,
-        )
-        ready(address_of(listening, port, rules))
-        uvicorn.Server(config).run([listener])
+    with listener_of(listening) as listener:
+        server, address = server_of(store, settings, listening, listener)
+        ready(address)
+        server.run([listener])
+
+
+def server_of(
+    store: SessionStore, settings: Settings, listening: Listening, listener: socket.socket
+) -> tuple[uvicorn.Server, str]:
+    """A server, and the address by which it can be opened, with its token."""
+    port = listener.getsockname()[1]
+    rules = rules_of(listening, port)
+    config = uvicorn.Config(
+        build(store, replace(settings, rules=rules)),
+        log_level="warning",
+        access_log=False,  # it would write the token down
+        server_header=False,
+        lifespan="off",
+        proxy_headers=listening.behind_proxy,
+        timeout_graceful_shutdown=1,
+    )
+    return uvicorn.Server(config), address_of(listening, port, rules)
 
 
 def rules_of(listening: Listening, port: int) -> Rules:
@@ -135,7 +143,8 @@ def opener() -> Iterator[Callable[[str], None]]:
         yield open_address
 
 
-def _listener(listening: Listening) -> socket.socket:
+def listener_of(listening: Listening) -> socket.socket:
+    """What listens there; a `ConfigurationError` if that cannot be."""
     family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
     try:
         return socket.create_server((listening.host, listening.port), family=family)

@@ -13,20 +13,23 @@ from typing import Any, Final, NamedTuple
 
 from markupsafe import Markup
 
+from wren_sessions._blocking import run
 from wren_sessions.checkpoints.waiting import next_step
 from wren_sessions.protocols import SessionStore
 from wren_sessions.sessions.operations import not_found
 from wren_sessions.transcripts import Message, Transcript
+from wren_sessions.transcripts._origins import Dated
 from wren_sessions.transcripts._questions import question_of
 from wren_sessions.transcripts._values import json_text, jsonable
 from wren_sessions.viewing.overview import Overview, overview
-from wren_sessions.viewing.states import Reader, looking, state_of
+from wren_sessions.viewing.states import Reader, looking, state_of, transcribing
 from wren_sessions.viewing.values import glimpse
 from wren_sessions.web._faults import attempt
 from wren_sessions.web._index import Found, Index, Query, with_details
 from wren_sessions.web._markdown import RENDERED, markdown, pictures
 
 MESSAGES: Final = 50  # on a page
+LOOKED_BACK: Final = 2_000  # checkpoints, for the times of the messages of a page
 FOLDED: Final = 4_000  # characters of a tool's arguments, of its result, and of a system message
 
 _RENDERED: Final = frozenset({"human", "ai", "interrupt"})
@@ -173,9 +176,8 @@ def conversation(
     store: SessionStore, session: str, at: str | None, until: int | None, channel: str
 ) -> Conversation:
     """The messages up to a place; None for the last ones."""
-    found, fault = attempt(
-        lambda: looking(store).transcript(session, checkpoint_id=at, messages=channel)
-    )
+    dated = Dated(-MESSAGES if until is None else max(0, until - MESSAGES), most=LOOKED_BACK)
+    found, fault = attempt(lambda: run(transcribing(store, dated).run(session, at, channel)))
     messages = [] if found is None else [each for each in found.messages if not each.pending]
     end = len(messages) if until is None else max(0, min(until, len(messages)))
     first = max(0, end - MESSAGES)

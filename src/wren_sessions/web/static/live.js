@@ -74,10 +74,12 @@ function filter(form) {
     tag = null;
     look(location.href);
   };
-  form.addEventListener("input", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(go, 150);
-  });
+  for (const kind of ["input", "change"]) {
+    form.addEventListener(kind, () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(go, 150);
+    });
+  }
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     clearTimeout(waiting);
