@@ -58,7 +58,7 @@ def make_values() -> None:
         name: b64encode(SafeSerializer().dumps_typed([value])[1]).decode()
         for name, value in values.VALUES.items()
     }
-    (HERE / "v2.values.json").write_text(json.dumps(found, indent=0, sort_keys=True) + "\n")
+    (HERE / "v3.values.json").write_text(json.dumps(found, indent=0, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

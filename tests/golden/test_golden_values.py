@@ -15,7 +15,8 @@ from wren_sessions import PlainSerializer, SafeSerializer
 
 HERE: Final = Path(__file__).parent
 OLD: Final[dict[str, str]] = json.loads((HERE / "v1.values.json").read_text())
-NEW: Final[dict[str, str]] = json.loads((HERE / "v2.values.json").read_text())
+SHAPELESS: Final[dict[str, str]] = json.loads((HERE / "v2.values.json").read_text())
+NEW: Final[dict[str, str]] = json.loads((HERE / "v3.values.json").read_text())
 
 
 @pytest.mark.parametrize("name", OLD)
@@ -24,6 +25,13 @@ def test_what_version_0_1_0_stored_is_read(name: str) -> None:
     found = SafeSerializer().loads_typed(("safe", b64decode(OLD[name])))
     assert same(found, values.VALUES[name])
     PlainSerializer().loads_typed(("safe", b64decode(OLD[name])))
+
+
+@pytest.mark.parametrize("name", SHAPELESS)
+def test_what_was_stored_without_the_types_of_fields_is_read(name: str) -> None:
+    """As development versions did, up to the shapes of classes."""
+    found = SafeSerializer().loads_typed(("safe", b64decode(SHAPELESS[name])))
+    assert same(found, [values.VALUES[name]])
 
 
 @pytest.mark.parametrize("name", values.VALUES)

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass, make_dataclass
 from functools import partial
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 import pydantic
 import pydantic.v1
@@ -232,6 +232,65 @@ def _enums() -> list[Change]:
     ]
 
 
+class Typed(NamedTuple):
+    """A change of a field's type.
+
+    Attributes:
+        what: for the table.
+        before: the type before.
+        after: the type now.
+        value: what was stored.
+        found: what becomes of it.
+    """
+
+    what: str
+    before: Any
+    after: Any
+    value: Any
+    found: Any
+
+
+TYPES: Final = (
+    Typed("a field's type changes, and takes the value", int, float | None, 3, 3),
+    Typed("a field's type changes, and lax mode takes it", str, int, "3", 3),
+    Typed("a field's type changes, and does not take it", int, str, 3, UNREADABLE),
+    Typed("the type of a list's elements changes", list[str], list[int], ["a"], UNREADABLE),
+    Typed("a choice of a Literal goes", str, Literal["b"], "a", UNREADABLE),
+)
+
+
+def typed(sort: Sort, kind: Any) -> Any:
+    """A class with a field of a type."""
+    fields = [("kept", int), ("it", kind)]
+    if sort is DATACLASS:
+        return make_dataclass("Changing", fields)
+    if sort is TUPLE:
+        return NamedTuple("Changing", fields)
+    module: Any = pydantic if sort is MODEL else pydantic.v1
+    return module.create_model("Changing", kept=(int, ...), it=(kind, ...))
+
+
+def _types() -> list[Change]:
+    def old(sort: Sort, change: Typed, app: App) -> Any:
+        return app.releases(typed(sort, change.before))(kept=5, it=change.value)
+
+    def new(sort: Sort, change: Typed, app: App) -> Any:
+        kind = app.releases(typed(sort, change.after))
+        return UNREADABLE if change.found is UNREADABLE else kind(kept=5, it=change.found)
+
+    return [
+        Change(
+            change.what,
+            sort.name,
+            partial(old, sort, change),
+            partial(new, sort, change),
+            back=UNREADABLE if change.value == "3" else None,  # text takes no number
+        )
+        for sort in SORTS
+        for change in TYPES
+    ]
+
+
 def _open(app: App) -> Any:
     config = ConfigDict(extra="allow")
     kind = pydantic.create_model("Changing", kept=(int, ...), __config__=config)
@@ -278,12 +337,6 @@ def _others() -> list[Change]:
             "@migration(cls, since=1)",
             cents,
             UNREADABLE,
-        ),
-        Change(
-            "a field's type is widened",
-            "pydantic model",
-            lambda app: app.releases(pydantic.create_model("Changing", n=(int, 0)))(n=3),
-            lambda app: app.releases(pydantic.create_model("Changing", n=(float | None, 0)))(n=3),
         ),
         Change("it is a dataclass now", "pydantic model", made(model_kind), _as_dataclass),
         Change("it is of pydantic 2 now", "pydantic 1 model", made(old_model_kind), _as_model),
@@ -403,7 +456,7 @@ def _channels() -> list[Change]:
     ]
 
 
-CHANGES: Final = (*_fields(), *_enums(), *_others(), *_channels())
+CHANGES: Final = (*_fields(), *_enums(), *_others(), *_types(), *_channels())
 
 
 def table() -> str:

@@ -23,6 +23,7 @@ from wren_sessions.serializers._channels import ChannelFunctions
 from wren_sessions.serializers._kept import Kept, attach, joined, kept_of, split
 from wren_sessions.serializers._plan import Plan
 from wren_sessions.serializers._profiles import Profile
+from wren_sessions.serializers._shapes import named, shaped
 from wren_sessions.serializers._standard import Write
 from wren_sessions.serializers._tree import Raw, kind_of, objects_in, parsed
 from wren_sessions.serializers._wire import Build, Builder, Table, damaged, marker, read
@@ -81,6 +82,8 @@ class Rereading:
             return
         profile = self._allowed.to_build(ref)
         if profile.tag == kind_of(node) and (found := split(profile, node)):
+            data = node[0].data
+            found.items[0] = shaped(data, named(data, node[2]), found.items[2])
             node[:] = [_KEPT_MARK, found.items, ref, found.kept.packed()]
 
     def _attached(self, items: list[Any]) -> Any:

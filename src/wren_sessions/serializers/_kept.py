@@ -205,7 +205,7 @@ def joined(items: list[Any], kept: Kept) -> list[Any]:
     names = mask_to_names(items[3], own) | {name for name in kept.names if name in again}
     rest = items[4:]
     if kept.extra or kept.private:
-        parts = [kept.extra, kept.private] if items[0].data == b"p" else [kept.private]
+        parts = [kept.extra, kept.private] if items[0].data[:1] == b"p" else [kept.private]
         rest += [None] * (len(parts) - len(rest))
         for at, part in enumerate(parts):
             rest[at] = {**part, **(rest[at] or {})} if part else rest[at]

@@ -15,9 +15,7 @@ from wren_sessions.serializers._defaults import Default, Defaults, default_of
 from wren_sessions.serializers._profiles import Profile
 from wren_sessions.serializers._resolve import attribute, loaded, mro, slots_of, space
 from wren_sessions.serializers._state import State
-from wren_sessions.serializers._wire import marker
 
-_MODEL, _MODEL_1 = map(marker, (b"p", b"v"))
 FOUR: Final = (
     "__dict__",
     "__pydantic_fields_set__",
@@ -82,7 +80,7 @@ class ModelProfile(Profile):
         parts = [extra, private, state or None]
         while parts and parts[-1] is None:
             parts.pop()
-        return [_MODEL, self.ref, fields, names_to_mask(names, fields), *parts]
+        return [self.head, self.ref, fields, names_to_mask(names, fields), *parts]
 
     def parts(self, value: Any) -> Iterable[Any]:
         return self._others.of(value).values()
@@ -181,8 +179,9 @@ class Model1Profile(Profile):
         private = {name: state.pop(name) for name in self.private_names if name in state}
         for name in self._lacking(state):
             self.refuse(f"has no value in its field {name!r}; set it before it is stored")
+        state = {name: state[name] for name in self.defaults} | state
         mask = names_to_mask(self.names.__get__(value), state)
-        return [_MODEL_1, self.ref, state, mask, *([private] if private else [])]
+        return [self.head, self.ref, state, mask, *([private] if private else [])]
 
     def parts(self, value: Any) -> Iterable[Any]:
         return self._others.of(value).values()

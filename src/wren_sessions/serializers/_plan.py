@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers._models import mask_to_names, names_to_mask
+from wren_sessions.serializers._shapes import ALWAYS, named, shaped
 from wren_sessions.serializers._stored_objects import called
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._tree import kind_of, objects_in
@@ -112,17 +113,22 @@ class Plan:
     def _fields(self, node: list[Any], changes: ClassChanges, version: int) -> None:
         if type(node[2]) is not dict:
             raise SerializationError("the stored value is damaged: an object has no fields")
+        shapes = named(node[0].data, node[2])
         names = mask_to_names(node[_PLACE], node[2]) if kind_of(node) in _MASKED else set()
         fields = {key: item for key, item in node[2].items() if key not in changes.removed}
         fields, names = _renamed(fields, names, changes.fields)
+        shapes |= {new: shapes[old] for old, new in changes.fields.items() if old in shapes}
         for since in sorted(changes.functions):
             if since > version:
-                before = fields.keys()
+                before = fields
                 fields = self._called(node[1], fields, changes, since)
-                names |= fields.keys() - before
+                names |= fields.keys() - before.keys()
+                fresh = [name for name in fields if before.get(name, shapes) != fields[name]]
+                shapes |= dict.fromkeys(fresh, ALWAYS)
         as_written = {**fields, **_old_names(fields, changes.fields)}
         if changes.version > version or as_written != node[2]:
             TOLD.migrates(type_name(node[1]))
+        node[0] = shaped(node[0].data, shapes, fields)
         node[2] = fields
         if kind_of(node) in _MASKED:
             node[_PLACE] = names_to_mask(names & fields.keys(), fields)

@@ -12,14 +12,17 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, NoReturn
 
 from wren_sessions.errors import SerializationError
+from wren_sessions.serializers._annotations import same_scalar
 from wren_sessions.serializers._defaults import Default, Defaults, default_of, giving
 from wren_sessions.serializers._resolve import (
     attribute,
     dict_of,
+    is_official,
     loaded,
     mro,
     name_of,
@@ -28,10 +31,12 @@ from wren_sessions.serializers._resolve import (
     solid_base,
     space,
 )
+from wren_sessions.serializers._shapes import UNKNOWN, Shape, named
 from wren_sessions.serializers._state import State, listed
+from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._wire import marker
 
-_DATACLASS, _NAMED_TUPLE, _ENUM = map(marker, (b"o", b"n", b"e"))
+_DATACLASS, _ENUM = map(marker, (b"o", b"e"))
 _PLAIN_VALUES: Final = frozenset({int, str, bytes, float, bool, type(None)})
 NO_MEMBER: Final = "was stored that is none of its members"
 _SECRET: Final = ("_secret_value",)
@@ -73,6 +78,44 @@ class Profile:
         self.kind = kind
         self.ref = ref_of(kind)
         self.name = name_of(kind)
+
+    @cached_property
+    def shape(self) -> Shape | None:
+        """The types of its fields; None for a library's class."""
+        return None if is_official(self.ref) else Shape(self.kind, self.defaults)
+
+    @cached_property
+    def head(self) -> Any:
+        """The marker of an object with all its fields."""
+        return marker(self.tag + (b"" if self.shape is None else self.shape.whole))
+
+    def fit(self, kind: bytes, fields: dict[str, Any]) -> None:
+        """Make stored fields fit the types that they have in the class.
+
+        Args:
+            kind: the data of the object's marker.
+            fields: what was stored; what lax mode changes is put there.
+
+        Raises:
+            SerializationError: one does not fit.
+        """
+        own = {} if self.shape is None else self.shape.by_name
+        for name, stored in named(kind, fields).items():
+            if self.shape is None or name not in own or stored in {UNKNOWN, own[name]}:
+                continue
+            value, default = fields[name], self.defaults.get(name)
+            if default is not None and same_scalar(value, default()):
+                continue
+            try:
+                fields[name] = self.shape.fitted(name, value)
+            except ValueError:
+                self.changed(
+                    f"was stored with {name!r} as {type(value).__name__}, which its annotation "
+                    "does not take any more; give the field that type again, or another name",
+                    "migration since=…",
+                )
+            if fields[name] is not value:
+                TOLD.migrates(self.name)
 
     def write(self, value: Any) -> list[Any]:
         """The items of the value's envelope; their elements may need writing themselves."""
@@ -145,7 +188,8 @@ class StateProfile(Profile):
         for name in self._lacking(fields):
             if self.defaults[name] is None or name in self._state.slots:
                 self.refuse(f"has no value in its field {name!r}; set it before it is stored")
-        return [_DATACLASS, self.ref, fields, *([state] if state else [])]
+        head = self.head if len(fields) == len(self.defaults) else _DATACLASS
+        return [head, self.ref, fields, *([state] if state else [])]
 
     def parts(self, value: Any) -> Iterable[Any]:
         return self._state.of(value).values()
@@ -177,7 +221,7 @@ class NamedTupleProfile(Profile):
             self.refuse("does not have as many elements as fields")
         if self._dict is not None and self._dict.__get__(value):
             self.refuse("has attributes besides its fields; store those apart")
-        return [_NAMED_TUPLE, self.ref, dict(zip(self.defaults, items, strict=True))]
+        return [self.head, self.ref, dict(zip(self.defaults, items, strict=True))]
 
     def parts(self, value: Any) -> Iterable[Any]:
         return tuple.__iter__(value)

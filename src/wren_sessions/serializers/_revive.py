@@ -15,13 +15,13 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import Annotated, Any, Final, Optional, TypeAlias, Union, get_args, get_origin
-from weakref import WeakKeyDictionary
 
 from wren_sessions.serializers._allowed import Allowlist
 from wren_sessions.serializers._annotations import same_scalar
 from wren_sessions.serializers._models import Model1Profile, ModelProfile
 from wren_sessions.serializers._profiles import NamedTupleProfile, Profile, StateProfile
 from wren_sessions.serializers._resolve import attribute, mro, ref_of
+from wren_sessions.serializers._shapes import hints_of, infos_of
 from wren_sessions.serializers._standard import FACTORIES
 from wren_sessions.serializers._value_types import ValueProfile
 
@@ -38,7 +38,6 @@ _STORED_AS: Final[Mapping[type, frozenset[str]]] = {
     list: _LISTS - {"deque"} | {"tuple"},
     deque: frozenset({"deque"}),
 }
-_hints: WeakKeyDictionary[type, Mapping[str, Any]] = WeakKeyDictionary()
 
 
 class Reviver:
@@ -104,7 +103,7 @@ class Reviver:
         if kind is bytearray and type(stored) is bytes:
             return bytearray(stored)
         if _is_typed_dict(kind) and type(stored) is dict:
-            hints = _hints_of(kind)
+            hints = hints_of(kind)
             return {
                 name: self.value(hints.get(name, _UNKNOWN), value, owner)
                 for name, value in stored.items()
@@ -124,7 +123,7 @@ class Reviver:
         return profile.refuse(f"was stored as plain text; {AGAIN}")
 
     def _named_tuple(self, profile: NamedTupleProfile, stored: list[Any]) -> Any:
-        hints = _hints_of(profile.kind)
+        hints = hints_of(profile.kind)
         fields = zip(profile.defaults, stored, strict=False)
         return with_fields(
             profile,
@@ -217,7 +216,7 @@ def _may_be(kind: type, stored: Any) -> bool:
     if _is_typed_dict(kind):
         return type(stored) is dict
     if _is_object(kind):
-        rooted = _is_root(kind) or "__root__" in _infos(kind)
+        rooted = _is_root(kind) or "__root__" in infos_of(kind)
         return type(stored) is dict or (rooted and not issubclass(type(stored), kind))
     if type(stored) is list:
         return tuple in mro(kind) and type(attribute(kind, "_fields")) is tuple
@@ -233,17 +232,8 @@ def _is_root(kind: type) -> bool:
     return attribute(kind, "__pydantic_root_model__") is True
 
 
-def _infos(kind: type) -> Mapping[str, Any]:
-    """The fields of one of pydantic's classes; of any other class there are none."""
-    if attribute(kind, "__fields_set__") is not None and attribute(kind, "__config__") is not None:
-        return attribute(kind, "__fields__") or {}  # version 1
-    fields = attribute(kind, "__pydantic_fields__")
-    fields = attribute(kind, "model_fields") if fields is None else fields
-    return fields if type(fields) is dict else {}
-
-
 def _annotations(profile: Profile) -> Mapping[str, Any]:
-    infos = _infos(profile.kind)
+    infos = infos_of(profile.kind)
     if isinstance(profile, Model1Profile):
         return {
             name: Optional[field.outer_type_] if field.allow_none else field.outer_type_  # noqa: UP045 -- of any annotation
@@ -256,18 +246,8 @@ def _annotations(profile: Profile) -> Mapping[str, Any]:
             )
             for name, field in infos.items()
         }
-    hints = _hints_of(profile.kind)
+    hints = hints_of(profile.kind)
     return {name: hints.get(name, _UNKNOWN) for name in profile.defaults}
-
-
-def _hints_of(kind: type) -> Mapping[str, Any]:
-    """The annotations of a class of no library's, as far as they can be read."""
-    if kind not in _hints:
-        try:
-            _hints[kind] = typing.get_type_hints(kind, include_extras=True)
-        except Exception:  # noqa: BLE001 -- names that are there for type checkers alone
-            _hints[kind] = {}
-    return _hints[kind]
 
 
 def _bare(annotation: Any, owner: Profile) -> Any:
@@ -305,7 +285,7 @@ def _is_used(when: str) -> bool:
 
 def _by_name(profile: Profile, stored: Mapping[str, Any]) -> dict[str, Any]:
     """The fields by name, where they may stand under their aliases, without what is computed."""
-    infos = _infos(profile.kind)
+    infos = infos_of(profile.kind)
     computed = _computed(profile.kind) - infos.keys()
     aliases = _aliases(infos)
     config = attribute(profile.kind, "model_config") or attribute(
@@ -341,7 +321,7 @@ def _says(kind: Any, stored: Any) -> bool:
 
 def _has_keys_of(kind: type, stored: Mapping[str, Any]) -> bool:
     """Whether a class has all fields that were stored. It may have more: those are newer."""
-    infos = _infos(kind)
+    infos = infos_of(kind)
     names = infos.keys() if infos else (attribute(kind, "__dataclass_fields__") or {}).keys()
     config = attribute(kind, "model_config")
     is_open = type(config) is dict and config.get("extra") == "allow"
@@ -350,7 +330,7 @@ def _has_keys_of(kind: type, stored: Mapping[str, Any]) -> bool:
 
 def _has_literals_of(kind: type, stored: Mapping[str, Any]) -> bool:
     """Whether the fields of a class that are literals have values of theirs."""
-    for name, info in _infos(kind).items():
+    for name, info in infos_of(kind).items():
         annotation = getattr(info, "annotation", None) or getattr(info, "outer_type_", None)
         alias = getattr(info, "serialization_alias", None)
         value = stored.get(name, stored.get(alias) if type(alias) is str else None)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from wren_sessions.errors import SerializationError, WrenSessionsError
 from wren_sessions.serializers._models import mask_to_names, names_to_mask
+from wren_sessions.serializers._shapes import named, shaped
 from wren_sessions.serializers._standard import BUILDERS, Write, keyed
 from wren_sessions.serializers._tree import OBJECTS
 from wren_sessions.serializers._wire import (
@@ -39,9 +40,11 @@ class StoredObject:
             for a library's type, which can only be passed on or left out.
     """
 
-    __slots__ = ("_items", "_kind", "_names", "fields", "type_name")
+    __slots__ = ("_data", "_items", "_kind", "_names", "fields", "type_name")
 
     def __init__(self, kind: bytes, items: list[Any]) -> None:
+        self._data = kind
+        kind = kind[:1] if kind[:1] in OBJECTS else kind
         self._kind = kind
         self._items = items
         self._names: set[str] = set()
@@ -59,10 +62,11 @@ class StoredObject:
 
     def envelope(self) -> list[Any]:
         """The items of its envelope."""
-        items = [marker(self._kind), *self._items[1:]]
+        items = [marker(self._data), *self._items[1:]]
         if self._kind == b"e":
             items[2:] = [self.fields["name"], self.fields["value"]]
         elif self._kind in OBJECTS:
+            items[0] = shaped(self._data, named(self._data, self._items[2]), self.fields)
             items[2] = self.fields
         if self._kind in _SETS:
             names = (self._names | (self.fields.keys() - self._items[2].keys())) & set(self.fields)
@@ -79,6 +83,7 @@ _TABLE: Final = Table(
     | keyed(check_hashes)
     | {kind: _opaque(kind) for kind in (*OBJECTS, *MESSAGES, *_OF_LIBRARIES)},
     lambda kind, mask: Builder(_opaque(usual_kind(kind, mask))),
+    _opaque,
 )
 
 

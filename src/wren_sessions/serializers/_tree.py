@@ -64,7 +64,7 @@ def kind_of(node: Any) -> bytes | None:
     if type(node) is not list or not node or type(node[0]) is not msgpack.ExtType:
         return None
     kind: bytes = node[0].data
-    return kind
+    return kind[:1] if kind[:1] in OBJECTS else kind
 
 
 def objects_in(tree: Any) -> Iterator[list[Any]]:

@@ -47,6 +47,9 @@ M?         the values of a usual message's fields, which `FIELDS` names; the mar
            are the *set*
 ========== ==================================================================================
 
+Behind the letters n, o, p and v stand two bytes for each field of the map that the class has, which
+say of which type it is: see `_shapes`. Versions before left them out.
+
 *type* is ``"module:QualName"``; of a parametrized generic model it is a list of its origin and its
 arguments, which `_annotations` names. Marks may follow a name: ``#__main__`` if the module ran
 as the program; and ``#`` with 16 hexadecimal digits, the number of a class that no name leads to,
@@ -69,6 +72,7 @@ from wren_sessions.serializers._elements import header_length
 KIND: Final = "safe"  # the type tag of a value in this format
 MARKER: Final = -16
 CHANNEL: Final = b"V"
+SHAPED: Final = frozenset({b"o", b"p", b"v", b"n"})  # their markers may say more: see `_shapes`
 MAIN_MARK: Final = "#__main__"  # behind the name of a class: its module ran as the program
 _MARK: Final = re.compile(rf"(?:{MAIN_MARK}|#[0-9a-f]{{16}})?(?:#v[1-9][0-9]{{0,8}})?\Z")
 _VERSION: Final = re.compile(r"#v([1-9][0-9]{0,8})\Z")
@@ -170,22 +174,33 @@ class Table(dict[bytes, Builder]):
     Args:
         builds: what builds the value of each kind.
         usual: makes the builder of usual messages of a kind, with some fields set.
+        shaped: makes that of objects that say the types of their fields; None for a builder that
+            does not look at them.
     """
 
     def __init__(
-        self, builds: Mapping[bytes, Build | Builder], usual: Callable[[bytes, int], Builder]
+        self,
+        builds: Mapping[bytes, Build | Builder],
+        usual: Callable[[bytes, int], Builder],
+        shaped: Callable[[bytes], Build] | None = None,
     ) -> None:
         super().__init__(
             (kind, build if isinstance(build, Builder) else Builder(build))
             for kind, build in builds.items()
         )
         self._usual = usual
+        self._shaped = shaped
 
     def with_builders(self, builders: Mapping[bytes, Builder]) -> Table:
         """The same table, and more kinds of envelopes."""
-        return Table({**self, **builders}, self._usual)
+        return Table({**self, **builders}, self._usual, self._shaped)
 
     def __missing__(self, kind: bytes) -> Builder:
+        if kind[:1] in SHAPED and len(kind) % 2:
+            builder = self[kind[:1]] if self._shaped is None else Builder(self._shaped(kind))
+            if len(self) < _MOST_BUILDERS:
+                self[kind] = builder
+            return builder
         names = FIELDS[kind[:2]]
         mask = int.from_bytes(kind[2:])
         if len(kind) != _USUAL_BYTES or mask >> len(names):

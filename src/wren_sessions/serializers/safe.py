@@ -277,13 +277,18 @@ def _called(allowed: Allowlist, *, plain: bool) -> Callable[[str, str, Any], Any
 
 
 def _table(allowed: Allowlist, channel: Build, *, plain: bool) -> Table:
-    def build_object(tag: bytes) -> Build:
+    def build_object(kind: bytes) -> Build:
+        tag = kind[:1]
+        has_shape = kind != tag
+
         def build(items: list[Any]) -> Any:
             if plain and allowed.lacks(items[1]):
                 return PLAIN_OBJECTS[tag](items)
             profile = allowed.to_build(items[1])
             if profile.tag != tag:
                 profile.changed("was stored when its class was of another kind of data type")
+            if has_shape and (profile.shape is None or profile.shape.whole != kind[1:]):
+                profile.fit(kind, items[2])
             return profile.build(items)
 
         return build
@@ -298,7 +303,7 @@ def _table(allowed: Allowlist, channel: Build, *, plain: bool) -> Table:
         b"y": _build_pydantic_zone,
     }
     builds = BUILDERS | keyed(allowed.check_keys) | objects | others
-    return Table({**builds, **message_builders()}, usual_builder)
+    return Table({**builds, **message_builders()}, usual_builder, build_object)
 
 
 def _build_pydantic_zone(items: list[Any]) -> Any:
