@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, field, make_dataclass
 from functools import partial
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
@@ -316,6 +316,13 @@ def _frozen(app: App, *names: str) -> Any:
     return app.releases(make_dataclass("Changing", fields, frozen=True))
 
 
+_SLOTTED: Final[list[Any]] = [("kept", Any), ("gone", Any, field(default=1))]
+
+
+def _slotted(app: App, *names: str) -> Any:
+    return app.releases(make_dataclass("Changing", names, slots=True))
+
+
 def _others() -> list[Change]:
     gone = {"gone": 2}
     cents = with_function(lambda fields: {"kept": fields["kept"], "cents": fields["dollars"] * 100})
@@ -341,6 +348,20 @@ def _others() -> list[Change]:
         Change("it is a dataclass now", "pydantic model", made(model_kind), _as_dataclass),
         Change("it is of pydantic 2 now", "pydantic 1 model", made(old_model_kind), _as_model),
         Change("extras are not allowed any more", "pydantic model", _open, made(model_kind)),
+        Change(
+            "a field is removed",
+            "dataclass with slots",
+            lambda app: _slotted(app, "kept", "gone")(5, 2),
+            unreadable(lambda app: _slotted(app, "kept")),
+        ),
+        Change(
+            "a field is removed",
+            "dataclass with slots",
+            lambda app: app.releases(make_dataclass("Changing", _SLOTTED, slots=True))(5),
+            lambda app: _slotted(app, "kept")(5),
+            'field_removed(cls, "gone")',
+            declared(field_removed="gone"),
+        ),
         Change(
             "a field is removed",
             "pydantic model in a generic one",

@@ -23,7 +23,7 @@ from values.changing import (
     read,
     written,
 )
-from wren_sessions import MemoryStore, SafeSerializer, Sessions, UnreadableValue
+from wren_sessions import MemoryStore, SafeSerializer, Sessions, SessionSaver, UnreadableValue
 from wren_sessions.errors import SerializationError, UnsafeTypeError
 from wren_sessions.serializers import _kept
 
@@ -93,8 +93,88 @@ def test_which_copies_of_old_models_keep_it(app: App) -> None:
     assert [read(each).gone for each in again] == [2, 2]
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_which_copies_of_dataclasses_keep_it(app: App, *, frozen: bool) -> None:
+    """Copies do; pickles are those of any object, which no package is needed for."""
+    older = dataclasses.make_dataclass("Changing", ["kept", "gone"], frozen=frozen)
+    stored = written(app.releases(older)(5, 2))
+    app.releases(dataclasses.make_dataclass("Changing", ["kept"], frozen=frozen))
+    found = read(stored)
+    copies = [copy.copy(found), copy.deepcopy([found])[0], copy.copy(copy.copy(found))]
+    pickled = pickle.dumps(found)
+    assert b"wren_sessions" not in pickled
+    again = list(map(written, copies))
+    anew = written(pickle.loads(pickled))  # noqa: S301 -- our own
+    app.releases(dataclasses.make_dataclass("Changing", ["kept", ("gone", int, 1)], frozen=frozen))
+    assert [read(each).gone for each in again] == [2, 2, 2]
+    assert (read(anew).kept, read(anew).gone) == (5, 1)
+
+
+@pytest.mark.parametrize("kind", KEEPING)
+@pytest.mark.parametrize("size", [1, 2_000])
+@pytest.mark.parametrize("cache_bytes", [0, 1_000_000])
+def test_what_is_made_anew_takes_it_over(app: App, kind: Any, size: int, cache_bytes: int) -> None:
+    """At the same place of a channel: in an object, a dict; not in a list, and not elsewhere."""
+    store = MemoryStore()
+    older = app.releases(kind(gone=0, more=None))
+
+    def state(make: Any, **fields: Any) -> dict[str, Any]:
+        return {
+            "it": make(kept=1, more={"a": make(kept=2, **fields), "x": "y" * size}, **fields),
+            "log": [make(kept=3, **fields)],
+        }
+
+    Sessions(store).save("ann", state(older, gone=7) | {"n": 1})
+    newer = app.releases(kind(more=None))
+    for kept in (10, 11):
+        sessions = Sessions(store, cache_bytes=cache_bytes)
+        found = sessions.load("ann").state
+        assert found["it"].more["a"].kept == (2 if kept == 10 else 10)
+        again = state(newer) | {"n": kept, "other": newer(kept=4)}
+        again["it"].kept = again["it"].more["a"].kept = kept
+        again["it"].more["b"] = newer(kept=5)
+        sessions.save("ann", again)
+    app.releases(older)
+    found = Sessions(store).load("ann").state
+    it = found["it"]
+    assert (it.kept, it.gone) == (11, 7)
+    assert (it.more["a"].kept, it.more["a"].gone, it.more["b"].gone) == (11, 7, 0)
+    assert [each.gone for each in found["log"]] == [0]
+    assert (found["other"].gone, found["n"]) == (0, 11)
+
+
+def test_metadata_that_does_not_fit(app: App) -> None:
+    """Is an error where it is used; the session goes on, and its history is listed."""
+    older = app.releases(model_kind())
+    saver = SessionSaver(MemoryStore())
+    config: Any = {"configurable": {"thread_id": "ann", "checkpoint_ns": ""}}
+    checkpoint: Any = {
+        "v": 4,
+        "id": "1" * 8,
+        "ts": "2025-11-08T00:00:00+00:00",
+        "channel_values": {"n": 1},
+        "channel_versions": {"n": 1},
+        "versions_seen": {},
+    }
+    metadata: Any = {"source": "loop", "step": 3, "who": older(kept=5), "in": [older(kept=6)]}
+    saver.put(config, checkpoint, metadata, {"n": 1})
+    app.releases(pydantic.create_model("Changing", kept=(int, ...), city=(str, ...)))
+    fresh = SessionSaver(saver.store)
+    found: Any = fresh.get_tuple(config)
+    assert (found.checkpoint["channel_values"], found.metadata["step"]) == ({"n": 1}, 3)
+    assert type(found.metadata["who"]) is type(found.metadata["in"]) is UnreadableValue
+    with pytest.raises(SerializationError, match=r"'who' in .*of session 'ann'.*'city'"):
+        _ = found.metadata["who"].kept
+    assert [each.metadata["step"] for each in fresh.list(config, filter={"step": 3})] == [3]
+    assert Sessions(saver.store).load("ann").state == {"n": 1}
+    fresh.prune(["ann"])
+    app.releases(older)
+    again: Any = SessionSaver(saver.store).get_tuple(config)
+    assert (again.metadata["who"], again.metadata["in"]) == (older(kept=5), [older(kept=6)])
+
+
 def test_dataclasses_keep_it_in_the_object_alone(app: App) -> None:
-    """A replaced one is a new object; and what is kept goes with the object."""
+    """A replaced one is a new object, by itself; and what is kept goes with the object."""
     older = dataclass_kind(gone=1)
     stored = written(app.releases(older)(kept=5, gone=2))
     app.releases(dataclass_kind())

@@ -371,6 +371,6 @@ def test_what_is_stored_now_stays_readable(app: App) -> None:
         b"\x83\xa4kept\x05\xa9full_name\xa3Ann\xa4name\xa3Ann\x07"
     )
     assert serde(migrations).loads_typed(("safe", golden)) == value
-    shaped = golden.replace(b"\xd4\xf0p", b"\xc7\x05\xf0p\x88\x8d\x00\x00")
+    shaped = golden.replace(b"\xd4\xf0p", b"\xc7\x05\xf0p\xe9\x8b\x00\x01")
     assert serde(migrations).dumps_typed(value) == ("safe", shaped)
     assert serde(migrations).loads_typed(("safe", shaped)) == value

@@ -27,7 +27,7 @@ from wren_sessions.checkpoints.order import in_order
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.renaming import COUNTERS, about_today, to_today
 from wren_sessions.checkpoints.snapshots import reading
-from wren_sessions.delta.encoder import Serializer, loads
+from wren_sessions.delta.encoder import Serializer, load_about
 from wren_sessions.errors import (
     ConfigurationError,
     ConflictError,
@@ -231,7 +231,7 @@ def _entry(session: str, stored: Stored, serde: Serializer) -> Entry:
     what = f"checkpoint {stored.name[1]!r}"
     with reading(session, stored, serde=serde):
         body = decode_record(stored.body, session, what, stored.name)
-        rest, metadata = loads(serde, body.meta, f"{what} of session {session!r}")
+        rest, metadata = load_about(serde, body.meta, f"{what} of session {session!r}")
         channels = channels_of(serde, stored.name[0])
         if channels is not None:
             to_today(body, channels)

@@ -28,6 +28,7 @@ from wren_sessions.delta.base import ArenaView, DeltaBase
 from wren_sessions.delta.encoder import (
     INLINE_BYTES,
     Serializer,
+    load_about,
     loads,
     opened,
     resolved,
@@ -35,6 +36,7 @@ from wren_sessions.delta.encoder import (
 )
 from wren_sessions.delta.extents import Extent
 from wren_sessions.delta.protection import Protection
+from wren_sessions.errors import SerializationError
 from wren_sessions.records import ArenaParts, Name, Stored
 from wren_sessions.serializers import KIND
 from wren_sessions.serializers._channels import ChannelFunctions, GraphChannels, channels_of
@@ -106,7 +108,10 @@ def _snapshot(
 ) -> tuple[Snapshot, CheckpointRecord]:
     what = f"checkpoint {stored.name[1]!r}"
     body = decode_record(stored.body, session, what, stored.name)
-    rest, metadata = loads(serde, body.meta, f"{what} of session {session!r}")
+    try:
+        rest, metadata = loads(serde, body.meta, f"{what} of session {session!r}")
+    except SerializationError:
+        rest, metadata = load_about(serde, body.meta, f"{what} of session {session!r}")
     channels = channels_of(serde, stored.name[0]) if getattr(serde, "channels", None) else None
     if channels is not None:
         to_today(body, channels)
@@ -359,5 +364,4 @@ def read_metadata(session: str, stored: Stored, serde: Serializer) -> Mapping[st
     what = f"checkpoint {stored.name[1]!r}"
     with reading(session, stored, serde=serde):
         body = decode_record(stored.body, session, what, stored.name)
-        metadata: Mapping[str, Any] = loads(serde, body.meta, f"{what} of session {session!r}")[1]
-    return metadata
+        return load_about(serde, body.meta, f"{what} of session {session!r}")[1]

@@ -16,6 +16,9 @@ from wren_sessions.errors import DecryptionError, SerializationError, WrenSessio
 from wren_sessions.records import ArenaParts, Name, Span, merge_spans
 from wren_sessions.serializers import KIND, reads_own
 from wren_sessions.serializers._channels import ChannelFunctions
+from wren_sessions.serializers._told import TOLD
+from wren_sessions.serializers._tree import parsed
+from wren_sessions.serializers._writing import pack as msgpack_of
 from wren_sessions.serializers.budget import MEMORY_BYTES, UNPACKED_SHARE
 from wren_sessions.serializers.lists import PackedList, lists_of
 from wren_sessions.serializers.unreadable import UnreadableValue
@@ -119,7 +122,13 @@ class DeltaEncoder:
                 raise _unstorable(value, what, error) from error
             if found is not None:
                 return found
-        return self.packed(channel, *dump(serde, value, what))
+        TOLD.anew = False
+        kind, data = dump(serde, value, what)
+        if TOLD.anew and self._parent is not None and channel in self._parent.values:
+            before = _whole(self._parent.values[channel])
+            if before is not None and hasattr(serde, "carried"):
+                data = serde.carried(before, data)
+        return self.packed(channel, kind, data)
 
     def _listed(
         self, channel: str, same: DeltaBase | None, unpacked_bytes: int, found: PackedList
@@ -270,6 +279,19 @@ class DeltaEncoder:
         return tuple(names)
 
 
+def _whole(value: StoredValue) -> tuple[str, bytes] | None:
+    """Type tag and bytes of a value, if they are known."""
+    known, pieces = value.known, value.pieces
+    inline = [piece for piece in (pieces[0], pieces[-1])[: len(pieces)] if isinstance(piece, bytes)]
+    if known is None or not known.size:
+        return (value.kind, b"".join(inline)) if len(inline) == len(pieces) else None
+    head = pieces[0] if isinstance(pieces[0], bytes) else b""
+    if known.plain is not None:
+        return value.kind.partition("+")[0], head.removeprefix(known.plain.before) + known.clear
+    tail = pieces[-1] if len(pieces) > 1 and isinstance(pieces[-1], bytes) else b""
+    return value.kind, head + known.body + tail
+
+
 def dump(serde: Serializer, value: Any, what: str) -> tuple[str, bytes]:
     """A value as type tag and bytes; `what` names it in the error."""
     if type(value) is UnreadableValue:
@@ -352,6 +374,34 @@ def loads(
         raise SerializationError(
             f"{what} cannot be read back by {type(serde).__name__} (type {typed[0]!r}): {error}"
         ) from error
+
+
+def load_about(
+    serde: Serializer, typed: tuple[str, bytes], what: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a checkpoint says besides its channels, and its metadata.
+
+    Where a part of it does not fit the application's classes any more, that part alone is an
+    `UnreadableValue`.
+
+    Args:
+        serde: the serializer.
+        typed: type tag and bytes.
+        what: what it is, for errors.
+    """
+    try:
+        rest, metadata = loads(serde, typed, what)
+    except SerializationError as error:
+        if not error.deferrable or typed[0] != KIND:
+            raise
+        rest, metadata = (
+            {
+                name: value_of(serde, (KIND, msgpack_of(item)), f"{name!r} in {what}")
+                for name, item in part.items()
+            }
+            for part in parsed(typed[1])
+        )
+    return rest, metadata
 
 
 def value_of(

@@ -25,8 +25,19 @@ from wren_sessions.serializers._plan import Plan
 from wren_sessions.serializers._profiles import Profile
 from wren_sessions.serializers._shapes import named, shaped
 from wren_sessions.serializers._standard import Write
-from wren_sessions.serializers._tree import Raw, kind_of, objects_in, parsed
-from wren_sessions.serializers._wire import Build, Builder, Table, damaged, marker, read
+from wren_sessions.serializers._told import TOLD
+from wren_sessions.serializers._tree import kind_of, objects_in, parsed
+from wren_sessions.serializers._wire import (
+    CHANNEL,
+    SHAPED,
+    Build,
+    Builder,
+    Table,
+    damaged,
+    marker,
+    read,
+    split_version,
+)
 from wren_sessions.serializers._writing import Lower, pack
 
 _KEPT: Final = b"K"  # an object, and what is kept aside of it: stands in no stored value
@@ -74,6 +85,41 @@ class Rereading:
         for node in () if self._strict else objects_in(tree):
             self._prepare(node)
         return pack(tree[0])
+
+    def carried(self, before: bytes, after: bytes) -> bytes:
+        """A channel's new value, with what was kept aside of the value before.
+
+        Objects that a constructor, or ``dataclasses.replace``, has made anew stand for those at the
+        same place: what is kept of these goes on with them, if they say nothing of it themselves.
+        A place is the value itself, a field of such an object, or a key of a dict. Elements of
+        lists and sets may have moved: to them nothing goes on.
+
+        Args:
+            before: what is stored of the value before.
+            after: the new one, as it is to be stored.
+        """
+        old, new = [parsed(before)], [parsed(after)]
+        self._plan.apply(old)
+        for node in objects_in(old):
+            self._prepare(node)
+        pairs, carries = [(old[0], new[0])], False
+        while pairs:
+            was, now = pairs.pop()
+            kept = Kept.unpacked(was[3]) if kind_of(was) == _KEPT else None
+            was = was[1] if kept else was
+            kind = kind_of(now)
+            if kind is not None and kind == kind_of(was):
+                if kind == CHANNEL:
+                    pairs.append((was[3], now[3]))
+                elif kind in SHAPED and split_version(was[1])[0] == split_version(now[1])[0]:
+                    pairs += [
+                        (was[2][name], now[2][name]) for name in was[2].keys() & now[2].keys()
+                    ]
+                    if kept:
+                        now[:], carries = joined(now, kept.trees()), True
+            elif type(was) is dict and type(now) is dict:
+                pairs += [(was[key], now[key]) for key in was.keys() & now.keys()]
+        return pack(new[0]) if carries else after
 
     def _prepare(self, node: list[Any]) -> None:
         """Take out of an object what its class has no place for."""
@@ -123,6 +169,7 @@ def writer(profile: Profile, lower: Lower, plan: Plan) -> Write:
 
     def written(value: Any) -> list[Any]:
         items, kept = profile.write(value), kept_of(profile, value)
+        TOLD.anew = TOLD.anew or (kept is None and profile.keeps)
         if kept is not None:
             items = joined(items, kept)
         if changes is not None:
@@ -130,8 +177,3 @@ def writer(profile: Profile, lower: Lower, plan: Plan) -> Write:
         return [lower(part) if type(part) is dict else part for part in items]
 
     return written
-
-
-def raw_tree(raw: Raw) -> Any:
-    """What is packed of a value that stays as it is."""
-    return raw.tree()

@@ -5,16 +5,21 @@ kept as bytes: nothing of them is built. An object's equality, dump and repr do 
 
 A model carries them in its set of fields that were set (`FieldsSet`), which pydantic copies with
 the model: ``model_copy``, ``copy`` and ``deepcopy`` keep them. A dataclass has no such thing, so a
-table holds them as long as the object lives, and its copies have none. A named tuple, or a class
-with slots that cannot be referred to weakly, keeps nothing: there the field is an error.
+table holds them as long as the object lives; ``copy`` and ``deepcopy`` ask `copyreg` how they copy
+it, and get a copy that the table knows as well. What a constructor makes anew, which is what
+``dataclasses.replace`` does, keeps nothing by itself: see `_changed.Rereading.carried`. A named
+tuple, or a class with slots that cannot be referred to weakly, keeps nothing at all: there the
+field is an error.
 """
 
 from __future__ import annotations
 
+import copyreg
 import logging
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NamedTuple
 from weakref import ref as weakref
 
@@ -25,6 +30,7 @@ from wren_sessions.serializers._models import (
     names_to_mask,
 )
 from wren_sessions.serializers._profiles import Profile, StateProfile
+from wren_sessions.serializers._resolve import attribute
 from wren_sessions.serializers._state import listed
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._tree import Raw
@@ -58,6 +64,12 @@ class Kept:
         """As plain data."""
         maps = (self.fields, self.extra, self.private)
         return [[*self.names], *({name: raw.data for name, raw in each.items()} for each in maps)]
+
+    def trees(self) -> Kept:
+        """The same with trees, for what is a tree itself."""
+        maps: Any = (self.fields, self.extra, self.private)
+        fields, extra, private = ({n: raw.tree() for n, raw in each.items()} for each in maps)
+        return Kept(fields, self.names, extra, private)
 
     @classmethod
     def unpacked(cls, data: list[Any]) -> Kept:
@@ -166,17 +178,55 @@ def attach(profile: Profile, value: Any, kept: Kept) -> Any:
     if slot is not None:
         slot.__set__(value, FieldsSet(slot.__get__(value), kept))
     else:
-        number = id(value)
         try:
-            held = weakref(value, lambda _: _table.pop(number, None))
+            _hold(value, kept)
         except TypeError:
             profile.completed(dict.fromkeys(names), {})
             raise
-        _table[number] = (held, kept)
+        if attribute(profile.kind, "__reduce_ex__") is object.__reduce_ex__:
+            copyreg.dispatch_table.setdefault(profile.kind, _reduced)
     profile.keeps = True
     TOLD.keeps(profile.name, names)
     _warn_once(profile.name, names)
     return value
+
+
+def _hold(value: Any, kept: Kept) -> None:
+    number = id(value)
+    _table[number] = (weakref(value, lambda _: _table.pop(number, None)), kept)
+
+
+class _Copied:
+    """Makes the copy of an object, and keeps aside with it what is kept aside of the object.
+
+    Pickled, it is what makes any object: whoever unpickles one need not have this package.
+
+    Args:
+        make: makes the copy.
+        kept: what is kept.
+    """
+
+    def __init__(self, make: Callable[..., Any], kept: Kept) -> None:
+        self._make = make
+        self._kept = kept
+
+    def __call__(self, *args: Any) -> Any:
+        found = self._make(*args)
+        _hold(found, self._kept)
+        return found
+
+    def __reduce__(self) -> Any:
+        return partial, (self._make,)
+
+
+def _reduced(value: Any) -> tuple[Any, ...]:
+    """How an object is copied, as `copyreg` is asked."""
+    found: Any = value.__reduce_ex__(2)
+    held, kept = _table.get(id(value), (None, None))
+    if kept is None or held is None or held() is not value:
+        return found  # type: ignore[no-any-return]
+    make, *rest = found
+    return _Copied(make, kept), *rest
 
 
 def kept_of(profile: Profile, value: Any) -> Kept | None:

@@ -12,11 +12,13 @@ class _Told(threading.local):
 
     Attributes:
         migrated: whether one of them was migrated: then its next put writes it anew.
+        anew: whether an object was written that keeps nothing aside, of a class of which others do.
         notes: what was migrated and kept aside, for who wants to know: a line, and what could be
             declared; None if nobody does.
     """
 
     migrated = False
+    anew = False
     notes: dict[str, str] | None = None
 
     def migrates(self, name: str) -> None:

@@ -15,15 +15,16 @@ type on the way. `_wire` has the format.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from wren_sessions._arguments import check_kind
 from wren_sessions._gc import unhurried
-from wren_sessions.errors import ConfigurationError, SerializationError
+from wren_sessions.errors import ConfigurationError, SerializationError, WrenSessionsError
 from wren_sessions.serializers import _numpy
 from wren_sessions.serializers._allowed import Allowed, Allowlist
-from wren_sessions.serializers._changed import Rereading, raw_tree, writer
+from wren_sessions.serializers._changed import Rereading, writer
 from wren_sessions.serializers._channels import ChannelFunctions, ChannelPlan, Versioned
 from wren_sessions.serializers._deep import Part, lowered_deep
 from wren_sessions.serializers._legacy import Objects, read_legacy
@@ -156,6 +157,19 @@ class SafeSerializer(MessageLists):
                 error.deferrable = False
             raise
 
+    def carried(self, before: tuple[str, bytes], after: bytes) -> bytes:
+        """A new value of a channel with what is kept aside of the one before it.
+
+        Args:
+            before: type tag and bytes of the one before.
+            after: bytes of the new one.
+        """
+        if before[0] != KIND:
+            return after
+        with suppress(WrenSessionsError):
+            return self._again.carried(before[1], after)
+        return after
+
     def load_channel(self, data: tuple[str, bytes], functions: ChannelFunctions) -> Any:
         """The value of a channel, brought to the version that its functions lead to.
 
@@ -234,6 +248,12 @@ class SafeSerializer(MessageLists):
         return clone
 
 
+_TREES: Final[dict[type, Callable[..., Any]]] = {
+    Raw: lambda value, **_: value.tree(),
+    Versioned: lambda value, lower: value.lowered(lower),
+}
+
+
 class _Finder:
     """Finds what writes the objects of a class."""
 
@@ -251,8 +271,8 @@ class _Finder:
         write = _numpy.writer(kind) or subclass_writer(kind, lower) or core_writer(kind)
         if write is not None:
             return write
-        if kind is Raw or kind is Versioned:
-            return raw_tree if kind is Raw else lambda value: value.lowered(lower)
+        if kind in _TREES:
+            return partial(_TREES[kind], lower=lower)
         profile = self._allowed.to_write(kind)
         if isinstance(profile, ModelProfile) and is_official(profile.ref) and profile.ref in KINDS:
             self._known[kind] = self.messages.add(profile)

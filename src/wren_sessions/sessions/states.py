@@ -19,7 +19,7 @@ from wren_sessions.checkpoints.get import Head
 from wren_sessions.checkpoints.renaming import COUNTERS, about_today
 from wren_sessions.checkpoints.snapshots import read_value, reading
 from wren_sessions.checkpoints.versions import next_version
-from wren_sessions.delta.encoder import Serializer, dump, loads
+from wren_sessions.delta.encoder import Serializer, dump, load_about, loads
 from wren_sessions.errors import SerializationError
 from wren_sessions.records import Life
 from wren_sessions.serializers import new_checkpoint_id
@@ -64,7 +64,7 @@ class States:
         """What a checkpoint says besides its channels, and its metadata."""
         what = f"the metadata of session {session_id!r}"
         with self._reading(session_id, head):
-            rest, metadata = loads(self._serde, head.body.meta, what)
+            rest, metadata = load_about(self._serde, head.body.meta, what)
         if self._changes is not None:
             about_today(rest, metadata, self._changes)
         return rest, metadata
