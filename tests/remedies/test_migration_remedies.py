@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import pydantic
 import pytest
 from langgraph.checkpoint.serde.base import CipherProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
@@ -56,6 +57,24 @@ def test_a_channel_with_two_lines() -> None:
         migrations.channel_removed("a")
     assert Migrations().channel_removed("a").channels("").removed == {"a"}
     assert migrations.channels("").names == {"a": "b"}
+
+
+@tries("which the class does not have: say what was renamed, or give {} a default")
+def test_a_field_that_is_gone_and_one_that_is_new() -> None:
+    """The line that is proposed, or a default."""
+    app = App()
+    stored = SafeSerializer().dumps_typed(app.releases(model_kind(name=""))(kept=1, name="Ann"))
+    fields: Any = {"kept": (int, ...), "full_name": (str, ...)}
+    newer = app.releases(pydantic.create_model("Changing", **fields))
+    with pytest.raises(SerializationError, match="say what was renamed") as caught:
+        SafeSerializer().loads_typed(stored)
+    proposed = '.field_renamed("changing_app:Changing", name="full_name"), or .migration('
+    assert caught.value.line.startswith(proposed)
+    migrations = Migrations().field_renamed("changing_app:Changing", name="full_name")
+    found = SafeSerializer(migrations=migrations).loads_typed(stored)
+    assert found == newer(kept=1, full_name="Ann")
+    app.releases(pydantic.create_model("Changing", **fields | {"full_name": (str, "?")}))
+    assert SafeSerializer().loads_typed(stored).full_name == "?"
 
 
 @tries("mend it, and read the value again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -133,6 +134,25 @@ class BlockingSaver(SessionSaver):
     async def aprune(self, thread_ids: Sequence[str], **options: Any) -> None:
         """The blocking method."""
         self.prune(thread_ids, **options)
+
+
+class TellingSaver(SessionSaver):
+    """A saver that tells when it has stored a task's writes."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.wrote = threading.Event()
+
+    def put_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """The same, and tell."""
+        super().put_writes(config, writes, task_id, task_path)
+        self.wrote.set()
 
 
 SAVERS: Final[dict[str, type[SessionSaver]]] = {"sync": BlockingSaver, "async": SessionSaver}

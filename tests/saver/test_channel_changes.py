@@ -11,7 +11,7 @@ from langchain_core.messages import HumanMessage
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 
-from saver.backends import place
+from saver.backends import TellingSaver, place
 from wren_sessions import (
     MemoryStore,
     Migrations,
@@ -48,14 +48,20 @@ RENAMED: Final = Migrations().channel_renamed("profile", "customer")
 
 
 def graph(
-    store: Any, state: Any, *steps: Any, migrations: Migrations | None = None, **compiled: Any
+    store: Any,
+    state: Any,
+    *steps: Any,
+    migrations: Migrations | None = None,
+    saver: SessionSaver | None = None,
+    **compiled: Any,
 ) -> Any:
     """A release: nodes that run at the same time."""
     builder = StateGraph(state)
     for at, step in enumerate(steps):
         builder.add_node(f"step{at}", step)
         builder.add_edge(START, f"step{at}")
-    return builder.compile(checkpointer=SessionSaver(store, migrations=migrations), **compiled)
+    saver = saver or SessionSaver(store, migrations=migrations)
+    return builder.compile(checkpointer=saver, **compiled)
 
 
 def old_step(state: Any) -> Any:
@@ -189,17 +195,6 @@ def test_a_function_that_fails_is_named() -> None:
         len(state["profile"])
 
 
-def breaks_or(result: Any, *, breaks: bool) -> Callable[[Any], Any]:
-    """A node that fails, or not."""
-
-    def step(_: Any) -> Any:
-        if breaks:
-            raise RuntimeError
-        return result
-
-    return step
-
-
 @pytest.mark.parametrize("new_first", [False, True])
 def test_what_a_failed_step_wrote_is_read_by_the_other_release(*, new_first: bool) -> None:
     """Pending writes are found under each release's name, once."""
@@ -217,12 +212,20 @@ def test_what_a_failed_step_wrote_is_read_by_the_other_release(*, new_first: boo
 
     def release(*, new: bool, breaks: bool) -> Any:
         name = "lines" if new else "log"
+        saver = TellingSaver(store, migrations=migrations if new else None)
+
+        def fails(_: Any) -> Any:
+            if breaks:
+                assert saver.wrote.wait(60)  # the other task is done
+                raise RuntimeError
+            return {"n": 1}
+
         return graph(
             store,
             NewLog if new else OldLog,
             lambda _: {name: ["written"]},
-            breaks_or({"n": 1}, breaks=breaks),
-            migrations=migrations if new else None,
+            fails,
+            saver=saver,
         )
 
     with pytest.raises(RuntimeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Final, TypedDict
 
 import pydantic
@@ -9,7 +10,7 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
-from saver.backends import place
+from saver.backends import TellingSaver, place
 from values.changing import App, dataclass_kind, model_kind
 from wren_sessions import MemoryStore, Migrations, SessionSaver, UnreadableValue, open_store
 from wren_sessions.errors import SerializationError
@@ -95,6 +96,26 @@ def test_old_and_new_workers_in_turns(
     assert found["it"].full_name == "Ann" + "+" * marks
 
 
+def test_nodes_that_make_new_objects_in_turns(app: App) -> None:
+    """``dataclasses.replace`` loses no field that one of the releases does not know."""
+    older, newer = dataclass_kind(turns=0), dataclass_kind(turns=0, city="")
+
+    def old(state: State) -> State:
+        return {"it": replace(state["it"], turns=state["it"].turns + 1)}
+
+    def new(state: State) -> State:
+        city = state["it"].city or "Bonn"
+        return {"it": replace(state["it"], turns=state["it"].turns + 1, city=city)}
+
+    store = MemoryStore()
+    first: Any = {"it": app.releases(older)(kept=1)}
+    graph(store, old).invoke(first, CONFIG)
+    for turn in range(1, 20):
+        app.releases(newer if turn % 2 else older)
+        found = graph(store, new if turn % 2 else old).invoke({}, CONFIG)["it"]
+    assert found == newer(kept=1, turns=20, city="Bonn")
+
+
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("how", ["removed", "renamed", "required"])
 def test_a_run_that_waits_goes_on_with_new_code(app: App, how: str, *, nested: bool) -> None:
@@ -172,6 +193,7 @@ def test_what_a_failed_step_wrote_is_read_by_new_code(app: App) -> None:
 
         def breaks(_: State) -> State:
             if fails:
+                assert saver.wrote.wait(60)  # the other task is done
                 raise RuntimeError
             return {"n": 1}
 
@@ -179,7 +201,8 @@ def test_what_a_failed_step_wrote_is_read_by_new_code(app: App) -> None:
         builder.add_node("breaks", breaks)
         builder.add_edge(START, "writes")
         builder.add_edge(START, "breaks")
-        return builder.compile(checkpointer=SessionSaver(store, migrations=migrations))
+        saver = TellingSaver(store, migrations=migrations)
+        return builder.compile(checkpointer=saver)
 
     with pytest.raises(RuntimeError):
         release(None, fails=True).invoke({"n": 0}, CONFIG)

@@ -41,8 +41,13 @@ BUILT_KINDS: Final = [
         b"",
         b"Mh",
         b"Mh\xff\xff",
+        b"p\xff\xff",
+        b"o\xff\xff\xff\xff",
+        b"n\0",
     ),
 ]
+SHAPED: Final = [kind + b"\xff\xff" * 8 for kind in (b"n", b"o", b"p", b"v")]
+"""Of objects all of whose fields are to be checked."""
 
 NAMES: Final = [
     "os:system",
@@ -133,13 +138,15 @@ _CLASSES: Final = [
 def by_hand() -> Iterator[Payload]:
     """Every kind of envelope with every name and every content."""
     for name in NAMES:
-        for kind in (b"e", b"n", b"o", b"p", b"v"):
+        for kind in (b"e", b"n", b"o", b"p", b"v", *SHAPED):
             for content in CONTENTS:
                 head = [marker(kind), name, content]
                 yield _safe(head)
                 yield _safe([*head, content])
                 yield _safe([{"a": [*head, 0, {}, {}, {"__del__": 1}]}])
         yield _safe([marker(b"p"), [name, "builtins:int", [name]], {"content": 1}, 1])
+        yield _safe([marker(b"V"), "it", 1, [marker(b"p"), name, {"name": "x"}, 1]])
+        yield _safe([marker(b"V"), name, name, {}])
         yield _safe([marker(b"E"), name, {}])
         yield _safe([marker(b"Z"), name])
         yield _safe([marker(b"P"), name, name])

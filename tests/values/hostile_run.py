@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 from values import hostile_payloads, kinds
 from wren_sessions import Limits, Migrations, PlainObject, PlainSerializer, SafeSerializer
 from wren_sessions.errors import WrenSessionsError
+from wren_sessions.serializers._shapes import hints_of
 from wren_sessions.serializers._wire import Builder
 
 WATCHED: Final = (
@@ -73,6 +75,7 @@ def run(payloads: Iterable[tuple[str, bytes]], limits: Limits) -> dict[str, Any]
         SafeSerializer(missing="plain", limits=limits).loads_typed,
         PlainSerializer(limits=limits).loads_typed,
         SafeSerializer(limits=limits, migrations=_migrations()).loads_typed,
+        _of_channel(SafeSerializer(limits=limits, migrations=_migrations())),
     ]
     payloads = list(payloads)
     _warm(readers)
@@ -121,11 +124,24 @@ def _migrations() -> Migrations:
     )
     for name in ("Profile", "Note", "Pair", "Old", "Frozen"):
         migrations.migration(f"values.kinds:{name}", since=2)(lambda fields: fields)
-    return migrations
+    migrations.channel("it", since=2)(lambda value: value)
+    return migrations.channel_renamed("os:system", "it").channel_removed("gone")
+
+
+def _of_channel(serde: SafeSerializer) -> Callable[[tuple[str, bytes]], Any]:
+    """Reads payloads as values of a channel that a function changes."""
+    assert serde.channels is not None
+    return partial(serde.load_channel, functions=serde.channels.of("").functions["it"])
 
 
 def _warm(readers: Iterable[Callable[[tuple[str, bytes]], Any]]) -> None:
-    """Read what was stored in good faith: loads the fixed table of langchain and langgraph."""
+    """Read what was stored in good faith: loads the fixed table of langchain and langgraph.
+
+    And the application's annotations: Python evaluates their texts, once for each class.
+    """
+    for kind in vars(kinds).values():
+        if isinstance(kind, type):
+            hints_of(kind)
     for payload in hostile_payloads.seeds():
         for read in readers:
             try:

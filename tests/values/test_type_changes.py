@@ -12,6 +12,7 @@ import pydantic
 import pytest
 from typing_extensions import TypedDict
 
+from remedies.proposals import tries
 from values.changes import SORTS, Sort, typed
 from values.changing import App, dataclass_kind, model_kind, written
 from wren_sessions import MemoryStore, Migrations, PlainSerializer, SafeSerializer, Sessions
@@ -117,6 +118,20 @@ def test_what_never_fitted_is_left_alone(app: App, sort: Sort) -> None:
     app.releases(typed(sort, Any))
     found = read(stored)
     assert (found.kept, found.it) == ("no int", "no int either")
+
+
+@tries("give the field that type again, or another name")
+def test_the_type_again_or_another_name(app: App) -> None:
+    """Both read the value."""
+    older: Any = {"kept": (int, ...), "it": (str, ...)}
+    stored = written(app.releases(pydantic.create_model("Changing", **older))(kept=5, it="x"))
+    app.releases(pydantic.create_model("Changing", **older | {"it": (int, ...)}))
+    with pytest.raises(SerializationError, match="give the field that type again, or another"):
+        read(stored)
+    app.releases(pydantic.create_model("Changing", kept=(int, ...), number=(int, 0)))
+    assert read(stored).model_dump() == {"kept": 5, "number": 0}
+    app.releases(pydantic.create_model("Changing", **older))
+    assert read(stored).model_dump() == {"kept": 5, "it": "x"}
 
 
 def test_a_default_fits_whatever_it_is(app: App) -> None:

@@ -20,11 +20,12 @@ from typing import Any, Final
 from wren_sessions.errors import SerializationError, WrenSessionsError
 from wren_sessions.serializers._allowed import Allowlist
 from wren_sessions.serializers._channels import ChannelFunctions
-from wren_sessions.serializers._kept import Kept, attach, joined, kept_of, split
+from wren_sessions.serializers._kept import Kept, Split, attach, joined, kept_of, split
 from wren_sessions.serializers._plan import Plan
 from wren_sessions.serializers._profiles import Profile
 from wren_sessions.serializers._shapes import named, shaped
 from wren_sessions.serializers._standard import Write
+from wren_sessions.serializers._state import listed
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._tree import kind_of, objects_in, parsed
 from wren_sessions.serializers._wire import (
@@ -128,9 +129,24 @@ class Rereading:
             return
         profile = self._allowed.to_build(ref)
         if profile.tag == kind_of(node) and (found := split(profile, node)):
+            self._check_renamed(profile, found)
             data = node[0].data
             found.items[0] = shaped(data, named(data, node[2]), found.items[2])
             node[:] = [_KEPT_MARK, found.items, ref, found.kept.packed()]
+
+    def _check_renamed(self, profile: Profile, found: Split) -> None:
+        """Say what would mend it where a field is gone and one without a default is there."""
+        needed = [name for name, default in profile.defaults.items() if default is None]
+        lacking = [name for name in needed if name not in found.items[2]]
+        if lacking and found.kept.fields:
+            gone = sorted(found.kept.fields)
+            profile.changed(
+                f"was stored without {lacking[0]!r}, which has no plain default, and with "
+                f"{listed(gone)}, which the class does not have: say what was renamed, or give "
+                f"{lacking[0]!r} a default",
+                f'field_renamed {gone[0] if len(gone) == 1 else "…"}="{lacking[0]}"), '
+                f'or .migration("{profile.name}", since=…',
+            )
 
     def _attached(self, items: list[Any]) -> Any:
         _, value, ref, kept = items

@@ -124,6 +124,11 @@ class Reviver:
 
     def _named_tuple(self, profile: NamedTupleProfile, stored: list[Any]) -> Any:
         hints = hints_of(profile.kind)
+        if len(stored) > len(profile.defaults):
+            profile.changed(
+                f"was stored with {len(stored)} elements and no names of fields, and its class has "
+                f"{len(profile.defaults)} fields now"
+            )
         fields = zip(profile.defaults, stored, strict=False)
         return with_fields(
             profile,

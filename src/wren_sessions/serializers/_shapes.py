@@ -12,8 +12,9 @@ another one, pydantic checks the value:
 
 An object whose class names the type of no field has no shape.
 
-Nothing of the application runs. Annotations are reduced to what they say of types: what validates
-or limits is left out, and a class of the application stands for its instances. What is no builtin
+Nothing of the application runs but its annotations, where they are texts: those are evaluated once
+for each class. They are reduced to what they say of types: what validates or limits is left out,
+and a class of the application stands for its instances. What is no builtin
 type, data type or collection of them is not checked; nor are objects without a shape, which earlier
 versions and LangGraph's serializer have written, nor anything where pydantic is not installed.
 """
@@ -23,7 +24,7 @@ from __future__ import annotations
 import types
 import typing
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -52,6 +53,7 @@ _PLAIN: Final = frozenset(
 _COLLECTIONS: Final = frozenset(
     {list, tuple, set, frozenset, dict, deque, defaultdict, OrderedDict, Counter, Sequence, Mapping}
 )
+_DICTS: Final = frozenset({dict, OrderedDict, defaultdict, Counter})
 _WRAPPERS: Final = frozenset({Annotated, typing.Required, typing.NotRequired, typing.Final})
 
 _hints: WeakKeyDictionary[type, Mapping[str, Any]] = WeakKeyDictionary()
@@ -125,10 +127,11 @@ class Shape:
         adapter = self._adapters[name]
         if adapter is None:
             return value
+        hidden = _mapped(value, _hidden)
         with suppress(ValueError):
-            adapter.validate_python(value, strict=True)
+            adapter.validate_python(hidden, strict=True)
             return value
-        return adapter.validate_python(value, strict=False)
+        return _mapped(adapter.validate_python(hidden, strict=False), _shown)
 
 
 def _digest(annotation: Any) -> bytes:
@@ -212,7 +215,7 @@ def _instance(kind: type) -> Any:
 
 
 class _InstanceOf:
-    """Has pydantic look at the class alone, and run nothing of it.
+    """Has pydantic look at the class alone.
 
     Args:
         kind: the class.
@@ -224,4 +227,41 @@ class _InstanceOf:
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
 
-        return core_schema.is_instance_schema(self._kind)
+        return core_schema.no_info_plain_validator_function(self._checked)
+
+    def _checked(self, value: Any) -> Any:
+        if type(value) is not _Hidden or self._kind not in mro(type(value.value)):
+            raise ValueError
+        return value
+
+
+class _Hidden:
+    """Stands for an object of the application, so that pydantic asks it nothing.
+
+    Args:
+        value: the object.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _hidden(value: Any) -> Any:
+    return value if type(value) in _PLAIN else _Hidden(value)
+
+
+def _shown(value: Any) -> Any:
+    return value.value if type(value) is _Hidden else value
+
+
+def _mapped(value: Any, each: Callable[[Any], Any]) -> Any:
+    """A value with something done to all that stands in its collections."""
+    kind = type(value)
+    if kind in _DICTS:
+        found = {_mapped(key, each): _mapped(item, each) for key, item in value.items()}
+        return defaultdict(value.default_factory, found) if kind is defaultdict else kind(found)
+    if kind in _COLLECTIONS:
+        return kind(_mapped(item, each) for item in value)
+    return each(value)

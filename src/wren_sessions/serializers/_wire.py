@@ -274,7 +274,7 @@ def _unpacked(data: bytes, table: Mapping[bytes, Builder]) -> Any:
 
     def built(items: list[Any]) -> Any:
         nonlocal open_markers
-        if items and isinstance(items[0], marked):
+        if items and issubclass(type(items[0]), marked):  # `isinstance` would ask the object
             open_markers -= 1
             return items[0].build(items)
         return items

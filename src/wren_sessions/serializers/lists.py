@@ -388,7 +388,7 @@ def read_messages(
         if markers != len(found):
             return None
         for items in found:
-            if type(items) is not list or not items or not isinstance(items[0], Builder):
+            if type(items) is not list or not items or not issubclass(type(items[0]), Builder):
                 return None
         unpacked = earlier.grown(found, len(data))
         return unpacked.build(), unpacked
