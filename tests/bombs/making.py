@@ -14,11 +14,14 @@ from zlib import crc32
 import msgpack
 import zstandard
 
-from wren_sessions import MemoryStore, PlainSerializer, SafeSerializer, Sessions
+from wren_sessions import Limits, MemoryStore, PlainSerializer, SafeSerializer, Sessions
 from wren_sessions.archives import import_session
 from wren_sessions.langgraph import SessionSaver
 from wren_sessions.records import Commit, Record, Span, Write, Writes
 from wren_sessions.transcripts import Profile, Transcript
+from wren_sessions.upgrading._application import Application
+from wren_sessions.upgrading._rewriting import migrate
+from wren_sessions.upgrading._verifying import verify
 
 Bomb = tuple[str, Callable[[], Any]]
 
@@ -46,6 +49,9 @@ ELEMENTS: Final[dict[str, bytes]] = {
     "deep": b"\x91" * 400 + b"\x90",
 }
 
+SLOW: Final = {"tuples", "decimals", "dates", "paths", "ranges"}  # to build or count
+LOWER: Final = 30_000_000  # bytes that those may take, where many are read: it takes less time
+
 
 def packed(head: bytes, count: int) -> bytes:
     """The header of an array, and an element so many times."""
@@ -55,7 +61,8 @@ def packed(head: bytes, count: int) -> bytes:
 def values() -> Iterator[Bomb]:
     """Values of some megabytes that take a hundred times as much."""
     for name, element in ELEMENTS.items():
-        data = packed(element, 4 * MEGABYTE // len(element))
+        size = MEGABYTE if name in SLOW else 4 * MEGABYTE
+        data = packed(element, size // len(element))
         made: tuple[SafeSerializer | PlainSerializer, ...] = (SafeSerializer(), PlainSerializer())
         for reader in made:
             kind = type(reader).__name__
@@ -64,13 +71,14 @@ def values() -> Iterator[Bomb]:
                 partial(reader.loads_typed, ("safe", data)),
             )
     for name in ("lists", "dicts", "dict of one", "texts"):
-        data = packed(ELEMENTS[name], 4 * MEGABYTE // len(ELEMENTS[name]))
+        element = ELEMENTS[name]
+        data = packed(element, 4 * MEGABYTE // len(element))
         yield (
             f"{name}, LangGraph's",
             partial(SafeSerializer().loads_typed, ("msgpack", data)),
         )
-        nested = b"\xc9" + len(data[:MEGABYTE]).to_bytes(4) + b"\x07" + packed(b"\x80", MEGABYTE)
-        whole = b"\xdc\x00\x04" + nested[: 6 + MEGABYTE] * 4
+        inner = packed(element, MEGABYTE // len(element))
+        whole = b"\xdc\x00\x04" + (b"\xc9" + len(inner).to_bytes(4) + b"\x07" + inner) * 4
         yield (
             f"{name}, in extensions",
             partial(SafeSerializer().loads_typed, ("msgpack", whole)),
@@ -124,12 +132,20 @@ def stored(body: bytes, append: bytes = b"", writes: list[bytes] | None = None) 
     return store
 
 
-def readers(name: str, store: MemoryStore) -> Iterator[Bomb]:
+def readers(name: str, store: MemoryStore, memory_bytes: int | None = None) -> Iterator[Bomb]:
     """What reads a checkpoint, in some ways."""
     config: Any = {"configurable": {"thread_id": "s", "checkpoint_ns": ""}}
-    yield f"{name}, get", lambda: SessionSaver(store).get_tuple(config)
-    yield f"{name}, list", lambda: list(SessionSaver(store).list(config))
-    yield f"{name}, copy", lambda: SessionSaver(store).copy_thread("s", "t")
+    serde = SafeSerializer(limits=Limits(max_memory_bytes=memory_bytes)) if memory_bytes else None
+    yield f"{name}, get", lambda: SessionSaver(store, serde=serde).get_tuple(config)
+    yield f"{name}, list", lambda: list(SessionSaver(store, serde=serde).list(config))
+    yield f"{name}, copy", lambda: SessionSaver(store, serde=serde).copy_thread("s", "t")
+
+
+def deploys(name: str, store: MemoryStore) -> Iterator[Bomb]:
+    """What `verify` and `migrate` read."""
+    app = Application(SafeSerializer(), {})
+    yield f"{name}, verify", lambda: verify(store, app, history=True)
+    yield f"{name}, migrate", lambda: migrate(store, app, write=True, unused_ms=0)
 
 
 def arenas() -> Iterator[Bomb]:
@@ -151,10 +167,12 @@ def arenas() -> Iterator[Bomb]:
     dense = packed(b"\x90", 180_000)
     same = ["safe", [0, len(dense), crc32(dense)]]
     many_names = {str(n): same for n in range(700)}
-    yield from readers("a dense value under many names", stored(record(many_names), dense))
+    for read in (readers, deploys):
+        yield from read("a dense value under many names", stored(record(many_names), dense))
     write = frame(["t", 0, "", "a", "bytes", *[whole] * 32])
     many = stored(record({}), million, [write] * 200)
-    yield from readers("many writes", many)
+    for read in (readers, deploys):
+        yield from read("many writes", many)
     fresh = {"a": ["bytes", *[[*whole, 1]] * 100_000]}
     yield from readers("ranges of its own", stored(record(fresh), million))
 
@@ -166,13 +184,15 @@ def squeezed() -> Iterator[Bomb]:
     pieces = msgpack.packb(chunk) * 60
     yield from readers("zeros", stored(record({"a": ["bytes+zstd.0.0", pieces]})))
     two = {str(n): ["bytes+zstd.0.0", msgpack.packb(chunk) * 12] for n in range(50)}
-    yield from readers("zeros in 50 values", stored(record(two)))
+    for read in (readers, deploys):
+        yield from read("zeros in 50 values", stored(record(two)))
     for name, element in ELEMENTS.items():
         data = packed(element, min(LARGE, 12 * MEGABYTE // len(element)))
         head, body = data[:5], b"\x01" + compress(data[5:])
         value = ["safe+zstd.5.0", head + msgpack.packb(body)]
-        yield from list(readers(f"{name}, compressed", stored(record({"a": value}))))[:1]
-        yield from list(readers(f"{name}, 20 of them", _twenty(element)))[:1]
+        most = LOWER if name in {*SLOW, "dict of one"} else None
+        yield from list(readers(f"{name}, compressed", stored(record({"a": value})), most))[:1]
+        yield from list(readers(f"{name}, 20 of them", _twenty(element), most))[:1]
     empty = zstandard.ZstdCompressor(write_content_size=False).compress(b"\0" * 8 * MEGABYTE)
     unknown = msgpack.packb(b"\x01" + empty)
     yield from readers("no size", stored(record({"a": ["bytes+zstd.0.0", unknown]})))
@@ -208,9 +228,9 @@ def tables() -> Iterator[Bomb]:
     for _ in range(400):
         deep = [deep]
     yield from readers("channels in lists", stored(frame([None, META, [deep], ["1"], [], {}, []])))
-    long: list[Any] = [None, META, ["a"], ["1.a", *[1e308] * 400_000], [], {}, []]
+    long: list[Any] = [None, META, ["a"], ["1.a", *[1e308] * 200_000], [], {}, []]
     yield from readers("long versions", stored(frame(long, squeezed=True)))
-    values = [[0, "bytes", b""]] * 3_000_000
+    values = [[0, "bytes", b""]] * 1_500_000
     yield from readers(
         "values", stored(frame([None, META, ["a"], ["1"], [], {}, values], squeezed=True))
     )
@@ -283,9 +303,9 @@ def files() -> Iterator[Bomb]:
         "many values": line(
             0, append=million, values={str(n): ["bytes", [n, MEGABYTE - n]] for n in range(20_000)}
         ),
-        "versions seen": line(0, seen={str(n): {} for n in range(100_000)}),
-        "pieces of nothing": line(0, values={"a": ["bytes", *[""] * 300_000]}),
-        "values of lists": line(0, values={"a": [["bytes"]] * 300_000}),
+        "versions seen": line(0, seen={str(n): {} for n in range(50_000)}),
+        "pieces of nothing": line(0, values={"a": ["bytes", *[""] * 100_000]}),
+        "values of lists": line(0, values={"a": [["bytes"]] * 100_000}),
         "writes of nothing": line(0, writes=[{}] * 1_000_000),
         "deep": line(0, values=json.loads("[" * 900 + "]" * 900)),
         "a long number": line(0, order=10**4_000),
@@ -306,17 +326,17 @@ def files() -> Iterator[Bomb]:
         whole = archive([line(0)], **{name: field})
         yield f"archive: {name}", partial(import_session, MemoryStore(), whole)
     texts = {
-        "messages": b'{"messages":[' + b"{}," * 200_000 + b"{}]}",
-        "texts": b"[" + b'"",' * 300_000 + b'""]',
-        "pairs": b"[" + b'["ai",""],' * 300_000 + b'["ai",""]]',
-        "nulls": b"[" + b"null," * 300_000 + b"null]",
+        "messages": b'{"messages":[' + b"{}," * 60_000 + b"{}]}",
+        "texts": b"[" + b'"",' * 60_000 + b'""]',
+        "pairs": b"[" + b'["ai",""],' * 60_000 + b'["ai",""]]',
+        "nulls": b"[" + b"null," * 60_000 + b"null]",
         "depth": b"[" * 3_000_000,
         "a number": b'{"messages":[],"schema_version":' + b"9" * 3_000_000 + b"}",
-        "lists": b"[" + b"[]," * 300_000 + b"[]]",
+        "lists": b"[" + b"[]," * 60_000 + b"[]]",
         "calls": b'{"messages":[{"role":"ai","content":"","tool_calls":['
-        + b"{}," * 300_000
+        + b"{}," * 60_000
         + b"{}]}]}",
-        "content": b'[{"role":"ai","content":[' + b"{}," * 300_000 + b"{}]}]",
+        "content": b'[{"role":"ai","content":[' + b"{}," * 60_000 + b"{}]}]",
         "times": b"["
         + b'{"role":"ai","content":"","created_at":"2020-01-01"},' * 60_000
         + b'{"role":"ai","created_at":"x"}]',
@@ -342,8 +362,8 @@ def dumps() -> Iterator[Bomb]:
     spans = [[0, 0]] * 3_000_000
     namespaces = [["", "1", [["1", [b"", 0, spans, "t"]]]]]
     yield "dump: spans", restored(msgpack.packb([1, plain, [], [0, []], namespaces, []]))
-    pieces = [[n, b"x"] for n in range(1_000_000)]
-    yield "dump: pieces", restored(msgpack.packb([1, plain, [], [1_000_000, pieces], [], []]))
+    pieces = [[n, b"x"] for n in range(400_000)]
+    yield "dump: pieces", restored(msgpack.packb([1, plain, [], [400_000, pieces], [], []]))
     for name, state in {
         "depth": b"[" * 5_000_000,
         "a number": b'{"a":' + b"9" * 4_000_000 + b"}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,9 @@ from wren_sessions import (
     Compression,
     Encryption,
     MemoryStore,
+    Migrations,
     ProtectedStore,
+    SafeSerializer,
     SessionArchiver,
     Sessions,
     SessionSaver,
@@ -29,11 +32,31 @@ from wren_sessions import (
 )
 from wren_sessions.serializers import _legacy, budget, compression, limits, lists
 from wren_sessions.serializers.budget import Budget
+from wren_sessions.upgrading._application import Application
+from wren_sessions.upgrading._rewriting import migrate
+from wren_sessions.upgrading._verifying import verify
 
 OURS: Final = f"{Path(wren_sessions.__file__).parent}/"
 CONFIG: Final[Any] = {"configurable": {"thread_id": "s", "checkpoint_ns": ""}}
 TEXT: Final = "a text that can be compressed " * 100
 KEYS: Final = [("old", bytes(32))]
+
+MIGRATIONS: Final = Migrations()
+
+
+@dataclass
+class Order:
+    """What a later release reads in another form."""
+
+    note: str
+
+
+@MIGRATIONS.migration(Order, since=1)
+def _order(fields: dict[str, Any]) -> dict[str, Any]:
+    return fields
+
+
+LATER: Final = Application(SafeSerializer().with_migrations(MIGRATIONS), {})
 
 Readers = dict[str, Callable[[Any], object]]
 
@@ -73,6 +96,7 @@ def store_of(kind: str) -> Any:
             "messages": list(messages),
             "set": {TEXT, f"{number}"},
             "short": number,
+            "order": Order(TEXT),
             **{f"channel {at}": f"value {at}" for at in range(400)},
         }
         before = versions.get("messages")
@@ -122,6 +146,8 @@ READERS: Final[Readers] = {
     "copy to an encrypted store": lambda store: copy_sessions(
         store, ProtectedStore(MemoryStore(), encryption=Encryption(KEYS))
     ),
+    "verify": lambda store: verify(store, LATER, history=True),
+    "migrate": lambda store: migrate(store, LATER, write=True, unused_ms=0),
     "import_checkpoints": lambda store: import_checkpoints(
         SessionSaver(store), SessionSaver(MemoryStore())
     ),
@@ -136,6 +162,14 @@ def test_whatever_reads_has_a_budget(name: str, kind: str, alone: list[str]) -> 
     alone.clear()
     READERS[name](store)
     assert not alone
+
+
+@pytest.mark.parametrize("kind", ["plain", "compressed", "encrypted"])
+def test_all_of_it_is_migrated(kind: str) -> None:
+    """What is watched here is a rewrite that takes place."""
+    store = store_of(kind)
+    assert migrate(store, LATER, write=True, unused_ms=0).migrated == ["s"]
+    assert not verify(store, LATER, history=True).causes
 
 
 def test_rekeying_and_archiving_have_one(alone: list[str], tmp_path: Path) -> None:

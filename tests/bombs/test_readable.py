@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,10 +26,13 @@ from wren_sessions import (
     import_session,
     open_store,
 )
-from wren_sessions.checkpoints import draft, pending
+from wren_sessions.checkpoints import draft, pending, snapshots
 from wren_sessions.delta import encoder, protection
 from wren_sessions.serializers import budget, limits
 from wren_sessions.serializers.budget import OverBudgetError
+from wren_sessions.upgrading._application import Application
+from wren_sessions.upgrading._rewriting import migrate
+from wren_sessions.upgrading._verifying import verify
 
 SMALL = 400_000
 TIGHT, WIDE = (SafeSerializer(limits=Limits(max_memory_bytes=n)) for n in (SMALL, 40 * SMALL))
@@ -42,6 +45,13 @@ def _counted_from_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "FREE_BYTES", 4_096)
     for module in (pending, draft):
         monkeypatch.setattr(module, "SURE_BYTES", 2_048)
+
+
+def less(
+    size: int, what: str, memory_bytes: int = SMALL, **rest: Any
+) -> AbstractContextManager[None]:
+    """A call that has less than the usual budget."""
+    return budget.one_call(size, what, memory_bytes, **rest)
 
 
 def dense(number: int = 0) -> list[Any]:
@@ -159,6 +169,46 @@ def test_a_limit_that_is_lowered_later_names_what_was_compressed() -> None:
     with pytest.raises(SerializationError, match=r"compressed to so little.*Nothing was written"):
         fresh(store, low).save("t", {"a": "\0" * 1_000_000})
     assert fresh(store).get("t") is None
+
+
+@tries("move it with import_checkpoints, between savers whose serializer allows more")
+@pytest.mark.parametrize("kind", ["compressed", "encrypted"])
+def test_what_is_too_small_to_be_copied_can_be_moved(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier release compressed without counting: the error of a copy or export says how."""
+    monkeypatch.setattr(encoder, "SPARE_BYTES", 10**12)
+    monkeypatch.setattr(snapshots, "one_call", less)
+    encryption = Encryption([("new", b"1" * 32)])
+    old = None if kind == "compressed" else Encryption([("old", bytes(32))])
+    source = ProtectedStore(MemoryStore(), encryption=old, compression=Compression())
+    wide = SafeSerializer(limits=Limits(max_memory_bytes=10**9))
+    state = {f"key{number}": chr(97 + number) * 140_000 for number in range(6)}
+    Sessions(source, serde=wide).save("s", state)
+    target = ProtectedStore(MemoryStore(), encryption=encryption)
+    for act in (
+        lambda: copy_sessions(source, target),
+        lambda: list(export_session(source, "s")),
+    ):
+        with pytest.raises(OverBudgetError, match="move it with import_checkpoints") as error:
+            act()
+        assert "read it with" not in str(error.value)
+    assert fresh(target).get("s") is None
+    import_checkpoints(SessionSaver(source, serde=wide), SessionSaver(target, serde=wide))
+    assert fresh(target).load("s").state == state
+
+
+def test_verifying_and_migrating_hold_the_limits_of_the_application() -> None:
+    """What the application could not read fails, as one cause; with its setting it is read."""
+    store = MemoryStore()
+    Sessions(store, serde=WIDE).save("s", dense_state(10))
+    tight, wide = Application(TIGHT, {}), Application(WIDE, {})
+    (cause,) = verify(store, tight).causes
+    assert cause.outcome == "fails"
+    assert "the limit for all that one call reads" in cause.text
+    assert not verify(store, wide).causes
+    assert migrate(store, tight, write=True, unused_ms=0).migrated == []
+    assert fresh(store, WIDE).load("s").state == dense_state(10)
 
 
 def test_text_counts_as_what_it_is() -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from operator import itemgetter
 from typing import Final, NoReturn
 
 from wren_sessions._walks import RecordWalk
 from wren_sessions.archives._format import Checkpoint, Lines, Opening, Write
 from wren_sessions.archives._stream import Remembering, Stream
-from wren_sessions.checkpoints.codec import damage, decode_record, decode_write
-from wren_sessions.checkpoints.snapshots import read_record, reading
+from wren_sessions.checkpoints.codec import damage, decode_record
+from wren_sessions.checkpoints.snapshots import read_record, reading, writes_of
 from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import opened
 from wren_sessions.delta.protection import PLAIN, Protection
@@ -229,8 +230,8 @@ class Exporting:
     def _writes(self, stored: Stored, arena: ArenaParts) -> list[Write]:
         what = f"a pending write of checkpoint {stored.name[1]!r}"
         found = []
-        for kept in sorted(stored.writes):  # stores keep them in orders of their own
-            write = decode_write(kept, self._session, what, stored.name)
+        writes = zip(stored.writes, writes_of(self._session, stored), strict=True)
+        for kept, write in sorted(writes, key=itemgetter(0)):  # stores have orders of their own
             typed, *_ = opened(self._session, write.value, arena, self._protection, what)
             likely = (stored.name, stored.name)
             channel = f"write {write.channel}"

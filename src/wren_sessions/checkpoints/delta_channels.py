@@ -17,12 +17,11 @@ from wren_sessions.checkpoints.codec import (
     WriteBody,
     damage,
     decode_record,
-    decode_write,
     ring,
 )
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.renaming import to_today, writes_today
-from wren_sessions.checkpoints.snapshots import size_of
+from wren_sessions.checkpoints.snapshots import in_order, size_of, writes_of
 from wren_sessions.delta.encoder import Serializer, opened, resolved, value_of
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import SessionGoneError
@@ -175,16 +174,11 @@ class _Walk:
         what = f"checkpoint {stored.name[1]!r}"
         self.stored_bytes += size_of(stored)
         self._body = body = decode_record(stored.body, self.session, what, stored.name)
-        found = [
-            decode_write(write, self.session, f"a pending write of {what}", stored.name)
-            for write in stored.writes
-        ]
+        found = writes_of(self.session, stored, body)
         if self._changes is not None:
             to_today(body, self._changes)
             found = writes_today(found, self._changes)
-        found = [write for write in found if write.channel in self.missing]
-        found.sort(key=lambda write: (write.path, write.task_id, write.index))
-        self.writes.append(found)
+        self.writes.append(in_order([each for each in found if each.channel in self.missing]))
         for channel in self.missing & body.values.keys():
             value = body.values[channel]
             value.pieces = resolved(value, stored.base)

@@ -42,7 +42,7 @@ from wren_sessions.serializers import KIND
 from wren_sessions.serializers._channels import ChannelFunctions, GraphChannels, channels_of
 from wren_sessions.serializers._elements import header_length
 from wren_sessions.serializers._told import TOLD
-from wren_sessions.serializers.budget import one_call
+from wren_sessions.serializers.budget import MOVE_REMEDY, one_call
 from wren_sessions.serializers.limits import limits_of
 from wren_sessions.serializers.lists import lists_of
 
@@ -91,10 +91,14 @@ def reading(
     Args:
         session: their session.
         records: at least one.
-        serde: the serializer whose limits hold; None for the usual ones.
+        serde: the serializer whose limits hold; None for the usual ones, where values are moved as
+            they are.
     """
     what = f"checkpoint {records[0].name[1]!r} of session {session!r}"
-    return one_call(sum(map(size_of, records)), what, limits_of(serde).max_memory_bytes)
+    size = sum(map(size_of, records))
+    if serde is None:
+        return one_call(size, what, remedy=MOVE_REMEDY)
+    return one_call(size, what, limits_of(serde).max_memory_bytes)
 
 
 def size_of(stored: Stored) -> int:
@@ -135,7 +139,9 @@ def _snapshot(
     if channels is not None:
         values_today(values, channels)
     arena.learn([value.known for value in body.values.values() if value.known is not None])
-    writes = _writes(session, stored, body)
+    writes = writes_of(session, stored, body) if stored.writes else []
+    if len(writes) > 1:
+        in_order(writes)
     if channels is not None:
         writes = writes_today(writes, channels)
     found = Snapshot(
@@ -315,17 +321,31 @@ def _unpacked(
     return messages
 
 
-def _writes(session: str, stored: Stored, body: CheckpointRecord) -> list[WriteBody]:
-    """The pending writes of a checkpoint, in LangGraph's order."""
-    if not stored.writes:
-        return []
+def writes_of(
+    session: str, stored: Stored, body: CheckpointRecord | None = None
+) -> list[WriteBody]:
+    """The pending writes of a checkpoint, as they are listed.
+
+    Args:
+        session: its session.
+        stored: as it is stored.
+        body: the checkpoint's record, if its values are read along with them.
+
+    Raises:
+        CorruptSessionError: one is damaged, or they name the same bytes again and again.
+    """
     what = f"checkpoint {stored.name[1]!r}"
     about = f"a pending write of {what}"
     writes = [decode_write(write, session, about, stored.name) for write in stored.writes]
-    values = [*body.values.values(), *[write.value for write in writes]]
+    values = [*body.values.values()] if body else []
+    values += [write.value for write in writes]
     check_shared(values, session, f"{what} with its pending writes")
-    if len(writes) > 1:
-        writes.sort(key=lambda write: (write.path, write.task_id, write.index))
+    return writes
+
+
+def in_order(writes: list[WriteBody]) -> list[WriteBody]:
+    """Pending writes in LangGraph's order."""
+    writes.sort(key=lambda write: (write.path, write.task_id, write.index))
     return writes
 
 

@@ -28,7 +28,7 @@ from wren_sessions.delta.extents import Piece
 from wren_sessions.errors import DecryptionError, SerializationError
 from wren_sessions.serializers._elements import boundaries, cuts, header_length
 from wren_sessions.serializers.budget import surplus
-from wren_sessions.serializers.compression import MAX_BYTES, Compression, decompress
+from wren_sessions.serializers.compression import Compression, decompress
 from wren_sessions.serializers.encryption import UID_BYTES, Encryption
 from wren_sessions.serializers.limits import check_sequence
 
@@ -169,17 +169,15 @@ class Protection:
     def _opened(self, before: bytes, stream: bytes) -> Iterator[tuple[bytes, int]]:
         """What is in each chunk, and its `surplus`."""
         opened = self._opener(before) if before else bytes
-        left = MAX_BYTES
         for sealed in _split(stream):
             chunk, more = opened(sealed), 0
             if chunk[:1] == _ZSTD:
-                found = decompress(chunk[1:], max_bytes=left)
+                found = decompress(chunk[1:])
                 more = surplus(len(chunk) - 1, len(found))
             elif chunk[:1] == _RAW:
                 found = chunk[1:]
             else:
                 raise SerializationError("it was packed in a way that is not known here")
-            left -= len(found)
             yield found, more
 
     def _opener(self, before: bytes) -> Any:

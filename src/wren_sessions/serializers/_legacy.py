@@ -113,9 +113,9 @@ class _Reader:
             self._depth -= 1
 
     def _made(self, code: int, data: bytes) -> Any:
+        self._limits.check_stored(data)
         if code == _DELTA:
             return self._objects.called(_DELTA_NAME, "items", [self._unpack(data)])
-        self._limits.check_stored(data)
         content = self._unpack(data)
         if code == _NUMPY:
             return self._objects.array(*content)

@@ -82,9 +82,13 @@ class OverBudgetError(SerializationError):
         return self.message.removesuffix(_REMEDY)
 
 
+_MORE: Final = "SafeSerializer(limits=Limits(max_memory_bytes=…))"
 _REMEDY: Final = (
-    "; if you trust what is stored, read it with a serializer that allows more: "
-    "SafeSerializer(limits=Limits(max_memory_bytes=…))"
+    f"; if you trust what is stored, read it with a serializer that allows more: {_MORE}"
+)
+MOVE_REMEDY: Final = (  # for copies, exports and the like, which take no serializer
+    "; if you trust what is stored, move it with import_checkpoints, between savers whose "
+    f"serializer allows more: {_MORE}"
 )
 
 
@@ -166,7 +170,9 @@ def budget_for(stored_bytes: int, memory_bytes: int = MEMORY_BYTES) -> Budget:
 
 
 @contextmanager
-def one_call(stored_bytes: int, what: str, memory_bytes: int = MEMORY_BYTES) -> Iterator[None]:
+def one_call(
+    stored_bytes: int, what: str, memory_bytes: int = MEMORY_BYTES, remedy: str = _REMEDY
+) -> Iterator[None]:
     """Let all that is read in here share a budget, as part of a call that has one already or not.
 
     No store is waited for in here: others may read what came for them in the same context.
@@ -175,6 +181,7 @@ def one_call(stored_bytes: int, what: str, memory_bytes: int = MEMORY_BYTES) -> 
         stored_bytes: what is really stored of it.
         what: what is read, for errors.
         memory_bytes: how much more than its due it may take.
+        remedy: what the error says can be done.
     """
     if _current.get() is not None:
         yield
@@ -183,7 +190,7 @@ def one_call(stored_bytes: int, what: str, memory_bytes: int = MEMORY_BYTES) -> 
     try:
         yield
     except OverBudgetError as error:
-        raise OverBudgetError(f"{what} cannot be read: {error.message}") from None
+        raise OverBudgetError(f"{what} cannot be read: {error.why}{remedy}") from None
     finally:
         _current.reset(token)
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import messages_channel
-from wren_sessions.checkpoints.codec import CheckpointRecord, decode_write
-from wren_sessions.checkpoints.snapshots import read_record, reading
+from wren_sessions.checkpoints.codec import CheckpointRecord
+from wren_sessions.checkpoints.snapshots import in_order, read_record, reading, writes_of
 from wren_sessions.checkpoints.waiting import next_step
 from wren_sessions.delta.encoder import Serializer, loads, opened
 from wren_sessions.records import ArenaParts, Stored
@@ -123,8 +123,7 @@ class Transcribing:
     ) -> Iterator[Message]:
         """The questions that wait for an answer."""
         what = f"a pending write of checkpoint {stored.name[1]!r}"
-        writes = [decode_write(write, session, what, stored.name) for write in stored.writes]
-        writes.sort(key=lambda write: (write.path, write.task_id, write.index))
+        writes = in_order(writes_of(session, stored, body))
         time = self._stamp(body.meta)
         step = next_step((write.task_id, write.channel, write) for write in writes)
         for write in step.questions:

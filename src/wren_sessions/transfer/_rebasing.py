@@ -16,10 +16,9 @@ from typing import NamedTuple
 from wren_sessions.checkpoints.codec import (
     CheckpointRecord,
     StoredValue,
-    WriteBody,
     decode_record,
-    decode_write,
 )
+from wren_sessions.checkpoints.snapshots import writes_of
 from wren_sessions.delta.encoder import resolved
 from wren_sessions.delta.extents import Extent, NewExtent, Piece, Sum, digest
 from wren_sessions.delta.range_sums import RangeSums
@@ -171,12 +170,6 @@ def body_of(session: str, stored: Stored) -> CheckpointRecord:
     for value in body.values.values():
         value.pieces = resolved(value, stored.base)
     return body
-
-
-def writes_of(session: str, stored: Stored) -> list[WriteBody]:
-    """The pending writes of a record."""
-    what = f"a pending write of checkpoint {stored.name[1]!r}"
-    return [decode_write(write, session, what, stored.name) for write in stored.writes]
 
 
 def spans_of(values: Iterable[StoredValue]) -> tuple[Span, ...]:

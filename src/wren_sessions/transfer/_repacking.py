@@ -14,7 +14,7 @@ from wren_sessions._lru import LRU
 from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, encode_record
 from wren_sessions.checkpoints.snapshots import read_record, reading
 from wren_sessions.delta.base import ArenaView
-from wren_sessions.delta.encoder import DeltaEncoder, opened
+from wren_sessions.delta.encoder import DeltaEncoder, Serializer, opened
 from wren_sessions.delta.extents import Extent
 from wren_sessions.delta.protection import Protection
 from wren_sessions.records import ArenaParts, Name, Record, Span, Stored, merge_spans
@@ -55,12 +55,18 @@ class Repacking:
         source: what the values are protected by.
         target: what they are to be protected by.
         conversion: changes records on the way; None to leave them as they are.
+        serde: the serializer that converts: its limits hold.
     """
 
     def __init__(
-        self, source: Protection, target: Protection, conversion: Conversion | None = None
+        self,
+        source: Protection,
+        target: Protection,
+        conversion: Conversion | None = None,
+        serde: Serializer | None = None,
     ) -> None:
         self._source = source
+        self._serde = serde
         self._conversion = conversion
         self._target = target
         self._known: LRU[Name, CheckpointRecord] = LRU(MAX_KNOWN)
@@ -69,7 +75,7 @@ class Repacking:
         self, session: str, stored: Stored, parent_id: str | None, arena: ArenaParts
     ) -> Repacked:
         """A record, for the target."""
-        with reading(session, stored):
+        with reading(session, stored, serde=self._serde):
             body, data = read_record(session, stored, ArenaView(arena), self._source)
             if self._conversion is not None:
                 body, data = self._conversion.read(stored.name, body, data)
@@ -100,7 +106,7 @@ class Repacking:
         """Change a record's pending writes for the target; where they refer to its arena."""
         packer = DeltaEncoder(None, self._newest_first(), appends=False, protection=self._target)
         what = f"a pending write of checkpoint {stored.name[1]!r}"
-        with reading(session, stored):
+        with reading(session, stored, serde=self._serde):
             for write in writes:
                 typed, *_ = opened(session, write.value, arena, self._source, what)
                 if self._conversion is not None:

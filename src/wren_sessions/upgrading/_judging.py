@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from wren_sessions.checkpoints.channels import BRANCH, is_internal
-from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, decode_record, decode_write
+from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, decode_record
 from wren_sessions.checkpoints.renaming import MIRRORS, renamed_in, writes_today
-from wren_sessions.checkpoints.snapshots import read_record
+from wren_sessions.checkpoints.snapshots import read_record, reading, writes_of
 from wren_sessions.checkpoints.waiting import INTERRUPT
 from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import Serializer, loads, opened
@@ -18,6 +18,7 @@ from wren_sessions.records import ArenaParts, Stored
 from wren_sessions.serializers._channel_migrations import ChannelChanges
 from wren_sessions.serializers._channels import ChannelFunctions, GraphChannels, channels_of
 from wren_sessions.serializers._told import TOLD
+from wren_sessions.serializers.budget import OverBudgetError
 from wren_sessions.upgrading._application import Application, Shape
 from wren_sessions.upgrading._report import Cause
 
@@ -35,6 +36,8 @@ def judged(
     TOLD.notes, TOLD.migrated = {}, False
     try:
         loads(serde, typed, where, functions)
+    except OverBudgetError:
+        raise  # all that is read together is too much
     except SerializationError as error:
         yield Cause("fails", where, error.message, error.line)
     finally:
@@ -45,10 +48,17 @@ def judged(
 
 def judged_checkpoint(
     session: str, stored: Stored, arena: ArenaParts, app: Application, protection: Protection
-) -> Iterator[Cause]:
+) -> list[Cause]:
     """What reading a checkpoint with its pending writes tells."""
+    with reading(session, stored, serde=app.serde):
+        return list(_judged(session, stored, arena, app, protection))
+
+
+def _judged(
+    session: str, stored: Stored, arena: ArenaParts, app: Application, protection: Protection
+) -> Iterator[Cause]:
     what = "a pending write"
-    writes = [decode_write(each, session, what, stored.name) for each in stored.writes]
+    writes = writes_of(session, stored)
     channels = channels_of(app.serde, stored.name[0]) or GraphChannels(ChannelChanges())
     yield from _renames(session, stored, channels, writes)
     body, data = read_record(session, stored, ArenaView(arena), protection, app.serde)

@@ -96,7 +96,7 @@ def _one(
 def _rewritten(store: SessionStore, serde: Serializer, info: SessionInfo) -> bool:
     """Rewrite a session; False if somebody wrote it meanwhile."""
     face, protection = Unsuspended(store), protection_of(store)
-    repacking = Repacking(protection, protection, _Today(serde))
+    repacking = Repacking(protection, protection, _Today(serde), serde)
     staging = Staging(face, face, info, None, repacking)
     try:
         run(staging.copy(replace=info.life))

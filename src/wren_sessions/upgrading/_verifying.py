@@ -20,6 +20,7 @@ from wren_sessions.errors import CorruptSessionError, WrenSessionsError
 from wren_sessions.keys import MAX_ID_BYTES
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.records import ArenaParts, Name, Start, Stored
+from wren_sessions.serializers.budget import OverBudgetError
 from wren_sessions.upgrading._application import Application
 from wren_sessions.upgrading._judging import judged_checkpoint
 from wren_sessions.upgrading._report import Cause, Report
@@ -160,7 +161,11 @@ class _Session:
             if stored.spans:
                 arena = await self._store.read(self._session, stored.spans)
             if arena is not None:  # else it was written meanwhile, by the code that runs now
-                found += judged_checkpoint(
-                    self._session, stored, arena, self._app, self._protection
-                )
+                found += self._causes(stored, arena)
         return found
+
+    def _causes(self, stored: Stored, arena: ArenaParts) -> list[Cause]:
+        try:
+            return judged_checkpoint(self._session, stored, arena, self._app, self._protection)
+        except OverBudgetError as error:  # whoever reads it gets nothing of it
+            return [Cause("fails", "what is stored", _without(error, self._session))]
