@@ -160,12 +160,12 @@ class _Session:
             arena: ArenaParts | None = ArenaParts(())
             if stored.spans:
                 arena = await self._store.read(self._session, stored.spans)
-            if arena is not None:  # else it was written meanwhile, by the code that runs now
-                found += self._causes(stored, arena)
+            if arena is None:
+                continue  # it was written meanwhile, by the code that runs now
+            try:
+                found += judged_checkpoint(
+                    self._session, stored, arena, self._app, self._protection
+                )
+            except OverBudgetError as error:  # whoever reads it gets nothing of it
+                found.append(Cause("fails", "what is stored", _without(error, self._session)))
         return found
-
-    def _causes(self, stored: Stored, arena: ArenaParts) -> list[Cause]:
-        try:
-            return judged_checkpoint(self._session, stored, arena, self._app, self._protection)
-        except OverBudgetError as error:  # whoever reads it gets nothing of it
-            return [Cause("fails", "what is stored", _without(error, self._session))]
