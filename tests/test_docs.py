@@ -95,6 +95,15 @@ def test_every_page_is_in_the_index() -> None:
     assert sorted(docs) == sorted([*pages, ROOT / "docs/index.md"])
 
 
+def test_every_promise_has_a_test() -> None:
+    """What the page of promises names as its test is one."""
+    promised = re.findall(r"`(test_\w+)`", (ROOT / "docs/explanation/promises.md").read_text())
+    code = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "src/wren_sessions/testing").glob("*.py")]
+    tests = set(re.findall(r"def (test_\w+)", "\n".join(file.read_text() for file in code)))
+    assert len(promised) > 30
+    assert set(promised) <= tests
+
+
 @pytest.mark.parametrize("module", ["", "archives", "testing", "transcripts", "upgrading"])
 def test_every_public_name_is_in_the_api_reference(module: str) -> None:
     """Pages below ``docs/reference/api`` show each name, or the whole module that it is from."""
