@@ -355,7 +355,7 @@ def test_persistence(way: str, cli: Cli) -> None:
 
 
 @tries(
-    "let it expire, delete it, or use another prefix",
+    "let it expire, delete the key, or use another prefix",
     "rename or delete that key, or use another prefix",
     "wait until they expire, if they have a TTL; else use a prefix of your own",
     "if sessions are missing, check the number at the end of the URL, or REDIS_DB",

@@ -58,7 +58,7 @@ TROUBLES: Final[Mapping[str, tuple[str, str]]] = {
         ),
     ),
     "not-redis": (
-        "something listens there, and it is no Redis",
+        "something is listening there, but it is not Redis",
         "check the port: this may be a web server or another database",
     ),
     "password": (

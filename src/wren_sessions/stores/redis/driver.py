@@ -217,7 +217,7 @@ def translate(error: Exception, location: str, session: str) -> NoReturn:
         raise CorruptSessionError(
             f"the key of session {session!r} on {location} is not a session but another type of "
             "value, such as a session that an app pickled before it used this package; it is never "
-            "unpickled: let it expire, delete it, or use another prefix",
+            "unpickled: let it expire, delete the key, or use another prefix",
             session=session,
         ) from error
     if damage := _DAMAGED.search(text):
