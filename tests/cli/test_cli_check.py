@@ -231,6 +231,12 @@ def test_something_that_is_no_redis_is_told(cli: Cli, scheme: str) -> None:
         assert trouble(cli, f"{scheme}://127.0.0.1:{port}/0") == "not-redis"
 
 
+def test_a_server_that_is_loading_is_told(cli: Cli) -> None:
+    """It is there, so neither host nor port is wrong."""
+    with listening(b"-LOADING Redis is loading the dataset in memory\r\n" * 8) as port:
+        assert trouble(cli, f"redis://127.0.0.1:{port}/0") == "loading"
+
+
 def test_sessions_in_another_database_are_noticed(cli: Cli, server: RedisServer) -> None:
     """An empty database beside one that has keys is perhaps the wrong one."""
     with open_store(f"{server.url[:-1]}1") as store:

@@ -40,7 +40,7 @@ UNTRIED: Final[dict[str, str]] = {
     "is on a file system without shared memory": "such a file system has to be there",
     "check the file and its folder": "for whatever SQLite says that is not known here",
     "install the package tzdata": "the zones of this machine would have to go",
-    "it is still loading its data: try again soon": "it takes a server that is slow to start",
+    "try again soon": "it takes a server that is slow to start",
     "is damaged ({}); delete it, and restore it": "for what a script meets that no check knows",
 }
 

@@ -90,6 +90,7 @@ TROUBLES: Final[Mapping[str, tuple[str, str]]] = {
             "after a failover they name another one"
         ),
     ),
+    "loading": ("the server is still loading its data", "try again soon"),
     "other": (
         "the server cannot be used",
         "check host and port, that the server runs, and its log",

@@ -21,6 +21,7 @@ Trouble: TypeAlias = Literal[
     "rights",  # the user may not do what is needed
     "sentinel",  # the Sentinels name no primary that can be used
     "database",  # there is no database of that number
+    "loading",  # it is there, and reads its data first
     "other",
 ]
 

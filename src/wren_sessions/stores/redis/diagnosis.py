@@ -39,6 +39,7 @@ _SIGNS: Final[tuple[tuple[str, Trouble], ...]] = (
     ("db index is out of range", "database"),
     ("select is not allowed", "database"),
     ("certificate verify failed", "certificate"),
+    ("is loading the dataset", "loading"),
 )
 
 
