@@ -73,6 +73,29 @@ def test_the_list_is_filtered(reader: TestClient, address: str, expected: set[st
     assert set(ids(reader, address)) == expected
 
 
+def test_owners_and_tags_are_shown_and_filtered_by() -> None:
+    """In the list and above a session; a click on one lists all that have it."""
+    store = MemoryStore()
+    sessions = Sessions(store)
+    for name, owner, tags in (
+        ("a", "ann", ["vip"]),
+        ("b", "ann", []),
+        ("c", "bob", ["vip", "new"]),
+    ):
+        sessions.save(name, {"n": 1})
+        sessions.annotate(name, owner=owner, tags=tags)
+    with client_of(store) as client:
+        text = client.get("/").text
+        assert 'href="./?owner=ann"' in text
+        assert 'href="./?tag=vip"' in text
+        assert set(ids(client, "/?owner=ann")) == {"a", "b"}
+        assert set(ids(client, "/?tag=vip")) == {"a", "c"}
+        assert ids(client, "/?owner=bob&tag=new") == ["c"]
+        assert ids(client, "/?owner=an") == []
+        assert set(ids(client, "/?q=ANN")) == {"a", "b"}
+        assert "owner ann vip" in words(client.get("/session?id=a"))
+
+
 def test_pages_of_the_list_follow_each_other() -> None:
     """Every session is on one page, also if one is written between the pages."""
     clock = FakeClock()

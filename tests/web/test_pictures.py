@@ -51,8 +51,10 @@ def store() -> MemoryStore:
         AIMessage(ANSWER),
         HumanMessage("Great, thank you."),
     ]
+    sessions.annotate("visitor_1", owner="ann", tags=["voucher"])
     for count in (2, 4, 5, 6):
         sessions.save("order_8841", {"messages": said[:count], "turn_count": count // 3})
+    sessions.annotate("order_8841", owner="ann", title="Where is order 8841?")
     begin: Any = {"messages": [HumanMessage("I want my money back")]}
     approval = approving.compile(checkpointer=SessionSaver(store))
     approval.invoke(begin, Sessions.thread("refund_17"))

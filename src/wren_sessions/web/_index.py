@@ -32,16 +32,30 @@ class Query(NamedTuple):
     """Which sessions to show.
 
     Attributes:
-        text: what must stand in the id or the title, whatever its case.
+        text: what must stand in the id, the title, the owner or a tag, whatever its case.
         status: what the status must be; empty for any.
         after: the sort key behind which the page begins; None for the first page.
+        owner: whose sessions; empty for any.
+        tag: a tag that they must have; empty for none.
         whole: whether to look at all sessions, and not at the first `NEWEST` that the store gives.
     """
 
     text: str = ""
     status: str = ""
     after: tuple[int, str] | None = None
+    owner: str = ""
+    tag: str = ""
     whole: bool = False
+
+    def fits(self, row: Overview) -> bool:
+        """Whether a session fits, but for its status."""
+        texts = (row.session, row.title, row.owner or "", *row.tags)
+        wanted = self.text.casefold()
+        return (
+            (not wanted or any(wanted in text.casefold() for text in texts))
+            and self.owner in {"", row.owner}
+            and (not self.tag or self.tag in row.tags)
+        )
 
 
 class Found(NamedTuple):
@@ -117,12 +131,7 @@ class Index:
     def _fitting(
         self, store: SessionStore, rows: Sequence[Overview], query: Query
     ) -> tuple[list[Overview], int]:
-        wanted = query.text.casefold()
-        fitting = [
-            row
-            for row in rows
-            if not wanted or wanted in row.session.casefold() or wanted in row.title.casefold()
-        ]
+        fitting = [row for row in rows if query.fits(row)]
         if not query.status:
             return fitting, 0
         fitting = [row for row in fitting if row.status in {None, query.status}]

@@ -66,6 +66,8 @@ class Pages:
             text=given.get("q", "").strip(),
             status=given.get("status", "") if given.get("status") in STATUSES else "",
             after=_after(given.get("after")),
+            owner=given.get("owner", "").strip(),
+            tag=given.get("tag", "").strip(),
             whole=given.get("all") == "1",
         )
         found = await self._run(lambda store: self._index.find(store, query))
