@@ -137,10 +137,17 @@ class BlockingSaver(SessionSaver):
 
 
 class TellingSaver(SessionSaver):
-    """A saver that tells when it has stored a task's writes."""
+    """A saver that tells when it has stored a write to a channel.
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    Args:
+        store: where.
+        channel: the channel.
+        options: of any saver.
+    """
+
+    def __init__(self, store: SessionStore, channel: str, **options: Any) -> None:
+        super().__init__(store, **options)
+        self.channel = channel
         self.wrote = threading.Event()
 
     def put_writes(
@@ -152,7 +159,8 @@ class TellingSaver(SessionSaver):
     ) -> None:
         """The same, and tell."""
         super().put_writes(config, writes, task_id, task_path)
-        self.wrote.set()
+        if any(channel == self.channel for channel, _ in writes):
+            self.wrote.set()
 
 
 SAVERS: Final[dict[str, type[SessionSaver]]] = {"sync": BlockingSaver, "async": SessionSaver}

@@ -212,7 +212,7 @@ def test_what_a_failed_step_wrote_is_read_by_the_other_release(*, new_first: boo
 
     def release(*, new: bool, breaks: bool) -> Any:
         name = "lines" if new else "log"
-        saver = TellingSaver(store, migrations=migrations if new else None)
+        saver = TellingSaver(store, name, migrations=migrations if new else None)
 
         def fails(_: Any) -> Any:
             if breaks:

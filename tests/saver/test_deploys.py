@@ -201,7 +201,7 @@ def test_what_a_failed_step_wrote_is_read_by_new_code(app: App) -> None:
         builder.add_node("breaks", breaks)
         builder.add_edge(START, "writes")
         builder.add_edge(START, "breaks")
-        saver = TellingSaver(store, migrations=migrations)
+        saver = TellingSaver(store, "it", migrations=migrations)
         return builder.compile(checkpointer=saver)
 
     with pytest.raises(RuntimeError):
