@@ -19,6 +19,7 @@ from wren_sessions import Encryption, MemoryStore, Sessions, SessionSaver, TTLPo
 from wren_sessions.protocols import SessionStore
 from wren_sessions.testing import FakeClock
 from wren_sessions.web._index import Index, Query
+from wren_sessions.web._views import conversation
 
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGA"
@@ -220,6 +221,22 @@ def test_long_conversations_come_in_pages() -> None:
             address = f"/{link.replace('&amp;', '&')}" if link else ""
     assert sorted(met) == list(range(1_000))
     assert met[:50] == list(range(950, 1_000))
+
+
+def test_times_are_looked_for_as_far_as_a_page_needs_them() -> None:
+    """The last messages of a long history cost no walk over all of it, and have their times."""
+    store = MemoryStore()
+    said = [{"role": "user", "content": f"word{number}"} for number in range(400)]
+    for count in range(1, 401):
+        Sessions(store, cache_bytes=0).save("s", {"messages": said[:count]})
+    scans = {}
+    for until in (None, 50):
+        counting = Counting(store)
+        asked: Any = counting
+        page = conversation(asked, "s", None, until, "messages")
+        assert all(each.message.time is not None for each in page.said)
+        scans[until] = counting.calls["scan"]
+    assert scans[None] < scans[50]
 
 
 def test_a_conversation_as_it_was(reader: TestClient) -> None:
