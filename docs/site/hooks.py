@@ -28,6 +28,7 @@ PICTURES = "site/pictures"
 MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TITLE = re.compile(r"^ *accTitle: (.*)$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
+IMAGES = (".png", ".svg", ".jpg")  # pages show those that lie below docs
 LOADED = {"href": ("link",), "src": ("script", "img", "iframe", "source")}
 log = logging.getLogger("mkdocs.hooks")  # `mkdocs build --strict` fails if there are warnings
 
@@ -61,7 +62,7 @@ def _targets(path: str, text: str) -> Iterator[tuple[str, str]]:
     """The files that a page links to: as it is written, and from the top of the repository."""
     for written in LINK.findall(text):
         target = posixpath.normpath(posixpath.join(posixpath.dirname(path), written))
-        if (ROOT / target).is_file():
+        if (ROOT / target).is_file() and not target.endswith(IMAGES):
             yield written, target
 
 
