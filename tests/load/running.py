@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import cycle
 
+from redis import Redis
 from redis.crc import key_slot
 
 from servers import ClusterServers, RedisServer, wait_until
@@ -120,6 +121,17 @@ def move_slots(cluster: ClusterServers, slots: list[int]) -> int:
     return len(slots)
 
 
+def replicate(cluster: ClusterServers, sessions: list[str]) -> set[str]:
+    """Wait until a primary's replica has all of now; the sessions that are on that primary."""
+    primary = cluster.owner(slot_of(sessions[0]))
+    with Redis.from_url(primary.url) as client:
+        offset = client.info("replication")["master_repl_offset"]
+        wait_until(lambda: client.info("replication")["slave0"]["offset"] >= offset)
+        ranges = cluster.ask(primary, "CLUSTER SLOTS")
+    ours = [(low, high) for low, high, node, *_ in ranges if node[1] == primary.port]
+    return {name for name in sessions if any(low <= slot_of(name) <= high for low, high in ours)}
+
+
 def fail_over(cluster: ClusterServers, load: Load, session: str) -> tuple[RedisServer, float]:
     """Kill the primary that has a session; the server, and after how long its sessions go on."""
     victim = cluster.owner(slot_of(session))
@@ -175,9 +187,7 @@ def main() -> int:
             some = random.sample(slots, min(options.slots, len(slots)))
             moved = move_slots(cluster, some) + move_slots(cluster, some[::-1])
             replicated = {name: len(turns) for name, turns in load.acknowledged.items()}
-            victim = cluster.owner(slot_of(sessions[0]))
-            cluster.ask(victim, "WAIT", 1, 5_000)
-            owned = {one for one in sessions if cluster.owner(slot_of(one)) is victim}
+            owned = replicate(cluster, sessions)
             victim, waited = fail_over(cluster, load, sessions[0])
             victim.start()
             cluster.wait_until_whole()
