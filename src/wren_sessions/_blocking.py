@@ -147,5 +147,5 @@ class Unsuspended:
         self._store.ping()
 
     async def close(self) -> None:
-        """See `SessionStore.close`. Closes the store for both faces."""
+        """See `SessionStore.close`. Closes the sync and the async API."""
         self._store.close()
