@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli.running import Cli, Terminal, apart
+from golden import content
 from remedies.proposals import tries
 from wren_sessions import Sessions, open_store
 
@@ -151,3 +153,13 @@ def test_a_damaged_pending_write_leaves_the_list_whole(
     assert {after[id_] for id_ in changed} == {"unreadable"}
     (figures,) = cli("stats", "--json", url=file_url).json
     assert figures["by_status"]["unreadable"] == len(changed)
+
+
+def test_a_session_of_an_early_version_is_unverified(cli: Cli, tmp_path: Path) -> None:
+    """It is read and all right, as far as that can be told; said in words and with --json."""
+    path = Path(shutil.copy(Path(content.__file__).parent / "v2.sqlite3", tmp_path / "early.db"))
+    found = cli("check", "--all", url=f"file:{path}")
+    assert found.code == 0
+    assert "unverified" in found.out
+    (facts,) = cli("check", "--all", "--json", url=f"file:{path}").json
+    assert (facts["ok"], facts["unverified"]) == (True, True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sqlite3
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -10,6 +13,7 @@ from random import Random
 from typing import Any, Final
 
 import pytest
+import redis
 
 from damage.forms import GRAPH, KEY, OTHER, FileForm, Form, RedisForm
 from golden import content
@@ -19,6 +23,7 @@ from wren_sessions import (
     Encryption,
     FileStore,
     MemoryStore,
+    RedisStore,
     Sessions,
     SessionSaver,
     copy_sessions,
@@ -264,3 +269,24 @@ def test_protection_is_part_of_it(tmp_path: Path) -> None:
         assert check_session(store, GRAPH).ok
     with FileStore(form.path) as store:
         assert not check_session(store, GRAPH).ok
+
+
+@pytest.mark.parametrize("file", ["v1.sqlite3", "v2-named.sqlite3", "v3.sqlite3"])
+def test_what_was_never_counted_is_said_to_be_unverified(tmp_path: Path, file: str) -> None:
+    """A session file of an early version is whole as far as it can be told, and that is said."""
+    path = Path(shutil.copy(Path(content.__file__).parent / file, tmp_path / "sessions.db"))
+    with FileStore(path) as store:
+        found = check_session(store, GRAPH)
+        assert (found.ok, found.counted) == (True, file == "v3.sqlite3")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_so_is_a_session_on_redis(url: str, version: int) -> None:
+    """Version 1 of the format counted no fields; its exit code is that of a whole session."""
+    fields = json.loads((Path(content.__file__).parent / f"v{version}.redis.json").read_text())
+    with redis.Redis.from_url(url) as client, RedisStore.from_client(client) as store:
+        key = store.keys.session_key(GRAPH)
+        client.delete(key)
+        client.hset(key, mapping={b64decode(name): b64decode(fields[name]) for name in fields})
+        found = check_session(store, GRAPH)
+        assert (found.ok, found.counted) == (True, version == 2)

@@ -31,6 +31,10 @@ from wren_sessions.transfer._reports import Progress
 from wren_sessions.transfer.checking import Damaged, SessionCheck, check_session
 from wren_sessions.transfer.repairing import repair_session
 
+_UNVERIFIED: Final = (
+    "it was written by an early version, which did not count what there is: a checkpoint or a "
+    "pending write that was lost would not be noticed"
+)
 _SHOWN: Final = 20  # damaged parts that are named
 
 
@@ -109,6 +113,8 @@ def _tell(run: Run, check: SessionCheck) -> None:
         many = "checkpoint" if count == 1 else "checkpoints"
         text = f"{check.session}: {count:,} {many}, all as they were written"
         run.screen.paragraph(text, first="ok       ", style="good")
+        if not check.counted:
+            run.screen.paragraph(_UNVERIFIED, first="         - unverified: ")
         return
     latest = f"the newest is {check.latest}" if check.latest else "none of its main namespace"
     text = f"{check.session}: {count:,} whole checkpoints can be read ({latest})"
@@ -134,6 +140,7 @@ def _facts(check: SessionCheck) -> dict[str, Any]:
         "whole": [{"namespace": name[0], "id": name[1]} for name in check.whole],
         "latest": check.latest,
         "damaged": [asdict(part) for part in check.damaged],
+        "unverified": not check.counted,
     }
 
 

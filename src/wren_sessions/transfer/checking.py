@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -70,6 +70,8 @@ class SessionCheck:
         whole: the checkpoints that can be read, with the pending writes that can.
         latest: the newest whole checkpoint of the root namespace; None if there is none.
         damaged: what is not whole; empty if all is.
+        counted: whether the session says all that there is to be of it. If not, as of what version
+            0.1.0 wrote, something may be missing that nothing tells of.
     """
 
     session: str
@@ -77,6 +79,7 @@ class SessionCheck:
     whole: tuple[Name, ...] = ()
     latest: str | None = None
     damaged: tuple[Damaged, ...] = ()
+    counted: bool = True
 
     @property
     def ok(self) -> bool:
@@ -96,25 +99,28 @@ def check_session(store: SessionStore, session: str) -> SessionCheck:
         ConflictError: it was written each time while it was being looked at.
     """
     check_store(store, "check_session")
-    names = _names(store, session)
-    return run(Checking(Unsuspended(store), session, protection_of(store), names).run())
+    names, counted = _known(store, session)
+    checking = Checking(Unsuspended(store), session, protection_of(store), names)
+    return replace(run(checking.run()), counted=counted)
 
 
 async def acheck_session(store: SessionStore, session: str) -> SessionCheck:
     """See `check_session`; by the store's awaitable face."""
     check_store(store, "acheck_session")
-    names = await asyncio.to_thread(_names, store, session)
-    return await Checking(store.aio, session, protection_of(store), names).run()
+    names, counted = await asyncio.to_thread(_known, store, session)
+    checking = Checking(store.aio, session, protection_of(store), names)
+    return replace(await checking.run(), counted=counted)
 
 
-def _names(store: SessionStore, session: str) -> frozenset[Name]:
-    """The names of a session's records; none where the store cannot tell."""
+def _known(store: SessionStore, session: str) -> tuple[frozenset[Name], bool]:
+    """The names of a session's records, none where the store cannot tell; and if it is counted."""
     below = getattr(store, "unprotected", store)
-    names = getattr(below, "names", None)
+    names, counted = getattr(below, "names", None), getattr(below, "counted", None)
     try:
-        return frozenset() if names is None else frozenset(names(session))
+        found = frozenset() if names is None else frozenset(names(session))
+        return found, True if counted is None else counted(session)
     except DAMAGE:  # whoever asks for its line will be told
-        return frozenset()
+        return frozenset(), True
 
 
 @dataclass(slots=True)

@@ -21,6 +21,10 @@ _CASTS: Final = {
     "integer": "CAST(CAST(? AS TEXT) AS INTEGER)",
     "real": "CAST(CAST(? AS TEXT) AS REAL)",
 }
+_NOT_COUNTED: Final = """
+    SELECT 1 FROM sessions WHERE sid = ? AND (namespaces IS NULL OR log IS NULL)
+    UNION ALL SELECT 1 FROM heads WHERE sid = ? AND (records IS NULL OR log IS NULL)
+    UNION ALL SELECT 1 FROM records WHERE sid = ? AND lower IS NULL LIMIT 1"""
 _PARTS: Final = ("records", "heads", "writes", "notes")
 
 
@@ -55,6 +59,12 @@ def names(connection: sqlite3.Connection, key: Key, now_ms: int) -> tuple[Name, 
     statement = "SELECT namespace, id FROM records WHERE sid = ? ORDER BY namespace, id"
     found = connection.execute(statement, (sid,)).fetchall()
     return tuple((ns, id_) for ns, id_ in found if type(ns) is type(id_) is str)
+
+
+def counted(connection: sqlite3.Connection, key: Key, now_ms: int) -> bool:
+    """Whether no row of a session lacks a number that `counts` explains."""
+    sid = find_sid(connection, key, now_ms)
+    return connection.execute(_NOT_COUNTED, (sid, sid, sid)).fetchone() is None
 
 
 def _schema(copy: sqlite3.Connection) -> None:

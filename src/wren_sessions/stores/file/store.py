@@ -51,7 +51,7 @@ from wren_sessions.stores.file import copying, noting, pruning, reading, session
 from wren_sessions.stores.file.cells import Row, past
 from wren_sessions.stores.file.connections import Database
 from wren_sessions.stores.file.diagnosis import Diagnosis, diagnose
-from wren_sessions.stores.file.dump import dump, names
+from wren_sessions.stores.file.dump import counted, dump, names
 from wren_sessions.stores.file.opening import Place, Synchronous
 from wren_sessions.stores.file.sessions import Key
 from wren_sessions.stores.file.sweep import Sweeper
@@ -410,6 +410,13 @@ class FileStore(Closing):
         check_session(session)
         return self._database.read(
             lambda connection: names(connection, self._key(session), self._clock()), session
+        )
+
+    def counted(self, session: str) -> bool:
+        """Whether all rows say what there is to be; none of version 0.1.0 does."""
+        check_session(session)
+        return self._database.read(
+            lambda connection: counted(connection, self._key(session), self._clock()), session
         )
 
     def dump(self, session: str) -> bytes | None:

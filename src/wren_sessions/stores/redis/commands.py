@@ -430,6 +430,11 @@ class Commands:
         """The names of all records that have a field."""
         return _plain(session, lambda replies: _names(replies[0]), ("HKEYS", self.key(session)))
 
+    def counted(self, session: str) -> Plan[bool]:
+        """Whether the session counts its fields."""
+        command = ("HGET", self.key(session), ":meta")
+        return _plain(session, lambda replies: (replies[0] or b"").startswith(b"2 "), command)
+
     def copy(
         self,
         source: str,

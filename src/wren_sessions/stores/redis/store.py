@@ -333,6 +333,10 @@ class RedisStore(Closing):
         """The names of all records, also of those that no chain leads to any more."""
         return self._run(self._commands.names(session))
 
+    def counted(self, session: str) -> bool:
+        """Whether the session says what there is to be of it; none of version 0.1.0 does."""
+        return self._run(self._commands.counted(session))
+
     def diagnose(self) -> Diagnosis:
         """What kind of server this is and how it is set up, or why it cannot be reached."""
         from wren_sessions.stores.redis.diagnosis import diagnose, diagnose_cluster
