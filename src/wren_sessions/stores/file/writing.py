@@ -123,6 +123,7 @@ class _Seen(NamedTuple):
         rest_sid: of the rows of an expired session; None if there are none.
         token: of the record that has the name of the commit's; None if there is none.
         base: of the same record.
+        namespace: of the record; None without one.
         head: of the record's namespace.
         log: the sum of the writes of that head; None where it is not known.
         top: the highest id of the record's namespace.
@@ -138,6 +139,7 @@ class _Seen(NamedTuple):
     rest_sid: int | None = None
     token: str | None = None
     base: int | None = None
+    namespace: str | None = None
     head: str | None = None
     log: int | None = None
     top: str | None = None
@@ -239,7 +241,8 @@ def _look(connection: sqlite3.Connection, key: Key, commit: Commit, now_ms: int)
         if type(head) is not str:
             name_of(head, row.sid, "heads", "head")
         log = row.log if namespace == "" else count_of(log, row.sid, "heads", "log")
-    return _Seen(row, None, token, base, head, log, top, early, there, leads, old, turn, owner)
+    about = (namespace, head, log, top, early)
+    return _Seen(row, None, token, base, *about, there, leads, old, turn, owner)
 
 
 def _applied(commit: Commit, seen: _Seen) -> int | None:
@@ -275,6 +278,8 @@ def _all_there(
     connection: sqlite3.Connection, witnesses: Sequence[Name], seen: _Seen, sid: int
 ) -> bool:
     if witnesses and seen.witness is None:
+        if seen.head == witnesses[0][1] and seen.namespace == witnesses[0][0]:
+            damaged("heads", sid, f"the record that is the head, {seen.head!r:.200}, is lost")
         return False
     return all(
         connection.execute(_IS_THERE, (sid, *witness)).fetchone() for witness in witnesses[1:]
