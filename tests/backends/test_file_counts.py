@@ -99,6 +99,17 @@ def test_a_row_that_is_gone_is_damage(path: Path, what: str) -> None:
             call(store)
 
 
+def test_a_checkpoint_under_another_id_is_damage(path: Path) -> None:
+    """Whoever asks for its own id is told, also where it was the latest."""
+    change(path, "UPDATE records SET id = '25' WHERE id = '2'")
+    change(path, "UPDATE records SET id = '59' WHERE id = '5'")
+    with FileStore(path) as store:
+        for id_ in ("2", "5"):
+            with pytest.raises(CorruptSessionError):
+                store.load(SESSION, "", id_)
+        assert store.load(SESSION, "", "7") is None
+
+
 def test_a_namespace_that_is_gone_whole_is_damage(path: Path) -> None:
     """Its head and its only checkpoint are gone: it is no namespace that never was."""
     change(path, "DELETE FROM heads WHERE namespace = 'sub'")

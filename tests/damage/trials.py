@@ -65,6 +65,13 @@ NAMED: Final[tuple[Excuse, ...]] = (
         "any bytes of the file are also those of a session's own row, or of what it is found by",
     ),
     Excuse(
+        "dump, encrypted",
+        r"forged",
+        "",
+        "nothing that is bound by a key counts the checkpoints of the history, the namespaces of "
+        "subgraphs and the pending writes: they can be taken away",
+    ),
+    Excuse(
         "redis",
         r"^record swapped",
         "^scan and read$|^command show --json$",

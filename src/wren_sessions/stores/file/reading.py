@@ -63,6 +63,10 @@ _HEAD: Final = sessions.select(f"""s.state, h.head, h.records, h.log, NULL,
     FROM sessions s LEFT JOIN heads h ON h.sid = s.sid AND h.namespace = ?
     LEFT JOIN records r ON r.sid = s.sid AND r.namespace = h.namespace AND r.id = h.head
     WHERE {sessions.OF_KEY}""")
+_AROUND: Final = """
+    SELECT a.lower, (SELECT max(b.id) FROM records b
+        WHERE b.sid = a.sid AND b.namespace = a.namespace AND b.id < a.id)
+    FROM records a WHERE a.sid = ? AND a.namespace = ? AND a.id > ? ORDER BY a.id LIMIT 2"""
 _ANY_RECORD: Final = "SELECT 1 FROM records WHERE sid = ? AND namespace = ? LIMIT 1"
 _BELOW: Final = """
     SELECT id, base, spans, body, lower FROM records WHERE sid = ? AND namespace = ? AND id < ?
@@ -140,7 +144,11 @@ def load(
         return None
     state, head, count, log, above, *record = found[-_BEHIND:]
     if record[0] is None:
-        _missed(connection, row, namespace, head if checkpoint_id is None else None, count)
+        asked_for = head if checkpoint_id in {None, head} else None
+        _missed(connection, row, namespace, asked_for, count)
+        around = connection.execute(_AROUND, (row.sid, namespace, checkpoint_id)).fetchall()
+        for lower, below in around:  # the first may be the one that is looked for, renamed
+            _follows(lower, below)
         return None
     stored, total = _whole(connection, row.sid, namespace, record)
     leads = head == stored.name[1]
