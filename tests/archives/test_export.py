@@ -281,6 +281,10 @@ def test_a_file_that_was_changed_is_refused(lines: list[str]) -> None:
         (1, "writes", [{}]),
         (1, "parent", 5),
         (1, "namespace", None),
+        (0, "owner", 5),
+        (0, "owner", ""),
+        (0, "about", "no JSON"),
+        (0, "about", "[]"),
     ],
 )
 def test_a_file_that_says_what_cannot_be_is_refused(

@@ -22,7 +22,7 @@ from wren_sessions.archives._format import (
     refuse,
 )
 from wren_sessions.delta.extents import Extent, shared_too_often
-from wren_sessions.errors import CorruptSessionError, FormatVersionError
+from wren_sessions.errors import CorruptSessionError, FormatVersionError, InvalidSessionIdError
 from wren_sessions.keys import check_owner
 from wren_sessions.records import Life, Name, Notes, Span
 from wren_sessions.serializers.budget import OverBudgetError, budget_for
@@ -225,7 +225,10 @@ def _notes(fields: dict[str, Any]) -> Notes:
     if about:
         _is(dict, json.loads(about))
     if owner is not None:
-        check_owner(_is(str, owner))
+        try:
+            check_owner(_is(str, owner))
+        except InvalidSessionIdError as error:
+            raise ValueError(str(error)) from None
     return Notes(owner, about.encode("utf-8", "surrogateescape"))
 
 
