@@ -109,7 +109,7 @@ def test_nodes_that_make_new_objects_in_turns(app: App) -> None:
 
     store = MemoryStore()
     first: Any = {"it": app.releases(older)(kept=1)}
-    graph(store, old).invoke(first, CONFIG)
+    found = graph(store, old).invoke(first, CONFIG)["it"]
     for turn in range(1, 20):
         app.releases(newer if turn % 2 else older)
         found = graph(store, new if turn % 2 else old).invoke({}, CONFIG)["it"]
