@@ -59,10 +59,16 @@ NEEDED: Final[tuple[tuple[str, ...], ...]] = (
     ("DUMP", _KEY),
     ("RESTORE", _KEY, "0", ""),
     ("TIME",),
+    ("ZCARD", _KEY),
+    ("ZREM", _KEY, "m"),
+    ("ZREVRANGEBYSCORE", _KEY, "0", "0"),
+    ("ZSCORE", _KEY, "m"),
 )
-WRITING: Final = (
+# Only tried by scripts that may not write.
+WRITING: Final[tuple[tuple[str, ...], ...]] = (
     ("HSET", _KEY, "f", "v"),
-)  # tried only where scripts can be made to write nothing
+    ("ZADD", _KEY, "0", "m"),
+)
 WELCOME: Final[tuple[tuple[str, ...], ...]] = (
     ("COPY", _KEY, _KEY),
     ("MEMORY", "USAGE", _KEY),
