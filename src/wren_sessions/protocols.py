@@ -359,7 +359,7 @@ def knowing_owners(store: object) -> OwnerStore:
 
 
 class AsyncOwnerStore(Protocol):
-    """The same, to await."""
+    """The methods of `OwnerStore`, to await."""
 
     async def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
         """See `OwnerStore.annotate`."""
@@ -371,14 +371,14 @@ class AsyncOwnerStore(Protocol):
 
 
 class AsyncTurnStore(Protocol):
-    """The same, to await."""
+    """The method of `TurnStore`, to await."""
 
     async def turn(self, step: TurnStep) -> TurnState:
         """See `TurnStore.turn`."""
 
 
 class AsyncSessionStore(Protocol):
-    """The same methods, to await. See `SessionStore` for what they do."""
+    """The methods of `SessionStore`, to await. See there for what they do."""
 
     async def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""

@@ -358,9 +358,10 @@ class Committed:
 
     Attributes:
         outcome: ``"done"``, or why nothing was written: ``"gone"``, the session is not there or is
-            another incarnation; ``"stale"``, the witness is not there; ``"exists"``, the session
-            is there and was to be new; ``"expired"``, its maximum age has passed; ``"held"``,
-            somebody else has its turn, or the commit's own is over.
+            another incarnation; ``"conflict"``, it was written since, or the record does not
+            continue the latest checkpoint (`Commit.latest`); ``"stale"``, a witness is not there;
+            ``"exists"``, the session is there and was to be new; ``"expired"``, its maximum age has
+            passed; ``"held"``, somebody else has its turn, or the commit's own is over.
         now_ms: the store's clock.
         life: of the session as it is now; None if it is not there.
         base: where the record's own bytes start in the arena; 0 without a record.
@@ -503,13 +504,14 @@ class SessionPage:
     """One page of a listing of sessions.
 
     Attributes:
-        sessions: in no particular order. A session that is there during the whole listing is
-            listed; on Redis it may be listed twice.
+        sessions: of an owner, those first that were written last; else in no particular order. A
+            session that is there during the whole listing is listed; where it is not an owner's
+            listing, Redis may list it twice.
         cursor: what to pass to go on; None at the end. A page may be empty before the end.
         foreign: how many entries under the store's prefix are not sessions of this package, such
             as sessions that an app pickled before; they are left out.
-        total: how many sessions an owner has, about: such as went away may be counted until a
-            listing meets them. None where it is no listing of an owner's.
+        total: about how many sessions the owner has: one that has gone may be counted until a
+            listing meets it. None where it is not an owner's listing.
     """
 
     sessions: tuple[SessionInfo, ...] = field(default=())

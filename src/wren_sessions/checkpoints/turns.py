@@ -2,9 +2,9 @@
 
 Who has a session's turn is the only one who writes it. The store keeps the turn inside the session
 and holds each commit to it, so a turn that was lost cannot be written in, whatever its process
-believes. A turn lasts for a while and is kept on from behind while its holder lives. So a holder
-that died frees the session within that while, and one that was paused for longer finds its writes
-refused.
+believes. A turn lasts for a limited time, and is renewed in the background while its holder lives.
+So a session is free again soon after its holder died, and a holder that was paused for longer finds
+its writes refused.
 
 A turn is known by its context (`contextvars`): threads and tasks that LangGraph starts for a run
 are in it, and what they write carries its token. Where a turn is on already, a second one of the
@@ -44,12 +44,12 @@ Concurrency: TypeAlias = Literal["last", "reject", "wait"]
 PATIENCE_MS: Final = 2_000
 _FIRST_PAUSE_S: Final = 0.01
 _LONGEST_PAUSE_S: Final = 0.1  # of the first in the queue; the others ask half as often
-_KEEPS: Final = 3  # how often a turn is kept on while it would last
+_KEEPS: Final = 3  # how often a turn is renewed in the time that it lasts
 
 Where: TypeAlias = Hashable
 
 turns_on: ContextVar[Mapping[tuple[Where, str], Turn] | None] = ContextVar("turns", default=None)
-"""The turns of this context, by store and session, also such as are over; None for none."""
+"""The turns of this context, by store and session, including those that are over; None for none."""
 
 
 def where(store: SessionStore) -> Where:
@@ -81,7 +81,7 @@ class Rules:
 
 
 def token_in(rules: Rules | None, session: str) -> str | None:
-    """The same, where there may be no rules."""
+    """The token of the turn that is on in this context, where there may be no rules."""
     return rules.token(session) if rules else None
 
 
@@ -103,7 +103,7 @@ class Turn:
         over: whether it was left, or never taken.
 
     Raises:
-        ConfigurationError: the store has no turns, or an argument is none of its kind.
+        ConfigurationError: the store has no turns, or an argument is not of its type.
         InvalidSessionIdError: the session's id cannot be one.
     """
 

@@ -39,7 +39,7 @@ def web(
     write: Annotated[
         bool,
         typer.Option(
-            "--write", help="Allow to answer, fork, edit, pin and delete. Else nothing is changed."
+            "--write", help="Sessions can be answered, forked, edited, pinned and deleted."
         ),
     ] = False,
     app: Annotated[
@@ -63,8 +63,8 @@ def web(
         bool,
         typer.Option(
             "--behind-proxy",
-            help="A proxy stands before it and asks who comes: any name in Host is taken, and no "
-            "token is needed unless one is given.",
+            help="A proxy with a login stands before it: any name in Host is taken, and no token "
+            "is needed unless one is given.",
         ),
     ] = False,
     messages: Annotated[

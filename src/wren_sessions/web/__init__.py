@@ -43,8 +43,8 @@ def app(
 ) -> ASGIApp:
     """The sessions of a store as an ASGI app, to be mounted behind a login of one's own.
 
-    Nothing is asked of who comes: whoever reaches the app sees all sessions. Requests that come
-    from pages of other sites are refused all the same.
+    The app has no login of its own: whoever reaches it sees all sessions. Requests that come from
+    pages of other sites are refused all the same.
 
     Args:
         store: where the sessions are; it is not closed here.

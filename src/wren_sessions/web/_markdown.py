@@ -43,7 +43,7 @@ class _Renderer(RendererHTML):
         token = tokens[idx]
         token.attrSet("rel", "noopener noreferrer nofollow")
         if not _LINK.match(str(token.attrGet("href") or "")):
-            del token.attrs["href"]  # a picture is to be seen, not to be gone to
+            del token.attrs["href"]  # a picture is shown, and is no link
         return self.renderToken(tokens, idx, options, env)
 
 

@@ -57,7 +57,7 @@ def check(listening: Listening) -> None:
         raise ConfigurationError(
             f"{listening.host} can be reached from other machines, and everybody there could read "
             "the sessions: add --token with a secret of your own, or --behind-proxy where a proxy "
-            "asks who comes"
+            "has a login"
         )
 
 
