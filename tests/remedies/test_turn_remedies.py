@@ -50,7 +50,7 @@ def test_a_session_that_others_wait_for() -> None:
         first = sessions.turn("s", wait="1ms")
         step = first._step("take")
         sessions.store.turn(step)  # type: ignore[attr-defined] # a memory store has turns
-    with pytest.raises(ConflictError, match="1 others wait for"):
+    with pytest.raises(ConflictError, match="1 other waits for"):
         elsewhere(sessions.turn("s", wait=0).__enter__)
     clock.advance("3s")
     with sessions.turn("s", wait="1m"):

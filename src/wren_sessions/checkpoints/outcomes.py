@@ -43,8 +43,9 @@ def conflict(session: str) -> NoReturn:
 def busy(session: str, turn: TurnState) -> NoReturn:
     """Raise the error for a session that is somebody else's to write now."""
     if not turn.holder:
+        waiting = "1 other waits" if turn.ahead == 1 else f"{turn.ahead} others wait"
         raise ConflictError(
-            f"{turn.ahead} others wait for session {session!r}, and nothing was written: wait for "
+            f"{waiting} for session {session!r}, and nothing was written: wait for "
             "longer (wait=…), or try again later",
             session=session,
             holder=None,
