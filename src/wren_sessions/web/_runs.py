@@ -10,7 +10,7 @@ from typing import Final
 from wren_sessions._lru import LRU
 from wren_sessions.errors import ConflictError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger("wren_sessions")
 
 _REMEMBERED: Final = 1_000  # failures
 RUNNING: Final = "running"
@@ -44,7 +44,7 @@ class Runs:
         try:
             await work()
         except Exception as error:  # the graph is the application's: anything may come of it
-            log.exception("the run of session %r failed", session)
+            logger.exception("the run of session %r failed", session)
             self._failed.keep(session, f"{type(error).__name__}: {error}")
         finally:
             del self._tasks[session]

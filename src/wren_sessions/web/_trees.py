@@ -70,6 +70,7 @@ class State(NamedTuple):
         path: the places that lead to the part; empty for the whole.
         names: the names on the way to it, each with its path.
         start: the place of the first value that is shown.
+        earlier: where the page before it starts.
         total: how many values there are.
         writes: what tasks wrote that is not part of the state yet: task, channel, node.
         facts: of the checkpoint; empty for a session without one.
@@ -80,6 +81,7 @@ class State(NamedTuple):
     path: str
     names: list[tuple[str, str]]
     start: int
+    earlier: int
     total: int
     writes: list[tuple[str, str, Node]]
     facts: dict[str, Any]
@@ -109,6 +111,7 @@ def state_page(store: SessionStore, look: Look, path: str, start: int) -> State:
         path=path,
         names=names,
         start=start,
+        earlier=max(0, start - CHILDREN),
         total=len(pairs),
         writes=[
             (task, channel, node(channel, written, "", 2, budget))

@@ -163,12 +163,14 @@ class Conversation(NamedTuple):
         said: its messages.
         first: the place of the first one.
         total: how many messages there are.
+        later: up to where the page behind it goes; None at the end.
         fault: why they cannot be read.
     """
 
     said: list[Said]
     first: int
     total: int
+    later: int | None
     fault: str
 
 
@@ -193,7 +195,8 @@ def conversation(
         value = state_of(snapshot).get(channel)
         raw = value if isinstance(value, list) else []
     said = [_said(number, message, raw) for number, message in chosen]
-    return Conversation(said, first, len(messages), fault)
+    later = min(first + 2 * MESSAGES, len(messages)) if first + MESSAGES < len(messages) else None
+    return Conversation(said, first, len(messages), later, fault)
 
 
 def _said(number: int, message: Message, raw: list[Any]) -> Said:
