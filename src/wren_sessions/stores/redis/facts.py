@@ -83,6 +83,7 @@ _TRY: Final = (_SCRIPT, "1")
 _DENIED: Final = ("no permissions", "noperm", "can't run this command")
 _KEYS: Final = ("access a key", "access one of the keys")
 _UNKNOWN: Final = ("unknown", "unsupported", "not supported", "not allowed from script")
+_MEMORY: Final = ("used_bytes", "max_bytes")
 
 
 def facts_of(client: redis.Redis, key: str) -> dict[str, Fact]:
@@ -264,9 +265,6 @@ def together(nodes: Sequence[Mapping[str, Fact]]) -> dict[str, Fact]:
         if each := {str(facts[name]) for facts in nodes if facts.get(name)}:
             found[name] = " and ".join(sorted(each))
     return found
-
-
-_MEMORY: Final = ("used_bytes", "max_bytes")
 
 
 def _whole(facts: Mapping[str, Fact], name: str) -> int:

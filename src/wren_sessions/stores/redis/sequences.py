@@ -169,15 +169,13 @@ class ClusterSequences(Sequences):
     async def _infos(self, run: Run, names: list[bytes]) -> Sequence[SessionInfo]:
         found: list[SessionInfo] = []
         while names:  # one trip to each node
+            first, at = names[0], key_slot(names[0])
             plan = self._commands.list_sessions(names, None)
-            page, elsewhere = await run(plan._replace(at=key_slot(names[0]), scattered=True))
+            page, elsewhere = await run(plan._replace(at=at, scattered=True))
             found += page.sessions
-            first, names = names[0], [name for name in names if name in elsewhere]
+            names = [name for name in names if name in elsewhere]
             if first in names:  # its slot is on its way
-                found += (
-                    await run(
-                        self._commands.list_sessions([first], None)._replace(at=key_slot(first))
-                    )
-                ).page.sessions
+                plan = self._commands.list_sessions([first], None)
+                found += (await run(plan._replace(at=at))).page.sessions
                 names.remove(first)
         return found
