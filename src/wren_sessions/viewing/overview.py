@@ -15,12 +15,12 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from wren_sessions.checkpoints.snapshots import Snapshot
-from wren_sessions.errors import CorruptSessionError, DecryptionError, WrenSessionsError
+from wren_sessions.errors import WrenSessionsError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Life, SessionInfo
 from wren_sessions.transcripts import message_of
 from wren_sessions.transcripts._questions import question_text
-from wren_sessions.viewing.states import DONE, Reader, interrupts_of, state_of, status_of
+from wren_sessions.viewing.states import DONE, FAULTS, Reader, interrupts_of, state_of, status_of
 from wren_sessions.viewing.times import iso
 from wren_sessions.viewing.values import GLIMPSE, glimpse
 
@@ -127,7 +127,10 @@ def header_of(info: SessionInfo) -> dict[str, Any]:
 
 
 def detailed(store: SessionStore, rows: Sequence[Overview]) -> list[Overview]:
-    """The same with their sizes and what they wait for; without those that have gone meanwhile."""
+    """The same with their sizes and what they wait for; without those that have gone meanwhile.
+
+    One that cannot be read is ``unreadable``, and does not end the others.
+    """
     return [row for row in _each(rows, partial(_detail, store)) if row is not None]
 
 
@@ -156,7 +159,7 @@ def _detail(store: SessionStore, row: Overview) -> Overview | None:
             return None
         row = row._replace(size_bytes=info.size_bytes)
         return with_status(store, row)
-    except (CorruptSessionError, DecryptionError):
+    except FAULTS:
         return row._replace(status="unreadable")
 
 

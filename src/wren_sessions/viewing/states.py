@@ -47,6 +47,8 @@ from wren_sessions.sessions.operations import not_found
 from wren_sessions.transcripts._building import Transcribing
 from wren_sessions.transcripts._origins import Dated
 
+FAULTS: Final = (CorruptSessionError, DecryptionError, FormatVersionError, SerializationError)
+"""Why a session cannot be read: it is damaged, sealed with another key, or of another version."""
 DONE: Final = "done"
 JOIN: Final = "join:"  # a channel that starts a node once all that it waits for have run
 PAGE: Final = 20  # states are whole conversations
@@ -298,7 +300,7 @@ def status_of(session: str, stored: Stored) -> str:
         if status != "open":
             return status
         body = decode_record(stored.body, session, what, stored.name)
-    except (CorruptSessionError, DecryptionError, FormatVersionError):
+    except FAULTS:
         return "unreadable"
     # Tasks that are too large to be kept in the record are there all the same.
     values: dict[str, Any] = {channel: [None] for channel in body.values}

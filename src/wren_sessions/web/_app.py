@@ -26,8 +26,8 @@ from wren_sessions.errors import (
     WrenSessionsError,
 )
 from wren_sessions.protocols import SessionStore
+from wren_sessions.viewing.states import FAULTS
 from wren_sessions.web._acting import Acting
-from wren_sessions.web._faults import FAULTS
 from wren_sessions.web._guard import Guard, Rules
 from wren_sessions.web._index import Index
 from wren_sessions.web._pages import Pages

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from wren_sessions.errors import (
-    CorruptSessionError,
-    DecryptionError,
-    FormatVersionError,
-    SerializationError,
-)
+from wren_sessions.viewing.states import FAULTS
 
 T = TypeVar("T")
-
-FAULTS: Final = (CorruptSessionError, DecryptionError, FormatVersionError, SerializationError)
 
 
 def attempt(look: Callable[[], T]) -> tuple[T | None, str]:

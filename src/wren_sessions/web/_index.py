@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from threading import Lock
 from typing import Final, NamedTuple
 
@@ -18,7 +17,6 @@ from wren_sessions._blocking import Unsuspended, run
 from wren_sessions._walks import SessionWalk
 from wren_sessions.protocols import SessionStore
 from wren_sessions.viewing.overview import Overview, detailed, overview, with_last_messages
-from wren_sessions.web._faults import FAULTS
 
 NEWEST: Final = 10_000  # sessions that are looked at, unless somebody asks for all
 PAGE: Final = 50
@@ -151,22 +149,9 @@ class Index:
         """The same with status and size; without those that have gone."""
         rows = list(rows)
         unknown = [row for row in rows if self._recall(row) is None]
-        for row in with_details(store, unknown):
+        for row in detailed(store, unknown):
             self._known[row.session] = (_version(row), row)
         return [known for row in rows if (known := self._recall(row)) is not None]
-
-
-def with_details(store: SessionStore, rows: Sequence[Overview]) -> list[Overview]:
-    """Sessions with status and size; what is damaged is unreadable, and ends nothing."""
-    with suppress(*FAULTS):
-        return detailed(store, rows)
-    found: list[Overview] = []
-    for row in rows:
-        try:
-            found += detailed(store, [row])
-        except FAULTS:
-            found.append(row._replace(status="unreadable"))
-    return found
 
 
 def _version(row: Overview) -> tuple[str, int]:

@@ -21,11 +21,11 @@ from wren_sessions.transcripts import Message, Transcript
 from wren_sessions.transcripts._origins import Dated
 from wren_sessions.transcripts._questions import question_of
 from wren_sessions.transcripts._values import json_text, jsonable
-from wren_sessions.viewing.overview import Overview, overview
+from wren_sessions.viewing.overview import Overview, detailed, overview
 from wren_sessions.viewing.states import Reader, looking, state_of, transcribing
 from wren_sessions.viewing.values import glimpse
 from wren_sessions.web._faults import attempt
-from wren_sessions.web._index import Found, Index, Query, with_details
+from wren_sessions.web._index import Found, Index, Query
 from wren_sessions.web._markdown import RENDERED, markdown, pictures
 
 MESSAGES: Final = 50  # on a page
@@ -105,7 +105,7 @@ def head_of(store: SessionStore, session: str, at: str | None) -> Head:
         SessionNotFoundError: it is not there, or has no such checkpoint.
     """
     reader = Reader(store)
-    rows = with_details(store, [overview(store, reader.info(session))])
+    rows = detailed(store, [overview(store, reader.info(session))])
     if not rows:
         not_found(session)
     exact = None if at is None else reader.named(session, at)
