@@ -108,7 +108,7 @@ class ConflictError(SessionError):
     """Somebody else wrote the session between the caller's read and its write, or has its turn.
 
     Attributes:
-        holder: who has the turn; None where nobody has it now, and empty where turns are not why.
+        holder: who has the turn; None where nobody has it now, empty where it is not about turns.
         held_s: for how many seconds they have had it.
     """
 

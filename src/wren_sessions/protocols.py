@@ -312,7 +312,7 @@ class OwnerStore(Protocol):
     """
 
     def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
-        """Say whose a session is, and what is noted about it. No use of it, and no new revision.
+        """Say whose a session is, and note something about it. It is no use, and no new revision.
 
         Args:
             session: the session's id.
@@ -327,7 +327,7 @@ class OwnerStore(Protocol):
         """
 
     def list_owned(self, owner: str, cursor: str | None = None, limit: int = 100) -> SessionPage:
-        """One page of an owner's sessions, those first that were written last.
+        """One page of an owner's sessions, the last written first.
 
         Costs what is on the page, however many sessions there are. One that is written meanwhile
         counts where it stands then, and is not listed twice.
@@ -352,8 +352,8 @@ def knowing_owners(store: object) -> OwnerStore:
         found: OwnerStore = store  # type: ignore[assignment] # it has the methods
         return found
     raise ConfigurationError(
-        f"{type(store).__name__} does not know whose sessions are, and keeps no notes: use a store "
-        "that does (memory, file, Redis), or give it the methods of "
+        f"{type(store).__name__} keeps neither owners nor notes of sessions: use a store that does "
+        "(memory, file, Redis), or give it the methods of "
         "wren_sessions.protocols.OwnerStore"
     )
 

@@ -504,9 +504,9 @@ class SessionPage:
     """One page of a listing of sessions.
 
     Attributes:
-        sessions: of an owner, those first that were written last; else in no particular order. A
-            session that is there during the whole listing is listed; where it is not an owner's
-            listing, Redis may list it twice.
+        sessions: of an owner, the last written first; else in no particular order. A session that
+            is there during the whole listing is listed; where it is not an owner's listing, Redis
+            may list it twice.
         cursor: what to pass to go on; None at the end. A page may be empty before the end.
         foreign: how many entries under the store's prefix are not sessions of this package, such
             as sessions that an app pickled before; they are left out.

@@ -125,12 +125,12 @@ def test_names_that_were_renamed_already() -> None:
         rename("a:P", A="C", B="C")
 
 
-@tries("already: count on, and leave what was deployed as it is")
+@tries("already: take the next number, and leave what was deployed as it is")
 def test_two_functions_of_one_version() -> None:
     """The next one has the next version."""
     migrations = Migrations()
     migrations.migration("a:P", since=1)(dict)
-    with pytest.raises(ConfigurationError, match="count on"):
+    with pytest.raises(ConfigurationError, match="take the next number"):
         migrations.migration("a:P", since=1)(dict)
     migrations.migration("a:P", since=2)(dict)
 

@@ -126,7 +126,7 @@ def test_a_store_that_knows_no_owners() -> None:
         lambda: sessions.owned("ann"),
         lambda: SessionSaver(store, owner_key="user_id"),
     ):
-        with pytest.raises(ConfigurationError, match="Ownerless does not know whose"):
+        with pytest.raises(ConfigurationError, match="Ownerless keeps neither owners nor notes"):
             ask()
     SessionSaver(MemoryStore(), owner_key="user_id")
     for name in ("annotate", "list_owned"):

@@ -1,4 +1,4 @@
-"""A graph of an application that goes on from what somebody else, such as a viewer, decided."""
+"""Resumes a graph of an application from outside, as the pages in a browser do."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _on(graph: Any, store: SessionStore) -> Any:
     """A compiled graph on a store; with the serializer that it has."""
     if not hasattr(graph, "nodes") or not hasattr(graph, "channels"):
         raise ConfigurationError(
-            f"a graph is needed, compiled or not, and {type(graph).__name__} is none: pass "
+            f"a LangGraph graph is needed, compiled or not, not {type(graph).__name__}: pass "
             "graph=builder.compile()"
         )
     if not hasattr(graph, "checkpointer"):

@@ -82,8 +82,8 @@ class SessionSaver(BaseCheckpointSaver[Any]):
             numbers and booleans.
         retention: how many checkpoints to keep while writing; None (default) keeps all.
         migrations: how the application's classes have changed since values were stored.
-        concurrency: what becomes of a run on a thread that another one is on. ``"last"`` (default):
-            both go on, as with LangGraph's own savers, and who writes last is the latest.
+        concurrency: what happens to a run on a thread where another one is running. ``"last"``
+            (default): both go on, as with LangGraph's own savers, and the last write is the latest.
             ``"reject"``: the later one is a `ConflictError`, before any node runs. ``"wait"``: it
             waits for its turn. With these two, what is written outside of a run, and of
             `Sessions.turn`, must continue the latest checkpoint.

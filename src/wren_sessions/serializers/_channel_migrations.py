@@ -98,7 +98,7 @@ class ChannelMigrations:
             subgraph: of which graph; None for all.
 
         Raises:
-            ConfigurationError: it is no such number, or there is a function for it.
+            ConfigurationError: `since` is not such a number, or has a function already.
         """
         functions = self._of_graph(subgraph, name).functions.setdefault(name, {})
         return registering(functions, since, f"channel {name!r}")
@@ -136,16 +136,18 @@ def registering(functions: dict[int, _F], since: int, what: str) -> Callable[[_F
     """A decorator that registers a function for a version.
 
     Raises:
-        ConfigurationError: `since` is no version, or there is a function for it.
+        ConfigurationError: `since` is not a version, or has a function already.
     """
     if type(since) is not int or not 0 < since <= _LATEST:
-        raise ConfigurationError(f"since= must be a whole number above 0, not {since!r}")
+        raise ConfigurationError(
+            f"since= must be a whole number from 1 to {_LATEST:,}, not {since!r}"
+        )
 
     def register(function: _F) -> _F:
         if since in functions:
             raise ConfigurationError(
-                f"{what} has a migration since={since} already: count on, and leave what was "
-                "deployed as it is"
+                f"{what} has a migration since={since} already: take the next number, and leave "
+                "what was deployed as it is"
             )
         functions[since] = function
         return function

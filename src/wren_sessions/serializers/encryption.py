@@ -44,9 +44,9 @@ class Encryption:
         migrate: whether to read what is not encrypted as well. It is written encrypted; once
             `wren_sessions.rekey` has rewritten every session, take this away, for
             somebody who can write to the store can plant plain data while it is on.
-        owner_secret: has owners stand in keys and indexes as a keyed hash (HMAC-SHA256 with this),
-            so that they show none. It stays when keys change: with another one, nothing of an
-            owner is found. None (default) shows owners as they are.
+        owner_secret: 16 bytes or more. Keys and indexes then show no owner, only a keyed hash of
+            it (HMAC-SHA256 with this). Keep it when keys change: with another one, no session of
+            an owner is found. None (default) shows owners as they are.
 
     Raises:
         ConfigurationError: there is no key, one cannot be used, an id stands twice, or

@@ -195,7 +195,7 @@ class Migrations(ChannelMigrations):
             since: the version that the function brings them to: 1 or more, higher for each change.
 
         Raises:
-            ConfigurationError: it is no such number, or there is a function for it.
+            ConfigurationError: `since` is not such a number, or has a function already.
         """
         return registering(self._changes(kind).functions, since, _name(kind))
 

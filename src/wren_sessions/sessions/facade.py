@@ -187,7 +187,8 @@ class Sessions:
             holder: who has it, as the errors of others say; None for the machine and the process.
 
         Raises:
-            ConflictError: the time to wait is over, and others have it still; raised by ``with``.
+            ConflictError: others still have the turn when the time to wait is over; raised by
+                ``with``.
             ConfigurationError: the store has no turns.
         """
         return Turn(self.store, session_id, wait=wait, ttl=ttl, holder=holder)
@@ -205,7 +206,7 @@ class Sessions:
         tags: Sequence[str] | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> SessionInfo:
-        """Say whose a session is, and note something about it. It is no use of the session.
+        """Say whose a session is, and note something about it. This does not count as use.
 
         What is not given, or None, stays as it is; what is empty is removed.
 
@@ -242,15 +243,15 @@ class Sessions:
         Args:
             cursor: None to begin, then `SessionPage.cursor` of the page before.
             limit: how many sessions to look at, about.
-            owner: list this owner's alone, those first that were written last. It costs what is on
-                the page, however many sessions there are.
+            owner: list only this owner's, the last written first. It costs what is on the page,
+                however many sessions there are.
             tag: leave out those that do not have this tag: the page holds fewer then.
             order: ``"updated"`` is the order that an owner's sessions have anyway; all sessions
                 (None) come in the store's own order.
 
         Raises:
-            ConfigurationError: the cursor is none of this listing, the limit is below 1, there is
-                no such order, or the store does not know owners.
+            ConfigurationError: the cursor is not from this listing, the limit is below 1, `order`
+                is something else, or the store does not know owners.
         """
         if owner is not None:
             knowing_owners(self.store)
@@ -258,7 +259,7 @@ class Sessions:
         return run(found)
 
     def owned(self, owner: str) -> Iterator[SessionInfo]:
-        """All sessions of an owner, those first that were written last, page by page.
+        """All sessions of an owner, the last written first, page by page.
 
         ``for info in sessions.owned("ann"): sessions.pin(info.session)`` does something with each.
         """

@@ -1,4 +1,4 @@
-"""What changes sessions, where that is allowed: forms that pages of ours send."""
+"""What changes sessions, where that is allowed: the forms of our own pages."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Acting:
     def _answering(self) -> Resuming:
         if self._graph is None:
             raise ConfigurationError(
-                "no graph goes on after an answer: run wren-sessions web with --app module:graph"
+                "there is no graph to go on with: run wren-sessions web with --app module:graph"
             )
         return self._graph
 

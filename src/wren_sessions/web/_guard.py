@@ -2,8 +2,8 @@
 
 Sessions are other people's conversations, and what is said in them comes from anywhere. So:
 
-- **Host**: a name that is none of this server's is refused, or a web site whose name leads to this
-  machine (DNS rebinding) would be of the same origin.
+- **Host**: a name that is not this server's is refused; otherwise a web site whose name leads to
+  this machine (DNS rebinding) would be of the same origin.
 - **Token**: it stands in the address that was printed, and becomes a cookie that scripts cannot
   read and that other sites' requests do not carry (``HttpOnly``, ``SameSite=Strict``).
 - **Origin**: another origin may lead here, and nothing else: it gets no part of a page, and

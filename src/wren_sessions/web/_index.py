@@ -173,7 +173,7 @@ class _Walk:
         self._old_at = None
 
     def refresh(self, store: SessionStore, clock: Callable[[], float]) -> bool:
-        """Walk where that was long ago; who comes meanwhile is given what is known, if anything."""
+        """Walk if the last walk is old; meanwhile, other callers get what is known, if anything."""
         if self._old_at is not None and clock() < self._old_at:
             return False
         if not self._lock.acquire(blocking=not self.rows):

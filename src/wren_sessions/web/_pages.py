@@ -1,7 +1,8 @@
 """The pages to look at. Each is of one address without folders, so links work below any mount.
 
-A page has an entity tag of what it shows. Who asks with that tag, as ``live.js`` does, is answered
-by nothing (304) as long as the page would be the same: for a session that is one look at its life.
+A page has an entity tag of what it shows. A request with that tag, such as ``live.js`` makes, gets
+an empty answer (304) as long as the page would be the same: for a session that is one look at its
+life.
 """
 
 from __future__ import annotations

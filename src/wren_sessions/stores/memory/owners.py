@@ -1,4 +1,7 @@
-"""Whose the sessions of a memory store are: each owner's, by when they were written. No lock."""
+"""Whose the sessions of a memory store are: each owner's, by when they were written.
+
+It takes no lock: the store does.
+"""
 
 from __future__ import annotations
 
