@@ -42,6 +42,22 @@ def test_a_session_that_somebody_writes() -> None:
     assert sessions.load("s").state == {"n": 3}
 
 
+@tries("call sessions.turn(…) again for each")
+def test_a_turn_that_was_taken_before() -> None:
+    """One object for all would let all in at once; each block has a turn of its own."""
+    sessions = Sessions(MemoryStore())
+    turn = sessions.turn("s")
+    with turn:
+        with pytest.raises(ConfigurationError, match="was taken before"), turn:
+            pass
+        assert not turn.over
+    with pytest.raises(ConfigurationError, match="again for each"), turn:
+        pass
+    for _ in range(2):
+        with sessions.turn("s", wait=0):
+            pass
+
+
 @tries("wait for longer (wait=…), or try again later")
 def test_a_session_that_others_wait_for() -> None:
     """Who came first goes first; then it is free."""

@@ -283,6 +283,21 @@ def test_a_turn_within_a_turn_is_the_same_one(backend: Backend) -> None:
     assert sessions.load("t").state == {"n": 3}
 
 
+async def test_one_turn_lets_one_in(backend: Backend) -> None:
+    """Who shares a turn as if it was a lock is told, instead of being let in beside another."""
+    turn = Sessions(backend.store()).turn("t")
+    inside: list[int] = []
+
+    async def enter() -> None:
+        async with turn:
+            inside.append(1)
+            await asyncio.sleep(0)
+
+    found = await asyncio.gather(enter(), enter(), return_exceptions=True)
+    assert [type(each) for each in found] == [type(None), ConfigurationError]
+    assert inside == [1]
+
+
 def test_a_session_begins_in_its_turn(backend: Backend) -> None:
     """The first message of a thread is one at a time, too; what is not written leaves nothing."""
     sessions = Sessions(backend.store())

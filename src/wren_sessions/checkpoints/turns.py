@@ -86,7 +86,7 @@ def token_in(rules: Rules | None, session: str) -> str | None:
 
 
 class Turn:
-    """The right to be the only one who writes a session, for a ``with`` or ``async with`` block.
+    """The right to be the only one who writes a session, for one ``with`` or ``async with`` block.
 
     Args:
         store: the store.
@@ -135,6 +135,7 @@ class Turn:
         self._ahead = 0
         self._since = 0.0
         self._left = threading.Event()
+        self._entered = threading.Lock()
         self._keeping: asyncio.Task[None] | None = None
 
     def _step(self, what: Literal["take", "keep", "leave"]) -> TurnStep:
@@ -148,7 +149,16 @@ class Turn:
         )
 
     def _inside(self) -> bool:
-        """Whether this context has the session's turn already."""
+        """Whether this context has the session's turn already.
+
+        Raises:
+            ConfigurationError: it was entered before: its token would let two in at once.
+        """
+        if not self._entered.acquire(blocking=False):
+            raise ConfigurationError(
+                f"this turn of session {self.session!r} was taken before, and one is of one block: "
+                "call sessions.turn(…) again for each"
+            )
         turn = (turns_on.get() or {}).get(self._key)
         self._since = time.monotonic()
         return turn is not None and not turn.over
