@@ -240,10 +240,10 @@ def check_session(session: str) -> str:
 
 
 def check_owner(owner: str) -> str:
-    """The encoded form of an owner; errors as `check_session`."""
+    """The encoded form of an owner, never ``-``, which is nobody; errors as `check_session`."""
     if owner == "":
         raise InvalidSessionIdError("an owner must not be empty", value=owner)
-    return encode(owner)
+    return "%2D" if owner == "-" else encode(owner)
 
 
 def record_field(namespace: str, checkpoint_id: str) -> str:

@@ -98,7 +98,7 @@ class OwnerContract(ContractBase):
 
     async def test_sessions_of_an_owner_are_listed(self, owned: AsyncSessionStore) -> None:
         """Theirs alone, whatever owners are called."""
-        names = ("ann", "an", "annb", *ODD)
+        names = ("ann", "an", "annb", "-", *ODD)
         for at, owner in enumerate(names):
             await done(owned, put("1", session=f"s{at}"))
             await self.note(owned, Notes(owner), session=f"s{at}")

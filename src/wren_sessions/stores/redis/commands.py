@@ -607,7 +607,7 @@ def _read_copied(source: str, target: str, words: list[bytes], _: Any) -> OwnedL
 def _noted(notes: Notes) -> bytes:
     if notes == NOTHING_NOTED:
         return b""
-    return (b"-" if notes.owner is None else encode(notes.owner).encode()) + b" " + notes.about
+    return (b"-" if notes.owner is None else check_owner(notes.owner).encode()) + b" " + notes.about
 
 
 def _word(number: int | None, none: str = "-") -> str:
