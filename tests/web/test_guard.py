@@ -15,6 +15,7 @@ from remedies.proposals import tries
 from web.asking import HOST, OURS, RULES, TOKEN, client_of, send
 from wren_sessions import ConfigurationError, MemoryStore, Sessions
 from wren_sessions.web import app
+from wren_sessions.web._app import Settings, build
 from wren_sessions.web._guard import Rules
 from wren_sessions.web._serving import Listening, address_of, check, opener, rules_of
 
@@ -76,6 +77,15 @@ def test_the_token_becomes_a_cookie(stranger: TestClient) -> None:
     assert stranger.get("/").status_code == 200
 
 
+@pytest.mark.parametrize("token", ["k3+Wq/Zs==&x#y%41 q", "ключ-ключ-ключ-ключ"])
+def test_the_printed_address_holds_any_token(memory: MemoryStore, token: str) -> None:
+    """Also one that means something else in an address, such as base64."""
+    listening = Listening(token=token)
+    rules = rules_of(listening, 8000)
+    with TestClient(build(memory, Settings(rules=rules))) as client:
+        assert client.get(address_of(listening, 8000, rules)).status_code == 200
+
+
 @tries("not one of the server's names: use the printed address")
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1:8001", ""])
 def test_another_name_is_refused(known: TestClient, host: str) -> None:
@@ -91,6 +101,7 @@ def test_another_name_is_refused(known: TestClient, host: str) -> None:
         {},
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Origin": "http://127.0.0.1:8001"},
         {"Origin": f"http://{HOST}.evil.example"},
         {"Origin": f"http://{HOST}", "Sec-Fetch-Site": "same-site"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
@@ -177,7 +178,7 @@ def _decision(form: Mapping[str, str], number: int, call: Mapping[str, Any]) -> 
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_number)
+        return json.loads(text, parse_constant=_no_number, parse_float=_number)
     except (ValueError, RecursionError):
         raise ConfigurationError(
             f'{text[:80]!r} is no valid JSON: write text in double quotes, such as "fine"'
@@ -186,6 +187,10 @@ def _json(text: str) -> Any:
 
 def _no_number(name: str) -> Any:
     raise ValueError(name)
+
+
+def _number(text: str) -> float:
+    return found if isfinite(found := float(text)) else _no_number(text)  # such as 1e999
 
 
 async def form_of(request: Request) -> dict[str, str]:

@@ -154,7 +154,11 @@ def _foreign(method: str, headers: Headers, host: str) -> bool:
         )
     if site is not None:
         return site != "same-origin"
-    return origin is None or urlsplit(origin).netloc.lower() != host.lower()
+    try:
+        named = "" if origin is None else urlsplit(origin).netloc
+    except ValueError:  # such as http://[
+        return True
+    return not named or named.lower() != host.lower()
 
 
 def _refused(status: int, why: str) -> Response:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Final, NamedTuple
+from urllib.parse import urlencode
 
 import uvicorn
 
@@ -120,7 +121,7 @@ def rules_of(listening: Listening, port: int) -> Rules:
 def address_of(listening: Listening, port: int, rules: Rules) -> str:
     """The address to open."""
     host = "127.0.0.1" if _is_any(listening.host) else _named(listening.host)
-    query = "" if rules.token is None else f"?token={rules.token}"
+    query = "" if rules.token is None else f"?{urlencode({'token': rules.token})}"
     return f"http://{host}:{port}/{query}"
 
 
