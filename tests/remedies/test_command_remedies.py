@@ -285,4 +285,4 @@ def test_names_that_cannot_be_used(cli: Cli, url: str, tmp_path: Path) -> None:
     assert cli("import", "s.jsonl", "--as", "v", url=url).code == 0
     assert cli("import", "s.jsonl", "--replace", url=url).code == 0
     cli("export", "s", "-o", "s.json", url=url)
-    assert cli("import", "s.json", url=url).err.startswith("error: s.json: ")
+    assert cli("import", "s.json", url=url).err.startswith("error: s.json, line 1: ")
