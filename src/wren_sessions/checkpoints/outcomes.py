@@ -65,7 +65,7 @@ def lost(session: str, turn: TurnState) -> NoReturn:
     held_s = (turn.now_ms - turn.since_ms) / 1_000 if turn.holder else 0.0
     now = f"{turn.holder} has had it for {held_s:.1f} s" if turn.holder else "nobody has it now"
     raise ConflictError(
-        f"the turn of session {session!r} was lost, since this process did not keep it on in time "
+        f"the turn of session {session!r} was lost, because this process did not renew it in time "
         f"(was it paused, or cut off from the store?); {now}. Nothing was written: run it again, "
         "in a new turn",
         session=session,

@@ -174,7 +174,7 @@ class Sessions:
 
         What is written in the block carries the turn: by these sessions, and by graphs on a
         `SessionSaver` of the same store. What others write meanwhile is a `ConflictError` there.
-        It is kept on while the block runs. If the process dies, the session is free after `ttl`;
+        It is renewed while the block runs. If the process dies, the session is free after `ttl`;
         if it is paused for longer than that, the turn is lost, and its writes are refused.
 
         A session that is not there is made, empty, and goes again if nothing is written.
