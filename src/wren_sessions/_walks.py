@@ -14,7 +14,7 @@ from typing import Final
 
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore, SessionStore
-from wren_sessions.records import Scanned, SessionInfo, Start
+from wren_sessions.records import Scanned, SessionInfo, SessionPage, Start
 
 _PAGE: Final = 100
 
@@ -23,7 +23,8 @@ class SessionWalk:
     """All sessions of a store, each once.
 
     A session that is there during the whole walk is met. Redis may list one twice, so the ids that
-    were met are remembered.
+    were met are remembered. An owner's session that is written meanwhile moves to the front, where
+    the walk has been. So after several pages it looks there again, and until it finds nothing new.
 
     Args:
         store: the store.
@@ -44,6 +45,9 @@ class SessionWalk:
         self._cursor: str | None = None
         self._begun = False
         self._met: set[str] = set()
+        self._new = False  # whether this round over an owner's sessions has met any
+        self._floor_ms = -1  # behind what was written then, this round has nothing to meet
+        self._next_floor_ms = -1
 
     @property
     def ended(self) -> bool:
@@ -59,12 +63,25 @@ class SessionWalk:
         else:
             owned: AsyncOwnerStore = self._store  # type: ignore[assignment] # or it raises
             page = await owned.list_owned(self._owner, self._cursor, self._limit)
-        self._begun, self._cursor = True, page.cursor
+        first, self._begun, self._cursor = not self._begun, True, page.cursor
         self.foreign += page.foreign
         new = [info for info in page.sessions if info.session not in self._met]
         found = {info.session: info for info in new}
         self._met |= found.keys()
+        if self._owner is not None:
+            self._go_round(page, first=first, new=bool(found))
         return list(found.values())
+
+    def _go_round(self, page: SessionPage, *, first: bool, new: bool) -> None:
+        """Begin again at the front, where a round is over that took several pages."""
+        times = [info.life.updated_ms for info in page.sessions]
+        if first:
+            self._new = False
+            self._floor_ms, self._next_floor_ms = self._next_floor_ms, min(times, default=0)
+        self._new |= new
+        if page.cursor is None or any(time_ms < self._floor_ms for time_ms in times):
+            self._cursor = None
+            self._begun = first or not self._new
 
 
 def all_sessions(

@@ -23,6 +23,8 @@ from wren_sessions import (
     import_session,
     rekey,
 )
+from wren_sessions._blocking import Unsuspended, run
+from wren_sessions._walks import SessionWalk
 from wren_sessions.errors import ConfigurationError, SessionNotFoundError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.stores.file import FileStore
@@ -53,6 +55,24 @@ def config(thread: str, **more: Any) -> Any:
 def ids(sessions: Sessions, owner: str) -> list[str]:
     """An owner's sessions, in order."""
     return [info.session for info in sessions.owned(owner)]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7])
+def test_what_is_written_during_a_walk_is_met(backend: Backend, limit: int) -> None:
+    """It goes to the front of the list, where the walk has been, and is met there, once."""
+    sessions = Sessions(backend.store())
+    names = [f"s{at}" for at in range(7)]
+    for name in names:
+        sessions.save(name, {"n": 1})
+        sessions.annotate(name, owner="ann")
+        backend.clock.advance("10ms")
+    walk, met = SessionWalk(Unsuspended(sessions.store), limit, "ann"), list[str]()
+    while (page := run(walk.next_page())) is not None:
+        met += [info.session for info in page]
+        if len(met) < len(names):
+            sessions.save(min(set(names) - set(met)), {"n": 2})
+            backend.clock.advance("10ms")
+    assert sorted(met) == names
 
 
 # --- from the config ------------------------------------------------------------------------------
