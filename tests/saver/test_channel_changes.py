@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import add
+from functools import partial
+from operator import add, attrgetter
 from typing import Annotated, Any, Final, TypedDict
 
 import pytest
@@ -193,6 +194,32 @@ def test_a_function_that_fails_is_named() -> None:
     state = Sessions(store, migrations=migrations).load("ann").state
     with pytest.raises(SerializationError, match="returned what cannot be stored"):
         len(state["profile"])
+
+
+def with_itself(value: Any, key: Any = "it") -> Any:
+    """A value that refers to itself."""
+    value[key] = value
+    return value
+
+
+@pytest.mark.parametrize(
+    ("function", "match"),
+    [
+        (partial(with_itself, key=[]), r"functools\.partial\) failed with TypeError"),
+        (attrgetter("gone"), r"operator\.attrgetter\) failed with AttributeError"),
+        (with_itself, "returned what cannot be stored: it is nested too deep, or refers to itself"),
+    ],
+)
+def test_a_function_of_any_sort_that_fails(function: Callable[[Any], Any], match: str) -> None:
+    """Its channel alone cannot be read: partials have no name, and what is made may go round."""
+    store = MemoryStore()
+    graph(store, Old, lambda _: {"n": 1}).invoke({"profile": {"visits": 1}}, CONFIG)
+    migrations = Migrations()
+    migrations.channel("profile", since=1)(function)
+    values = graph(store, Old, lambda _: {}, migrations=migrations).get_state(CONFIG).values
+    assert values["n"] == 1
+    with pytest.raises(SerializationError, match=match):
+        len(values["profile"])
 
 
 @pytest.mark.parametrize("new_first", [False, True])

@@ -109,8 +109,10 @@ def called(function: Callable[[Any], Any], name: str, tree: Any, lower: Lower) -
     except WrenSessionsError:
         raise
     except Exception as error:
+        # A partial, or an object that can be called, has no name of its own.
+        of = function if hasattr(function, "__qualname__") else type(function)
         raise SerializationError(
-            f"{name} ({function.__module__}.{function.__qualname__}) failed with "
+            f"{name} ({of.__module__}.{of.__qualname__}) failed with "
             f"{type(error).__name__}: mend it, and read the value again; what is stored is as it "
             "was",
             deferrable=True,
@@ -118,9 +120,10 @@ def called(function: Callable[[Any], Any], name: str, tree: Any, lower: Lower) -
     try:
         return lower(found)
     except SerializationError as error:
-        raise SerializationError(
-            f"{name} returned what cannot be stored: {error.message}", deferrable=True
-        ) from error
+        why = error.message
+    except RecursionError:
+        why = "it is nested too deep, or refers to itself"
+    raise SerializationError(f"{name} returned what cannot be stored: {why}", deferrable=True)
 
 
 def finding(find: Callable[[type, Lower], Write]) -> Callable[[type, Lower], Write]:
