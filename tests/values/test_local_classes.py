@@ -233,6 +233,18 @@ def test_only_what_is_missing_is_plain_data() -> None:
         SafeSerializer(missing="plain", allow=[]).loads_typed(stored)
 
 
+@pytest.mark.parametrize("name", sorted(MAKERS.keys() - {"typed dict"}))
+def test_plain_data_is_not_stored_in_the_place_of_an_object(name: str) -> None:
+    """Wherever it stands in a value, writing it is refused, and the error names the class."""
+    serde = SafeSerializer(missing="plain")
+    (plain,) = serde.loads_typed(elsewhere(written([MAKERS[name]()()])))
+    message = HumanMessage("x", additional_kwargs={"it": plain})
+    for value in (plain, [plain], {"it": (plain,)}, [message], kinds.Box(content=plain)):
+        with pytest.raises(SerializationError, match="a PlainObject stands for a ") as caught:
+            serde.dumps_typed(value)
+        assert plain.type_name in str(caught.value)
+
+
 def test_plain_data_can_be_a_key() -> None:
     """Of it, only what the application does not hash itself."""
     make = _dataclass()

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, NoReturn, Self
 
 from wren_sessions._arguments import check_kind
 from wren_sessions._gc import unhurried
@@ -44,7 +44,7 @@ from wren_sessions.serializers.limits import DEEPEST_READ, Limits
 from wren_sessions.serializers.lists import MessageLists, read_messages
 from wren_sessions.serializers.messages import KINDS, Messages
 from wren_sessions.serializers.migrations import Migrations
-from wren_sessions.serializers.plain import PLAIN_OBJECTS, plain_called, read_simple
+from wren_sessions.serializers.plain import PLAIN_OBJECTS, PlainObject, plain_called, read_simple
 
 
 class SafeSerializer(MessageLists):
@@ -66,7 +66,7 @@ class SafeSerializer(MessageLists):
             keeps the class. And to read objects with fields that their class does not have any
             more, which are otherwise kept aside and written back.
         missing: what becomes of stored objects whose class this process has not got: "error"
-            (default), or "plain" for a `PlainObject` in their place.
+            (default), or "plain" for a `PlainObject` in their place, which cannot be stored again.
         migrations: how classes have changed since values were stored.
 
     Raises:
@@ -248,9 +248,18 @@ class SafeSerializer(MessageLists):
         return clone
 
 
+def _refuse_plain(value: PlainObject, **_: object) -> NoReturn:
+    raise SerializationError(
+        f"a PlainObject stands for a {value.type_name}, whose class this process lacks, and "
+        "storing it would lose that value: import the module of the class and read the value "
+        "again, or store plain data, such as the object's .value, instead"
+    )
+
+
 _TREES: Final[dict[type, Callable[..., Any]]] = {
     Raw: lambda value, **_: value.tree(),
     Versioned: lambda value, lower: value.lowered(lower),
+    PlainObject: _refuse_plain,
 }
 
 
