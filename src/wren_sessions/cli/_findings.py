@@ -161,7 +161,7 @@ def of_latency(times_ms: list[float]) -> Finding:
 _UNTRIED: Final = "this package is not tested on it; run your own tests on it before you rely on it"
 _KINDS: Final[Mapping[str, str]] = {
     "Dragonfly": _UNTRIED,
-    "Garnet": f"start it with --lua, for sessions need scripts; {_UNTRIED}",
+    "Garnet": f"start it with --lua: sessions need scripts; {_UNTRIED}",
     "KeyDB": f"let one server take the writes: active replicas merge what both wrote; {_UNTRIED}",
     "Kvrocks": _UNTRIED,
     "Upstash": f"turn eviction off in its console; {_UNTRIED}",
@@ -192,7 +192,7 @@ def of_server(facts: Mapping[str, Any]) -> Iterator[Finding]:
 def _kind(facts: Mapping[str, Any]) -> Finding:
     server = str(facts.get("server", ""))
     if server.startswith("a proxy"):
-        refused = f", for it refuses INFO ({facts['refused']})" if facts.get("refused") else ""
+        refused = f", which refuses INFO ({facts['refused']})" if facts.get("refused") else ""
         return warning("server", f"it is {server}{refused}", _PROXY)
     if "version" not in facts:
         return warning(
