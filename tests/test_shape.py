@@ -12,12 +12,14 @@ from typing import TypeAlias
 
 import wren_sessions
 from wren_sessions import keys
+from wren_sessions._invisible import INVISIBLE
 from wren_sessions.stores.redis import commands, replies
 
 SOURCE = Path(wren_sessions.__file__).parent
 LUA = {path.stem: path.read_text("utf-8") for path in SOURCE.rglob("*.lua")}
 MOST_FRAGMENTS = 39  # a bound that is only ever lowered
 FRAGMENT_LINES = 4
+MOST_OF_A_PATTERN = 200  # characters; a longer text is a docstring
 HANDS_ON = {"transcripts._data"}  # a transcript's methods hand it to the modules that write it
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
@@ -162,6 +164,60 @@ def test_no_module_imports_itself_through_others() -> None:
     known = {name for name in MODULES if name}
     graph = {name: dependencies(name, MODULES[name], known) for name in known}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
+
+
+# --- one of each ----------------------------------------------------------------------------------
+
+
+def callers(
+    trees: dict[str, ast.Module], names: set[str], *, inside: type = ast.Module
+) -> set[str]:
+    """The modules that call something of these names, perhaps only inside of some statements."""
+    return {
+        module
+        for module, tree in trees.items()
+        for place in ast.walk(tree)
+        if isinstance(place, inside)
+        for node in ast.walk(place)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name | ast.Attribute)
+        and (node.func.id if isinstance(node.func, ast.Name) else node.func.attr) in names
+    }
+
+
+OURS = {name: tree for name, tree in MODULES.items() if not name.startswith("testing")}
+
+
+def test_records_and_pending_writes_are_decoded_in_one_place() -> None:
+    """All other modules ask the codec for what a stored record or its pending writes say."""
+    assert callers(OURS, {"decode_record", "decode_write"}) == {"checkpoints.codec"}
+
+
+def test_pages_are_walked_in_one_place() -> None:
+    """No module asks for sessions or records in a loop of its own but `_walks`.
+
+    And the one that looks for damage: it goes on behind a page that cannot be read.
+    """
+    found = callers(OURS, {"list_sessions", "scan"}, inside=ast.While)
+    assert {name for name in found if not name.startswith("stores.")} == {"transfer.checking"}
+
+
+def test_what_was_used_last_is_kept_in_one_way() -> None:
+    """Entries go because of their number in `LRU` alone; the record cache counts bytes besides."""
+    assert callers(OURS, {"popitem"}) == {"_lru", "checkpoints.record_cache"}
+
+
+def test_invisible_characters_have_one_table() -> None:
+    """No other module lists them; keys says which characters of ids are escaped on Redis."""
+    invisible = re.compile(f"[{INVISIBLE}]|u20[0-6]")
+    holders = {
+        name
+        for name, tree in OURS.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if invisible.search(node.value) and len(node.value) < MOST_OF_A_PATTERN
+    }
+    assert holders == {"_invisible", "keys"}
 
 
 # --- names on Redis -------------------------------------------------------------------------------

@@ -24,25 +24,34 @@ class SessionWalk:
 
     A session that is there during the whole walk is met. Redis may list one twice, so the ids that
     were met are remembered. An owner's session that is written meanwhile moves to the front, where
-    the walk has been. So after several pages it looks there again, and until it finds nothing new.
+    the walk has been. So after several pages it looks there again, and until it finds nothing new;
+    not if it began at a cursor.
 
     Args:
         store: the store.
         limit: how many sessions a page has, about.
+        cursor: where to begin; None for the beginning.
         owner: whose sessions, the last written first; None for all.
 
     Attributes:
+        cursor: where the next page begins; None before the first page and after the last one.
         foreign: how many entries were left out so far; see `SessionPage.foreign`.
     """
 
     def __init__(
-        self, store: AsyncSessionStore, limit: int = _PAGE, owner: str | None = None
+        self,
+        store: AsyncSessionStore,
+        limit: int = _PAGE,
+        *,
+        cursor: str | None = None,
+        owner: str | None = None,
     ) -> None:
         self._store = store
         self._limit = limit
         self._owner = owner
+        self._rounds = owner is not None and cursor is None
+        self.cursor = cursor
         self.foreign = 0
-        self._cursor: str | None = None
         self._begun = False
         self._met: set[str] = set()
         self._new = False  # whether this round over an owner's sessions has met any
@@ -52,23 +61,27 @@ class SessionWalk:
     @property
     def ended(self) -> bool:
         """Whether the last page was given."""
-        return self._begun and self._cursor is None
+        return self._begun and self.cursor is None
 
-    async def next_page(self) -> list[SessionInfo] | None:
-        """The next sessions, perhaps none; None at the end."""
+    async def next_page(self, limit: int | None = None) -> list[SessionInfo] | None:
+        """The next sessions, perhaps none; None at the end.
+
+        Args:
+            limit: how many this page has, about; None for as many as the others.
+        """
         if self.ended:
             return None
         if self._owner is None:
-            page = await self._store.list_sessions(self._cursor, self._limit)
+            page = await self._store.list_sessions(self.cursor, limit or self._limit)
         else:
             owned: AsyncOwnerStore = self._store  # type: ignore[assignment] # or it raises
-            page = await owned.list_owned(self._owner, self._cursor, self._limit)
-        first, self._begun, self._cursor = not self._begun, True, page.cursor
+            page = await owned.list_owned(self._owner, self.cursor, limit or self._limit)
+        first, self._begun, self.cursor = not self._begun, True, page.cursor
         self.foreign += page.foreign
         new = [info for info in page.sessions if info.session not in self._met]
         found = {info.session: info for info in new}
         self._met |= found.keys()
-        if self._owner is not None:
+        if self._rounds:
             self._go_round(page, first=first, new=bool(found))
         return list(found.values())
 
@@ -80,7 +93,7 @@ class SessionWalk:
             self._floor_ms, self._next_floor_ms = self._next_floor_ms, min(times, default=0)
         self._new |= new
         if page.cursor is None or any(time_ms < self._floor_ms for time_ms in times):
-            self._cursor = None
+            self.cursor = None
             self._begun = first or not self._new
 
 
@@ -88,7 +101,7 @@ def all_sessions(
     store: SessionStore, limit: int = _PAGE, owner: str | None = None
 ) -> Iterator[SessionInfo]:
     """The same for blocking callers, session by session."""
-    walk = SessionWalk(Unsuspended(store), limit, owner)
+    walk = SessionWalk(Unsuspended(store), limit, owner=owner)
     while (page := run(walk.next_page())) is not None:
         yield from page
 
@@ -122,10 +135,14 @@ class RecordWalk:
         self._rest = tuple(starts)
         self._limit = limit
 
-    async def next_page(self) -> Scanned | None:
-        """The next records; None at the end."""
+    async def next_page(self, limit: int | None = None) -> Scanned | None:
+        """The next records; None at the end.
+
+        Args:
+            limit: how many this page has at the most; None for as many as the others.
+        """
         if not self._rest:
             return None
-        page = await self._scan(self._rest, self._limit)
+        page = await self._scan(self._rest, limit or self._limit)
         self._rest = page.rest
         return page

@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 from wren_sessions._walks import RecordWalk
 from wren_sessions.archives._format import Checkpoint, Lines, Opening, Write
 from wren_sessions.archives._stream import Remembering, Stream
-from wren_sessions.checkpoints.codec import damage, decode_record
+from wren_sessions.checkpoints.codec import damage, record_of
 from wren_sessions.checkpoints.snapshots import read_record, reading, writes_of
 from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import opened
@@ -118,8 +118,7 @@ class Exporting:
         walk = RecordWalk(scan, (Start(namespace) for namespace, _ in heads), PAGE)
         while (page := await walk.next_page()) is not None:
             for stored in page.records:
-                what = f"checkpoint {stored.name[1]!r}"
-                parent_id = decode_record(stored.body, self._session, what, stored.name).parent_id
+                parent_id = record_of(self._session, stored).parent_id
                 found.append((stored.base, stored.name[1], Entry(*stored.name, parent_id)))
         again = await self._store.info(self._session)
         if again is None or (again.life.incarnation, again.life.revision) != (
@@ -174,15 +173,13 @@ class Exporting:
     async def _stored(self, names: list[Name]) -> list[Stored]:
         """The records of a page, the oldest first."""
         wanted, found = set(names), dict[Name, Stored]()
-        before = self._above[names[-1]]
-        while wanted:
-            start = Start(names[0][0], before)
-            page = await self._store.scan(self._session, [start], len(wanted))
+        start = Start(names[0][0], self._above[names[-1]])
+        walk = RecordWalk(partial(self._store.scan, self._session), [start], len(names))
+        while wanted and (page := await walk.next_page(len(wanted))) is not None:
             found |= {stored.name: stored for stored in page.records if stored.name in wanted}
-            if not page.rest and not wanted <= found.keys():
-                self._changed()
             wanted -= found.keys()
-            before = page.rest[0].before if page.rest else None
+        if wanted:
+            self._changed()
         return [found[name] for name in names]
 
     def _line(self, stored: Stored, arena: ArenaParts) -> str:

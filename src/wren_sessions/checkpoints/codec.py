@@ -38,7 +38,7 @@ from wren_sessions.errors import (
     SerializationError,
 )
 from wren_sessions.keys import write_key
-from wren_sessions.records import Name, StoredWrite
+from wren_sessions.records import Name, Stored, StoredWrite
 from wren_sessions.serializers.budget import OverBudgetError, one_call
 from wren_sessions.serializers.compression import Compression, decompress
 from wren_sessions.serializers.limits import check_sequence
@@ -231,6 +231,17 @@ def decode_write(write: StoredWrite, session: str, what: str, name: Name) -> Wri
     except _MISSHAPEN as error:
         raise damage(session, what) from error
     return WriteBody(task_id=task_id, index=index, path=path, channel=channel, value=value)
+
+
+def record_of(session: str, stored: Stored) -> CheckpointRecord:
+    """What a stored record says; errors as `decode_record`."""
+    return decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}", stored.name)
+
+
+def write_of(session: str, stored: Stored, write: StoredWrite) -> WriteBody:
+    """What one of a stored record's pending writes says; errors as `decode_record`."""
+    what = f"a pending write of checkpoint {stored.name[1]!r}"
+    return decode_write(write, session, what, stored.name)
 
 
 def damage(session: str, what: str) -> CorruptSessionError:

@@ -16,7 +16,7 @@ from wren_sessions.checkpoints.codec import (
     StoredValue,
     WriteBody,
     damage,
-    decode_record,
+    record_of,
     ring,
 )
 from wren_sessions.checkpoints.record_cache import Cache
@@ -112,11 +112,8 @@ class Histories:
             if checkpoint_id is not None:
                 _incomplete(session, checkpoint_id)
             return None
-        name = loaded.stored.name
-        body = decode_record(
-            loaded.stored.body, session, f"checkpoint {name[1]!r}", loaded.stored.name
-        )
-        return name[1], body.parent_id
+        body = record_of(session, loaded.stored)
+        return loaded.stored.name[1], body.parent_id
 
 
 class _Walk:
@@ -171,9 +168,8 @@ class _Walk:
         return self.page.get(parent)
 
     def _visit(self, stored: Stored) -> None:
-        what = f"checkpoint {stored.name[1]!r}"
         self.stored_bytes += size_of(stored)
-        self._body = body = decode_record(stored.body, self.session, what, stored.name)
+        self._body = body = record_of(self.session, stored)
         found = writes_of(self.session, stored, body)
         if self._changes is not None:
             to_today(body, self._changes)

@@ -26,7 +26,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from wren_sessions.checkpoints.codec import CheckpointRecord, damage, decode_record
+from wren_sessions.checkpoints.codec import CheckpointRecord, damage, record_of
 from wren_sessions.keys import MAX_ID_BYTES
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Life, Name, Scanned, Start, Stored
@@ -276,10 +276,7 @@ class Ordered:
     def _body(self, stored: Stored) -> CheckpointRecord:
         body = self._bodies.get(stored.name)
         if body is None:
-            body = decode_record(
-                stored.body, self._session, f"checkpoint {stored.name[1]!r}", stored.name
-            )
-            self._bodies[stored.name] = body
+            body = self._bodies[stored.name] = record_of(self._session, stored)
         return body
 
 

@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from wren_sessions._walks import RecordWalk, SessionWalk
-from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record
+from wren_sessions.checkpoints.codec import CheckpointRecord, record_of
 from wren_sessions.checkpoints.header import empty_header, header
 from wren_sessions.checkpoints.order import in_order
 from wren_sessions.checkpoints.record_cache import Cache
@@ -230,7 +230,7 @@ class Pruning:
 def _entry(session: str, stored: Stored, serde: Serializer) -> Entry:
     what = f"checkpoint {stored.name[1]!r}"
     with reading(session, stored, serde=serde):
-        body = decode_record(stored.body, session, what, stored.name)
+        body = record_of(session, stored)
         rest, metadata = load_about(serde, body.meta, f"{what} of session {session!r}")
         channels = channels_of(serde, stored.name[0])
         if channels is not None:

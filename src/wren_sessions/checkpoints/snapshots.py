@@ -19,8 +19,8 @@ from wren_sessions.checkpoints.codec import (
     StoredValue,
     WriteBody,
     check_shared,
-    decode_record,
-    decode_write,
+    record_of,
+    write_of,
 )
 from wren_sessions.checkpoints.renaming import about_today, to_today, values_today, writes_today
 from wren_sessions.checkpoints.versions import Version
@@ -111,7 +111,7 @@ def _snapshot(
     session: str, stored: Stored, arena: ArenaView, serde: Serializer, protection: Protection
 ) -> tuple[Snapshot, CheckpointRecord]:
     what = f"checkpoint {stored.name[1]!r}"
-    body = decode_record(stored.body, session, what, stored.name)
+    body = record_of(session, stored)
     try:
         rest, metadata = loads(serde, body.meta, f"{what} of session {session!r}")
     except SerializationError:
@@ -205,7 +205,7 @@ def _record(
     serde: Serializer | None,
 ) -> tuple[CheckpointRecord, dict[str, tuple[str, bytes]]]:
     what = f"checkpoint {stored.name[1]!r}"
-    body = decode_record(stored.body, session, what, stored.name)
+    body = record_of(session, stored)
     channels = channels_of(serde, stored.name[0])
     if channels is not None:
         to_today(body, channels)
@@ -335,8 +335,7 @@ def writes_of(
         CorruptSessionError: one is damaged, or they name the same bytes again and again.
     """
     what = f"checkpoint {stored.name[1]!r}"
-    about = f"a pending write of {what}"
-    writes = [decode_write(write, session, about, stored.name) for write in stored.writes]
+    writes = [write_of(session, stored, write) for write in stored.writes]
     values = [*body.values.values()] if body else []
     values += [write.value for write in writes]
     check_shared(values, session, f"{what} with its pending writes")
@@ -372,16 +371,23 @@ def _read_writes(
     return found
 
 
+def body_of(session: str, stored: Stored) -> CheckpointRecord:
+    """What a stored record says, its pieces resolved; errors as `decode_record`."""
+    body = record_of(session, stored)
+    for value in body.values.values():
+        value.pieces = resolved(value, stored.base)
+    return body
+
+
 def ranged(session: str, stored: Stored) -> list[Extent]:
     """Where the values of a stored checkpoint lie."""
-    body = decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}", stored.name)
-    pieces = (piece for value in body.values.values() for piece in resolved(value, stored.base))
-    return [piece for piece in pieces if isinstance(piece, Extent)]
+    values = body_of(session, stored).values.values()
+    return [piece for value in values for piece in value.pieces if isinstance(piece, Extent)]
 
 
 def read_metadata(session: str, stored: Stored, serde: Serializer) -> Mapping[str, Any]:
     """The metadata of a stored checkpoint."""
     what = f"checkpoint {stored.name[1]!r}"
     with reading(session, stored, serde=serde):
-        body = decode_record(stored.body, session, what, stored.name)
+        body = record_of(session, stored)
         return load_about(serde, body.meta, f"{what} of session {session!r}")[1]

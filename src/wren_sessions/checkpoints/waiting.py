@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
-from wren_sessions.checkpoints.codec import decode_write
+from wren_sessions.checkpoints.snapshots import writes_of
 from wren_sessions.records import Stored
 
 T = TypeVar("T")
@@ -72,6 +72,5 @@ def step_after(session: str, stored: Stored) -> NextStep[None]:
     Raises:
         CorruptSessionError: a pending write is damaged.
     """
-    what = f"a pending write of checkpoint {stored.name[1]!r}"
-    writes = (decode_write(write, session, what, stored.name) for write in stored.writes)
+    writes = writes_of(session, stored)
     return next_step((write.task_id, write.channel, None) for write in writes)

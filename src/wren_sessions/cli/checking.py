@@ -11,6 +11,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from wren_sessions._blocking import Unsuspended
+from wren_sessions._blocking import run as run_now
+from wren_sessions._walks import SessionWalk
 from wren_sessions.cli import _exits
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._exits import code_of
@@ -221,18 +224,14 @@ def _elsewhere(store: SessionStore, facts: Any) -> Iterator[Finding]:
 def _of_sessions(store: SessionStore) -> Iterator[Finding]:
     """How many there are; asking also shows whether this user may do what reading takes."""
     store.info(_NOBODY)
-    count, foreign, cursor = 0, 0, None
-    while True:
-        page = store.list_sessions(cursor, _PAGE)
-        count, foreign = count + len(page.sessions), foreign + page.foreign
-        cursor = page.cursor
-        if cursor is None:
-            break
+    walk, count = SessionWalk(Unsuspended(store), _PAGE), 0
+    while (page := run_now(walk.next_page())) is not None:
+        count += len(page)
     yield ok("sessions", f"{count:,} under the prefix {store.keys.prefix}")
-    if foreign:
+    if walk.foreign:
         yield warning(
             "foreign keys",
-            f"under the prefix are also {foreign:,} that are not sessions of this package",
+            f"under the prefix are also {walk.foreign:,} that are not sessions of this package",
             "wait until they expire, if they have a TTL; else use a prefix of your own",
         )
     yield ok("lifetime", str(store.ttl))

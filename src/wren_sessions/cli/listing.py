@@ -15,7 +15,6 @@ from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import PAGE, OwnerOption, duration_ms
 from wren_sessions.cli._screen import Cell, Column, Style, Styled
 from wren_sessions.errors import ConfigurationError
-from wren_sessions.sessions.noting import listing
 from wren_sessions.viewing.overview import (
     STATUSES,
     Overview,
@@ -257,7 +256,7 @@ def _looked_at(run: Run, rows: list[Overview], *, asked: bool) -> list[Overview]
 
 def _headers(run: Run, most: int | None, owner: str | None) -> tuple[list[Overview], Rest]:
     """What the headers of all sessions tell, or of about so many."""
-    walk = SessionWalk(Unsuspended(run.store), PAGE, owner)
+    walk = SessionWalk(Unsuspended(run.store), PAGE, owner=owner)
     rows: list[Overview] = []
     while most is None or len(rows) < most:
         page = run_now(walk.next_page())
@@ -272,25 +271,21 @@ def _headers(run: Run, most: int | None, owner: str | None) -> tuple[list[Overvi
 def _paged(run: Run, query: Query) -> tuple[list[Overview], Rest]:
     """Pages until there are enough rows; a page is never shown in part, or its rest were lost."""
     rows: dict[str, Overview] = {}
-    rest = Rest(cursor=query.cursor)
+    rest = Rest()
     asked = query.status is not None
-    while True:
-        missing = query.limit - len(rows) if query.limit else DETAILED
-        asking = listing(
-            Unsuspended(run.store), rest.cursor, missing, owner=query.owner, tag=None, order=None
-        )
-        page = run_now(asking)
-        found = [overview(run.store, info) for info in page.sessions]
+    walk = SessionWalk(Unsuspended(run.store), DETAILED, cursor=query.cursor, owner=query.owner)
+    while not walk.ended and (not query.limit or len(rows) < query.limit):
+        missing = query.limit - len(rows) if query.limit else None
+        found = [overview(run.store, info) for info in run_now(walk.next_page(missing)) or ()]
         fitting = [row for row in found if row.session not in rows and _fits(row, query)]
         if asked:
             fitting = [row for row in detailed(run.store, fitting) if _has_status(row, query)]
         rows |= {row.session: row for row in fitting}
-        rest.cursor, rest.foreign = page.cursor, rest.foreign + page.foreign
-        if page.cursor is None or 0 < query.limit <= len(rows):
-            shown = list(rows.values())
-            if query.wants_details(len(shown)):
-                shown = _looked_at(run, shown, asked=asked)
-            return shown, rest
+    rest.cursor, rest.foreign = walk.cursor, walk.foreign
+    shown = list(rows.values())
+    if query.wants_details(len(shown)):
+        shown = _looked_at(run, shown, asked=asked)
+    return shown, rest
 
 
 def _fits(row: Overview, query: Query) -> bool:

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from wren_sessions.checkpoints import Checkpoints
-from wren_sessions.checkpoints.codec import decode_write
 from wren_sessions.checkpoints.delta_channels import History
 from wren_sessions.checkpoints.get import Head
 from wren_sessions.checkpoints.renaming import COUNTERS, writes_today
-from wren_sessions.checkpoints.snapshots import read_value
+from wren_sessions.checkpoints.snapshots import read_value, writes_of
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import ConflictError, SerializationError
 from wren_sessions.records import Name
@@ -147,9 +146,7 @@ def check_settled(session: str, head: Head, channels: set[str], serde: Serialize
     Raises:
         ConflictError: there is such a step.
     """
-    stored = head.stored
-    what = f"a pending write of checkpoint {stored.name[1]!r}"
-    writes = [decode_write(write, session, what, stored.name) for write in stored.writes]
+    writes = writes_of(session, head.stored)
     changes = channels_of(serde, "")
     if changes is not None:
         writes = writes_today(writes, changes)

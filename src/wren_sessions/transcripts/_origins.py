@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from wren_sessions.checkpoints import Checkpoints
-from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record
-from wren_sessions.checkpoints.snapshots import read_record
+from wren_sessions.checkpoints.codec import CheckpointRecord
+from wren_sessions.checkpoints.snapshots import body_of, read_record
 from wren_sessions.delta.base import ArenaView
-from wren_sessions.delta.encoder import Serializer, resolved
+from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import WrenSessionsError
 from wren_sessions.records import Start, Stored
 from wren_sessions.serializers.budget import one_call
@@ -151,12 +151,7 @@ class Origins:
             start = Start("", self._below)
             page = await self._checkpoints.store.scan(self._session, [start], PAGE)
             for stored in page.records:
-                body = decode_record(
-                    stored.body, self._session, f"checkpoint {stored.name[1]!r}", stored.name
-                )
-                for value in body.values.values():
-                    value.pieces = resolved(value, stored.base)
-                self._page[stored.name[1]] = body
+                self._page[stored.name[1]] = body_of(self._session, stored)
             self._below = page.rest[0].before if page.rest else None
         if checkpoint_id in self._page:
             return self._page.pop(checkpoint_id)

@@ -13,13 +13,8 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
 
-from wren_sessions.checkpoints.codec import (
-    CheckpointRecord,
-    StoredValue,
-    decode_record,
-)
-from wren_sessions.checkpoints.snapshots import writes_of
-from wren_sessions.delta.encoder import resolved
+from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue
+from wren_sessions.checkpoints.snapshots import body_of, writes_of
 from wren_sessions.delta.extents import Extent, NewExtent, Piece, Sum, digest
 from wren_sessions.delta.range_sums import RangeSums
 from wren_sessions.records import ArenaParts, Span, Stored, merge_spans
@@ -162,14 +157,6 @@ class Rebase:
 
 
 # --- records --------------------------------------------------------------------------------------
-
-
-def body_of(session: str, stored: Stored) -> CheckpointRecord:
-    """A record's body, its pieces resolved."""
-    body = decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}", stored.name)
-    for value in body.values.values():
-        value.pieces = resolved(value, stored.base)
-    return body
 
 
 def spans_of(values: Iterable[StoredValue]) -> tuple[Span, ...]:

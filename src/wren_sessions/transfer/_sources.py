@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wren_sessions._blocking import Unsuspended
 from wren_sessions._walks import RecordWalk, SessionWalk
-from wren_sessions.checkpoints.codec import decode_record
+from wren_sessions.checkpoints.codec import record_of
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.langgraph.convert import session_of
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
@@ -154,11 +154,9 @@ class SessionSource(Source):
         walk = RecordWalk(partial(self._store.scan, session), starts, RECORDS)
         found: list[Entry] = []
         while (page := await walk.next_page()) is not None:
-            for stored in page.records:
-                body = decode_record(
-                    stored.body, session, f"checkpoint {stored.name[1]!r}", stored.name
-                )
-                found.append(Entry(*stored.name, body.parent_id))
+            found += [
+                Entry(*stored.name, record_of(session, stored).parent_id) for stored in page.records
+            ]
         return found
 
     def ordered(self, entries: Iterable[Entry]) -> list[Entry]:

@@ -20,7 +20,7 @@ from typing import Final, NoReturn, Protocol
 
 from wren_sessions._walks import RecordWalk
 from wren_sessions.checkpoints.codec import WriteBody, encode_record, encode_write, plain_frame
-from wren_sessions.checkpoints.snapshots import writes_of
+from wren_sessions.checkpoints.snapshots import body_of, writes_of
 from wren_sessions.errors import (
     ConflictError,
     CorruptSessionError,
@@ -47,7 +47,7 @@ from wren_sessions.records import (
     Write,
     Writes,
 )
-from wren_sessions.transfer._rebasing import Places, Rebase, body_of, ranged, spans_of
+from wren_sessions.transfer._rebasing import Places, Rebase, ranged, spans_of
 from wren_sessions.transfer._repacking import Repacking, spans_in
 from wren_sessions.transfer._reports import Entry, OnProgress, Progress, parents_first
 

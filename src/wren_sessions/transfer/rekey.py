@@ -22,7 +22,7 @@ from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions._walks import RecordWalk, SessionWalk
 from wren_sessions.checkpoints.codec import is_sealed_body, opened_frame
-from wren_sessions.checkpoints.snapshots import writes_of
+from wren_sessions.checkpoints.snapshots import body_of, writes_of
 from wren_sessions.delta.protection import Protection, chunk_key_id, protection_of
 from wren_sessions.errors import ConfigurationError, ConflictError, SessionNotFoundError
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
@@ -30,7 +30,7 @@ from wren_sessions.records import SessionInfo, Start, Stored
 from wren_sessions.serializers.encryption import key_id_of
 from wren_sessions.stores.protected import ProtectedStore
 from wren_sessions.stores.protected.headers import key_id
-from wren_sessions.transfer._rebasing import body_of, ranged
+from wren_sessions.transfer._rebasing import ranged
 from wren_sessions.transfer._repacking import Repacking
 from wren_sessions.transfer._reports import OnProgress
 from wren_sessions.transfer._staging import PAGE, ChangedError, Staging

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from wren_sessions.checkpoints.channels import BRANCH, is_internal
-from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, decode_record
+from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, record_of
 from wren_sessions.checkpoints.renaming import MIRRORS, renamed_in, writes_today
 from wren_sessions.checkpoints.snapshots import read_record, reading, writes_of
 from wren_sessions.checkpoints.waiting import INTERRUPT
@@ -81,7 +81,7 @@ def _renames(
 ) -> Iterator[Cause]:
     """Channels that are read under another name than they are stored under."""
     if channels.names or channels.removed:
-        body = decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}", stored.name)
+        body = record_of(session, stored)
         for old, new in sorted(renamed_in(body, channels).items()):
             text = f"it is called {new!r} now" if new else "it is dropped"
             yield Cause("migrated", f"channel {old!r}", text)

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from wren_sessions._blocking import Unsuspended, run
-from wren_sessions._walks import RecordWalk, all_sessions
+from wren_sessions._walks import RecordWalk, SessionWalk, all_sessions
 from wren_sessions.delta.protection import Protection, protection_of
 from wren_sessions.errors import CorruptSessionError, WrenSessionsError
 from wren_sessions.keys import MAX_ID_BYTES
@@ -71,15 +71,9 @@ def _pages(
     if sample is not None:
         yield _sampled((info.session for info in all_sessions(store, _PAGE)), sample), None
         return
-    met: set[str] = set()
-    while True:
-        page = store.list_sessions(cursor, _PAGE)
-        fresh = list(dict.fromkeys(i.session for i in page.sessions if i.session not in met))
-        met.update(fresh)
-        cursor = page.cursor
-        yield fresh, cursor
-        if cursor is None:
-            return
+    walk = SessionWalk(Unsuspended(store), _PAGE, cursor=cursor)
+    while (page := run(walk.next_page())) is not None:
+        yield [info.session for info in page], walk.cursor
 
 
 def _sampled(sessions: Iterable[str], count: int) -> list[str]:

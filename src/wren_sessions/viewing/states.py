@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from wren_sessions._blocking import Unsuspended, run
+from wren_sessions._walks import RecordWalk
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import BRANCH, SENT, is_internal, is_next
-from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record, decode_write
+from wren_sessions.checkpoints.codec import CheckpointRecord, record_of
 from wren_sessions.checkpoints.order import Place, just, one
 from wren_sessions.checkpoints.record_cache import Cache
-from wren_sessions.checkpoints.snapshots import Snapshot, reading
+from wren_sessions.checkpoints.snapshots import Snapshot, in_order, reading, writes_of
 from wren_sessions.checkpoints.waiting import next_step, step_after
 from wren_sessions.delta.encoder import opened, value_of
 from wren_sessions.delta.extents import Extent
@@ -202,8 +204,7 @@ class Reader:
         if not found or not found[0].writes:
             return []
         what = f"a pending write of checkpoint {found[0].name[1]!r}"
-        bodies = [decode_write(write, session, what, found[0].name) for write in found[0].writes]
-        bodies.sort(key=lambda write: (write.path, write.task_id, write.index))
+        bodies = in_order(writes_of(session, found[0]))
         spans = merge_spans(
             Span(piece.offset, piece.length)
             for write in bodies
@@ -221,11 +222,10 @@ class Reader:
 
     def stored(self, session: str, namespace: str) -> Iterator[Stored]:
         """The records of a namespace, by descending id, without their values."""
-        starts: tuple[Start, ...] = (Start(namespace),)
-        while starts:
-            found = self._store.scan(session, starts, _NAMES)
-            yield from found.records
-            starts = found.rest
+        scan = partial(Unsuspended(self._store).scan, session)
+        walk = RecordWalk(scan, [Start(namespace)], _NAMES)
+        while (page := run(walk.next_page())) is not None:
+            yield from page.records
 
 
 @dataclass(slots=True)
@@ -294,12 +294,11 @@ def status_of(session: str, stored: Stored) -> str:
         if the process that ran them is gone; ``"unreadable"`` where the checkpoint or a pending
         write of it is damaged, or sealed with a key that is not given; else ``"done"``.
     """
-    what = f"checkpoint {stored.name[1]!r}"
     try:
         status = step_after(session, stored).status
         if status != "open":
             return status
-        body = decode_record(stored.body, session, what, stored.name)
+        body = record_of(session, stored)
     except FAULTS:
         return "unreadable"
     # Tasks that are too large to be kept in the record are there all the same.

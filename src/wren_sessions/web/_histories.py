@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from wren_sessions.checkpoints.codec import decode_record
+from wren_sessions.checkpoints.codec import record_of
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.errors import SessionNotFoundError
 from wren_sessions.protocols import SessionStore
@@ -101,9 +101,7 @@ def _bare(reader: Reader, session: str, namespace: str, before: str | None, faul
 
 def _record(session: str, stored: Stored) -> tuple[Entry, str]:
     namespace, id_ = stored.name
-    body, fault = attempt(
-        lambda: decode_record(stored.body, session, f"checkpoint {id_!r}", stored.name)
-    )
+    body, fault = attempt(lambda: record_of(session, stored))
     facts = {"id": id_, "namespace": namespace, "time": None, "step": None, "source": None}
     facts["parent_id"] = None if body is None else body.parent_id
     return Entry(facts=facts, changed=[], waits=[], next=[]), fault

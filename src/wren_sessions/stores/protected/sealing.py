@@ -12,10 +12,12 @@ import secrets
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from wren_sessions._locks import Lock
 from wren_sessions._lru import LRU
+from wren_sessions._walks import RecordWalk
 from wren_sessions.checkpoints.codec import compressed, is_sealed_body, opened_frame, sealed_frame
 from wren_sessions.delta.extents import digest
 from wren_sessions.errors import (
@@ -187,13 +189,11 @@ class Sealing:
 
     async def _highest_left(self, prune: Prune) -> str | None:
         """The highest id of the root namespace that a prune leaves."""
-        rest: tuple[Start, ...] = (Start(""),)
-        while rest:
-            scanned = await self._store.scan(prune.session, rest, PAGE)
-            for stored in scanned.records:
+        walk = RecordWalk(partial(self._store.scan, prune.session), [Start("")], PAGE)
+        while (page := await walk.next_page()) is not None:
+            for stored in page.records:
                 if stored.name not in prune.drop:
                     return stored.name[1]
-            rest = scanned.rest
         return None
 
     async def copy(
