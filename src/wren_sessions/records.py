@@ -20,6 +20,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from wren_sessions.ttl import Override
@@ -90,11 +91,11 @@ def missing(spans: Sequence[Span], held: Held | None, incarnation: str) -> tuple
     found: list[Span] = []
     for offset, length in spans:
         end = offset + length
-        for there in held.spans:
-            if there.end > offset and there.offset < end:
-                if there.offset > offset:
-                    found.append(Span(offset, there.offset - offset))
-                offset = there.end  # noqa: PLW2901 -- how far the span is covered
+        for start, size in held.spans:
+            if start + size > offset and start < end:
+                if start > offset:
+                    found.append(Span(offset, start - offset))
+                offset = start + size  # noqa: PLW2901 -- how far the span is covered
         if offset < end:
             found.append(Span(offset, end - offset))
     return tuple(found)
@@ -111,8 +112,8 @@ class ArenaParts:
 
     def __init__(self, parts: Iterable[tuple[int, bytes]]) -> None:
         ordered = sorted(parts)
-        self._starts = [offset for offset, _ in ordered]
-        self._data = [data for _, data in ordered]
+        self._starts = list(map(itemgetter(0), ordered))
+        self._data = list(map(itemgetter(1), ordered))
 
     def get(self, span: Span) -> bytes | None:
         """The bytes of a span, or None where they were not read."""

@@ -20,8 +20,9 @@ skewed are left out where they, and what would follow, are false.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 from types import NoneType
 from typing import Any, Final, NoReturn
 from zlib import crc32
@@ -60,6 +61,7 @@ _TEXT: Final = {str}
 _OPTIONAL_TEXT: Final = frozenset({str, NoneType})
 _SUMS: Final = frozenset({int, bytes})
 
+_PIECES: Final[Callable[[StoredValue], Sequence[Piece]]] = attrgetter("pieces")
 _local = threading.local()  # a packer, which takes longer to make than to use
 
 
@@ -150,7 +152,7 @@ def encode_record(body: CheckpointRecord, name: Name) -> bytes:
         body.parent_id,
         body.meta,
         list(channels),
-        [stored(version) for _, version in versions],
+        list(map(stored, map(itemgetter(1), versions))),
         tables[0],
         dict(zip(body.seen, tables[1:], strict=True)),
         values,
@@ -181,27 +183,27 @@ def decode_record(data: bytes, session: str, what: str, name: Name) -> Checkpoin
         versions = alike(versions)
         if list in map(type, channels):  # tuples, as version 0.1.0 saved them
             channels = [_as_key(name) for name in channels]
-        found = CheckpointRecord(
-            parent_id=parent_id,
-            meta=(head[0], head[1]),
-            versions=_pairs(own, channels, versions),
-            seen={node: _pairs(pairs, channels, versions) for node, pairs in seen.items()},
-            values={
-                channels[number]: StoredValue(kind, _unpacked_pieces(pieces))
-                for number, kind, *pieces in values
-            },
-            persistent_subgraphs=any(flags[:1]),
-            skewed=any(flags[1:]),
-        )
-        check_shared(found.values.values(), session, what)
-        kinds = {type(value.kind) for value in found.values.values()}
-        if not (kinds <= _TEXT and type(parent_id) in _OPTIONAL_TEXT):
+        tables: list[dict[str, Version]] = []
+        for numbers in (own, *seen.values()):
+            pairs: dict[str, Version] = {}
+            for at in range(0, len(numbers), 2):
+                pairs[channels[numbers[at]]] = versions[numbers[at + 1]]
+            tables.append(pairs)
+        found: dict[str, StoredValue] = {}
+        for number, kind, *pieces in values:
+            found[channels[number]] = StoredValue(kind, _unpacked_pieces(pieces))
+            if type(kind) is not str:
+                raise TypeError(kind)
+        if type(parent_id) not in _OPTIONAL_TEXT:
             raise TypeError(parent_id)
         if not (type(head[0]) is str and type(head[1]) is bytes):
             raise TypeError(head)
+        nodes = dict(zip(seen, tables[1:], strict=True))
+        meta, persistent_subgraphs, skewed = (head[0], head[1]), any(flags[:1]), any(flags[1:])
     except _MISSHAPEN as error:
         raise damage(session, what) from error
-    return found
+    check_shared(found.values(), session, what)
+    return CheckpointRecord(parent_id, meta, tables[0], nodes, found, persistent_subgraphs, skewed)
 
 
 def encode_write(write: WriteBody, name: Name) -> bytes:
@@ -221,7 +223,6 @@ def decode_write(write: StoredWrite, session: str, what: str, name: Name) -> Wri
     try:
         task_id, index, path, channel, kind, *pieces = fields
         value = StoredValue(kind, _unpacked_pieces(pieces))
-        check_shared([value], session, what)
         if not (
             {type(task_id), type(path), type(channel), type(kind)} == _TEXT and type(index) is int
         ):
@@ -230,6 +231,7 @@ def decode_write(write: StoredWrite, session: str, what: str, name: Name) -> Wri
             raise ValueError(write.key)
     except _MISSHAPEN as error:
         raise damage(session, what) from error
+    check_shared([value], session, what)
     return WriteBody(task_id=task_id, index=index, path=path, channel=channel, value=value)
 
 
@@ -259,7 +261,7 @@ def check_shared(values: Iterable[StoredValue], session: str, what: str) -> None
     Raises:
         CorruptSessionError: no writer makes such values.
     """
-    wrong = shared_too_often([value.pieces for value in values])
+    wrong = shared_too_often(map(_PIECES, values))
     if wrong is not None:
         raise CorruptSessionError(
             f"session {session!r} cannot be read: {what} was not written by this package: {wrong}; "
@@ -298,22 +300,14 @@ def ring(session: str, namespace: str, ids: Sequence[str]) -> NoReturn:
     )
 
 
-def _pairs(
-    flat: Sequence[int], channels: Sequence[str], versions: Sequence[Version]
-) -> dict[str, Version]:
-    pairs = zip(flat[::2], flat[1::2], strict=True)
-    return {channels[channel]: versions[version] for channel, version in pairs}
-
-
 def _packed_pieces(pieces: Sequence[Piece]) -> list[bytes | list[int | bytes]]:
-    return [
-        piece
-        if isinstance(piece, bytes)
-        else [*piece, 1]
-        if isinstance(piece, NewExtent)
-        else [*piece]
-        for piece in pieces
-    ]
+    packed: list[bytes | list[int | bytes]] = []
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            packed.append(piece)
+        else:
+            packed.append([*piece, 1] if isinstance(piece, NewExtent) else [*piece])
+    return packed
 
 
 def _unpacked_pieces(packed: Sequence[Any]) -> list[Piece]:

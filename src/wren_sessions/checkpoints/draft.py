@@ -142,7 +142,7 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
         parent_id,
         dump(serde, about, f"the metadata of checkpoint {id_!r} of session {session!r}"),
         dict(put.versions),
-        {node: dict(seen) for node, seen in put.seen.items()},
+        dict(zip(put.seen, map(dict, put.seen.values()), strict=True)),
         values,
         known.persistent_subgraphs,
         # Ids do not tell the order from here on: see `wren_sessions.checkpoints.order`.

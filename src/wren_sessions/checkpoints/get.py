@@ -142,8 +142,8 @@ class Reading:
         checkpoint_id: str | None,
         read: Callable[[Life, Stored, ArenaView], T],
     ) -> T | None:
-        known = self._known(session, namespace)
-        found = await self._load(session, namespace, checkpoint_id, known)
+        life, known = self._cache.known_of(session, namespace)
+        found = await self._load(session, namespace, checkpoint_id, life, known)
         if found is None:
             return None
         try:
@@ -154,13 +154,6 @@ class Reading:
         # Perhaps the server lost what we know, and others wrote something else in its place.
         self._cache.forget(session)
         return await self._read(session, namespace, checkpoint_id, read)
-
-    def _known(self, session: str, namespace: str) -> list[DeltaBase]:
-        """The values of the record of a namespace that was used last."""
-        for name, body in self._cache.records(session):
-            if name[0] == namespace:
-                return body.delta_bases()
-        return []
 
     def _snapshot(
         self, session: str, serde: Serializer, _: Life, stored: Stored, arena: ArenaView
@@ -177,11 +170,7 @@ class Reading:
         return Head(life, stored, body, data)
 
     async def load(
-        self,
-        session: str,
-        namespace: str,
-        checkpoint_id: str | None,
-        known: Sequence[DeltaBase] = (),
+        self, session: str, namespace: str, checkpoint_id: str | None
     ) -> tuple[Stored, ArenaView] | None:
         """A checkpoint as it is stored, with the parts of the arena that it refers to.
 
@@ -189,16 +178,19 @@ class Reading:
             session: the session's id.
             namespace: the namespace.
             checkpoint_id: which checkpoint; None for the latest.
-            known: values whose bytes need not be sent.
         """
-        found = await self._load(session, namespace, checkpoint_id, known)
+        found = await self._load(session, namespace, checkpoint_id)
         return None if found is None else found[1:]
 
     async def _load(
-        self, session: str, namespace: str, checkpoint_id: str | None, known: Sequence[DeltaBase]
+        self,
+        session: str,
+        namespace: str,
+        checkpoint_id: str | None,
+        life: Life | None = None,
+        known: Sequence[DeltaBase] = (),
     ) -> tuple[Life, Stored, ArenaView] | None:
-        """The same, with the session's life at that moment."""
-        life = self._cache.life(session)
+        """The same, with the session's life at that moment; what is known need not be sent."""
         held = _held(life.incarnation, known) if life and known else None
         for _ in range(3):
             loaded = await self.store.load(session, namespace, checkpoint_id, held)
@@ -273,8 +265,7 @@ class Reading:
         Ranges of an arena never change: where the sums of the newest one are right, what is known
         is what the server has.
         """
-        now = self._cache.life(session)
-        known = self._known(session, newest.name[0])
+        now, known = self._cache.known_of(session, newest.name[0])
         if not known or now is None or now.incarnation != life.incarnation:
             return (), Held(life.incarnation, ())
         try:
@@ -315,7 +306,10 @@ class Reading:
 
 def _held(incarnation: str, known: Sequence[DeltaBase]) -> Held:
     """What need not be sent: the longest parts of what is known."""
-    spans = [Span(piece.offset, piece.length) for value in known for piece in value.pieces]
+    spans: list[Span] = []
+    for value in known:
+        for piece in value.pieces:
+            spans.append(Span(piece.offset, piece.length))  # noqa: PERF401 -- one frame
     if len(spans) > MAX_HELD:
         spans = nlargest(MAX_HELD, spans, key=lambda span: span.length)
     return Held(incarnation, merge_spans(spans))

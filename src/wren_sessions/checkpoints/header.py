@@ -22,6 +22,7 @@ except ImportError:
 
 VERSION: Final = "1.0"
 _SAME: Final = frozenset({int, bool, str})  # what orjson writes as json does, and much faster
+_SHOWN: Final = (int, float, str)
 _METADATA: Final = ("step", "source")
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 _MAX_INT: Final = 2**63  # what other readers of JSON take without rounding or refusing it
@@ -44,11 +45,12 @@ def header(
         metadata: the checkpoint's metadata, of which step and source are shown.
         strings: the channels whose strings may be shown.
     """
-    shown = {
-        name: value
-        for name, value in values.items()
-        if isinstance(value, int | float | str) and _shown(name, value, strings)
-    }
+    shown: dict[str, object] = {}
+    for name, value in values.items():
+        if isinstance(value, _SHOWN) and not is_internal(name):
+            is_fit = name in strings if isinstance(value, str) else _is_number(value)
+            if is_fit and type(name) is str:  # version 0.1.0 saved other keys
+                shown[name] = value
     messages = values.get("messages")
     if isinstance(messages, list):
         shown["message_count"] = len(messages)
@@ -80,12 +82,6 @@ def empty_header(timestamp: str) -> bytes:
 def dump(fields: Mapping[str, Any]) -> bytes:
     """A header's fields as JSON; what JSON has no form for is shown as text."""
     return _ENCODER.encode(fields).encode("utf-8", "replace")
-
-
-def _shown(name: object, value: object, strings: Collection[str]) -> bool:
-    if not isinstance(name, str) or is_internal(name):
-        return False
-    return _is_number(value) or (isinstance(value, str) and name in strings)
 
 
 def _is_number(value: object) -> bool:

@@ -20,6 +20,7 @@ from wren_sessions._locks import Lock
 from wren_sessions._lru import LRU
 from wren_sessions.checkpoints.codec import CheckpointRecord
 from wren_sessions.checkpoints.lineage import Lineage, is_persistent, looked
+from wren_sessions.delta.base import DeltaBase
 from wren_sessions.records import Life, Name
 
 MAX_LIVES: Final = 10_000
@@ -263,6 +264,19 @@ class Cache:
                 return None
             self._sessions.move_to_end(session)
             return remembered.records.used(name)
+
+    def known_of(self, session: str, namespace: str) -> tuple[Life | None, list[DeltaBase]]:
+        """A session's present life, and the values of the record of a namespace used last."""
+        with self._lock:
+            lineage = self._lineages.get(session)
+            present = lineage.seen.get(lineage.present or "") if lineage else None
+            life = present.life if present else None
+            remembered = self._sessions.get(session)
+            for name in reversed(remembered.records) if remembered else ():
+                if name[0] == namespace and remembered is not None:
+                    values = remembered.records[name].values.values()
+                    return life, [value.known for value in values if value.known is not None]
+            return life, []
 
     def records(self, session: str) -> list[tuple[Name, CheckpointRecord]]:
         """All records remembered of a session, the last used first."""

@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from wren_sessions.checkpoints.codec import (
     CheckpointRecord,
@@ -45,6 +44,9 @@ from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers.budget import MOVE_REMEDY, one_call
 from wren_sessions.serializers.limits import limits_of
 from wren_sessions.serializers.lists import lists_of
+
+_SEALED: Final = f"{KIND}+"
+_EXTENTS: Final = {Extent}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,16 +97,22 @@ def reading(
             they are.
     """
     what = f"checkpoint {records[0].name[1]!r} of session {session!r}"
-    size = sum(map(size_of, records))
+    size = size_of(*records)
     if serde is None:
         return one_call(size, what, remedy=MOVE_REMEDY)
     return one_call(size, what, limits_of(serde).max_memory_bytes)
 
 
-def size_of(stored: Stored) -> int:
-    """What is really stored of a checkpoint and its pending writes."""
-    size = len(stored.body) + sum(length for _, length in stored.spans)
-    return size + sum(len(write.body) for write in stored.writes)
+def size_of(*records: Stored) -> int:
+    """What is really stored of checkpoints and their pending writes."""
+    size = 0
+    for stored in records:
+        size += len(stored.body)
+        for span in stored.spans:
+            size += span.length
+        for write in stored.writes:
+            size += len(write.body)
+    return size
 
 
 def _snapshot(
@@ -138,7 +146,7 @@ def _snapshot(
         )
     if channels is not None:
         values_today(values, channels)
-    arena.learn([value.known for value in body.values.values() if value.known is not None])
+    arena.learn(body.values.values())
     writes = writes_of(session, stored, body) if stored.writes else []
     if len(writes) > 1:
         in_order(writes)
@@ -150,7 +158,7 @@ def _snapshot(
         values=values,
         # Copies: a graph writes into what it was given, and the body is remembered.
         versions=dict(body.versions),
-        seen={node: dict(seen) for node, seen in body.seen.items()},
+        seen=dict(zip(body.seen, map(dict, body.seen.values()), strict=True)),
         rest=rest,
         metadata=metadata,
         writes=_read_writes(
@@ -284,14 +292,21 @@ def _read(
 
 def _held(value: StoredValue, arena: ArenaView) -> DeltaBase | None:
     """What is known of a list that goes on with a known one, or that one begins with."""
-    pieces = [piece for piece in value.pieces[1:] if isinstance(piece, Extent)]
-    sealed = value.kind.startswith(f"{KIND}+")
-    if not (sealed or value.kind == KIND) or not pieces or len(pieces) != len(value.pieces) - 1:
+    _, *pieces = value.pieces
+    sealed = value.kind.startswith(_SEALED)
+    if not (sealed or value.kind == KIND) or not pieces or set(map(type, pieces)) != _EXTENTS:
         return None
-    alike = [known for known in arena.known if sealed == (known.plain is not None)]
-    continued = (known.continued(pieces, arena) for known in alike)
-    begun = (known.begun(pieces) for known in alike)
-    return next(filter(None, chain(continued, begun)), None)
+    for known in arena.known:
+        if sealed == (known.plain is not None):
+            found = known.continued(pieces, arena)  # type: ignore[arg-type] # extents
+            if found is not None:
+                return found
+    for known in arena.known:
+        if sealed == (known.plain is not None):
+            found = known.begun(pieces)  # type: ignore[arg-type] # extents
+            if found is not None:
+                return found
+    return None
 
 
 def _unpacked(

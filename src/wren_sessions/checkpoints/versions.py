@@ -75,17 +75,16 @@ def stored(version: Version) -> Version:
 
 def alike(versions: Sequence[Any]) -> list[Any]:
     """Versions from one record, made comparable with each other."""
+    if str not in map(type, versions):
+        return list(versions)
+    found = []
     for version in versions:
-        if isinstance(version, str):
-            return [_padded(version) or as_text(version) for version in versions]
-    return list(versions)
-
-
-def _padded(version: Any) -> str | None:
-    """A version of the width that is stored, which nearly all have; None for any other one."""
-    if type(version) is not str or version[_STORED_DIGITS : _STORED_DIGITS + 1] != ".":
-        return None
-    return _PADDING + version if _is_counter(version[:_STORED_DIGITS]) else None
+        # Nearly all have the width that is stored.
+        usual = type(version) is str and version[_STORED_DIGITS : _STORED_DIGITS + 1] == "."
+        counter = version[:_STORED_DIGITS] if usual else ""
+        counts = counter.isdecimal() and counter.isascii()
+        found.append(_PADDING + version if counts else as_text(version))
+    return found
 
 
 def as_text(version: Any, digits: int = DIGITS) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 from zlib import crc32
 
 from wren_sessions.delta.extents import Extent, Piece, Sum, checksum, digest, unpack
@@ -170,7 +170,9 @@ class DeltaBase:
             while start and parts[start - 1].end - parts[start - 1].start <= 2 * length:
                 start -= 1
                 length += parts[start].end - parts[start].start
-            tail = [memoryview(data)[begin:end] for data, begin, end in parts[start:]]
+            tail: list[memoryview | bytes] = []
+            for data, begin, end in parts[start:]:
+                tail.append(memoryview(data)[begin:end])
             joined_tail = b"".join((*tail, fresh)) if tail else fresh
             parts = [*parts[:start], _Bytes(joined_tail, 0, length)]
         found._set(parts, self.size + len(fresh), joined, None, self)
@@ -311,6 +313,12 @@ def _followed(pieces: tuple[Extent, ...], piece: Extent, body: memoryview) -> tu
     return (*pieces[:-1], Extent(last.offset, length, both))
 
 
+class Valued(Protocol):
+    """A value of which something may be known."""
+
+    known: DeltaBase | None
+
+
 class ArenaView(ArenaParts):
     """What was read of an arena, and what is known of it here.
 
@@ -330,11 +338,20 @@ class ArenaView(ArenaParts):
         self._unread = list(known)
         self.known = self._unread
 
-    def learn(self, known: Iterable[DeltaBase]) -> None:
-        """Know these values too."""
-        found = {id(value): value for value in (*known, *self.known)}
-        latest = list(found.values())[:MAX_OTHERS]
-        self.known = [*latest, *(value for value in self._unread if value not in latest)]
+    def learn(self, values: Iterable[Valued]) -> None:
+        """Know what is known of these values too."""
+        latest: list[DeltaBase] = []
+        for value in values:
+            if value.known is not None and value.known not in latest:
+                latest.append(value.known)
+        for known in self.known:
+            if known not in latest:
+                latest.append(known)
+        latest = latest[:MAX_OTHERS]
+        for known in self._unread:
+            if known not in latest:
+                latest.append(known)
+        self.known = latest
 
     def get(self, span: Span) -> bytes | None:
         """The bytes of a span, put together from both if need be."""

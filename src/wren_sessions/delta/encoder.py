@@ -136,7 +136,9 @@ class DeltaEncoder:
         """Store a list that is packed; None to have all of it, if its beginning was left out."""
         kind, head, elements, unchanged = found
         start = unpacked_bytes if unchanged else 0
-        others = self._others_than(same)
+        others = self._known()
+        if same is not None and same in others:
+            others = [] if len(others) == 1 else [other for other in others if other is not same]
         grows = (
             same is not None
             and start + len(elements) >= INLINE_BYTES
@@ -149,7 +151,11 @@ class DeltaEncoder:
         if same is None or not grows:
             return None if unchanged else self.packed(channel, kind, head + elements)
         fresh = bytes(elements[same.size - start :])
-        behind = self._behind(fresh, others, MAX_PIECES - 1 - len(same.pieces)) if fresh else []
+        behind: list[Piece] = []
+        if fresh and others:
+            behind = self._behind(fresh, others, MAX_PIECES - 1 - len(same.pieces))
+        elif fresh:
+            behind = [self._add(fresh)]
         self._used.add(id(same))
         stored = StoredValue(kind, [head, *same.pieces, *behind])
         self.large.append(Grown(stored, same, fresh))
@@ -192,8 +198,6 @@ class DeltaEncoder:
 
     def _behind(self, fresh: bytes, others: Sequence[DeltaBase], most: int) -> list[Piece]:
         """What stands behind a known list, in as many pieces at the most."""
-        if not others:
-            return [self._add(fresh)]
         before = len(self.appended)
         pieces, used = pack(fresh, None, others, self._append, (0, 0))
         if len(pieces) > most:
@@ -251,12 +255,6 @@ class DeltaEncoder:
             self._others = list(found.values())[:MAX_OTHERS]
         return self._others
 
-    def _others_than(self, same: DeltaBase | None) -> list[DeltaBase]:
-        known = self._known()
-        if same is None or same not in known:
-            return known
-        return [] if len(known) == 1 else [other for other in known if other is not same]
-
     def spans(self, values: Iterable[StoredValue]) -> tuple[Span, ...]:
         """The parts of the arena that were there before and that values refer to."""
         spans: list[Span] = []
@@ -269,8 +267,9 @@ class DeltaEncoder:
     def witnesses(self, own: Sequence[Name]) -> tuple[Name, ...]:
         """The records that the values refer into, besides the record's `own` parent."""
         names, used = list(own), set(self._used)
-        if self._parent is not None:
-            used -= {id(value.known) for value in self._parent.values.values()}
+        if self._parent is not None and used:
+            for value in self._parent.values.values():
+                used.discard(id(value.known))
         for name, body in self._records if used else ():
             theirs = used & set(map(id, body.delta_bases()))
             if theirs:
@@ -365,15 +364,22 @@ def loads(
         if functions is not None and not functions.have_run(typed):
             return serde.load_channel(typed, functions)  # type: ignore[attr-defined]
         return serde.loads_typed(typed)
-    except WrenSessionsError:
-        raise
-    except Exception as error:
-        if typed[0] == KIND and isinstance(error, NotImplementedError):
-            # LangGraph's serializers know their own tags: this was written before one was set.
-            return reads_own(serde).loads_typed(typed)
-        raise SerializationError(
-            f"{what} cannot be read back by {type(serde).__name__} (type {typed[0]!r}): {error}"
-        ) from error
+    except Exception as error:  # noqa: BLE001 -- whatever a serializer raises
+        return _loads_otherwise(serde, typed, what, error)
+
+
+def _loads_otherwise(
+    serde: Serializer, typed: tuple[str, bytes], what: str, error: Exception
+) -> Any:
+    """A value that another serializer wrote; raises if it cannot be read so either."""
+    if isinstance(error, WrenSessionsError):
+        raise error
+    if typed[0] == KIND and isinstance(error, NotImplementedError):
+        # LangGraph's serializers know their own tags: this was written before one was set.
+        return reads_own(serde).loads_typed(typed)
+    raise SerializationError(
+        f"{what} cannot be read back by {type(serde).__name__} (type {typed[0]!r}): {error}"
+    ) from error
 
 
 def load_about(
@@ -412,7 +418,12 @@ def value_of(
 ) -> Any:
     """The same; an `UnreadableValue` where the application's classes do not fit any more."""
     try:
-        return loads(serde, typed, what, functions)
+        try:
+            if functions is not None and not functions.have_run(typed):
+                return serde.load_channel(typed, functions)  # type: ignore[attr-defined]
+            return serde.loads_typed(typed)
+        except Exception as error:  # noqa: BLE001 -- whatever a serializer raises
+            return _loads_otherwise(serde, typed, what, error)
     except SerializationError as error:
         if not error.deferrable:
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple, TypeAlias
 from zlib import crc32
@@ -55,7 +55,7 @@ SHARED_BYTES: Final = 128 * 1_048_576  # what the values of a record may hold be
 SHARED_FACTOR: Final = 8  # times the bytes of the arena that they refer to
 
 
-def shared_too_often(values: Sequence[Sequence[Piece]]) -> str | None:
+def shared_too_often(values: Iterable[Sequence[Piece]]) -> str | None:
     """What is wrong with values that name the same bytes again and again; None if nothing is.
 
     Each record and pending write that is written or read is looked at, so the usual one, whose
@@ -64,8 +64,9 @@ def shared_too_often(values: Sequence[Sequence[Piece]]) -> str | None:
     Args:
         values: the pieces of each value of one record.
     """
-    total = 0
+    total, seen = 0, []
     for pieces in values:
+        seen.append(pieces)
         count = 0
         for piece in pieces:
             if not isinstance(piece, bytes):
@@ -75,7 +76,7 @@ def shared_too_often(values: Sequence[Sequence[Piece]]) -> str | None:
             return f"a value in it has {count:,} ranges, and the limit is {MAX_RANGES}"
     if total <= SHARED_BYTES:
         return None
-    ranges = [piece for pieces in values for piece in pieces if not isinstance(piece, bytes)]
+    ranges = [piece for pieces in seen for piece in pieces if not isinstance(piece, bytes)]
     spans = (
         merge_spans(Span(piece.offset, piece.length) for piece in ranges if type(piece) is kind)
         for kind in (Extent, NewExtent)

@@ -78,7 +78,7 @@ def names_of(config: RunnableConfig) -> tuple[str, str, str | None]:
 
 def config_for(config: RunnableConfig, namespace: str, checkpoint_id: str) -> RunnableConfig:
     """The config of a checkpoint on the same thread."""
-    return _configured(thread_of(config), namespace, checkpoint_id)
+    return _configured(config["configurable"]["thread_id"], namespace, checkpoint_id)
 
 
 def named_by(config: RunnableConfig, found: CheckpointTuple) -> CheckpointTuple:

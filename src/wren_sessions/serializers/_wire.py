@@ -71,6 +71,7 @@ from wren_sessions.serializers._elements import header_length
 
 KIND: Final = "safe"  # the type tag of a value in this format
 MARKER: Final = -16
+MARK: Final = bytes([MARKER & 0xFF])  # is in every envelope
 CHANNEL: Final = b"V"
 SHAPED: Final = frozenset({b"o", b"p", b"v", b"n"})  # their markers may say more: see `_shapes`
 MAIN_MARK: Final = "#__main__"  # behind the name of a class: its module ran as the program
@@ -252,6 +253,11 @@ def read(data: bytes, table: Mapping[bytes, Builder]) -> Any:
         ) from None
     except Exception as error:  # noqa: BLE001 -- whatever damaged data makes a builder raise
         raise damaged(error) from None
+
+
+def no_extension(code: int, kind: bytes) -> Any:
+    """Refuse an extension value where there are none."""
+    raise SerializationError(f"the stored value has an extension, {code} {kind!r}")
 
 
 def damaged(error: Exception) -> SerializationError:

@@ -166,9 +166,10 @@ def written(value: Any, lower: Lower, deep: Callable[[], Lower], limits: Limits)
     Raises:
         SerializationError: it holds what cannot be stored, refers to itself, or is too large.
     """
-    data = _plain(value)
+    data = pack(value) if type(value) in SCALARS else _plain(value)
     if data is not None:
-        limits.check_written(data)
+        if len(data) > limits.free_bytes:
+            limits.check_written(data)
         return data
     may_be_deep = sys.getrecursionlimit() > _CALLS_EACH * DEEPEST
     try:

@@ -17,10 +17,9 @@ together, so that what is accepted can be read.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from math import inf
+from types import TracebackType
 from typing import Final
 
 from wren_sessions.errors import SerializationError
@@ -102,7 +101,7 @@ class Budget:
 
     def __init__(self, stored_bytes: int, memory_bytes: int = MEMORY_BYTES) -> None:
         self._memory_bytes = memory_bytes
-        self._objects = self._unsure = objects_limit(stored_bytes, memory_bytes)
+        self._objects = self._unsure = memory_bytes + OBJECTS_FACTOR * stored_bytes
         self._unpacked = memory_bytes // UNPACKED_SHARE
         self._read = 0
         self._before = self._read, self._unsure, self._objects
@@ -161,18 +160,15 @@ class Budget:
             )
 
 
-_current: ContextVar[Budget | None] = ContextVar("budget", default=None)
+current_budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
 
 def budget_for(stored_bytes: int, memory_bytes: int = MEMORY_BYTES) -> Budget:
     """The budget of the call that this is part of; else one for so many stored bytes."""
-    return _current.get() or Budget(stored_bytes, memory_bytes)
+    return current_budget.get() or Budget(stored_bytes, memory_bytes)
 
 
-@contextmanager
-def one_call(
-    stored_bytes: int, what: str, memory_bytes: int = MEMORY_BYTES, remedy: str = _REMEDY
-) -> Iterator[None]:
+class one_call:  # noqa: N801 -- for ``with``, as if it were a function
     """Let all that is read in here share a budget, as part of a call that has one already or not.
 
     No store is waited for in here: others may read what came for them in the same context.
@@ -183,16 +179,33 @@ def one_call(
         memory_bytes: how much more than its due it may take.
         remedy: what the error says can be done.
     """
-    if _current.get() is not None:
-        yield
-        return
-    token = _current.set(Budget(stored_bytes, memory_bytes))
-    try:
-        yield
-    except OverBudgetError as error:
-        raise OverBudgetError(f"{what} cannot be read: {error.why}{remedy}") from None
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_memory_bytes", "_remedy", "_stored_bytes", "_token", "_what")
+
+    def __init__(
+        self, stored_bytes: int, what: str, memory_bytes: int = MEMORY_BYTES, remedy: str = _REMEDY
+    ) -> None:
+        self._stored_bytes = stored_bytes
+        self._what = what
+        self._memory_bytes = memory_bytes
+        self._remedy = remedy
+        self._token: Token[Budget | None] | None = None
+
+    def __enter__(self) -> None:
+        if current_budget.get() is None:
+            self._token = current_budget.set(Budget(self._stored_bytes, self._memory_bytes))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            current_budget.reset(self._token)
+            if isinstance(error, OverBudgetError):
+                text = f"{self._what} cannot be read: {error.why}{self._remedy}"
+                raise OverBudgetError(text) from None
 
 
 # --- counting -------------------------------------------------------------------------------------

@@ -61,6 +61,8 @@ class Limits:
     max_memory_bytes: int = MEMORY_BYTES
     # Values of at most so many bytes are allowed, whatever is in them.
     sure_bytes: int = field(init=False, repr=False, compare=False)
+    # Of at most so many, nothing is looked at when they are written.
+    free_bytes: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("max_value_bytes", "max_depth", "max_items", "max_memory_bytes"):
@@ -71,6 +73,7 @@ class Limits:
             raise ConfigurationError(f"Limits.max_depth must be at most {DEEPEST}")
         most = min(self.max_value_bytes, self.max_items) if self.max_depth == DEEPEST else -1
         object.__setattr__(self, "sure_bytes", most)
+        object.__setattr__(self, "free_bytes", min(most, FREE_BYTES))
 
     def check_size(self, size: int) -> None:
         """Refuse a value of too many bytes."""
@@ -99,8 +102,10 @@ class Limits:
 
     def check_stored(self, data: bytes) -> None:
         """Refuse stored data that is too large, cut off, or claims more than is there."""
-        self.check_size(len(data))
-        _check_whole(data)
+        if len(data) > self.max_value_bytes:
+            self.check_size(len(data))
+        if (fault := fault_of(data)) is not None:
+            raise fault
         budget_for(len(data), self.max_memory_bytes).build(data)
         if len(data) > self.sure_bytes:
             self._walk(data)
@@ -166,27 +171,22 @@ def _is_whole_in(data: bytes, headers: bytes) -> bool:
     return True
 
 
-def is_whole(data: bytes) -> bool:
-    """Whether data is one msgpack value, and all of it is there."""
-    try:
-        _check_whole(data)
-    except SerializationError:
-        return False
-    return True
-
-
 def check_sequence(data: bytes) -> None:
     """Refuse msgpack values, one behind the other, that are not all there or ask for too much.
 
     Raises:
         SerializationError: they are, or do.
     """
-    _check_whole(data, many=True)
+    if (fault := fault_of(data, many=True)) is not None:
+        raise fault
     budget_for(len(data)).build(data)
 
 
-def _check_whole(data: bytes, *, many: bool = False) -> None:
-    """Skip over the data, which allocates nothing: what a length claims must be there."""
+def fault_of(data: bytes, *, many: bool = False) -> SerializationError | None:
+    """What is wrong with a msgpack value (or many): None if all that a length claims is there.
+
+    The data are skipped over, which allocates nothing.
+    """
     walk = msgpack.Unpacker(max_buffer_size=len(data) or 1)
     walk.feed(data)
     try:
@@ -194,11 +194,12 @@ def _check_whole(data: bytes, *, many: bool = False) -> None:
         while many and walk.tell() < len(data):
             walk.skip()
     except Exception as error:  # noqa: BLE001 -- each kind of damage has its own
-        raise SerializationError(
+        return SerializationError(
             f"the stored value is cut off or damaged ({type(error).__name__})"
-        ) from None
+        )
     if walk.tell() != len(data):
-        raise SerializationError("the stored value is damaged: something follows it")
+        return SerializationError("the stored value is damaged: something follows it")
+    return None
 
 
 def limits_of(serde: object) -> Limits:

@@ -36,7 +36,7 @@ from wren_sessions.serializers._wire import (
 )
 from wren_sessions.serializers._writing import PACKING_ERRORS, new_packer, pack_each
 from wren_sessions.serializers.budget import budget_for
-from wren_sessions.serializers.limits import Limits, is_whole
+from wren_sessions.serializers.limits import Limits, fault_of
 from wren_sessions.serializers.messages import Messages
 
 ormsgpack: Any
@@ -153,7 +153,8 @@ class MessageLists:
         found: Result | None = None
         with memoryview(packer.getbuffer()) as data:
             size = len(data)
-            self._limits.check_written(data)
+            if size > self._limits.free_bytes:
+                self._limits.check_written(data)
             whole = size + (earlier.size_bytes if earlier and unchanged else 0)
             if not unchanged or whole <= self._limits.sure_bytes:
                 with data[len(array_header(len(rest))) :] as elements:
@@ -181,7 +182,9 @@ class MessageLists:
         if kind != KIND or not self._reads_lists:
             return None
         count, header = array_length(data)
-        before = _NOTHING if earlier is None else earlier.first(count)
+        before = earlier or _NOTHING
+        if before.count > count:
+            before = before.first(count)
         fresh = count - before.count
         size = before.size_bytes + len(data)
         if fresh < 0 or not header or size > self._limits.sure_bytes:
@@ -189,11 +192,11 @@ class MessageLists:
         if not fresh:
             return (unhurried(size, before.build), before) if len(data) == header else None
         data = data if earlier is None else array_header(fresh) + data[header:]
-        if not is_whole(data):
+        if fault_of(data) is not None:
             return None
         budget = budget_for(len(data), self._limits.max_memory_bytes)
         budget.build(data)
-        found = unhurried(size, lambda: read_messages(data, self._table, before))
+        found = unhurried(size, read_messages, data, self._table, before)
         if found is None:  # the general way will count it
             budget.undo()
         return found
@@ -248,9 +251,7 @@ class Unpacked:
         return self.size_bytes + _MESSAGE_BYTES * self.count
 
     def first(self, count: int) -> Unpacked:
-        """The first of them; itself if there are no more."""
-        if count >= self.count:
-            return self
+        """The first of them."""
         found = object.__new__(Unpacked)
         found._others = [(at, items) for at, items in self._others if at < count]
         usual = count - len(found._others)
@@ -322,8 +323,11 @@ class Unpacked:
                 and names == self._names
                 and extras.count({}) == privates.count(None) == self.count
                 and list(map(type, _all_values(map(dict.values, fields)))) == self._types
-                and pack_each([fields[at][name] for at, name, _, _ in self._changeable])
-                == self._images
+                and (
+                    not self._changeable
+                    or pack_each([fields[at][name] for at, name, _, _ in self._changeable])
+                    == self._images
+                )
             )
         except Exception:  # noqa: BLE001 -- what comparing unknown objects raises; they are others
             return False
@@ -333,24 +337,21 @@ class Unpacked:
         messages: list[Any] = list(map(object.__new__, self._kinds))
         if messages:
             set_fields, set_names, set_extra, set_private = self._setters
-            deque(map(set_fields, messages, self._copied_fields()), 0)
+            copies = list(map(dict.copy, self._fields))
+            for fields in copies:
+                fields["additional_kwargs"], fields["response_metadata"] = {}, {}
+            for at in self._calls:
+                fields = copies[at]
+                fields["tool_calls"], fields["invalid_tool_calls"] = [], []
+            for at, name, copy, value in self._changeable:
+                copies[at][name] = copy(value)
+            deque(map(set_fields, messages, copies), 0)
             deque(map(set_names, messages, map(set.copy, self._names)), 0)
-            deque(map(set_extra, messages, [{} for _ in messages]), 0)
+            deque(map(set_extra, messages, map(dict.copy, repeat({}))), 0)
             deque(map(set_private, messages, repeat(None)), 0)
         for at, items in self._others:
             messages.insert(at, items[0].build(_copied(items)))
         return messages
-
-    def _copied_fields(self) -> list[dict[str, Any]]:
-        copies = list(map(dict.copy, self._fields))
-        for fields in copies:
-            fields["additional_kwargs"], fields["response_metadata"] = {}, {}
-        for at in self._calls:
-            fields = copies[at]
-            fields["tool_calls"], fields["invalid_tool_calls"] = [], []
-        for at, name, copy, value in self._changeable:
-            copies[at][name] = copy(value)
-        return copies
 
 
 _NOTHING: Final = Unpacked()

@@ -19,6 +19,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Literal, NoReturn, Self
 
+from msgpack import unpackb
+
 from wren_sessions._arguments import check_kind
 from wren_sessions._gc import unhurried
 from wren_sessions.errors import ConfigurationError, SerializationError, WrenSessionsError
@@ -38,8 +40,9 @@ from wren_sessions.serializers._stored_objects import finding
 from wren_sessions.serializers._subclasses import build_subclass, subclass_writer
 from wren_sessions.serializers._tree import Raw
 from wren_sessions.serializers._value_types import build_sentinel, core_writer
-from wren_sessions.serializers._wire import CHANNEL, KIND, Build, Table, read
+from wren_sessions.serializers._wire import CHANNEL, KIND, MARK, Build, Table, no_extension, read
 from wren_sessions.serializers._writing import Lower, lowering, pack, written
+from wren_sessions.serializers.budget import current_budget
 from wren_sessions.serializers.limits import DEEPEST_READ, Limits
 from wren_sessions.serializers.lists import MessageLists, read_messages
 from wren_sessions.serializers.messages import KINDS, Messages
@@ -87,6 +90,9 @@ class SafeSerializer(MessageLists):
         check_kind(migrations, Migrations, "migrations", "migrations=Migrations()")
         self._migrations = migrations or Migrations()
         self._limits = limits or Limits()
+        # So little is neither too deep nor too large, and if there is no envelope in it, one call
+        # reads it.
+        self._short_bytes = min(DEEPEST_READ, self._limits.sure_bytes)
         self._plain = missing == "plain"
         self._strict = strict
         self._use(Allowlist(allow, strict=strict))
@@ -128,7 +134,9 @@ class SafeSerializer(MessageLists):
             self._limits.check_size(len(obj))
             return kind.__name__, bytes(obj)
         value: Any = repr(obj) if isinstance(obj, BaseException) else obj
-        data = self._messages.packed(value) if self._messages.begins(value) else None
+        data = None
+        if kind is list and self._messages.begins(value):
+            data = self._messages.packed(value)
         if data is None:
             return KIND, written(value, self._lower, self._deep, self._limits)
         self._limits.check_written(data)
@@ -145,9 +153,18 @@ class SafeSerializer(MessageLists):
             SerializationError: it is damaged, too large, or of an unknown kind.
         """
         kind, stored = data
+        if kind == KIND and len(stored) <= self._short_bytes and MARK not in stored:
+            budget = current_budget.get()
+            if budget is not None:
+                budget.build(stored)
+            try:
+                return unpackb(stored, ext_hook=no_extension, unicode_errors="surrogatepass")
+            except Exception:  # noqa: BLE001, S110 -- the general way says what is wrong
+                pass
         try:
             if kind == KIND:
-                return self._read(stored)
+                self._limits.check_stored(stored)
+                return unhurried(len(stored), self._read, stored)
             self._limits.check_size(len(stored))
             if kind in {"null", "bytes", "bytearray"}:
                 return read_simple(kind, stored)
@@ -201,23 +218,19 @@ class SafeSerializer(MessageLists):
         return lambda value: lowered_deep(value, lower, pack)
 
     def _read(self, stored: bytes) -> Any:
-        self._limits.check_stored(stored)
-
-        def built() -> Any:
-            found = read_messages(stored, self._table)
-            if found is not None:
-                return found[0]
-            self._limits.check_depth(stored, DEEPEST_READ)
-            if self._plan.declares and self._plan.concerns(stored):
-                return self._again.read(stored)
-            try:
-                return read(stored, self._table)
-            except SerializationError as error:
-                if self._strict or not error.deferrable:
-                    raise
+        """The value of data in this package's format, which were checked to be whole."""
+        found = read_messages(stored, self._table)
+        if found is not None:
+            return found[0]
+        self._limits.check_depth(stored, DEEPEST_READ)
+        if self._plan.declares and self._plan.concerns(stored):
             return self._again.read(stored)
-
-        return unhurried(len(stored), built)
+        try:
+            return read(stored, self._table)
+        except SerializationError as error:
+            if self._strict or not error.deferrable:
+                raise
+        return self._again.read(stored)
 
     def with_migrations(self, migrations: Migrations) -> Self:
         """A serializer that knows how classes have changed, instead of what it knew of that.

@@ -288,30 +288,31 @@ class Session:
 
     def stored(self, name: Name) -> Stored | None:
         """A record with its pending writes, for the caller."""
-        record = self.record(name)
-        if record is None:
+        namespace = self.namespaces.get(name[0])
+        record = namespace.records.get(name[1]) if namespace else None
+        if namespace is None or record is None:
             return None
-        spans, writes = record.spans, self.writes.get(name)
-        if writes:
-            linked = [span for write in writes.values() for span in write.spans]
-            spans = merge_spans((*spans, *linked))
-        ids = self.namespaces[name[0]].ids
-        at = bisect_left(ids, name[1])
+        linked: list[Span] = []
+        writes: list[StoredWrite] = []
+        for key, write in self.writes.get(name, {}).items():
+            linked += write.spans
+            writes.append(StoredWrite(key, write.body))
+        at = bisect_left(namespace.ids, name[1])
         return Stored(
             name=name,
             body=record.body,
             base=record.base,
-            spans=spans,
-            writes=tuple([StoredWrite(key, write.body) for key, write in writes.items()])
-            if writes
-            else (),
-            below=ids[at - 1] if at else None,
+            spans=merge_spans((*record.spans, *linked)) if linked else record.spans,
+            writes=tuple(writes),
+            below=namespace.ids[at - 1] if at else None,
         )
 
     def find(self, namespace: str, checkpoint_id: str | None) -> Stored | None:
         """A record by its id, or the namespace's head (None), for the caller."""
-        found = self.head(namespace) if checkpoint_id is None else checkpoint_id
-        return None if found is None else self.stored((namespace, found))
+        kept = self.namespaces.get(namespace)
+        if kept is None:
+            return None
+        return self.stored((namespace, kept.head if checkpoint_id is None else checkpoint_id))
 
     def scan(self, starts: Sequence[Start], limit: int, now_ms: int) -> Scanned:
         """At most `limit` records, namespace after namespace, the highest ids first."""

@@ -51,9 +51,13 @@ class SessionIndex:
         self.drop(name)
         return None
 
-    def use(self, name: str) -> None:
-        """Make a session the most recently used one."""
+    def used(self, name: str, now_ms: int) -> Session | None:
+        """The same, and it is the most recently used one from now on."""
+        session = self._sessions.get(name)
+        if session is None or (session.deadline_ms is not None and session.deadline_ms <= now_ms):
+            return self.find(name, now_ms)
         self._sessions.move_to_end(name)
+        return session
 
     def keep(self, name: str, session: Session) -> None:
         """Put a session there, used now, in the place of one that has its id."""

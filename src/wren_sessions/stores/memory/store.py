@@ -282,7 +282,7 @@ class MemoryStore(Closing):
                 session=source,
             )
         copy.size_bytes += len(target.encode()) - len(source.encode())
-        self._index.use(source)
+        self._index.used(source, now_ms)
         self._index.admit(target, copy, now_ms, spare=(source, target))
         return copy.life(now_ms)
 
@@ -299,7 +299,7 @@ class MemoryStore(Closing):
         check_names(session, namespace, checkpoint_id)
         with self._lock:
             now_ms = self._now_ms()
-            there = self._used(session, now_ms)
+            there = self._index.used(session, now_ms)
             found = there.find(namespace, checkpoint_id) if there else None
             if there is None or found is None:
                 return None
@@ -322,14 +322,14 @@ class MemoryStore(Closing):
         check_scan(session, starts, limit)
         with self._lock:
             now_ms = self._now_ms()
-            there = self._used(session, now_ms)
+            there = self._index.used(session, now_ms)
             return there.scan(starts, limit, now_ms) if there else Scanned(records=())
 
     def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
         """See `SessionStore.read`."""
         check_session(session)
         with self._lock:
-            there = self._used(session, self._now_ms())
+            there = self._index.used(session, self._now_ms())
             return there.read(spans) if there else None
 
     def heads(self, session: str) -> tuple[Name, ...]:
@@ -438,7 +438,7 @@ class MemoryStore(Closing):
         check_session(name)
         with self._lock:
             now_ms = self._now_ms()
-            there = self._used(name, now_ms)
+            there = self._index.used(name, now_ms)
             ttl = self._ttl.of(name)
             if not (there and there.renew(ttl, now_ms, override=override, pinned=pinned)):
                 return None
@@ -449,12 +449,6 @@ class MemoryStore(Closing):
         now_ms = self._clock()
         self._index.sweep(now_ms)
         return now_ms
-
-    def _used(self, name: str, now_ms: int) -> Session | None:
-        session = self._index.find(name, now_ms)
-        if session:
-            self._index.use(name)
-        return session
 
     # --- turns ------------------------------------------------------------------------------------
 
