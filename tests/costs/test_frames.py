@@ -33,15 +33,15 @@ class Most:
 
 
 MOST: Final = {
-    ("memory", "put"): Most(31, 108, 135),
+    ("memory", "put"): Most(30, 96, 118),
     ("memory", "put_writes"): Most(22, 64, 69),
-    ("memory", "get_tuple"): Most(29, 142, 217),
-    ("file", "put"): Most(36, 128, 157),
-    ("file", "put_writes"): Most(28, 82, 91),
-    ("file", "get_tuple"): Most(32, 154, 229),
-    ("redis", "put"): Most(33, 119, 158),
-    ("redis", "put_writes"): Most(24, 81, 98),
-    ("redis", "get_tuple"): Most(32, 170, 264),
+    ("memory", "get_tuple"): Most(29, 100, 142),
+    ("file", "put"): Most(35, 115, 139),
+    ("file", "put_writes"): Most(28, 81, 90),
+    ("file", "get_tuple"): Most(32, 118, 161),
+    ("redis", "put"): Most(32, 103, 137),
+    ("redis", "put_writes"): Most(24, 78, 95),
+    ("redis", "get_tuple"): Most(32, 132, 193),
 }
 
 
