@@ -67,7 +67,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
 
     def watched(stored_bytes: int, memory_bytes: int = budget.MEMORY_BYTES) -> Budget:
-        call = budget._current.get()
+        call = budget.current_budget.get()
         if call is None:
             frames = [f for f in traceback.extract_stack()[:-1] if f.filename.startswith(OURS)]
             found.append(" ".join(f"{f.filename.removeprefix(OURS)}:{f.lineno}" for f in frames))
