@@ -16,10 +16,8 @@ import wren_sessions
 SOURCE = Path(wren_sessions.__file__).parent
 
 LAYERS = (
-    {"errors"},
-    {"keys", "ttl"},
-    {"records"},
-    {"_arguments", "_blocking", "_gc", "_invisible", "_locks", "_lru", "protocols", "serializers"},
+    {"errors", "keys", "protocols", "records", "ttl"},
+    {"_arguments", "_blocking", "_gc", "_invisible", "_locks", "_lru", "serializers"},
     {"_walks", "delta", "checkpoints"},
     {"stores"},
     {"config"},
@@ -31,8 +29,7 @@ LAYERS = (
         "transcripts",
     },
     {"langgraph"},
-    {"testing", "transfer", "upgrading"},
-    {"archives"},
+    {"archives", "testing", "transfer", "upgrading"},
     {"sessions"},
     {"viewing"},
     {"cli", "web"},

@@ -14,6 +14,7 @@ import wren_sessions
 from wren_sessions import keys
 from wren_sessions._invisible import INVISIBLE
 from wren_sessions.stores.redis import commands, replies
+from wren_sessions.stores.redis.errors import MEANINGS, WRONG_TYPE
 
 SOURCE = Path(wren_sessions.__file__).parent
 LUA = {path.stem: path.read_text("utf-8") for path in SOURCE.rglob("*.lua")}
@@ -218,6 +219,19 @@ def test_invisible_characters_have_one_table() -> None:
         if invisible.search(node.value) and len(node.value) < MOST_OF_A_PATTERN
     }
     assert holders == {"_invisible", "keys"}
+
+
+def test_errors_of_a_server_are_told_apart_in_one_table() -> None:
+    """No other module looks for what a Redis server or its driver says is wrong."""
+    signs = {meaning.sign for meaning in MEANINGS} | {WRONG_TYPE}
+    signs -= {"", "SSL"}  # which is a part of names of classes too
+    holders = {
+        name
+        for name, tree in OURS.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value in signs
+    }
+    assert holders == {"stores.redis.errors"}
 
 
 # --- names on Redis -------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from redis.crc import key_slot
 from wren_sessions._blocking import run
 from wren_sessions.stores.redis.clients import Address, Fleet
 from wren_sessions.stores.redis.commands import Commands, Plan
+from wren_sessions.stores.redis.errors import CONNECTING
 from wren_sessions.stores.redis.pipeline import TaskPipelines, ThreadPipelines
 
 _PAUSES: Final = EqualJitterBackoff(cap=0.5, base=0.02)
@@ -160,7 +161,7 @@ class _Router(Generic[N]):
             except driver.TryAgainError as error:
                 await self._pause(trial.pause_s(error))
             except driver.TimeoutError as error:
-                if "connecting" not in str(error):  # its caller has waited long enough
+                if CONNECTING not in str(error):  # its caller has waited long enough
                     self._slots = None
                     raise
                 await self._pause(trial.pause_s(error))

@@ -18,29 +18,13 @@ from wren_sessions.stores._diagnosis import Diagnosis, Trouble
 from wren_sessions.stores.redis.clients import Fleet
 from wren_sessions.stores.redis.cluster import Slots
 from wren_sessions.stores.redis.driver import RAW
+from wren_sessions.stores.redis.errors import meaning_of, text_of
 from wren_sessions.stores.redis.facts import ERRORS, facts_of, of_slots, together
 
 _PING: Final = b"PING\r\n"
 _REDIS_SIGNS: Final = (b"+PONG", b"-NOAUTH", b"-DENIED", b"-ERR", b"-LOADING", b"-MASTERDOWN")
 _SENT_AWAY: Final = "certificate required"  # why a server hangs up on whom it has shaken hands with
 _WAIT_S: Final = 5.0
-
-# What the server or the driver says, and what that means; the first that fits.
-_SIGNS: Final[tuple[tuple[str, Trouble], ...]] = (
-    ("invalid username-password", "password"),
-    ("invalid password", "password"),
-    ("without any password configured", "password"),
-    ("noauth", "no-password"),
-    ("client already authenticated", "no-password"),
-    ("authentication required", "no-password"),
-    ("noperm", "rights"),
-    ("no permissions", "rights"),
-    ("user executing the script", "rights"),
-    ("db index is out of range", "database"),
-    ("select is not allowed", "database"),
-    ("certificate verify failed", "certificate"),
-    ("is loading the dataset", "loading"),
-)
 
 
 def diagnose(client: redis.Redis, key: str) -> Diagnosis:
@@ -93,16 +77,15 @@ def _refusal_of(client: redis.Redis) -> Exception | None:
 
 
 def _explained(client: redis.Redis, error: Exception) -> Diagnosis:
-    text = str(error)
-    told = next((trouble for sign, trouble in _SIGNS if sign in text.lower()), None)
+    text, meaning = text_of(error), meaning_of(error)
     pool = client.connection_pool
     options = pool.connection_kwargs
-    if told is not None:
-        return Diagnosis("redis", told, text)
+    if meaning is not None and meaning.trouble is not None:
+        return Diagnosis("redis", meaning.trouble, text)
     if "path" in options:
         return Diagnosis("redis", "socket", text)
     if hasattr(pool, "sentinel_manager"):
-        return Diagnosis("redis", "sentinel", text.partition(" : <")[0])
+        return Diagnosis("redis", "sentinel", text)
     tls = "SSL" in pool.connection_class.__name__
     trouble, detail = _probed(
         str(options.get("host") or "localhost"), int(options.get("port") or 6379), tls=tls

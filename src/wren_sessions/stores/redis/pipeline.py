@@ -32,12 +32,12 @@ from wren_sessions.stores.redis.clients import disconnect_sentinels
 from wren_sessions.stores.redis.commands import Plan
 from wren_sessions.stores.redis.connection import AsyncLine, Line
 from wren_sessions.stores.redis.driver import (
-    NO_LANE,
     asend,
     asend_together,
     send,
     send_together,
 )
+from wren_sessions.stores.redis.errors import NO_LANE
 
 if TYPE_CHECKING:
     import redis

@@ -49,7 +49,7 @@ from wren_sessions.stores.redis.clients import (
 )
 from wren_sessions.stores.redis.cluster import ClusterTasks, ClusterThreads
 from wren_sessions.stores.redis.commands import Commands, Plan
-from wren_sessions.stores.redis.driver import DRIVER_ERRORS, translate
+from wren_sessions.stores.redis.errors import DRIVER_ERRORS, translate
 from wren_sessions.stores.redis.loops import LoopClients
 from wren_sessions.stores.redis.pipeline import TaskPipelines, ThreadPipelines
 from wren_sessions.stores.redis.sequences import ClusterSequences, Sequences
