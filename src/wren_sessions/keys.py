@@ -104,6 +104,8 @@ def encode(value: str) -> str:
     Raises:
         InvalidSessionIdError: it is no text, holds a lone surrogate, or is too long.
     """
+    if type(value) is str and _PLAIN(value) and value not in _RESERVED:
+        return value  # nearly all
     return _encode(value, MAX_ID_BYTES, "an id")
 
 
@@ -194,7 +196,7 @@ class KeySpace:
 
     def session_key(self, session: str) -> str:
         """The one Redis key that holds a session."""
-        return self.address(session)
+        return f"{self.prefix}:{check_session(session)}:{LATEST}"
 
     def owner_key(self, owner: str) -> str:
         """The Redis key that holds the names of an owner's sessions.

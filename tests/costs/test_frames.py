@@ -34,14 +34,14 @@ class Most:
 
 MOST: Final = {
     ("memory", "put"): Most(30, 96, 118),
-    ("memory", "put_writes"): Most(22, 64, 69),
+    ("memory", "put_writes"): Most(21, 59, 64),
     ("memory", "get_tuple"): Most(29, 100, 142),
     ("file", "put"): Most(35, 115, 139),
-    ("file", "put_writes"): Most(28, 81, 90),
+    ("file", "put_writes"): Most(27, 76, 85),
     ("file", "get_tuple"): Most(32, 118, 161),
-    ("redis", "put"): Most(32, 103, 137),
-    ("redis", "put_writes"): Most(24, 78, 95),
-    ("redis", "get_tuple"): Most(32, 132, 193),
+    ("redis", "put"): Most(32, 99, 124),
+    ("redis", "put_writes"): Most(23, 67, 76),
+    ("redis", "get_tuple"): Most(32, 124, 176),
 }
 
 

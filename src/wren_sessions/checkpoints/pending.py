@@ -106,27 +106,7 @@ class Pending:
         """
         if not writes:
             return
-        # Of those that replace, the last counts: a node that asked a hundred times writes the
-        # first answer, the first two, … and all of them.
-        channels = channels_of(serde, name[0]) if getattr(serde, "channels", None) else None
-        last = {write.index: write for write in writes if write.replace}
-        typed: list[tuple[TaskWrite, tuple[str, bytes]]] = []
-        for write in writes:
-            if last.get(write.index, write) is write:
-                what = f"the write to channel {write.channel!r} of session {session!r}"
-                value = write.value
-                if channels is not None:
-                    value = channels.versioned(write.channel, value)
-                typed.append((write, dump(serde, value, what)))
-        if channels is not None:
-            typed += [
-                (replace(write, channel=old, index=write.index + nth * MIRRORS), data)
-                for write, data in typed
-                for nth, old in enumerate(channels.earlier.get(write.channel, ()), 1)
-            ]
-        if sum([len(data) for _, (_, data) in typed]) > SURE_BYTES:
-            values = [(write.channel, StoredValue(kind, [data])) for write, (kind, data) in typed]
-            check_readable(session, values, limits_of(serde).max_memory_bytes)
+        typed = _dumped(session, name, writes, serde)
         batch = _Batch(task_id, task_path, typed)
         try:
             life, begun, records = self._cache.for_writes(session, name)
@@ -212,3 +192,37 @@ class Pending:
             witnesses=encoder.witnesses([] if own is None else [own]),
             writes=Writes(name=name, entries=tuple(entries), spans=encoder.spans(values)),
         )
+
+
+def _dumped(
+    session: str, name: Name, writes: Sequence[TaskWrite], serde: Serializer
+) -> list[tuple[TaskWrite, tuple[str, bytes]]]:
+    """The writes that count, each with its type tag and bytes, also under earlier names.
+
+    Of those that replace, the last counts: a node that asked a hundred times writes the first
+    answer, the first two, … and all of them.
+    """
+    channels = channels_of(serde, name[0]) if getattr(serde, "channels", None) else None
+    last: dict[int, TaskWrite] = {}
+    for write in writes:
+        if write.replace:
+            last[write.index] = write
+    typed: list[tuple[TaskWrite, tuple[str, bytes]]] = []
+    size_bytes = 0
+    for write in writes:
+        if last.get(write.index, write) is write:
+            what = f"the write to channel {write.channel!r} of session {session!r}"
+            value = write.value
+            if channels is not None:
+                value = channels.versioned(write.channel, value)
+            stored = dump(serde, value, what)
+            earlier = () if channels is None else channels.earlier.get(write.channel, ())
+            typed.append((write, stored))
+            for nth, old in enumerate(earlier, 1):
+                index = write.index + nth * MIRRORS
+                typed.append((replace(write, channel=old, index=index), stored))
+            size_bytes += len(stored[1]) * (1 + len(earlier))
+    if size_bytes > SURE_BYTES:
+        values = [(write.channel, StoredValue(kind, [data])) for write, (kind, data) in typed]
+        check_readable(session, values, limits_of(serde).max_memory_bytes)
+    return typed

@@ -493,16 +493,11 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         session, namespace, checkpoint_id = names_of(config)
         if checkpoint_id is None:
             raise ConfigurationError("put_writes needs a config with a 'checkpoint_id'")
-        task_writes = [
-            TaskWrite(
-                channel=channel,
-                index=WRITES_IDX_MAP.get(channel, index),
-                value=value,
-                replace=channel in WRITES_IDX_MAP,
-                alone=channel in {ERROR, INTERRUPT},
-            )
-            for index, (channel, value) in enumerate(writes)
-        ]
+        task_writes: list[TaskWrite] = []
+        for at, (channel, value) in enumerate(writes):
+            special = WRITES_IDX_MAP.get(channel)
+            index, alone = at if special is None else special, channel in {ERROR, INTERRUPT}
+            task_writes.append(TaskWrite(channel, index, value, special is not None, alone))
         await checkpoints.writing.pending.put_writes(
             session,
             (namespace, checkpoint_id),

@@ -20,6 +20,7 @@ from wren_sessions.serializers.budget import (
     FREE_BYTES,
     MEMORY_BYTES,
     budget_for,
+    current_budget,
     most_objects,
     objects_bytes,
     objects_limit,
@@ -179,7 +180,8 @@ def check_sequence(data: bytes) -> None:
     """
     if (fault := fault_of(data, many=True)) is not None:
         raise fault
-    budget_for(len(data)).build(data)
+    if len(data) > FREE_BYTES or current_budget.get() is not None:
+        budget_for(len(data)).build(data)
 
 
 def fault_of(data: bytes, *, many: bool = False) -> SerializationError | None:

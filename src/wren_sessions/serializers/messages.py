@@ -98,13 +98,13 @@ class Messages:
 
     def packed(self, messages: list[Any]) -> bytes | None:
         """The bytes of a list that begins with a usual message; None if it is not all plain."""
+        parts: list[bytes | memoryview] = [array_header(len(messages))]
         try:
-            parts = [
-                self._part(messages[at : at + _AT_ONCE]) for at in range(0, len(messages), _AT_ONCE)
-            ]
+            for at in range(0, len(messages), _AT_ONCE):
+                parts.append(self._part(messages[at : at + _AT_ONCE]))  # noqa: PERF401 -- one frame
         except PACKING_ERRORS:
             return None
-        return b"".join([array_header(len(messages)), *parts])
+        return b"".join(parts)
 
     def _part(self, messages: list[Any]) -> memoryview:
         """The bytes of some messages, one behind the other."""

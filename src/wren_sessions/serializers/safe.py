@@ -139,7 +139,8 @@ class SafeSerializer(MessageLists):
             data = self._messages.packed(value)
         if data is None:
             return KIND, written(value, self._lower, self._deep, self._limits)
-        self._limits.check_written(data)
+        if len(data) > self._limits.free_bytes:
+            self._limits.check_written(data)
         return KIND, data
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:

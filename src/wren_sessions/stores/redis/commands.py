@@ -619,7 +619,7 @@ def _ns(namespace: str) -> str:
 
 
 def _id(checkpoint_id: str) -> str:
-    return record_field("", checkpoint_id)
+    return encode(checkpoint_id) if checkpoint_id else record_field("", checkpoint_id)
 
 
 def _pairs(names: Sequence[tuple[str, str | None]]) -> bytes:
@@ -630,7 +630,7 @@ def _pairs(names: Sequence[tuple[str, str | None]]) -> bytes:
 
 
 def _spans(spans: Sequence[Span]) -> str:
-    return ",".join([f"{offset}+{length}" for offset, length in spans]) or "-"
+    return ",".join(map("%d+%d".__mod__, spans)) or "-"
 
 
 _LISTED: Final = (STATE.encode(), META.encode(), ABOUT.encode())
@@ -644,13 +644,17 @@ def _bodies(writes: Sequence[Write]) -> list[bytes]:
 
     It adds the CRC-32 of its keys, then each key with its body.
     """
-    kept = [write for write in writes if not write.replace]
-    args = [b""]
-    if kept:
-        flat = [part for write in kept for part in (write.key, write.body)]
-        args = [msgpack.packb([crc_of([write.key for write in kept]), *flat])]
-    if len(kept) < len(writes):
-        last = {write.key: write.body for write in writes if write.replace}
+    keys: list[str] = []
+    flat: list[str | bytes] = []
+    last: dict[str, bytes] = {}
+    for write in writes:
+        if write.replace:
+            last[write.key] = write.body
+        else:
+            keys.append(write.key)
+            flat += (write.key, write.body)
+    args: list[bytes] = [msgpack.packb([crc_of(keys), *flat]) if keys else b""]
+    if last:
         words = " ".join([f"{key} {len(body)}" for key, body in last.items()])
         args += [words.encode(), b"".join(last.values())]
     return args

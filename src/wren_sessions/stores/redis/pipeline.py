@@ -122,7 +122,10 @@ class ThreadPipelines:
         """
         if self._pid != os.getpid():  # the threads that led are not in this process
             self._start()
-        return min(self._lanes, key=attrgetter("waiting")).run(plan)
+        lane = self._lanes[0]
+        if lane.waiting:
+            lane = min(self._lanes, key=attrgetter("waiting"))
+        return lane.run(plan)
 
     def close(self) -> None:
         """Close the connections; later trips open them again."""

@@ -292,8 +292,12 @@ def _stored(
 def _read_spans(text: bytes) -> list[Span]:
     if text == b"-":
         return []
-    pairs = (span.split(b"+") for span in text.split(b",") if span != b"-")
-    return [Span(_number(offset), _number(length)) for offset, length in pairs]
+    spans: list[Span] = []
+    for span in text.split(b","):
+        if span != b"-":
+            offset, length = span.split(b"+")
+            spans.append(Span(_number(offset), _number(length)))
+    return spans
 
 
 def _number(word: bytes) -> int:
@@ -307,8 +311,12 @@ def _writes(parts: Sequence[bytes], special: Sequence[bytes]) -> tuple[StoredWri
     found: dict[str, bytes] = {}
     for key, body in _unchunk(b"".join(parts)):
         found.setdefault(key, body)
-    found |= {key.decode(): body for key, body in zip(special[::2], special[1::2], strict=True)}
-    return tuple([StoredWrite(key, body) for key, body in found.items()])
+    for key_bytes, body in zip(special[::2], special[1::2], strict=True):
+        found[key_bytes.decode()] = body
+    return tuple(map(StoredWrite, found, found.values()))
+
+
+_BYTES: Final = frozenset({bytes})
 
 
 def _unchunk(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -319,7 +327,7 @@ def _unchunk(data: bytes) -> Iterator[tuple[str, bytes]]:
     while unpacker.tell() < len(data):
         crc, *flat = unpacker.unpack()
         keys, bodies = flat[::2], flat[1::2]
-        if crc_of(keys) != crc or not all(isinstance(body, bytes) for body in bodies):
+        if crc_of(keys) != crc or not _BYTES.issuperset(map(type, bodies)):
             raise ValueError("changed")
         yield from zip(keys, bodies, strict=True)
 
