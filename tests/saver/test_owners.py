@@ -66,7 +66,7 @@ def test_what_is_written_during_a_walk_is_met(backend: Backend, limit: int) -> N
         sessions.save(name, {"n": 1})
         sessions.annotate(name, owner="ann")
         backend.clock.advance("10ms")
-    walk, met = SessionWalk(Unsuspended(sessions.store), limit, "ann"), list[str]()
+    walk, met = SessionWalk(Unsuspended(sessions.store), limit, owner="ann"), list[str]()
     while (page := run(walk.next_page())) is not None:
         met += [info.session for info in page]
         if len(met) < len(names):
