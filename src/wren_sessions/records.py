@@ -496,8 +496,11 @@ class SessionInfo:
         return dict(self._noted("attributes", {}))
 
     def _noted(self, name: str, nothing: Any) -> Any:
-        about = json.loads(self.notes.about) if self.notes.about else {}
-        return about.get(name, nothing)
+        try:
+            about = json.loads(self.notes.about or b"{}")
+        except ValueError:  # sealed, and there is no key; or damaged
+            return nothing
+        return about.get(name, nothing) if isinstance(about, dict) else nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from wren_sessions import (
 )
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions._walks import SessionWalk
-from wren_sessions.errors import ConfigurationError, SessionNotFoundError
+from wren_sessions.errors import ConfigurationError, DecryptionError, SessionNotFoundError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.stores.file import FileStore
 from wren_sessions.stores.protected import ProtectedStore
@@ -73,6 +73,20 @@ def test_what_is_written_during_a_walk_is_met(backend: Backend, limit: int) -> N
             sessions.save(min(set(names) - set(met)), {"n": 2})
             backend.clock.advance("10ms")
     assert sorted(met) == names
+
+
+def test_sealed_notes_are_nothing_without_the_key() -> None:
+    """The session is listed, without a title; its notes are not changed unseen."""
+    memory = MemoryStore()
+    sealed = Sessions(ProtectedStore(memory, encryption=Encryption([Encryption.generate_key()])))
+    sealed.save("s", {"n": 1})
+    sealed.annotate("s", owner="ann", title="one", tags=["a"])
+    bare = Sessions(memory)
+    found = [(i.title, i.tags, i.attributes) for i in bare.list(owner="ann").sessions]
+    assert found == [("", (), {})]
+    with pytest.raises(DecryptionError, match="was not changed"):
+        bare.annotate("s", title="two")
+    assert [info.title for info in sealed.owned("ann")] == ["one"]
 
 
 # --- from the config ------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from wren_sessions._arguments import check_names
-from wren_sessions.errors import ConfigurationError, ConflictError
+from wren_sessions.errors import ConfigurationError, ConflictError, DecryptionError
 from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore
 from wren_sessions.records import Notes, SessionInfo, SessionPage
 from wren_sessions.sessions.operations import not_found
@@ -41,7 +41,13 @@ def changes_of(
 
 
 def _changed(notes: Notes, owner: str | None, changes: Mapping[str, Any]) -> Notes:
-    about = {**(json.loads(notes.about) if notes.about else {}), **changes}
+    try:
+        about = {**json.loads(notes.about or b"{}"), **changes}
+    except (ValueError, TypeError):
+        raise DecryptionError(
+            "what is noted about the session cannot be read, and was not changed: it is damaged, "
+            "or encrypted, and this store has no key"
+        ) from None
     about = {name: value for name, value in about.items() if value}
     try:
         text = json.dumps(about, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
