@@ -177,8 +177,14 @@ def _fields(line: bytes, session: str) -> dict[str, Any]:
 
 def _opening(fields: dict[str, Any]) -> Opening:
     session = fields.get("session")
-    if fields.get("format") != FORMAT or not isinstance(session, str):
+    if fields.get("format") != FORMAT:
         refuse("", "it does not start like one")
+    if not isinstance(session, str):
+        raise CorruptSessionError(
+            'this export cannot be imported: the "session" of its first line is not a text; '
+            "nothing was written. Use another copy of the file",
+            session="",
+        )
     version = fields.get("version")
     if type(version) is not int or version < 1:
         refuse(session, "its version is no number")
