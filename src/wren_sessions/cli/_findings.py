@@ -245,10 +245,12 @@ def _commands(facts: Mapping[str, Any]) -> Iterator[Finding]:
             why = "this user may not use it" if name in denied else "it does not have it"
             yield ok("commands", f"without {name} ({why}) {_LESS[name]}")
     if needed := [name for name in denied if name not in _LESS]:
+        # Without EVAL nothing was tried on a key: it may lack the rights to the keys as well.
+        rules = RIGHTS if "EVAL" in needed else " ".join(f"+{name.lower()}" for name in needed)
         yield failed(
             "rights",
             f"this user may not use {', '.join(needed)}",
-            f"allow it: ACL SETUSER … {' '.join(f'+{name.lower()}' for name in needed)}",
+            f"allow it: ACL SETUSER … {rules}",
         )
     if needed := [name for name in missing if name not in _LESS]:
         yield failed(
