@@ -28,8 +28,11 @@ from wren_sessions import (
 )
 from wren_sessions.checkpoints import draft, pending, snapshots
 from wren_sessions.delta import encoder, protection
+from wren_sessions.errors import ConfigurationError
 from wren_sessions.serializers import budget, limits
 from wren_sessions.serializers.budget import OverBudgetError
+from wren_sessions.transfer.checking import check_session
+from wren_sessions.transfer.repairing import repair_session
 from wren_sessions.upgrading._application import Application
 from wren_sessions.upgrading._rewriting import migrate
 from wren_sessions.upgrading._verifying import verify
@@ -196,6 +199,31 @@ def test_what_is_too_small_to_be_copied_can_be_moved(
     assert fresh(target).get("s") is None
     import_checkpoints(SessionSaver(source, serde=wide), SessionSaver(target, serde=wide))
     assert fresh(target).load("s").state == state
+
+
+def test_what_is_too_large_to_be_verified_is_not_repaired_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be whole: checking says so, and the session is moved as the error says."""
+    monkeypatch.setattr(encoder, "SPARE_BYTES", 10**12)
+    source = ProtectedStore(MemoryStore(), compression=Compression())
+    wide = SafeSerializer(limits=Limits(max_memory_bytes=10**9))
+    sessions = Sessions(source, serde=wide)
+    sessions.save("s", {"n": 1})
+    state = {f"key{number}": chr(97 + number) * 140_000 for number in range(6)}
+    sessions.save("s", state)
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshots, "one_call", less)
+        found = check_session(source, "s")
+        (part,) = found.damaged
+        assert part.too_large
+        assert part.why.startswith("too large to be verified: ")
+        assert len(found.whole) == 1
+        with pytest.raises(ConfigurationError, match="move it with import_checkpoints"):
+            repair_session(source, found)
+    target = MemoryStore()
+    import_checkpoints(SessionSaver(source, serde=wide), SessionSaver(target, serde=wide))
+    assert fresh(source, wide).load("s").state == fresh(target, wide).load("s").state == state
 
 
 def test_verifying_and_migrating_hold_the_limits_of_the_application() -> None:

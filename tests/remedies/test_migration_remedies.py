@@ -47,6 +47,22 @@ def test_channels_within_another_serializer() -> None:
         assert Sessions(store, serde=safe).load("ann").state == {"b": 1}
 
 
+@tries("give the channel another name, or run `wren-sessions migrate` and take the line out")
+@pytest.mark.parametrize(
+    "migrations", [Migrations().channel_renamed("a", "b"), Migrations().channel_removed("a")]
+)
+def test_a_channel_under_a_name_that_is_gone(migrations: Migrations) -> None:
+    """It would be lost; under another name, or without the line, it is kept."""
+    store = MemoryStore()
+    with pytest.raises(ConfigurationError, match="'a' of session 'ann' cannot be written"):
+        Sessions(store, serde=SafeSerializer(migrations=migrations)).save("ann", {"a": 1, "b": 2})
+    assert store.info("ann") is None
+    for state, lines in ({"c": 1, "b": 2}, migrations), ({"a": 1, "b": 2}, Migrations()):
+        sessions = Sessions(store, serde=SafeSerializer(migrations=lines))
+        sessions.save("ann", state)
+        assert sessions.load("ann").state == state
+
+
 @tries("{}, and cannot become {}: say once", "and cannot be removed as well: say once")
 def test_a_channel_with_two_lines() -> None:
     """One of them says what becomes of it."""

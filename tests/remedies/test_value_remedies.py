@@ -205,6 +205,17 @@ def test_a_class_of_a_notebook() -> None:
     assert found == "True"
 
 
+@tries("import the module of the class and read the value again, or store plain data, such as")
+def test_plain_data_of_a_class_that_is_missing() -> None:
+    """The object is read again where its class is, or its data are stored."""
+    stored = SERDE.dumps_typed(kinds.IntBox(content=1))
+    missing = stored[0], stored[1].replace(b"values.kinds", b"values.kinks")
+    plain = SafeSerializer(missing="plain").loads_typed(missing)
+    assert "such as the object's .value, instead" in refusal(plain)
+    assert comes_back(SERDE.loads_typed(stored))
+    assert comes_back(plain.value)
+
+
 @tries("use {} in the application, as an annotation or in a line of its own")
 def test_a_parametrized_model_that_was_not_made() -> None:
     """The line that is named makes it."""

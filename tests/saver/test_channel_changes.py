@@ -452,3 +452,20 @@ def test_what_cannot_be_meant_is_refused(wrong: Callable[[], Any]) -> None:
     """When it is registered, with what is wrong."""
     with pytest.raises(ConfigurationError):
         wrong()
+
+
+@pytest.mark.parametrize("node", ["input", "update"])
+@pytest.mark.parametrize(
+    "migrations", [RENAMED, Migrations().channel_removed("profile")], ids=["renamed", "removed"]
+)
+def test_a_name_that_is_gone_is_not_used_again(migrations: Migrations, node: str) -> None:
+    """What is written under it would be lost, so that is an error before anything is."""
+    builder = StateGraph(Old)
+    builder.add_node("n", lambda _: {"profile": {"age": 1}} if node == "update" else {"n": 2})
+    builder.add_edge(START, "n")
+    saver = SessionSaver(MemoryStore(), migrations=migrations)
+    app = builder.compile(checkpointer=saver)
+    given: Any = {"profile": {"age": 0}} if node == "input" else {"n": 1}
+    with pytest.raises(ConfigurationError, match="channel 'profile' of session 'ann' cannot be"):
+        app.invoke(given, CONFIG)
+    assert "profile" not in app.get_state(CONFIG).values

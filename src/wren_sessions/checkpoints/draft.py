@@ -14,7 +14,7 @@ from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, encod
 from wren_sessions.checkpoints.header import header
 from wren_sessions.checkpoints.readable import SURE_BYTES, check_readable
 from wren_sessions.checkpoints.record_cache import Known
-from wren_sessions.checkpoints.renaming import about_both, to_both, values_to_write
+from wren_sessions.checkpoints.renaming import about_both, check_names, to_both, values_to_write
 from wren_sessions.checkpoints.versions import Version, as_text
 from wren_sessions.delta.encoder import DeltaEncoder, Grown, Large, Serializer, dump
 from wren_sessions.delta.protection import Protection
@@ -125,6 +125,7 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
     channels = channels_of(serde, namespace) if getattr(serde, "channels", None) else None
     about = [dict(put.rest), dict(put.metadata)]
     if channels is not None:
+        check_names(session, {*put.changed, *given}, channels)
         given = values_to_write(given, channels)
         about = about_both(put.rest, put.metadata, channels)
     encoder = DeltaEncoder(parent, known.records, protection=protection)

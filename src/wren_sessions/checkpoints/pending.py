@@ -21,7 +21,7 @@ from wren_sessions.checkpoints.lineage import check_expired
 from wren_sessions.checkpoints.outcomes import check, expired
 from wren_sessions.checkpoints.readable import SURE_BYTES, check_readable
 from wren_sessions.checkpoints.record_cache import Cache
-from wren_sessions.checkpoints.renaming import MIRRORS
+from wren_sessions.checkpoints.renaming import MIRRORS, check_names
 from wren_sessions.checkpoints.turns import Rules, token_in, turns_on
 from wren_sessions.delta.encoder import DeltaEncoder, Serializer, dump
 from wren_sessions.delta.protection import Protection
@@ -203,6 +203,8 @@ def _dumped(
     answer, the first two, … and all of them.
     """
     channels = channels_of(serde, name[0]) if getattr(serde, "channels", None) else None
+    if channels is not None:
+        check_names(session, [write.channel for write in writes], channels)
     last: dict[int, TaskWrite] = {}
     for write in writes:
         if write.replace:

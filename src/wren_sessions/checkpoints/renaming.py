@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 from wren_sessions.checkpoints.channels import INPUT
 from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody
 from wren_sessions.checkpoints.versions import Version
+from wren_sessions.errors import ConfigurationError
 from wren_sessions.serializers._channels import GraphChannels
 
 T = TypeVar("T")
@@ -123,6 +124,31 @@ def about_both(
     if metadata.get(COUNTERS):
         found[1][COUNTERS] = _under_both(metadata[COUNTERS], channels)
     return found
+
+
+def check_names(session: str, names: Iterable[str], channels: GraphChannels) -> None:
+    """Refuse to write a channel under a name that is read as another, or dropped.
+
+    Args:
+        session: whose channels they are.
+        names: the channels to write.
+        channels: what is declared of them.
+
+    Raises:
+        ConfigurationError: it would be lost.
+    """
+    for name in names:
+        new = channels.names.get(name)
+        if new is None and name not in channels.removed:
+            continue
+        line = (
+            f"channel_removed({name!r})" if new is None else f"channel_renamed({name!r}, {new!r})"
+        )
+        raise ConfigurationError(
+            f"channel {name!r} of session {session!r} cannot be written: the migrations have "
+            f"{line}, so it would be {'dropped' if new is None else f'read as {new!r}'}; give the "
+            "channel another name, or run `wren-sessions migrate` and take the line out",
+        )
 
 
 def values_to_write(values: Mapping[str, Any], channels: GraphChannels) -> dict[str, Any]:

@@ -153,6 +153,10 @@ def _repaired(run: Run, check: SessionCheck, *, dry_run: bool, yes: bool, save: 
     if check.info is None or check.latest is None:
         run.done(id_, "lost", "cannot be repaired: nothing of its main namespace is whole")
         return _exits.UNREADABLE
+    if any(part.too_large for part in check.damaged):
+        words = "is not repaired: a part of it is too large to be verified, and may be whole"
+        run.done(id_, "too large", words)
+        return _exits.UNREADABLE
     left_out = [_place(part) for part in check.damaged if part.namespace is not None]
     if dry_run:
         words = f"would go on from {check.latest}, without: {', '.join(left_out) or 'nothing'}"

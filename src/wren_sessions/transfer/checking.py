@@ -18,13 +18,13 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions._walks import RecordWalk
 from wren_sessions.checkpoints.codec import write_of
-from wren_sessions.checkpoints.snapshots import read_record
+from wren_sessions.checkpoints.snapshots import read_record, reading
 from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import opened
 from wren_sessions.delta.protection import Protection, protection_of
@@ -34,9 +34,11 @@ from wren_sessions.errors import (
     DecryptionError,
     SerializationError,
     SessionNotFoundError,
+    WrenSessionsError,
 )
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.records import ArenaParts, Name, SessionInfo, Start, Stored, merge_spans
+from wren_sessions.serializers.budget import OverBudgetError
 
 PAGE: Final = 16
 ATTEMPTS: Final = 5
@@ -52,12 +54,15 @@ class Damaged:
         checkpoint_id: its checkpoint, where that is known.
         write: the key of the pending write, where it is one.
         why: what is wrong with it.
+        too_large: whether it was not looked at, since that would take too much memory. It may be
+            whole, so no repair leaves it out.
     """
 
     namespace: str | None
     checkpoint_id: str | None = None
     write: str | None = None
     why: str
+    too_large: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,28 +314,36 @@ class Checking:
         if arena is None:
             self._found(*stored.name, "a part of its arena is not there")
             return
-        try:
-            body, _ = read_record(self.session, stored, ArenaView(arena), self.protection)
-        except DAMAGE as error:
-            self._found(*stored.name, error.message)
-            return
-        self._whole.append(stored.name)
-        if body.parent_id is not None:
-            self._parents.add((stored.name[0], body.parent_id))
-        for key, why in lost_writes(self.session, stored, arena, self.protection):
-            self._found(*stored.name, why, write=key)
+        with reading(self.session, stored):  # one budget for it and its pending writes
+            try:
+                body, _ = read_record(self.session, stored, ArenaView(arena), self.protection)
+            except DAMAGE as error:
+                self._unreadable(stored.name, error)
+                return
+            self._whole.append(stored.name)
+            if body.parent_id is not None:
+                self._parents.add((stored.name[0], body.parent_id))
+            for key, fault in lost_writes(self.session, stored, arena, self.protection):
+                self._unreadable(stored.name, fault, write=key)
+
+    def _unreadable(self, name: Name, error: WrenSessionsError, write: str | None = None) -> None:
+        if isinstance(error, OverBudgetError):
+            why = f"too large to be verified: {error.why}"
+            self._found(*name, why, write=write, too_large=True)
+        else:
+            self._found(*name, error.message, write=write)
 
     def _found(
-        self, namespace: str | None, checkpoint_id: str | None, why: str, write: str | None = None
+        self, namespace: str | None, checkpoint_id: str | None, why: str, **more: Any
     ) -> None:
         self._damaged.append(
-            Damaged(namespace=namespace, checkpoint_id=checkpoint_id, write=write, why=why)
+            Damaged(namespace=namespace, checkpoint_id=checkpoint_id, why=why, **more)
         )
 
 
 def lost_writes(
     session: str, stored: Stored, arena: ArenaParts, protection: Protection
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[str, WrenSessionsError]]:
     """The pending writes of a checkpoint that cannot be read: their keys, and why not."""
     what = f"a pending write of checkpoint {stored.name[1]!r}"
     for write in stored.writes:
@@ -338,7 +351,7 @@ def lost_writes(
             body = write_of(session, stored, write)
             opened(session, body.value, arena, protection, what)
         except DAMAGE as error:
-            yield write.key, error.message
+            yield write.key, error
 
 
 def _is_object(state: bytes) -> bool:

@@ -22,9 +22,10 @@ from wren_sessions.checkpoints.order import from_id
 from wren_sessions.checkpoints.snapshots import read_snapshot
 from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.protection import Protection, protection_of
-from wren_sessions.errors import ConflictError, CorruptSessionError
+from wren_sessions.errors import ConfigurationError, ConflictError, CorruptSessionError
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.records import ArenaParts, Name, Scanned, SessionInfo, Span, Start, Stored
+from wren_sessions.serializers.budget import MOVE_REMEDY
 from wren_sessions.serializers.plain import PlainSerializer
 from wren_sessions.transfer._repacking import Repacking
 from wren_sessions.transfer._reports import OnProgress
@@ -50,6 +51,7 @@ def repair_session(
 
     Raises:
         CorruptSessionError: nothing of it can be saved.
+        ConfigurationError: a part of it is too large to be verified, and may be whole.
         ConflictError: it was written since it was verified; nothing was changed.
     """
     check_store(store, "repair_session")
@@ -75,6 +77,11 @@ async def _repair(
             f"session {check.session!r} cannot be repaired: no checkpoint of its main namespace "
             "is whole, or its own line is damaged; restore the session from a copy",
             session=check.session,
+        )
+    if any(part.too_large for part in check.damaged):
+        raise ConfigurationError(
+            f"session {check.session!r} was not repaired: a part of it is too large to be "
+            f"verified, and would be left out though it may be whole{MOVE_REMEDY}"
         )
     whole = Whole(store, check)
     repacking = Repacking(protection, protection) if protection.wraps else None
