@@ -35,6 +35,7 @@ INFOS: Final = {
     "Redis 7.1.0 on Amazon ElastiCache": "redis_version:7.1.0\r\nos:Amazon ElastiCache\r\n",
     "Redis 7.3.0 on Amazon MemoryDB": "redis_version:7.3.0\r\nos:Amazon MemoryDB\r\n",
 }
+PREDIXY: Final = "# Proxy\nVersion:1.0.5\nName:PredixyExample\nBind:0.0.0.0:7617\nRedisMode:proxy\n"
 UNKNOWN: Final = Exception("ERR unknown command")
 
 
@@ -76,7 +77,7 @@ def test_engines_are_told_apart(name: str) -> None:
         (answering(INFO=Exception("unsupported command 'INFO'")), "a proxy (Envoy)"),
         (answering(INFO=Exception("invalid request")), "a proxy (Envoy)"),
         (answering(INFO=None), "a proxy (twemproxy)"),
-        (answering(INFO="# Proxy\r\nVersion:1.0.5\r\nName:Predixy\r\n"), "a proxy (predixy)"),
+        (answering(INFO=PREDIXY), "a proxy (predixy)"),
         (answering(), "a proxy"),
     ],
 )
@@ -94,6 +95,13 @@ def test_a_clock_that_is_far_away() -> None:
     found = judged(late)["clock"]
     assert (found.level, found.text.split(" s ")[1]) == ("warning", "behind this machine's")
     assert judged(answering(EVAL_RO=""))["clock"].level == "ok"
+
+
+def test_a_proxy_that_counts_microseconds_since_1970() -> None:
+    """Envoy answers TIME by itself, with all microseconds as the second number."""
+    now = time.time()
+    told = [str(int(now)), str(int(now * 1e6))]
+    assert judged(answering(TIME=told, EVAL_RO=""))["clock"].level == "ok"
 
 
 # --- topologies -----------------------------------------------------------------------------------

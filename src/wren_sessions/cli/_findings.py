@@ -161,7 +161,8 @@ def of_latency(times_ms: list[float]) -> Finding:
 _UNTRIED: Final = "this package is not tested on it; run your own tests on it before you rely on it"
 _KINDS: Final[Mapping[str, str]] = {
     "Dragonfly": _UNTRIED,
-    "Garnet": f"start it with --lua: sessions need scripts; {_UNTRIED}",
+    "Garnet": "start it with --lua and --lua-transaction-mode: sessions need scripts that nothing "
+    f"comes between; {_UNTRIED}",
     "KeyDB": f"let one server take the writes: active replicas merge what both wrote; {_UNTRIED}",
     "Kvrocks": _UNTRIED,
     "Upstash": f"turn eviction off in its console; {_UNTRIED}",

@@ -36,6 +36,7 @@ _KINDS: Final = (
     ("valkey_version", "Valkey"),
     ("mvcc_depth", "KeyDB"),
 )
+# An Envoy that answers INFO, as newer ones do, looks like the servers behind it.
 _PROXIES: Final = (("unsupported command", "Envoy"), ("invalid request", "Envoy"))
 _CLOUDS: Final = ("ElastiCache", "MemoryDB")
 
@@ -151,7 +152,7 @@ def _of_info(client: redis.Redis, info: Mapping[str, Any], database: int) -> dic
 def _kind_of(info: Mapping[str, Any]) -> tuple[str, str | None]:
     """What a server is called, and its own version: many name that of a Redis, too."""
     version = _text(info.get("redis_version"))
-    if str(info.get("Name", "")).lower() == "predixy":
+    if info.get("RedisMode") == "proxy":  # its Name is what the configuration calls it
         return "a proxy (predixy)", _text(info.get("Version"))
     for field, kind in _KINDS:
         if field in info:
@@ -189,7 +190,8 @@ def _clock_ms(client: redis.Redis) -> int | None:
         after = time.time()
     except (*ERRORS, TypeError, ValueError):
         return None
-    return round((int(seconds) + int(micros) / 1e6 - (before + after) / 2) * 1_000)
+    now = int(seconds) + int(micros) % 1_000_000 / 1e6  # Envoy gives all microseconds since 1970
+    return round((now - (before + after) / 2) * 1_000)
 
 
 # --- commands -------------------------------------------------------------------------------------
