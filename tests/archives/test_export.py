@@ -277,6 +277,7 @@ def test_a_file_that_was_changed_is_refused(lines: list[str]) -> None:
         (1, "values", {"x": ["safe", [0, 10**9]]}),
         (1, "values", {"x": ["safe", [-5, 2]]}),
         (1, "values", {"x": ["safe", True]}),
+        (1, "values", {"x": ["safe"]}),
         (1, "versions", {"x": None}),
         (1, "writes", [{}]),
         (1, "parent", 5),

@@ -277,8 +277,8 @@ def _versions(raw: Any) -> dict[str, Any]:
 
 
 def _value(raw: Any) -> Value:
-    kind, *pieces = raw
-    return Value(_is(str, kind), [_piece(piece) for piece in pieces])
+    kind, first, *others = raw
+    return Value(_is(str, kind), [_piece(piece) for piece in (first, *others)])
 
 
 def _piece(raw: Any) -> bytes | Span:

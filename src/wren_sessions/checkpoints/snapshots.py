@@ -292,7 +292,7 @@ def _read(
 
 def _held(value: StoredValue, arena: ArenaView) -> DeltaBase | None:
     """What is known of a list that goes on with a known one, or that one begins with."""
-    _, *pieces = value.pieces
+    pieces = value.pieces[1:]  # of a forged value there may be none
     sealed = value.kind.startswith(_SEALED)
     if not (sealed or value.kind == KIND) or not pieces or set(map(type, pieces)) != _EXTENTS:
         return None
