@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +13,10 @@ from langchain_core.messages import HumanMessage
 from selenium.webdriver.common.keys import Keys
 
 from cli.sample_app import talk
+from servers import start_server
 from web.browsing import TOKEN, Browser, served, site
 from web.graphs import approving, asking
-from wren_sessions import Sessions, SessionSaver
+from wren_sessions import FileStore, Sessions, SessionSaver, open_store
 from wren_sessions.protocols import SessionStore
 
 PAGES = ("", "inbox", "session?id=cli_20251108_150001", "history?id=cli_20251108_150001")
@@ -94,6 +97,65 @@ def test_a_page_follows_a_graph_that_runs(
     Sessions(store).save("brand new", {"messages": ["first words"]})
     browser.says("brand new")
     assert browser.run("return window.same") is True
+
+
+def test_a_page_says_that_its_session_is_gone(
+    address: str, browser: Browser, store: SessionStore
+) -> None:
+    """What was shown stays, with the reason above it, and it goes on once the session is back."""
+    sessions = Sessions(store)
+    for page in ("session", "history"):
+        sessions.save("short", {"messages": ["hi there"]})
+        browser.open(f"{address}{page}?id=short")
+        browser.says("hi there" if page == "session" else "short")
+        browser.run("window.same = true")
+        sessions.delete("short")
+        browser.says("Not found: session 'short'")
+        assert browser.run("return window.same") is True
+    browser.console()  # a browser writes down each 404
+    sessions.save("short", {"messages": ["hi again"]})
+    browser.until(lambda: "Not found" not in browser.text, "it does not go on")
+    browser.console()
+
+
+def test_a_page_says_that_its_store_is_away(browser: Browser) -> None:
+    """While Redis is stopped a page says so and keeps what it shows; then it goes on by itself."""
+    with start_server() as server, open_store(server.url, dotenv=False) as store:
+        Sessions(store).save("before", {"messages": ["hi"]})
+        with served(store) as found:
+            browser.open(found)
+            browser.says("before")
+            for page in ("", "session?id=before"):
+                browser.open(found.partition("?")[0] + page)
+                browser.says("before")
+                server.stop()
+                browser.says("The store does not answer: ")
+                assert "before" in browser.text
+                server.start()
+                Sessions(store).save("before", {"messages": ["hi"]})
+                Sessions(store).save("after", {"messages": ["hi"]})
+                browser.until(lambda: "does not answer" not in browser.text, "it does not go on")
+        browser.says("The server of this page does not answer.")
+        browser.console()
+        browser.open("about:blank")
+
+
+def test_a_damaged_session_is_not_downloaded(browser: Browser, tmp_path: Path) -> None:
+    """A page says why, where else a file would come."""
+    with FileStore(tmp_path / "sessions.db") as store:
+        Sessions(store).save("bad", {"messages": ["hi"]})
+    with sqlite3.connect(tmp_path / "sessions.db") as connection:
+        connection.execute("UPDATE records SET body = x'00'")
+    connection.close()
+    with FileStore(tmp_path / "sessions.db") as store, served(store) as found:
+        browser.open(found)
+        browser.link("bad")
+        browser.says("Cannot be read")
+        browser.find("details.menu summary").click()
+        browser.link("Whole session")
+        browser.says("It cannot be read")
+        browser.console()
+        browser.open("about:blank")
 
 
 def test_a_question_is_answered_from_the_inbox(

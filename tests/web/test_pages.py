@@ -476,6 +476,40 @@ def test_a_session_of_any_name_can_be_opened(reader: TestClient) -> None:
     assert "n int 1" in words(state)
 
 
+def check_no_file(client: TestClient, session: str) -> None:
+    """Make sure that each form of export is refused with a page, before a file begins."""
+    for form in ("html", "md", "json", "jsonl"):
+        answer = client.get(f"/export?id={session}&as={form}")
+        assert (form, answer.status_code) == (form, 422)
+        assert "It cannot be read" in words(answer)
+        assert "content-disposition" not in answer.headers
+
+
+@pytest.mark.parametrize("damage", ["oldest", "latest", "large", "gone"])
+def test_what_is_damaged_is_not_exported_in_part(tmp_path: Path, damage: str) -> None:
+    """Wherever the damage is, the whole session is refused before its file begins."""
+    import sqlite3
+
+    path = tmp_path / "sessions.db"
+    with open_store(f"file:{path}", dotenv=False) as store:
+        for number in range(250):
+            Sessions(store).save("bad", {"messages": ["hi"], "n": number, "x": "y" * 9_000})
+    harm = {
+        "oldest": "UPDATE records SET body = x'00' WHERE id = (SELECT min(id) FROM records)",
+        "latest": "UPDATE records SET body = x'00' WHERE id = (SELECT max(id) FROM records)",
+        "large": "UPDATE arena SET data = zeroblob(length(data))",
+        "gone": "DELETE FROM records",
+    }
+    with sqlite3.connect(path) as connection:
+        assert connection.execute(harm[damage]).rowcount
+    connection.close()
+    with open_store(f"file:{path}", dotenv=False) as store, client_of(store) as client:
+        answer = client.get("/export?id=bad&as=jsonl")
+        assert answer.status_code == 422
+        assert "It cannot be read" in words(answer)
+        assert "content-disposition" not in answer.headers
+
+
 def test_what_is_damaged_ends_no_page(tmp_path: Path) -> None:
     """The list calls it unreadable, its pages say why, and all others are as before."""
     import sqlite3
@@ -499,6 +533,7 @@ def test_what_is_damaged_ends_no_page(tmp_path: Path) -> None:
             assert (page, answer.status_code) == (page, 200)
             assert "Cannot be read" in words(answer) or page == "diff"
             assert client.get(f"/{page}?id=good").status_code == 200
+        check_no_file(client, "bad")
 
 
 def test_encrypted_sessions_need_their_key(tmp_path: Path) -> None:
@@ -517,6 +552,10 @@ def test_encrypted_sessions_need_their_key(tmp_path: Path) -> None:
         assert answer.status_code == 422
         assert "It cannot be read" in words(answer)
         assert "secret word" not in answer.text
+        check_no_file(client, "s")
+    with open_store(url, dotenv=False) as store, client_of(store) as client:
+        assert "is encrypted: open the store with its key" in words(client.get("/session?id=s"))
+        check_no_file(client, "s")
 
 
 def test_a_store_that_does_not_answer_has_a_page(redis_url: str) -> None:

@@ -76,6 +76,8 @@ def web(
 
     The address that is printed has a token in it: whoever has it sees all sessions. Nothing is
     changed without --write, and looking does not count as use of a session. Ctrl-C ends it.
+
+    It needs the extra web: pip install 'wren-sessions[web]'.
     """
     check_installed()
     from wren_sessions.errors import ConfigurationError

@@ -7,6 +7,7 @@ life.
 
 from __future__ import annotations
 
+from collections import deque
 from hashlib import blake2b
 from pathlib import PurePath
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from wren_sessions.archives import aexport_session
+from wren_sessions.archives import aexport_session, export_session
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import SessionInfo
@@ -176,8 +177,8 @@ class Pages:
             "Content-Disposition": f'attachment; filename="{file_name(place.session)}.{form}"'
         }
         if form == "jsonl":
-            if await self._store.aio.info(place.session) is None:
-                not_found(place.session)
+            # Read to its end first: what is damaged or sealed gets a page, not half a file.
+            await self._run(lambda store: deque(export_session(store, place.session), maxlen=0))
             lines = aexport_session(self._store, place.session)
             return StreamingResponse(lines, headers=headers, media_type="application/jsonl")
         if form not in _EXPORTS:

@@ -3,7 +3,8 @@
 // The page is asked for again with the tag of what is shown; the answer is empty (304) as long as
 // it would be the same. What is new is put in: parts marked data-swap are replaced by those of the
 // new page, and in them what has the same data-key and data-digest stays as it is, with what was
-// unfolded or typed there.
+// unfolded or typed there. Where there is no new page, such as of a session that was deleted, or while
+// the store does not answer, a line says why.
 "use strict";
 
 const EVERY_MS = 2000;
@@ -38,6 +39,20 @@ function show(text) {
   }
 }
 
+// Says why what is shown may be out of date; nothing once it is not.
+function warn(why) {
+  const place = document.getElementById("stale");
+  const says = why && why + " What is shown here was so before.";
+  if (place.textContent !== says) place.textContent = says;  // else it would be read out again
+}
+
+function reason(text) {
+  const page = new DOMParser().parseFromString(text, "text/html");
+  const fault = page.querySelector("main .fault bdi");
+  if (!fault) return text.trim();  // a refusal in plain text, or one of a proxy
+  return page.querySelector("h1").textContent + ": " + fault.textContent + ".";
+}
+
 async function look(address) {
   const turn = ++asked;
   const headers = tag ? { "If-None-Match": tag } : {};
@@ -45,16 +60,16 @@ async function look(address) {
   try {
     answer = await fetch(address, { headers, cache: "no-store" });
   } catch {
-    return;  // the server is gone, or not there yet
-  }
-  if (turn !== asked || answer.status === 304) return;
-  if (answer.status === 401 || answer.status === 404) {
-    document.body.removeAttribute("data-live");
+    if (turn === asked) warn("The server of this page does not answer.");
     return;
   }
-  if (!answer.ok) return;
+  if (turn !== asked) return;
+  if (answer.status === 304) return warn("");
+  if (answer.status === 401) document.body.removeAttribute("data-live");
   const text = await answer.text();
   if (turn !== asked) return;
+  if (!answer.ok) return warn(reason(text));
+  warn("");
   tag = answer.headers.get("ETag");
   show(text);
 }
