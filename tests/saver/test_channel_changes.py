@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, TypedDict
 
 import pytest
 from langchain_core.messages import HumanMessage
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 
@@ -469,3 +470,40 @@ def test_a_name_that_is_gone_is_not_used_again(migrations: Migrations, node: str
     with pytest.raises(ConfigurationError, match="channel 'profile' of session 'ann' cannot be"):
         app.invoke(given, CONFIG)
     assert "profile" not in app.get_state(CONFIG).values
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_langgraphs_serializer_stored(backend: str, request: pytest.FixtureRequest) -> None:
+    """Channels of such sessions are renamed, removed and migrated, in what is pending as well."""
+
+    class Before(TypedDict, total=False):
+        total: int
+        scratch: str
+        log: Annotated[list[Any], add]
+
+    class After(TypedDict, total=False):
+        cents: int
+        lines: Annotated[list[Any], add]
+
+    def step(state: Any) -> Any:
+        return {"lines" if "cents" in state else "log": [HumanMessage(interrupt("?"))]}
+
+    def writes(_: Any) -> Any:
+        return {"total": 4}
+
+    migrations = cents().channel_renamed("log", "lines").channel_removed("scratch")
+    with open_store(place(backend, request), dotenv=False) as store:
+        serde = JsonPlusSerializer()
+        old = graph(store, Before, step, writes, saver=SessionSaver(store, serde=serde))
+        first = HumanMessage("hi", id="1")
+        old.invoke({"total": 3, "scratch": "x", "log": [first]}, CONFIG)
+        new = graph(store, After, step, lambda _: {}, migrations=migrations)
+        assert new.get_state(CONFIG).values == {"cents": 400, "lines": [first]}
+        done = new.invoke(Command(resume="yes"), CONFIG)
+        assert (done["cents"], done["lines"][0]) == (400, first)
+        assert [each.content for each in done["lines"]] == ["hi", "yes"]
+        assert new.get_state(CONFIG).values == done
+        rolled_back = graph(store, Before, step, writes).get_state(CONFIG).values
+        assert type(rolled_back["total"]) is UnreadableValue
+        assert rolled_back["log"] == done["lines"]
+        assert "scratch" not in rolled_back

@@ -333,8 +333,9 @@ def _others() -> list[Change]:
             "pydantic model",
             made(model_kind),
             made(model_kind),
-            'module_moved("app_before", "app")',
-            lambda: Migrations().module_moved("app_before", "changing_app"),
+            'module_moved("app.before", "app")',
+            lambda: Migrations().module_moved("changing_app.before", "changing_app"),
+            UNREADABLE,
         ),
         Change(
             "a field has another meaning",

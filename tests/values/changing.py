@@ -78,8 +78,8 @@ class App:
 
     def move(self, name: str) -> None:
         """Give the module, and the class in it, another name."""
-        for known in ("changing_app", "app_before"):
-            sys.modules.pop(known, None)
+        sys.modules.pop("changing_app.before", None)
+        sys.modules["changing_app"] = ModuleType("changing_app")  # the package is there in each
         sys.modules[name] = self._module
         self._module.__dict__["Changing"].__module__ = name
 

@@ -26,10 +26,10 @@ def test_a_change(app: App, change: Change, backend: str, request: pytest.Fixtur
             """Another process has a cache of its own."""
             return Sessions(store, migrations=migrations)
 
-        moved = "app_before" in change.line
+        moved = "module_moved" in change.line
         value = change.old(app)
         if moved:
-            app.move("app_before")
+            app.move("changing_app.before")
         release().save("ann", {"it": value, "n": 1})
         if moved:
             app.move("changing_app")
@@ -38,15 +38,17 @@ def test_a_change(app: App, change: Change, backend: str, request: pytest.Fixtur
         state = release(migrations).load("ann").state
         check(state.get(change.channel, GONE), expected)
         release(migrations).save("ann", {**state, "n": state["n"] + 1})
-        if moved:
-            return
         app.drop("Profile")
         before = change.old(app)
+        if moved:
+            app.move("changing_app.before")
         back = change.back(app) if callable(change.back) else change.back
         state = release().load("ann").state
         assert state["n"] == 2
         check(state.get("it", GONE), before if back is None else back)
         release().save("ann", {**state, "n": state["n"] + 1})
+        if moved:
+            app.move("changing_app")
         expected = change.new(app)
         state = release(migrations).load("ann").state
         assert state["n"] == 3
