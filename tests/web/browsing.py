@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -107,7 +107,7 @@ class Browser:
         while True:
             try:
                 found = there()
-            except StaleElementReferenceException:
+            except (NoSuchElementException, StaleElementReferenceException):  # it loads
                 found = None
             if found:
                 return found
