@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -129,3 +131,12 @@ def test_commands_named_in_the_pages_exist() -> None:
             known = {option for param in command_of(name).params for option in param.opts}
             used = {word for word in rest.split() if re.fullmatch(r"--?[a-z-]+", word)}
             assert used - {"-f", "1"} <= known | {"-f"}, (page.name, name, used)
+
+
+@pytest.mark.parametrize("module", ["wren_sessions", "wren_sessions.cli"])
+def test_the_command_is_a_module_too(module: str) -> None:
+    """Both ways: the second one is that of 0.1.0, and scripts have it."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, "list", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "Usage: wren-sessions list" in done.stdout
