@@ -312,10 +312,8 @@ def sentinel_group(service: str) -> Iterator[tuple[SentinelServer, RedisServer, 
     """A Sentinel, the primary of the service that it watches, and a replica that it knows of."""
     with start_server() as primary:
         follow = (
-            "--replicaof",
-            f"{primary.host} {primary.port}",
-            "--repl-diskless-sync-delay",
-            "0",
+            *("--replicaof", primary.host, str(primary.port)),
+            *("--repl-diskless-sync-delay", "0"),
         )
         with start_server(*follow) as replica, Redis.from_url(primary.url) as client:
             wait_until(lambda: bool(client.info("replication")["connected_slaves"]))

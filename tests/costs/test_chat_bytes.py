@@ -24,7 +24,7 @@ def url() -> Iterator[str]:
         start_server(
             "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "3600"
         ) as one,
-        start_server("--replicaof", f"{one.host} {one.port}"),
+        start_server("--replicaof", one.host, str(one.port)),
         Redis.from_url(one.url) as client,
     ):
         servers.wait_until(lambda: servers.has_replica(client))
