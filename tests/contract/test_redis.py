@@ -52,7 +52,7 @@ def tenants_on(client: Client) -> MakeTenant:
 class RealTime(ContractBase):
     """Time passes on the server, so the tests wait for it."""
 
-    tick = "100ms"
+    tick = "200ms"
 
     @pytest.fixture
     def pass_time(self) -> PassTime:
