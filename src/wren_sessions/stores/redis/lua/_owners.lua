@@ -1,11 +1,11 @@
--- The sorted set of an owner's sessions, KEYS[2]: its members are names, their scores when they were
--- written. It lives as long as the longest-lived of them.
-local function listed(updated, ends)
-  local left = redis.call('PTTL', KEYS[2])
-  redis.call('ZADD', KEYS[2], int(updated), string.match(K, '([^:]+):latest$'))
+-- Note in the sorted set of an owner's sessions when one of them was written: its members are names,
+-- their scores such times. It lives as long as the longest-lived of them; `ends` false: for ever.
+local function listed(set, name, updated, ends, now)
+  local left = redis.call('PTTL', set)
+  redis.call('ZADD', set, updated, name)
   if not ends then
-    if left ~= -1 then redis.call('PERSIST', KEYS[2]) end
+    if left ~= -1 then redis.call('PERSIST', set) end
   elseif left ~= -1 and left < ends - now then
-    redis.call('PEXPIREAT', KEYS[2], int(ends))
+    redis.call('PEXPIREAT', set, int(ends))
   end
 end

@@ -367,7 +367,8 @@ else
 end
 if KEYS[2] and theirs == string.match(KEYS[2], '[^:]+$') then
   -- Here comes _owners.lua.
-  listed(now, refresh ~= 'read' and ends) -- where reading renews sessions, nothing tells here
+  local name = string.match(K, '([^:]+):latest$')
+  listed(KEYS[2], name, now_text, refresh ~= 'read' and ends, now) -- where reading renews, nothing tells
 end
 return NONCE .. 'done ' .. said .. now_text .. ' ' .. ends_text .. ' ' .. pinned .. ' ' .. revision
   .. ' ' .. base .. (theirs and ' ' .. theirs or ''), true
