@@ -153,7 +153,7 @@ def _repaired(run: Run, check: SessionCheck, *, dry_run: bool, yes: bool, save: 
     if check.info is None or check.latest is None:
         run.done(id_, "lost", "cannot be repaired: nothing of its main namespace is whole")
         return _exits.UNREADABLE
-    if any(part.too_large for part in check.damaged):
+    if check.too_large:
         words = "is not repaired: a part of it is too large to be verified, and may be whole"
         run.done(id_, "too large", words)
         return _exits.UNREADABLE

@@ -91,6 +91,11 @@ class SessionCheck:
         """Whether all of it is as it was written."""
         return not self.damaged
 
+    @property
+    def too_large(self) -> bool:
+        """Whether a part of it was not looked at; it may be whole, so nothing is repaired."""
+        return any(part.too_large for part in self.damaged)
+
 
 def check_session(store: SessionStore, session: str) -> SessionCheck:
     """Verify one session.

@@ -78,7 +78,7 @@ async def _repair(
             "is whole, or its own line is damaged; restore the session from a copy",
             session=check.session,
         )
-    if any(part.too_large for part in check.damaged):
+    if check.too_large:
         raise ConfigurationError(
             f"session {check.session!r} was not repaired: a part of it is too large to be "
             f"verified, and would be left out though it may be whole{MOVE_REMEDY}"
