@@ -93,15 +93,15 @@ def test_checkpoints(cli: Cli, url: str) -> None:
 
 
 @tries(
-    "name the sessions to export, or --all of them, or those of an --owner (one of these)",
+    "say which sessions, in one of these ways: {}",
     "name a folder (-o folder/)",
     "is there already: choose another name, or --force",
     "there is no file {}: check its name",
-    "name the sessions to prune, or --all of them (not both)",
 )
 def test_files(cli: Cli, url: str) -> None:
     """Each of the ways out."""
-    assert "name the sessions to export, or --all" in cli("export", url=url).err
+    ways = "say which sessions, in one of these ways: their ids, --owner NAME, or --all"
+    assert ways in cli("export", url=url).err
     assert cli("export", "s", url=url).code == 0
     assert cli("export", "--all", url=url).code == 0
     assert cli("export", "--owner", "ann", url=url).code == 0
@@ -114,9 +114,12 @@ def test_files(cli: Cli, url: str) -> None:
     assert cli("export", "s", "-o", "s.jsonl", "--force", url=url).code == 0
     assert "check its name" in cli("import", "no.jsonl", url=url).err
     assert cli("import", "s.jsonl", "--replace", url=url).code == 0
-    assert "name the sessions to prune, or --all" in cli("prune", "--keep-last", "1", url=url).err
+    assert ways in cli("prune", "--keep-last", "1", url=url).err
     assert cli("prune", "s", "--keep-last", "1", url=url).code == 0
     assert cli("prune", "--all", "--keep-last", "1", url=url).code == 0
+    assert cli("prune", "--owner", "ann", "--keep-last", "1", url=url).code == 0
+    assert "ways: their ids, or --owner NAME" in cli("touch", url=url).err
+    assert (cli("touch", "s", url=url).code, cli("touch", "--owner", "ann", url=url).code) == (0, 0)
 
 
 @tries(

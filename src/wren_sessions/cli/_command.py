@@ -191,7 +191,7 @@ def _guarded(run: Run, function: Callable[..., None], options: dict[str, Any]) -
         function(run, **options)
         run.screen.flush()
     except WrenSessionsError as error:
-        return _told(run, error)
+        return told(run, error)
     except KeyboardInterrupt:
         return _exits.INTERRUPTED
     except BrokenPipeError:  # whoever read the output has seen enough
@@ -206,7 +206,8 @@ def _guarded(run: Run, function: Callable[..., None], options: dict[str, Any]) -
     return run.code
 
 
-def _told(run: Run, error: WrenSessionsError) -> int:
+def told(run: Run, error: WrenSessionsError) -> int:
+    """Print an error; the exit code for it."""
     code = _exits.code_of(error)
     near = _near(run, error)
     message = error.message

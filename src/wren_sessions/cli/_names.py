@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Final
 
 import typer
@@ -15,6 +16,7 @@ from wren_sessions.ttl import to_ms
 LOOKED_AT: Final = 2_000  # sessions, for near ids
 PAGE: Final = 500
 _COMPLETED: Final = 200
+WAYS: Final = "their ids, --owner NAME, or --all"
 
 
 def address_of(store: SessionStore, name: str) -> Address:
@@ -77,6 +79,33 @@ def checkpoint_of(store: SessionStore, session: str, name: str) -> str | None:
     return found.checkpoint_id
 
 
+def chosen(
+    store: SessionStore,
+    names: Sequence[str] | None,
+    owner: str | None,
+    *,
+    every: bool = False,
+    ways: str = "their ids, or --owner NAME",
+) -> Iterator[str]:
+    """The ids of the sessions a command is for: those named, those of an owner, or all.
+
+    Args:
+        store: the store.
+        names: ids or addresses.
+        owner: whose sessions.
+        every: whether all are meant.
+        ways: how the command's user can choose, for the error.
+
+    Raises:
+        ConfigurationError: none of the ways was used, or more than one.
+    """
+    if [bool(names), owner is not None, every].count(True) != 1:
+        raise ConfigurationError(f"say which sessions, in one of these ways: {ways}")
+    if names:
+        return iter([address_of(store, name).session for name in names])
+    return (info.session for info in all_sessions(store, PAGE, owner))
+
+
 def near_ids(store: SessionStore, wrong: str, most: int = 3) -> list[str]:
     """Ids like one that is not there, the nearest first; among the first 2,000 sessions."""
     from difflib import get_close_matches
@@ -109,12 +138,6 @@ SessionName = Annotated[
     str,
     typer.Argument(metavar="ID", help="The session's id, or its address.", autocompletion=complete),
 ]
-SessionNames = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="ID", help="Ids of sessions, or their addresses.", autocompletion=complete
-    ),
-]
 UnusedFor = Annotated[
     str,
     typer.Option(
@@ -134,6 +157,10 @@ OwnerOption = Annotated[
     typer.Option(
         "--owner", metavar="NAME", help="Only this owner's sessions, the last written first."
     ),
+]
+OwnersSessions = Annotated[
+    str | None,
+    typer.Option("--owner", metavar="NAME", help="All sessions of this owner, instead of ids."),
 ]
 AtCheckpoint = Annotated[
     str | None,

@@ -13,11 +13,10 @@ from typing import Annotated, Final
 
 import typer
 
-from wren_sessions._walks import all_sessions
 from wren_sessions.archives import export_session, import_session, import_sessions
 from wren_sessions.archives._paths import folder_name
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import PAGE, OwnerOption, SomeSessionNames, address_of
+from wren_sessions.cli._names import WAYS, OwnersSessions, SomeSessionNames, address_of, chosen
 from wren_sessions.cli._text import block
 from wren_sessions.cli.conversation import MessagesKey
 from wren_sessions.errors import ConfigurationError
@@ -47,7 +46,7 @@ def export(
     *,
     sessions: SomeSessionNames = None,
     every: Annotated[bool, typer.Option("--all", help="Export every session.")] = False,
-    owner: OwnerOption = None,
+    owner: OwnersSessions = None,
     form: Annotated[
         str | None,
         typer.Option(
@@ -75,27 +74,22 @@ def export(
 
     A session's file has every checkpoint and value, not encrypted: keep it as you keep the store.
     """
-    if [every, owner is not None, bool(sessions)].count(True) != 1:
-        raise ConfigurationError(
-            "name the sessions to export, or --all of them, or those of an --owner (one of these)"
-        )
-    ids = [address_of(run.store, name).session for name in sessions or []]
-    ids = ids or [info.session for info in all_sessions(run.store, PAGE, owner)]
-    chosen = _format(form, output)
-    content = partial(_content, run, chosen, messages)
+    ids = list(chosen(run.store, sessions, owner, every=every, ways=WAYS))
+    form = _format(form, output)
+    content = partial(_content, run, form, messages)
     if output is None:
-        _check_single(ids, chosen)
+        _check_single(ids, form)
         for id_ in ids:
-            _show(run, content(id_), chosen)
-    elif _is_folder(output) and chosen == "html":
+            _show(run, content(id_), form)
+    elif _is_folder(output) and form == "html":
         _save_pages(run, Path(output), ids, messages, force=force)
     elif _is_folder(output):
         for id_ in ids:
-            path = _made(output) / f"{folder_name(id_)}{FORMATS[chosen]}"
-            _save(run, path, {id_: content(id_)}, chosen, force=force)
+            path = _made(output) / f"{folder_name(id_)}{FORMATS[form]}"
+            _save(run, path, {id_: content(id_)}, form, force=force)
     else:
-        _check_single(ids, chosen)
-        _save(run, Path(output), {id_: content(id_) for id_ in ids}, chosen, force=force)
+        _check_single(ids, form)
+        _save(run, Path(output), {id_: content(id_) for id_ in ids}, form, force=force)
 
 
 def _save_pages(run: Run, folder: Path, ids: list[str], messages: str, *, force: bool) -> None:

@@ -7,18 +7,19 @@ from typing import Annotated, Any
 import typer
 
 from wren_sessions._blocking import run as run_now
-from wren_sessions._walks import all_sessions
 from wren_sessions.checkpoints.prune import choice_of
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import (
-    PAGE,
+    WAYS,
     AtCheckpoint,
+    OwnersSessions,
     SessionName,
     SomeSessionNames,
     address_of,
+    chosen,
     place_of,
 )
-from wren_sessions.errors import ConfigurationError, SessionExistsError
+from wren_sessions.errors import SessionExistsError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Committed, Prune
 from wren_sessions.viewing.states import Reader, Viewer, checkpoints_of
@@ -80,6 +81,7 @@ def prune(
     ],
     sessions: SomeSessionNames = None,
     every: Annotated[bool, typer.Option("--all", help="Prune every session.")] = False,
+    owner: OwnersSessions = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say how many checkpoints would go.")
     ] = False,
@@ -89,10 +91,7 @@ def prune(
     The latest checkpoint always stays, with an interrupt that waits for an answer, and so does
     what others need of a history. Conversations are whole afterwards; only time travel ends.
     """
-    if every == bool(sessions):
-        raise ConfigurationError("name the sessions to prune, or --all of them (not both)")
-    chosen = (address_of(run.store, name).session for name in sessions or ())
-    for id_ in [info.session for info in all_sessions(run.store, PAGE)] if every else chosen:
+    for id_ in list(chosen(run.store, sessions, owner, every=every, ways=WAYS)):
         before = Reader(run.store).info(id_).size_bytes
         dropped = _prune(run.store, id_, keep_last, dry_run=dry_run)
         there = run.store.info(id_)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
 
 import typer
 
-from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import SessionName, SessionNames, address_of, duration_ms
+from wren_sessions.cli._command import Run, command, told
+from wren_sessions.cli._names import OwnersSessions, SomeSessionNames, chosen, duration_ms
 from wren_sessions.cli._screen import Cell
 from wren_sessions.errors import ConfigurationError, SessionExpiredError
 from wren_sessions.protocols import SessionStore
@@ -22,12 +23,14 @@ _NO_LIMIT: Final = "none"
     wren-sessions ttl cli_20251108_145739
     wren-sessions ttl cli_20251108_145739 --set 2h
     wren-sessions ttl cli_20251108_145739 --pin
+    wren-sessions ttl --owner ann --set 30d
     """
 )
 def ttl(
     run: Run,
     *,
-    session: SessionName,
+    sessions: SomeSessionNames = None,
+    owner: OwnersSessions = None,
     idle: Annotated[
         str | None,
         typer.Option(
@@ -42,23 +45,48 @@ def ttl(
         bool, typer.Option("--unpin", help="Let it expire again, counted from now.")
     ] = False,
 ) -> None:
-    """Show how long a session has left to live, or change that.
+    """Show how long sessions have left to live, or change that.
 
     Without an option nothing is changed. The maximum age of the store's policy still bounds an
     idle timeout; a pinned session stays until it is unpinned or deleted.
     """
     if [idle is not None, pin, unpin].count(True) > 1:
         raise ConfigurationError("--set, --pin and --unpin do not go together: choose one")
-    store, id_ = run.store, address_of(run.store, session).session
-    if idle is not None:
-        limited = idle.lower() != _NO_LIMIT
-        life = store.set_ttl(id_, duration_ms("--set", idle) / 1_000 if limited else None)
-    elif pin or unpin:
-        life = _pinned(store, id_, pinned=pin)
-    else:
+    store = run.store
+    limited = idle is not None and idle.lower() != _NO_LIMIT
+    seconds = duration_ms("--set", idle) / 1_000 if idle is not None and limited else None
+
+    def change(id_: str) -> Life | None:
+        if idle is not None:
+            return store.set_ttl(id_, seconds)
+        if pin or unpin:
+            return _pinned(store, id_, pinned=pin)
         info = store.info(id_)
-        life = info.life if info else None
-    _print(run, id_, _there(id_, life))
+        return info.life if info else None
+
+    _each(run, sessions, owner, change)
+
+
+def _each(
+    run: Run, names: Sequence[str] | None, owner: str | None, change: Callable[[str], Life | None]
+) -> None:
+    """Change sessions one by one, and print their lives.
+
+    A session that is past its maximum age is reported, and the rest are changed. One of an owner's
+    sessions that has ended in the meantime is left out.
+    """
+    from wren_sessions.sessions.operations import not_found
+
+    for id_ in list(chosen(run.store, names, owner)):
+        try:
+            life = change(id_)
+        except SessionExpiredError as error:
+            run.code = told(run, error)
+            continue
+        if life is not None:
+            _print(run, id_, life)
+        elif names:
+            not_found(id_)
 
 
 def _pinned(store: SessionStore, session: str, *, pinned: bool) -> Life | None:
@@ -76,19 +104,12 @@ def _pinned(store: SessionStore, session: str, *, pinned: bool) -> Life | None:
     examples="""
     wren-sessions touch cli_20251108_145739
     wren-sessions touch cli_20251108_145739 cli_20251108_150001
+    wren-sessions touch --owner ann
     """
 )
-def touch(run: Run, sessions: SessionNames) -> None:
+def touch(run: Run, sessions: SomeSessionNames = None, owner: OwnersSessions = None) -> None:
     """Use sessions without changing them: their idle time starts again."""
-    for name in sessions:
-        id_ = address_of(run.store, name).session
-        _print(run, id_, _there(id_, run.store.touch(id_)))
-
-
-def _there(session: str, life: Life | None) -> Life:
-    from wren_sessions.sessions.operations import not_found
-
-    return life if life is not None else not_found(session)
+    _each(run, sessions, owner, run.store.touch)
 
 
 def _print(run: Run, session: str, life: Life) -> None:

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from wren_sessions._walks import all_sessions
 from wren_sessions.cli import _exits
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import PAGE, SomeSessionNames, address_of
+from wren_sessions.cli._names import OwnersSessions, SomeSessionNames, chosen
 from wren_sessions.cli._progress import progress_bar
 from wren_sessions.cli._where import Where, open_there
 from wren_sessions.errors import (
@@ -29,6 +28,7 @@ from wren_sessions.viewing.times import size
     examples="""
     wren-sessions copy --to file:backup.db
     wren-sessions copy cli_20251108_145739 --url file:backup.db --to redis://localhost:6379/0
+    wren-sessions copy --owner ann --to file:ann.db
     """
 )
 def copy(
@@ -38,6 +38,7 @@ def copy(
         str, typer.Option("--to", metavar="URL", help="The store to copy to; a file may be new.")
     ],
     sessions: SomeSessionNames = None,
+    owner: OwnersSessions = None,
     replace: Annotated[
         bool,
         typer.Option("--replace", help="Replace sessions of the target that are not the same."),
@@ -47,7 +48,7 @@ def copy(
         typer.Option("--to-prefix", metavar="TEXT", help="What names in the target begin with."),
     ] = None,
 ) -> None:
-    """Copy sessions to another store: those that are named, or all.
+    """Copy sessions to another store: those that are named, those of an owner, or all.
 
     Checkpoints, pending writes, age and pin go with them; the time that is left is counted anew by
     the target's lifetime (set it in its URL: ?ttl=24h). What was copied before is skipped, so an
@@ -59,8 +60,7 @@ def copy(
     source, target = run.store, run.opened(open_there(where, may_make=True))
     if (source.location, source.keys) == (target.location, target.keys):
         raise ConfigurationError("source and target are the same store; fork copies one session")
-    named = [address_of(source, name).session for name in sessions or []]
-    ids = named or (info.session for info in all_sessions(source, PAGE))
+    ids = chosen(source, sessions, owner, every=not sessions and owner is None)
     conflicts: list[SessionError] = []
     report = CopyReport(copied=())
     with progress_bar(run) as on_progress:
@@ -72,7 +72,7 @@ def copy(
             except (SessionExistsError, ConflictError) as error:
                 conflicts.append(error)
             except SessionNotFoundError:
-                if named:
+                if sessions:
                     raise
             else:
                 report = CopyReport(

@@ -1,0 +1,113 @@
+"""Commands that take all sessions of an owner: `copy`, `ttl`, `touch`, `prune` and `export`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from cli.running import Cli
+from wren_sessions import Sessions, open_store
+
+ANNS = ["of_ann_2", "of_ann_1"]  # the last written first
+OTHERS = ["of_bob", "nobodys"]
+
+
+@pytest.fixture(params=["file", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A store with sessions of two owners, and one of nobody."""
+    found = f"file:{tmp_path}/sessions.db"
+    if request.param == "redis":
+        found = request.getfixturevalue("redis_url")
+    with open_store(found, dotenv=False) as store:
+        sessions = Sessions(store)
+        for name in ("of_ann_1", "of_ann_2", *OTHERS):
+            for turn in range(3):
+                sessions.save(name, {"n": turn}, replace=True)
+            time.sleep(0.002)  # written later than the one before, also by a server's clock
+        for name in ANNS:
+            sessions.annotate(name, owner="ann")
+        sessions.annotate("of_bob", owner="bob")
+    return found
+
+
+def named(result: object) -> list[str]:
+    """The sessions a command speaks of."""
+    return [row["id"] for row in result.json]  # type: ignore[attr-defined]
+
+
+def test_a_copy_takes_the_sessions_of_an_owner(cli: Cli, url: str, tmp_path: Path) -> None:
+    """Theirs alone, with their owner; done again, there is nothing left to copy."""
+    target = f"file:{tmp_path}/target.db"
+    rows = cli("copy", "--owner", "ann", "--to", target, "--json", url=url).json
+    assert [(row["id"], row["result"]) for row in rows] == [(name, "copied") for name in ANNS]
+    assert set(named(cli("list", "--json", url=target))) == set(ANNS)
+    assert set(named(cli("list", "--owner", "ann", "--json", url=target))) == set(ANNS)
+    again = cli("copy", "--owner", "ann", "--to", target, "--json", url=url).json
+    assert [row["result"] for row in again] == ["skipped"] * 2
+    assert named(cli("copy", "--owner", "who", "--to", target, "--json", url=url)) == []
+
+
+@pytest.mark.leaves_keys("the list of an owner who had a pinned session does not expire")
+def test_lifetimes_are_set_by_owner(cli: Cli, url: str) -> None:
+    """Shown, set, pinned and unpinned, for their sessions alone."""
+    by_owner = ("ttl", "--owner", "ann", "--json")
+    assert named(cli(*by_owner, url=url)) == ANNS
+    assert [row["ttl_seconds"] for row in cli(*by_owner, "--set", "2h", url=url).json] == [
+        pytest.approx(7_200, abs=60)
+    ] * 2
+    assert [row["pinned"] for row in cli(*by_owner, "--pin", url=url).json] == [True, True]
+    found = cli("list", "--limit", "0", "--json", url=url).json
+    assert {row["id"] for row in found if row["pinned"]} == set(ANNS)
+    assert [row["pinned"] for row in cli(*by_owner, "--unpin", url=url).json] == [False, False]
+    assert named(cli("touch", "--owner", "ann", "--json", url=url)) == ANNS
+    assert cli("ttl", *ANNS, url=url).out.count("expires in") == len(ANNS)
+
+
+def test_one_that_is_too_old_does_not_end_the_others(cli: Cli, tmp_path: Path) -> None:
+    """It stays pinned and is reported; the exit code says so."""
+    url = f"file:{tmp_path}/sessions.db"
+    with open_store(f"{url}?max_age=100ms", dotenv=False) as store:
+        sessions = Sessions(store)
+        for name in ("old", "new"):
+            sessions.save(name, {"n": 1})
+            sessions.annotate(name, owner="ann")
+            sessions.pin(name)
+            time.sleep(0.12 if name == "old" else 0)
+    found = cli("ttl", "--owner", "ann", "--unpin", "--json", url=f"{url}?max_age=100ms")
+    assert found.code == 3
+    assert "past the maximum age" in found.err
+    assert "old" in found.err
+    assert set(named(cli("ttl", "--owner", "ann", "--json", url=url))) >= {"old"}
+    assert cli("ttl", "old", "--json", url=url).json[0]["pinned"]
+
+
+def test_prune_and_export_take_an_owner(cli: Cli, url: str, tmp_path: Path) -> None:
+    """Their sessions alone."""
+    pruned = cli("prune", "--owner", "ann", "--keep-last", "1", "--json", url=url).json
+    assert {row["id"]: row["dropped"] for row in pruned} == dict.fromkeys(ANNS, 2)
+    assert len(cli("history", "of_bob", "--json", url=url).json) == 3
+    folder = tmp_path / "ann"
+    assert named(cli("export", "--owner", "ann", "-o", f"{folder}/", "--json", url=url)) == ANNS
+    assert {path.stem for path in folder.iterdir()} == set(ANNS)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("copy", "--to", "file:t.db"),
+        ("ttl",),
+        ("touch",),
+        ("export",),
+        ("prune", "--keep-last", "1"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_sessions_are_chosen_in_one_way(cli: Cli, url: str, command: tuple[str, ...]) -> None:
+    """Ids and an owner together are refused; so is an owner without a name."""
+    found = cli(*command, "of_bob", "--owner", "ann", url=url)
+    assert (found.code, found.out) == (2, "")
+    assert "say which sessions, in one of these ways: their ids, " in found.err
+    assert "--owner NAME" in found.err
+    assert "must not be empty" in cli(*command, "--owner", "", url=url).err
