@@ -1,4 +1,4 @@
-"""Commands that take all sessions of an owner: `copy`, `ttl`, `touch`, `prune` and `export`."""
+"""Commands that take all sessions of an owner, and what commands show of owner, title and tags."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
-from cli.running import Cli
+from cli.running import Cli, terminal
+from cli.sample_app import HOSTILE
+from cli.test_cli_terminal import UNSAFE, plain
 from wren_sessions import Sessions, open_store
 
 ANNS = ["of_ann_2", "of_ann_1"]  # the last written first
@@ -111,3 +114,68 @@ def test_sessions_are_chosen_in_one_way(cli: Cli, url: str, command: tuple[str, 
     assert "say which sessions, in one of these ways: their ids, " in found.err
     assert "--owner NAME" in found.err
     assert "must not be empty" in cli(*command, "--owner", "", url=url).err
+
+
+# --- what is shown --------------------------------------------------------------------------------
+
+
+def annotated(url: str, text: str = "Holidays & <i>", **more: str) -> None:
+    """Note something about the first of ann's sessions, and let people talk in it."""
+    with open_store(url, dotenv=False) as store:
+        sessions = Sessions(store)
+        sessions.save("of_ann_1", {"messages": [{"role": "user", "content": "hi"}]}, replace=True)
+        sessions.annotate("of_ann_1", title=text, tags=["a", more.get("tag", "b")])
+
+
+def test_a_session_is_shown_with_what_is_noted(cli: Cli, url: str, tmp_path: Path) -> None:
+    """By `show`, `conversation`, `export` as text and page, and the index of pages."""
+    annotated(url)
+    shown = cli("show", "of_ann_1", url=url).lines
+    assert {"title\tHolidays & <i>", "owner\tann", "tags\ta, b"} <= {s.strip() for s in shown}
+    (facts,) = cli("show", "of_ann_1", "--json", url=url).json
+    assert (facts["owner"], facts["title"], facts["tags"]) == ("ann", "Holidays & <i>", ["a", "b"])
+    first = cli("conversation", "of_ann_1", url=url).lines[0]
+    assert first.startswith("of_ann_1  Holidays & <i>  owner ann, tags a, b, 1 message, started")
+    markdown = cli("export", "of_ann_1", "--format", "markdown", url=url).lines
+    assert markdown[0] == r"# Holidays & \<i\>"
+    assert markdown[2].startswith(r"session of\_ann\_1, owner ann, tags a, b, 1 messages")
+    (data,) = [cli("export", "of_ann_1", "--format", "json", url=url).out]
+    assert '"title": "Holidays & <i>"' in data
+    assert cli("export", "--all", "--format", "html", "-o", f"{tmp_path}/p/", url=url).code == 0
+    for page in ("of_ann_1.html", "index.html"):
+        text = (tmp_path / "p" / page).read_text()
+        assert "Holidays &amp; &lt;i&gt;" in text
+        assert (
+            "<bdi>of_ann_1</bdi> · owner <bdi>ann</bdi> · tags <bdi>a</bdi>, <bdi>b</bdi>" in text
+        )
+    assert "owner" not in (tmp_path / "p" / "nobodys.html").read_text().partition("</style>")[2]
+    assert not {"title", "owner", "tags"} & {
+        line.split("\t")[0].strip() for line in cli("show", "nobodys", url=url).lines
+    }
+
+
+@pytest.mark.parametrize("columns", [50, 100, 160])
+def test_a_terminal_shows_owners_where_there_is_room(url: str, columns: int) -> None:
+    """As a column of the list, if any session has an owner."""
+    annotated(url)
+    shown = terminal("list", "--url", url, columns=columns, NO_COLOR="1").out.splitlines()
+    (row,) = (line.split() for line in shown if line.startswith("of_bob"))
+    assert ("OWNER" in shown[0].split()) == ("bob" in row) == (columns >= 100)
+    assert ("Holidays & <i>" in "\n".join(shown)) == (columns == 160)
+    assert max(map(len, shown[:5])) <= columns
+
+
+@pytest.mark.parametrize("command", ["list", "show", "conversation", "export"])
+def test_what_is_noted_plays_no_games_with_a_terminal(tmp_path: Path, command: str) -> None:
+    """Neither in a column nor in a line."""
+    url = f"file:{tmp_path}/s.db"
+    with open_store(url, dotenv=False) as store:
+        Sessions(store).save("s", {"messages": [{"role": "user", "content": "hi"}]})
+        Sessions(store).annotate(
+            "s", owner=HOSTILE[:300], title=HOSTILE[:300], tags=[HOSTILE[:300]]
+        )
+    more = {"list": [], "export": ["s", "--format", "markdown"]}.get(command, ["s"])
+    text = plain(terminal(command, *more, "--url", url, columns=140))
+    assert not UNSAFE.search(text), UNSAFE.search(text)
+    if command != "export":
+        assert max(map(cell_len, text.splitlines()[:3])) <= 140

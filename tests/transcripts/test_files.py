@@ -47,6 +47,9 @@ transcripts = st.builds(
     checkpoint_id=names,
     created=times,
     updated=times,
+    owner=names,
+    title=texts,
+    tags=st.lists(texts, max_size=3).map(tuple),
 )
 
 

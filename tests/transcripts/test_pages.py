@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -128,6 +129,9 @@ def everywhere(text: str) -> Transcript:
         ),
         created=NOW,
         updated=NOW,
+        owner=text,
+        title=text,
+        tags=(text, text),
     )
 
 
@@ -179,6 +183,24 @@ def test_the_page_has_title_language_and_times() -> None:
     assert "<title>An interview</title>" in html
     assert '<time datetime="2026-03-01T23:59:00+00:00">' in html
     assert "Monday, 02 March 2026" in html  # the next day begins
+
+
+def test_owner_title_and_tags_stand_above() -> None:
+    """On the page and in Markdown; a title is the heading, and the id stands below it then."""
+    noted = Transcript(session="s_1", messages=(), owner="ann", title="A *trip*", tags=("a", "b"))
+    text = " ".join(checked(noted.to_html()).text)
+    assert "A *trip*" in text
+    assert [part for part in ("s_1", "owner", "ann", "tags", "a", "b") if part not in text] == []
+    assert "<title>Other</title>" in noted.to_html(title="Other")
+    lines = noted.to_markdown().splitlines()
+    assert lines[0] == r"# A \*trip\*"
+    assert lines[2] == r"session s\_1, owner ann, tags a, b, 0 messages"
+    assert json.loads(noted.to_json()) | {"owner": "ann", "tags": ["a", "b"]} == json.loads(
+        noted.to_json()
+    )
+    bare = Transcript(session="s", messages=())
+    assert bare.to_markdown().splitlines()[:3] == ["# Conversation s", "", "0 messages"]
+    assert not {"owner", "title", "tags"} & json.loads(bare.to_json()).keys()
 
 
 def test_tools_are_folded_and_results_shown_once() -> None:

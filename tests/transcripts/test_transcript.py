@@ -46,6 +46,18 @@ async def read(backend: Backend, face: str, **options: Any) -> Transcript:
     return await sessions.aio.transcript("t", **options)
 
 
+async def test_what_is_noted_is_in_the_transcript(backend: Backend, face: str) -> None:
+    """Owner, title and tags, also where nothing was said."""
+    sessions = Sessions(backend.store())
+    sessions.create("t")
+    assert (await read(backend, face)).owner is None
+    for state in ({}, {"messages": [{"role": "human", "content": "hi"}]}):
+        sessions.save("t", state, replace=True)
+        sessions.annotate("t", owner="ann", title="One", tags=["x", "y"])
+        found = await read(backend, face)
+        assert (found.owner, found.title, found.tags) == ("ann", "One", ("x", "y"))
+
+
 async def test_a_graphs_conversation(backend: Backend, face: str) -> None:
     """Each message has its role, text and id, and the first checkpoint that has it."""
     app = App(SessionSaver(backend.store()), face)

@@ -417,7 +417,7 @@ def test_pictures_are_shown_where_they_are_part_of_the_message() -> None:
 def test_a_page_that_did_not_change_is_not_sent_again(
     writer: TestClient, store: SessionStore, page: str
 ) -> None:
-    """Until the session is written."""
+    """Until the session is written, or something is noted about it."""
     first = writer.get(f"/{page}")
     again = writer.get(f"/{page}", headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
@@ -426,6 +426,9 @@ def test_a_page_that_did_not_change_is_not_sent_again(
         new = writer.get(f"/{page}", headers={"If-None-Match": first.headers["etag"]})
         assert new.status_code == 200
         assert new.headers["etag"] != first.headers["etag"]
+        Sessions(store).annotate("web_visitor", title="A visit")
+        noted = writer.get(f"/{page}", headers={"If-None-Match": new.headers["etag"]})
+        assert (noted.status_code, "A visit" in noted.text) == (200, True)
 
 
 # --- what goes wrong ------------------------------------------------------------------------------

@@ -34,11 +34,14 @@ class Dialogue:
     def title(self, transcript: Transcript) -> None:
         """Which conversation this is."""
         count = len(transcript.messages)
-        facts = [f"{count} message{'' if count == 1 else 's'}"]
+        facts = [f"owner {transcript.owner}"] if transcript.owner else []
+        facts += [f"tags {', '.join(transcript.tags)}"] if transcript.tags else []
+        facts += [f"{count} message{'' if count == 1 else 's'}"]
         facts += [f"started {_time(transcript.created)}"] if transcript.created else []
         facts += [f"updated {_time(transcript.updated)}"] if transcript.updated else []
         self._screen.line(
             Styled(transcript.session or "conversation", "strong"),
+            *([Styled(f"  {transcript.title}", "strong")] if transcript.title else []),
             Styled(f"  {', '.join(facts)}", "dim"),
         )
 

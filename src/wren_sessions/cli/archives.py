@@ -20,10 +20,8 @@ from wren_sessions.cli._names import WAYS, OwnersSessions, SomeSessionNames, add
 from wren_sessions.cli._text import block
 from wren_sessions.cli.conversation import MessagesKey
 from wren_sessions.errors import ConfigurationError
-from wren_sessions.transcripts import Transcript
 from wren_sessions.transcripts._html import Entry, index
-from wren_sessions.viewing.overview import overview
-from wren_sessions.viewing.states import looking
+from wren_sessions.viewing.overview import transcript_of
 
 SESSION: Final = "session"
 FORMATS: Final = {SESSION: ".jsonl", "json": ".json", "markdown": ".md", "html": ".html"}
@@ -100,9 +98,9 @@ def _save_pages(run: Run, folder: Path, ids: list[str], messages: str, *, force:
     for id_ in ids:
         name = f"{folder_name(id_)}.html"
         path = folder / (name if name != INDEX else "index~.html")  # no other id is called so
-        transcript, title = _transcript(run, messages, id_), _title(run, id_)
-        entries.append(Entry.of(path.name, title, transcript))
-        _save(run, path, {id_: iter([transcript.to_html(title=title)])}, "html", force=force)
+        transcript = transcript_of(run.store, id_, None, messages)
+        entries.append(Entry.of(path.name, transcript))
+        _save(run, path, {id_: iter([transcript.to_html()])}, "html", force=force)
     _write(first, [[index(entries)]])
     if not run.as_json:
         run.screen.line(f"A page that leads to all of them: {first}")
@@ -112,16 +110,6 @@ def _made(folder: str | Path) -> Path:
     """A folder, made if it is not there."""
     Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
     return Path(folder)
-
-
-def _transcript(run: Run, messages: str, session: str) -> Transcript:
-    return looking(run.store).transcript(session, messages=messages)
-
-
-def _title(run: Run, session: str) -> str:
-    """What the app calls a session, where it puts that into the header; else empty."""
-    info = run.store.info(session)
-    return "" if info is None else overview(run.store, info).title
 
 
 def _is_folder(output: str) -> bool:
@@ -154,13 +142,13 @@ def _content(run: Run, form: str, messages: str, session: str) -> Iterator[str]:
     if form == SESSION:
         yield from export_session(run.store, session)
         return
-    transcript = _transcript(run, messages, session)
+    transcript = transcript_of(run.store, session, None, messages)
     if form == "json":
         yield transcript.to_json()
     elif form == "markdown":
         yield transcript.to_markdown()
     else:
-        yield transcript.to_html(title=_title(run, session))
+        yield transcript.to_html()
 
 
 def _show(run: Run, parts: Iterable[str], form: str) -> None:

@@ -16,8 +16,7 @@ from wren_sessions.errors import ConfigurationError, CorruptSessionError, Sessio
 from wren_sessions.keys import Address
 from wren_sessions.transcripts import Message, Transcript
 from wren_sessions.transcripts._values import shared_start
-from wren_sessions.viewing.overview import overview, with_status
-from wren_sessions.viewing.states import Reader, looking
+from wren_sessions.viewing.overview import overview, transcript_of, with_status
 
 Tools = Annotated[
     bool,
@@ -69,15 +68,9 @@ def conversation(
         raise ConfigurationError("--follow does not go with --at: an old checkpoint stays as it is")
     place = place_of(run.store, session, at)
     shown = Shown(run, Dialogue(run.screen, tools=tools, full=full))
-    shown.begin(_transcript(run, place, messages))
+    shown.begin(transcript_of(run.store, place.session, place.checkpoint_id, messages))
     if follow:
         _follow(run, shown, interval, place, messages)
-
-
-def _transcript(run: Run, place: Address, messages: str) -> Transcript:
-    at = place.checkpoint_id and Reader(run.store).named(place.session, place.checkpoint_id)
-    sessions = looking(run.store)
-    return sessions.transcript(place.session, checkpoint_id=at, messages=messages)
 
 
 class Shown:
@@ -134,7 +127,7 @@ def _follow(run: Run, shown: Shown, interval: float, place: Address, messages: s
             return
         if seen is not None and info.life.revision != seen:
             try:
-                shown.go_on(_transcript(run, place, messages))
+                shown.go_on(transcript_of(run.store, place.session, place.checkpoint_id, messages))
             except SessionNotFoundError:
                 continue
         row = overview(run.store, info)

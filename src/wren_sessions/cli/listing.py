@@ -312,14 +312,11 @@ def _print(run: Run, rows: list[Overview], rest: Rest, *, watch: bool) -> None:
         if rest.cursor is not None:
             run.screen.error_json({"cursor": rest.cursor})
         return
-    if rows and _is_wide(run):
-        owned = any(row.owner for row in rows)
-        columns = (*COLUMNS, *([OWNER] if owned else ()), *MORE)
-        more = ([row.owner or ""] if owned else [] for row in rows)
-        pairs = zip(rows, more, strict=True)
-        run.screen.table(columns, ([*_cells(row), *of, row.title, row.last] for row, of in pairs))
-    elif rows:
-        run.screen.table(COLUMNS, map(_cells, rows))
+    if rows:
+        owned = run.screen.terminal and any(row.owner for row in rows)
+        wide = _is_wide(run)
+        columns = (*COLUMNS, *([OWNER] if owned else ()), *(MORE if wide else ()))
+        run.screen.table(columns, (_cells(row, owned=owned, wide=wide) for row in rows))
     for note in _notes(run, rows, rest):
         if watch:
             run.screen.line(Styled(note, "dim"))
@@ -331,7 +328,7 @@ def _is_wide(run: Run) -> bool:
     return run.screen.terminal and run.screen.width >= WIDE and not run.as_json
 
 
-def _cells(row: Overview) -> list[Cell]:
+def _cells(row: Overview, *, owned: bool, wide: bool) -> list[Cell]:
     return [
         row.session,
         "" if row.turns is None else str(row.turns),
@@ -340,6 +337,8 @@ def _cells(row: Overview) -> list[Cell]:
         ago(row.life.updated_ms, row.life.now_ms),
         expiry(row.life),
         Styled(row.status or "", STYLES.get(row.status or "", "")),
+        *([row.owner or ""] if owned else []),
+        *([row.title, row.last] if wide else []),
     ]
 
 

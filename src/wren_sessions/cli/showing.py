@@ -110,6 +110,9 @@ def _head(run: Run, row: Overview, parts: Parts) -> None:
     counts = parts.namespaces.items()
     namespaces = [f"{n or 'root'} ({c} checkpoint{'' if c == 1 else 's'})" for n, c in counts]
     pairs: list[tuple[str, Cell]] = [
+        ("title", row.title),
+        ("owner", row.owner or ""),
+        ("tags", ", ".join(row.tags)),
         ("address", row.address),
         ("created", _when(life.created_ms, life.now_ms)),
         ("updated", _when(life.updated_ms, life.now_ms)),

@@ -48,18 +48,26 @@ class Transcribing:
         if info is None or (found is None and checkpoint_id is not None):
             not_found(session, checkpoint_id)
         created, written = utc_time(info.life.created_ms), utc_time(info.life.updated_ms)
+        empty = Transcript(
+            session=session,
+            messages=(),
+            created=created,
+            updated=written,
+            owner=info.owner,
+            title=info.title,
+            tags=info.tags,
+        )
         if found is None:
-            return Transcript(session=session, messages=(), created=created, updated=written)
+            return empty
         stored, arena = found
         body, data = read_record(session, stored, arena, self._checkpoints.protection, self._serde)
         messages = await self._said(session, stored, body, channel, data)
         with reading(session, stored, serde=self._serde):
             asked = tuple(self._questions(session, stored, arena, body))
-        return Transcript(
-            session=session,
+        return replace(
+            empty,
             messages=answered((*messages, *asked)),
             checkpoint_id=stored.name[1],
-            created=created,
             updated=self._stamp(body.meta) or written,
         )
 

@@ -69,6 +69,9 @@ class Transcript:
         checkpoint_id: the checkpoint it was made from; None for a session without one.
         created: when the session was made.
         updated: when that checkpoint was made, or else when the session was last written.
+        owner: whose session it is; None for nobody's.
+        title: its title; empty if it has none.
+        tags: its tags.
     """
 
     session: str
@@ -76,6 +79,9 @@ class Transcript:
     checkpoint_id: str | None = None
     created: datetime | None = None
     updated: datetime | None = None
+    owner: str | None = None
+    title: str = ""
+    tags: tuple[str, ...] = ()
 
     @property
     def waiting(self) -> bool:
@@ -122,7 +128,7 @@ class Transcript:
         """As one page of HTML that needs nothing else: no network, no script.
 
         Args:
-            title: of the page; the session's id if None.
+            title: of the page; None for the transcript's own title, or else the session's id.
             lang: the language of the conversation, as HTML names it.
         """
         from wren_sessions.transcripts._html import page

@@ -40,7 +40,7 @@ class Entry(NamedTuple):
         file: the page, in the same folder.
         session: the session's id.
         title: what the conversation is called; empty for its id.
-        facts: how long it is, and when it was.
+        facts: whose it is, its tags, how long it is, and when it was.
         updated: when it was last written.
         last: what was said or asked last.
     """
@@ -53,18 +53,21 @@ class Entry(NamedTuple):
     last: str
 
     @classmethod
-    def of(cls, file: str, title: str, transcript: Transcript) -> Self:
+    def of(cls, file: str, transcript: Transcript) -> Self:
         """The line of a transcript; a long text is cut."""
         last = " ".join(transcript.messages[-1].text.split()) if transcript.messages else ""
         cut = f"{last[:_LAST_CHARACTERS]}…" if len(last) > _LAST_CHARACTERS else last
         facts = tuple(_facts(transcript))
-        return cls(file, transcript.session, title, facts, transcript.updated, cut)
+        return cls(file, transcript.session, transcript.title, facts, transcript.updated, cut)
 
 
 def page(transcript: Transcript, *, title: str | None = None, lang: str = "en") -> str:
     """A transcript as a page; see `Transcript.to_html`."""
+    title = title or transcript.title
+    facts = [f"<bdi>{_inline(transcript.session)}</bdi>"] if title else []
     title = title or f"Conversation {transcript.session}"
-    body = chain(_header(title, _facts(transcript)), ["<main>"], _messages(transcript), ["</main>"])
+    header = _header(title, [*facts, *_facts(transcript)])
+    body = chain(header, ["<main>"], _messages(transcript), ["</main>"])
     return _document(title, lang, body)
 
 
@@ -109,6 +112,11 @@ def _header(title: str, facts: Iterable[str]) -> Iterator[str]:
 
 
 def _facts(transcript: Transcript) -> Iterator[str]:
+    if transcript.owner:
+        yield f"owner <bdi>{_inline(transcript.owner)}</bdi>"
+    if transcript.tags:
+        tags = (f"<bdi>{_inline(tag)}</bdi>" for tag in transcript.tags)
+        yield f"tags {', '.join(tags)}"
     count = len(transcript.messages)
     yield f"{count} message{'' if count == 1 else 's'}"
     if transcript.created is not None:

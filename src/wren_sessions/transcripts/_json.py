@@ -28,10 +28,17 @@ def conversation_text(transcript: Transcript) -> str:
         "checkpoint_id": transcript.checkpoint_id,
         "created_at": iso(transcript.created),
         "updated_at": iso(transcript.updated),
+        **_noted(transcript),
         "waiting": transcript.waiting,
         "messages": list(map(_message, transcript.messages)),
     }
     return json_text(fields)
+
+
+def _noted(transcript: Transcript) -> dict[str, Any]:
+    """Owner, title and tags, where there are any."""
+    noted = {"owner": transcript.owner, "title": transcript.title, "tags": list(transcript.tags)}
+    return {name: value for name, value in noted.items() if value}
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -86,6 +93,18 @@ def _conversation(found: Any, name: str) -> dict[str, Any]:
         "checkpoint_id": optional(fields, "checkpoint_id", str, name),
         "created": time_of(fields.get("created_at") or fields.get("started_at")),
         "updated": time_of(fields.get("updated_at") or fields.get("completed_at")),
+        **(_read_noted(fields, name) if ours else {}),
+    }
+
+
+def _read_noted(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    tags = optional(fields, "tags", list, name) or []
+    if not all(isinstance(tag, str) for tag in tags):
+        raise damaged_file(name, "a tag in it is not text", _session(fields))
+    return {
+        "owner": optional(fields, "owner", str, name),
+        "title": optional(fields, "title", str, name) or "",
+        "tags": tuple(tags),
     }
 
 

@@ -33,9 +33,13 @@ def markdown(transcript: Transcript) -> str:
 
 
 def _lines(transcript: Transcript) -> Iterator[str]:
-    yield f"# Conversation {_plain(transcript.session)}"
+    title, session = _plain(transcript.title), _plain(transcript.session)
+    yield f"# {title or f'Conversation {session}'}"
     yield ""
-    facts = [f"{len(transcript.messages)} messages"]
+    facts = [f"session {session}"] if title else []
+    facts += [f"owner {_plain(transcript.owner)}"] if transcript.owner else []
+    facts += [f"tags {', '.join(map(_plain, transcript.tags))}"] if transcript.tags else []
+    facts.append(f"{len(transcript.messages)} messages")
     if transcript.created is not None:
         facts.append(f"started {stamp(transcript.created)}")
     if transcript.updated is not None:

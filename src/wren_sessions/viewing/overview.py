@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -18,9 +19,17 @@ from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.errors import WrenSessionsError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Life, SessionInfo
-from wren_sessions.transcripts import message_of
+from wren_sessions.transcripts import Transcript, message_of
 from wren_sessions.transcripts._questions import question_text
-from wren_sessions.viewing.states import DONE, FAULTS, Reader, interrupts_of, state_of, status_of
+from wren_sessions.viewing.states import (
+    DONE,
+    FAULTS,
+    Reader,
+    interrupts_of,
+    looking,
+    state_of,
+    status_of,
+)
 from wren_sessions.viewing.times import iso
 from wren_sessions.viewing.values import GLIMPSE, glimpse
 
@@ -115,6 +124,21 @@ def overview(store: SessionStore, info: SessionInfo) -> Overview:
         owner=info.owner,
         tags=info.tags,
     )
+
+
+def transcript_of(store: SessionStore, session: str, at: str | None, messages: str) -> Transcript:
+    """A session's transcript, titled as in listings.
+
+    Args:
+        store: where the session is.
+        session: its id.
+        at: the id or address of a checkpoint, or ``latest``; None for the latest.
+        messages: the name of the list of messages.
+    """
+    exact = None if at is None else Reader(store).named(session, at)
+    found = looking(store).transcript(session, checkpoint_id=exact, messages=messages)
+    info = None if found.title else store.info(session)
+    return found if info is None else replace(found, title=overview(store, info).title)
 
 
 def header_of(info: SessionInfo) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from wren_sessions.protocols import SessionStore
 from wren_sessions.records import SessionInfo
 from wren_sessions.sessions.operations import not_found
 from wren_sessions.transcripts import Transcript
-from wren_sessions.viewing.overview import STATUSES
+from wren_sessions.viewing.overview import STATUSES, transcript_of
 from wren_sessions.web import _histories, _trees, _views
 from wren_sessions.web._faults import attempt
 from wren_sessions.web._index import Index, Query
@@ -164,7 +164,7 @@ class Pages:
         if number is None:
             text = await self._run(_trees.raw_text, place.look, place.text("path") or "")
             return _plain(text)
-        found = await self._run(_views.transcript, place.session, place.at, self._messages)
+        found = await self._run(transcript_of, place.session, place.at, self._messages)
         if number >= len(found.messages):
             not_found(place.session, f"message {number}")
         return _plain(found.messages[number].text)
@@ -188,7 +188,7 @@ class Pages:
         kind, write = _EXPORTS[form]
         text = await self._run(
             lambda store: write(
-                _views.transcript(store, place.session, place.at, self._messages)
+                transcript_of(store, place.session, place.at, self._messages)
             ).encode("utf-8", "replace")
         )
         return Response(text, headers=headers, media_type=kind)
@@ -202,7 +202,8 @@ class Pages:
             not_found(place.session)
         life = info.life
         run = self._runs.state(place.session)
-        known = (life.incarnation, life.revision, life.pinned, life.deadline_ms is None, run)
+        written = (life.incarnation, life.revision, info.notes)
+        known = (*written, life.pinned, life.deadline_ms is None, run)
         return _tag(repr((known, str(place.request.query_params))))
 
     def _above(self, place: _Place, head: _views.Head, tab: str) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from wren_sessions._blocking import run
 from wren_sessions.checkpoints.waiting import next_step
 from wren_sessions.protocols import SessionStore
 from wren_sessions.sessions.operations import not_found
-from wren_sessions.transcripts import Message, Transcript
+from wren_sessions.transcripts import Message
 from wren_sessions.transcripts._origins import Dated
 from wren_sessions.transcripts._questions import question_of
 from wren_sessions.transcripts._values import json_text, jsonable
 from wren_sessions.viewing.overview import Overview, detailed, overview
-from wren_sessions.viewing.states import Reader, looking, state_of, transcribing
+from wren_sessions.viewing.states import Reader, state_of, transcribing
 from wren_sessions.viewing.values import glimpse
 from wren_sessions.web._faults import attempt
 from wren_sessions.web._index import Found, Index, Query
@@ -233,12 +233,6 @@ def _said(number: int, message: Message, raw: list[Any]) -> Said:
 def _cut(text: str) -> str:
     more = len(text) - FOLDED
     return text if more <= 0 else f"{text[:FOLDED]}… ({more:,} more characters)"
-
-
-def transcript(store: SessionStore, session: str, at: str | None, channel: str) -> Transcript:
-    """The whole conversation, for an export."""
-    exact = None if at is None else Reader(store).named(session, at)
-    return looking(store).transcript(session, checkpoint_id=exact, messages=channel)
 
 
 # --- sessions -------------------------------------------------------------------------------------
