@@ -278,7 +278,7 @@ def test_a_session_that_is_there_already() -> None:
 
 @tries("resume it, or pass replace=True to write over it")
 def test_a_session_that_waits() -> None:
-    """It is resumed, or written over, by both methods that refuse."""
+    """It is resumed, or written over, by each method that refuses."""
     store = MemoryStore()
     sessions, graph = Sessions(store), asking().compile(checkpointer=SessionSaver(store))
     for resume in (True, False):
@@ -290,11 +290,15 @@ def test_a_session_that_waits() -> None:
             sessions.edit("s") as session,
         ):
             session.state["answer"] = "mine"
+        with pytest.raises(ConflictError, match="resume it, or pass replace=True"):
+            sessions.update("s", lambda state: state.update(answer="mine"))
         if resume:
             assert graph.invoke(Command(resume="yes"), CONFIG)["answer"] == "yes"
             sessions.save("s", {"answer": "mine"})
     with sessions.edit("s", replace=True) as session:
         session.state["answer"] = "edited"
+    graph.invoke({"answer": ""}, CONFIG)
+    sessions.update("s", lambda state: state.update(answer="changed"), replace=True)
     graph.invoke({"answer": ""}, CONFIG)
     assert sessions.save("s", {"answer": "saved"}, replace=True).state["answer"] == "saved"
 

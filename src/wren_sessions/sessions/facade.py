@@ -17,8 +17,9 @@ all that changes one raise `SessionNotFoundError`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,7 +41,14 @@ from wren_sessions.protocols import SessionStore, knowing_owners
 from wren_sessions.records import Life, SessionInfo, SessionPage
 from wren_sessions.serializers import chosen_serializer
 from wren_sessions.sessions.noting import annotate, changes_of, listing
-from wren_sessions.sessions.operations import Session, SessionOperations
+from wren_sessions.sessions.operations import (
+    MAX_ATTEMPTS,
+    OVERTAKEN,
+    QUICK_ATTEMPTS,
+    Session,
+    SessionOperations,
+    T,
+)
 from wren_sessions.ttl import Duration
 
 if TYPE_CHECKING:
@@ -162,6 +170,43 @@ class Sessions:
         yield session
         self.save(session_id, session.state, expect=session, replace=replace)
 
+    def update(
+        self,
+        session_id: str,
+        change: Callable[[dict[str, Any]], T],
+        *,
+        wait: Duration | None = "30s",
+        replace: bool = False,
+    ) -> T:
+        """Change a session's state, whoever else does; the session is made if it is not there.
+
+        Where somebody else was quicker, their state is loaded and changed instead, so nothing that
+        was written is lost. After a few tries it waits for the session's turn, if the store has
+        turns. It is one read and one write where nobody else writes.
+
+        Args:
+            session_id: the session.
+            change: is given the state, and changes it in place; it may be called several times.
+                Nothing is saved if it raises.
+            wait: how long to wait for the turn; None for as long as it takes.
+            replace: whether to write over an interrupt that waits for an answer.
+
+        Returns:
+            What `change` returned for the state that was saved.
+
+        Raises:
+            ConflictError: others have the session's turn when the time to wait is over, or the
+                session waits for an answer and `replace` is False.
+            SerializationError: a value cannot be stored; nothing was written.
+        """
+        attempt = partial(self._operations.update, session_id, change, self._now(), replace=replace)
+        if not hasattr(self.store, "turn"):
+            return run(attempt(attempts=MAX_ATTEMPTS))
+        with suppress(*OVERTAKEN):
+            return run(attempt(attempts=QUICK_ATTEMPTS))
+        with self.turn(session_id, wait=wait):
+            return run(attempt(attempts=QUICK_ATTEMPTS))
+
     def turn(
         self,
         session_id: str,
@@ -281,6 +326,24 @@ class Sessions:
     def delete(self, session_id: str) -> bool:
         """Delete a session, whole; False if it was not there."""
         return run(self._operations.delete(session_id))
+
+    def prune(self, session_id: str, *, keep_last: int = 1) -> int:
+        """Drop a session's earlier checkpoints, and what only they hold; its state stays.
+
+        What a graph needs is kept besides: pending writes of the latest checkpoint, and the history
+        of a channel that lives in it.
+
+        Args:
+            session_id: the session; one that is not there has nothing to drop.
+            keep_last: how many checkpoints to keep, of the session and of each subgraph.
+
+        Returns:
+            How many were dropped.
+
+        Raises:
+            ConflictError: the session was written each time while it was being pruned.
+        """
+        return run(self._operations.prune(session_id, keep_last))
 
     def fork(self, session_id: str, new_id: str, *, at: str | None = None) -> Session:
         """Copy a session to a new id, optionally as it was at one of its checkpoints.
@@ -408,6 +471,23 @@ class AsyncSessions:
         yield session
         await self.save(session_id, session.state, expect=session, replace=replace)
 
+    async def update(
+        self,
+        session_id: str,
+        change: Callable[[dict[str, Any]], T],
+        *,
+        wait: Duration | None = "30s",
+        replace: bool = False,
+    ) -> T:
+        """See `Sessions.update`. `change` is an ordinary function."""
+        attempt = partial(self._operations.update, session_id, change, self._now(), replace=replace)
+        if not hasattr(self.store, "turn"):
+            return await attempt(attempts=MAX_ATTEMPTS)
+        with suppress(*OVERTAKEN):
+            return await attempt(attempts=QUICK_ATTEMPTS)
+        async with self.turn(session_id, wait=wait):
+            return await attempt(attempts=QUICK_ATTEMPTS)
+
     def turn(
         self,
         session_id: str,
@@ -473,6 +553,10 @@ class AsyncSessions:
     async def delete(self, session_id: str) -> bool:
         """See `Sessions.delete`."""
         return await self._operations.delete(session_id)
+
+    async def prune(self, session_id: str, *, keep_last: int = 1) -> int:
+        """See `Sessions.prune`."""
+        return await self._operations.prune(session_id, keep_last)
 
     async def fork(self, session_id: str, new_id: str, *, at: str | None = None) -> Session:
         """See `Sessions.fork`."""

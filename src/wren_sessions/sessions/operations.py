@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import check_state
@@ -16,13 +16,15 @@ from wren_sessions.checkpoints.draft import Put
 from wren_sessions.checkpoints.get import Head
 from wren_sessions.checkpoints.header import empty_header
 from wren_sessions.checkpoints.outcomes import check, conflict
-from wren_sessions.checkpoints.prune import Survey
+from wren_sessions.checkpoints.prune import Survey, choice_of
 from wren_sessions.checkpoints.waiting import step_after
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import (
     ConfigurationError,
     ConflictError,
     SessionExistsError,
+    SessionExpiredError,
+    SessionGoneError,
     SessionNotFoundError,
     WrenSessionsError,
 )
@@ -37,6 +39,13 @@ from wren_sessions.sessions.states import States
 
 _ID_BYTES: Final = 10  # of chance: nobody guesses an id, and no two are the same
 MAX_ATTEMPTS: Final = 100  # to save a session that others write
+QUICK_ATTEMPTS: Final = 3  # before a change waits for its turn
+OVERTAKEN: Final = (ConflictError, SessionExistsError, SessionExpiredError, SessionGoneError)
+"""What a write ends in, where others were quicker to write, make or delete the session."""
+
+T = TypeVar("T")
+Change: TypeAlias = Callable[[dict[str, Any]], T]
+"""Changes a state in place. It may be called several times, with newer states."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -209,16 +218,7 @@ class SessionOperations:
         for _ in range(MAX_ATTEMPTS):
             head, life = await self._look(session_id)
             _check_expected(session_id, life, expect)
-            if head is None:
-                put = self._states.first(session_id, state, now, life)
-            else:
-                if not replace and step_after(session_id, head.stored).questions:
-                    raise ConflictError(
-                        f"session {session_id!r} waits for an answer to an interrupt: resume it, "
-                        "or pass replace=True to write over it",
-                        session=session_id,
-                    )
-                put = await self._states.following(session_id, head, state, now)
+            put = await self._following(session_id, head, life, state, now, replace=replace)
             try:
                 return await self._put(put)
             except (ConflictError, SessionExistsError) as error:
@@ -228,6 +228,55 @@ class SessionOperations:
             f"others wrote session {session_id!r} all the time; nothing was written: try again",
             session=session_id,
         )
+
+    async def update(
+        self, session_id: str, change: Change[T], now: datetime, *, replace: bool, attempts: int
+    ) -> T:
+        """Change a session's state; where others were quicker, change what they wrote.
+
+        Raises:
+            one of OVERTAKEN: others were quicker each time; nothing was written.
+        """
+        for left in reversed(range(attempts)):
+            head, life = await self._look(session_id)
+            state = {} if head is None else (await self._states.read(session_id, head))[0]
+            result = change(state)
+            check_state(session_id, state)
+            put = await self._following(session_id, head, life, state, now, replace=replace)
+            try:
+                await self._checkpoints.writing.put(put, self._serde)
+                return result
+            except OVERTAKEN:
+                if not left:
+                    raise
+        raise AssertionError  # there is at least one attempt
+
+    async def _following(
+        self,
+        session_id: str,
+        head: Head | None,
+        life: Life | None,
+        state: Mapping[str, Any],
+        now: datetime,
+        *,
+        replace: bool,
+    ) -> Put:
+        """The checkpoint with a new state, after what was looked at."""
+        if head is None:
+            return self._states.first(session_id, state, now, life)
+        if not replace and step_after(session_id, head.stored).questions:
+            raise ConflictError(
+                f"session {session_id!r} waits for an answer to an interrupt: resume it, or pass "
+                "replace=True to write over it",
+                session=session_id,
+            )
+        return await self._states.following(session_id, head, state, now)
+
+    async def prune(self, session_id: str, keep_last: int) -> int:
+        """Drop a session's earlier checkpoints; see `Sessions.prune`."""
+        choice = choice_of("keep_last", keep_last)
+        assert choice is not None  # noqa: S101 -- only "delete" chooses nothing
+        return await self._checkpoints.pruning.prune(session_id, choice, self._serde)
 
     async def _put(self, put: Put) -> Session:
         """Write a state, and read it back: as it was written, whatever others wrote since."""
