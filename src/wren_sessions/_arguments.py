@@ -71,19 +71,22 @@ def check_names(names: Any, option: str) -> None:
     """
     if isinstance(names, str):
         raise ConfigurationError(f"{option} must be several names, not one text: [{names!r}]")
-    if not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, Collection):
         raise ConfigurationError(f"{option} must be several names, not {_shown(names)}")
+    for name in names:
+        if not isinstance(name, str):
+            raise ConfigurationError(f"{option} must be names, which are text, not {_shown(name)}")
 
 
-def check_whole_number(value: Any, option: str) -> None:
-    """Refuse what is not a whole number of at least 0.
+def check_whole_number(value: Any, option: str, least: int = 0) -> None:
+    """Refuse what is not a whole number, or is below `least`.
 
     Raises:
         ConfigurationError: it is something else.
     """
-    if type(value) is not int or value < 0:
+    if type(value) is not int or value < least:
         raise ConfigurationError(
-            f"{option} must be a whole number of at least 0, not {_shown(value)}"
+            f"{option} must be a whole number of at least {least}, not {_shown(value)}"
         )
 
 

@@ -245,7 +245,7 @@ def check_owner(owner: str) -> str:
     """The encoded form of an owner, never ``-``, which is nobody; errors as `check_session`."""
     if owner == "":
         raise InvalidSessionIdError("an owner must not be empty", value=owner)
-    return "%2D" if owner == "-" else encode(owner)
+    return "%2D" if owner == "-" else _encode(owner, MAX_ID_BYTES, "an owner")
 
 
 def record_field(namespace: str, checkpoint_id: str) -> str:

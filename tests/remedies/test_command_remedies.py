@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import subprocess
@@ -90,6 +91,22 @@ def test_checkpoints(cli: Cli, url: str) -> None:
     assert cli("show", address, url=url).code == 0
     assert cli("show", "s", "--at", last, url=url).code == 0
     assert "`wren-sessions history` lists" in cli("show", "s", "--at", "nothing", url=url).err
+
+
+@tries("leave out --cursor to begin, then use the one that the page before printed")
+def test_a_cursor_that_is_none(cli: Cli, url: str) -> None:
+    """Page by page, from the beginning."""
+    page = ("list", "--sort", "none", "--limit", "1")
+    wrong = cli(*page, "--cursor", "nonsense", url=url)
+    assert (wrong.code, "leave out --cursor to begin" in wrong.err) == (2, True)
+    with open_store(url, dotenv=False) as store:
+        for name in ("s", "t"):
+            Sessions(store).annotate(name, owner="ann")
+    first = cli(*page, "--owner", "ann", "--json", url=url)
+    assert len(first.json) == 1
+    after = json.loads(first.err)["cursor"]
+    assert cli(*page, "--owner", "ann", "--cursor", after, url=url).code == 0
+    assert "is not a cursor" in cli(*page, "--owner", "bob", "--cursor", after, url=url).err
 
 
 @tries(

@@ -216,7 +216,7 @@ def test_a_full_memory_store(way: str) -> None:
 @tries(
     "delete it first, or pass replace=True",
     "is there already; pass replace=True to replace it",
-    "{} is no cursor of this store: pass None to begin, then the cursor of the page before",
+    "pass None to begin, then the cursor of the page before",
 )
 @pytest.mark.parametrize("backend", ["memory", "file", "redis"])
 def test_calls_of_a_store(backend: str, request: pytest.FixtureRequest) -> None:

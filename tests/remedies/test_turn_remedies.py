@@ -198,7 +198,7 @@ def test_notes_that_are_too_long() -> None:
     sessions.save("s", {"text": "x" * 5_000})
 
 
-@tries("pass owner=…, or leave order out", "pass None to begin, then the cursor of the page before")
+@tries("pass owner=…, or leave order out", "pass None to begin, then the cursor")
 def test_listing_in_order() -> None:
     """Of an owner, from the beginning; or of all, as the store has them."""
     sessions = Sessions(MemoryStore())

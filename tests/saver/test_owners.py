@@ -167,12 +167,51 @@ async def test_listings_can_be_narrowed(calls: Calls) -> None:
         await calls.list(owner="ann", order="title")
 
 
+@pytest.mark.parametrize("tag", ["", " ", 7, ["work"], True])
+async def test_a_tag_that_is_none_is_refused(calls: Calls, tag: Any) -> None:
+    """A list of what has no such tag would be empty, and look right."""
+    with pytest.raises(ConfigurationError, match="a tag must be text"):
+        await calls.list(tag=tag)
+
+
+@pytest.mark.parametrize("backend_kind", ["memory", "file"])
+def test_a_cursor_is_of_one_store(backend_kind: str, tmp_path: Path) -> None:
+    """One of another kind of store, or of another prefix, is refused."""
+    stores: dict[str, tuple[SessionStore, SessionStore]] = {
+        "memory": (MemoryStore(), MemoryStore(prefix="other:app")),
+        "file": (FileStore(tmp_path / "a.db"), FileStore(tmp_path / "a.db", prefix="other:app")),
+    }
+    cursors: list[str] = []
+    for pair in stores.values():
+        for store in pair:
+            for name in ("a", "b"):
+                Sessions(store).save(name, {})
+                Sessions(store).annotate(name, owner="ann")
+            found = Sessions(store).list(owner="ann", limit=1).cursor
+            assert found is not None
+            cursors.append(found)
+    own = list(stores).index(backend_kind) * 2
+    sessions = Sessions(stores[backend_kind][0])
+    for at, cursor in enumerate(cursors):
+        if at == own:
+            assert len(sessions.list(cursor, owner="ann").sessions) == 1
+        else:
+            with pytest.raises(ConfigurationError, match="of this owner's sessions in this store"):
+                sessions.list(cursor, owner="ann")
+
+
 @pytest.mark.parametrize(
     "noted",
     [
         {"title": 7},
         {"tags": "work"},
         {"tags": [7]},
+        {"tags": 7},
+        {"tags": [""]},
+        {"tags": ["work", " "]},
+        {"attributes": {1: "one"}},
+        {"attributes": {"x": [{None: 1}]}},
+        {"title": "half \ud800"},
         {"attributes": [1]},
         {"attributes": {"x": object()}},
         {"attributes": {"x": float("nan")}},

@@ -68,6 +68,9 @@ _COMMON: Final = {
 }
 _ARGUMENTS: Final = {
     "pass replace=True": "add --replace",
+    "pass None to begin, then the cursor of the page before": (
+        "leave out --cursor to begin, then use the one that the page before printed"
+    ),
     "(session=…)": "(--as ID)",
     "(encryption=, WREN_SESSIONS_ENCRYPTION_KEYS)": "(WREN_SESSIONS_ENCRYPTION_KEYS)",
     "the store has no encryption: open it with encryption=Encryption([new, old]), or set": (

@@ -286,7 +286,7 @@ class Sessions:
         """One page of sessions, without their states; its `cursor` is what to go on with.
 
         Args:
-            cursor: None to begin, then `SessionPage.cursor` of the page before.
+            cursor: None to begin, then `SessionPage.cursor` of the page before, of the same owner.
             limit: how many sessions to look at, about.
             owner: list only this owner's, the last written first. It costs what is on the page,
                 however many sessions there are.
@@ -295,8 +295,9 @@ class Sessions:
                 (None) come in the store's own order.
 
         Raises:
-            ConfigurationError: the cursor is not from this listing, the limit is below 1, `order`
-                is something else, or the store does not know owners.
+            ConfigurationError: the cursor is not from this listing, the limit is not a whole number
+                of at least 1, `tag` or `order` is something else, or the store does not know
+                owners.
         """
         if owner is not None:
             knowing_owners(self.store)

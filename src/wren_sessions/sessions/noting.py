@@ -33,11 +33,26 @@ def changes_of(
         raise ConfigurationError(f"title must be text, not {type(title).__name__}")
     if tags is not None:
         check_names(tags, "tags")
-        tags = list(dict.fromkeys(tags))
+        tags = [_tag(tag) for tag in dict.fromkeys(tags)]
     if attributes is not None and not isinstance(attributes, Mapping):
         raise ConfigurationError(f"attributes must be a dict, not {type(attributes).__name__}")
     found = {"title": title, "tags": tags, "attributes": attributes and dict(attributes)}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _tag(tag: Any) -> str:
+    """A tag, if it is one."""
+    if not isinstance(tag, str) or not tag.strip():
+        shown = repr(tag) if isinstance(tag, str) else type(tag).__name__
+        raise ConfigurationError(f"a tag must be text that is not blank, not {shown}")
+    return tag
+
+
+def _named_by_text(value: Any) -> bool:
+    """Whether all names in a value are text, as they are in JSON."""
+    if isinstance(value, Mapping):
+        return all(isinstance(name, str) and _named_by_text(value[name]) for name in value)
+    return not isinstance(value, list | tuple) or all(map(_named_by_text, value))
 
 
 def _changed(notes: Notes, owner: str | None, changes: Mapping[str, Any]) -> Notes:
@@ -52,8 +67,13 @@ def _changed(notes: Notes, owner: str | None, changes: Mapping[str, Any]) -> Not
     try:
         text = json.dumps(about, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         data = text.encode() if about else b""
+        named_by_text = _named_by_text(about)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"what is noted about a session must be JSON: {error}") from None
+        raise ConfigurationError(
+            f"title, tags and attributes of a session must be JSON: {error}"
+        ) from None
+    if not named_by_text:
+        raise ConfigurationError("names in the attributes of a session must be text, as in JSON")
     if len(data) > MAX_BYTES:
         raise ConfigurationError(
             f"title, tags and attributes of a session may have {MAX_BYTES} bytes of JSON together; "
@@ -98,6 +118,8 @@ async def listing(
     """One page of sessions; see `Sessions.list`."""
     if order not in {None, "updated"}:
         raise ConfigurationError(f"order must be 'updated' or None, not {order!r}")
+    if tag is not None:
+        _tag(tag)
     if owner is not None:
         noting: AsyncOwnerStore = store  # type: ignore[assignment] # the caller has looked
         page = await noting.list_owned(owner, cursor, limit)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from hashlib import blake2b
+from typing import Any, Final
 
+from wren_sessions._arguments import check_whole_number
 from wren_sessions.errors import ConfigurationError, ConflictError, InvalidSessionIdError
 from wren_sessions.keys import (
     MAX_ID_BYTES,
@@ -19,6 +21,7 @@ from wren_sessions.keys import (
 from wren_sessions.records import Commit, Life, Notes, Prune, Start
 
 _CURSOR: Final = "after:"
+_MOST: Final = (1 << 31) - 2  # more than a page holds; SQLite and Redis count so far
 
 
 def _check(value: str) -> None:
@@ -147,17 +150,17 @@ def check_scan(session: str, starts: Sequence[Start], limit: int) -> None:
     for start in starts:
         encode_namespace(start.namespace)
         encode(start.before or "")
-    check_at_least_1("limit", limit)
+    check_limit(limit)
 
 
-def check_at_least_1(option: str, value: int | None) -> None:
-    """Refuse a number below 1; None is fine.
+def check_limit(limit: Any) -> int:
+    """The limit of a page, as stores can count it.
 
     Raises:
-        ConfigurationError: it is such a number.
+        ConfigurationError: it is not a whole number of at least 1.
     """
-    if value is not None and value < 1:
-        raise ConfigurationError(f"{option} must be at least 1, not {value!r}")
+    check_whole_number(limit, "limit", 1)
+    return int(min(limit, _MOST))
 
 
 def make_cursor(session: str) -> str:
@@ -165,7 +168,7 @@ def make_cursor(session: str) -> str:
     return _CURSOR + encode(session)
 
 
-def parse_cursor(cursor: str | None) -> str:
+def parse_cursor(cursor: Any) -> str:
     """The session a page ended with; empty at the beginning.
 
     Raises:
@@ -173,40 +176,46 @@ def parse_cursor(cursor: str | None) -> str:
     """
     if cursor is None:
         return ""
-    session = _decoded(cursor.removeprefix(_CURSOR))
+    session = _decoded(cursor.removeprefix(_CURSOR)) if isinstance(cursor, str) else ""
     if not session or make_cursor(session) != cursor:
-        raise ConfigurationError(
-            f"{cursor!r} is no cursor of this store: pass None to begin, then the cursor of the "
-            "page before"
-        )
+        raise wrong_cursor(cursor, "all sessions in this store")
     return session
 
 
-def make_owned_cursor(updated_ms: int, session: str) -> str:
-    """The cursor of a page of an owner's sessions that ended with this one."""
-    return f"{_CURSOR}{updated_ms}:{encode(session)}"
+def make_owned_cursor(place: str, updated_ms: int, session: str) -> str:
+    """The cursor of a page of an owner's sessions that ended with this one.
+
+    Args:
+        place: the kind of store, and the owner's key in it. The cursor has only a digest of it.
+        updated_ms: when the session was written.
+        session: the session.
+    """
+    name = f"{updated_ms}:{encode(session)}"
+    mark = blake2b(f"{place}\n{name}".encode(), digest_size=6).hexdigest()
+    return f"{_CURSOR}{name}:{mark}"
 
 
-def parse_owned_cursor(cursor: str | None) -> tuple[int, str] | None:
+def parse_owned_cursor(place: str, cursor: str | None) -> tuple[int, str] | None:
     """When the session that a page ended with was written, and its id; None at the beginning.
 
     Raises:
-        ConfigurationError: `make_owned_cursor` did not make this.
+        ConfigurationError: `make_owned_cursor` did not make this, or made it for another place.
     """
     if cursor is None:
         return None
-    updated, _, name = cursor.removeprefix(_CURSOR).partition(":")
-    session = _decoded(name)
-    if (
-        not session
-        or not re.fullmatch(r"\d{1,15}", updated)
-        or make_owned_cursor(int(updated), session) != cursor
-    ):
-        raise ConfigurationError(
-            f"{cursor!r} is no cursor of an owner's sessions: pass None to begin, then the cursor "
-            "of the page before"
-        )
-    return int(updated), session
+    found = re.fullmatch(rf"{_CURSOR}(\d{{1,15}}):([^:]+):[0-9a-f]+", str(cursor))
+    updated_ms, session = (int(found[1]), _decoded(found[2])) if found else (0, "")
+    if not session or make_owned_cursor(place, updated_ms, session) != cursor:
+        raise wrong_cursor(cursor, "this owner's sessions in this store")
+    return updated_ms, session
+
+
+def wrong_cursor(cursor: object, listing: str) -> ConfigurationError:
+    """The error for a cursor that is not of this listing."""
+    return ConfigurationError(
+        f"{repr(cursor)[:60]} is not a cursor of a list of {listing}: pass None to begin, then the "
+        "cursor of the page before"
+    )
 
 
 def _decoded(name: str) -> str:

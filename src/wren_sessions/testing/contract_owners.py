@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -14,6 +14,7 @@ from wren_sessions.testing.build import SESSION, done, info, listed, loaded, pru
 from wren_sessions.testing.contract_base import ContractBase, FaceOf, MakeStore, PassTime
 from wren_sessions.testing.contract_turns import OpenTurns
 
+NO_LIMITS: tuple[Any, ...] = (0, -1, True, "5", 1.5, None)
 ANNS = Notes("ann", b'{"title":"one"}')
 ODD = ("a:b", "ann smith", "a/b*", "latest", "\u00e4\u4e2d", "x" * 900)
 
@@ -219,19 +220,59 @@ class OwnerContract(ContractBase):
         assert rest == ["s2", "s1", "s0"]
         assert third.cursor is None
 
-    async def test_nonsense_is_refused(self, owned: AsyncSessionStore) -> None:
-        """A cursor that is none, a limit below 1, an owner without a name."""
+    async def test_what_moves_to_the_front_is_not_on_the_pages_behind(
+        self, owned: AsyncSessionStore, pass_time: PassTime
+    ) -> None:
+        """What is written between two pages, or is new, stands where the next listing begins."""
+        for at in range(5):
+            await done(owned, put("1", session=f"s{at}", owner="ann"))
+            pass_time(self.ticks(0.1))
         face = cast("AsyncOwnerStore", owned)
-        for cursor in ("nonsense", "after:s1", "after:-1:s1", "after:x:s"):
+        first = await face.list_owned("ann", limit=2)
+        pass_time(self.ticks(6))  # in a cluster, a list may be a second late
+        await done(owned, put("2", session="s1", parent="1"))
+        pass_time(self.ticks(0.1))
+        await done(owned, put("1", session="new", owner="ann"))
+        rest = await face.list_owned("ann", first.cursor, limit=9)
+        assert [entry.session for entry in (*first.sessions, *rest.sessions)] == [
+            *("s4", "s3", "s2", "s0")
+        ]
+        assert await self.ids(owned, "ann") == ["new", "s1", "s4", "s3", "s2", "s0"]
+
+    async def test_a_cursor_is_of_one_owners_listing(self, owned: AsyncSessionStore) -> None:
+        """Another owner's, or that of all sessions, is refused; it names no owner."""
+        for at in range(4):
+            await done(owned, put("1", session=f"s{at}", owner=("ann", "bob")[at % 2]))
+        face = cast("AsyncOwnerStore", owned)
+        anns = (await face.list_owned("ann", limit=1)).cursor
+        assert anns is not None
+        assert "ann" not in anns
+        assert len((await face.list_owned("ann", anns)).sessions) == 1
+        with pytest.raises(ConfigurationError, match="cursor"):
+            await face.list_owned("bob", anns)
+        with pytest.raises(ConfigurationError, match="cursor"):
+            await owned.list_sessions(anns)
+        all_of_them = (await owned.list_sessions(limit=1)).cursor
+        if all_of_them is not None:
             with pytest.raises(ConfigurationError, match="cursor"):
-                await face.list_owned("ann", cursor)
-        with pytest.raises(ConfigurationError, match="limit"):
-            await face.list_owned("ann", limit=0)
+                await face.list_owned("ann", all_of_them)
+        with pytest.raises(ConfigurationError, match="cursor"):
+            await face.list_owned("ann", anns[:-1] + ("0" if anns[-1] != "0" else "1"))
+
+    async def test_nonsense_is_refused(self, owned: AsyncSessionStore) -> None:
+        """A cursor or a limit that is none, an owner without a name."""
+        face = cast("AsyncOwnerStore", owned)
+        for cursor in ("nonsense", "", "after:s1", "after:-1:s1", "after:x:s", 5, b"after:1:s"):
+            with pytest.raises(ConfigurationError, match="cursor"):
+                await face.list_owned("ann", cursor)  # type: ignore[arg-type] # wrong on purpose
+        for limit in NO_LIMITS:
+            with pytest.raises(ConfigurationError, match="limit"):
+                await face.list_owned("ann", limit=limit)
         await done(owned, put("1"))
-        for owner in ("", "x" * 2_000):
-            with pytest.raises(InvalidSessionIdError):
-                await face.list_owned(owner)
-            with pytest.raises(InvalidSessionIdError):
-                await face.annotate(SESSION, Notes(owner), NOTHING_NOTED)
-            with pytest.raises(InvalidSessionIdError):
+        for owner in ("", "x" * 2_000, "\ud800", 5):
+            with pytest.raises(InvalidSessionIdError, match="owner"):
+                await face.list_owned(owner)  # type: ignore[arg-type] # wrong on purpose
+            with pytest.raises(InvalidSessionIdError, match="owner"):
+                await face.annotate(SESSION, Notes(owner), NOTHING_NOTED)  # type: ignore[arg-type]
+            with pytest.raises(InvalidSessionIdError, match="owner"):
                 await owned.commit(put("2", owner=owner))

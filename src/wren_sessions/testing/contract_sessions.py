@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from typing import Any
 
 import pytest
 
@@ -129,6 +130,16 @@ class SessionContract(ContractBase):
         await done(face, put("1", session="d"))
         found = await listed(face)
         assert {name: entry.life.pinned for name, entry in found.items()} == {"b": True, "d": False}
+
+    @pytest.mark.parametrize("limit", [0, -1, True, "5", 1.5, None])
+    async def test_a_limit_that_is_none_is_refused(
+        self, face: AsyncSessionStore, limit: Any
+    ) -> None:
+        """It must be a whole number of at least 1; any larger one is fine."""
+        await done(face, put("1"))
+        with pytest.raises(ConfigurationError, match="limit"):
+            await face.list_sessions(limit=limit)
+        assert len((await face.list_sessions(limit=10**20)).sessions) == 1
 
     @pytest.mark.parametrize("cursor", ["junk", "💥", "after", "-1:", "0x1", " "])
     async def test_a_cursor_of_somebody_else_is_refused(

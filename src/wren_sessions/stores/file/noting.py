@@ -143,18 +143,19 @@ def annotate(
 
 def owned(
     connection: sqlite3.Connection,
-    of: tuple[str, str],
+    of: tuple[str, str, str],
     before: tuple[int, str] | None,
     limit: int,
     now_ms: int,
 ) -> SessionPage:
-    """One page of an owner's sessions; `of` is the prefix and the owner."""
-    values = (*of, *(before or _LAST), now_ms, limit + 1)
+    """One page of an owner's sessions; `of` is the cursor's place, the prefix and the owner."""
+    place, *whose = of
+    values = (*whose, *(before or _LAST), now_ms, limit + 1)
     found = connection.execute(_OWNED, values).fetchall()
-    (total,) = connection.execute(_COUNT, of).fetchone()
+    (total,) = connection.execute(_COUNT, whose).fetchone()
     infos = tuple(_info(cells, now_ms) for cells in found[:limit])
     more = len(found) > limit
-    cursor = make_owned_cursor(found[limit - 1][-1], infos[-1].session) if more else None
+    cursor = make_owned_cursor(place, found[limit - 1][-1], infos[-1].session) if more else None
     return SessionPage(sessions=infos, cursor=cursor, total=total)
 
 

@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, get_args
 
-from wren_sessions._arguments import check_callable
+from wren_sessions._arguments import check_callable, check_whole_number
 from wren_sessions.errors import ConfigurationError
-from wren_sessions.keys import DEFAULT_PREFIX, KeySpace, check_owner, check_session
+from wren_sessions.keys import DEFAULT_PREFIX, KeySpace, check_session
 from wren_sessions.records import (
     ArenaParts,
     Commit,
@@ -37,8 +37,8 @@ from wren_sessions.records import (
     TurnStep,
 )
 from wren_sessions.stores._checks import (
-    check_at_least_1,
     check_commit,
+    check_limit,
     check_names,
     check_notes,
     check_prune,
@@ -104,7 +104,7 @@ class FileStore(Closing):
                 f"synchronous must be 'full', 'normal' or 'off', not {synchronous!r}"
             )
         check_callable(clock, "clock", "milliseconds since 1970")
-        check_at_least_1("threads", threads)
+        check_whole_number(threads, "threads", 1)
         self._ttl = FOREVER if ttl is None else policy_of(ttl)
         self._keys = KeySpace(prefix)
         self._clock = clock or _system_ms
@@ -318,7 +318,7 @@ class FileStore(Closing):
 
     def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `SessionStore.list_sessions`. Sorted by id."""
-        check_at_least_1("limit", limit)
+        limit = check_limit(limit)
         after = parse_cursor(cursor)
         return self._database.read(
             lambda connection: reading.page(
@@ -389,9 +389,9 @@ class FileStore(Closing):
 
     def list_owned(self, owner: str, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `OwnerStore.list_owned`."""
-        check_at_least_1("limit", limit)
-        check_owner(owner)
-        before, of = parse_owned_cursor(cursor), (self._keys.prefix, owner)
+        limit = check_limit(limit)
+        place = f"file {self._keys.owner_key(owner)}"
+        before, of = parse_owned_cursor(place, cursor), (place, self._keys.prefix, owner)
         return self._database.read(
             lambda connection: noting.owned(connection, of, before, limit, self._clock())
         )

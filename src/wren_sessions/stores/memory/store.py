@@ -13,7 +13,7 @@ from dataclasses import replace as changed
 from itertools import islice
 from typing import NamedTuple
 
-from wren_sessions._arguments import check_callable
+from wren_sessions._arguments import check_callable, check_whole_number
 from wren_sessions._locks import Lock
 from wren_sessions.errors import (
     ConfigurationError,
@@ -43,8 +43,8 @@ from wren_sessions.records import (
     missing,
 )
 from wren_sessions.stores._checks import (
-    check_at_least_1,
     check_commit,
+    check_limit,
     check_names,
     check_notes,
     check_prune,
@@ -103,8 +103,9 @@ class MemoryStore(Closing):
         clock: Callable[[], int] | None = None,
     ) -> None:
         check_callable(clock, "clock", "milliseconds since 1970")
-        check_at_least_1("max_sessions", max_sessions)
-        check_at_least_1("max_bytes", max_bytes)
+        for option, most in (("max_sessions", max_sessions), ("max_bytes", max_bytes)):
+            if most is not None:
+                check_whole_number(most, option, 1)
         self._ttl = DAY if ttl is None else policy_of(ttl)
         self._keys = KeySpace(prefix)
         self._clock = clock or _system_ms
@@ -349,7 +350,7 @@ class MemoryStore(Closing):
 
     def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `SessionStore.list_sessions`. Sorted by id."""
-        check_at_least_1("limit", limit)
+        limit = check_limit(limit)
         last = parse_cursor(cursor)
         with self._lock:
             now_ms = self._now_ms()
@@ -377,16 +378,16 @@ class MemoryStore(Closing):
 
     def list_owned(self, owner: str, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `OwnerStore.list_owned`."""
-        check_at_least_1("limit", limit)
-        self._keys.owner_key(owner)
-        before = parse_owned_cursor(cursor)
+        limit = check_limit(limit)
+        place = f"memory {self._keys.owner_key(owner)}"
+        before = parse_owned_cursor(place, cursor)
         with self._lock:
             now_ms = self._now_ms()
             found = self._index.owners.page(owner, before, limit + 1)
             there = [(name, self._index.find(name, now_ms)) for _, name in found[:limit]]
             infos = tuple(session.info(name, now_ms) for name, session in there if session)
             total = self._index.owners.count(owner)
-        more = make_owned_cursor(*found[limit - 1]) if len(found) > limit else None
+        more = make_owned_cursor(place, *found[limit - 1]) if len(found) > limit else None
         return SessionPage(sessions=infos, cursor=more, total=total)
 
     # --- dumps ------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Self, TypeAlias
 
-from wren_sessions.errors import ConfigurationError
+from wren_sessions.stores._checks import wrong_cursor
 
 Place: TypeAlias = int | tuple[str, int]
 
@@ -134,7 +134,7 @@ class Walk:
         if cursor is None:
             return cls()
         try:
-            found = _CURSOR.fullmatch(cursor)
+            found = _CURSOR.fullmatch(str(cursor))
             packed = found[4] if found else ""
             unpacked = zlib.decompressobj().decompress(urlsafe_b64decode(packed), 4 * _BYTES)
             if found is None or len(unpacked) != 4 * _BYTES:
@@ -144,9 +144,7 @@ class Walk:
             host, colon, number = urlsafe_b64decode(found[3]).decode().rpartition(":")
             at: Place = (host, int(number)) if colon else int(number) % SLOTS
         except (ValueError, zlib.error):
-            raise ConfigurationError(
-                f"{cursor[:60]!r} is no cursor of a listing on a cluster"
-            ) from None
+            raise wrong_cursor(cursor, "all sessions on this cluster") from None
         return cls(done, leaving, found[1], found[2], at, kept, here)
 
 

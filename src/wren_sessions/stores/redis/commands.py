@@ -64,7 +64,7 @@ from wren_sessions.records import (
     TurnStep,
     Write,
 )
-from wren_sessions.stores._checks import check_notes, noted_meanwhile
+from wren_sessions.stores._checks import check_notes, noted_meanwhile, wrong_cursor
 from wren_sessions.stores.redis.replies import (
     NO_KEY,
     OwnedLife,
@@ -490,8 +490,8 @@ class Commands:
 
     def find_keys(self, cursor: str | None, limit: int) -> Plan[tuple[str | None, list[bytes]]]:
         """The first half of `SessionStore.list_sessions`: one SCAN."""
-        if cursor is not None and not re.fullmatch(r"\d{1,20}", cursor):
-            raise ConfigurationError(f"{cursor!r} is no cursor of a listing on Redis")
+        if cursor is not None and not re.fullmatch(r"'\d{1,20}'", repr(cursor)):
+            raise wrong_cursor(cursor, "all sessions on this server")
         return _plain(
             "", lambda replies: self._found(replies[0]), self._scan_keys(cursor or "0", limit)
         )

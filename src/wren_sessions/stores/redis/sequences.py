@@ -14,7 +14,7 @@ from redis.crc import key_slot
 from wren_sessions.errors import StoreUnavailableError
 from wren_sessions.keys import StagingId
 from wren_sessions.records import Commit, Committed, Life, Notes, SessionInfo, SessionPage
-from wren_sessions.stores._checks import check_at_least_1, make_owned_cursor, parse_owned_cursor
+from wren_sessions.stores._checks import check_limit, make_owned_cursor, parse_owned_cursor
 from wren_sessions.stores.redis.cluster_walk import Place, Walk
 from wren_sessions.stores.redis.commands import Commands, Owned, Plan
 from wren_sessions.stores.redis.replies import OwnedLife
@@ -37,6 +37,7 @@ class Sequences:
 
     async def list_sessions(self, run: Run, cursor: str | None, limit: int) -> SessionPage:
         """See `SessionStore.list_sessions`."""
+        limit = check_limit(limit)
         after, names = await run(self._commands.find_keys(cursor, limit))
         page: SessionPage = (await run(self._commands.list_sessions(names, after))).page
         return page
@@ -96,8 +97,8 @@ class Sequences:
 
     async def list_owned(self, run: Run, owner: str, cursor: str | None, limit: int) -> SessionPage:
         """See `OwnerStore.list_owned`."""
-        check_at_least_1("limit", limit)
-        before = parse_owned_cursor(cursor)
+        limit, place = check_limit(limit), f"redis {self._commands.keys.owner_key(owner)}"
+        before = parse_owned_cursor(place, cursor)
         total, found = await run(self._commands.owned(owner, before, limit + 1))
         some = found[:limit]
         names = [self._commands.key(session) for session, _ in some]
@@ -107,7 +108,7 @@ class Sequences:
         if gone:
             await run(self._commands.list_in(owner, gone, None, max(when for _, when in some)))
         last, when = some[-1] if some else ("", 0)
-        more = make_owned_cursor(when, last) if len(found) > limit else None
+        more = make_owned_cursor(place, when, last) if len(found) > limit else None
         return SessionPage(sessions=theirs, cursor=more, total=total - len(gone))
 
     async def _infos(self, run: Run, names: list[bytes]) -> Sequence[SessionInfo]:
@@ -120,7 +121,7 @@ class ClusterSequences(Sequences):
 
     async def list_sessions(self, run: Run, cursor: str | None, limit: int) -> SessionPage:
         """See `SessionStore.list_sessions`; `Walk` says in which order, and what the cursor is."""
-        walk = Walk.read(cursor)
+        limit, walk = check_limit(limit), Walk.read(cursor)
         for number in range(_TRIES):
             plan = self._commands.find_keys_of_node(walk.scan, limit, walk.at)
             after, found, nodes = await run(plan._replace(fresh=number > 0))
