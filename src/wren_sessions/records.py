@@ -9,6 +9,9 @@ A session holds
 - one **header**: ``state``, JSON for people;
 - one **life**: when it was made, when it ends. The session ends whole.
 
+Nobody changes one of these once it is made. They are not frozen, because freezing takes a call per
+field, and every step of a session makes five of them.
+
 A `Commit` is everything one atomic write does; `Committed` is its answer. Offsets of the arena are
 given out by the store: a record's own bytes (`Record.append`) start at `Stored.base`, which is why
 two writers need no lock and a commit needs no second trip.
@@ -136,7 +139,7 @@ _NOTHING: Final = memoryview(b"")
 # --- what goes in ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Record:
     """A checkpoint to write. One that is there already under this name is replaced.
 
@@ -157,7 +160,7 @@ class Record:
     spans: tuple[Span, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Write:
     """One pending write.
 
@@ -172,7 +175,7 @@ class Write:
     replace: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Writes:
     """Pending writes of one checkpoint, which need not be there yet.
 
@@ -187,7 +190,7 @@ class Writes:
     spans: tuple[Span, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Commit:
     """Everything that one atomic write does.
 
@@ -229,7 +232,7 @@ class Commit:
     state: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Prune:
     """Records to drop, with their pending writes, and the parts of the arena nobody needs then.
 
@@ -261,7 +264,7 @@ class Prune:
     state: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class TurnStep:
     """A step of a turn: the right to be the only one who writes a session, for a while.
 
@@ -287,7 +290,7 @@ class TurnStep:
 # --- what comes out -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Life:
     """The life of a session, by the store's own clock. Times are milliseconds since 1970.
 
@@ -353,7 +356,7 @@ class TurnState(NamedTuple):
 Outcome: TypeAlias = Literal["done", "gone", "conflict", "stale", "exists", "expired", "held"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Committed:
     """The answer to a `Commit` or a `Prune`.
 
@@ -385,7 +388,7 @@ class StoredWrite(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Stored:
     """A checkpoint as it was stored.
 
@@ -407,7 +410,7 @@ class Stored:
     below: str | None = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Loaded:
     """The answer to `load`.
 
@@ -436,7 +439,7 @@ class Start(NamedTuple):
     before: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Scanned:
     """The answer to `scan`.
 
@@ -453,7 +456,7 @@ class Scanned:
     heads: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class SessionInfo:
     """What is known of a session without reading it.
 
@@ -503,7 +506,7 @@ class SessionInfo:
         return about.get(name, nothing) if isinstance(about, dict) else nothing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class SessionPage:
     """One page of a listing of sessions.
 

@@ -178,10 +178,11 @@ class TTLPolicy:
         if pinned:
             return None
         idle_ms = self.idle_ms if override is None else override
-        ends = [] if idle_ms is None or idle_ms == "none" else [used_ms + idle_ms]
-        if self.max_age_ms is not None:
-            ends.append(created_ms + self.max_age_ms)
-        return min(ends, default=None)
+        over_ms = None if self.max_age_ms is None else created_ms + self.max_age_ms
+        if idle_ms is None or idle_ms == "none":
+            return over_ms
+        idle_over_ms = used_ms + idle_ms
+        return idle_over_ms if over_ms is None else min(idle_over_ms, over_ms)
 
     def __str__(self) -> str:
         age = f", at most {describe_ms(self.max_age_ms)} old" if self.max_age_ms else ""

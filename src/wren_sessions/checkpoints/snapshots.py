@@ -49,7 +49,7 @@ _SEALED: Final = f"{KIND}+"
 _EXTENTS: Final = {Extent}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Snapshot:
     """A checkpoint as it was read.
 

@@ -53,8 +53,9 @@ class KeptWrite(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a commit would change, by how many bytes, and the session's size and revision then."""
+    """What a commit changes: how the session is afterwards, and by how many bytes it grows."""
 
+    commit: Commit
     record: KeptRecord | None
     leads: bool
     writes: dict[str, KeptWrite]
@@ -62,6 +63,8 @@ class Change(NamedTuple):
     grown_bytes: int
     size_bytes: int
     revision: int
+    updated_ms: int
+    deadline_ms: int | None
 
 
 @dataclass(slots=True)
@@ -233,39 +236,41 @@ class Session:
         builds_on = (commit.incarnation, commit.revision, commit.turn) != (None, None, None)
         return "gone" if builds_on or commit.witnesses else None
 
-    def plan(self, commit: Commit) -> Change:
+    def plan(self, commit: Commit, now_ms: int, deadline_ms: int | None) -> Change:
         """What a commit would change. Changes nothing."""
         kept, leads, grown_bytes, accepted = None, False, 0, dict[str, KeptWrite]()
-        record, writes = commit.record, commit.writes
+        record, writes, state = commit.record, commit.writes, commit.state
         if record:
             namespace, checkpoint_id = record.name
             there = self.namespaces.get(namespace, _NOTHING)
             base, size = self.arena.end, len(record.append)
             spans = merge_spans((*record.spans, Span(base, size)))
             kept = KeptRecord(record.body, base, spans, commit.token)
-            leads = there is _NOTHING or checkpoint_id >= there.head
-            leads = leads or record.parent_id == there.head
+            head = there.head
+            leads = checkpoint_id >= head or record.parent_id == head or there is _NOTHING
             before = there.records.get(checkpoint_id)
             grown_bytes = size + len(record.body)
             grown_bytes -= len(before.body) if before else -_name_bytes(record.name)
         if writes:
-            old, spans = self.writes.get(writes.name, {}), tuple(writes.spans)
+            old = self.writes.get(writes.name, {})
             for entry in writes.entries:
-                if entry.replace or not (entry.key in old or entry.key in accepted):
-                    accepted[entry.key] = KeptWrite(entry.body, spans)
+                key, body = entry.key, entry.body
+                first = key not in old and key not in accepted
+                if first or entry.replace:
+                    before_it = accepted.get(key) or old.get(key)
+                    grown_bytes += len(body)
+                    grown_bytes -= len(before_it.body) if before_it else -len(key.encode())
+                    accepted[key] = KeptWrite(body, writes.spans)
             grown_bytes += 0 if old or not accepted else _name_bytes(writes.name)
-            for key, write in accepted.items():
-                grown_bytes += len(write.body)
-                grown_bytes -= len(old[key].body) if key in old else -len(key.encode())
-        state = commit.state
-        if state is None or not (leads or not record):
+        if state is None or (record and not leads):
             state = self.state
         grown_bytes += len(state) - len(self.state)
-        after = self.size_bytes + grown_bytes, self.revision + 1
-        return Change(kept, leads, accepted, state, grown_bytes, *after)
+        after = self.size_bytes + grown_bytes, self.revision + 1, now_ms, deadline_ms
+        return Change(commit, kept, leads, accepted, state, grown_bytes, *after)
 
-    def apply(self, commit: Commit, change: Change, now_ms: int) -> None:
+    def apply(self, change: Change) -> None:
         """Make the planned change."""
+        commit = change.commit
         if commit.record and change.record:
             namespace, checkpoint_id = commit.record.name
             self.arena.append(commit.record.append)
@@ -277,14 +282,15 @@ class Session:
             self.writes.setdefault(commit.writes.name, {}).update(change.writes)
         self.state = change.state
         self.size_bytes = change.size_bytes
-        self.updated_ms = now_ms
+        self.updated_ms = change.updated_ms
         self.revision = change.revision
+        self.deadline_ms = change.deadline_ms
 
-    def apply_again(self, commit: Commit, change: Change, now_ms: int) -> None:
+    def apply_again(self, change: Change) -> None:
         """Make a planned change that was interrupted."""
         if change.record:
             self.arena.cut(change.record.base)
-        self.apply(commit, change, now_ms)
+        self.apply(change)
 
     def stored(self, name: Name) -> Stored | None:
         """A record with its pending writes, for the caller."""

@@ -165,8 +165,7 @@ class SessionIndex:
         Raises:
             StoreUnavailableError: it would not fit then either; nothing was evicted.
         """
-        bounded = self._max_sessions is not None or self._max_bytes is not None
-        if not bounded or self._fits(grown_bytes, added):
+        if self._fits(grown_bytes, added):
             return
         self.sweep(now_ms, at_most=len(self._heap))
         victims: list[str] = []

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace as changed
 from itertools import islice
-from typing import NamedTuple
 
 from wren_sessions._arguments import check_callable, check_whole_number
 from wren_sessions._locks import Lock
@@ -65,16 +64,6 @@ from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import DAY, Duration, Lifetime, Override, TTLPolicy, policy_of, to_ms
 
 
-class _Begun(NamedTuple):
-    """A commit that is being applied, with the deadline that its session gets."""
-
-    commit: Commit
-    session: Session
-    change: Change
-    now_ms: int
-    deadline_ms: int | None
-
-
 class MemoryStore(Closing):
     """A `SessionStore` in this process's memory. Safe to use from several threads.
 
@@ -110,7 +99,7 @@ class MemoryStore(Closing):
         self._keys = KeySpace(prefix)
         self._clock = clock or _system_ms
         self._lock = Lock(self._mend)
-        self._begun: _Begun | None = None
+        self._begun: tuple[str, Session, Change] | None = None  # what is being applied
         self._index = SessionIndex(max_sessions, max_bytes)
         self._aio = ThreadedStore(self, threads=0)
 
@@ -181,7 +170,7 @@ class MemoryStore(Closing):
             )
         if past(deadline_ms, now_ms):
             return _committed("expired", there, now_ms)
-        change = session.plan(commit)
+        change = session.plan(commit, now_ms, deadline_ms)
         self._index.make_room(
             now_ms,
             grown_bytes=change.grown_bytes + (0 if there else session.size_bytes),
@@ -190,9 +179,8 @@ class MemoryStore(Closing):
         )
         if commit.owner is not None and session.notes.owner is None:
             session.notes = session.notes._replace(owner=commit.owner)
-        self._begun = _Begun(commit, session, change, now_ms, deadline_ms)
-        session.apply(commit, change, now_ms)
-        session.deadline_ms = deadline_ms
+        self._begun = commit.session, session, change
+        session.apply(change)
         if there:
             self._index.grow(commit.session, change.grown_bytes)
         else:
@@ -202,13 +190,12 @@ class MemoryStore(Closing):
 
     def _mend(self) -> None:
         """Finish what was interrupted."""
-        begun = self._begun
-        if begun is None:
+        if self._begun is None:
             self._index.rebuild()
             return
-        begun.session.apply_again(begun.commit, begun.change, begun.now_ms)
-        begun.session.deadline_ms = begun.deadline_ms
-        self._index.rebuild(begun.commit.session, begun.session)
+        name, session, change = self._begun
+        session.apply_again(change)
+        self._index.rebuild(name, session)
         self._begun = None
 
     def prune(self, prune: Prune) -> Committed:
