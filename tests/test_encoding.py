@@ -16,7 +16,7 @@ from wren_sessions.checkpoints.codec import (
     StoredValue,
     WriteBody,
     decode_record,
-    decode_write,
+    decode_writes,
     encode_record,
     encode_write,
 )
@@ -110,16 +110,17 @@ def test_a_body_comes_back_as_it_was(body: CheckpointRecord) -> None:
 
 
 def _decoded(data: bytes, session: str = SESSION, what: str = WHAT, name: Name = NAME) -> WriteBody:
-    return decode_write(StoredWrite("task/0", data), session, what, name)
+    (found,) = decode_writes([StoredWrite("task/0", data)], session, what, name)
+    return found
 
 
 @given(writes)
 def test_a_write_comes_back_as_it_was(write: WriteBody) -> None:
     """Task, index, path, channel and value of a pending write are kept."""
     kept = StoredWrite(write_key(write.task_id, write.index), encode_write(write, NAME))
-    assert decode_write(kept, SESSION, WHAT, NAME) == write
+    assert decode_writes([kept], SESSION, WHAT, NAME) == [write]
     with pytest.raises(CorruptSessionError):
-        decode_write(kept._replace(key="another/0"), SESSION, WHAT, NAME)
+        decode_writes([kept._replace(key="another/0")], SESSION, WHAT, NAME)
 
 
 def test_versions_that_are_equal_keep_their_types() -> None:

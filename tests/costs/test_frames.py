@@ -33,15 +33,15 @@ class Most:
 
 
 MOST: Final = {
-    ("memory", "put"): Most(30, 96, 118),
-    ("memory", "put_writes"): Most(21, 59, 64),
-    ("memory", "get_tuple"): Most(29, 101, 142),
-    ("file", "put"): Most(35, 115, 139),
-    ("file", "put_writes"): Most(27, 76, 85),
-    ("file", "get_tuple"): Most(32, 119, 161),
-    ("redis", "put"): Most(32, 99, 124),
-    ("redis", "put_writes"): Most(23, 67, 76),
-    ("redis", "get_tuple"): Most(32, 125, 174),
+    ("memory", "put"): Most(29, 93, 110),
+    ("memory", "put_writes"): Most(20, 53, 58),
+    ("memory", "get_tuple"): Most(29, 101, 137),
+    ("file", "put"): Most(33, 111, 131),
+    ("file", "put_writes"): Most(26, 70, 79),
+    ("file", "get_tuple"): Most(32, 119, 156),
+    ("redis", "put"): Most(30, 94, 114),
+    ("redis", "put_writes"): Most(22, 60, 68),
+    ("redis", "get_tuple"): Most(32, 125, 169),
 }
 
 

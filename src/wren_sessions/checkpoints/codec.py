@@ -19,10 +19,9 @@ skewed are left out where they, and what would follow, are false.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from types import NoneType
 from typing import Any, Final, NoReturn
 from zlib import crc32
@@ -57,12 +56,11 @@ _PLAIN_HEADS: Final = (_NAMED_HEAD, bytes((FORMAT, _PLAIN)))
 _ZSTD_HEADS: Final = (bytes((FORMAT, _ZSTD)), bytes((FORMAT, _ZSTD | _NAMED)))
 _MISSHAPEN: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
-_TEXT: Final = {str}
 _OPTIONAL_TEXT: Final = frozenset({str, NoneType})
 _SUMS: Final = frozenset({int, bytes})
 
 _PIECES: Final[Callable[[StoredValue], Sequence[Piece]]] = attrgetter("pieces")
-_local = threading.local()  # a packer, which takes longer to make than to use
+_packers: Final[list[Any]] = []  # they take longer to make than to use; one that failed is left out
 
 
 @dataclass(slots=True)
@@ -133,30 +131,28 @@ def encode_record(body: CheckpointRecord, name: Name) -> bytes:
     """
     # Numbers for channels and versions, in the order of their first use.
     channels: dict[str, int] = {}
-    versions: dict[tuple[type, Version], int] = {}  # 1, 1.0 and True are different versions
+    versions: dict[Version | tuple[type, Version], int] = {}
+    texts: list[Version] = []
     tables: list[list[int]] = []
     for pairs in (body.versions, *body.seen.values()):
         table: list[int] = []
         for channel, version in pairs.items():
-            table.append(channels.setdefault(channel, len(channels)))
-            table.append(versions.setdefault((type(version), version), len(versions)))
+            # 1, 1.0 and True are different versions
+            key = version if type(version) is str else (type(version), version)
+            number = versions.get(key)
+            if number is None:
+                number = versions[key] = len(texts)
+                texts.append(stored(version))
+            table += channels.setdefault(channel, len(channels)), number
         tables.append(table)
+    own, *seen = tables
     values: list[list[Any]] = []
-    pieces: list[Sequence[Piece]] = []
     for channel, value in body.values.items():
-        number = channels.setdefault(channel, len(channels))
-        values.append([number, value.kind, *_packed_pieces(value.pieces)])
-        pieces.append(value.pieces)
-    _refuse_shared(pieces)
-    fields: list[Any] = [
-        body.parent_id,
-        body.meta,
-        list(channels),
-        list(map(stored, map(itemgetter(1), versions))),
-        tables[0],
-        dict(zip(body.seen, tables[1:], strict=True)),
-        values,
-    ]
+        at = channels.setdefault(channel, len(channels))
+        values.append([at, value.kind, *_packed_pieces(value.pieces)])
+    _refuse_shared(body.values.values())
+    nodes = dict(zip(body.seen, seen, strict=True))
+    fields: list[Any] = [body.parent_id, body.meta, list(channels), texts, own, nodes, values]
     if body.skewed:
         fields += [body.persistent_subgraphs, True]
     elif body.persistent_subgraphs:
@@ -177,7 +173,7 @@ def decode_record(data: bytes, session: str, what: str, name: Name) -> Checkpoin
         CorruptSessionError: the bytes are not as they were written.
         FormatVersionError: a newer version of this package wrote them.
     """
-    fields = _unframe(data, session, what, name)
+    fields = _unframe(data, session, what, _bound(name))
     try:
         parent_id, head, channels, versions, own, seen, values, *flags = fields
         versions = alike(versions)
@@ -209,30 +205,44 @@ def decode_record(data: bytes, session: str, what: str, name: Name) -> Checkpoin
 def encode_write(write: WriteBody, name: Name) -> bytes:
     """A pending write's body as bytes; errors as `encode_record`."""
     value = write.value
-    _refuse_shared([value.pieces])
+    if len(value.pieces) > 1:
+        _refuse_shared([value])
     about = (write.task_id, write.index, write.path, write.channel)
     return _frame([*about, value.kind, *_packed_pieces(value.pieces)], name)
 
 
-def decode_write(write: StoredWrite, session: str, what: str, name: Name) -> WriteBody:
-    """What `encode_write` was given, of a write that stands under its own key.
+def decode_writes(
+    writes: Iterable[StoredWrite], session: str, what: str, name: Name
+) -> list[WriteBody]:
+    """What `encode_write` was given, of writes that stand under their own keys.
+
+    Args:
+        writes: of one checkpoint.
+        session: its session, for errors.
+        what: what each of them is, for errors.
+        name: the namespace and id of the checkpoint.
 
     Errors are those of `decode_record`.
     """
-    fields = _unframe(write.body, session, what, name)
-    try:
-        task_id, index, path, channel, kind, *pieces = fields
-        value = StoredValue(kind, _unpacked_pieces(pieces))
-        if not (
-            {type(task_id), type(path), type(channel), type(kind)} == _TEXT and type(index) is int
-        ):
-            raise TypeError(task_id)
-        if write.key != f"{task_id}/{index}" and write.key != write_key(task_id, index):
-            raise ValueError(write.key)
-    except _MISSHAPEN as error:
-        raise damage(session, what) from error
-    check_shared([value], session, what)
-    return WriteBody(task_id=task_id, index=index, path=path, channel=channel, value=value)
+    found: list[WriteBody] = []
+    bound = _bound(name)
+    for key, body in writes:
+        fields = _unframe(body, session, what, bound)
+        try:
+            task_id, index, path, channel, kind, *pieces = fields
+            if not type(task_id) is type(path) is type(channel) is type(kind) is str:
+                raise TypeError(task_id)
+            if type(index) is not int:
+                raise TypeError(index)
+            if key != f"{task_id}/{index}" and key != write_key(task_id, index):
+                raise ValueError(key)
+            value = StoredValue(kind, _unpacked_pieces(pieces))
+        except _MISSHAPEN as error:
+            raise damage(session, what) from error
+        if len(pieces) > 1:
+            check_shared([value], session, what)
+        found.append(WriteBody(task_id, index, path, channel, value))
+    return found
 
 
 def record_of(session: str, stored: Stored) -> CheckpointRecord:
@@ -240,10 +250,12 @@ def record_of(session: str, stored: Stored) -> CheckpointRecord:
     return decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}", stored.name)
 
 
-def write_of(session: str, stored: Stored, write: StoredWrite) -> WriteBody:
-    """What one of a stored record's pending writes says; errors as `decode_record`."""
+def bodies_of(
+    session: str, stored: Stored, writes: Iterable[StoredWrite] | None = None
+) -> list[WriteBody]:
+    """What a stored record's pending writes say, or some of them; errors as `decode_record`."""
     what = f"a pending write of checkpoint {stored.name[1]!r}"
-    return decode_write(write, session, what, stored.name)
+    return decode_writes(stored.writes if writes is None else writes, session, what, stored.name)
 
 
 def damage(session: str, what: str) -> CorruptSessionError:
@@ -270,9 +282,9 @@ def check_shared(values: Iterable[StoredValue], session: str, what: str) -> None
         )
 
 
-def _refuse_shared(values: Sequence[Sequence[Piece]]) -> None:
+def _refuse_shared(values: Iterable[StoredValue]) -> None:
     """The same, of values that are to be written."""
-    wrong = shared_too_often(values)
+    wrong = shared_too_often(map(_PIECES, values))
     if wrong is not None:
         raise SerializationError(
             f"a checkpoint cannot be stored: {wrong}; keep what is large in one channel"
@@ -300,17 +312,17 @@ def ring(session: str, namespace: str, ids: Sequence[str]) -> NoReturn:
     )
 
 
-def _packed_pieces(pieces: Sequence[Piece]) -> list[bytes | list[int | bytes]]:
-    packed: list[bytes | list[int | bytes]] = []
+def _packed_pieces(pieces: Sequence[Piece]) -> Sequence[Sequence[int | bytes]]:
+    """Pieces as they are written: bytes and extents as they are, and new extents marked."""
+    packed: list[Sequence[int | bytes]] = []
     for piece in pieces:
-        if isinstance(piece, bytes):
-            packed.append(piece)
-        else:
-            packed.append([*piece, 1] if isinstance(piece, NewExtent) else [*piece])
+        packed.append((*piece, 1) if type(piece) is NewExtent else piece)  # noqa: PERF401 -- one frame
     return packed
 
 
-def _unpacked_pieces(packed: Sequence[Any]) -> list[Piece]:
+def _unpacked_pieces(packed: list[Any]) -> list[Piece]:
+    if len(packed) == 1 and type(packed[0]) is bytes:
+        return packed
     pieces: list[Piece] = []
     for piece in packed:
         if type(piece) is bytes:
@@ -326,8 +338,10 @@ def _unpacked_pieces(packed: Sequence[Any]) -> list[Piece]:
 
 
 def _frame(fields: list[Any], name: Name) -> bytes:
-    packer = getattr(_local, "packer", None) or msgpack.Packer()
-    _local.packer = None  # one that failed is not used again
+    try:
+        packer = _packers.pop()
+    except IndexError:
+        packer = msgpack.Packer()
     try:
         packed: bytes = packer.pack(fields)
     except (TypeError, ValueError, OverflowError) as error:  # the values in it are bytes already
@@ -336,9 +350,14 @@ def _frame(fields: list[Any], name: Name) -> bytes:
             f"{error}"
         ) from error
     if len(packed) < _KEPT_BYTES:  # what it has grown to it keeps
-        _local.packer = packer
+        _packers.append(packer)
     summed = crc32(packed) ^ crc32("\n".join(name).encode())
-    return b"%b%b%b" % (_NAMED_HEAD, summed.to_bytes(4, "big"), packed)
+    return _NAMED_HEAD + summed.to_bytes(4, "big") + packed
+
+
+def _bound(name: Name) -> int:
+    """The sum of the name that a frame is bound to."""
+    return crc32("\n".join(name).encode())
 
 
 def _framed(codec: int, data: bytes, bound: int) -> bytes:
@@ -383,13 +402,14 @@ def opened_frame(data: bytes) -> bytes:
     return data[2:]
 
 
-def _unframe(data: bytes, session: str, what: str, name: Name) -> Any:
+def _unframe(data: bytes, session: str, what: str, bound: int) -> Any:
     if len(data) <= _HEADER_BYTES:
         raise damage(session, what)
     if data[:2] != _NAMED_HEAD:
         _check_format(data, session, what)
     packed = data[_HEADER_BYTES:]
-    bound = crc32("\n".join(name).encode()) if data[1] & _NAMED else 0
+    if not data[1] & _NAMED:
+        bound = 0
     if (crc32(packed) ^ bound).to_bytes(4, "big") != data[2:_HEADER_BYTES]:
         raise damage(session, what)
     try:

@@ -177,7 +177,7 @@ class _Walk:
         self.writes.append(in_order([each for each in found if each.channel in self.missing]))
         for channel in self.missing & body.values.keys():
             value = body.values[channel]
-            value.pieces = resolved(value, stored.base)
+            value.pieces = resolved(value.pieces, stored.base)
             self.seeds[channel] = body
         self.missing -= body.values.keys()
 

@@ -131,17 +131,16 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
     encoder = DeltaEncoder(parent, known.records, protection=protection)
     values: dict[str, StoredValue] = {}
     for channel in {**put.versions, **given}:
+        stored = None
         if parent is not None and channel not in put.changed:
-            inherited = _inherited(channel, put, parent, encoder)
-            if inherited is not None:
-                values[channel] = inherited
-                continue
-        if channel in given:
-            what = f"channel {channel!r} of session {session!r}"
-            values[channel] = encoder.value(channel, given[channel], serde, what)
+            stored = _inherited(channel, put, parent, encoder)
+        if stored is None and channel in given:
+            stored = encoder.value(channel, given[channel], serde, session)
+        if stored is not None:
+            values[channel] = stored
     body = CheckpointRecord(
         parent_id,
-        dump(serde, about, f"the metadata of checkpoint {id_!r} of session {session!r}"),
+        dump(serde, about, "the metadata of checkpoint %r of session %r", id_, session),
         dict(put.versions),
         dict(zip(put.seen, map(dict, put.seen.values()), strict=True)),
         values,

@@ -14,7 +14,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, WriteBody, encode_write
 from wren_sessions.checkpoints.lineage import check_expired
@@ -23,7 +23,7 @@ from wren_sessions.checkpoints.readable import SURE_BYTES, check_readable
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.renaming import MIRRORS, check_names
 from wren_sessions.checkpoints.turns import Rules, token_in, turns_on
-from wren_sessions.delta.encoder import DeltaEncoder, Serializer, dump
+from wren_sessions.delta.encoder import INLINE_BYTES, DeltaEncoder, Serializer, dump
 from wren_sessions.delta.protection import Protection
 from wren_sessions.keys import write_key
 from wren_sessions.protocols import AsyncSessionStore
@@ -32,6 +32,8 @@ from wren_sessions.serializers._channels import channels_of
 from wren_sessions.serializers.limits import limits_of
 
 logger = logging.getLogger("wren_sessions")
+
+_WHAT: Final = "the write to channel %r of session %r"
 
 Records: TypeAlias = Sequence[tuple[Name, CheckpointRecord]]
 
@@ -51,8 +53,8 @@ class TaskWrite:
     channel: str
     index: int
     value: Any
-    replace: bool
-    alone: bool
+    replace: bool = False
+    alone: bool = False
 
 
 class _Batch(NamedTuple):
@@ -174,23 +176,33 @@ class Pending:
         *,
         own: Name | None = None,
     ) -> Commit:
-        encoder = DeltaEncoder(None, records, appends=False, protection=self._protection)
+        encoder: DeltaEncoder | None = None
         task_id, path, writes = batch
         entries: list[Write] = []
         values: list[StoredValue] = []
         for write, (kind, data) in writes:
-            value = encoder.packed(write.channel, kind, data)
+            value = StoredValue(kind, [data])
+            if len(data) >= INLINE_BYTES:
+                encoder = encoder or DeltaEncoder(
+                    None, records, appends=False, protection=self._protection
+                )
+                value = encoder.packed(write.channel, kind, data)
+                values.append(value)
             body = encode_write(WriteBody(task_id, write.index, path, write.channel, value), name)
             key = write_key(task_id, write.index)
             entries.append(Write(key=key, body=body, replace=write.replace))
-            values.append(value)
+        there = () if own is None else (own,)
         return Commit(
             session=session,
             token=secrets.token_urlsafe(8),
             incarnation=None if life is None else life.incarnation,
             turn=token_in(self._rules, session) if turns_on.get() else None,
-            witnesses=encoder.witnesses([] if own is None else [own]),
-            writes=Writes(name=name, entries=tuple(entries), spans=encoder.spans(values)),
+            witnesses=encoder.witnesses(there) if encoder else there,
+            writes=Writes(
+                name=name,
+                entries=tuple(entries),
+                spans=encoder.spans(values) if encoder else (),
+            ),
         )
 
 
@@ -212,18 +224,19 @@ def _dumped(
     typed: list[tuple[TaskWrite, tuple[str, bytes]]] = []
     size_bytes = 0
     for write in writes:
-        if last.get(write.index, write) is write:
-            what = f"the write to channel {write.channel!r} of session {session!r}"
-            value = write.value
-            if channels is not None:
-                value = channels.versioned(write.channel, value)
-            stored = dump(serde, value, what)
-            earlier = () if channels is None else channels.earlier.get(write.channel, ())
-            typed.append((write, stored))
-            for nth, old in enumerate(earlier, 1):
-                index = write.index + nth * MIRRORS
-                typed.append((replace(write, channel=old, index=index), stored))
-            size_bytes += len(stored[1]) * (1 + len(earlier))
+        channel, value = write.channel, write.value
+        if last and last.get(write.index, write) is not write:
+            continue
+        if channels is not None:
+            value = channels.versioned(channel, value)
+        stored = dump(serde, value, _WHAT, channel, session)
+        typed.append((write, stored))
+        size_bytes += len(stored[1])
+        earlier = () if channels is None else channels.earlier.get(channel, ())
+        for nth, old in enumerate(earlier, 1):
+            index = write.index + nth * MIRRORS
+            typed.append((replace(write, channel=old, index=index), stored))
+            size_bytes += len(stored[1])
     if size_bytes > SURE_BYTES:
         values = [(write.channel, StoredValue(kind, [data])) for write, (kind, data) in typed]
         check_readable(session, values, limits_of(serde).max_memory_bytes)

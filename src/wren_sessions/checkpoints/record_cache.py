@@ -294,7 +294,7 @@ class Cache:
     def _remember(
         self, session: str, name: Name, body: CheckpointRecord, instead_of: Name | None
     ) -> None:
-        if body.persistent_subgraphs or is_persistent(name[0]):
+        if body.persistent_subgraphs or (name[0] and is_persistent(name[0])):
             lineage = self._lineages.get(session)
             seen = lineage.seen.get(lineage.origins.get(name, "")) if lineage else None
             if seen:

@@ -11,15 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
 from wren_sessions.checkpoints.codec import (
     CheckpointRecord,
     StoredValue,
     WriteBody,
+    bodies_of,
     check_shared,
     record_of,
-    write_of,
 )
 from wren_sessions.checkpoints.renaming import about_today, to_today, values_today, writes_today
 from wren_sessions.checkpoints.versions import Version
@@ -44,9 +45,12 @@ from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers.budget import MOVE_REMEDY, one_call
 from wren_sessions.serializers.limits import limits_of
 from wren_sessions.serializers.lists import lists_of
+from wren_sessions.serializers.safe import SafeSerializer
 
 _SEALED: Final = f"{KIND}+"
 _EXTENTS: Final = {Extent}
+_BYTES: Final = {bytes}
+_ORDER: Final = attrgetter("path", "task_id", "index")
 
 
 @dataclass(slots=True, kw_only=True, unsafe_hash=True)
@@ -140,7 +144,7 @@ def _snapshot(
             values[channel] = value_of(serde, small, f"{about} of session {session!r}", functions)
             value.migrated = TOLD.migrated
             continue
-        value.pieces = resolved(value, stored.base)
+        value.pieces = resolved(value.pieces, stored.base)
         values[channel] = _value(
             session, value, arena, serde, functions, protection=protection, what=about
         )
@@ -219,7 +223,7 @@ def _record(
         to_today(body, channels)
     data: dict[str, tuple[str, bytes]] = {}
     for channel, value in body.values.items():
-        value.pieces = resolved(value, stored.base)
+        value.pieces = resolved(value.pieces, stored.base)
         value.known = _held(value, arena)
         about = f"channel {channel!r} of {what}"
         data[channel] = _whole(value) or _read(session, value, arena, protection, about)
@@ -350,16 +354,17 @@ def writes_of(
         CorruptSessionError: one is damaged, or they name the same bytes again and again.
     """
     what = f"checkpoint {stored.name[1]!r}"
-    writes = [write_of(session, stored, write) for write in stored.writes]
-    values = [*body.values.values()] if body else []
-    values += [write.value for write in writes]
-    check_shared(values, session, f"{what} with its pending writes")
+    writes = bodies_of(session, stored)
+    values = [write.value for write in writes if set(map(type, write.value.pieces)) != _BYTES]
+    if values:
+        values += body.values.values() if body else ()
+        check_shared(values, session, f"{what} with its pending writes")
     return writes
 
 
 def in_order(writes: list[WriteBody]) -> list[WriteBody]:
     """Pending writes in LangGraph's order."""
-    writes.sort(key=lambda write: (write.path, write.task_id, write.index))
+    writes.sort(key=_ORDER)
     return writes
 
 
@@ -373,15 +378,23 @@ def _read_writes(
     protection: Protection,
     what: str,
 ) -> list[tuple[str, str, Any]]:
+    about = f"{what} of session {session!r}"
+    typed: list[tuple[str, bytes]] = []
+    for write in writes:
+        small = _small(write.value)
+        typed.append(small or opened(session, write.value, arena, protection, what)[0])
+    together: dict[int, Any] = {}
+    if channels is None and len(typed) > 1 and isinstance(serde, SafeSerializer):
+        together = serde.loads_together(typed)
     found = []
     functions = None
-    for write in writes:
-        if channels is not None:
-            functions = channels.functions.get(write.channel)
-        typed = _small(write.value)
-        if typed is None:
-            typed, *_ = opened(session, write.value, arena, protection, what)
-        value = value_of(serde, typed, f"{what} of session {session!r}", functions)
+    for at, (write, each) in enumerate(zip(writes, typed, strict=True)):
+        if at in together:
+            value = together[at]
+        else:
+            if channels is not None:
+                functions = channels.functions.get(write.channel)
+            value = value_of(serde, each, about, functions)
         found.append((write.task_id, write.channel, value))
     return found
 
@@ -390,7 +403,7 @@ def body_of(session: str, stored: Stored) -> CheckpointRecord:
     """What a stored record says, its pieces resolved; errors as `decode_record`."""
     body = record_of(session, stored)
     for value in body.values.values():
-        value.pieces = resolved(value, stored.base)
+        value.pieces = resolved(value.pieces, stored.base)
     return body
 
 

@@ -37,7 +37,10 @@ Version: TypeAlias = str | int | float
 DIGITS: Final = 32
 MAX_KINDS: Final = 10_000
 _STORED_DIGITS: Final = 10
-_PADDING: Final = "0" * (DIGITS - _STORED_DIGITS)
+_PADDED: Final = DIGITS - _STORED_DIGITS
+_PADDING: Final = "0" * _PADDED
+_NEXT: Final = _STORED_DIGITS + 1
+_ENDS: Final = frozenset({"", "."})  # what may stand behind a counter
 _ALPHABET: Final = string.ascii_letters + string.digits
 
 
@@ -68,9 +71,9 @@ def stored(version: Version) -> Version:
     """A version as it is stored: without the zeros that every reader puts back."""
     if not isinstance(version, str) or not version.startswith(_PADDING):
         return version
-    counter = version.partition(".")[0]
-    counts = len(counter) == DIGITS and counter.isascii() and counter.isdecimal()
-    return version[len(_PADDING) :] if counts else version
+    counter, short = version[:DIGITS], version[_PADDED:]
+    counts = counter.isdecimal() and counter.isascii() and len(counter) == DIGITS
+    return short if counts and short[_STORED_DIGITS:_NEXT] in _ENDS else version
 
 
 def alike(versions: Sequence[Any]) -> list[Any]:
@@ -80,7 +83,7 @@ def alike(versions: Sequence[Any]) -> list[Any]:
     found = []
     for version in versions:
         # Nearly all have the width that is stored.
-        usual = type(version) is str and version[_STORED_DIGITS : _STORED_DIGITS + 1] == "."
+        usual = type(version) is str and version[_STORED_DIGITS:_NEXT] == "."
         counter = version[:_STORED_DIGITS] if usual else ""
         counts = counter.isdecimal() and counter.isascii()
         found.append(_PADDING + version if counts else as_text(version))
@@ -154,9 +157,10 @@ TEXT: Final = Counter(DIGITS)
 
 
 class Kinds:
-    """The kind of versions in which each thread is counted here. Thread-safe, bounded.
+    """The kind of versions in which each thread is counted here. Thread-safe.
 
-    A thread is known by its session and namespace.
+    A thread is known by its session and namespace. Of more than `MAX_KINDS` threads, the kind that
+    was found first is forgotten, and found again: to look one up takes no lock.
     """
 
     def __init__(self) -> None:
@@ -165,18 +169,21 @@ class Kinds:
 
     def wrote(self, thread: tuple[str, str], versions: Mapping[str, Version]) -> None:
         """Whoever counts put these versions: that is the kind from now on."""
-        if versions:
+        kind = _kind_of(versions)
+        if versions and self._found.get(thread) is not kind:  # hardly ever
             with self._lock:
-                self._found.keep(thread, _kind_of(versions))
+                self._found.keep(thread, kind)
 
     def read(self, thread: tuple[str, str], versions: Mapping[str, Version]) -> Counter | None:
         """These versions were read; gives the kind to turn them into, None if they are of it."""
         if not versions:
             return None
         kind = _kind_of(versions)
-        with self._lock:
-            kept = self._found.get(thread) or kind
-            self._found.keep(thread, kept)
+        kept = self._found.get(thread)
+        if kept is None:
+            with self._lock:
+                kept = self._found.get(thread) or kind
+                self._found.keep(thread, kept)
         return None if kept is kind else kept
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 from zlib import crc32
@@ -89,9 +88,6 @@ class DeltaBase:
         self._parts = parts
         self._body: bytes | None = None
         self._weight: int | None = None
-        self._starts = [0]
-        for piece in pieces:
-            self._starts.append(self._starts[-1] + piece.length)
         self._places: dict[int, int] = {} if like is None else like._places  # noqa: SLF001 -- its own class
         self._indexed: int = 0 if like is None else like._indexed  # noqa: SLF001
 
@@ -159,22 +155,18 @@ class DeltaBase:
         joined = self.pieces
         at = 0
         for piece in pieces:
-            part = memoryview(fresh)[at : at + piece.length]
+            part = fresh if len(pieces) == 1 else fresh[at : at + piece.length]
             joined = _followed(joined, piece, part)
             at += piece.length
         parts = self._parts
         if fresh:
             # Each part is more than twice as long as the next: few parts, and little copying.
-            start = len(parts)
-            length = len(fresh)
-            while start and parts[start - 1].end - parts[start - 1].start <= 2 * length:
-                start -= 1
-                length += parts[start].end - parts[start].start
-            tail: list[memoryview | bytes] = []
-            for data, begin, end in parts[start:]:
-                tail.append(memoryview(data)[begin:end])
-            joined_tail = b"".join((*tail, fresh)) if tail else fresh
-            parts = [*parts[:start], _Bytes(joined_tail, 0, length)]
+            parts = parts.copy()
+            last = fresh
+            while parts and parts[-1].end - parts[-1].start <= 2 * len(last):
+                data, begin, end = parts.pop()
+                last = data[begin:end] + last
+            parts.append(_Bytes(last, 0, len(last)))
         found._set(parts, self.size + len(fresh), joined, None, self)
         found._written = (*self.pieces, *pieces)
         if self._weight is not None:
@@ -211,6 +203,8 @@ class DeltaBase:
         """
         if len(data) - start < self.size - skipped:
             return False
+        if skipped == self.size:
+            return True
         view = memoryview(data)
         for part, begin, end in self._parts:
             first = min(begin + skipped, end)
@@ -233,9 +227,11 @@ class DeltaBase:
 
     def _place(self, offset: int) -> tuple[int, int]:
         """Where an offset of the arena is in the body, and how far it goes on; (-1, 0) if not."""
-        for start, piece in zip(self._starts, self.pieces, strict=False):
+        start = 0
+        for piece in self.pieces:
             if piece.offset <= offset < piece.end:
                 return start + offset - piece.offset, start + piece.length
+            start += piece.length
         return -1, 0
 
     def after(self, size: int) -> bytes:
@@ -255,16 +251,16 @@ class DeltaBase:
 
     def resolve(self, start: int, length: int) -> Iterator[Extent]:
         """Where a part of the body lies."""
-        at, end = bisect_right(self._starts, start) - 1, start + length
-        while start < end:
-            piece, begin = self.pieces[at], self._starts[at]
-            stop = min(end, begin + piece.length)
-            if stop - start == piece.length:
+        begin, end = 0, start + length
+        for piece in self.pieces:
+            behind = begin + piece.length
+            first, stop = max(begin, start), min(behind, end)
+            if first < stop == behind and first == begin:
                 yield piece
-            else:
-                part = memoryview(self.body)[start:stop]
-                yield Extent(piece.offset + start - begin, stop - start, checksum(part, piece.sum))
-            start, at = stop, at + 1
+            elif first < stop:
+                total = checksum(memoryview(self.body)[first:stop], piece.sum)
+                yield Extent(piece.offset + first - begin, stop - first, total)
+            begin = behind
 
     @property
     def unsearched_bytes(self) -> int:
@@ -297,20 +293,24 @@ def _joined(body: memoryview, pieces: Sequence[Extent]) -> tuple[Extent, ...]:
     return joined
 
 
-def _followed(pieces: tuple[Extent, ...], piece: Extent, body: memoryview) -> tuple[Extent, ...]:
+def _followed(
+    pieces: tuple[Extent, ...], piece: Extent, body: bytes | memoryview
+) -> tuple[Extent, ...]:
     """Pieces with one more, joined if it follows the last one; the body ends with its bytes."""
-    last = pieces[-1] if pieces else None
-    follows = last is not None and last.offset + last.length == piece.offset
-    if last is None or not follows or type(last.sum) is not type(piece.sum):
+    if not pieces:
+        return (piece,)
+    start, before, total = pieces[-1]
+    offset, added, more = piece
+    if start + before != offset or type(total) is not type(more):
         return (*pieces, piece)
-    length = last.length + piece.length
-    if isinstance(last.sum, int):
-        both: Sum = crc32(body[len(body) - piece.length :], last.sum)
-    elif len(body) < length:
+    length, size = before + added, len(body)
+    if isinstance(total, int):
+        both: Sum = crc32(body if size == added else body[size - added :], total)
+    elif size < length:
         return (*pieces, piece)  # a digest of both takes all the bytes of both
     else:
-        both = digest(body[len(body) - length :])
-    return (*pieces[:-1], Extent(last.offset, length, both))
+        both = digest(body[size - length :])
+    return (*pieces[:-1], Extent(start, length, both))
 
 
 class Valued(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol
 from zlib import crc32
 
@@ -23,6 +24,8 @@ from wren_sessions.serializers.budget import MEMORY_BYTES, UNPACKED_SHARE
 from wren_sessions.serializers.lists import PackedList, lists_of
 from wren_sessions.serializers.unreadable import UnreadableValue
 
+_KNOWN: Final = attrgetter("known")
+_WHAT: Final = "channel %r of session %r"
 INLINE_BYTES: Final = 1_024  # a smaller value stands in the record itself
 SPARE_BYTES: Final = MEMORY_BYTES // UNPACKED_SHARE // 2  # the `surplus` of what is new in a commit
 
@@ -47,7 +50,7 @@ class Large(NamedTuple):
 
     def resolve(self, base: int) -> None:
         """Remember where its bytes are."""
-        self.value.pieces = resolved(self.value, base)
+        self.value.pieces = resolved(self.value.pieces, base)
         self.value.known = DeltaBase(self.data, self.value.pieces, self.like, self.plain)
 
 
@@ -58,19 +61,22 @@ class Grown(NamedTuple):
         value: the list.
         like: the known one.
         fresh: the bytes behind it.
+        behind: where those are.
     """
 
     value: StoredValue
     like: DeltaBase
     fresh: bytes
+    behind: list[Piece]
 
     def resolve(self, base: int) -> None:
         """Remember where its bytes are."""
-        self.value.pieces = pieces = resolved(self.value, base)
-        behind = pieces[1 + len(self.like.pieces) :]
+        value, like = self.value, self.like
+        behind = resolved(self.behind, base)
+        value.pieces = [value.pieces[0], *like.pieces, *behind]
         if bytes in map(type, behind):
             behind = [piece for piece in behind if type(piece) is Extent]
-        self.value.known = self.like.grown(self.fresh, behind)  # type: ignore[arg-type] # extents
+        value.known = like.grown(self.fresh, behind)  # type: ignore[arg-type] # extents
 
 
 class DeltaEncoder:
@@ -108,8 +114,8 @@ class DeltaEncoder:
         self._used: set[int] = set()
         self._others: list[DeltaBase] | None = None
 
-    def value(self, channel: str, value: Any, serde: Serializer, what: str) -> StoredValue:
-        """Store a channel's value; `what` names it in errors."""
+    def value(self, channel: str, value: Any, serde: Serializer, session: str) -> StoredValue:
+        """Store a channel's value; the session is for errors."""
         if type(value) is list and self._append and (lists := lists_of(serde)):
             same = self._likeliest(channel)
             earlier, size = same.unpacked if same else (None, 0)
@@ -119,11 +125,11 @@ class DeltaEncoder:
                 if found is None and earlier is not None:
                     found = lists.dump_list(value, partial(look, 0))
             except SerializationError as error:
-                raise _unstorable(value, what, error) from error
+                raise _unstorable(value, _WHAT % (channel, session), error) from error
             if found is not None:
                 return found
         TOLD.anew = False
-        kind, data = dump(serde, value, what)
+        kind, data = dump(serde, value, _WHAT, channel, session)
         if TOLD.anew and self._parent is not None and channel in self._parent.values:
             before = _whole(self._parent.values[channel])
             if before is not None and hasattr(serde, "carried"):
@@ -136,18 +142,18 @@ class DeltaEncoder:
         """Store a list that is packed; None to have all of it, if its beginning was left out."""
         kind, head, elements, unchanged = found
         start = unpacked_bytes if unchanged else 0
-        others = self._known()
-        if same is not None and same in others:
-            others = [] if len(others) == 1 else [other for other in others if other is not same]
         grows = (
             same is not None
             and start + len(elements) >= INLINE_BYTES
             and len(same.pieces) <= MAX_PIECES - 3
             and same.begins(elements, 0, start)
         )
-        for other in others:
-            if same is None or other.size > same.size:  # it may agree with more of it
-                grows = False
+        others: list[DeltaBase] = []
+        for other in self._known() if grows else ():
+            if other is not same:
+                others.append(other)
+                if same is None or other.size > same.size:  # it may agree with more of it
+                    grows = False
         if same is None or not grows:
             return None if unchanged else self.packed(channel, kind, head + elements)
         fresh = bytes(elements[same.size - start :])
@@ -158,7 +164,7 @@ class DeltaEncoder:
             behind = [self._add(fresh)]
         self._used.add(id(same))
         stored = StoredValue(kind, [head, *same.pieces, *behind])
-        self.large.append(Grown(stored, same, fresh))
+        self.large.append(Grown(stored, same, fresh, behind))
         self.clear_bytes += same.size + len(fresh)
         return stored
 
@@ -245,14 +251,14 @@ class DeltaEncoder:
     def _known(self) -> list[DeltaBase]:
         """The known values to compare with, the likeliest first."""
         if self._others is None:
-            found: dict[int, DeltaBase] = {}
+            found: list[DeltaBase] = []
             for _, body in self._records:
                 for value in body.values.values():
-                    if value.known is not None:
-                        found[id(value.known)] = value.known
+                    if value.known is not None and value.known not in found:
+                        found.append(value.known)
                 if len(found) >= MAX_OTHERS:
                     break
-            self._others = list(found.values())[:MAX_OTHERS]
+            self._others = found[:MAX_OTHERS]
         return self._others
 
     def spans(self, values: Iterable[StoredValue]) -> tuple[Span, ...]:
@@ -260,16 +266,15 @@ class DeltaEncoder:
         spans: list[Span] = []
         for value in values:
             for piece in value.pieces:
-                if isinstance(piece, Extent):
-                    spans.append(Span(piece.offset, piece.length))  # noqa: PERF401 -- one frame
-        return merge_spans(spans) if spans else ()
+                if type(piece) is Extent:
+                    spans.append(Span(piece[0], piece[1]))  # noqa: PERF401 -- one frame
+        return merge_spans(spans) if len(spans) > 1 else tuple(spans)
 
     def witnesses(self, own: Sequence[Name]) -> tuple[Name, ...]:
         """The records that the values refer into, besides the record's `own` parent."""
-        names, used = list(own), set(self._used)
+        names, used = list(own), self._used
         if self._parent is not None and used:
-            for value in self._parent.values.values():
-                used.discard(id(value.known))
+            used = used.difference(map(id, map(_KNOWN, self._parent.values.values())))
         for name, body in self._records if used else ():
             theirs = used & set(map(id, body.delta_bases()))
             if theirs:
@@ -291,14 +296,14 @@ def _whole(value: StoredValue) -> tuple[str, bytes] | None:
     return value.kind, head + known.body + tail
 
 
-def dump(serde: Serializer, value: Any, what: str) -> tuple[str, bytes]:
-    """A value as type tag and bytes; `what` names it in the error."""
+def dump(serde: Serializer, value: Any, what: str, *names: str) -> tuple[str, bytes]:
+    """A value as type tag and bytes; what it is, with these names in it, is for the error."""
     if type(value) is UnreadableValue:
         return value.wren_stored
     try:
         kind, data = serde.dumps_typed(value)
     except Exception as error:
-        raise _unstorable(value, what, error) from error
+        raise _unstorable(value, what % names if names else what, error) from error
     return kind, bytes(data)
 
 
@@ -335,12 +340,12 @@ def opened(
     return (kind, data), stored, plain
 
 
-def resolved(value: StoredValue, base: int) -> list[bytes | Extent]:
+def resolved(pieces: Iterable[Piece], base: int) -> list[bytes | Extent]:
     """A value's pieces, once it is known where its record's own bytes are."""
     found: list[bytes | Extent] = []
-    for piece in value.pieces:
+    for piece in pieces:
         if isinstance(piece, NewExtent):
-            found.append(Extent(base + piece.offset, piece.length, piece.sum))
+            found.append(Extent(base + piece[0], piece[1], piece[2]))
         else:
             found.append(piece)
     return found

@@ -76,18 +76,8 @@ def names_of(config: RunnableConfig) -> tuple[str, str, str | None]:
     return session, named("checkpoint_ns") or "", named("checkpoint_id") or None
 
 
-def config_for(config: RunnableConfig, namespace: str, checkpoint_id: str) -> RunnableConfig:
-    """The config of a checkpoint on the same thread."""
-    return _configured(config["configurable"]["thread_id"], namespace, checkpoint_id)
-
-
-def named_by(config: RunnableConfig, found: CheckpointTuple) -> CheckpointTuple:
-    """A checkpoint that a config named by its id: all else that the config holds stays with it."""
-    full = {**config["configurable"], **found.config["configurable"]}
-    return found._replace(config={**config, "configurable": full})
-
-
-def _configured(thread_id: Any, namespace: str, checkpoint_id: str) -> RunnableConfig:
+def config_for(thread_id: Any, namespace: str, checkpoint_id: str) -> RunnableConfig:
+    """The config of a checkpoint."""
     return {
         "configurable": {
             "thread_id": thread_id,
@@ -95,6 +85,12 @@ def _configured(thread_id: Any, namespace: str, checkpoint_id: str) -> RunnableC
             "checkpoint_id": checkpoint_id,
         }
     }
+
+
+def named_by(config: RunnableConfig, found: CheckpointTuple) -> CheckpointTuple:
+    """A checkpoint that a config named by its id: all else that the config holds stays with it."""
+    full = {**config["configurable"], **found.config["configurable"]}
+    return found._replace(config={**config, "configurable": full})
 
 
 def put_of(
@@ -160,10 +156,10 @@ def tuple_of(thread_id: Any, found: Snapshot, counter: Counter | None) -> Checkp
     }
     parent = found.parent_id
     return CheckpointTuple(
-        config=_configured(thread_id, namespace, checkpoint_id),
+        config=config_for(thread_id, namespace, checkpoint_id),
         checkpoint=checkpoint,  # type: ignore[arg-type] # put together again from its parts
         metadata=metadata_of(found.metadata),  # type: ignore[arg-type] # as it was put
-        parent_config=_configured(thread_id, namespace, parent) if parent else None,
+        parent_config=config_for(thread_id, namespace, parent) if parent else None,
         pending_writes=found.writes,
     )
 

@@ -305,7 +305,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         if self._owner_key is not None:
             put.owner = owner_of(config, self._owner_key)
         run(self._write(self._blocking, put))
-        return config_for(config, *put.name)
+        return config_for(config["configurable"]["thread_id"], *put.name)
 
     async def aput(
         self,
@@ -319,7 +319,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         if self._owner_key is not None:
             put.owner = owner_of(config, self._owner_key)
         await self._write(self._awaited, put)
-        return config_for(config, *put.name)
+        return config_for(config["configurable"]["thread_id"], *put.name)
 
     def put_writes(
         self,
@@ -496,8 +496,11 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         task_writes: list[TaskWrite] = []
         for at, (channel, value) in enumerate(writes):
             special = WRITES_IDX_MAP.get(channel)
-            index, alone = at if special is None else special, channel in {ERROR, INTERRUPT}
-            task_writes.append(TaskWrite(channel, index, value, special is not None, alone))
+            if special is None:
+                task_writes.append(TaskWrite(channel, at, value))
+            else:
+                alone = channel in {ERROR, INTERRUPT}
+                task_writes.append(TaskWrite(channel, special, value, replace=True, alone=alone))
         await checkpoints.writing.pending.put_writes(
             session,
             (namespace, checkpoint_id),
@@ -508,7 +511,9 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         )
 
     async def _write(self, checkpoints: Checkpoints, put: Put) -> None:
-        self._runs.wrote(put.metadata.get("run_id"), put.session)
+        run_id = put.metadata.get("run_id")
+        if run_id is not None:
+            self._runs.wrote(run_id, put.session)
         await checkpoints.writing.put(put, self.serde)
         self._kinds.wrote((put.session, put.name[0]), put.versions)
         if self._retention is not None:

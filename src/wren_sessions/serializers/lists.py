@@ -18,8 +18,8 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable
-from itertools import chain, repeat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice, repeat
 from operator import attrgetter, itemgetter, methodcaller
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -54,12 +54,17 @@ _EMPTY: Final[dict[str, Any]] = {
     "tool_calls": [],
     "invalid_tool_calls": [],
 }
+_MOST_PLAIN: Final = 1_024
+_PLAIN: Final[set[tuple[type, tuple[type, ...]]]] = set()
+"""Classes, each with types of its fields with which a message has nothing that has to be copied,
+where what `_EMPTY` names is empty."""
 _CONTAINERS: Final = frozenset({dict, list})
 _SIMPLE: Final = frozenset({str, type(None)})  # equal and of one type: the same
 _PARTS: Final = tuple(map(attrgetter, FOUR))  # not all at once: a tuple each sets off collections
 _DEEPEST: Final = 32
 _MESSAGE_BYTES: Final = 700  # what a message takes besides its texts, about
 _MARK: Final = bytes([0xD6, MARKER & 0xFF]) + b"M"  # where a usual message begins
+_BEGINNING: Final = 16  # the heads of the list and of the message, and the mark
 _KEPT_LIST_BYTES: Final = 8 * 1_048_576  # a packer keeps its buffer: a larger one is not kept
 _local = threading.local()
 _copy: Final = methodcaller("copy")
@@ -201,6 +206,25 @@ class MessageLists:
             budget.undo()
         return found
 
+    def load_lists(self, stored: Sequence[bytes]) -> Iterator[list[Any]]:
+        """Several lists of messages again, read as one; none where one of them is something else.
+
+        Args:
+            stored: the bytes of each.
+        """
+        sizes = [array_length(data) for data in stored]
+        elements = [data[header:] for data, (_, header) in zip(stored, sizes, strict=True)]
+        whole = array_header(sum(count for count, _ in sizes)) + b"".join(elements)
+        found = self.load_list(KIND, whole)
+        messages = iter(found[0] if found else ())
+        for count, _ in sizes if found else ():
+            yield list(islice(messages, count))
+
+
+def begins_usual(data: bytes) -> bool:
+    """Whether data are a list that begins with a usual message."""
+    return _MARK in data[:_BEGINNING] and header_length(data) > 0
+
 
 class Shape(NamedTuple):
     """How usual messages of a class are built, with some fields set.
@@ -298,7 +322,11 @@ class Unpacked:
         self._names.append(names)
         if calls:
             self._calls.append(at)
-        self._types += map(type, fields.values())
+        types = tuple(map(type, fields.values()))
+        self._types += types
+        if (kind, types) in _PLAIN and not any(map(fields.get, _EMPTY)):
+            return
+        before = len(self._changeable)
         for name, value in fields.items():
             if value != _EMPTY[name] if name in _EMPTY else type(value) not in _SIMPLE:
                 inside = _types_in(value)
@@ -306,6 +334,8 @@ class Unpacked:
                 copy = _copied if _CONTAINERS & inside else _copy
                 self._changeable.append((at, name, copy, value))
                 self._images += pack_each([value])
+        if len(self._changeable) == before and len(_PLAIN) < _MOST_PLAIN:
+            _PLAIN.add((kind, types))
 
     def begins(self, messages: list[Any]) -> bool:
         """Whether a list begins with messages that are the same as these in every respect.
@@ -373,7 +403,7 @@ def read_messages(
     Returns:
         The messages, and what they were built from.
     """
-    if ormsgpack is None or data[:16].find(_MARK) < 0 or not header_length(data):
+    if ormsgpack is None or not begins_usual(data):
         return None
     markers = 0
 

@@ -14,7 +14,7 @@ type on the way. `_wire` has the format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Literal, NoReturn, Self
@@ -40,11 +40,20 @@ from wren_sessions.serializers._stored_objects import finding
 from wren_sessions.serializers._subclasses import build_subclass, subclass_writer
 from wren_sessions.serializers._tree import Raw
 from wren_sessions.serializers._value_types import build_sentinel, core_writer
-from wren_sessions.serializers._wire import CHANNEL, KIND, MARK, Build, Table, no_extension, read
+from wren_sessions.serializers._wire import (
+    CHANNEL,
+    KIND,
+    MARK,
+    Build,
+    Table,
+    array_header,
+    no_extension,
+    read,
+)
 from wren_sessions.serializers._writing import Lower, lowering, pack, written
-from wren_sessions.serializers.budget import current_budget
+from wren_sessions.serializers.budget import budget_for, current_budget
 from wren_sessions.serializers.limits import DEEPEST_READ, Limits
-from wren_sessions.serializers.lists import MessageLists, read_messages
+from wren_sessions.serializers.lists import MessageLists, begins_usual, read_messages
 from wren_sessions.serializers.messages import KINDS, Messages
 from wren_sessions.serializers.migrations import Migrations
 from wren_sessions.serializers.plain import PLAIN_OBJECTS, PlainObject, plain_called, read_simple
@@ -133,11 +142,11 @@ class SafeSerializer(MessageLists):
         if kind is bytes or kind is bytearray:
             self._limits.check_size(len(obj))
             return kind.__name__, bytes(obj)
-        value: Any = repr(obj) if isinstance(obj, BaseException) else obj
         data = None
-        if kind is list and self._messages.begins(value):
-            data = self._messages.packed(value)
+        if kind is list and self._messages.begins(obj):
+            data = self._messages.packed(obj)
         if data is None:
+            value: Any = repr(obj) if isinstance(obj, BaseException) else obj
             return KIND, written(value, self._lower, self._deep, self._limits)
         if len(data) > self._limits.free_bytes:
             self._limits.check_written(data)
@@ -174,6 +183,33 @@ class SafeSerializer(MessageLists):
             if self._strict:
                 error.deferrable = False
             raise
+
+    def loads_together(self, stored: Sequence[tuple[str, bytes]]) -> dict[int, Any]:
+        """Those of several values that can be read in two calls, by their places.
+
+        These are the usual values of pending writes: lists of messages, and short plain data. Where
+        something is wrong with one of them, none is read: `loads_typed` says what it is.
+
+        Args:
+            stored: type tag and bytes of each.
+        """
+        plain: dict[int, bytes] = {}
+        lists: dict[int, bytes] = {}
+        for at, (kind, data) in enumerate(stored if self._reads_lists else ()):
+            if kind == KIND and MARK not in data and len(data) <= self._short_bytes:
+                plain[at] = data
+            elif kind == KIND and begins_usual(data):
+                lists[at] = data
+        found: dict[int, Any] = {}
+        if len(plain) > 1:
+            whole = array_header(len(plain)) + b"".join(plain.values())
+            with suppress(Exception):
+                budget_for(len(whole), self._limits.max_memory_bytes).build(whole)
+                values = unpackb(whole, ext_hook=no_extension, unicode_errors="surrogatepass")
+                found |= zip(plain, values, strict=True)
+        if len(lists) > 1:
+            found |= zip(lists, self.load_lists([*lists.values()]), strict=False)
+        return found
 
     def carried(self, before: tuple[str, bytes], after: bytes) -> bytes:
         """A new value of a channel with what is kept aside of the one before it.

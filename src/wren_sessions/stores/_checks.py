@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import chain
 from typing import Any, Final
 
 from wren_sessions._arguments import check_whole_number
@@ -21,6 +22,7 @@ from wren_sessions.keys import (
 from wren_sessions.records import Commit, Life, Notes, Prune, Start
 
 _CURSOR: Final = "after:"
+_TEXT: Final = frozenset({str})
 _MOST: Final = (1 << 31) - 2  # more than a page holds; SQLite and Redis count so far
 
 
@@ -61,21 +63,17 @@ def check_commit(commit: Commit) -> None:
     _check_session(commit.session)
     if commit.owner is not None:
         check_owner(commit.owner)
-    names = list(commit.witnesses)
+    parts = list(chain.from_iterable(commit.witnesses))  # namespace, id, namespace, …
     record, writes = commit.record, commit.writes
     if record is not None:
-        names.append(record.name)
+        parts += record.name
         if record.parent_id:
-            names.append((record.name[0], record.parent_id))
+            parts += record.name[0], record.parent_id
     if writes is not None:
-        names.append(writes.name)
-    for namespace, checkpoint_id in names:
-        # Most are short ASCII: `_check` in one line, for both.
-        if (
-            not (type(namespace) is type(checkpoint_id) is str and checkpoint_id)
-            or max(len(namespace), len(checkpoint_id)) > MAX_ID_BYTES
-            or not (namespace + checkpoint_id).isascii()
-        ):
+        parts += writes.name
+    usual = _TEXT.issuperset(map(type, parts)) and "".join(parts).isascii() and all(parts[1::2])
+    if not usual or max(map(len, parts), default=0) > MAX_ID_BYTES:
+        for namespace, checkpoint_id in zip(parts[::2], parts[1::2], strict=True):
             _check_name(namespace, checkpoint_id)
 
 

@@ -23,7 +23,7 @@ from typing import Any, Final
 from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions._walks import RecordWalk
-from wren_sessions.checkpoints.codec import write_of
+from wren_sessions.checkpoints.codec import bodies_of
 from wren_sessions.checkpoints.snapshots import read_record, reading
 from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import opened
@@ -353,7 +353,7 @@ def lost_writes(
     what = f"a pending write of checkpoint {stored.name[1]!r}"
     for write in stored.writes:
         try:
-            body = write_of(session, stored, write)
+            (body,) = bodies_of(session, stored, [write])
             opened(session, body.value, arena, protection, what)
         except DAMAGE as error:
             yield write.key, error
