@@ -191,3 +191,94 @@ def test_a_call_knows_its_result() -> None:
         ]
     )
     assert [call.result for call in messages[0].tool_calls] == ["21 degrees", None]
+
+
+def called(id_: str, name: str, args: Any, result: str | None = None) -> ToolCall:
+    """A call of a tool."""
+    return ToolCall(id=id_, name=name, args=args, result=result)
+
+
+def test_hosted_tools_and_reasoning_of_responses_are_understood() -> None:
+    """A tool that the provider has is a call by its name; what was thought is labelled."""
+    items = [
+        {"type": "reasoning", "id": "r", "summary": [{"type": "summary_text", "text": "Hm."}]},
+        {"type": "reasoning", "id": "r", "summary": [], "encrypted_content": "AAAA"},
+        {"type": "web_search_call", "id": "w", "action": {"query": "x"}, "status": "completed"},
+        {"type": "mcp_call", "id": "m", "name": "find", "arguments": '{"a": 1}', "output": "y"},
+        {"type": "computer_call", "id": "i", "call_id": "c", "action": {"type": "click"}},
+        {"type": "computer_call_output", "call_id": "c", "output": {"type": "computer_screenshot"}},
+        {"type": "message", "role": "assistant", "status": "completed", "content": INPUT},
+    ]
+    assert messages_of(items) == (
+        Message(role="ai", text="[reasoning] Hm."),
+        Message(role="ai", text="[reasoning]"),
+        Message(role="ai", text="", tool_calls=(called("w", "web_search", {"query": "x"}),)),
+        Message(role="ai", text="", tool_calls=(called("m", "find", {"a": 1}),)),
+        Message(
+            role="ai",
+            text="",
+            tool_calls=(called("c", "computer", {"type": "click"}, "[computer_screenshot]"),),
+        ),
+        Message(role="tool", text="[computer_screenshot]", tool_call_id="c"),
+        Message(role="ai", text="x"),
+    )
+
+
+def part(kind: str, content: Any = None, **fields: Any) -> dict[str, Any]:
+    """A part of a message of Pydantic AI, as it is dumped."""
+    return {"part_kind": kind, "content": content, **fields}
+
+
+def test_requests_and_responses_of_pydantic_ai_are_several_messages() -> None:
+    """Each part of a request is one; a response is one with its calls, and its tools' answers."""
+    picture = {"kind": "binary", "data": "AAAA", "media_type": "image/png", "identifier": "i"}
+    call = {"tool_name": "f", "tool_call_id": "c"}
+    request = [
+        part("system-prompt", "be kind"),
+        part("user-prompt", ["look", picture, {"kind": "text-content", "content": "!"}]),
+        part("tool-return", {"a": 1}, outcome="success", **call),
+        part("tool-return", "no", outcome="denied", **call),
+        part("retry-prompt", "which?", **call),
+        part("retry-prompt", [{"loc": ["a"]}], tool_name=None),
+    ]
+    response = [
+        part("thinking", "Hm."),
+        part("text", "Well."),
+        {"part_kind": "tool-call", "args": '{"a": 2}', **call},
+        {"part_kind": "builtin-tool-call", "args": None, "tool_name": "web", "tool_call_id": "d"},
+        part("builtin-tool-return", "found", tool_name="web", tool_call_id="d"),
+        part("file", {"kind": "binary", "data": "AAAA", "media_type": "image/png"}),
+    ]
+    said = messages_of(
+        [{"kind": "request", "parts": request}, {"kind": "response", "parts": response}]
+    )
+    assert [(each.role, each.text, each.status) for each in said] == [
+        ("system", "be kind", None),
+        ("human", "look\n[image: image/png]\n!", None),
+        ("tool", '{"a": 1}', None),
+        ("tool", "no", "denied"),
+        ("tool", "which?", "retried"),
+        ("system", '{"loc": ["a"]}', None),
+        ("ai", "[reasoning] Hm.\nWell.\n[image: image/png]", None),
+        ("tool", "found", None),
+    ]
+    assert [(each.name, each.args, each.result) for each in said[6].tool_calls] == [
+        ("f", {"a": 2}, '{"a": 1}'),
+        ("web", None, "found"),
+    ]
+    assert message_of({"kind": "request", "parts": request}).text.startswith("look")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"kind": "request", "parts": "x"},
+        {"kind": "request", "parts": [{"content": "x"}]},
+        {"kind": "answer", "parts": [part("text", "x")]},
+        {"kind": "request", "content": "x", "role": "user"},
+    ],
+)
+def test_what_only_looks_like_pydantic_ai_is_read_as_anything_else(raw: Any) -> None:
+    """One message, with what it has."""
+    (message,) = messages_of([raw])
+    assert "x" in message.text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -19,7 +19,7 @@ from wren_sessions.sessions.delta_channels import unwrapped
 from wren_sessions.sessions.operations import not_found
 from wren_sessions.transcripts._content import text_or_none
 from wren_sessions.transcripts._data import Message, Transcript
-from wren_sessions.transcripts._messages import UNKNOWN, answered, messages_of
+from wren_sessions.transcripts._messages import UNKNOWN, answered, groups_of, messages_of
 from wren_sessions.transcripts._origins import ALL, Dated, Head, Origins
 from wren_sessions.transcripts._questions import question_of
 from wren_sessions.transcripts._rebuilding import rebuilt
@@ -90,19 +90,20 @@ class Transcribing:
             return messages_of(values)
         with reading(session, stored, serde=self._serde):
             value = loads(self._serde, typed, f"{channel!r} of session {session!r}")
-        messages = messages_of(unwrapped(value))
+        groups = groups_of(unwrapped(value))
+        messages = tuple(message for group in groups for message in group)
         foreign = not isinstance(value, list) or any(each.role == UNKNOWN for each in messages)
         if channel != name and foreign:
             return messages_of(by_name({channel: value}).get(name))
         if not isinstance(value, list):
             return messages
-        head = Head(stored.name[1], body, *typed, count=len(messages))
-        return await self._dated(session, channel, head, messages)
+        head = Head(stored.name[1], body, *typed, count=len(groups))
+        return await self._dated(session, channel, head, groups)
 
     async def _dated(
-        self, session: str, channel: str, head: Head, messages: tuple[Message, ...]
+        self, session: str, channel: str, head: Head, groups: Sequence[Sequence[Message]]
     ) -> tuple[Message, ...]:
-        """Messages with the checkpoint and time in which they first appeared."""
+        """Messages with the checkpoint and time in which their element first appeared."""
         walk = Origins(self._checkpoints, self._serde, session, channel, head, wanted=self._wanted)
         origins = await walk.find()
         times = {name: self._stamp(walk.heads[name]) for name in set(origins.values())}
@@ -110,7 +111,8 @@ class Transcribing:
             replace(message, checkpoint_id=origins[index], time=times[origins[index]])
             if index in origins
             else message
-            for index, message in enumerate(messages)
+            for index, group in enumerate(groups)
+            for message in group
         )
 
     def _stamp(self, head: tuple[str, bytes]) -> datetime | None:

@@ -2,8 +2,8 @@
 
 Understood are LangChain's messages (the objects; what `PlainSerializer` gives for them; their three
 forms as dicts), messages as providers have them (``{"role": …, "content": …}``), the items of
-OpenAI's responses, pairs of role and text, plain text, and an application's own objects that have
-a role and a text by any of the names below.
+OpenAI's responses, Pydantic AI's requests and responses, pairs of role and text, plain text, and an
+application's own objects that have a role and a text by any of the names below.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from wren_sessions.transcripts._content import (
     text_or_none,
 )
 from wren_sessions.transcripts._data import Message, ToolCall
+from wren_sessions.transcripts._parts import said_in
 from wren_sessions.transcripts._values import compact, fields_of, is_plain_object, jsonable
 
 UNKNOWN: Final = "unknown"
@@ -33,6 +34,7 @@ _ROLES: Final = {
     "function": "tool",
 }
 _KNOWN: Final = frozenset({"human", "ai", "system", "tool", "developer", *_ROLES})
+_WELL: Final = frozenset({"success", "completed"})  # not worth a word
 _SPEAKERS: Final = ("role", "type", "speaker", "author", "sender", "from")
 _TEXTS: Final = ("content", "text", "message", "output")
 _ATTRIBUTES: Final = (
@@ -43,11 +45,16 @@ _ATTRIBUTES: Final = (
 
 
 def messages_of(value: Any) -> tuple[Message, ...]:
-    """The messages in a value: of a list each of its elements, else the one that it is."""
+    """The messages in a value: of a list those of each element, else those that it is."""
+    return answered(message for group in groups_of(value) for message in group)
+
+
+def groups_of(value: Any) -> tuple[tuple[Message, ...], ...]:
+    """The same, element by element: most are one message, those of Pydantic AI may be several."""
     if value is None:
         return ()
     many = isinstance(value, list) or (isinstance(value, tuple) and not _is_pair(value))
-    return answered(message_of(raw) for raw in (value if many else [value]))
+    return tuple(said_in(raw) or (message_of(raw),) for raw in (value if many else [value]))
 
 
 def answered(messages: Iterable[Message]) -> tuple[Message, ...]:
@@ -71,12 +78,18 @@ def _with_results(message: Message, results: Mapping[str, str]) -> Message:
 
 
 def message_of(raw: Any) -> Message:
-    """One message, without time and checkpoint; what is not understood is shown as JSON."""
+    """One message, without time and checkpoint; what is not understood is shown as JSON.
+
+    Where several were said in one, it is the first that is no instruction.
+    """
     if isinstance(raw, str):
         return Message(role="human", text=str(raw))  # as LangChain takes it
     if _is_pair(raw):
         text, calls = split(raw[1])
         return Message(role=_role({"role": raw[0]}, ""), text=text, tool_calls=tuple(calls))
+    several = said_in(raw)
+    if several:
+        return next((each for each in several if each.role != "system"), several[0])
     fields, kind = _fields(raw)
     if fields is None:
         return Message(role=UNKNOWN, text=compact(jsonable(raw)))
@@ -135,15 +148,31 @@ def _role(fields: Mapping[str, Any], kind: str) -> str:
 
 
 def _item(fields: Mapping[str, Any]) -> Message | None:
-    """A message of OpenAI's responses that is a call of a tool, or its answer."""
+    """An item of OpenAI's responses that is no message: a call of a tool, its answer, reasoning."""
     kind = fields.get("type")
-    if "role" in fields or not isinstance(kind, str) or kind not in (CALLS | RESULTS):
+    if "role" in fields or not isinstance(kind, str):
         return None
     if kind in CALLS:
         return Message(role="ai", text="", tool_calls=(call_of(fields),))
-    text, _ = split(fields.get("output", fields.get("content")))
-    call = fields.get("call_id") or fields.get("tool_use_id") or fields.get("tool_call_id")
-    return Message(role="tool", text=text, tool_call_id=text_or_none(call))
+    if kind.endswith("_call"):  # of a tool that the provider has
+        named = {"name": kind.removesuffix("_call"), **fields}
+        if "action" in fields:
+            named["args"] = fields["action"]
+        return Message(role="ai", text="", tool_calls=(call_of(named),))
+    if kind in RESULTS or kind.endswith("_call_output"):
+        text, _ = split(fields.get("output", fields.get("content")))
+        call = fields.get("call_id") or fields.get("tool_use_id") or fields.get("tool_call_id")
+        return Message(role="tool", text=text, tool_call_id=text_or_none(call))
+    if kind == "reasoning":
+        thought, _ = split([*_blocks(fields.get("summary")), *_blocks(fields.get("content"))])
+        return Message(role="ai", text=f"[reasoning] {thought}".rstrip())
+    return None
+
+
+def _blocks(raw: Any) -> list[Any]:
+    """The texts of what was thought, each as a block."""
+    blocks = raw if isinstance(raw, list) else []
+    return [block.get("text") for block in blocks if isinstance(block, Mapping)]
 
 
 def _message(fields: Mapping[str, Any], kind: str, raw: Any) -> Message:
@@ -162,7 +191,7 @@ def _message(fields: Mapping[str, Any], kind: str, raw: Any) -> Message:
         tool_call_id=text_or_none(fields.get("tool_call_id")),
         name=text_or_none(fields.get("name")),
         id=text_or_none(fields.get("id")),
-        status=None if status == "success" else status,  # that it went well is not worth a word
+        status=None if status in _WELL else status,
     )
 
 
