@@ -202,7 +202,7 @@ def test_the_log_does_not_grow_for_ever(
     path: Path, store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reads that overlap without a pause do not keep the write-ahead log from starting anew."""
-    monkeypatch.setattr("wren_sessions.stores.file.connections._LONG_LOG_BYTES", 1_000_000)
+    monkeypatch.setattr("wren_sessions.stores.file.log._LONG_BYTES", 1_000_000)
     store.commit(put("0", session="read", append=bytes(500_000)))
     done = threading.Event()
 

@@ -14,6 +14,7 @@ import sqlite3
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -243,6 +244,20 @@ async def test_a_call_that_reads_writes_nothing(store: FileStore, meter: Meter, 
     cost = await cost_of(store, meter, READS[call])
     assert (cost.syncs, cost.pages) == (0, 0)
     assert sum(statement.startswith("BEGIN") for statement in meter.statements) == 1
+
+
+async def test_the_log_grows_a_few_times_ahead_of_what_is_written(
+    store: FileStore, meter: Meter
+) -> None:
+    """Then a commit waits for its own bytes alone, and not for the file system's journal too."""
+    log, lengths = meter.path.with_name("sessions.db-wal"), [0]
+    for number in range(100):
+        store.commit(put(f"{number:03}", append=bytes(600)))
+        lengths.append(log.stat().st_size)
+    assert len(set(lengths[4:])) == 5
+    for before, after in pairwise(lengths[4:]):
+        assert before <= after <= max(before, 4_300_000)
+    assert store.load(SESSION) is not None
 
 
 async def test_a_prune_is_one_sync(store: FileStore, meter: Meter) -> None:

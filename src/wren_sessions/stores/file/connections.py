@@ -22,12 +22,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 from wren_sessions._locks import Lock
 from wren_sessions.errors import StoreUnavailableError, WrenSessionsError
+from wren_sessions.stores.file import log
 from wren_sessions.stores.file.errors import SQLITE_ERRORS, SQLiteError, is_passing, translated
 from wren_sessions.stores.file.group_commit import GroupCommit, Operation
 from wren_sessions.stores.file.opening import (
@@ -42,8 +42,6 @@ from wren_sessions.stores.file.read_write_lock import ReadWriteLock
 T = TypeVar("T")
 
 _IDLE: Final = 16
-_LOOK_AT_LOG_EVERY: Final = 64  # transactions
-_LONG_LOG_BYTES: Final = 16_777_216
 
 
 class _Kept(NamedTuple):
@@ -200,10 +198,13 @@ class Database:
             self._writer = kept = self._connect()
             self._doubted = False
             kept.connection.execute("PRAGMA busy_timeout = 0")
+            self._batches = 0
         self._batches += 1
-        if self._batches % _LOOK_AT_LOG_EVERY == 0:
+        if self._batches % log.LOOK_EVERY == 0 and log.is_long(self._place.path):
             self._restart_log(kept.connection)
         execute_patiently(kept.connection, "BEGIN IMMEDIATE", self._place)
+        if self._batches in log.LENGTHENED_AT and self._place.synchronous == "full":
+            log.lengthen(self._place.path, self._batches)
         return kept.connection
 
     def _current_writer(self) -> _Kept | None:
@@ -224,9 +225,6 @@ class Database:
 
         Seen with eight threads that read without a pause: 103 MB after twelve seconds.
         """
-        log = Path(f"{self._place.path}-wal")
-        if not log.exists() or log.stat().st_size < _LONG_LOG_BYTES:
-            return
         try:
             self._reading.shut()
             connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
