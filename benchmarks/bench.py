@@ -36,15 +36,17 @@ from benchmarks.workloads import (
     limits,
     serialising,
     serving,
+    short,
 )
 
 WORKLOADS: Final[dict[str, Callable[[Run], Coroutine[Any, Any, None]]]] = {
+    short.NAME: short.run,
+    graphs.NAME: graphs.run,
     importing.NAME: importing.run,
     serialising.NAME: serialising.run,
     limits.NAME: limits.run,
     fan_outs.NAME: fan_outs.run,
     serving.NAME: serving.run,
-    graphs.NAME: graphs.run,
     counting.NAME: counting.run,
     chats.NAME: chats.run,
 }
@@ -110,7 +112,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--workload", action="append", choices=WORKLOADS, help="only this one")
     parser.add_argument("--peer", action="append", choices=[peer.name for peer in PEERS])
     parser.add_argument("--face", action="append", choices=FACES)
-    parser.add_argument("--modules-url", help="redis://… of a server with JSON and search modules")
+    parser.add_argument("--modules-url", help="redis://… of a server with modules, not our own")
     return parser.parse_args()
 
 

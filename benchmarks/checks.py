@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 from benchmarks.peers import PEERS
 from benchmarks.results import Results
-from benchmarks.workloads import importing
+from benchmarks.workloads import graphs, importing, resuming, short
 
 CHAT: Final = "chat"
 OURS: Final = {"memory": "wren memory", "file": "wren file", "redis": "wren redis"}
 SERVED: Final = [peer.name for peer in PEERS if peer.served and not peer.ours]
 OTHERS: Final = [peer.name for peer in PEERS if not peer.ours]
+_IN_MEMORY: Final = (OURS["memory"], "InMemorySaver")
 OPERATIONS: Final = ("get_ms", "put_ms", "put_writes_ms", "list_10_ms", "delete_ms")
 
 
@@ -69,6 +71,62 @@ class _Judge:
 
 def _ratio(above: float | None, below: float | None) -> float | None:
     return None if above is None or not below else above / below
+
+
+CALLS: Final = {
+    "get_ms": "get",
+    "put_input_ms": "put (input)",
+    "put_writes_ms": "put_writes",
+    "put_loop_ms": "put (loop)",
+}
+RIVALS: Final = {
+    "redis": (("ValkeySaver", 1.2), ("PostgresSaver", 1.2), ("RedisSaver", 3.0)),
+    "file": (("SqliteSaver", 1.0),),
+}
+
+
+def _short(judge: _Judge) -> Iterator[Check]:
+    """Short conversations: calls at 20 messages, many pending writes, and a fresh process."""
+    for backend, rivals in RIVALS.items():
+        for (rival, target), (name, what) in product(rivals, CALLS.items()):
+            ratio = judge.faster(backend, [rival], short.MESSAGES, name, short.NAME)
+            yield judge.check(f"{backend}: {what} at 20, × {rival}", target, ratio)
+    for name, most in (("get_ms", 1.0), ("put_loop_ms", 1.5)):
+        ours, theirs = (judge.value(peer, 20, name, short.NAME) for peer in _IN_MEMORY)
+        what = f"memory: {CALLS[name]} at 20, × InMemorySaver's time"
+        yield judge.check(what, most, _ratio(ours, theirs), at_least=False)
+    for name in ("put_input_ms", "put_writes_ms"):
+        ours, theirs = (judge.value(peer, 20, name, short.NAME) for peer in _IN_MEMORY)
+        over = None if ours is None or theirs is None else (ours - theirs) * 1_000
+        what = f"memory: {CALLS[name]} at 20, µs more than InMemorySaver"
+        yield judge.check(what, 30, over, at_least=False)
+    for backend in OURS:
+        where = (short.WRITES, "pending_get_ms", short.NAME)
+        ratio = judge.faster(backend, ["InMemorySaver"], *where)
+        yield judge.check(f"{backend}: read of 200 pending writes, × InMemorySaver", 1, ratio)
+    ours, theirs = (
+        judge.value(peer, short.MESSAGES, "get_ms", resuming.NAME)
+        for peer in (OURS["redis"], "ValkeySaver")
+    )
+    what = "redis: first read of a fresh process, × ValkeySaver's time"
+    yield judge.check(what, 1.5, _ratio(ours, theirs), at_least=False)
+    script_us = judge.value(OURS["redis"], short.MESSAGES, "script_us", short.NAME)
+    yield judge.check("redis: server time of a commit at 20, µs", 25, script_us, at_least=False)
+
+
+def _short_graph(judge: _Judge) -> Iterator[Check]:
+    """What a graph's turn takes above the saver that only keeps references."""
+    rivals = {"redis": (SERVED, 0.6), "file": (["SqliteSaver"], 0.8)}
+    rivals["memory"] = (["InMemorySaver"], 1.2)
+    for backend, (others, most) in rivals.items():
+        for name, when, target in (
+            ("first_added_ms", "turns 1–10", most),
+            ("last_added_ms", "turns 91–100", 0.4),
+        ):
+            best = judge.results.best(min, others, (graphs.NAME, judge.face, 100, name))
+            ours = judge.value(OURS[backend], 100, name, graphs.NAME)
+            what = f"{backend}: added to a graph's turn, {when}, × best peer's"
+            yield judge.check(what, target, _ratio(ours, best), at_least=False)
 
 
 def _history(judge: _Judge) -> Iterator[Check]:
@@ -139,11 +197,6 @@ def _fan_out(judge: _Judge) -> Iterator[Check]:
     yield judge.check("redis: fan-out throughput, × best server-backed", 3, _ratio(ours, best))
 
 
-def _graph(judge: _Judge) -> Iterator[Check]:
-    ratio = judge.faster("redis", SERVED, 100, "added_ms", "graph")
-    yield judge.check("redis: time added to a turn, best server-backed over ours", 3, ratio)
-
-
 def _imports(judge: _Judge) -> Iterator[Check]:
     for name, base in ((importing.PACKAGE, importing.BARE), (importing.SAVER, importing.LANGGRAPH)):
         over = judge.value(name, 0, "over_base_ms", importing.NAME)
@@ -151,6 +204,8 @@ def _imports(judge: _Judge) -> Iterator[Check]:
 
 
 GROUPS: Final[tuple[Callable[[_Judge], Iterator[Check]], ...]] = (
+    _short,
+    _short_graph,
     _history,
     _redis,
     _file,
@@ -158,7 +213,6 @@ GROUPS: Final[tuple[Callable[[_Judge], Iterator[Check]], ...]] = (
     _limits,
     _growth,
     _fan_out,
-    _graph,
 )
 
 

@@ -11,7 +11,16 @@ from typing import Final, NamedTuple
 
 from benchmarks import checks
 from benchmarks.results import Results
-from benchmarks.workloads import fan_outs, graphs, importing, limits, resuming, serialising, serving
+from benchmarks.workloads import (
+    fan_outs,
+    graphs,
+    importing,
+    limits,
+    resuming,
+    serialising,
+    serving,
+    short,
+)
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "explanation" / "performance.md"
 PICTURES: Final = PAGE.with_suffix("")
@@ -42,7 +51,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def short(value: float | None) -> str:
+def digits(value: float | None) -> str:
     """A number with three digits that count; a dash for none."""
     if value is None:
         return "–"
@@ -63,7 +72,7 @@ def _table(results: Results, workload: str, face: str, columns: Iterable[Column]
         values = [results.value(workload, peer, face, one.size, one.name) for one in kept]
         if any(value is not None for value in values):
             cells = [
-                short(None if value is None else value / column.unit)
+                digits(None if value is None else value / column.unit)
                 for value, column in zip(values, kept, strict=True)
             ]
             rows.append([f"**{peer}**" if peer.startswith("wren") else peer, *cells])
@@ -85,6 +94,31 @@ def _sizes(results: Results, workload: str, name: str) -> list[int]:
 
 
 # --- the tables -----------------------------------------------------------------------------------
+
+
+def _short(results: Results) -> dict[str, tuple[str, list[Column]]]:
+    """What is short comes first: most conversations are."""
+    at, pending = short.MESSAGES, short.WRITES
+    graph = [
+        Column(title.format(what), size, name)
+        for size in _sizes(results, graphs.NAME, "turn_ms")
+        for what, part in ((f"1–{graphs.SHORT}", "first"), (f"the last {graphs.SHORT}", "last"))
+        for title, name in (("turns {}", f"{part}_ms"), ("added", f"{part}_added_ms"))
+    ]
+    return {
+        f"A short conversation, milliseconds per call at {at} messages": (
+            short.NAME,
+            [
+                *(Column(title, at, name) for name, title in checks.CALLS.items()),
+                Column(f"get with {pending} pending writes", pending, "pending_get_ms"),
+                Column("server time of a commit, µs", at, "script_us"),
+            ],
+        ),
+        "A real graph, milliseconds per turn, and what that is above references only": (
+            graphs.NAME,
+            graph,
+        ),
+    }
 
 
 def _chat(results: Results) -> dict[str, list[Column]]:
@@ -142,7 +176,15 @@ def _others(results: Results) -> dict[str, tuple[str, list[Column]]]:
     return {
         "A fresh process: first get_tuple, milliseconds, connecting included": (
             resuming.NAME,
-            [Column(f"{size:,} messages", size, "get_ms") for size in resumed],
+            [
+                column
+                for size in resumed
+                for column in (
+                    Column(f"{size:,} messages", size, "get_ms"),
+                    Column("opening before it", size, "open_ms"),
+                    Column("second read", size, "again_ms"),
+                )
+            ],
         ),
         "A real graph: milliseconds per turn": (
             graphs.NAME,
@@ -151,7 +193,7 @@ def _others(results: Results) -> dict[str, tuple[str, list[Column]]]:
                 for size in _sizes(results, graphs.NAME, "turn_ms")
                 for column in (
                     Column(f"{size} turns, mean", size, "turn_ms"),
-                    Column("added by the saver", size, "added_ms"),
+                    Column("added by the saver", size, "turn_added_ms"),
                     Column("CPU", size, "turn_cpu_ms"),
                 )
             ],
@@ -223,9 +265,9 @@ def _others(results: Results) -> dict[str, tuple[str, list[Column]]]:
 
 def tables(results: Results) -> str:
     """All tables of a run."""
-    wanted = {title: ("chat", columns) for title, columns in _chat(results).items()}
+    chat = {title: ("chat", columns) for title, columns in _chat(results).items()}
     parts = [_machine(results)]
-    for title, (workload, columns) in (wanted | _others(results)).items():
+    for title, (workload, columns) in (_short(results) | chat | _others(results)).items():
         found = {face: _table(results, workload, face, columns) for face in ("sync", "async")}
         parts += [f"**{title}** ({face})\n\n{table}" for face, table in found.items() if table]
     if results.failures:

@@ -64,6 +64,11 @@ async def _memory(_: str, __: str, ___: bool) -> AsyncIterator[Saver]:  # noqa: 
 
 
 @asynccontextmanager
+async def _references(_: str, __: str, ___: bool) -> AsyncIterator[Saver]:  # noqa: FBT001
+    yield load("benchmarks.references", "ReferenceSaver")()
+
+
+@asynccontextmanager
 async def _sqlite(at: str, face: str, _: bool) -> AsyncIterator[Saver]:  # noqa: FBT001
     if face == "async":
         factory = load("langgraph.checkpoint.sqlite.aio", "AsyncSqliteSaver")
@@ -177,6 +182,10 @@ PEERS: Final = (
     Peer("wren file", "file", OURS, _our_file, ours=True),
     Peer("wren redis", "redis", OURS, _ours, ours=True),
 )
+
+
+REFERENCE: Final = Peer("references only", "memory", "langgraph-checkpoint", _references)
+"""What LangGraph itself takes: what others add is measured above it, where they add little."""
 
 
 def peer_named(name: str) -> Peer:

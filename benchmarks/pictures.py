@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.growth import points_of
-from benchmarks.page import short
+from benchmarks.page import digits
 from benchmarks.peers import PEERS
 from benchmarks.results import Results
 
@@ -149,7 +149,7 @@ def _labels(axis: Any, ends: dict[str, float], x: float, unit: str) -> None:
     heights = _apart([ends[peer] / high for peer in order])
     for peer, height in zip(order, heights, strict=True):
         axis.annotate(
-            f"{peer}  {short(ends[peer])} {unit}",
+            f"{peer}  {digits(ends[peer])} {unit}",
             (x, ends[peer]),
             xytext=(1.02, height),
             textcoords="axes fraction",
@@ -201,7 +201,7 @@ def _bars(axis: Any, times: dict[str, float]) -> None:
         [times[name] for name in names],
         color=[COLOURS.get(name, "#b0b0b0") for name in names],
     )
-    axis.bar_label(bars, [short(times[name]) for name in names], padding=3)
+    axis.bar_label(bars, [digits(times[name]) for name in names], padding=3)
     axis.margins(x=0.15)
     for label in axis.get_yticklabels():
         label.set_weight("bold" if label.get_text() in COLOURS else "normal")

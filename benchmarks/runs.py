@@ -38,6 +38,8 @@ class Sizes:
         fan_outs: how often the tasks write at once.
         tasks: how many they are.
         graph_turns: turns of the real graph.
+        short: short chats per peer, and reads of many pending writes.
+        short_graphs: conversations of ten turns with the real graph.
         sessions: how many are served, two turns each.
         clients: how many tasks serve them.
         resumes: fresh processes per peer.
@@ -52,6 +54,8 @@ class Sizes:
     fan_outs: int
     tasks: int
     graph_turns: int
+    short: int
+    short_graphs: int
     sessions: int
     clients: int
     resumes: int
@@ -72,6 +76,8 @@ FULL: Final = Sizes(
     fan_outs=15,
     tasks=200,
     graph_turns=100,
+    short=30,
+    short_graphs=10,
     sessions=1_000,
     clients=50,
     resumes=7,
@@ -86,6 +92,8 @@ QUICK: Final = Sizes(
     fan_outs=5,
     tasks=200,
     graph_turns=100,
+    short=12,
+    short_graphs=4,
     sessions=200,
     clients=50,
     resumes=3,
@@ -100,6 +108,8 @@ TINY: Final = Sizes(
     fan_outs=2,
     tasks=20,
     graph_turns=5,
+    short=2,
+    short_graphs=1,
     sessions=20,
     clients=5,
     resumes=1,

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -33,10 +33,28 @@ def redis_server(*options: str) -> Iterator[str]:
     executable = shutil.which("redis-server") or shutil.which("valkey-server")
     if executable is None:
         raise SystemExit("no redis-server or valkey-server on the PATH: pass --url redis://…")
+    with serving(executable, *options) as url:
+        yield url
+
+
+@contextmanager
+def serving(executable: str, *options: str, env: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Start this server, as `redis_server` does.
+
+    Args:
+        executable: a redis-server.
+        options: its options.
+        env: its environment; None for that of this process.
+
+    Raises:
+        SystemExit: it does not start.
+    """
     port = free_port()
-    command = f"{executable} --bind {HOST} --port {port} --appendonly no --save".split()
+    command = f"--bind {HOST} --port {port} --appendonly no --save".split()
     with tempfile.TemporaryDirectory(prefix="wren-benchmark-") as folder:
-        process = subprocess.Popen([*command, "", *options], cwd=folder, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [executable, *command, "", *options], cwd=folder, env=env, stdout=subprocess.DEVNULL
+        )
         try:
             with Redis(host=HOST, port=port) as client:
                 wait_until(lambda: bool(client.ping()))

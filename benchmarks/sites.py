@@ -20,6 +20,7 @@ from benchmarks import postgres
 from benchmarks.faces import Saver
 from benchmarks.peers import Peer
 from benchmarks.servers import HOST, redis_server
+from benchmarks.stack import StackMissingError, stack_server
 from redis import Redis
 
 DATABASES: Final = 64
@@ -105,13 +106,15 @@ class Sites:
     """The servers and the folder of a run; use it as a context manager.
 
     Args:
-        modules_url: a Redis server with JSON and search modules, for the saver that needs them.
+        modules_url: a Redis server with JSON and search modules, for the saver that needs them;
+            None for one of its own.
     """
 
     def __init__(self, modules_url: str | None = None) -> None:
         self.modules_url = modules_url
         self._stack = ExitStack()
         self._redis: str | None = None
+        self._modules: str | None = None
         self._postgres: int | None = None
         self._free = list(range(DATABASES))
         self._folder = Path()
@@ -148,10 +151,30 @@ class Sites:
             yield from self._redis_place()
         elif peer.backend == "postgres":
             yield from self._postgres_place()
-        elif self.modules_url is None:
-            raise UnavailableError("needs a Redis server with its modules: give --modules-url")
         else:
-            yield Place("modules", self.modules_url)
+            yield from self._modules_place()
+
+    @property
+    def modules(self) -> str:
+        """A Redis server with modules: the one that was given, or one of this run's.
+
+        Raises:
+            UnavailableError: there is none.
+        """
+        if self._modules is None:
+            try:
+                self._modules = self.modules_url or self._stack.enter_context(stack_server())
+            except StackMissingError as error:
+                raise UnavailableError(str(error)) from error
+        return self._modules
+
+    def _modules_place(self) -> Iterator[Place]:
+        try:
+            yield Place("modules", self.modules)
+        finally:
+            if self._modules is not None and self.modules_url is None:
+                with Redis.from_url(self._modules) as client:
+                    client.flushall()
 
     def _redis_place(self) -> Iterator[Place]:
         number = self._free.pop()

@@ -1,4 +1,4 @@
-"""What the official Redis saver sends and receives, where no server with its modules is given.
+"""What the official Redis saver sends and receives, where there is no server with its modules.
 
 It is counted against a stand-in, see `benchmarks.standin`, and joins the table of bytes and trips;
 it is timed nowhere. Every checkpoint holds the whole list, so a chat need not grow to be long: it
@@ -13,7 +13,7 @@ from benchmarks.faces import Face
 from benchmarks.peers import peer_named
 from benchmarks.probes import probe
 from benchmarks.runs import Run, Stand
-from benchmarks.sites import Place
+from benchmarks.sites import Place, Sites, UnavailableError
 from benchmarks.standin import standing_in
 from benchmarks.workloads import chats
 from benchmarks.workloads.conversations import Conversation
@@ -22,10 +22,17 @@ NAME: Final = "counting"
 PEER: Final = "RedisSaver"
 
 
+def _has_modules(sites: Sites) -> bool:
+    try:
+        return bool(sites.modules)
+    except UnavailableError:
+        return False
+
+
 async def run(run: Run) -> None:
     """Count a turn at all lengths."""
     peer = peer_named(PEER)
-    if run.sites.modules_url is not None or peer not in run.peers:
+    if peer not in run.peers or _has_modules(run.sites):
         return
     key = run.key(chats.NAME, peer)
     with standing_in() as stand_in:
