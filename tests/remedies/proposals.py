@@ -27,9 +27,7 @@ _VERBS: Final = (
 )
 _BEFORE: Final = r"(?:^|[:;.,(→]\s+(?:(?:or|and|else|then|but)\s+)*|\b(?:or|else)\s+)"
 _PROPOSES: Final = re.compile(rf"{_BEFORE}(?:{_VERBS})\b", re.IGNORECASE)
-_NO_ADVICE: Final = frozenset(
-    {"Keep, change and end", "Delete {} from {}?"}
-)  # a heading, a question
+_NO_ADVICE: Final = frozenset({"Delete {} from {}?"})  # a question
 _SHORTEST: Final = 3  # words: what is shorter is a label
 _SQL: Final = re.compile(
     r"\s*(?:PRAGMA|SELECT|INSERT|UPDATE|DELETE FROM|CREATE|CHECK|sid INTEGER)\b"

@@ -16,8 +16,8 @@ from wren_sessions.cli._command import flowing
 from wren_sessions.cli._help import Command, Group
 
 _LOOK: Final = "Look"
-_KEEP: Final = "Keep, change and end"
-_MOVE: Final = "Move"
+_KEEP: Final = "Manage"
+_MOVE: Final = "Copy and export"
 _SERVE: Final = "The store"
 
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
@@ -115,14 +115,14 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """See, keep, move and end the sessions of LangGraph apps, on Redis, Valkey or in a file.
+    """Look at and manage the sessions of LangGraph apps, on Redis, on Valkey or in a file.
 
-    Name the store with --url, or in the environment or the file .env in this folder:
+    Set the store with --url, or in the environment or the file .env in the current folder:
     WREN_SESSIONS_URL, REDIS_URL, or REDIS_HOST with REDIS_PORT and REDIS_PASSWORD.
 
     --url, --prefix and --env-file may also stand before the command.
 
-    A session is named by its id, or by its address such as langgraph:checkpoint:ID:latest.
+    Name a session by its id, or by its address, such as langgraph:checkpoint:ID:latest.
     """
 
 

@@ -29,8 +29,8 @@ _COMMON: Final = {
         typer.Option(
             "--url",
             metavar="URL",
-            help="The store, such as redis://HOST:6379/0 or file:sessions.db; else the "
-            "environment and .env decide.",
+            help="The store, such as redis://HOST:6379/0 or file:sessions.db. Default: the "
+            "environment and .env.",
         ),
     ],
     "prefix": Annotated[
@@ -38,7 +38,7 @@ _COMMON: Final = {
         typer.Option(
             "--prefix",
             metavar="TEXT",
-            help="What names of sessions begin with, if not langgraph:checkpoint.",
+            help="What session names begin with. Default: langgraph:checkpoint.",
         ),
     ],
     "env_file": Annotated[
@@ -46,22 +46,22 @@ _COMMON: Final = {
         typer.Option(
             "--env-file",
             metavar="FILE",
-            help="Read this file instead of .env in this folder.",
+            help="Read this file instead of .env in the current folder.",
         ),
     ],
     "as_json": Annotated[
         bool,
         typer.Option(
             "--json",
-            help="Print JSON, one object per line, and nothing "
-            "else; errors too, on the standard error.",
+            help="Print only JSON, one object per line. Errors are JSON on standard error.",
         ),
     ],
     "color": Annotated[
         bool | None,
         typer.Option(
             "--color/--no-color",
-            help="Colour, or none; else a terminal gets it unless NO_COLOR is set.",
+            help="Print with or without colour. Default: colour on a terminal, unless NO_COLOR is "
+            "set.",
             show_default=False,
         ),
     ],

@@ -136,21 +136,20 @@ def complete(ctx: typer.Context, incomplete: str) -> list[str]:
 
 SessionName = Annotated[
     str,
-    typer.Argument(metavar="ID", help="The session's id, or its address.", autocompletion=complete),
+    typer.Argument(metavar="ID", help="The session's id or address.", autocompletion=complete),
 ]
 UnusedFor = Annotated[
     str,
     typer.Option(
         "--unused-for",
         metavar="TIME",
-        help="Leave out sessions written since then, whose runs would be cut off; 0 for none.",
+        help="Leave out sessions that were written this recently, because a running graph would "
+        "be interrupted. 0 leaves out none.",
     ),
 ]
 SomeSessionNames = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="ID", help="Ids of sessions, or their addresses.", autocompletion=complete
-    ),
+    typer.Argument(metavar="ID", help="Ids or addresses of sessions.", autocompletion=complete),
 ]
 OwnerOption = Annotated[
     str | None,
@@ -167,6 +166,7 @@ AtCheckpoint = Annotated[
     typer.Option(
         "--at",
         metavar="CHECKPOINT",
-        help="As it was at this checkpoint: its id or address; see the command history.",
+        help="Use the session as it was at this checkpoint (id or address). The command history "
+        "lists them.",
     ),
 ]

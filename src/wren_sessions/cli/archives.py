@@ -50,9 +50,9 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="session: all of it, as JSON lines that import reads (the default). json, "
-            "markdown or html: what was said, as a conversation.json, as text, or as a page that "
-            "needs nothing else. An output file's ending says it too.",
+            help="session (default): the complete session, as JSON lines for import. json, "
+            "markdown or html: the conversation, as conversation.json, as text, or as a "
+            "self-contained page. The ending of the output file also sets the format.",
         ),
     ] = None,
     output: Annotated[
@@ -61,16 +61,18 @@ def export(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write this file, readable by you alone; or, where it is a folder or ends with a "
-            "slash, a file per session in it, and for html an index.html. Else it is printed.",
+            help="Write to this file, which only you can read. For a folder, or a name that ends "
+            "with a slash, write one file per session there, and for html also an index.html. "
+            "Default: standard output.",
         ),
     ] = None,
     messages: MessagesKey = "messages",
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
-    """Write sessions to files: all of them for import, or what was said for people.
+    """Export sessions to files: complete, to import them, or as conversations for people.
 
-    A session's file has every checkpoint and value, not encrypted: keep it as you keep the store.
+    A complete export has every checkpoint and value, not encrypted. Protect it as you protect the
+    store.
     """
     ids = list(chosen(run.store, sessions, owner, every=every, ways=WAYS))
     form = _format(form, output)
@@ -210,27 +212,28 @@ def import_(
         list[str],
         typer.Argument(
             metavar="FILE",
-            help="Files that export, or an archive, wrote; - for the standard input.",
+            help="Files from export or from an archive; - for standard input.",
         ),
     ],
     new_id: Annotated[
         str | None,
-        typer.Option("--as", metavar="ID", help="The id it is to have; for one session only."),
+        typer.Option("--as", metavar="ID", help="The new id; only for a single session."),
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace sessions of the same id.")
+        bool, typer.Option("--replace", help="Replace sessions with the same id.")
     ] = False,
     renew: Annotated[
         bool,
         typer.Option(
-            "--renew", help="Count it as made now, where it is too old for the store's maximum age."
+            "--renew",
+            help="If a session is older than the store's maximum age, count it as created now.",
         ),
     ] = False,
 ) -> None:
-    """Bring exported sessions back, into any store: with history, age, own timeout and pin.
+    """Import exported sessions into any store, with their history, age, own timeout and pin.
 
-    A file is read and checked whole first; a session appears at once, or not at all. Its time to
-    live is counted from now.
+    Each file is first read and checked completely. A session appears at once, or not at all. Its
+    remaining time is counted from now.
     """
     if new_id is not None and len(files) > 1:
         raise ConfigurationError("--as goes with one file")

@@ -39,9 +39,9 @@ def fork(
     new_id: Annotated[str, typer.Argument(metavar="NEW", help="The id of the copy.")],
     at: AtCheckpoint = None,
 ) -> None:
-    """Copy a session under a new id, perhaps as it was at an earlier checkpoint.
+    """Copy a session to a new id, as it is now or at an earlier checkpoint.
 
-    The session stays as it is. The new id must not be there.
+    The session is not changed. A session with the new id must not exist yet.
     """
     from wren_sessions.sessions import Sessions
 
@@ -76,20 +76,24 @@ def prune(
     keep_last: Annotated[
         int,
         typer.Option(
-            "--keep-last", metavar="N", min=1, help="How many checkpoints of each namespace stay."
+            "--keep-last",
+            metavar="N",
+            min=1,
+            help="How many checkpoints to keep in each namespace.",
         ),
     ],
     sessions: SomeSessionNames = None,
     every: Annotated[bool, typer.Option("--all", help="Prune every session.")] = False,
     owner: OwnersSessions = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say how many checkpoints would go.")
+        bool, typer.Option("--dry-run", help="Only print how many checkpoints would be deleted.")
     ] = False,
 ) -> None:
-    """Drop old checkpoints of sessions, and give back the room that only they took.
+    """Delete old checkpoints of sessions, and free the space that only they used.
 
-    The latest checkpoint always stays, with an interrupt that waits for an answer, and so does
-    what others need of a history. Conversations are whole afterwards; only time travel ends.
+    The latest checkpoint always stays, including an interrupt that waits for an answer. Checkpoints
+    that others depend on stay as well. Conversations remain complete, but you cannot go back to the
+    deleted checkpoints.
     """
     for id_ in list(chosen(run.store, sessions, owner, every=every, ways=WAYS)):
         before = Reader(run.store).info(id_).size_bytes

@@ -60,7 +60,7 @@ def check(
     pings: Annotated[
         int,
         typer.Option(
-            "--pings", metavar="N", min=1, help="How many round trips to measure the latency with."
+            "--pings", metavar="N", min=1, help="How many round trips to measure the latency."
         ),
     ] = 10,
     sessions: Annotated[
@@ -77,32 +77,34 @@ def check(
         bool,
         typer.Option(
             "--repair",
-            help="Repair what is damaged: the newest whole checkpoint becomes the latest. The "
-            "original is kept in a file first.",
+            help="Repair damaged sessions: the newest intact checkpoint becomes the latest. The "
+            "original is saved to a file first.",
         ),
     ] = False,
     save: Annotated[
         Path,
-        typer.Option("--save", metavar="FOLDER", help="Where damaged originals are kept."),
+        typer.Option("--save", metavar="FOLDER", help="The folder for the damaged originals."),
     ] = Path(),
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what a repair would do.")
+        bool, typer.Option("--dry-run", help="Only print what a repair would do.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Find out whether the store can be used, and what to do if not; or verify sessions.
+    """Check whether the store works, and what to do if it does not; or verify sessions.
 
-    Tells apart a wrong host, a closed port, a firewall, a wrong password, missing rights, TLS on
-    one side only, a wrong database number, and a port where something else listens. For a server
-    that answers: kind and version, latency, commands that are denied or missing, replicas and the
-    nodes of a cluster, eviction, memory, persistence, the clock; for a file: permissions, size and
-    free space. Then how many sessions there are, and how long they live.
+    It recognises a wrong host, a closed port, a firewall, a wrong password, missing permissions,
+    TLS on one side only, a wrong database number, and a port where something else listens. For a
+    server that answers, it shows the kind and version, latency, denied or missing commands,
+    replicas and cluster nodes, eviction, memory, persistence and the clock. For a file, it shows
+    permissions, size and free space. Then it shows how many sessions there are, and how long they
+    live.
 
-    Nothing is written. The exit code is that of the worst finding: 0 all is well, 7 warnings,
-    4 it cannot be used, 5 it cannot be read, 2 the configuration is wrong.
+    Nothing is written. The exit code is that of the worst finding: 0 everything works, 7 there are
+    warnings, 4 the store cannot be used, 5 it cannot be read, 2 the configuration is wrong.
 
-    With --session or --all, sessions are verified instead: it says which checkpoints are whole and
-    what is damaged. The exit code is 5 if something is. Only --repair writes, and it asks first.
+    With --session or --all, it verifies sessions instead, and reports which checkpoints are intact
+    and what is damaged. The exit code is 5 if anything is damaged. Only --repair writes, and it
+    asks first.
     """
     if repair and not (sessions or every):
         raise ConfigurationError("say what to repair: --session ID, or --all")

@@ -20,15 +20,15 @@ from wren_sessions.viewing.overview import overview, transcript_of, with_status
 
 Tools = Annotated[
     bool,
-    typer.Option(
-        "--tools", help="Unfold what tools were asked and what they answered, and system messages."
-    ),
+    typer.Option("--tools", help="Show tool calls, their results, and system messages in full."),
 ]
 MessagesKey = Annotated[
     str,
-    typer.Option("--messages", metavar="NAME", help="What the list of messages is called."),
+    typer.Option(
+        "--messages", metavar="NAME", help="The name of the list of messages in the state."
+    ),
 ]
-Full = Annotated[bool, typer.Option("--full", help="Show very long texts whole.")]
+Full = Annotated[bool, typer.Option("--full", help="Do not cut very long texts.")]
 
 
 @command(
@@ -49,20 +49,24 @@ def conversation(
         typer.Option(
             "--follow",
             "-f",
-            help="Go on showing what is said, until the session is complete or gone, or Ctrl-C.",
+            help="Keep printing new messages until the session is complete or gone, or until "
+            "Ctrl-C.",
         ),
     ] = False,
     interval: Annotated[
-        float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="How often to look.")
+        float,
+        typer.Option(
+            "--interval", metavar="SECONDS", min=0.1, help="How often to check for messages."
+        ),
     ] = 1.0,
     messages: MessagesKey = "messages",
     tools: Tools = False,
     full: Full = False,
 ) -> None:
-    """Show what was said in a session: messages in order, calls of tools folded.
+    """Show the conversation of a session: its messages in order, with tool calls folded.
 
-    A question that waits for its answer comes last. The app's classes are not needed, and looking
-    does not change the session.
+    A question that waits for an answer comes last. This needs none of the app's classes, and does
+    not change the session.
     """
     if follow and at is not None:
         raise ConfigurationError("--follow does not go with --at: an old checkpoint stays as it is")
@@ -152,13 +156,17 @@ def log(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="A conversation.json.", exists=True, dir_okay=False, readable=True
+            metavar="FILE",
+            help="A file in the format of conversation.json.",
+            exists=True,
+            dir_okay=False,
+            readable=True,
         ),
     ],
     tools: Tools = False,
     full: Full = False,
 ) -> None:
-    """Show a saved conversation, as the command conversation shows one that is in a store."""
+    """Show a saved conversation in the same way as the command conversation."""
     try:
         transcript = Transcript.read(file)
     except RecursionError:

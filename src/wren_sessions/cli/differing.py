@@ -29,21 +29,22 @@ def diff(
     before: Annotated[
         str,
         typer.Argument(
-            metavar="A", help="A checkpoint: its id, its address, how it begins, or latest."
+            metavar="A", help="A checkpoint: its id or the beginning of it, its address, or latest."
         ),
     ],
     after: Annotated[str, typer.Argument(metavar="B", help="The other checkpoint.")] = "latest",
     namespace: Annotated[
-        str, typer.Option("--namespace", metavar="NAME", help="Of this subgraph.")
+        str,
+        typer.Option("--namespace", metavar="NAME", help="Compare checkpoints of this subgraph."),
     ] = "",
     internal: Annotated[
-        bool, typer.Option("--internal", help="Compare LangGraph's own channels too.")
+        bool, typer.Option("--internal", help="Also compare LangGraph's own channels.")
     ] = False,
 ) -> None:
-    """Show what is different between two checkpoints of a session, value by value.
+    """Show the differences between two checkpoints of a session, value by value.
 
-    A plus stands before what B has and A has not, a minus before the opposite, a tilde before what
-    changed.
+    A plus (+) marks values that only B has, a minus (-) values that only A has, and a tilde (~)
+    values that changed.
     """
     store, session_id = run.store, place_of(run.store, session, None).session
     reader = Reader(store)

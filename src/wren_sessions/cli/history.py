@@ -34,20 +34,22 @@ def history(
     session: SessionName,
     limit: Annotated[
         int,
-        typer.Option("--limit", "-n", metavar="N", min=0, help="How many checkpoints; 0 for all."),
+        typer.Option(
+            "--limit", "-n", metavar="N", min=0, help="How many checkpoints to show; 0 for all."
+        ),
     ] = 20,
     namespace: Annotated[
         str,
-        typer.Option("--namespace", metavar="NAME", help="The checkpoints of this subgraph."),
+        typer.Option("--namespace", metavar="NAME", help="Show the checkpoints of this subgraph."),
     ] = "",
     internal: Annotated[
-        bool, typer.Option("--internal", help="Name LangGraph's own channels too.")
+        bool, typer.Option("--internal", help="Also name LangGraph's own channels.")
     ] = False,
 ) -> None:
     """Show the checkpoints of a session, newest first, as a tree with its forks.
 
-    Each comes with the step that made it, what it changed of the state, and what it waits for. The
-    address of an earlier checkpoint starts the history there.
+    Each checkpoint has the step that created it, what it changed in the state, and what it waits
+    for. If you pass the address of an earlier checkpoint, the history starts there.
     """
     place = place_of(run.store, session, None)
     reader = Reader(run.store)

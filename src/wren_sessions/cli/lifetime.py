@@ -36,19 +36,19 @@ def ttl(
         typer.Option(
             "--set",
             metavar="TIME",
-            help="Give it an idle timeout of its own, counted from now, such as 2h; none for no "
-            "idle limit.",
+            help="Set an idle timeout for these sessions, counted from now, such as 2h; none for "
+            "no idle timeout.",
         ),
     ] = None,
-    pin: Annotated[bool, typer.Option("--pin", help="Keep it for good.")] = False,
+    pin: Annotated[bool, typer.Option("--pin", help="Never let it expire.")] = False,
     unpin: Annotated[
         bool, typer.Option("--unpin", help="Let it expire again, counted from now.")
     ] = False,
 ) -> None:
-    """Show how long sessions have left to live, or change that.
+    """Show or change how long sessions will live.
 
-    Without an option nothing is changed. The maximum age of the store's policy still bounds an
-    idle timeout; a pinned session stays until it is unpinned or deleted.
+    Without an option, nothing is changed. The maximum age of the store's policy still applies to a
+    session with its own idle timeout. A pinned session stays until it is unpinned or deleted.
     """
     if [idle is not None, pin, unpin].count(True) > 1:
         raise ConfigurationError("--set, --pin and --unpin do not go together: choose one")
@@ -108,7 +108,7 @@ def _pinned(store: SessionStore, session: str, *, pinned: bool) -> Life | None:
     """
 )
 def touch(run: Run, sessions: SomeSessionNames = None, owner: OwnersSessions = None) -> None:
-    """Use sessions without changing them: their idle time starts again."""
+    """Restart the idle timeout of sessions without changing them."""
     _each(run, sessions, owner, run.store.touch)
 
 

@@ -110,14 +110,15 @@ def list_sessions(
         typer.Option(
             "--sort",
             metavar="BY",
-            help=f"Sort by {', '.join(ORDERS)}, the newest or largest first; reads every header. "
-            f"{STORED}: the store's own order, page by page. Default: the last updated first, of "
-            f"the first {LOOKED_AT:,} sessions that the store gives.",
+            help=f"Sort by {', '.join(ORDERS)}, the newest or largest first. This reads every "
+            f"header. {STORED}: the store's own order, page by page. Default: the last updated "
+            f"first, among the first {LOOKED_AT:,} sessions that the store returns.",
         ),
     ] = None,
     owner: OwnerOption = None,
     match: Annotated[
-        str | None, typer.Option("--match", metavar="TEXT", help="Only ids with this text in them.")
+        str | None,
+        typer.Option("--match", metavar="TEXT", help="Only sessions with this text in their id."),
     ] = None,
     status: Annotated[
         str | None,
@@ -130,7 +131,9 @@ def list_sessions(
     older_than: Annotated[
         str | None,
         typer.Option(
-            "--older-than", metavar="TIME", help="Only sessions not written for so long, as in 7d."
+            "--older-than",
+            metavar="TIME",
+            help="Only sessions that were last written this long ago, such as 7d.",
         ),
     ] = None,
     limit: Annotated[
@@ -141,35 +144,33 @@ def list_sessions(
         typer.Option(
             "--cursor",
             metavar="TEXT",
-            help=f"Go on where a listing with --sort {STORED} ended; it names the cursor.",
+            help=f"Continue where a list with --sort {STORED} ended. That list prints the cursor.",
         ),
     ] = None,
     details: Annotated[
         bool | None,
         typer.Option(
             "--details/--no-details",
-            help="Ask for the size and status of each session shown, or do not; by default this "
-            f"is done if there are no more than {DETAILED}.",
+            help="Read the size and status of each session shown, or not. Default: for up to "
+            f"{DETAILED} sessions.",
             show_default=False,
         ),
     ] = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Show the list again and again, until Ctrl-C.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Update the list until Ctrl-C.")] = False,
     interval: Annotated[
-        float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="How often to look.")
+        float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="How often to update.")
     ] = 2.0,
 ) -> None:
     """List sessions: id, turns, messages, size, last write, time left, and status.
 
-    A session is waiting if an interrupt waits for an answer; failed if its last step raised;
-    running if nodes of its graph are to run next, also if the process that ran them is gone;
-    complete if its app said so (is_complete); done if its last run is over; empty without a
-    checkpoint; unreadable if it is damaged, or its key is not given. The status is left out where
-    it was not asked for.
+    A session is waiting if an interrupt waits for an answer, and failed if its last step raised an
+    error. It is running if nodes of its graph are next, even if the process that ran them has died.
+    It is complete if its app says so (is_complete), and done if its last run has ended. It is empty
+    if it has no checkpoint, and unreadable if it is damaged or its encryption key is missing.
+    Without details, the status may be empty.
 
-    Turns and messages are what the header tells. Where it tells no turns, the messages of people
-    are counted in the states of sessions of up to 256 kB, of 8 MB in all.
+    The header has the number of turns and messages. If it has no number of turns, the messages of
+    people are counted instead, in sessions of up to 256 kB, and up to 8 MB in total.
     """
     query = Query(
         sort=_known("--sort", sort, (*ORDERS, STORED)) or (None if cursor is None else STORED),

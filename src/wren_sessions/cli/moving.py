@@ -35,26 +35,33 @@ def copy(
     run: Run,
     *,
     target_url: Annotated[
-        str, typer.Option("--to", metavar="URL", help="The store to copy to; a file may be new.")
+        str,
+        typer.Option(
+            "--to",
+            metavar="URL",
+            help="The store to copy to. A file is created if it does not exist.",
+        ),
     ],
     sessions: SomeSessionNames = None,
     owner: OwnersSessions = None,
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Replace sessions of the target that are not the same."),
+        typer.Option("--replace", help="Replace different sessions in the target."),
     ] = False,
     to_prefix: Annotated[
         str | None,
-        typer.Option("--to-prefix", metavar="TEXT", help="What names in the target begin with."),
+        typer.Option(
+            "--to-prefix", metavar="TEXT", help="What session names in the target begin with."
+        ),
     ] = None,
 ) -> None:
-    """Copy sessions to another store: those that are named, those of an owner, or all.
+    """Copy sessions to another store: the named ones, those of an owner, or all.
 
-    Checkpoints, pending writes, age and pin go with them; the time that is left is counted anew by
-    the target's lifetime (set it in its URL: ?ttl=24h). What was copied before is skipped, so an
-    interrupted copy is simply run again. A session that is in the target already, and is not the
-    same, stays as it is there, unless --replace is given; the others are copied, and the exit code
-    is 6. The source is only read.
+    Checkpoints, pending writes, age and pin are copied. The remaining time starts again, by the
+    target's lifetime (set it in its URL: ?ttl=24h). Sessions that were copied before are skipped,
+    so you can run an interrupted copy again. If the target has a different session with the same
+    id, that session is not replaced, unless you pass --replace. The others are copied, and the exit
+    code is 6. The source is only read.
     """
     where = Where(target_url, to_prefix, run.where.env_file)
     source, target = run.store, run.opened(open_there(where, may_make=True))

@@ -29,14 +29,14 @@ def rekey(
     unused_for: UnusedFor = "1m",
     migrate: Annotated[
         bool,
-        typer.Option("--migrate", help="Encrypt sessions from before encryption, too."),
+        typer.Option("--migrate", help="Also encrypt sessions that are not encrypted yet."),
     ] = False,
 ) -> None:
-    """Rewrite encrypted sessions under the newest key: those that are named, or all.
+    """Encrypt sessions again with the newest key: the named ones, or all.
 
-    The keys are those of WREN_SESSIONS_ENCRYPTION_KEYS, the newest first. Put a new key in front,
-    let every app have it, then rekey until nothing is left out, and take the old key away. Age,
-    lifetime, pin and history stay. The exit code is 6 while sessions that are in use are left.
+    WREN_SESSIONS_ENCRYPTION_KEYS has the keys, the newest first. Put a new key before the others in
+    every app. Then run rekey until it leaves out nothing, and remove the old key. Age, lifetime,
+    pin and history stay the same. The exit code is 6 as long as sessions in use are left out.
     """
     encryption = protection_of(run.store).encryption
     if encryption is not None and migrate:

@@ -29,8 +29,8 @@ def web(
         typer.Option(
             "--host",
             metavar="ADDRESS",
-            help="Listen on this address. Other machines reach any but 127.0.0.1 and ::1, so it "
-            "takes --token or --behind-proxy.",
+            help="Listen on this address. Other machines can reach every address except 127.0.0.1 "
+            "and ::1, so another one requires --token or --behind-proxy.",
         ),
     ] = "127.0.0.1",
     open_browser: Annotated[
@@ -38,17 +38,15 @@ def web(
     ] = False,
     write: Annotated[
         bool,
-        typer.Option(
-            "--write", help="Sessions can be answered, forked, edited, pinned and deleted."
-        ),
+        typer.Option("--write", help="Allow changes: answer, fork, edit, pin and delete sessions."),
     ] = False,
     app: Annotated[
         str | None,
         typer.Option(
             "--app",
             metavar="MODULE:NAME",
-            help="The graph that goes on when a question is answered; it is imported and runs "
-            "here. Takes --write.",
+            help="The graph that continues when a question is answered. It is imported and runs "
+            "in this process. Requires --write.",
         ),
     ] = None,
     token: Annotated[
@@ -56,26 +54,29 @@ def web(
         typer.Option(
             "--token",
             metavar="TEXT",
-            help="The secret that the address has in it, instead of a random one.",
+            help="The secret in the address, instead of a random one.",
         ),
     ] = None,
     behind_proxy: Annotated[
         bool,
         typer.Option(
             "--behind-proxy",
-            help="A proxy with a login stands before it: any name in Host is taken, and no token "
-            "is needed unless one is given.",
+            help="There is a proxy with a login in front: accept any Host header, and require no "
+            "token unless --token is given.",
         ),
     ] = False,
     messages: Annotated[
         str,
-        typer.Option("--messages", metavar="NAME", help="What the list of messages is called."),
+        typer.Option(
+            "--messages", metavar="NAME", help="The name of the list of messages in the state."
+        ),
     ] = "messages",
 ) -> None:
-    """Show the sessions in a browser: conversations, who waits for what, what each step changed.
+    """Show sessions in a browser: conversations, what they wait for, what each step changed.
 
-    The address that is printed has a token in it: whoever has it sees all sessions. Nothing is
-    changed without --write, and looking does not count as use of a session. Ctrl-C ends it.
+    It prints an address that contains a token. Anybody with this address can see all sessions.
+    Nothing can be changed without --write, and looking does not count as use of a session. Ctrl-C
+    stops it.
 
     It needs the extra web: pip install 'wren-sessions[web]'.
     """

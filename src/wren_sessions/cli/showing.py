@@ -47,19 +47,23 @@ def show(
     at: AtCheckpoint = None,
     key: Annotated[
         str | None,
-        typer.Option("--key", metavar="NAME", help="Print this one value, whole, as JSON."),
+        typer.Option(
+            "--key", metavar="NAME", help="Print only this value of the state, complete, as JSON."
+        ),
     ] = None,
     namespace: Annotated[
         str,
-        typer.Option("--namespace", metavar="NAME", help="The state of this subgraph instead."),
+        typer.Option(
+            "--namespace", metavar="NAME", help="Show the state of this subgraph instead."
+        ),
     ] = "",
     internal: Annotated[
-        bool, typer.Option("--internal", help="Show LangGraph's own channels too.")
+        bool, typer.Option("--internal", help="Also show LangGraph's own channels.")
     ] = False,
 ) -> None:
-    """Show one session: its life, its size by part, what it waits for, and its state with types.
+    """Show one session: lifetime, size by part, what it waits for, and its state with types.
 
-    Nothing is imported that the data names, and looking does not count as use of the session.
+    This imports nothing that the data names, and does not count as use of the session.
     """
     place = place_of(run.store, session, at)
     reader = Reader(run.store)

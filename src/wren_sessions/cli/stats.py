@@ -64,13 +64,14 @@ def stats(
             "--sample",
             metavar="N",
             min=0,
-            help="Ask so many sessions for their size and whether they wait; 0 for all.",
+            help="For how many sessions to read the size and status; 0 for all.",
         ),
     ] = SAMPLE,
 ) -> None:
     """Show how many sessions there are, how large and old they are, and when they were active.
 
-    Reads every header. Sizes and who waits are asked of a sample, one question per session.
+    This reads every header. The size and status are read only for a sample, with one request per
+    session.
     """
     rows = [overview(run.store, info) for info in all_sessions(run.store, PAGE)]
     asked = detailed(run.store, list(islice(rows, sample or None)))

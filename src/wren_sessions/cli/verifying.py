@@ -32,8 +32,8 @@ _App = Annotated[
     typer.Option(
         "--app",
         metavar="MODULE:NAME",
-        help="The new code: a graph, SessionSaver, Sessions, serializer, Migrations, or a function "
-        "that makes one. It is imported.",
+        help="The new code: a graph, SessionSaver, Sessions, serializer, Migrations, or a "
+        "function that returns one. It is imported.",
     ),
 ]
 _Migrations = Annotated[
@@ -41,7 +41,7 @@ _Migrations = Annotated[
     typer.Option(
         "--migrations",
         metavar="MODULE:NAME",
-        help="Migrations to try, instead of those that the app has.",
+        help="Migrations to try, instead of the app's own.",
     ),
 ]
 
@@ -64,27 +64,30 @@ def verify(
     ] = None,
     history: Annotated[
         bool,
-        typer.Option("--history", help="Read all checkpoints, instead of the latest ones."),
+        typer.Option("--history", help="Read all checkpoints, not only the latest ones."),
     ] = False,
     cursor: Annotated[
         str | None,
         typer.Option(
-            "--cursor", metavar="TEXT", help="Go on where an interrupted run said that it was."
+            "--cursor",
+            metavar="TEXT",
+            help="Continue at the cursor that an interrupted run printed.",
         ),
     ] = None,
     archive: Annotated[
         Path | None,
-        typer.Option("--archive", metavar="FILE", help="Read the sessions in a file of `export`."),
+        typer.Option("--archive", metavar="FILE", help="Read the sessions in a file from export."),
     ] = None,
 ) -> None:
-    """Find out whether new code would read the sessions that there are, before it is deployed.
+    """Check whether new code can read the stored sessions, before you deploy it.
 
-    Each session is read as the app would read it, and what does not fit is grouped by its cause,
-    with the line of Migrations that could be added: values that fail, fields that are kept aside,
-    values that are migrated, nodes that are gone although sessions wait in them, and channels that
-    the state does not have any more.
+    It reads each session in the same way as the app. It groups the problems by cause, with the line
+    of Migrations that would solve them: values that cannot be read, fields that are kept aside,
+    values that are migrated, removed nodes in which sessions wait, and channels that the state no
+    longer has.
 
-    Nothing is written. The exit code is 5 if something fails, 7 for warnings alone, else 0.
+    Nothing is written. The exit code is 5 if anything fails, 7 if there are only warnings, and 0
+    otherwise.
     """
     target = application(app, migrations)
     with _store(run, archive) as store, progress_bar(run) as on_progress:
@@ -178,17 +181,20 @@ def migrate(
     migrations: _Migrations = None,
     sessions: SomeSessionNames = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Rewrite them; without it, it is only said which.")
+        bool,
+        typer.Option(
+            "--write", help="Rewrite the sessions. Without this, it only prints which ones."
+        ),
     ] = False,
     unused_for: UnusedFor = "1m",
 ) -> None:
-    """Rewrite sessions in the form that the app's Migrations give them: those named, or all.
+    """Rewrite sessions with the app's Migrations applied: the named ones, or all.
 
-    Not needed for a deploy, since values are migrated when they are read. It makes an end of old
-    forms: afterwards most lines of Migrations can be taken out. The whole history is rewritten;
-    age, lifetime and pin stay. Each session is replaced in one step, if nobody has written it
-    meanwhile, so apps go on working, and an interrupted run is simply run again. The exit code is 6
-    while sessions that are in use are left.
+    A deploy does not need this, because values are migrated when they are read. But afterwards no
+    old forms are left, and you can remove most lines of Migrations. The whole history is rewritten.
+    Age, lifetime and pin stay the same. Each session is replaced in one step, and only if nobody
+    has written it meanwhile. So apps can keep running, and you can run an interrupted migration
+    again. The exit code is 6 as long as sessions in use are left out.
     """
     target = application(app, migrations)
     ids = [address_of(run.store, name).session for name in sessions] if sessions else None
