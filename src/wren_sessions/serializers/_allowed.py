@@ -20,10 +20,10 @@ from wren_sessions.serializers._resolve import (
     has_name,
     hashes_itself,
     is_official,
-    load_official,
     mro,
     name_of,
     number_generic,
+    official,
     ref_of,
 )
 from wren_sessions.serializers._value_types import value_profile
@@ -160,9 +160,7 @@ class Allowlist:
         return self._find(bare) is None and self._allows(bare, None)
 
     def _find(self, ref: Any) -> type | None:
-        if is_official(ref):
-            load_official()
-        return find_ref(ref)
+        return official(ref) if is_official(ref) else find_ref(ref)
 
     def _allows(self, ref: Any, kind: type | None) -> bool:
         return self.has(ref) or (kind is not None and self.has(ref_of(kind)))

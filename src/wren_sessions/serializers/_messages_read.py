@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from wren_sessions.errors import UnsafeTypeError
 from wren_sessions.serializers._models import ModelProfile, mask_to_names, model_profile
-from wren_sessions.serializers._resolve import find, load_official
+from wren_sessions.serializers._resolve import official
 from wren_sessions.serializers._wire import FIELDS, MESSAGES, Build, Builder
 from wren_sessions.serializers.lists import Shape
 
@@ -48,9 +48,8 @@ class _MessageBuilder(Builder):
         return self.build(items)
 
     def _load(self) -> None:
-        load_official()
         name = MESSAGES[self._kind]
-        cls = find(name)
+        cls = official(name)
         profile = None if cls is None else model_profile(cls)
         if not isinstance(profile, ModelProfile):
             raise UnsafeTypeError(

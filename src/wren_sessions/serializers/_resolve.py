@@ -69,6 +69,19 @@ def is_official(ref: Any) -> bool:
     return type(ref) is str and (ref in _OFFICIAL or ref in VALUE_TYPES)
 
 
+def official(ref: str) -> type | None:
+    """The class of an official type; where it is not loaded, all official types are.
+
+    So what is imported does not depend on what stored data name, and a process that has what it
+    reads imports nothing: that takes longer than a first read takes otherwise.
+    """
+    kind = find(ref)
+    if kind is None:
+        load_official()
+        kind = find(ref)
+    return kind
+
+
 @cache
 def load_official() -> None:
     """Import the modules of the official types, as far as they are installed: all, whatever for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from wren_sessions.errors import SerializationError, UnsafeTypeError
-from wren_sessions.serializers._resolve import find, load_official, name_of
+from wren_sessions.serializers._resolve import find, name_of, official
 from wren_sessions.serializers._standard import Write
 from wren_sessions.serializers._wire import SUBCLASSES, marker
 from wren_sessions.serializers._writing import Lower
@@ -29,8 +29,7 @@ def build_subclass(items: list[Any]) -> Any:
     base = SUBCLASSES.get(name)
     if base is None or type(content) is not base:
         raise SerializationError("the stored value is damaged: a text or dict of an unknown class")
-    load_official()
-    kind = find(name)
+    kind = official(name)
     if kind is None or not issubclass(kind, base):
         raise UnsafeTypeError(
             f"the value holds a {name}, which the installed langchain-core does not have"
