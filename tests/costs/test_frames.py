@@ -35,13 +35,13 @@ class Most:
 MOST: Final = {
     ("memory", "put"): Most(29, 93, 110),
     ("memory", "put_writes"): Most(20, 53, 58),
-    ("memory", "get_tuple"): Most(29, 101, 137),
+    ("memory", "get_tuple"): Most(28, 97, 129),
     ("file", "put"): Most(33, 111, 131),
     ("file", "put_writes"): Most(26, 70, 79),
-    ("file", "get_tuple"): Most(32, 119, 156),
+    ("file", "get_tuple"): Most(31, 115, 148),
     ("redis", "put"): Most(30, 94, 114),
     ("redis", "put_writes"): Most(22, 60, 68),
-    ("redis", "get_tuple"): Most(32, 125, 169),
+    ("redis", "get_tuple"): Most(31, 121, 161),
 }
 
 

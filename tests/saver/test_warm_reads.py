@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.checkpoint.base import CheckpointTuple, empty_checkpoint
 from redis import Redis
 
 from backends.chats import Chat
@@ -82,6 +82,45 @@ async def test_a_warm_process_reads_what_a_fresh_one_does(
             assert same(await latest(reader, chat), chat.messages)
         if turn % 3 == 2:  # a summary, and the last few messages
             chat.messages = [HumanMessage("in short, " * 150), *chat.messages[-3:]]
+
+
+class Text(str):
+    """Text of an application's own kind."""
+
+    __slots__ = ()
+
+
+COUNTED: dict[str, dict[str, Any]] = {
+    "usual": {"messages": f"{1:032}.abcdefgh", "note": f"{2:032}.hgfedcba"},
+    "without chance": {"messages": f"{1:032}", "note": f"{2:032}"},
+    "narrow": {"messages": f"{1:010}.abcdefgh", "note": f"{2:010}.hgfedcba"},
+    "numbers": {"messages": 1, "note": 1.0},
+    "both": {"messages": 1, "note": f"{2:032}.abcdefgh"},
+    "text of its own kind": {"messages": Text(f"{1:032}.abcdefgh"), "note": f"{2:032}.hgfedcba"},
+    "names of its own kind": {
+        Text("messages"): f"{1:032}.abcdefgh",
+        Text("note"): f"{2:032}.hgfedcba",
+    },
+}
+
+
+@pytest.mark.parametrize("counted", COUNTED)
+def test_a_record_that_was_just_written_is_read_as_it_is_stored(counted: str) -> None:
+    """Names and versions are those that a process gets that decodes it."""
+    found = []
+    for cache_bytes in (0, 1_000_000):
+        saver = SessionSaver(MemoryStore(), cache_bytes=cache_bytes)
+        checkpoint = empty_checkpoint()
+        checkpoint |= {"id": "1", "ts": "2026-01-01T00:00:00+00:00"}
+        checkpoint["channel_versions"] = COUNTED[counted]
+        checkpoint["versions_seen"] = {"node": dict(COUNTED[counted])}
+        checkpoint["channel_values"] = {"messages": SAID, "note": ["short"]}
+        at: RunnableConfig = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+        saver.put(at, checkpoint, {"source": "loop", "step": 1}, COUNTED[counted])
+        first, second = saver.get_tuple(at), saver.get_tuple(at)
+        assert same(first, second)
+        found.append(first)
+    assert same(*found)
 
 
 async def test_what_was_read_is_the_readers_own(saver: SessionSaver) -> None:

@@ -20,8 +20,9 @@ skewed are left out where they, and what would follow, are false.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
+from operator import is_ as _is
 from types import NoneType
 from typing import Any, Final, NoReturn
 from zlib import crc32
@@ -93,6 +94,8 @@ class CheckpointRecord:
         persistent_subgraphs: whether a subgraph keeps a memory of its own beside it.
         skewed: whether it, or one before it, has a lower id than the one that it continues: the
             clocks of the machines differ.
+        encoded: its body in the store, if that is known and says just this, …
+        base: … and where the record's own bytes start.
     """
 
     parent_id: str | None
@@ -102,6 +105,25 @@ class CheckpointRecord:
     values: dict[str, StoredValue]
     persistent_subgraphs: bool = False
     skewed: bool = False
+    encoded: bytes | None = field(default=None, compare=False)
+    base: int = field(default=0, compare=False)
+
+    def again(self) -> CheckpointRecord:
+        """The same record, read again: what is noted of its values is noted in this one alone."""
+        values: dict[str, StoredValue] = {}
+        for channel, value in self.values.items():
+            values[channel] = StoredValue(value.kind, value.pieces, value.known, value.migrated)
+        return CheckpointRecord(
+            self.parent_id,
+            self.meta,
+            self.versions,
+            self.seen,
+            values,
+            self.persistent_subgraphs,
+            self.skewed,
+            self.encoded,
+            self.base,
+        )
 
     def delta_bases(self) -> list[DeltaBase]:
         """What is known of the bytes of its values."""
@@ -123,7 +145,7 @@ def encode_record(body: CheckpointRecord, name: Name) -> bytes:
     """A record's body as bytes.
 
     Args:
-        body: what it says.
+        body: what it says. It keeps them, if `decode_record` makes just this of them.
         name: the checkpoint's namespace and id.
 
     Raises:
@@ -157,7 +179,11 @@ def encode_record(body: CheckpointRecord, name: Name) -> bytes:
         fields += [body.persistent_subgraphs, True]
     elif body.persistent_subgraphs:
         fields.append(True)
-    return _frame(fields, name)
+    encoded = _frame(fields, name)
+    plain = _OPTIONAL_TEXT.issuperset(map(type, (*versions, *channels, *body.seen, body.parent_id)))
+    if plain and not any(map(_is, texts, versions)):  # they are as `alike` makes them
+        body.encoded = encoded
+    return encoded
 
 
 def decode_record(data: bytes, session: str, what: str, name: Name) -> CheckpointRecord:

@@ -106,6 +106,7 @@ class Draft:
         """Note where the record's own bytes are, now that the store has said so."""
         for large in self._large:
             large.resolve(base)
+        self.body.base = base
 
 
 def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> Draft:

@@ -140,14 +140,19 @@ class Reading:
         session: str,
         namespace: str,
         checkpoint_id: str | None,
-        read: Callable[[Life, Stored, ArenaView], T],
+        read: Callable[[Life, Stored, ArenaView, CheckpointRecord | None], T],
     ) -> T | None:
-        life, known = self._cache.known_of(session, namespace)
+        life, last = self._cache.known_of(session, namespace)
+        name, record = last or (None, None)
+        known = record.delta_bases() if record else []
         found = await self._load(session, namespace, checkpoint_id, life, known)
         if found is None:
             return None
+        now, stored, arena = found
+        if life is None or life.incarnation != now.incarnation or name != stored.name:
+            record = None
         try:
-            return read(*found)
+            return read(now, stored, arena, record)
         except CorruptSessionError:
             if not known:
                 raise
@@ -156,14 +161,27 @@ class Reading:
         return await self._read(session, namespace, checkpoint_id, read)
 
     def _snapshot(
-        self, session: str, serde: Serializer, _: Life, stored: Stored, arena: ArenaView
+        self,
+        session: str,
+        serde: Serializer,
+        _: Life,
+        stored: Stored,
+        arena: ArenaView,
+        known: CheckpointRecord | None,
     ) -> Snapshot:
-        found, body = read_snapshot(session, stored, arena, serde, self._protection)
+        protection = self._protection
+        found, body = read_snapshot(session, stored, arena, serde, protection, known=known)
         self._cache.remember(session, stored.name, body, instead_of=None)
         return found
 
     def _head(
-        self, session: str, serde: Serializer, life: Life, stored: Stored, arena: ArenaView
+        self,
+        session: str,
+        serde: Serializer,
+        life: Life,
+        stored: Stored,
+        arena: ArenaView,
+        _: CheckpointRecord | None,
     ) -> Head:
         body, data = read_record(session, stored, arena, self._protection, serde)
         self._cache.remember(session, stored.name, body, instead_of=None)
@@ -265,7 +283,8 @@ class Reading:
         Ranges of an arena never change: where the sums of the newest one are right, what is known
         is what the server has.
         """
-        now, known = self._cache.known_of(session, newest.name[0])
+        now, last = self._cache.known_of(session, newest.name[0])
+        known = last[1].delta_bases() if last else []
         if not known or now is None or now.incarnation != life.incarnation:
             return (), Held(life.incarnation, ())
         try:

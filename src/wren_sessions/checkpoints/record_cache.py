@@ -4,7 +4,7 @@ Two things are remembered, each bounded, the least recently used forgotten first
 
 - the *lineage* of a session: its lives, and which checkpoints were seen in which;
 - the *records* written or read last, with the bytes of their large values, so that the next step
-  is written without reading its parent.
+  is written without reading its parent, and a record that is still the same is not decoded again.
 
 The store is asked every time. A forgotten record costs one more read, nothing else. Records are
 those of the present life: when another one is seen, they are forgotten.
@@ -20,7 +20,6 @@ from wren_sessions._locks import Lock
 from wren_sessions._lru import LRU
 from wren_sessions.checkpoints.codec import CheckpointRecord
 from wren_sessions.checkpoints.lineage import Lineage, is_persistent, looked
-from wren_sessions.delta.base import DeltaBase
 from wren_sessions.records import Life, Name
 
 MAX_LIVES: Final = 10_000
@@ -265,8 +264,10 @@ class Cache:
             self._sessions.move_to_end(session)
             return remembered.records.used(name)
 
-    def known_of(self, session: str, namespace: str) -> tuple[Life | None, list[DeltaBase]]:
-        """A session's present life, and the values of the record of a namespace used last."""
+    def known_of(
+        self, session: str, namespace: str
+    ) -> tuple[Life | None, tuple[Name, CheckpointRecord] | None]:
+        """A session's present life, and the record of a namespace used last."""
         with self._lock:
             lineage = self._lineages.get(session)
             present = lineage.seen.get(lineage.present or "") if lineage else None
@@ -274,9 +275,8 @@ class Cache:
             remembered = self._sessions.get(session)
             for name in reversed(remembered.records) if remembered else ():
                 if name[0] == namespace and remembered is not None:
-                    values = remembered.records[name].values.values()
-                    return life, [value.known for value in values if value.known is not None]
-            return life, []
+                    return life, (name, remembered.records[name])
+            return life, None
 
     def records(self, session: str) -> list[tuple[Name, CheckpointRecord]]:
         """All records remembered of a session, the last used first."""

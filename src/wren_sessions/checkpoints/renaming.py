@@ -34,6 +34,7 @@ _UPDATED: Final = "updated_channels"
 
 def to_today(body: CheckpointRecord, channels: GraphChannels) -> None:
     """Bring a record that was read to today's names."""
+    body.encoded = None
     for name in channels.removed & body.values.keys():
         del body.values[name]
     for old in channels.names.keys() & (body.values.keys() | body.versions.keys()):

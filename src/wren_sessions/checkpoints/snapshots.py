@@ -74,7 +74,13 @@ class Snapshot:
 
 
 def read_snapshot(
-    session: str, stored: Stored, arena: ArenaView, serde: Serializer, protection: Protection
+    session: str,
+    stored: Stored,
+    arena: ArenaView,
+    serde: Serializer,
+    protection: Protection,
+    *,
+    known: CheckpointRecord | None = None,
 ) -> tuple[Snapshot, CheckpointRecord]:
     """A stored checkpoint with its values, and its record's body.
 
@@ -84,9 +90,10 @@ def read_snapshot(
         arena: what it refers to. It learns what this checkpoint holds, for later ones.
         serde: the serializer.
         protection: what happened to values before they were stored.
+        known: the record as this process wrote or read it last, perhaps.
     """
     with reading(session, stored, serde=serde):
-        return _snapshot(session, stored, arena, serde, protection)
+        return _snapshot(session, stored, arena, serde, protection, known=known)
 
 
 def reading(
@@ -120,15 +127,24 @@ def size_of(*records: Stored) -> int:
 
 
 def _snapshot(
-    session: str, stored: Stored, arena: ArenaView, serde: Serializer, protection: Protection
+    session: str,
+    stored: Stored,
+    arena: ArenaView,
+    serde: Serializer,
+    protection: Protection,
+    *,
+    known: CheckpointRecord | None,
 ) -> tuple[Snapshot, CheckpointRecord]:
     what = f"checkpoint {stored.name[1]!r}"
-    body = record_of(session, stored)
+    channels = channels_of(serde, stored.name[0]) if getattr(serde, "channels", None) else None
+    if known and channels is None and (known.encoded, known.base) == (stored.body, stored.base):
+        body = known.again()
+    else:
+        body = body_of(session, stored)
     try:
         rest, metadata = loads(serde, body.meta, f"{what} of session {session!r}")
     except SerializationError:
         rest, metadata = load_about(serde, body.meta, f"{what} of session {session!r}")
-    channels = channels_of(serde, stored.name[0]) if getattr(serde, "channels", None) else None
     if channels is not None:
         to_today(body, channels)
         about_today(rest, metadata, channels)
@@ -144,7 +160,6 @@ def _snapshot(
             values[channel] = value_of(serde, small, f"{about} of session {session!r}", functions)
             value.migrated = TOLD.migrated
             continue
-        value.pieces = resolved(value.pieces, stored.base)
         values[channel] = _value(
             session, value, arena, serde, functions, protection=protection, what=about
         )
@@ -404,6 +419,7 @@ def body_of(session: str, stored: Stored) -> CheckpointRecord:
     body = record_of(session, stored)
     for value in body.values.values():
         value.pieces = resolved(value.pieces, stored.base)
+    body.encoded, body.base = stored.body, stored.base
     return body
 
 
