@@ -218,7 +218,8 @@ def test_env_file_of_the_guide() -> None:
     assert settings.url == f"redis://default:{CANARY}@{host}"
     assert str(settings) == (
         f"Settings(url='redis://default:***@{host}', ttl=None, prefix=None, "
-        "require_persistent=False, source='REDIS_HOST', encryption=None, compression=None)"
+        "require_persistent=False, source='REDIS_HOST', encryption=None, compression=None, "
+        "telemetry=False)"
     )
 
 

@@ -43,6 +43,7 @@ DRIVERS = {
     "agents": {"adapters.openai_agents"},
     "pydantic": {"serializers.", "adapters.pydantic_ai"},
     "pydantic_ai": {"adapters.pydantic_ai"},
+    "opentelemetry": {"stores.traced"},
     "cryptography": {"serializers.encryption"},
     "zstandard": {"serializers.compression"},
     "typer": {"cli"},

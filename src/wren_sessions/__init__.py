@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from wren_sessions.stores.memory import MemoryStore
     from wren_sessions.stores.protected import ProtectedStore
     from wren_sessions.stores.redis import RedisStore
+    from wren_sessions.stores.traced import Telemetry, TracedStore
     from wren_sessions.transcripts import Message, Profile, ToolCall, Transcript
     from wren_sessions.transfer import (
         acopy_sessions,
@@ -137,6 +138,7 @@ _MODULES: Final = {
     "stores.memory": ("MemoryStore",),
     "stores.protected": ("ProtectedStore",),
     "stores.redis": ("RedisStore",),
+    "stores.traced": ("Telemetry", "TracedStore"),
     "transcripts": ("Message", "Profile", "ToolCall", "Transcript"),
     "ttl": ("TTLPolicy",),
 }
@@ -192,7 +194,9 @@ __all__ = [
     "StoreTimeoutError",
     "StoreUnavailableError",
     "TTLPolicy",
+    "Telemetry",
     "ToolCall",
+    "TracedStore",
     "Transcript",
     "UnreadableValue",
     "UnsafeTypeError",

@@ -16,6 +16,7 @@ from wren_sessions.errors import ConfigurationError
 VARIABLES: Final = (
     "WREN_SESSIONS_URL",
     "WREN_SESSIONS_REQUIRE_PERSISTENT",
+    "WREN_SESSIONS_TELEMETRY",
     "REDIS_URL",
     "REDIS_HOST",
     "REDIS_PORT",

@@ -25,8 +25,9 @@ import threading
 import time
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 
@@ -207,7 +208,8 @@ class Turn:
             with suppress(WrenSessionsError):
                 store.turn(self._step("leave"))
             raise
-        threading.Thread(target=self._keep, args=(store,), name="wren-turn", daemon=True).start()
+        keep = partial(copy_context().run, self._keep, store)
+        threading.Thread(target=keep, name="wren-turn", daemon=True).start()
         self._began()
         return self
 

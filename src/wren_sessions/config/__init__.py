@@ -20,6 +20,7 @@ from wren_sessions.config.environment import (
     WREN_MAX_AGE,
     WREN_PREFIX,
     WREN_REQUIRE_PERSISTENT,
+    WREN_TELEMETRY,
     WREN_TTL,
     WREN_URL,
     Variables,
@@ -38,6 +39,7 @@ from wren_sessions.ttl import DAY, Lifetime, TTLPolicy, policy_of, to_ms
 if TYPE_CHECKING:  # they take time to load, which most processes need not spend
     from wren_sessions.serializers.compression import Compression
     from wren_sessions.serializers.encryption import Encryption
+    from wren_sessions.stores.traced import Telemetry
 
 logger = logging.getLogger("wren_sessions")
 
@@ -64,6 +66,7 @@ class Settings:
         encryption: the keys to encrypt with; None to store what can be read.
         compression: how to compress; None for what the URL says (``compression=zstd``), else not at
             all.
+        telemetry: whether OpenTelemetry is told of each call of the store, or what it is told.
 
     Raises:
         ConfigurationError: an argument is not of its type.
@@ -76,6 +79,7 @@ class Settings:
     source: str = ARGUMENT
     encryption: Encryption | None = None
     compression: Compression | None = None
+    telemetry: bool | Telemetry = False
 
     def __post_init__(self) -> None:
         for name in ("encryption", "compression"):
@@ -84,12 +88,15 @@ class Settings:
                 raise ConfigurationError(f"{name} must be {kind}(…) or None")
         if self.ttl is not None:
             policy_of(self.ttl)
+        if type(self.telemetry).__name__ not in {"bool", "Telemetry"}:
+            raise ConfigurationError("telemetry must be True, False or Telemetry(…)")
 
     def __repr__(self) -> str:
         return (
             f"Settings(url={redact(self.url)!r}, ttl={self.ttl!r}, prefix={self.prefix!r}, "
             f"require_persistent={self.require_persistent!r}, source={self.source!r}, "
-            f"encryption={self.encryption!r}, compression={self.compression!r})"
+            f"encryption={self.encryption!r}, compression={self.compression!r}, "
+            f"telemetry={self.telemetry!r})"
         )
 
     @classmethod
@@ -139,6 +146,11 @@ class Settings:
                 check_same("prefix", prefix, self.prefix, f"as an argument or in {WREN_PREFIX}")
             compression = self._compression_of(target)
         store = target.make(ttl, DEFAULT_PREFIX if prefix is None else str(prefix), options)
+        if self.telemetry:
+            from wren_sessions.stores.traced import Telemetry, TracedStore  # where it is asked for
+
+            chosen = self.telemetry if isinstance(self.telemetry, Telemetry) else Telemetry()
+            store = TracedStore(store, chosen)
         if self.encryption is not None or compression is not None:
             from wren_sessions.stores.protected import ProtectedStore  # imports msgpack
 
@@ -194,6 +206,7 @@ def open_store(
     require_persistent: bool | None = None,
     encryption: Encryption | None = None,
     compression: Compression | None = None,
+    telemetry: bool | Telemetry | None = None,
     dotenv: bool | str | Path = True,
     **options: Any,
 ) -> SessionStore:
@@ -217,6 +230,8 @@ def open_store(
             without which what is stored can be read.
         compression: how to compress; None for what the URL says (``compression=zstd``), else not at
             all.
+        telemetry: True to tell OpenTelemetry of each call of the store, or `Telemetry` to say what
+            and whom; None for what ``WREN_SESSIONS_TELEMETRY`` says, else False.
         dotenv: True to read ``.env`` in the working directory, if there is one; False for no file;
             or the path of a file that must be there.
         options: the backend's own, as in its URL: text, or what the text stands for.
@@ -233,7 +248,7 @@ def open_store(
     else:
         if not use_redis and is_redis(url):
             raise ConfigurationError("use_redis is False, but the URL names a Redis server")
-        # Of the variables, only those that guard something hold for a URL that is given.
+        # Of the variables, only those that guard or watch hold for a URL that is given.
         settings = Settings(url=url, **_guards_of(read_variables(None, dotenv=dotenv)))
     given = {
         "ttl": ttl,
@@ -241,6 +256,7 @@ def open_store(
         "require_persistent": require_persistent,
         "encryption": encryption,
         "compression": compression,
+        "telemetry": telemetry,
     }
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return replace(settings, **chosen).open(**options)
@@ -250,6 +266,7 @@ def _guards_of(variables: Variables) -> dict[str, Any]:
     return {
         "require_persistent": bool(variables.read(WREN_REQUIRE_PERSISTENT, FLAG)),
         "encryption": _encryption_of(variables),
+        "telemetry": bool(variables.read(WREN_TELEMETRY, FLAG)),
     }
 
 
