@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,3 +167,19 @@ def test_every_public_name_has_a_docstring() -> None:
         for attribute, member in vars(value).items() if isinstance(value, type) else ():
             if callable(member) and not attribute.startswith("_"):
                 assert member.__doc__, f"{name}.{attribute}"
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    """The package says its version as pyproject does; the changelog has the latest release on top.
+
+    Between releases the version is that of the next one, and ends with ``.dev0``.
+    """
+    root = Path(__file__).parents[1]
+    version = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert wren_sessions.__version__ == version
+    titles = re.findall(r"^## (.*)$", (root / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert titles[0] == "[Unreleased]"
+    released = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d", each) for each in titles[1:]]
+    assert all(released), titles
+    latest = released[0][1] if released[0] else ""
+    assert version == latest or (version.endswith(".dev0") and version > latest)

@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from wren_sessions.transfer.rekey import RekeyReport, arekey, rekey
     from wren_sessions.ttl import TTLPolicy
 
-__version__: Final = "0.1.0"
+__version__: Final = "0.2.0.dev0"
 
 _MODULES: Final = {
     "archives": (
