@@ -68,34 +68,34 @@ if TYPE_CHECKING:
 
 
 class SessionSaver(BaseCheckpointSaver[Any]):
-    """Checkpoints of LangGraph threads on a session store.
+    """A LangGraph checkpointer on a session store.
 
-    One object serves blocking and asynchronous graphs, from any thread and any event loop. It can
-    be used with and without ``with``; a store that was passed in is never closed here.
+    One object works for blocking and async graphs, in any thread and any event loop. You can use it
+    with or without ``with``. It never closes a store that was passed in.
 
     Args:
         store: where the sessions are kept.
-        serde: turns values into bytes; None for `SafeSerializer`, with its defaults.
-        cache_bytes: how much to remember of what was written and read, so that a step is written
-            without reading its parent; 0 for nothing. Default 64 MiB.
-        header: channels whose strings may stand in a session's readable header, besides its
+        serde: turns values into bytes; None for a default `SafeSerializer`.
+        cache_bytes: how many bytes to cache of what was written and read, so that a step can be
+            written without reading its parent; 0 for no cache. Default: 64 MiB.
+        header: channels whose strings may be in a session's readable header, in addition to its
             numbers and booleans.
         retention: how many checkpoints to keep while writing; None (default) keeps all.
         migrations: how the application's classes have changed since values were stored.
-        concurrency: what happens to a run on a thread where another one is running. ``"last"``
-            (default): both go on, as with LangGraph's own savers, and the last write is the latest.
-            ``"reject"``: the later one is a `ConflictError`, before any node runs. ``"wait"``: it
-            waits for its turn. With these two, what is written outside of a run, and of
-            `Sessions.turn`, must continue the latest checkpoint.
-        owner_key: the key of the config's ``configurable`` that says whose a thread is, such as
-            ``"user_id"``: `Sessions.list` finds threads by it. None (default) for none; a thread
-            that has an owner keeps it.
+        concurrency: what happens if a run starts on a thread on which another run is active.
+            ``"last"`` (default): both continue, as with LangGraph's own savers, and the last write
+            is the latest state. ``"reject"``: the second run gets a `ConflictError` before any node
+            runs. ``"wait"``: the second run waits for its turn. With these two, a write outside of
+            a run and of `Sessions.turn` must continue the latest checkpoint.
+        owner_key: the key in the config's ``configurable`` with the owner of a thread, such as
+            ``"user_id"``. `Sessions.list` finds threads by owner. A thread that has an owner keeps
+            it. None (default): threads get no owner.
 
     Raises:
-        ConfigurationError: an argument is not of its type.
+        ConfigurationError: an argument has the wrong type.
 
-    Methods raise the errors of `wren_sessions.errors`; a thread or checkpoint that is not there,
-    or has expired, is None.
+    Methods raise the errors of `wren_sessions.errors`. For a thread or checkpoint that does not
+    exist or has expired, they return None.
     """
 
     def __init__(
@@ -141,35 +141,36 @@ class SessionSaver(BaseCheckpointSaver[Any]):
     @classmethod
     @hides_arguments
     def from_url(cls, url: str, **options: Any) -> Self:
-        """A saver on the store at a URL, closed with it; see `wren_sessions.open_store`.
+        """A saver on the store at a URL. Closing the saver closes the store.
 
         Args:
             url: such as ``redis://localhost:6379/0``, ``file:sessions.db``, ``memory://``.
             options: ``serde``, ``cache_bytes``, ``header``, ``retention``, ``migrations``,
-                ``concurrency`` and ``owner_key`` go to the saver, all others to `open_store`.
+                ``concurrency`` and ``owner_key`` are for the saver, all others for `open_store`.
         """
         return cls._opened(url, options)
 
     @classmethod
     @hides_arguments
     def from_conn_string(cls, url: str, **options: Any) -> Self:
-        """The same as `from_url`: other LangGraph savers call it so, and use it in a ``with``."""
+        """The same as `from_url`, under the name that other LangGraph savers use."""
         return cls._opened(url, options)
 
     @classmethod
     @hides_arguments
     def from_env(cls, **options: Any) -> Self:
-        """A saver on the store that the environment and ``.env`` name; options as in `from_url`."""
+        """A saver on the store from the environment and ``.env``. Options as in `from_url`."""
         return cls._opened(None, options)
 
     @classmethod
     def from_client(cls, client: redis.Redis | redis.asyncio.Redis, **options: Any) -> Self:
-        """A saver on a Redis client of the application, which is never closed here.
+        """A saver on the application's Redis client. It never closes the client.
 
         Args:
-            client: a blocking client serves asynchronous graphs through threads; with an asyncio
-                client, blocking calls are a `ConfigurationError`.
-            options: ``ttl`` and ``prefix`` go to `RedisStore.from_client`, all others to the saver.
+            client: with a blocking client, async graphs run in threads. With an asyncio client,
+                blocking calls raise `ConfigurationError`.
+            options: ``ttl`` and ``prefix`` are for `RedisStore.from_client`, all others for the
+                saver.
         """
         from wren_sessions.stores.redis import RedisStore
 
@@ -235,7 +236,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
     # --- the contract ---
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """The checkpoint that `config` names, or the latest of its thread and namespace."""
+        """The checkpoint in `config`, or the latest one of its thread and namespace."""
         if self._run_turns is not None:
             session, namespace, _ = names_of(config)
             if namespace == "":
@@ -258,19 +259,19 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
-        """Checkpoints of a thread, namespace after namespace, each with the latest first.
+        """The checkpoints of a thread, one namespace after the other, the latest first.
 
-        The first is the one that `get_tuple` gives. The others follow by descending id, as in
-        LangGraph's other savers; but where a machine's clock was behind, what was written there is
-        followed by what it continues.
+        The first is the one that `get_tuple` returns. The others follow by descending id, as in
+        LangGraph's other savers. But if a machine's clock was slow, a checkpoint that it wrote is
+        followed by the one that it continues.
 
         Args:
-            config: the thread, and optionally its namespace and one checkpoint; None, or an empty
-                one, lists all threads, page by page, which reads every session of the store.
+            config: the thread, and optionally its namespace and one checkpoint. None or an empty
+                config lists all threads, page by page, which reads every session in the store.
             filter: metadata that a checkpoint must have.
-            before: only checkpoints that come after this config's; where it names none that is
-                there, only those with a lower id.
-            limit: how many at the most.
+            before: only checkpoints that come after this config's checkpoint. If that does not
+                exist, only those with a lower id.
+            limit: the maximum number of checkpoints.
         """
         listing = self._listing(self._blocking, config, filter, before, limit)
         while (page := run(listing.more())) is not None:
@@ -300,7 +301,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Write a checkpoint that continues the one `config` names."""
+        """Write a checkpoint that continues the one in `config`."""
         put = put_of(config, checkpoint, metadata, new_versions)
         if self._owner_key is not None:
             put.owner = owner_of(config, self._owner_key)
@@ -328,7 +329,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        """Add a task's pending writes to the checkpoint that `config` names."""
+        """Add a task's pending writes to the checkpoint in `config`."""
         run(self._put_writes(self._blocking, config, writes, task_id, task_path))
 
     async def aput_writes(
@@ -342,7 +343,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         await self._put_writes(self._awaited, config, writes, task_id, task_path)
 
     def delete_thread(self, thread_id: str) -> None:
-        """Delete a thread, whole; one that is not there is no error."""
+        """Delete a thread. It is no error if it does not exist."""
         run(self._blocking.pruning.delete(session_of(thread_id)))
 
     async def adelete_thread(self, thread_id: str) -> None:
@@ -350,16 +351,15 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         await self._awaited.pruning.delete(session_of(thread_id))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Delete the checkpoints that these runs made.
+        """Delete the checkpoints that these runs created.
 
-        A run that this saver wrote is looked for where it wrote: that reads its sessions alone, and
-        their copies that this saver made. If there is one among the runs that this saver did not
-        write, or wrote to more than 64 sessions, or more than 10,000 runs ago, every session of the
-        store is read.
+        For runs that this saver wrote, it reads only their sessions, and copies of these that this
+        saver made. It reads every session in the store if this saver did not write one of the runs,
+        if a run wrote to more than 64 sessions, or if it was more than 10,000 runs ago.
 
         Raises:
-            ConflictError: a session was written all the time; it kept its checkpoints.
-            TypeError: the runs are one text instead of several.
+            ConflictError: others kept writing a session; it kept its checkpoints.
+            TypeError: `run_ids` is a single text.
         """
         run(self._delete_for_runs(self._blocking, run_ids))
 
@@ -368,10 +368,10 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         await self._delete_for_runs(self._awaited, run_ids)
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy a thread, whole, to one that is not there yet; one that is not there is no error.
+        """Copy a thread to a new one. It is no error if the source does not exist.
 
         Raises:
-            SessionExistsError: the target is there; nothing was written.
+            SessionExistsError: the target exists; nothing was written.
         """
         run(self._copy_thread(self._blocking, source_thread_id, target_thread_id))
 
@@ -386,22 +386,22 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         strategy: str = "keep_latest",
         keep_last: int | None = None,
     ) -> None:
-        """Drop checkpoints of threads, and give back the room that only they took.
+        """Delete checkpoints of threads, and free the space that only they used.
 
-        What a pending interrupt, a fork's head and a channel that lives in its history need stays.
+        It keeps what a pending interrupt, the head of a fork, and a channel with a history need.
 
         Args:
-            thread_ids: the threads; one that is not there is no error.
+            thread_ids: the threads; it is no error if one does not exist.
             strategy: ``"keep_latest"`` keeps the latest checkpoint of each namespace, ``"delete"``
-                none, ``"keep_last"`` as many as `keep_last` says.
-            keep_last: how many checkpoints of each namespace to keep, at least 1. The namespaces
-                of single tasks go with the checkpoint that ran them.
+                keeps none, and ``"keep_last"`` keeps `keep_last` of them.
+            keep_last: how many checkpoints to keep in each namespace, at least 1. The namespace of
+                a single task is deleted together with the checkpoint that ran it.
 
         Raises:
-            ConfigurationError: there is no such strategy, or `keep_last` does not go with it.
-            ConflictError: a thread was written all the time; it kept its checkpoints.
-            InvalidSessionIdError: a thread id is none; nothing was dropped.
-            TypeError: the threads are one text instead of several.
+            ConfigurationError: there is no such strategy, or it does not take `keep_last`.
+            ConflictError: others kept writing a thread; it kept its checkpoints.
+            InvalidSessionIdError: a thread id is not valid; nothing was deleted.
+            TypeError: `thread_ids` is a single text.
         """
         run(self._prune(self._blocking, thread_ids, strategy, keep_last))
 
@@ -418,7 +418,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, Any]:
-        """What each channel's ancestors contributed; by pages of ancestors, not one by one."""
+        """What the ancestors contributed to each channel, read by pages and not one by one."""
         return run(self._history(self._blocking, config, channels))
 
     async def aget_delta_channel_history(
@@ -428,13 +428,13 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         return await self._history(self._awaited, config, channels)
 
     def get_next_version(self, current: Any, channel: None = None) -> Any:
-        """The version after `current`, as LangGraph's own savers count: 32 digits, then chance.
+        """The version after `current`, counted as by LangGraph's savers: 32 digits and chance.
 
-        A thread that is counted in numbers goes on in numbers. A subclass may count in its own
-        way: what it reads then has versions of the kind that it makes.
+        If a thread has numbers as versions, it continues with numbers. A subclass may count in its
+        own way. The checkpoints it reads then have versions of its kind.
 
         Args:
-            current: the version now, of this or any other saver; None for none.
+            current: the current version, from this or any other saver; None if there is none.
             channel: not used; LangGraph passes it.
 
         Raises:
@@ -444,9 +444,9 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         return next_version(current)
 
     def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> Self:
-        """A saver on the same store whose serializer allows further types; see LangGraph's docs.
+        """A saver on the same store whose serializer allows more types; see LangGraph's docs.
 
-        LangGraph calls it, with what a graph's schemas name, where its strict mode is on.
+        In its strict mode, LangGraph calls it with the types that a graph's schemas name.
         """
         serde = widened(self.serde, extra_allowlist)
         if serde is not None:

@@ -1,7 +1,7 @@
-"""`Sessions`: the same sessions for apps that do not use LangGraph, and for those beside one.
+"""`Sessions`: the same sessions, for apps without LangGraph or in addition to a graph.
 
-A session's state is a dict. Saving it writes a checkpoint, so a LangGraph app goes on from what was
-saved here, and what the app wrote can be loaded here::
+A session's state is a dict. Saving it writes a checkpoint. So a LangGraph app continues from what
+was saved here, and this class loads what the app wrote::
 
     sessions = Sessions(open_store("redis://localhost:6379/0"))
     session = sessions.create(prefix="cli")
@@ -9,9 +9,9 @@ saved here, and what the app wrote can be loaded here::
     with sessions.edit(session.id) as session:
         session.state["turn_count"] += 1
 
-`Sessions` blocks; `Sessions(...).aio` has the same methods to await. Errors are those of
-`wren_sessions.errors`; `get` gives None for a session that is not there or has expired, `load` and
-all that changes one raise `SessionNotFoundError`.
+`Sessions` blocks. `Sessions(...).aio` has the same methods to await. Methods raise the errors of
+`wren_sessions.errors`. If a session does not exist or has expired, `get` returns None. `load`, and
+every method that changes a session, raise `SessionNotFoundError`.
 """
 
 from __future__ import annotations
@@ -60,20 +60,20 @@ if TYPE_CHECKING:
 
 
 class Sessions:
-    """Sessions of one store, by id.
+    """The sessions of one store, by id.
 
     Args:
         store: where they are.
-        serde: turns values into bytes; None for `SafeSerializer`, with its defaults.
-        cache_bytes: how much to remember of what was written and read; 0 for nothing.
-        header: keys whose strings may stand in a session's readable header, besides its numbers
+        serde: turns values into bytes; None for a default `SafeSerializer`.
+        cache_bytes: how many bytes to cache of what was written and read; 0 for no cache.
+        header: keys whose strings may be in a session's readable header, in addition to its numbers
             and booleans.
-        now: gives the time that checkpoints are stamped with; None for the system's clock.
-            Lifetimes are decided by the store's clock.
+        now: returns the time for new checkpoints; None for the system's clock. Lifetimes depend on
+            the store's clock.
         migrations: how the application's classes have changed since values were stored.
 
     Raises:
-        ConfigurationError: an argument is not of its type.
+        ConfigurationError: an argument has the wrong type.
     """
 
     def __init__(
@@ -109,16 +109,16 @@ class Sessions:
         prefix: str = "session",
         state: Mapping[str, Any] | None = None,
     ) -> Session:
-        """Make a session that was not there.
+        """Create a new session.
 
         Args:
-            session_id: its id, which is taken atomically; None makes a random one that nobody can
-                guess: ``<prefix>_`` and 20 hexadecimal digits.
-            prefix: what an id made here begins with.
-            state: its first state; None for an empty session.
+            session_id: its id; only one of several callers at once gets it. None creates a random
+                id that nobody can guess: ``<prefix>_`` and 20 hexadecimal digits.
+            prefix: the beginning of a random id.
+            state: its initial state; None for an empty session.
 
         Raises:
-            SessionExistsError: there is a session with the id that was given.
+            SessionExistsError: a session with this id exists already.
         """
         return run(self._operations.create(session_id, prefix, self._now(), state))
 
@@ -130,22 +130,22 @@ class Sessions:
         expect: int | Session | None = None,
         replace: bool = False,
     ) -> Session:
-        """Make `state` the session's state; the session is made if it is not there.
+        """Save `state` as the session's state. Creates the session if it does not exist.
 
         Args:
             session_id: the session.
-            state: all of it: a key that is not in it is no longer part of the state.
-            expect: the `Session` that this is based on, or its `Session.revision`; None writes in
-                any case.
+            state: the complete state; keys that are missing here are removed from the session.
+            expect: the `Session` that this state is based on, or its `Session.revision`; None
+                always writes.
             replace: whether to write over an interrupt that waits for an answer.
 
         Returns:
-            The session as it was written.
+            The session as it was saved.
 
         Raises:
-            ConflictError: the session was written since `expect`, or waits for an answer and
+            ConflictError: the session was written since `expect`, or it waits for an answer and
                 `replace` is False.
-            SessionNotFoundError: `expect` was given and there is no such session.
+            SessionNotFoundError: `expect` was passed, and the session does not exist.
             SerializationError: a value cannot be stored; nothing was written.
         """
         return run(
@@ -153,18 +153,18 @@ class Sessions:
         )
 
     def get(self, session_id: str, *, at: str | None = None) -> Session | None:
-        """A session, or None if it is not there; `at` names one of its checkpoints."""
+        """A session, or None if it does not exist. `at` is the id of one of its checkpoints."""
         return run(self._operations.get(session_id, at))
 
     def load(self, session_id: str, *, at: str | None = None) -> Session:
-        """The same as `get`, but a session that is not there is a `SessionNotFoundError`."""
+        """The same as `get`, but raises `SessionNotFoundError` if the session does not exist."""
         return run(self._operations.load(session_id, at))
 
     @contextmanager
     def edit(self, session_id: str, *, replace: bool = False) -> Iterator[Session]:
-        """Load a session, let the block change its state, and save it if nobody else did.
+        """Load a session, let the block change its state, and save it if nobody else has.
 
-        Nothing is saved if the block raises. Errors as `load` and `save`.
+        If the block raises, nothing is saved. Raises the errors of `load` and `save`.
         """
         session = self.load(session_id)
         yield session
@@ -178,16 +178,16 @@ class Sessions:
         wait: Duration | None = "30s",
         replace: bool = False,
     ) -> T:
-        """Change a session's state, whoever else does; the session is made if it is not there.
+        """Change a session's state, even while others do. Creates it if it does not exist.
 
-        Where somebody else was quicker, their state is loaded and changed instead, so nothing that
-        was written is lost. After a few tries it waits for the session's turn, if the store has
-        turns. It is one read and one write where nobody else writes.
+        If somebody else was faster, their state is loaded and changed instead. So nothing that was
+        written is lost. After a few attempts it waits for the session's turn, if the store has
+        turns. If nobody else writes, it takes one read and one write.
 
         Args:
             session_id: the session.
-            change: is given the state, and changes it in place; it may be called several times.
-                Nothing is saved if it raises.
+            change: gets the state, and changes it in place. It may be called several times. If it
+                raises, nothing is saved.
             wait: how long to wait for the turn; None for as long as it takes.
             replace: whether to write over an interrupt that waits for an answer.
 
@@ -195,8 +195,8 @@ class Sessions:
             What `change` returned for the state that was saved.
 
         Raises:
-            ConflictError: others have the session's turn when the time to wait is over, or the
-                session waits for an answer and `replace` is False.
+            ConflictError: others still have the session's turn after `wait`, or the session waits
+                for an answer and `replace` is False.
             SerializationError: a value cannot be stored; nothing was written.
         """
         attempt = partial(self._operations.update, session_id, change, self._now(), replace=replace)
@@ -215,31 +215,34 @@ class Sessions:
         ttl: Duration = "30s",
         holder: str | None = None,
     ) -> Turn:
-        """The right to be the only one who writes a session, for a block: ``with``, ``async with``.
+        """The exclusive right to write a session, during a ``with`` or ``async with`` block.
 
-        What is written in the block carries the turn: by these sessions, and by graphs on a
-        `SessionSaver` of the same store. What others write meanwhile is a `ConflictError` there.
-        It is renewed while the block runs. If the process dies, the session is free after `ttl`;
-        if it is paused for longer than that, the turn is lost, and its writes are refused.
+        Everything that the block writes uses the turn, whether through `Sessions` or through graphs
+        on a `SessionSaver` of the same store. If others write meanwhile, they get a
+        `ConflictError`. The turn is renewed while the block runs. If the process dies, the session
+        is free after `ttl`. If the process is paused for longer than `ttl`, it loses the turn, and
+        its writes are refused.
 
-        A session that is not there is made, empty, and goes again if nothing is written.
+        If the session does not exist, an empty one is created. It is removed again if nothing is
+        written.
 
         Args:
             session_id: the session.
-            wait: how long to wait while others have it, in the order in which they came; None
-                (default) for as long as it takes, 0 for not at all.
-            ttl: how long the turn outlives this process.
-            holder: who has it, as the errors of others say; None for the machine and the process.
+            wait: how long to wait while others have the turn. Waiters get it in the order in which
+                they came. None (default) waits as long as it takes, 0 does not wait.
+            ttl: how long the turn lasts if this process dies.
+            holder: the name of the holder in the errors that others get; None for the machine and
+                process id.
 
         Raises:
-            ConflictError: others still have the turn when the time to wait is over; raised by
-                ``with``.
+            ConflictError: others still have the turn after `wait`. The ``with`` statement raises
+                it.
             ConfigurationError: the store has no turns.
         """
         return Turn(self.store, session_id, wait=wait, ttl=ttl, holder=holder)
 
     def exists(self, session_id: str) -> bool:
-        """Whether the session is there."""
+        """Whether the session exists."""
         return self.store.info(session_id) is not None
 
     def annotate(
@@ -251,24 +254,25 @@ class Sessions:
         tags: Sequence[str] | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> SessionInfo:
-        """Say whose a session is, and note something about it. This does not count as use.
+        """Set the owner, title, tags or attributes of a session. This does not count as use.
 
-        What is not given, or None, stays as it is; what is empty is removed.
+        Arguments that are None stay as they are. Empty values are removed.
 
         Args:
             session_id: the session.
-            owner: whose it is; ``list(owner=…)`` finds it then. Empty for nobody's.
-            title: its title, for people.
-            tags: its tags.
-            attributes: anything else that is small and JSON; title, tags and attributes have 4,096
-                bytes together.
+            owner: the owner; ``list(owner=…)`` then finds the session. Empty for no owner.
+            title: a title for people.
+            tags: a list of tags.
+            attributes: any other small JSON data. Title, tags and attributes can have 4,096 bytes
+                together.
 
         Returns:
             What is known of the session now.
 
         Raises:
             SessionNotFoundError: there is no such session.
-            ConfigurationError: something cannot be noted, or the store keeps no notes.
+            ConfigurationError: a value cannot be stored, or the store does not support owners and
+                notes.
         """
         knowing_owners(self.store)
         changes = changes_of(title, tags, attributes)
@@ -283,21 +287,20 @@ class Sessions:
         tag: str | None = None,
         order: Literal["updated"] | None = None,
     ) -> SessionPage:
-        """One page of sessions, without their states; its `cursor` is what to go on with.
+        """One page of sessions, without their states. Its `cursor` continues the list.
 
         Args:
-            cursor: None to begin, then `SessionPage.cursor` of the page before, of the same owner.
-            limit: how many sessions to look at, about.
-            owner: list only this owner's, the last written first. It costs what is on the page,
-                however many sessions there are.
-            tag: leave out those that do not have this tag: the page holds fewer then.
-            order: ``"updated"`` is the order that an owner's sessions have anyway; all sessions
+            cursor: None to begin, then `SessionPage.cursor` of the previous page of the same list.
+            limit: about how many sessions to look at.
+            owner: list only this owner's sessions, the last written first. The cost depends only on
+                the page, not on the number of sessions.
+            tag: leave out sessions without this tag, so the page has fewer.
+            order: ``"updated"`` is the order of an owner's sessions in any case. All sessions
                 (None) come in the store's own order.
 
         Raises:
-            ConfigurationError: the cursor is not from this listing, the limit is not a whole number
-                of at least 1, `tag` or `order` is something else, or the store does not know
-                owners.
+            ConfigurationError: the cursor is of another list, `limit` is not a whole number of at
+                least 1, `tag` or `order` is not valid, or the store does not support owners.
         """
         if owner is not None:
             knowing_owners(self.store)
@@ -307,25 +310,25 @@ class Sessions:
     def owned(self, owner: str) -> Iterator[SessionInfo]:
         """All sessions of an owner, the last written first, page by page.
 
-        ``for info in sessions.owned("ann"): sessions.pin(info.session)`` does something with each.
+        For example, ``for info in sessions.owned("ann"): sessions.pin(info.session)`` pins each.
         """
         knowing_owners(self.store)
         return all_sessions(self.store, owner=owner)
 
     def touch(self, session_id: str) -> Life:
-        """Use a session without changing it: its idle time starts again."""
+        """Restart the idle timeout of a session without changing it."""
         return self._operations.found(session_id, self.store.touch(session_id))
 
     def set_ttl(self, session_id: str, idle: Duration | None) -> Life:
-        """Give a session an idle timeout of its own; None for no idle limit."""
+        """Set an idle timeout for one session; None for no idle timeout."""
         return self._operations.found(session_id, self.store.set_ttl(session_id, idle))
 
     def pin(self, session_id: str, *, pinned: bool = True) -> Life:
-        """Keep a session for good, or (``pinned=False``) let it expire again."""
+        """Never let a session expire, or (``pinned=False``) let it expire again."""
         return self._operations.found(session_id, self.store.pin(session_id, pinned=pinned))
 
     def delete(self, session_id: str) -> bool:
-        """Delete a session, whole; False if it was not there."""
+        """Delete a session. False if it did not exist."""
         return run(self._operations.delete(session_id))
 
     def prune(self, session_id: str, *, keep_last: int = 1) -> int:
@@ -347,15 +350,15 @@ class Sessions:
         return run(self._operations.prune(session_id, keep_last))
 
     def fork(self, session_id: str, new_id: str, *, at: str | None = None) -> Session:
-        """Copy a session to a new id, optionally as it was at one of its checkpoints.
+        """Copy a session to a new id, as it is now or at an earlier checkpoint.
 
         Args:
-            session_id: the session to copy, which stays as it is.
-            new_id: the id of the copy, which must not be there.
-            at: the checkpoint that the copy ends with; None for all of it.
+            session_id: the session to copy. It is not changed.
+            new_id: the id of the copy, which must not exist yet.
+            at: the last checkpoint of the copy; None copies all of them.
 
         Raises:
-            SessionExistsError: `new_id` is there; nothing was written.
+            SessionExistsError: `new_id` exists already; nothing was written.
             SessionNotFoundError: there is no such session, or no such checkpoint.
         """
         return run(self._operations.fork(session_id, new_id, at))
@@ -365,19 +368,20 @@ class Sessions:
     ) -> Transcript:
         """A session's conversation, as people read it.
 
-        It is read as plain data: that takes neither LangChain nor the application's classes. Each
-        message has the checkpoint, and its time, in which it first appeared, as far as the history
-        tells; a message that could be new, or an older one that was changed, has none. A question
-        that waits for its answer comes last.
+        It is read as plain data, which needs neither LangChain nor the application's classes. Each
+        message has the checkpoint in which it first appeared, and the time of that checkpoint, as
+        far as the history shows them. If a message may be new or a changed older one, it has
+        neither. A question that waits for an answer comes last.
 
-        That costs one read of the session, one more per 100 checkpoints until all messages are
-        found, and one per change of the list other than at its end; at most 64 MiB are read of
-        earlier lists.
+        This takes one read of the session, one more for each 100 checkpoints until all messages are
+        found, and one for each change of the list that is not at its end. At most 64 MiB of earlier
+        lists are read.
 
         Args:
             session_id: the session.
-            checkpoint_id: as it was at this checkpoint; None for the latest one.
-            messages: the name of the list of messages in the state; without one, there are none.
+            checkpoint_id: the conversation at this checkpoint; None for the latest.
+            messages: the name of the list of messages in the state. If there is no such list, the
+                transcript has no messages.
 
         Raises:
             SessionNotFoundError: there is no such session, or no such checkpoint.
@@ -388,22 +392,22 @@ class Sessions:
     def restore(
         self, archive: str | Path | Archive, session_id: str | None = None, *, replace: bool = False
     ) -> Session:
-        """Bring a session back from its archive, with its history: a graph goes on from there.
+        """Restore a session from its archive, with its history. A graph can continue from there.
 
-        It keeps its age if the store's maximum age allows for that, and else counts as made now.
+        It keeps its age if the store's maximum age allows that. Otherwise it counts as created now.
 
         Args:
-            archive: what `SessionArchiver` gave, its folder, or the ``session.jsonl`` in it, which
-                is what `export_session` writes.
-            session_id: the id it is to have; None (default) for its own.
+            archive: an `Archive` from `SessionArchiver`, its folder, or the ``session.jsonl`` in
+                it, which has the format of `export_session`.
+            session_id: the new id; None (default) for the session's own id.
             replace: whether to replace a session of that id.
 
         Returns:
-            The session as it is now.
+            The restored session.
 
         Raises:
-            SessionExistsError: there is a session of that id, and `replace` is False.
-            SessionNotFoundError: there is no archive.
+            SessionExistsError: a session with that id exists, and `replace` is False.
+            SessionNotFoundError: the archive does not exist.
             CorruptSessionError: the archive is damaged; nothing was written.
             FormatVersionError: a newer version of this package wrote it.
         """
@@ -414,12 +418,12 @@ class Sessions:
 
     @staticmethod
     def thread(session_id: str) -> RunnableConfig:
-        """The config by which LangGraph uses the session."""
+        """The LangGraph config for this session."""
         return {"configurable": {"thread_id": session_id}}
 
 
 class AsyncSessions:
-    """The same methods, to await. See `Sessions` for what they do.
+    """The same methods as `Sessions`, to await.
 
     Args:
         store: where the sessions are.
