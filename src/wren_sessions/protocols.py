@@ -1,22 +1,22 @@
-"""The store protocol: what a backend implements, and all that the rest of the package asks of it.
+"""The store protocol: what a backend implements, and all that the package needs from it.
 
 A store keeps sessions as `wren_sessions.records` describes them. Each method is one atomic
-operation: nobody ever sees half of it, and on a server it is one round trip. What needs several
-operations is built above the store, from these.
+operation. Nobody ever sees half of it, and on a server it is one round trip. Work that needs
+several operations is built on top of the store.
 
 To add a backend, write the methods of `SessionStore`, run `wren_sessions.testing.StoreContract`
 against it, and register its URL scheme (see ``docs/how-to/write-a-store.md``). The rules:
 
-- **Both faces.** A store's own methods block; ``store.aio`` has the same names to await. A driver
-  that only blocks gets its second face from `wren_sessions.stores.threaded.ThreadedStore`.
-- **Atomic, at most once.** Conditions are checked before anything is written. A commit whose token
-  was applied already answers as the first one did.
-- **A miss is None** (or False, or an empty page). An expired session is a miss, also before it has
-  been swept. A failure raises an error of `wren_sessions.errors`: an outage is never a miss, and
-  neither is damaged data.
-- **The store's clock** decides what is expired: one clock per store, not one per client.
-- **The caller's bytes** are kept as they are, and neither side can change the other's.
-- **Constructors do no I/O.** `close` may be called twice; ``with`` and ``async with`` call it.
+- **Sync and async.** A store's own methods block. ``store.aio`` has the same methods to await. If a
+  driver only blocks, `wren_sessions.stores.threaded.ThreadedStore` adds the async API.
+- **Atomic, at most once.** All conditions are checked before anything is written. If a commit with
+  the same token was applied before, the commit returns the same answer and writes nothing.
+- **Not found is None** (or False, or an empty page). An expired session is not found, even before
+  it has been removed. A failure raises an error of `wren_sessions.errors`. An outage or damaged
+  data never looks like "not found".
+- **The store's clock** decides what has expired. Each store has one clock, not one per client.
+- **The caller's bytes** are stored unchanged, and neither side can change the other's copy.
+- **Constructors do no I/O.** `close` may be called twice. ``with`` and ``async with`` call it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from wren_sessions.ttl import Duration, TTLPolicy
 
 
 class SessionStore(Protocol):
-    """A store of sessions; every method blocks."""
+    """A store of sessions. All methods block."""
 
     @property
     def ttl(self) -> TTLPolicy:
@@ -57,15 +57,15 @@ class SessionStore(Protocol):
 
     @property
     def keys(self) -> KeySpace:
-        """How its sessions are named. No method sees or changes a session of another prefix."""
+        """How its sessions are named. No method sees or changes sessions with another prefix."""
 
     @property
     def location(self) -> str:
-        """Where the sessions are, for people: a URL without password and without options."""
+        """Where the sessions are, for people: a URL without a password and without options."""
 
     @property
     def persistent(self) -> bool:
-        """Whether the sessions outlive this process."""
+        """Whether the sessions survive the end of this process."""
 
     @property
     def aio(self) -> AsyncSessionStore:
@@ -74,31 +74,32 @@ class SessionStore(Protocol):
     def commit(self, commit: Commit) -> Committed:
         """Write one checkpoint, pending writes and header, all or nothing.
 
-        A commit that is done counts as use of the session: its deadline is set anew, unless the
-        policy's `refresh` is ``"never"`` and the session was there.
+        A commit counts as use of the session and restarts its deadline, unless the policy's
+        `refresh` is ``"never"`` and the session existed.
 
         Args:
-            commit: what to write, under which conditions.
+            commit: what to write, and under which conditions.
 
         Returns:
-            What happened. A failed condition is an outcome, not an error, and nothing was written.
+            What happened. If a condition fails, that is an outcome and not an error, and nothing
+            was written.
 
         Raises:
-            InvalidSessionIdError: an id cannot be a name.
-            CorruptSessionError: what stands under the session's name is no session.
-            StoreUnavailableError: the store cannot be written; nothing was.
+            InvalidSessionIdError: an id is not valid.
+            CorruptSessionError: something other than a session has the session's name.
+            StoreUnavailableError: the store cannot be written; nothing was written.
             StoreTimeoutError: no answer came; the commit may have happened.
         """
 
     def prune(self, prune: Prune) -> Committed:
-        """Drop records and what only they need, all or nothing. Does not count as use.
+        """Delete records and what only they need, all or nothing. Does not count as use.
 
         Args:
-            prune: what to drop, and what it was worked out from.
+            prune: what to delete, and the state that this was computed from.
 
         Returns:
-            ``"done"``, with the session's life, or None if it lost its last record and was
-            deleted; ``"gone"``; or ``"conflict"``.
+            ``"done"``, ``"gone"`` or ``"conflict"``. With ``"done"`` comes the session's life, or
+            None if it lost its last record and was deleted.
         """
 
     def load(
@@ -110,32 +111,32 @@ class SessionStore(Protocol):
     ) -> Loaded | None:
         """Read one checkpoint with its pending writes and the parts of the arena it refers to.
 
-        Counts as use of the session if the policy's `refresh` is ``"read"`` and the checkpoint is
-        there.
+        Counts as use of the session if the policy's `refresh` is ``"read"`` and the checkpoint
+        exists.
 
         Args:
             session: the session's id.
-            namespace: a subgraph's path; the root namespace is empty.
+            namespace: a subgraph's path; empty for the root namespace.
             checkpoint_id: which checkpoint; None for the namespace's head.
-            held: parts of the arena that may be left out of the answer, if the session is of the
-                incarnation that they are from; None for none.
+            held: parts of the arena that the caller has. The answer may leave them out, if they are
+                from the session's present incarnation. None for no parts.
 
         Returns:
-            The checkpoint, or None if the session or the checkpoint is not there.
+            The checkpoint, or None if the session or the checkpoint does not exist.
         """
 
     def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
-        """Read records with their pending writes, by descending id; the arena is not read.
+        """Read records with their pending writes, by descending id. Does not read the arena.
 
         Args:
             session: the session's id.
-            starts: the namespaces, in order, each with the id below which to start (which need not
-                exist).
-            limit: how many records at the most, at least 1.
+            starts: the namespaces, in order. Each has the id below which to start. This id need not
+                exist.
+            limit: the maximum number of records, at least 1.
 
         Returns:
-            The records, none if the session is not there, where to go on, and the heads of the
-            namespaces that were reached.
+            The records, the place to continue, and the heads of the namespaces that were reached.
+            No records if the session does not exist.
 
         Raises:
             ConfigurationError: the limit is below 1.
@@ -146,60 +147,60 @@ class SessionStore(Protocol):
 
         Args:
             session: the session's id.
-            spans: which parts; not overlapping.
+            spans: which parts; they must not overlap.
 
         Returns:
-            Their bytes, or None if the session, or any part of them, is not there.
+            The bytes, or None if the session or one of the parts does not exist.
         """
 
     def heads(self, session: str) -> tuple[Name, ...]:
-        """The latest checkpoint of each namespace, in the order in which they got their first.
+        """The latest checkpoint of each namespace, in the order of their first checkpoints.
 
         Returns:
-            Names; none if the session is not there, or has no checkpoint.
+            Their names; empty if the session does not exist or has no checkpoint.
         """
 
     def info(self, session: str) -> SessionInfo | None:
-        """A session's life, header and size; None if it is not there. Does not count as use."""
+        """A session's life, header and size; None if it does not exist. Does not count as use."""
 
     def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
-        """One page of all sessions, without those that are still being made (`keys.StagingId`).
+        """One page of all sessions, except those still being created (`keys.StagingId`).
 
         Args:
-            cursor: None to begin, then `SessionPage.cursor` of the page before.
-            limit: about how many sessions to return, at least 1; a page may hold fewer or more.
+            cursor: None to begin, then `SessionPage.cursor` of the previous page.
+            limit: about how many sessions to return, at least 1. A page may have fewer or more.
 
         Raises:
-            ConfigurationError: the cursor is none of this store's, or the limit is below 1.
+            ConfigurationError: the cursor is of another list, or the limit is not a whole number of
+                at least 1.
         """
 
     def touch(self, session: str) -> Life | None:
-        """Use a session without changing it: its idle time starts again, whatever `refresh` says.
+        """Restart a session's idle timeout without changing it, whatever `refresh` says.
 
         Returns:
-            Its life from now on, or None if it is not there, or is past the maximum age of this
-            store's policy.
+            The new life, or None if the session does not exist or is past the policy's maximum age.
         """
 
     def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
-        """Give a session an idle timeout of its own, from now on; None for no idle limit.
+        """Set an idle timeout for one session, counted from now; None for no idle timeout.
 
-        The policy's maximum age still bounds it, and a pinned session stays pinned.
+        The policy's maximum age still applies, and a pinned session stays pinned.
 
         Returns:
-            Its life from now on, or None if it is not there.
+            The new life, or None if the session does not exist.
         """
 
     def pin(self, session: str, *, pinned: bool = True) -> Life | None:
-        """Keep a session for good, or (``pinned=False``) let it expire again, counted from now.
+        """Never let a session expire, or (``pinned=False``) let it expire again, from now.
 
         Returns:
-            Its life from now on, or None if it is not there, or could not live on without its pin
-            because its maximum age has passed; then nothing was changed.
+            The new life. None if the session does not exist, or would end at once without its pin
+            because its maximum age has passed. Then nothing was changed.
         """
 
     def delete(self, session: str) -> bool:
-        """Delete a session, whole. False if it was not there."""
+        """Delete a session. False if it did not exist."""
 
     def copy(
         self,
@@ -210,38 +211,38 @@ class SessionStore(Protocol):
         state: bytes | None = None,
         expect: Life | None = None,
     ) -> Life | None:
-        """Copy a session, whole: records, arena, pending writes, header, age, timeout and pin.
+        """Copy a complete session: records, arena, pending writes, header, age, timeout and pin.
 
-        The copy counts as used now and has an incarnation of its own; its revision is the source's.
+        The copy counts as used now. It has a new incarnation and the source's revision.
 
         Args:
             source: the session to copy.
-            target: the copy's id, not the source's.
-            replace: whether to replace a session that has that id already; a life: only that one,
-                if nobody has written it since.
+            target: the copy's id, which must not be the source's.
+            replace: whether to replace an existing session with that id. A life: replace only that
+                session, and only if nobody has written it since.
             state: the copy's header; None for the source's.
-            expect: a life of the source: to copy it only if nobody has written it since.
+            expect: a life of the source: copy it only if nobody has written it since.
 
         Returns:
-            The copy's life, or None if the source is not there.
+            The copy's life, or None if the source does not exist.
 
         Raises:
             ConfigurationError: source and target are the same session.
-            SessionExistsError: the target is there and `replace` is False; nothing was written.
-            ConflictError: source or target are not as `expect` or `replace` say; nothing was
-                written.
-            SessionExpiredError: the source's age is past the maximum of this store's policy.
+            SessionExistsError: the target exists and `replace` is False; nothing was written.
+            ConflictError: the source or the target has changed since `expect` or `replace`; nothing
+                was written.
+            SessionExpiredError: the source is past the maximum age of this store's policy.
         """
 
     def ping(self) -> None:
-        """Make sure that the store answers.
+        """Check that the store answers.
 
         Raises:
-            StoreUnavailableError: it does not; the message says what to check.
+            StoreUnavailableError: it does not. The message says what to check.
         """
 
     def close(self) -> None:
-        """Give back connections and files. Sessions stay."""
+        """Close connections and files. Sessions stay."""
 
     def __enter__(self) -> Self:
         """The store itself."""
@@ -269,20 +270,21 @@ class SessionStore(Protocol):
 
 
 class TurnStore(Protocol):
-    """What a store can do besides: let one writer at a time write a session.
+    """An optional part of a store: only one writer at a time for a session.
 
-    Such a store holds a commit to `Commit.turn`, too.
+    Such a store also enforces `Commit.turn`.
     """
 
     def turn(self, step: TurnStep) -> TurnState:
-        """Take, keep or leave a session's turn.
+        """Take, keep or give back a session's turn.
 
-        Nobody waits in here: whoever does not get the turn asks again. Who has asked first, and
-        asks again while their place is kept, gets it first. To take or keep it is use of the
-        session. One that is not there is made, empty, and goes with its turn if nothing is written.
+        This does not wait: a caller that does not get the turn calls again. The first caller gets
+        it first, as long as it calls again while its place is kept. Taking or keeping the turn
+        counts as use of the session. If the session does not exist, an empty one is created. It
+        ends with its turn if nothing is written.
 
         Args:
-            step: what to do. A step that is repeated answers as the first time.
+            step: what to do. Repeating a step returns the same answer.
 
         Raises:
             InvalidSessionIdError: an id cannot be a name.
@@ -290,7 +292,7 @@ class TurnStore(Protocol):
 
 
 def taking_turns(store: object) -> TurnStore:
-    """A store as one with turns.
+    """The store, if it has turns.
 
     Raises:
         ConfigurationError: it has none.
@@ -306,44 +308,45 @@ def taking_turns(store: object) -> TurnStore:
 
 
 class OwnerStore(Protocol):
-    """What a store can do besides: know whose sessions are, and list those of one owner.
+    """An optional part of a store: owners of sessions, and lists by owner.
 
-    A commit gives a session that is nobody's to `Commit.owner`.
+    If a session has no owner, a commit sets it to `Commit.owner`.
     """
 
     def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
-        """Say whose a session is, and note something about it. It is no use, and no new revision.
+        """Set the owner and notes of a session. Does not count as use, or as a new revision.
 
         Args:
             session: the session's id.
-            notes: what to note, in the place of all that is.
-            expect: what is noted now.
+            notes: the new owner and notes, which replace the present ones.
+            expect: the present owner and notes.
 
         Returns:
             The session's life, or None if it is not there.
 
         Raises:
-            ConflictError: something else is noted; nothing was changed.
+            ConflictError: the present owner or notes are different; nothing was changed.
         """
 
     def list_owned(self, owner: str, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """One page of an owner's sessions, the last written first.
 
-        Costs what is on the page, however many sessions there are. One that is written meanwhile
-        counts where it stands then, and is not listed twice.
+        The cost depends only on the page, not on the number of sessions. If a session is written
+        meanwhile, it moves to the front. It is not listed twice.
 
         Args:
             owner: the owner.
-            cursor: None to begin, then `SessionPage.cursor` of the page before.
-            limit: how many sessions at the most, at least 1.
+            cursor: None to begin, then `SessionPage.cursor` of the previous page.
+            limit: the maximum number of sessions, at least 1.
 
         Raises:
-            ConfigurationError: the cursor is none of this store's, or the limit is below 1.
+            ConfigurationError: the cursor is of another list, or the limit is not a whole number of
+                at least 1.
         """
 
 
 def knowing_owners(store: object) -> OwnerStore:
-    """A store as one that knows owners.
+    """The store, if it supports owners.
 
     Raises:
         ConfigurationError: it does not.

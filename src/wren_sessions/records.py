@@ -1,20 +1,21 @@
-"""What goes into a store and what comes out of it: plain values, nothing else.
+"""The arguments and results of stores: plain values.
 
-A session holds
+A session has
 
 - **records**: one per checkpoint, named by (namespace, checkpoint id). The body is opaque bytes;
-- an **arena**: bytes that are only ever appended. A record's body refers to spans of it, so a list
-  that grows by one element per step is stored once, not once per step;
-- **pending writes**: opaque bytes by key, per checkpoint, which may come before their checkpoint;
+- an **arena**: bytes that are only appended. A record's body refers to spans of it. So a list that
+  grows by one element per step is stored once, not once per step;
+- **pending writes**: opaque bytes by key, for each checkpoint. They may arrive before their
+  checkpoint;
 - one **header**: ``state``, JSON for people;
-- one **life**: when it was made, when it ends. The session ends whole.
+- one **life**: when the session was created and when it ends. It ends as a whole.
 
-Nobody changes one of these once it is made. They are not frozen, because freezing takes a call per
-field, and every step of a session makes five of them.
+None of these objects is changed after its creation. They are not frozen, because freezing takes one
+call per field, and every step of a session creates five objects.
 
-A `Commit` is everything one atomic write does; `Committed` is its answer. Offsets of the arena are
-given out by the store: a record's own bytes (`Record.append`) start at `Stored.base`, which is why
-two writers need no lock and a commit needs no second trip.
+A `Commit` is everything one atomic write does; `Committed` is its answer. The store assigns offsets
+in the arena: a record's own bytes (`Record.append`) start at `Stored.base`. So two writers need no
+lock, and a commit needs no second round trip.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Span(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The offset just behind it."""
+        """The offset after its last byte."""
         return self.offset + self.length
 
 
@@ -68,13 +69,13 @@ def overlaps(spans: Sequence[Span], offset: int, end: int) -> bool:
 
 
 class Held(NamedTuple):
-    """Parts of a session's arena that a caller has, and need not be sent.
+    """Parts of a session's arena that a caller already has, so they need not be sent.
 
-    The bytes of an arena never change, as long as the session is of the same incarnation.
+    The bytes of an arena never change within one incarnation of a session.
 
     Attributes:
-        incarnation: the `Life.incarnation` of the session that they are from.
-        spans: the parts, ascending, and not overlapping.
+        incarnation: the `Life.incarnation` of the session they are from.
+        spans: the parts, in ascending order, not overlapping.
     """
 
     incarnation: str
@@ -82,11 +83,11 @@ class Held(NamedTuple):
 
 
 def missing(spans: Sequence[Span], held: Held | None, incarnation: str) -> tuple[Span, ...]:
-    """The parts of an arena that somebody who holds some of them has not got.
+    """The parts of an arena that a caller still needs.
 
     Args:
-        spans: the parts needed, ascending, and not overlapping.
-        held: the parts that are there; None for none.
+        spans: the needed parts, in ascending order, not overlapping.
+        held: the parts that the caller has; None for none.
         incarnation: the session's incarnation now.
     """
     if held is None or held.incarnation != incarnation:
@@ -119,7 +120,7 @@ class ArenaParts:
         self._data = list(map(itemgetter(1), ordered))
 
     def get(self, span: Span) -> bytes | None:
-        """The bytes of a span, or None where they were not read."""
+        """The bytes of a span, or None if they were not read."""
         at = bisect_right(self._starts, span.offset) - 1
         if at < 0:
             return None
@@ -128,7 +129,7 @@ class ArenaParts:
         return data if len(data) == span.length else None
 
     def behind(self, offset: int) -> memoryview:
-        """The bytes from an offset on, as far as they follow each other in one part."""
+        """The bytes from an offset to the end of the part that contains it."""
         at = bisect_right(self._starts, offset) - 1
         return memoryview(self._data[at])[offset - self._starts[at] :] if at >= 0 else _NOTHING
 
@@ -141,16 +142,17 @@ _NOTHING: Final = memoryview(b"")
 
 @dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Record:
-    """A checkpoint to write. One that is there already under this name is replaced.
+    """A checkpoint to write. It replaces one with the same name.
 
     Attributes:
         name: its namespace and id.
-        parent_id: the checkpoint of the same namespace that it continues, if any. The namespace's
-            head moves to this record if its id is higher than the head's (compared as bytes of
-            UTF-8), or if the head is its parent.
+        parent_id: the checkpoint in the same namespace that it continues, if any. This record
+            becomes the namespace's head if its id is higher than the head's (compared as UTF-8
+            bytes), or if the head is its parent.
         body: opaque.
-        append: bytes to add to the arena. The store decides where; `Stored.base` tells.
-        spans: the parts of the arena besides `append` that the body refers to. `load` brings them.
+        append: bytes to append to the arena. The store decides where, and returns it in
+            `Stored.base`.
+        spans: the other parts of the arena that the body refers to. `load` returns them.
     """
 
     name: Name
@@ -165,9 +167,9 @@ class Write:
     """One pending write.
 
     Attributes:
-        key: what makes it one, within its checkpoint: ``<task>/<index>``, see `keys.write_key`.
+        key: identifies the write within its checkpoint: ``<task>/<index>``, see `keys.write_key`.
         body: opaque.
-        replace: what a second write with this key does: replace the first (True), or nothing.
+        replace: whether a second write with this key replaces the first (True) or is ignored.
     """
 
     key: str
@@ -177,12 +179,12 @@ class Write:
 
 @dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Writes:
-    """Pending writes of one checkpoint, which need not be there yet.
+    """Pending writes of one checkpoint, which need not exist yet.
 
     Attributes:
         name: the checkpoint's namespace and id.
-        entries: the writes, in the order they were made.
-        spans: the parts of the arena that their bodies refer to. `load` brings them.
+        entries: the writes, in the order of their creation.
+        spans: the parts of the arena that their bodies refer to. `load` returns them.
     """
 
     name: Name
@@ -194,27 +196,29 @@ class Writes:
 class Commit:
     """Everything that one atomic write does.
 
-    The conditions are checked before anything is written; where one fails, nothing is.
+    All conditions are checked before anything is written. If one fails, nothing is written.
 
     Attributes:
-        session: the session's id. It is made if it is not there and no condition forbids it.
-        token: random text that no other commit has. A commit with a token that was applied already
-            (a client library repeats a command whose reply it lost) answers as the first one did.
-        incarnation: the `Life.incarnation` the caller builds on; None for no condition.
-        revision: the `Life.revision` the caller builds on; None for no condition.
-        witnesses: the records that the caller builds on, which must all be there.
-        new: the session must not be there. One that a turn alone made (its revision is 0) does not
-            count.
-        latest: the record's parent must be its namespace's head; without a parent, there must be
-            no head.
-        turn: the token of the turn that this is written in, which must last still; None for none:
-            then nobody may have the session's turn.
-        owner: whose session it is, if it is nobody's yet; None for nobody.
-        created_ms: the creation time to give a session that this commit makes; None means now.
+        session: the session's id. The session is created if it does not exist and no condition
+            forbids it.
+        token: random text that no other commit has. If a commit with this token was applied before
+            (a client library repeats a command whose reply was lost), the answer is the same as the
+            first time.
+        incarnation: the `Life.incarnation` that the caller builds on; None for no condition.
+        revision: the `Life.revision` that the caller builds on; None for no condition.
+        witnesses: the records that the caller builds on. They must all exist.
+        new: the session must not exist. A session that only a turn created (its revision is 0) does
+            not count.
+        latest: the record's parent must be its namespace's head. Without a parent, there must be no
+            head.
+        turn: the token of the caller's turn, which must not be over. None: nobody may have the
+            session's turn.
+        owner: the owner to set if the session has none; None for no owner.
+        created_ms: the creation time of a session that this commit creates; None for now.
         record: a checkpoint to write.
         writes: pending writes to add.
-        state: the new header, written where the record is its namespace's head afterwards, and
-            where there is no record; None leaves it.
+        state: the new header. It is written if the record becomes its namespace's head, or if there
+            is no record. None leaves the header unchanged.
     """
 
     session: str
@@ -234,24 +238,24 @@ class Commit:
 
 @dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Prune:
-    """Records to drop, with their pending writes, and the parts of the arena nobody needs then.
+    """Records to delete, with their pending writes, and parts of the arena to free.
 
-    It is not a use of the session, and leaves its deadline. A session that loses its last record is
-    deleted.
+    Does not count as use of the session, and does not change its deadline. A session that loses its
+    last record is deleted.
 
     Attributes:
         session: the session's id.
-        incarnation: the `Life.incarnation` that this was worked out from.
-        revision: the `Life.revision` that this was worked out from; a commit since then makes it
-            a ``"conflict"``.
-        drop: the records to drop; one that is not there is no error.
-        keep: all parts of the arena that what stays refers to.
-        free: the parts that only what is dropped refers to. Storage that lies in them, and not in
-            `keep`, is given back; offsets never move.
-        heads: records that are to be the heads of their namespaces, at most one of each. Where one
-            is not there afterwards it does not count; and where a namespace loses its head and no
-            other is named, the highest id that is left becomes the head.
-        state: the new header; None leaves it.
+        incarnation: the `Life.incarnation` that this was computed from.
+        revision: the `Life.revision` that this was computed from. A commit since then makes it a
+            ``"conflict"``.
+        drop: the records to delete. It is no error if one does not exist.
+        keep: all parts of the arena that the remaining records refer to.
+        free: the parts that only deleted records refer to. The space in these parts that is not in
+            `keep` is freed. Offsets never change.
+        heads: records to make the heads of their namespaces, at most one for each. One that does
+            not exist afterwards is ignored. If a namespace loses its head and none is named here,
+            the highest remaining id becomes the head.
+        state: the new header; None leaves it unchanged.
     """
 
     session: str
@@ -266,17 +270,17 @@ class Prune:
 
 @dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class TurnStep:
-    """A step of a turn: the right to be the only one who writes a session, for a while.
+    """A step of a turn: the exclusive right to write a session for some time.
 
     Attributes:
         session: the session's id.
-        token: random text that no other turn has; its commits carry it (`Commit.turn`).
-        what: ``"take"`` the turn, which is done when nobody has it and nobody waits for longer;
-            ``"keep"`` it, from now on; or ``"leave"`` it, or the queue for it.
-        ttl_ms: how long it lasts from now on unless it is kept.
-        patience_ms: where it cannot be taken yet, how long to keep a place in the queue for this
+        token: random text that no other turn has. Its commits contain it (`Commit.turn`).
+        what: ``"take"`` the turn, which succeeds if nobody has it and nobody has waited longer;
+            ``"keep"`` it, from now; or ``"leave"`` it, or the queue for it.
+        ttl_ms: how long it lasts from now, unless it is kept.
+        patience_ms: if it cannot be taken yet, how long to keep a place in the queue for this
             token; 0 for no place.
-        holder: who takes it, for people.
+        holder: the name of the holder, for people.
     """
 
     session: str
@@ -295,14 +299,14 @@ class Life:
     """The life of a session, by the store's own clock. Times are milliseconds since 1970.
 
     Attributes:
-        incarnation: random text given to a session when it is made; a session made again under
-            the same id, after it expired or was deleted, has another one.
-        created_ms: when it was made.
+        incarnation: random text from the creation of the session. If a session is created again
+            with the same id, it has a different incarnation.
+        created_ms: when it was created.
         updated_ms: when it was last written.
         now_ms: the store's clock when it answered.
         deadline_ms: when it expires; None for never.
-        pinned: it has no deadline because somebody pinned it.
-        revision: how many commits it has seen.
+        pinned: whether it is pinned, so that it has no deadline.
+        revision: the number of commits.
     """
 
     incarnation: str
@@ -315,17 +319,17 @@ class Life:
 
     @property
     def ttl_ms(self) -> int | None:
-        """Milliseconds left when the store answered; None for never."""
+        """Milliseconds until it expires, from the store's answer on; None for never."""
         return None if self.deadline_ms is None else max(0, self.deadline_ms - self.now_ms)
 
 
 class Notes(NamedTuple):
-    """Whose a session is, and what is noted about it.
+    """The owner of a session, and the notes about it.
 
     Attributes:
-        owner: whose it is; None for nobody's.
-        about: JSON with ``title``, ``tags`` and ``attributes``, as far as there are any; empty for
-            nothing. Opaque to a store.
+        owner: the owner; None if there is none.
+        about: JSON with ``title``, ``tags`` and ``attributes``, as far as they are set; otherwise
+            empty. Opaque to a store.
     """
 
     owner: str | None = None
@@ -339,11 +343,11 @@ class TurnState(NamedTuple):
     """Who has a session's turn. Times are the store's, in milliseconds since 1970.
 
     Attributes:
-        mine: whether whoever asked has it; of a ``"leave"``, whether they had it.
+        mine: whether the caller has it; after a ``"leave"``, whether the caller had it.
         now_ms: the store's clock.
-        holder: who has it, for people; empty where nobody has.
-        since_ms: since when; 0 where nobody has.
-        ahead: how many wait for longer than whoever asked.
+        holder: the name of the holder, for people; empty if nobody has it.
+        since_ms: since when; 0 if nobody has it.
+        ahead: how many have waited longer than the caller.
     """
 
     mine: bool
@@ -361,16 +365,17 @@ class Committed:
     """The answer to a `Commit` or a `Prune`.
 
     Attributes:
-        outcome: ``"done"``, or why nothing was written: ``"gone"``, the session is not there or is
-            another incarnation; ``"conflict"``, it was written since, or the record does not
-            continue the latest checkpoint (`Commit.latest`); ``"stale"``, a witness is not there;
-            ``"exists"``, the session is there and was to be new; ``"expired"``, its maximum age has
-            passed; ``"held"``, somebody else has its turn, or the commit's own is over.
+        outcome: ``"done"``, or why nothing was written. ``"gone"``: the session does not exist or
+            is another incarnation. ``"conflict"``: it has been written since, or the record does
+            not continue the latest checkpoint (`Commit.latest`). ``"stale"``: a witness does not
+            exist. ``"exists"``: the session exists and should be new. ``"expired"``: its maximum
+            age has passed. ``"held"``: somebody else has its turn, or the commit's own turn is
+            over.
         now_ms: the store's clock.
-        life: of the session as it is now; None if it is not there.
+        life: the session's present life; None if it does not exist.
         base: where the record's own bytes start in the arena; 0 without a record.
-        turn: who has the session's turn, where that is why; else None.
-        owner: whose the session is, where the store says it; None for nobody's, or where not.
+        turn: who has the session's turn, if that is the reason; otherwise None.
+        owner: the session's owner, if the store returns it; otherwise None.
     """
 
     outcome: Outcome
@@ -396,10 +401,10 @@ class Stored:
         name: its namespace and id.
         body: as it was written.
         base: where its own bytes start in the arena.
-        spans: all parts of the arena that it and its writes refer to, its own bytes included.
+        spans: all parts of the arena that it and its writes refer to, including its own bytes.
         writes: its pending writes, one per key.
-        below: the next lower id of its namespace that is there; None for the lowest, empty where
-            the store does not say. It tells whether the checkpoint's parent is there still.
+        below: the next lower existing id in its namespace. None for the lowest; empty if the store
+            does not return it. It shows whether the checkpoint's parent still exists.
     """
 
     name: Name
@@ -417,8 +422,8 @@ class Loaded:
     Attributes:
         life: the session's life.
         stored: the checkpoint.
-        arena: the bytes of `stored.spans`, but for what the caller holds; None where they are so
-            many (`INLINE_BYTES`) that they are better fetched with `read`.
+        arena: the bytes of `stored.spans` that the caller does not have yet. None if they are so
+            many (`INLINE_BYTES`) that the caller should fetch them with `read`.
         state: the session's header; empty if it has none yet.
     """
 
@@ -433,7 +438,7 @@ INLINE_BYTES = 1_048_576
 
 
 class Start(NamedTuple):
-    """Where a scan of one namespace starts: below `before`, or at its highest id if None."""
+    """Where a scan of one namespace starts: below `before`, or at the highest id if None."""
 
     namespace: str
     before: str | None = None
@@ -444,10 +449,10 @@ class Scanned:
     """The answer to `scan`.
 
     Attributes:
-        life: the session's life; None if it is not there.
-        records: in the order asked for, within a namespace by descending id.
-        rest: what to pass to `scan` to go on; empty when there is no more.
-        heads: the latest checkpoint of each namespace that was reached, and is there.
+        life: the session's life; None if it does not exist.
+        records: in the requested order of namespaces, and by descending id.
+        rest: what to pass to `scan` to continue; empty at the end.
+        heads: the latest checkpoint of each namespace that was reached and has one.
     """
 
     records: tuple[Stored, ...]
@@ -458,17 +463,17 @@ class Scanned:
 
 @dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class SessionInfo:
-    """What is known of a session without reading it.
+    """What is known about a session without reading its state.
 
     Attributes:
         session: its id.
         life: its life.
         state: its header, JSON; empty if it has none yet.
-        size_bytes: what it takes in the store; None in listings, where counting costs too much,
-            and where the server does not say.
-        idle: the session's own idle timeout: milliseconds, or ``"none"`` for none; None where it
-            follows the store's policy, and in listings.
-        notes: whose it is, and what is noted about it.
+        size_bytes: its size in the store; None in listings, where this would cost too much, and if
+            the server does not report it.
+        idle: the session's own idle timeout in milliseconds, or ``"none"``. None if it follows the
+            store's policy, and in listings.
+        notes: its owner, title, tags and attributes.
     """
 
     session: str
@@ -480,12 +485,12 @@ class SessionInfo:
 
     @property
     def owner(self) -> str | None:
-        """Whose it is; None for nobody's."""
+        """Its owner; None if it has none."""
         return self.notes.owner
 
     @property
     def title(self) -> str:
-        """Its title, as `Sessions.annotate` was given it; empty for none."""
+        """Its title from `Sessions.annotate`; empty if it has none."""
         return str(self._noted("title", ""))
 
     @property
@@ -511,14 +516,15 @@ class SessionPage:
     """One page of a listing of sessions.
 
     Attributes:
-        sessions: of an owner, the last written first; else in no particular order. A session that
-            is there during the whole listing is listed; where it is not an owner's listing, Redis
-            may list it twice.
-        cursor: what to pass to go on; None at the end. A page may be empty before the end.
-        foreign: how many entries under the store's prefix are not sessions of this package, such
-            as sessions that an app pickled before; they are left out.
-        total: about how many sessions the owner has: one that has gone may be counted until a
-            listing meets it. None where it is not an owner's listing.
+        sessions: an owner's sessions, the last written first; all sessions, in no particular order.
+            A session that exists during the whole listing is listed. In a listing of all sessions,
+            Redis may list it twice.
+        cursor: what to pass to get the next page; None at the end. A page may be empty before the
+            end.
+        foreign: how many entries under the store's prefix were left out because they are not
+            sessions of this package, such as old pickled sessions.
+        total: about how many sessions the owner has. A session that has ended may be counted until
+            a listing finds that out. None if it is not an owner's listing.
     """
 
     sessions: tuple[SessionInfo, ...] = field(default=())
