@@ -3,14 +3,14 @@
 ::
 
     WrenSessionsError
-    ├── ConfigurationError          a URL, option or setting that cannot work (a ValueError too)
+    ├── ConfigurationError          a URL, option or setting that cannot work (also a ValueError)
     ├── StoreUnavailableError       the server or file cannot be used right now
     │   └── StoreTimeoutError       it did not answer in time; the call may have happened
     ├── SessionError                something about one session (has .session)
-    │   ├── SessionNotFoundError    it is not there: never was, expired, or deleted (a LookupError)
-    │   ├── SessionExpiredError     it outlived its idle timeout or maximum age
+    │   ├── SessionNotFoundError    it never existed, expired, or was deleted (also a LookupError)
+    │   ├── SessionExpiredError     it is past its idle timeout or maximum age
     │   ├── SessionGoneError        it went away under a running graph before its deadline
-    │   ├── SessionExistsError      it is there, and the caller asked for a new one
+    │   ├── SessionExistsError      it exists, and the caller asked for a new one
     │   ├── ConflictError           somebody else wrote it first
     │   ├── CorruptSessionError     what is stored is damaged, or is not a session
     │   └── FormatVersionError      it was written by a newer version of this package
@@ -19,9 +19,9 @@
     │   └── UnsafeTypeError         stored data names a type that may not be built
     └── DecryptionError             wrong key, or the data was changed
 
-An error says what happened, to what, and what to do next. It never carries a password. The facts
-are attributes too, and survive pickling (errors cross process pools). A miss is not an error: calls
-that look something up return ``None``.
+An error says what happened, and what to do next. It never contains a password. The facts are
+attributes, too, and errors can be pickled. "Not found" is not an error for calls that look
+something up: they return ``None``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _restore(
 class ConfigurationError(WrenSessionsError, ValueError):
     """A URL, option, environment variable or argument that cannot work as given.
 
-    A `ValueError` as well: that is what other checkpointers raise.
+    It is also a `ValueError`, because other checkpointers raise that.
     """
 
 
@@ -82,34 +82,35 @@ class SessionError(WrenSessionsError):
 
 
 class SessionNotFoundError(SessionError, LookupError):
-    """There is no such session: it never was, it expired, or it was deleted.
+    """There is no such session: it never existed, it has expired, or it was deleted.
 
-    A `LookupError` as well, as a missing key is.
+    It is also a `LookupError`, as for a missing key.
     """
 
 
 class SessionExpiredError(SessionError):
-    """The session outlived its idle timeout or its maximum age."""
+    """The session is past its idle timeout or its maximum age."""
 
 
 class SessionGoneError(SessionError):
     """The session went away under a running graph, before its deadline.
 
-    Somebody deleted it, the server evicted it, or a failover lost it. Nothing was written: what
-    was deleted is not brought back, and half a session is never written.
+    Somebody deleted it, the server evicted it, or a failover lost it. Nothing was written. A
+    deleted session is not brought back, and half a session is never written.
     """
 
 
 class SessionExistsError(SessionError):
-    """The session is there already, and the caller asked for a new one."""
+    """The session exists already, and the caller asked for a new one."""
 
 
 class ConflictError(SessionError):
-    """Somebody else wrote the session between the caller's read and its write, or has its turn.
+    """Somebody else wrote the session since the caller read it, or has its turn.
 
     Attributes:
-        holder: who has the turn; None where nobody has it now, empty where it is not about turns.
-        held_s: for how many seconds they have had it.
+        holder: who has the turn; None if nobody has it now, empty if the conflict is not about
+            turns.
+        held_s: for how many seconds the holder has had it.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class ConflictError(SessionError):
 
 
 class CorruptSessionError(SessionError):
-    """What is stored under the session's name is damaged, or is not a session of this package."""
+    """The stored data is damaged, or is not a session of this package."""
 
 
 class FormatVersionError(SessionError):
@@ -142,7 +143,8 @@ class InvalidSessionIdError(WrenSessionsError):
     """A session, namespace or checkpoint id that cannot be a name.
 
     Attributes:
-        value: what was given; its repr where it is no plain value, so that it can be pickled.
+        value: the given value; its repr if it is not a plain value, so that the error can be
+            pickled.
     """
 
     def __init__(self, message: str, *, value: object) -> None:
@@ -151,13 +153,13 @@ class InvalidSessionIdError(WrenSessionsError):
 
 
 class SerializationError(WrenSessionsError):
-    """A value that cannot be stored, or cannot be read back.
+    """A value cannot be stored, or cannot be read back.
 
     Attributes:
-        deferrable: whether it says that the application's classes have changed since the value was
-            stored. Then the rest of the session is read, and this is raised where the value is
-            used: see `wren_sessions.UnreadableValue`.
-        line: what could be declared in `wren_sessions.Migrations` then; else empty.
+        deferrable: whether the cause is that the application's classes have changed since the value
+            was stored. Then the rest of the session is read, and this error is raised when the
+            value is used: see `wren_sessions.UnreadableValue`.
+        line: the line of `wren_sessions.Migrations` that could help then; otherwise empty.
     """
 
     def __init__(self, message: str, *, deferrable: bool = False, line: str = "") -> None:
@@ -174,7 +176,7 @@ class DecryptionError(WrenSessionsError):
     """The data cannot be decrypted: the key is wrong, or the data was changed.
 
     Attributes:
-        session: its id, where it is known.
+        session: its id, if it is known.
     """
 
     def __init__(self, message: str, *, session: str | None = None) -> None:

@@ -1,8 +1,8 @@
 """How long sessions live: the one place that turns durations into milliseconds.
 
-Two clocks bound a session. *Idle* runs from its last use, *maximum age* from its creation; the
-deadline is ``min(last use + idle, created + max_age)``. What counts as use is `refresh`. The whole
-session expires at its deadline, at once; the store's own clock decides (the server's, on Redis).
+A session has two limits. *Idle* counts from its last use, and *maximum age* from its creation. The
+deadline is ``min(last use + idle, created + max_age)``. `refresh` says what counts as use. The
+whole session expires at its deadline, by the store's own clock (on Redis, the server's).
 """
 
 from __future__ import annotations
@@ -122,10 +122,12 @@ class TTLPolicy:
     """How long the sessions of a store live.
 
     Args:
-        idle: how long a session lives after its last use; None for no idle limit. Default 24 hours.
-        max_age: how long it lives after its creation, however much it is used. Default: no limit.
+        idle: how long a session lives after its last use; None for no idle timeout. Default: 24
+            hours.
+        max_age: how long it lives after its creation, no matter how much it is used. Default: no
+            limit.
         refresh: what counts as use: ``"write"`` (default), ``"read"`` (reads and writes), or
-            ``"never"`` (the idle time runs from the creation).
+            ``"never"`` (the idle timeout counts from the creation).
 
     Attributes:
         idle_ms: the idle timeout in milliseconds, or None.
@@ -133,7 +135,7 @@ class TTLPolicy:
         refresh: as given.
 
     Raises:
-        ConfigurationError: a duration or `refresh` that makes no sense.
+        ConfigurationError: a duration or `refresh` is not valid.
     """
 
     idle_ms: int | None
@@ -171,9 +173,9 @@ class TTLPolicy:
         Args:
             used_ms: its last use.
             created_ms: its creation.
-            override: the session's own idle timeout: milliseconds, ``"none"`` for no idle limit,
+            override: the session's own idle timeout: milliseconds, ``"none"`` for no idle timeout,
                 or None to follow this policy.
-            pinned: whether it is kept for good.
+            pinned: whether it never expires.
         """
         if pinned:
             return None

@@ -1,9 +1,9 @@
 """Where sessions are kept: from a URL, environment variables or ``.env``.
 
-`open_store` is all that most apps need. What decides, first to last: the URL that is passed;
-``WREN_SESSIONS_URL``; ``REDIS_URL``; ``REDIS_HOST`` and its companions; and if nothing does, the
-memory of the process, with a warning. Everything is read when it is asked for, never at import.
-``docs/reference/configuration.md`` lists URLs, options and variables.
+Most apps only need `open_store`. The first of these that is set decides: the URL that is passed;
+``WREN_SESSIONS_URL``; ``REDIS_URL``; ``REDIS_HOST`` and the related variables. If none is set,
+sessions are kept in memory, with a warning. Settings are read when a function here is called, never
+at import. ``docs/reference/configuration.md`` lists URLs, options and variables.
 """
 
 from __future__ import annotations
@@ -51,25 +51,25 @@ NOTHING: Final = "nothing"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Settings:
-    """Where sessions are kept, and for how long. The repr shows neither passwords nor keys.
+    """Where sessions are kept, and for how long. The repr shows no passwords and no keys.
 
     Args:
         url: the URL of the store.
         ttl: how long sessions live: a policy; or a duration, such as ``"1h"`` or seconds, which is
-            the idle timeout, as in the URL. None for what the URL says, else the backend's default:
-            24 hours after the last write in memory and on Redis, for good in a file.
-        prefix: what names of sessions begin with; None for what the URL says, else
+            the idle timeout, as in the URL. None for the URL's lifetime, or else the backend's
+            default: 24 hours after the last write in memory and on Redis, until deleted in a file.
+        prefix: what session names begin with; None for the URL's prefix, or else
             ``langgraph:checkpoint``.
         require_persistent: whether to refuse a store that ends with the process.
-        source: what decided on the URL: the name of a variable, ``"argument"``,
-            ``"use_redis=False"``, or ``"nothing"`` if nothing was configured.
-        encryption: the keys to encrypt with; None to store what can be read.
-        compression: how to compress; None for what the URL says (``compression=zstd``), else not at
-            all.
+        source: what decided the URL: the name of a variable, ``"argument"``, ``"use_redis=False"``,
+            or ``"nothing"`` if nothing was configured.
+        encryption: the keys to encrypt with; None for no encryption.
+        compression: how to compress; None for the URL's setting (``compression=zstd``), or else no
+            compression.
         telemetry: whether OpenTelemetry is told of each call of the store, or what it is told.
 
     Raises:
-        ConfigurationError: an argument is not of its type.
+        ConfigurationError: an argument has the wrong type.
     """
 
     url: str = MEMORY
@@ -112,13 +112,13 @@ class Settings:
 
         Args:
             environ: the variables; None for those of the process, which are not changed.
-            dotenv: True for ``.env`` in the working directory, if there is one; False for no file;
-                or the path of a file that must be there. The process's variables win over it.
-            use_redis: False to overlook every Redis server that the variables name.
+            dotenv: True for ``.env`` in the working directory, if it exists; False for no file; or
+                the path of a file that must exist. The process's variables take precedence over it.
+            use_redis: False to ignore every Redis server in the variables.
 
         Raises:
-            ConfigurationError: variables that contradict each other, are half of a configuration,
-                or cannot be understood; or a file that cannot be read.
+            ConfigurationError: variables contradict each other, are incomplete, or are not valid;
+                or the file cannot be read.
         """
         variables = read_variables(environ, dotenv=dotenv)
         found = find_url(variables, use_redis=use_redis)
@@ -129,14 +129,14 @@ class Settings:
 
     @hides_arguments
     def open(self, **options: Any) -> SessionStore:
-        """Make the store. It does not connect before it is used.
+        """Create the store. It does not connect before it is used.
 
         Args:
             options: the backend's own, as in the URL: text, or what the text stands for.
 
         Raises:
-            ConfigurationError: the URL or an option cannot be used, an option has one value in the
-                URL and another elsewhere, or the store ends with the process and must not.
+            ConfigurationError: the URL or an option is not valid, an option has one value in the
+                URL and another elsewhere, or the store must survive the process and does not.
         """
         with _blamed_on(self.source):
             target = resolve(self.url)
@@ -210,26 +210,26 @@ def open_store(
     dotenv: bool | str | Path = True,
     **options: Any,
 ) -> SessionStore:
-    """Make the store that a URL, the environment variables or ``.env`` name.
+    """Open the store from a URL, or from the environment variables or ``.env``.
 
-    It does not connect before it is used. It is a context manager, and an asynchronous one.
+    It does not connect before it is used. It works with ``with`` and ``async with``.
 
     Args:
         url: the URL of the store, such as ``redis://localhost:6379/0``, ``file:sessions.db`` or
             ``memory://``; None to read the variables.
         ttl: how long sessions live: a policy; or a duration, such as ``"1h"`` or seconds, which is
-            the idle timeout. None for what URL or variables say, else the backend's default: 24
-            hours after the last write in memory and on Redis, for good in a file.
-        prefix: what names of sessions begin with; None for what URL or variables say, else
-            ``langgraph:checkpoint``.
-        use_redis: False to keep sessions in memory whatever Redis server the variables name; a
-            ``WREN_SESSIONS_URL`` that names another store still holds.
-        require_persistent: True to refuse a store that ends with the process; None for what
-            ``WREN_SESSIONS_REQUIRE_PERSISTENT`` says, else False.
-        encryption: the keys to encrypt with; None for those of ``WREN_SESSIONS_ENCRYPTION_KEYS``,
-            without which what is stored can be read.
-        compression: how to compress; None for what the URL says (``compression=zstd``), else not at
-            all.
+            the idle timeout. None for the lifetime from the URL or variables, or else the backend's
+            default: 24 hours after the last write in memory and on Redis, until deleted in a file.
+        prefix: what session names begin with; None for the prefix from the URL or variables, or
+            else ``langgraph:checkpoint``.
+        use_redis: False to keep sessions in memory, whatever Redis server the variables name. A
+            ``WREN_SESSIONS_URL`` for another kind of store is still used.
+        require_persistent: True to refuse a store that ends with the process; None for the value of
+            ``WREN_SESSIONS_REQUIRE_PERSISTENT``, or else False.
+        encryption: the keys to encrypt with; None for ``WREN_SESSIONS_ENCRYPTION_KEYS``. If that is
+            not set, sessions are not encrypted.
+        compression: how to compress; None for the URL's setting (``compression=zstd``), or else no
+            compression.
         telemetry: True to tell OpenTelemetry of each call of the store, or `Telemetry` to say what
             and whom; None for what ``WREN_SESSIONS_TELEMETRY`` says, else False.
         dotenv: True to read ``.env`` in the working directory, if there is one; False for no file;
@@ -240,7 +240,7 @@ def open_store(
         The store. Its backend, without password, and its lifetime are logged at level INFO.
 
     Raises:
-        ConfigurationError: the URL, a variable or an option cannot be used; no message holds a
+        ConfigurationError: the URL, a variable or an option is not valid. No message contains a
             password.
     """
     if url is None:

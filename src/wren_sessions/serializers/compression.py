@@ -1,8 +1,8 @@
-"""Compression with zstd, of what is long enough for it to pay.
+"""Compression with zstd, for data that is long enough.
 
-What was compressed says so, so old and new data read side by side, and reading needs no setting.
-The size of what comes out stands in front of it and is bounded: a few stored bytes cannot fill the
-memory.
+Compressed data is marked as such. So old and new data can be read side by side, and reading needs
+no setting. The decompressed size is stored in front of the data and is limited, so a few stored
+bytes cannot fill the memory.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Compression:
     """How to compress what is stored.
 
     Args:
-        threshold_bytes: what is shorter is stored as it is.
+        threshold_bytes: data shorter than this is not compressed.
         level: 1 (fast) to 19 (small).
 
     Raises:
-        ConfigurationError: a number is out of its range, or ``zstandard`` is not installed.
+        ConfigurationError: a number is out of range, or ``zstandard`` is not installed.
     """
 
     def __init__(self, *, threshold_bytes: int = 512, level: int = 3) -> None:
@@ -45,7 +45,7 @@ class Compression:
         return f"Compression(threshold_bytes={self.threshold_bytes}, level={self.level})"
 
     def compress(self, data: bytes) -> bytes | None:
-        """The data compressed; None where that would not be worth it."""
+        """The compressed data; None if compression would save too little."""
         if len(data) < self.threshold_bytes:
             return None
         # One for each call: a compressor is not safe to share between threads.

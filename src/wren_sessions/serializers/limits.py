@@ -1,7 +1,8 @@
 """`Limits`: how large a value may be, when it is written and when it is read.
 
-Stored data may be damaged or hostile. Its bytes are walked once without building anything, so that
-a length that it only claims never becomes memory; what is then built is bounded by what is there.
+Stored data may be damaged or hostile. Its bytes are walked once without building anything. So data
+that only claims a great length uses no memory for it. The size of what is built depends on the
+bytes that exist.
 """
 
 from __future__ import annotations
@@ -42,15 +43,15 @@ class Limits:
     """How large one value may be: a channel's value, a pending write, or a checkpoint's metadata.
 
     Args:
-        max_value_bytes: its size as stored, before compression and encryption. Default 256 MiB.
-        max_depth: how many containers may stand inside each other, as they are stored: an object
-            counts as two. It does not matter how deep the caller is. The default, 500, costs
-            nothing; a lower limit costs a walk through each value.
-        max_items: how many elements one list, dict or set in it may have. Default 10,000,000.
-        max_memory_bytes: how much memory all values that are read together may take, about, besides
-            24 times what is stored of them; half of it may come out of compression. A checkpoint
-            that needs more is not written. What was written with more needs it to be read, too.
-            Default 150,000,000.
+        max_value_bytes: its stored size, before compression and encryption. Default: 256 MiB.
+        max_depth: how deeply containers may be nested, as they are stored. An object counts as two.
+            The depth of the caller's stack does not matter. The default, 500, costs nothing. A
+            lower limit costs a walk through each value.
+        max_items: how many elements one list, dict or set may have. Default: 10,000,000.
+        max_memory_bytes: about how much memory all values that are read together may take, in
+            addition to 24 times their stored size. Half of it may be decompressed data. A
+            checkpoint that needs more is not written. A checkpoint that was written with a higher
+            limit also needs it for reading. Default: 150,000,000.
 
     Raises:
         ConfigurationError: a limit is not a positive integer, or `max_depth` is above 500.

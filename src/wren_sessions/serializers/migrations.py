@@ -1,6 +1,6 @@
-"""`Migrations`: what the application says about classes and channels that have changed.
+"""`Migrations`: declares how the application's classes and channels have changed.
 
-What is stored stays as it is. It is read in today's form, and written in it by the next put::
+Stored data is not changed. It is read in the new form, and the next put writes it in the new form::
 
     migrations = (
         Migrations()
@@ -25,21 +25,21 @@ Channels of a state, which are the keys of a state without LangGraph, change in 
         return value * 100
 
 **Order.** Classes are renamed first, then fields and members. Functions come last, in the order of
-their versions, and see today's names. What is nested in an object has been migrated before it, and
-a channel's value comes after all that is in it.
+their versions, and see the new names. Nested objects are migrated before the object that contains
+them, and a channel's value comes last.
 
-**Once.** Names that are changed are changed already when they are read again. For functions, the
-name of a class in stored data says up to which version its fields are, and a channel's value says
-it too: both are written with the highest version, and when they are read again no function is
-applied.
+**Once.** After a name has been changed and written, it is no longer changed when it is read again.
+For functions, stored data records the version of each class's fields and of each channel's value.
+Both are written with the highest version. When they are read again, no function runs.
 
-**Back.** A renamed field or channel is written under both names, so that code before the change,
-during a rolling deploy or after a rollback, finds it, and may change it. What functions have
-changed such code does not read: it gets an error where the value is used.
+**Back.** A renamed field or channel is written under both names. So code from before the change
+finds it and may change it, during a rolling deploy or after a rollback. Such code cannot read what
+functions have changed. It gets an error when it uses the value.
 
 A function gets the fields of one object, or the value of a channel, as plain data: builtin and
-standard-library values, and a `StoredObject` in the place of each object. It returns them as they
-are to be. It must do nothing else; it may run many times, since what was read may never be written.
+standard-library values, with a `StoredObject` in place of each object. It returns the new fields or
+value. It must have no side effects. It may run many times, since a value that was read may never be
+written.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class ClassChanges:
 
 
 class Migrations(ChannelMigrations):
-    """A registry of changes. What is no decorator returns it, so that calls can be chained.
+    """A registry of changes. All methods except decorators return it, so calls can be chained.
 
-    Classes are given as such, or as names ``"module:QualName"``, under today's name or an earlier
-    one. Lines about channels hold for a graph and all its subgraphs; with ``subgraph=`` for one of
-    them, which the names of its nodes lead to, ``"orders"`` or ``"orders|billing"``, or for the
-    root graph alone, ``""``. Register everything before the serializer or saver is made.
+    Pass classes as such, or as names ``"module:QualName"``, with their present or an earlier name.
+    Methods about channels apply to a graph and all its subgraphs. With ``subgraph=`` they apply to
+    one of them, named by its nodes, such as ``"orders"`` or ``"orders|billing"``, or only to the
+    root graph (``""``). Register everything before you create the serializer or saver.
     """
 
     def __init__(self) -> None:
@@ -99,23 +99,23 @@ class Migrations(ChannelMigrations):
     # --- registering ---
 
     def renamed(self, old: str, new: type | str) -> Self:
-        """A class has another name, or is in another module; with it, the classes nested in it.
+        """A class, with its nested classes, has a new name or is in another module.
 
         Args:
-            old: its name before, ``"module:QualName"``.
-            new: the class, or its name now.
+            old: its old name, ``"module:QualName"``.
+            new: the class, or its new name.
 
         Raises:
-            ConfigurationError: a name is none, was renamed already, or comes back to itself.
+            ConfigurationError: a name is not valid, was renamed already, or leads back to itself.
         """
         return self._rename(self._names, _name(old), _name(new))
 
     def module_moved(self, old: str, new: str) -> Self:
-        """A module has another name; with it, those in it if it is a package.
+        """A module has a new name. If it is a package, so do its modules.
 
         Args:
-            old: its name before.
-            new: its name now.
+            old: its old name.
+            new: its new name.
 
         Raises:
             ConfigurationError: as `renamed`.
@@ -128,14 +128,14 @@ class Migrations(ChannelMigrations):
         return self._rename(self._modules, old, new)
 
     def field_renamed(self, kind: type | str, /, **names: str) -> Self:
-        """Fields of a class have other names.
+        """Fields of a class have new names.
 
         Args:
             kind: the class.
-            names: each field's name before, and its name now.
+            names: each field's old name, and its new name.
 
         Raises:
-            ConfigurationError: a field was renamed already, or a class still has the old one.
+            ConfigurationError: a field was renamed already, or the class still has the old one.
         """
         found = self._changes(kind)
         for old, new in names.items():
@@ -150,10 +150,10 @@ class Migrations(ChannelMigrations):
         return self
 
     def field_removed(self, kind: type | str, /, *names: str) -> Self:
-        """Fields of a class are gone for good: what was stored of them is dropped.
+        """Fields of a class were removed. Their stored values are dropped.
 
-        Without this they are kept aside and written back. A named tuple, and a class with slots,
-        has no place for that, and needs this line.
+        Without this call, they are kept aside and written back. Named tuples and classes with slots
+        have no place for that, so they need this call.
 
         Args:
             kind: the class.
@@ -167,11 +167,11 @@ class Migrations(ChannelMigrations):
         return self
 
     def member_renamed(self, kind: type | str, /, **names: str) -> Self:
-        """Members of an enum have other names, or are gone and another one takes their place.
+        """Members of an enum have new names, or are replaced by other members.
 
         Args:
             kind: the enum.
-            names: each member's name before, and the name of the member it is now.
+            names: each member's old name, and the name of the new member.
 
         Raises:
             ConfigurationError: a member was renamed already.
@@ -192,10 +192,11 @@ class Migrations(ChannelMigrations):
 
         Args:
             kind: the class.
-            since: the version that the function brings them to: 1 or more, higher for each change.
+            since: the version of the fields after this function: 1 or more, and higher for each
+                change.
 
         Raises:
-            ConfigurationError: `since` is not such a number, or has a function already.
+            ConfigurationError: `since` is not valid, or another function has it already.
         """
         return registering(self._changes(kind).functions, since, _name(kind))
 

@@ -1,8 +1,8 @@
-"""`PlainSerializer`: stored values as plain data, for viewers that have none of the app's classes.
+"""`PlainSerializer`: stored values as plain data, for viewers without the app's classes.
 
 It reads what `SafeSerializer` and LangGraph's `JsonPlusSerializer` wrote. Values of builtin and
-standard-library types come back as they were (paths as pure paths), all others as `PlainObject`s:
-the name of the type and its fields. Nothing is imported, and no class but those is looked at::
+standard-library types come back unchanged (paths as pure paths). All others become `PlainObject`s,
+with the name of the type and its fields. Nothing is imported, and no other class is looked up::
 
     PlainSerializer().loads_typed(("safe", data))
     [PlainObject("langchain_core.messages.human:HumanMessage", {"content": "hi", "id": "1", …})]
@@ -42,13 +42,13 @@ _SECRETS: Final = frozenset({"SecretStr", "SecretBytes", "Secret"})
 
 @dataclass(frozen=True, slots=True)
 class PlainObject:
-    """An object as it is stored.
+    """A stored object as plain data.
 
     Args:
         type_name: its class, as ``"module:QualName"``.
-        value: its content: a dict of fields for models, dataclasses and messages, with what else
-            was set on them; a list for named tuples, and for what LangGraph stored by position;
-            the member's value for enums; ``dtype``, ``shape``, ``order`` and ``data`` for numpy.
+        value: its content. For models, dataclasses and messages, a dict of fields and other
+            attributes. For named tuples, and for objects that LangGraph stored by position, a list.
+            For enums, the member's value. For numpy, ``dtype``, ``shape``, ``order`` and ``data``.
             Secrets are hidden.
     """
 
@@ -63,14 +63,14 @@ class PlainSerializer:
     """Reads stored values as plain data; LangGraph's ``SerializerProtocol``, without writing.
 
     Args:
-        limits: what is refused for its size; None for the defaults of `Limits`.
+        limits: the limits of size; None for the defaults of `Limits`.
     """
 
     def __init__(self, *, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
 
     def dumps_typed(self, obj: Any) -> NoReturn:
-        """Plain data is for looking at.
+        """Not possible: plain data is only for reading.
 
         Raises:
             SerializationError: always.

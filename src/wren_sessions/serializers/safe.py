@@ -1,15 +1,15 @@
-"""`SafeSerializer`: values that come back as they were, and stored data that runs nothing.
+"""`SafeSerializer`: values come back unchanged, and stored data runs no code.
 
-Stored data may be old, damaged or hostile. So there is no pickle; nothing that data names is
-imported; no constructor, validator or ``__post_init__`` runs: fields are put back. What may be
-built are the types on LangGraph's official list, and data types (pydantic models, dataclasses,
-enums, named tuples) of modules that the application has imported itself::
+Stored data may be old, damaged or hostile. So there is no pickle, and nothing that the data names
+is imported. No constructor, validator or ``__post_init__`` runs. Instead, fields are restored. Only
+two kinds of types may be built: those on LangGraph's official list, and data types (pydantic
+models, dataclasses, enums, named tuples) from modules that the application itself has imported::
 
     SessionSaver(store)                                             # the default
     SessionSaver(store, serde=SafeSerializer(allow=[Profile, "app.state:Answer"]))
 
-A value that could not be read back is refused when it is written, and nothing ever changes its
-type on the way. `_wire` has the format.
+A value that could not be read back is refused when it is written, and no value ever changes its
+type. `_wire` describes the format.
 """
 
 from __future__ import annotations
@@ -62,22 +62,22 @@ from wren_sessions.serializers.plain import PLAIN_OBJECTS, PlainObject, plain_ca
 class SafeSerializer(MessageLists):
     """Turns values into bytes and back; LangGraph's ``SerializerProtocol``.
 
-    What round-trips, equal in value and type: builtin and standard-library values, data types as
+    These come back equal in value and type: builtin and standard-library values, data types as
     above, numpy arrays, langchain's messages and documents, LangGraph's own types. It also reads
-    what LangGraph's `JsonPlusSerializer` stored, by the same rules.
+    data from LangGraph's `JsonPlusSerializer`, by the same rules.
 
     Args:
         allow: the application's classes that may be stored and built, as classes or as names
-            ``"module:QualName"``; official types need no entry. None (default) allows all data
-            types of the modules that the process has imported, or none if the environment says
-            ``LANGGRAPH_STRICT_MSGPACK=true``.
-        limits: what is refused for its size; None for the defaults of `Limits`.
-        strict: whether to refuse two things that are logged once by default, as a warning. To
-            write objects of classes that no name leads to (of a function, of pydantic's
-            ``create_model``), which come back only in the process that wrote them, as long as it
-            keeps the class. And to read objects with fields that their class does not have any
-            more, which are otherwise kept aside and written back.
-        missing: what becomes of stored objects whose class this process has not got: "error"
+            ``"module:QualName"``. Official types need no entry. None (default) allows all data
+            types of the modules that the process has imported, or none of them if
+            ``LANGGRAPH_STRICT_MSGPACK=true`` is set.
+        limits: the limits of size; None for the defaults of `Limits`.
+        strict: whether to refuse two things that by default are only logged once, as a warning. The
+            first is to write objects whose class cannot be found by name (from a function, or from
+            pydantic's ``create_model``). Only the process that wrote them can read them, as long as
+            it has the class. The second is to read objects with fields that their class no longer
+            has. By default these fields are kept aside and written back.
+        missing: what to do with stored objects whose class this process does not have: "error"
             (default), or "plain" for a `PlainObject` in their place, which cannot be stored again.
         migrations: how classes have changed since values were stored.
 
@@ -134,7 +134,7 @@ class SafeSerializer(MessageLists):
         value it is refused like everything that cannot be read back.
 
         Raises:
-            SerializationError: the value holds what cannot be stored, or is too large.
+            SerializationError: the value contains something that cannot be stored, or is too large.
         """
         kind = type(obj)
         if obj is None:
@@ -153,13 +153,13 @@ class SafeSerializer(MessageLists):
         return KIND, data
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
-        """The value again.
+        """The value from type tag and bytes.
 
         Args:
             data: type tag and bytes, from this serializer or from `JsonPlusSerializer`.
 
         Raises:
-            UnsafeTypeError: it holds a type that may not be built, or is pickled.
+            UnsafeTypeError: it contains a type that may not be built, or is pickled.
             SerializationError: it is damaged, too large, or of an unknown kind.
         """
         kind, stored = data
@@ -185,10 +185,10 @@ class SafeSerializer(MessageLists):
             raise
 
     def loads_together(self, stored: Sequence[tuple[str, bytes]]) -> dict[int, Any]:
-        """Those of several values that can be read in two calls, by their places.
+        """The values that can be read together in two calls, by their index.
 
-        These are the usual values of pending writes: lists of messages, and short plain data. Where
-        something is wrong with one of them, none is read: `loads_typed` says what it is.
+        These are the usual values of pending writes: lists of messages, and short plain data. If
+        something is wrong with one of them, none is read. `loads_typed` then raises the error.
 
         Args:
             stored: type tag and bytes of each.
@@ -270,7 +270,7 @@ class SafeSerializer(MessageLists):
         return self._again.read(stored)
 
     def with_migrations(self, migrations: Migrations) -> Self:
-        """A serializer that knows how classes have changed, instead of what it knew of that.
+        """A copy of this serializer with other migrations.
 
         Args:
             migrations: how.
@@ -278,9 +278,9 @@ class SafeSerializer(MessageLists):
         return self._clone(self._allowed, migrations)
 
     def with_msgpack_allowlist(self, extra_allowlist: Iterable[Allowed]) -> Self:
-        """A serializer that allows further classes; itself if it allows them.
+        """A serializer that allows more classes. Returns itself if it allows them already.
 
-        LangGraph calls it with what a graph's schemas name.
+        LangGraph calls it with the types that a graph's schemas name.
 
         Args:
             extra_allowlist: classes, names, or pairs (module, name).

@@ -1,8 +1,8 @@
-"""`UnreadableValue`: a stored value that does not fit the application's classes any more.
+"""`UnreadableValue`: a stored value that no longer fits the application's classes.
 
-It stands in a state in the place of the value. The rest of the session can be used; whoever uses
-this value gets the error that reading it gave, with session and channel. Passed on or saved as it
-is, it is stored again with the very bytes that were read, so nothing is lost::
+It replaces the value in the state. The rest of the session can be used. Code that uses this value
+gets the error from reading it, with the session and channel. If it is passed on or saved unchanged,
+exactly the bytes that were read are stored again, so nothing is lost::
 
     session = sessions.load("ann")
     session.state["turn_count"] += 1     # fine
@@ -27,14 +27,14 @@ _USES: Final = (
 
 
 class UnreadableValue:
-    """A value that could not be read, since the application's classes have changed.
+    """A value that could not be read because the application's classes have changed.
 
-    Any use of it raises the error. What does not: its repr, which says why; `isinstance`; copying
-    it; and comparing it with another one, which is equal if the same is stored.
+    Using it raises the error. These do not: its repr, which shows the reason; `isinstance`; copying
+    it; and comparing it with another one, which is equal if the stored bytes are the same.
 
     Attributes:
         wren_error: the error.
-        wren_stored: type tag and bytes, as the serializer gave them.
+        wren_stored: type tag and bytes, from the serializer.
     """
 
     __slots__ = ("__weakref__", "wren_error", "wren_stored")

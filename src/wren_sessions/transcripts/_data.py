@@ -1,4 +1,4 @@
-"""What a transcript is: plain data, frozen, the same wherever it came from."""
+"""Transcripts as plain, frozen data."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from wren_sessions.errors import CorruptSessionError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A tool that a message asked for.
+    """A tool call in a message.
 
     Attributes:
-        id: by which the tool's answer names it; None where it has none.
+        id: its id, which the tool's answer refers to; None if it has none.
         name: the tool's name.
-        args: its arguments as JSON has them; text where they are no valid JSON.
-        result: the text of the first answer to it; None while there is none.
-        error: why the call is not valid, where the model made one that is not.
+        args: its arguments as JSON data; text if they are not valid JSON.
+        result: the text of the first answer; None if there is no answer yet.
+        error: the reason if the model made a call that is not valid.
     """
 
     id: str | None
@@ -35,16 +35,16 @@ class Message:
 
     Attributes:
         role: who speaks: ``"human"``, ``"ai"``, ``"system"``, ``"tool"``; ``"interrupt"`` for a
-            question of the graph that waits for its answer; else what the application calls it.
-        text: what was said. What is no text stands in it as a label, such as ``[image]``.
-        tool_calls: the tools it asks for.
-        tool_call_id: the call that it answers.
-        name: of the speaker, or of the tool.
+            question of the graph that waits for an answer; or the application's own role.
+        text: the text. Other content appears as a label, such as ``[image]``.
+        tool_calls: its tool calls.
+        tool_call_id: the tool call that it answers.
+        name: the name of the speaker or the tool.
         id: the message's own id.
-        time: when the checkpoint was made in which it first appeared; None where that is not known.
-        checkpoint_id: that checkpoint; None where it is not known.
-        status: of a tool's answer, such as ``"error"``.
-        pending: whether it is a question that waits for its answer.
+        time: when the checkpoint was created in which it first appeared; None if unknown.
+        checkpoint_id: that checkpoint; None if unknown.
+        status: the status of a tool's answer, such as ``"error"``.
+        pending: whether it is a question that waits for an answer.
     """
 
     role: str
@@ -66,10 +66,10 @@ class Transcript:
     Attributes:
         session: the session's id.
         messages: in order; questions that wait for an answer come last.
-        checkpoint_id: the checkpoint it was made from; None for a session without one.
-        created: when the session was made.
-        updated: when that checkpoint was made, or else when the session was last written.
-        owner: whose session it is; None for nobody's.
+        checkpoint_id: the checkpoint it comes from; None for a session without one.
+        created: when the session was created.
+        updated: when that checkpoint was created, or else when the session was last written.
+        owner: the session's owner; None if it has none.
         title: its title; empty if it has none.
         tags: its tags.
     """
@@ -85,28 +85,28 @@ class Transcript:
 
     @property
     def waiting(self) -> bool:
-        """Whether it ends with a question that waits for its answer."""
+        """Whether it ends with a question that waits for an answer."""
         return any(message.pending for message in self.messages)
 
     def to_json(self) -> str:
-        """As the text of a ``conversation.json``; see ``docs/reference/files.md``."""
+        """The text of a ``conversation.json``; see ``docs/reference/files.md``."""
         from wren_sessions.transcripts._json import conversation_text
 
         return conversation_text(self)
 
     @classmethod
     def from_json(cls, text: str | bytes, *, name: str = "conversation.json") -> Self:
-        """What `to_json` was called on.
+        """The transcript in a ``conversation.json``.
 
-        Logs of other programs are read as far as they have messages: a list of them, or an object
-        with a list called ``messages``.
+        It also reads logs of other programs, if they are a list of messages or an object with a
+        list called ``messages``.
 
         Args:
             text: JSON.
-            name: the file it comes from, for errors.
+            name: the file name, for errors.
 
         Raises:
-            CorruptSessionError: it is no JSON, or is no conversation.
+            CorruptSessionError: it is not JSON, or not a conversation.
             FormatVersionError: a newer version of this package wrote it.
         """
         from wren_sessions.transcripts._json import conversation_fields
@@ -115,21 +115,22 @@ class Transcript:
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """The transcript in a file; errors as `from_json`, and `OSError` where it is not there."""
+        """The transcript in a file. Raises the errors of `from_json`, and `OSError`."""
         return cls.from_json(Path(path).read_bytes(), name=str(path))
 
     def to_markdown(self) -> str:
-        """As Markdown. No message can pass for another one, or for HTML."""
+        """The transcript as Markdown. No message can look like another message, or like HTML."""
         from wren_sessions.transcripts._markdown import markdown
 
         return markdown(self)
 
     def to_html(self, *, title: str | None = None, lang: str = "en") -> str:
-        """As one page of HTML that needs nothing else: no network, no script.
+        """The transcript as a self-contained HTML page, without scripts or network access.
 
         Args:
-            title: of the page; None for the transcript's own title, or else the session's id.
-            lang: the language of the conversation, as HTML names it.
+            title: the title of the page; None for the transcript's own title, or else the session's
+                id.
+            lang: the language of the conversation, as in HTML.
         """
         from wren_sessions.transcripts._html import page
 

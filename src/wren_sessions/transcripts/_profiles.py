@@ -1,4 +1,4 @@
-"""``profile.json``: what a session found out, besides what was said."""
+"""``profile.json``: the results of a session, apart from the conversation."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ CHANNELS: Final = ("profile_data", "profile", "current_analysis")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What is kept of a session's state.
+    """The parts of a session's state that are worth keeping.
 
     Attributes:
         session: the session's id.
-        values: of the state by name, as JSON has them: what was asked for, and all numbers and
+        values: values of the state by name, as JSON data: the requested ones, and all numbers and
             booleans.
-        checkpoint_id: the checkpoint it was made from; None for a session without one.
-        updated: when that checkpoint was made.
+        checkpoint_id: the checkpoint it comes from; None for a session without one.
+        updated: when that checkpoint was created.
     """
 
     session: str
@@ -56,9 +56,9 @@ class Profile:
         Args:
             session: the session's id.
             state: its state.
-            channels: what to keep of it besides numbers and booleans, where it is there.
-            checkpoint_id: the checkpoint that the state is of.
-            updated: when that was made.
+            channels: which values to keep if they exist, in addition to numbers and booleans.
+            checkpoint_id: the checkpoint of the state.
+            updated: when that checkpoint was created.
         """
         values = {
             key_text(name): jsonable(value)
@@ -68,7 +68,7 @@ class Profile:
         return cls(session=session, values=values, checkpoint_id=checkpoint_id, updated=updated)
 
     def to_json(self) -> str:
-        """As the text of a ``profile.json``; see ``docs/reference/files.md``."""
+        """The text of a ``profile.json``; see ``docs/reference/files.md``."""
         fields = {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
@@ -81,14 +81,14 @@ class Profile:
 
     @classmethod
     def from_json(cls, text: str | bytes, *, name: str = "profile.json") -> Self:
-        """What `to_json` was called on.
+        """The profile in a ``profile.json``.
 
         Args:
             text: JSON.
-            name: the file it comes from, for errors.
+            name: the file name, for errors.
 
         Raises:
-            CorruptSessionError: it is no JSON, or is no profile.
+            CorruptSessionError: it is not JSON, or not a profile.
             FormatVersionError: a newer version of this package wrote it.
         """
         fields = checked(parsed(text, name), name, SCHEMA, SCHEMA_VERSION)
@@ -107,5 +107,5 @@ class Profile:
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """The profile in a file; errors as `from_json`, and `OSError` where it is not there."""
+        """The profile in a file. Raises the errors of `from_json`, and `OSError`."""
         return cls.from_json(Path(path).read_bytes(), name=str(path))
