@@ -17,7 +17,7 @@ from wren_sessions.checkpoints.codec import (
     StoredValue,
     WriteBody,
     compressed,
-    decode_write,
+    decode_writes,
     encode_write,
     plain_frame,
 )
@@ -96,6 +96,6 @@ def test_a_frame_stays_bound_when_it_is_compressed() -> None:
     assert len(small) < len(frame)
     assert plain_frame(small) == frame
     kept = StoredWrite(write_key(write.task_id, write.index), small)
-    assert decode_write(kept, "s", "a write", ("", FIRST)) == write
+    assert decode_writes([kept], "s", "a write", ("", FIRST)) == [write]
     with pytest.raises(CorruptSessionError):
-        decode_write(kept, "s", "a write", ("", SECOND))
+        decode_writes([kept], "s", "a write", ("", SECOND))

@@ -33,15 +33,15 @@ class Most:
 
 
 MOST: Final = {
-    ("memory", "put"): Most(29, 93, 110),
-    ("memory", "put_writes"): Most(20, 53, 58),
-    ("memory", "get_tuple"): Most(28, 97, 129),
-    ("file", "put"): Most(33, 111, 131),
-    ("file", "put_writes"): Most(26, 70, 79),
-    ("file", "get_tuple"): Most(31, 115, 148),
-    ("redis", "put"): Most(30, 94, 114),
-    ("redis", "put_writes"): Most(22, 60, 68),
-    ("redis", "get_tuple"): Most(31, 121, 161),
+    ("memory", "put"): Most(28, 89, 105),
+    ("memory", "put_writes"): Most(20, 51, 56),
+    ("memory", "get_tuple"): Most(28, 94, 123),
+    ("file", "put"): Most(32, 107, 126),
+    ("file", "put_writes"): Most(26, 68, 77),
+    ("file", "get_tuple"): Most(31, 112, 142),
+    ("redis", "put"): Most(29, 90, 109),
+    ("redis", "put_writes"): Most(22, 58, 66),
+    ("redis", "get_tuple"): Most(31, 118, 155),
 }
 
 

@@ -19,7 +19,7 @@ skewed are left out where they, and what would follow, are false.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from operator import is_ as _is
@@ -31,7 +31,14 @@ import msgpack
 
 from wren_sessions.checkpoints.versions import Version, alike, stored
 from wren_sessions.delta.base import DeltaBase
-from wren_sessions.delta.extents import Extent, NewExtent, Piece, shared_too_often
+from wren_sessions.delta.extents import (
+    MAX_RANGES,
+    SHARED_BYTES,
+    Extent,
+    NewExtent,
+    Piece,
+    shared_too_often,
+)
 from wren_sessions.errors import (
     CorruptSessionError,
     DecryptionError,
@@ -127,7 +134,11 @@ class CheckpointRecord:
 
     def delta_bases(self) -> list[DeltaBase]:
         """What is known of the bytes of its values."""
-        return [value.known for value in self.values.values() if value.known is not None]
+        found: list[DeltaBase] = []
+        for value in self.values.values():
+            if value.known is not None:
+                found.append(value.known)  # noqa: PERF401 -- one frame
+        return found
 
 
 @dataclass(slots=True)
@@ -168,11 +179,7 @@ def encode_record(body: CheckpointRecord, name: Name) -> bytes:
             table += channels.setdefault(channel, len(channels)), number
         tables.append(table)
     own, *seen = tables
-    values: list[list[Any]] = []
-    for channel, value in body.values.items():
-        at = channels.setdefault(channel, len(channels))
-        values.append([at, value.kind, *_packed_pieces(value.pieces)])
-    _refuse_shared(body.values.values())
+    values = _packed_values(body.values, channels)
     nodes = dict(zip(body.seen, seen, strict=True))
     fields: list[Any] = [body.parent_id, body.meta, list(channels), texts, own, nodes, values]
     if body.skewed:
@@ -184,6 +191,24 @@ def encode_record(body: CheckpointRecord, name: Name) -> bytes:
     if plain and not any(map(_is, texts, versions)):  # they are as `alike` makes them
         body.encoded = encoded
     return encoded
+
+
+def _packed_values(values: Mapping[str, StoredValue], channels: dict[str, int]) -> list[list[Any]]:
+    """Values as a record has them, the channels by their numbers."""
+    found = []
+    ranged = 0
+    for channel, value in values.items():
+        packed: list[Any] = [channels.setdefault(channel, len(channels)), value.kind]
+        for piece in value.pieces:
+            if type(piece) is bytes:
+                packed.append(piece)
+            else:
+                packed.append((*piece, 1) if type(piece) is NewExtent else piece)
+                ranged += piece[1]
+        found.append(packed)
+    if ranged > SHARED_BYTES or max(map(len, found), default=0) > MAX_RANGES:
+        _refuse_shared(values.values())
+    return found
 
 
 def decode_record(data: bytes, session: str, what: str, name: Name) -> CheckpointRecord:
@@ -233,8 +258,10 @@ def encode_write(write: WriteBody, name: Name) -> bytes:
     value = write.value
     if len(value.pieces) > 1:
         _refuse_shared([value])
-    about = (write.task_id, write.index, write.path, write.channel)
-    return _frame([*about, value.kind, *_packed_pieces(value.pieces)], name)
+    fields: list[Any] = [write.task_id, write.index, write.path, write.channel, value.kind]
+    for piece in value.pieces:
+        fields.append((*piece, 1) if type(piece) is NewExtent else piece)  # noqa: PERF401 -- one frame
+    return _frame(fields, name)
 
 
 def decode_writes(
@@ -336,14 +363,6 @@ def ring(session: str, namespace: str, ids: Sequence[str]) -> NoReturn:
         "of this ring, or delete the session",
         session=session,
     )
-
-
-def _packed_pieces(pieces: Sequence[Piece]) -> Sequence[Sequence[int | bytes]]:
-    """Pieces as they are written: bytes and extents as they are, and new extents marked."""
-    packed: list[Sequence[int | bytes]] = []
-    for piece in pieces:
-        packed.append((*piece, 1) if type(piece) is NewExtent else piece)  # noqa: PERF401 -- one frame
-    return packed
 
 
 def _unpacked_pieces(packed: list[Any]) -> list[Piece]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from heapq import nlargest
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from wren_sessions._gc import unhurried
 from wren_sessions.checkpoints.codec import CheckpointRecord, damage
@@ -41,6 +41,7 @@ from wren_sessions.records import (
 from wren_sessions.serializers.budget import OverBudgetError
 
 T = TypeVar("T")
+_Found: TypeAlias = tuple[Life, Stored, ArenaView]  # of a record, with the session's life
 
 PAGE: Final = 100
 _AT_ONCE: Final = 16  # checkpoints whose values are read together
@@ -140,7 +141,7 @@ class Reading:
         session: str,
         namespace: str,
         checkpoint_id: str | None,
-        read: Callable[[Life, Stored, ArenaView, CheckpointRecord | None], T],
+        read: Callable[[_Found, CheckpointRecord | None], T],
     ) -> T | None:
         life, last = self._cache.known_of(session, namespace)
         name, record = last or (None, None)
@@ -148,11 +149,11 @@ class Reading:
         found = await self._load(session, namespace, checkpoint_id, life, known)
         if found is None:
             return None
-        now, stored, arena = found
+        now, stored, _ = found
         if life is None or life.incarnation != now.incarnation or name != stored.name:
             record = None
         try:
-            return read(now, stored, arena, record)
+            return read(found, record)
         except CorruptSessionError:
             if not known:
                 raise
@@ -161,30 +162,20 @@ class Reading:
         return await self._read(session, namespace, checkpoint_id, read)
 
     def _snapshot(
-        self,
-        session: str,
-        serde: Serializer,
-        _: Life,
-        stored: Stored,
-        arena: ArenaView,
-        known: CheckpointRecord | None,
+        self, session: str, serde: Serializer, found: _Found, known: CheckpointRecord | None
     ) -> Snapshot:
+        life, stored, arena = found
         protection = self._protection
-        found, body = read_snapshot(session, stored, arena, serde, protection, known=known)
-        self._cache.remember(session, stored.name, body, instead_of=None)
-        return found
+        snapshot, body = read_snapshot(session, stored, arena, serde, protection, known=known)
+        self._cache.remember(session, stored.name, body, instead_of=None, life=life)
+        return snapshot
 
     def _head(
-        self,
-        session: str,
-        serde: Serializer,
-        life: Life,
-        stored: Stored,
-        arena: ArenaView,
-        _: CheckpointRecord | None,
+        self, session: str, serde: Serializer, found: _Found, _: CheckpointRecord | None
     ) -> Head:
+        life, stored, arena = found
         body, data = read_record(session, stored, arena, self._protection, serde)
-        self._cache.remember(session, stored.name, body, instead_of=None)
+        self._cache.remember(session, stored.name, body, instead_of=None, life=life)
         return Head(life, stored, body, data)
 
     async def load(
@@ -198,7 +189,11 @@ class Reading:
             checkpoint_id: which checkpoint; None for the latest.
         """
         found = await self._load(session, namespace, checkpoint_id)
-        return None if found is None else found[1:]
+        if found is None:
+            return None
+        life, stored, arena = found
+        self._cache.live(session, life, stored.name)
+        return stored, arena
 
     async def _load(
         self,
@@ -207,7 +202,7 @@ class Reading:
         checkpoint_id: str | None,
         life: Life | None = None,
         known: Sequence[DeltaBase] = (),
-    ) -> tuple[Life, Stored, ArenaView] | None:
+    ) -> _Found | None:
         """The same, with the session's life at that moment; what is known need not be sent."""
         held = _held(life.incarnation, known) if life and known else None
         for _ in range(3):
@@ -218,7 +213,6 @@ class Reading:
                 if namespace == "" and checkpoint_id is None:
                     self._cache.absent(session)
                 return None
-            self._cache.live(session, loaded.life, loaded.stored.name)
             arena = loaded.arena
             same = held is not None and held.incarnation == loaded.life.incarnation
             if arena is None:

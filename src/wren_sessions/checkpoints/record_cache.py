@@ -96,7 +96,7 @@ class Cache:
             if remembered is not None:
                 self._sessions.move_to_end(session)
                 if parent is not None:
-                    found = remembered.records.used(parent)
+                    found = remembered.records.get(parent)
                 records = list(remembered.records.items())
                 records.reverse()
             if life is None:
@@ -285,10 +285,18 @@ class Cache:
             return list(reversed(remembered.records.items())) if remembered else []
 
     def remember(
-        self, session: str, name: Name, body: CheckpointRecord, *, instead_of: Name | None
+        self,
+        session: str,
+        name: Name,
+        body: CheckpointRecord,
+        *,
+        instead_of: Name | None,
+        life: Life | None = None,
     ) -> None:
-        """Remember a record, and forget the one that it continues."""
+        """Remember a record, and the life that it was read in; forget the one that it continues."""
         with self._lock:
+            if life is not None:
+                self._live(session, life, name)
             self._remember(session, name, body, instead_of)
 
     def _remember(

@@ -70,9 +70,14 @@ def several(ids: Collection[str], what: str) -> list[str]:
 
 def names_of(config: RunnableConfig) -> tuple[str, str, str | None]:
     """The session, namespace and checkpoint that a config names."""
-    thread = thread_of(config)
+    try:
+        configurable = config["configurable"]
+        thread = configurable["thread_id"]
+    except KeyError:
+        thread_of(config)  # says what is missing
+        raise
     session = thread if isinstance(thread, str) else session_of(thread)
-    named = config["configurable"].get
+    named = configurable.get
     return session, named("checkpoint_ns") or "", named("checkpoint_id") or None
 
 

@@ -479,7 +479,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         if found is None:
             return None
         found = await checkpoints.reading.with_parent(session, found)
-        whole = self._tuple(thread_of(config), session, found)
+        whole = self._tuple(config["configurable"]["thread_id"], session, found)
         return whole if checkpoint_id is None else named_by(config, whole)
 
     async def _put_writes(
