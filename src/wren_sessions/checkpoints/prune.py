@@ -54,16 +54,16 @@ ATTEMPTS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How many checkpoints of a session to keep while it is written.
+    """How many checkpoints of a session to keep while writing it.
 
-    Pruning runs periodically, so a step costs the same however long the session is; in between
-    there are up to twice as many.
+    Pruning runs periodically, so the cost of a step does not depend on the length of the session.
+    In between there can be up to twice as many.
 
     Args:
         keep_last: how many of each namespace to keep, at least 1.
 
     Raises:
-        ConfigurationError: `keep_last` is below 1.
+        ConfigurationError: `keep_last` is not a whole number of at least 1.
     """
 
     keep_last: int

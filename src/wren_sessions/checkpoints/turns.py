@@ -1,17 +1,17 @@
 """Turns: one writer at a time.
 
-Who has a session's turn is the only one who writes it. The store keeps the turn inside the session
-and holds each commit to it, so a turn that was lost cannot be written in, whatever its process
-believes. A turn lasts for a limited time, and is renewed in the background while its holder lives.
-So a session is free again soon after its holder died, and a holder that was paused for longer finds
-its writes refused.
+Only the holder of a session's turn can write the session. The store keeps the turn inside the
+session and checks it on each commit. So a process that has lost its turn cannot write, even if it
+does not know. A turn lasts for a limited time, and is renewed in the background while its holder
+lives. So a session is free again soon after its holder died. If a holder is paused for longer, its
+writes are refused.
 
-A turn is known by its context (`contextvars`): threads and tasks that LangGraph starts for a run
-are in it, and what they write carries its token. Where a turn is on already, a second one of the
-same session is the same one.
+A turn belongs to a context (`contextvars`). Threads and tasks that LangGraph starts for a run are
+in this context, and their writes carry the turn's token. Inside a turn, taking a turn of the same
+session again gives the same turn.
 
-Whoever waits stands in a queue that the store keeps. The first asks more often than the others, and
-gets the turn next; a place is kept for `PATIENCE_MS` after its owner last asked.
+Waiters are in a queue that the store keeps. The first waiter asks more often than the others, and
+gets the turn next. A place in the queue is kept for `PATIENCE_MS` after the waiter last asked.
 """
 
 from __future__ import annotations
@@ -87,25 +87,24 @@ def token_in(rules: Rules | None, session: str) -> str | None:
 
 
 class Turn:
-    """The right to be the only one who writes a session, for one ``with`` or ``async with`` block.
+    """The exclusive right to write a session, for one ``with`` or ``async with`` block.
 
     Args:
         store: the store.
-        session: the session; it need not be there.
-        wait: how long to wait for the turn at the most; None for as long as it takes, 0 for not
-            at all.
-        ttl: for how long it outlives its process.
-        holder: who has it, as others are told; None for the machine and the process.
+        session: the session, which need not exist.
+        wait: how long to wait for the turn; None for as long as it takes, 0 for no wait.
+        ttl: how long it lasts if its process dies.
+        holder: the name of the holder in the errors of others; None for the machine and process id.
 
     Attributes:
         session: the session.
         holder: who has it.
-        token: random text by which the store knows it.
-        over: whether it was left, or never taken.
+        token: random text that identifies it in the store.
+        over: whether it has ended, or was never taken.
 
     Raises:
-        ConfigurationError: the store has no turns, or an argument is not of its type.
-        InvalidSessionIdError: the session's id cannot be one.
+        ConfigurationError: the store has no turns, or an argument has the wrong type.
+        InvalidSessionIdError: the session's id is not valid.
     """
 
     def __init__(

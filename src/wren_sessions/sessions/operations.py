@@ -50,16 +50,16 @@ Change: TypeAlias = Callable[[dict[str, Any]], T]
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """A session as it was loaded.
+    """A loaded session.
 
     Attributes:
         id: its id.
-        state: its state; a copy that is the caller's to change.
+        state: its state. This is a copy that the caller may change.
         checkpoint_id: the checkpoint it was loaded from; None for a session without a state.
-        revision: how many times it had been written when it had this state; pass it, or the session
+        revision: how many times it had been written when it had this state. Pass it, or the session
             itself, as ``expect`` to `Sessions.save`.
-        life: when it was made, written, and ends.
-        metadata: of the checkpoint.
+        life: when it was created and written, and when it ends.
+        metadata: the checkpoint's metadata.
         waiting: whether it waits for an answer to an interrupt.
     """
 
@@ -167,7 +167,7 @@ class SessionOperations:
     async def create(
         self, session_id: str | None, prefix: str, now: datetime, state: Mapping[str, Any] | None
     ) -> Session:
-        """Make a session that was not there."""
+        """Create a new session."""
         if state is not None:
             check_state(session_id or prefix, state)
         id_ = session_id if session_id is not None else f"{prefix}_{secrets.token_hex(_ID_BYTES)}"
@@ -334,7 +334,7 @@ class SessionOperations:
 
 
 def not_found(session_id: str, at: str | None = None) -> NoReturn:
-    """Raise the error for a session, or a checkpoint of it, that is not there."""
+    """Raise the error for a session or checkpoint that does not exist."""
     what = f"session {session_id!r}" if at is None else f"checkpoint {at!r} of {session_id!r}"
     raise SessionNotFoundError(
         f"{what} was not found or has expired: check its id and the store's URL, prefix and "

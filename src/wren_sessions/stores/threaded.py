@@ -1,8 +1,8 @@
-"""The awaitable face of a store that only blocks.
+"""The async API of a store that only blocks.
 
-A store written once, blocking, is awaited through threads of its own. LangGraph fills asyncio's
-default executor with its own work, so a store that used that one would wait behind the graph (0.5
-to 3 seconds were seen). A store whose calls never wait (a dict) is called in place: ``threads=0``.
+A blocking store runs in its own threads to be awaited. LangGraph fills asyncio's default executor
+with its own work. A store that used that executor would wait for the graph, for 0.5 to 3 seconds in
+measurements. A store whose calls never wait (a dict) is called directly: ``threads=0``.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class ThreadedStore:
 
     Args:
         store: the blocking store.
-        threads: how many calls may run at once; 0 calls in place, for stores that never wait.
-            With `commit_all` one more thread makes all commits.
-        commit_all: commits for several tasks at once, for stores that can share the waiting; says
-            of each commit what it gave or raised. None has each commit made by itself.
+        threads: how many calls may run at once; 0 calls the store directly, for stores that never
+            wait. With `commit_all`, one more thread does all commits.
+        commit_all: makes the commits of several tasks together, for stores that can share the wait.
+            It returns the result or exception of each commit. None makes each commit separately.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class ThreadedStore:
         self.shutdown()
 
     def shutdown(self) -> None:
-        """End the threads, from the blocking face's `close`; a later call starts new ones."""
+        """End the threads when the blocking store is closed. A later call starts new ones."""
         with self._lock:
             executor, self._executor = self._executor, None
         if executor is not None:

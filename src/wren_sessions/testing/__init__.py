@@ -1,6 +1,6 @@
-"""For tests: a clock that waits for nobody, and the contract that every store keeps.
+"""For tests: a fake clock, and the contract that every store must pass.
 
-To test a store, subclass `StoreContract` and tell it how to make one; it needs the extra
+To test a store, subclass `StoreContract` and tell it how to create one. This needs the extra
 ``testing``::
 
     class TestMyStore(StoreContract):
@@ -21,10 +21,10 @@ To test a store, subclass `StoreContract` and tell it how to make one; it needs 
         def pass_time(self, clock):
             return clock.advance
 
-A store whose clock cannot be set (a server's) makes `StoreContract.tick` short, and its
-``pass_time`` sleeps.
+If you cannot set the store's clock (such as a server's), make `StoreContract.tick` short, and let
+``pass_time`` sleep.
 
-To test an application, name `wren_sessions.testing.fixtures` among its pytest plugins.
+To test an application, add `wren_sessions.testing.fixtures` to its pytest plugins.
 """
 
 from __future__ import annotations

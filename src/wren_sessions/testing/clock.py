@@ -1,4 +1,4 @@
-"""A clock for stores that take one, moved by hand."""
+"""A clock for stores that tests can set."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from wren_sessions.ttl import Duration, to_ms
 
 
 class FakeClock:
-    """A clock that stands still until it is told to advance.
+    """A clock that stands still until you call `advance`.
 
     Args:
-        now_ms: where it starts, in milliseconds since 1970; by default in November 2023.
+        now_ms: its initial time, in milliseconds since 1970; by default in November 2023.
 
     Attributes:
         now_ms: the time it shows.
@@ -23,12 +23,12 @@ class FakeClock:
         return self.now_ms
 
     def advance(self, duration: Duration) -> None:
-        """Move it forward.
+        """Move the clock forward.
 
         Args:
             duration: by how much: ``"24h"``, seconds, or a `timedelta`.
 
         Raises:
-            ConfigurationError: that is no duration.
+            ConfigurationError: the duration is not valid.
         """
         self.now_ms += to_ms(duration)

@@ -1,4 +1,4 @@
-"""The contract of a store, whole: what `wren_sessions.protocols` says, as tests."""
+"""The complete contract of a store: the rules of `wren_sessions.protocols`, as tests."""
 
 from __future__ import annotations
 
@@ -45,18 +45,17 @@ class StoreContract(
 ):
     """Tests of every behaviour of `SessionStore`, sync and async.
 
-    Subclass it as ``Test…`` and override two fixtures: ``make_store``, a callable that takes
-    ``ttl=`` and returns a store that holds nothing, and ``pass_time``, a callable that takes a
-    duration and lets it pass for those stores. Stores are closed by the tests. Where ``pass_time``
-    really sleeps, override `tick` too.
+    Subclass it as ``Test…`` and override two fixtures. ``make_store`` is a callable that takes
+    ``ttl=`` and returns an empty store. ``pass_time`` is a callable that takes a duration and lets
+    it pass for those stores. The tests close the stores. If ``pass_time`` really sleeps, override
+    `tick`, too.
 
-    Where stores with different prefixes can be on one storage, override ``make_tenant`` as well: a
-    callable that takes a prefix and ``ttl=`` and returns a store on the storage that all stores of
-    a test made so share. Without it, the tests of prefixes are skipped.
+    If stores with different prefixes can share one storage, override ``make_tenant`` as well. It is
+    a callable that takes a prefix and ``ttl=``, and returns a store on a storage that all stores of
+    one test share. Without it, the tests of prefixes are skipped.
 
-    A store without turns (`protocols.TurnStore`), or that does not know owners (`OwnerStore`),
-    skips their tests.
+    For a store without turns (`protocols.TurnStore`) or without owners (`OwnerStore`), their tests
+    are skipped.
 
-    The contract asks nothing of a store but what the protocol says: it looks at no class, no file
-    and no key.
+    The contract tests only what the protocol says. It looks at no class, no file and no key.
     """

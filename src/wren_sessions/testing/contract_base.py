@@ -1,4 +1,4 @@
-"""What every part of the contract stands on: how stores are made, and how time passes."""
+"""The basis of all contract tests: how stores are created, and how time passes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class MakeStore(Protocol):
     """Makes a store."""
 
     def __call__(self, *, ttl: TTLPolicy | None = None) -> SessionStore:
-        """Make a store that holds nothing; ttl None is the store's own default."""
+        """Create an empty store; ttl None is the store's own default."""
 
 
 class MakeTenant(Protocol):
     """Makes a store on a storage that it shares."""
 
     def __call__(self, prefix: str, *, ttl: TTLPolicy | None = None) -> SessionStore:
-        """Make a store with a prefix, on the storage that all stores of a test made so share."""
+        """Create a store with a prefix, on a storage that all stores of one test share."""
 
 
 PassTime: TypeAlias = Callable[[Duration], None]
@@ -55,12 +55,12 @@ class OpenTenant(Protocol):
 class ContractBase:
     """The fixtures of the contract; a subclass overrides `make_store` and `pass_time`.
 
-    It overrides `make_tenant` too where stores can share a storage.
+    If stores can share a storage, it also overrides `make_tenant`.
 
     Attributes:
-        tick: the unit of time of the tests. Sessions live four ticks or more in them, and a test
-            lets at most ten pass. One tick is also how much a test tolerates: where
-            `pass_time` sleeps, choose it longer than the calls of a busy machine take, 100 ms say.
+        tick: the unit of time in the tests. Sessions live for at least four ticks, and a test lets
+            at most ten ticks pass. One tick is also the tolerance of a test. If `pass_time` sleeps,
+            choose a tick that is longer than calls on a busy machine take, such as 100 ms.
     """
 
     pytestmark: ClassVar = pytest.mark.asyncio
@@ -68,25 +68,25 @@ class ContractBase:
 
     @pytest.fixture
     def make_store(self) -> MakeStore:
-        """Override: how to make a store that holds nothing, with a keyword argument ``ttl``."""
+        """Override: how to create an empty store, with a keyword argument ``ttl``."""
         raise NotImplementedError("override the fixture make_store: see StoreContract")
 
     @pytest.fixture
     def pass_time(self) -> PassTime:
-        """Override: how to let time pass, by a duration."""
+        """Override: how to let a duration pass."""
         raise NotImplementedError("override the fixture pass_time: see StoreContract")
 
     @pytest.fixture
     def make_tenant(self) -> MakeTenant:
-        """Override: how to make a store with a prefix, with ``ttl=``, on a storage they share."""
+        """Override: how to create a store with a prefix and ``ttl=``, on a shared storage."""
         pytest.skip("override the fixture make_tenant to test that prefixes separate sessions")
 
     @pytest_asyncio.fixture(params=["sync", "async"])
     async def face_of(self, request: pytest.FixtureRequest) -> AsyncIterator[FaceOf]:
-        """Gives a face of stores: each test runs on the blocking one as well.
+        """Returns the sync or async API of a store: each test runs with both.
 
-        The blocking methods are awaited through threads, so that calls that are awaited together
-        really run at once.
+        The blocking methods run in threads, so that calls that are awaited together really run at
+        the same time.
         """
         opened: list[AsyncSessionStore] = []
 

@@ -1,11 +1,11 @@
 """Pytest fixtures for applications that test without a server: a clock, a store, a checkpointer.
 
-Name this module in the ``conftest.py`` at the root of the tests, and ask for them by name::
+Name this module in the ``conftest.py`` at the root of the tests, and use the fixtures by name::
 
     pytest_plugins = ["wren_sessions.testing.fixtures"]
 
-Each test gets sessions of its own, in memory. Override `session_clock` to start at another time, or
-`session_store` for another policy; the fixtures that stand on them follow.
+Each test gets its own sessions, in memory. Override `session_clock` to start at another time, or
+`session_store` for another policy. The other fixtures use your override.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def session_clock() -> FakeClock:
-    """The clock of `session_store`: it stands still until it is told to advance."""
+    """The clock of `session_store`. It stands still until you call `advance`."""
     return FakeClock()
 
 
@@ -36,7 +36,7 @@ def session_store(session_clock: FakeClock) -> SessionStore:
 
 @pytest.fixture
 def session_saver(session_store: SessionStore) -> SessionSaver:
-    """A LangGraph checkpointer on `session_store`; langgraph is imported when it is asked for."""
+    """A LangGraph checkpointer on `session_store`. Only this fixture imports langgraph."""
     from wren_sessions.langgraph import SessionSaver
 
     return SessionSaver(session_store)

@@ -1,8 +1,8 @@
-"""Moving in: threads of any LangGraph checkpointer, and sessions from store to store.
+"""Moving in: threads from any LangGraph checkpointer, and sessions from other stores.
 
-`import_checkpoints` goes through LangGraph's interface, value by value, so its ends may be any two
-checkpointers. `copy_sessions` goes through the store protocol: it decodes no value, and needs
-neither LangGraph nor the classes of the application.
+`import_checkpoints` uses LangGraph's interface, value by value, so it works between any two
+checkpointers. `copy_sessions` uses the store protocol. It decodes no values, and needs neither
+LangGraph nor the application's classes.
 """
 
 from __future__ import annotations
@@ -35,34 +35,34 @@ def import_checkpoints(
 ) -> ImportReport:
     """Copy threads from one LangGraph checkpointer into another.
 
-    All checkpoints of all namespaces go, the oldest first, with their ids, parents, versions,
-    metadata, values and pending writes. The source is only read. One checkpoint is in memory at a
-    time. An import that was interrupted goes on where it stopped when it is run again, and one that
-    is run again later brings what has come since.
+    It copies all checkpoints of all namespaces, the oldest first, with their ids, parents,
+    versions, metadata, values and pending writes. The source is only read. Only one checkpoint is
+    in memory at a time. If an import was interrupted, run it again and it continues. If you run it
+    again later, it copies what is new.
 
-    Versions stay as they are, unless the target could not go on from them: numbers become text for
-    a target that counts in text, text becomes numbers for one that counts in numbers, and counters
-    get as many digits as the target's.
+    Versions stay the same, unless the target could not continue from them. Numbers become text if
+    the target uses text, text becomes numbers if it uses numbers, and counters get as many digits
+    as the target's.
 
-    A thread that the target has all of, and more, was moved and is in use: it is left alone.
+    If the target has all of a thread, and newer checkpoints, the thread is not changed.
 
     Args:
         saver: the source: any checkpointer with blocking methods.
         target: a `SessionSaver`, or any other checkpointer (the way back).
-        threads: which threads; None (default) for all, which makes the source list all of its
-            checkpoints. One that is not there is no error.
-        verify: read each checkpoint back after it was written, and compare it (default). What is
-            in the target already is compared in any case.
+        threads: which threads; None (default) for all, for which the source must list all its
+            checkpoints. It is no error if one does not exist.
+        verify: read each checkpoint back and compare it (default). Checkpoints that the target has
+            already are always compared.
         on_progress: called with a `Progress` after every checkpoint.
 
     Returns:
-        For each thread, how many checkpoints were written and how many were there, and its size.
+        For each thread, how many checkpoints were written and how many existed, and its size.
 
     Raises:
-        ConflictError: the target has the thread, and it is not what an earlier import wrote; or
-            it was written or deleted by somebody else, or ran out, while it was imported.
-        SerializationError: a value cannot be stored, or is read back as another.
-        CorruptSessionError: anything else of a checkpoint is read back as another.
+        ConflictError: the target has a different thread with this id; or during the import somebody
+            else wrote or deleted it, or it expired.
+        SerializationError: a value cannot be stored, or comes back different.
+        CorruptSessionError: another part of a checkpoint comes back different.
         ConfigurationError: the source has no blocking methods, or lists too many checkpoints.
     """
     _check_import(saver, target, "import_checkpoints")
@@ -84,11 +84,11 @@ async def aimport_checkpoints(
     verify: bool = True,
     on_progress: OnProgress | None = None,
 ) -> ImportReport:
-    """Copy threads between checkpointers that are awaited; see `import_checkpoints`.
+    """Copy threads between async checkpointers; see `import_checkpoints`.
 
     Raises:
-        ConfigurationError: an end has no asynchronous methods; besides what `import_checkpoints`
-            raises.
+        ConfigurationError: a checkpointer has no async methods. It also raises the errors of
+            `import_checkpoints`.
     """
     _check_import(saver, target, "aimport_checkpoints")
     ends = (AwaitedSaver(saver), AwaitedSaver(target))
@@ -109,35 +109,35 @@ def copy_sessions(
     replace: bool = False,
     on_progress: OnProgress | None = None,
 ) -> CopyReport:
-    """Copy sessions, whole, from one store to another.
+    """Copy complete sessions from one store to another.
 
-    Records, pending writes, header, creation time, idle timeout and pin go; no value is decoded,
-    and what checkpoints share stays shared. What is encrypted in one of the stores is opened with
-    its keys and sealed with those of the other. A session appears in the target at once, complete
-    and verified: it is written under a name of its own first, which no listing shows; what is left
-    of it ends an hour after it was last written. An interrupted copy is run again; what was copied
-    before is skipped.
+    It copies records, pending writes, header, creation time, idle timeout and pin. It decodes no
+    values, and data that checkpoints share stays shared. Encrypted data is decrypted with the
+    source's keys and encrypted with the target's. A session appears in the target at once, complete
+    and verified. Until then it has a temporary name, which no listing shows. Leftovers of an
+    interrupted copy expire an hour after they were last written. Run an interrupted copy again:
+    sessions that were copied before are skipped.
 
-    What does not go: the time that is left, which is counted anew by the target's policy; the
-    revision; and pending writes of a checkpoint that was never written.
+    It does not copy the remaining time, which starts again by the target's policy, the revision,
+    and pending writes of a checkpoint that was never written.
 
     Args:
-        source: where the sessions are; only read.
-        target: where they go.
+        source: the store to copy from; only read.
+        target: the store to copy to.
         sessions: which sessions; None (default) for all.
-        replace: whether to replace a session of the target that is not the same.
+        replace: whether to replace a different session in the target.
         on_progress: called with a `Progress` after every checkpoint.
 
     Returns:
-        What was copied, what was there already, and what is too old for the target.
+        Which sessions were copied, existed already, or are too old for the target.
 
     Raises:
-        SessionNotFoundError: a session that was asked for is not there.
-        SessionExistsError: the target has another session of that id, and `replace` is False.
-        ConflictError: a session was written all the time while it was being copied.
-        CorruptSessionError: what is stored is damaged, or is read back as another.
+        SessionNotFoundError: a requested session does not exist.
+        SessionExistsError: the target has a different session with that id, and `replace` is False.
+        ConflictError: others kept writing a session while it was being copied.
+        CorruptSessionError: the stored data is damaged, or comes back different.
         FormatVersionError: a newer version of this package wrote it.
-        ConfigurationError: source and target are one store.
+        ConfigurationError: source and target are the same store.
     """
     _check_copy(source, target, sessions)
     copying = Copying(
@@ -159,7 +159,7 @@ async def acopy_sessions(
     replace: bool = False,
     on_progress: OnProgress | None = None,
 ) -> CopyReport:
-    """Copy sessions by the awaitable faces of two stores; see `copy_sessions`."""
+    """The same as `copy_sessions`, with the async API of both stores."""
     _check_copy(source, target, sessions)
     copying = Copying(
         source=source.aio,

@@ -47,8 +47,8 @@ class Progress:
 
     Attributes:
         session: the session or thread that is being moved.
-        done: how many of its checkpoints are done, written or found there already.
-        total: how many it has.
+        done: how many of its checkpoints are done: written, or found in the target.
+        total: how many checkpoints it has.
     """
 
     session: str
@@ -68,8 +68,8 @@ class ImportedThread:
         thread: its id.
         written: how many checkpoints were written.
         skipped: how many were in the target already, from an earlier import.
-        size_bytes: what the session takes in the target's store now; None where the server does
-            not say, the target is no `SessionSaver`, or the thread has no checkpoint.
+        size_bytes: the session's size in the target's store now; None if the server does not report
+            it, the target is not a `SessionSaver`, or the thread has no checkpoint.
     """
 
     thread: str
@@ -83,14 +83,14 @@ class ImportReport:
     """What an import did.
 
     Attributes:
-        threads: each thread, in the order they were moved.
+        threads: each thread, in the order of the import.
     """
 
     threads: tuple[ImportedThread, ...]
 
     @property
     def written(self) -> int:
-        """How many checkpoints were written in all."""
+        """The total number of checkpoints that were written."""
         return sum(thread.written for thread in self.threads)
 
     @property
@@ -106,7 +106,7 @@ class CopiedSession:
     Attributes:
         session: its id.
         checkpoints: how many it has.
-        size_bytes: what it takes in the target; None where the server does not say.
+        size_bytes: its size in the target; None if the server does not report it.
     """
 
     session: str
@@ -120,8 +120,9 @@ class CopyReport:
 
     Attributes:
         copied: the sessions that were copied.
-        skipped: the sessions that were in the target already, the same.
-        expired: the sessions that are older than the target's maximum age, and were left out.
+        skipped: the sessions that the target had already, unchanged.
+        expired: the sessions that were left out because they are older than the target's maximum
+            age.
     """
 
     copied: tuple[CopiedSession, ...]

@@ -1,14 +1,14 @@
-"""Verifying sessions: what of them is whole, and what is not. Nothing is written.
+"""Verifying sessions: what is intact and what is damaged. Nothing is written.
 
 Every record of every namespace is read with its pending writes and its parts of the arena, and
-compared with the checksums it was written with; what is sealed is opened. Values are not decoded,
-so the application's classes are not needed. One page of records is in memory at a time.
+compared with its checksums. Encrypted data is decrypted. Values are not decoded, so the
+application's classes are not needed. Only one page of records is in memory at a time.
 
-A store refuses to read what it cannot make sense of. Where that is one record of a namespace, it is
-stepped over: the next higher record names it (`Stored.below`), and older ones are looked for below
-it. Where the store does not get past it, as Redis does not, whose records are a chain, the others
-are read by their names: those that whole records give their parents, and all of them where the
-store can tell (``names``).
+A store refuses to read data that it does not understand. If this is one record of a namespace, it
+is skipped: the next higher record names it (`Stored.below`), and the search for older ones
+continues below it. On Redis, where records are a chain, the store does not get past it. There the
+others are read by name: the parents that intact records name, and all records if the store can list
+them (``names``).
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ DAMAGE: Final = (CorruptSessionError, DecryptionError, SerializationError)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damaged:
-    """A part of a session that is not as it was written.
+    """A damaged part of a session.
 
     Attributes:
-        namespace: its namespace; None for what belongs to the session as a whole.
-        checkpoint_id: its checkpoint, where that is known.
-        write: the key of the pending write, where it is one.
+        namespace: its namespace; None if it belongs to the whole session.
+        checkpoint_id: its checkpoint, if known.
+        write: the key, if it is a pending write.
         why: what is wrong with it.
-        too_large: whether it was not looked at, since that would take too much memory. It may be
-            whole, so no repair leaves it out.
+        too_large: whether it was not checked because that would take too much memory. It may be
+            intact, so a repair does not leave it out.
     """
 
     namespace: str | None
@@ -67,16 +67,16 @@ class Damaged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionCheck:
-    """What is whole of a session.
+    """The result of verifying a session.
 
     Attributes:
         session: its id.
-        info: of the session, when it was looked at; None where it cannot be read.
-        whole: the checkpoints that can be read, with the pending writes that can.
-        latest: the newest whole checkpoint of the root namespace; None if there is none.
-        damaged: what is not whole; empty if all is.
-        counted: whether the session says all that there is to be of it. If not, as of what version
-            0.1.0 wrote, something may be missing that nothing tells of.
+        info: what is known of the session; None if it cannot be read.
+        whole: the intact checkpoints, with their intact pending writes.
+        latest: the newest intact checkpoint of the root namespace; None if there is none.
+        damaged: the damaged parts; empty if there are none.
+        counted: whether the session records how many parts it has. If not, as for sessions from
+            version 0.1.0, missing parts may go unnoticed.
     """
 
     session: str
@@ -88,12 +88,12 @@ class SessionCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether all of it is as it was written."""
+        """Whether all of it is intact."""
         return not self.damaged
 
     @property
     def too_large(self) -> bool:
-        """Whether a part of it was not looked at; it may be whole, so nothing is repaired."""
+        """Whether a part was too large to check. It may be intact, so nothing is repaired."""
         return any(part.too_large for part in self.damaged)
 
 
@@ -106,7 +106,7 @@ def check_session(store: SessionStore, session: str) -> SessionCheck:
 
     Raises:
         SessionNotFoundError: there is no such session.
-        ConflictError: it was written each time while it was being looked at.
+        ConflictError: others kept writing it during the check.
     """
     check_store(store, "check_session")
     names, counted = _known(store, session)

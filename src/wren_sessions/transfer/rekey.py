@@ -1,15 +1,15 @@
-"""Rewriting encrypted sessions under the newest key.
+"""Encrypting sessions again with the newest key.
 
-To change a key: put a new one in front of the old one, everywhere; what is written from then on is
-written with it. `rekey` rewrites what is older. When it has left nothing out, take the old key
-away. The same turns sessions from before encryption into encrypted ones (``migrate=True``)::
+To change a key, put the new one before the old one in every process. From then on, new data is
+encrypted with it. `rekey` rewrites older data. When it leaves out nothing, remove the old key. It
+also encrypts sessions that are not encrypted yet (``migrate=True``)::
 
     store = open_store(url, encryption=Encryption([new, old]))
     report = rekey(store)
 
-A session is written anew beside itself, under a name of its own, and put in its place in one step,
-if nobody wrote it meanwhile. It is then another incarnation: a graph that was in the middle of a
-run on it gets a `SessionGoneError`, so sessions that are in use are left for the next call.
+A session is first written under a temporary name. Then it replaces the original in one step, if
+nobody has written that meanwhile. It is then another incarnation, so a graph that is running on it
+gets a `SessionGoneError`. That is why sessions in use are left for the next call.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class RekeyReport:
 
     Attributes:
         rewritten: the sessions that were rewritten.
-        current: the sessions that had nothing of an older key.
-        busy: the sessions that were in use, and have to be done by another call.
+        current: the sessions without data of an older key.
+        busy: the sessions that were in use, and are left for another call.
     """
 
     rewritten: tuple[str, ...]
@@ -59,22 +59,22 @@ def rekey(
     unused_for: Duration | None = "1m",
     on_progress: OnProgress | None = None,
 ) -> RekeyReport:
-    """Rewrite sessions with the newest key of their store.
+    """Encrypt sessions again with the newest key of their store.
 
-    Age, lifetime, pin, history and pending writes stay as they are. Sessions that need nothing are
-    only looked at.
+    Age, lifetime, pin, history and pending writes stay the same. Sessions that already use the
+    newest key are only read.
 
     Args:
         store: a store with encryption.
         sessions: which sessions; None (default) for all.
-        unused_for: sessions that were written since then are left out; None leaves out none.
+        unused_for: sessions that were written this recently are left out; None leaves out none.
         on_progress: called with a `Progress` after every checkpoint that was rewritten.
 
     Raises:
-        ConfigurationError: the store has no encryption, or a duration cannot be understood.
-        SessionNotFoundError: a session that was asked for is not there.
-        DecryptionError: a key is missing, or what is stored was changed; sessions that were done
-            before stay done.
+        ConfigurationError: the store has no encryption, or the duration is not valid.
+        SessionNotFoundError: a requested session does not exist.
+        DecryptionError: a key is missing, or stored data was changed. Sessions that were rewritten
+            before stay rewritten.
     """
     rekeying = _rekeying(store, Unsuspended, unused_for, on_progress)
     return run(rekeying.run(sessions))

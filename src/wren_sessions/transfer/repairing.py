@@ -1,11 +1,11 @@
-"""Repairing a damaged session: what is whole of it is written anew, and takes its place.
+"""Repairing a damaged session: its intact parts are copied, and replace it.
 
-What `checking` found whole is copied beside the session, as any copy is: under a name that nobody
-sees, compared when read back, and put in its place in one step, if nobody wrote the session since
-it was verified. Checkpoints that are damaged are left out, and so are pending writes that are. The
-newest whole checkpoint becomes the latest of its namespace.
+The parts that `checking` found intact are copied in the same way as any copy: under a temporary
+name, and compared when read back. Then the copy replaces the session in one step, if nobody has
+written it since the check. Damaged checkpoints and pending writes are left out. The newest intact
+checkpoint becomes the latest of its namespace.
 
-Nothing is lost by it that was there: the caller keeps the original first (`dump` of each store).
+So that nothing is lost, the caller saves the original first (`dump` of each store).
 """
 
 from __future__ import annotations
@@ -36,10 +36,9 @@ from wren_sessions.transfer.checking import DAMAGE, SessionCheck
 def repair_session(
     store: SessionStore, check: SessionCheck, *, on_progress: OnProgress | None = None
 ) -> int:
-    """Put what is whole of a session in its place.
+    """Replace a damaged session with its intact parts.
 
-    It is another incarnation then: a graph that was in the middle of a run on it gets a
-    `SessionGoneError`.
+    It is then another incarnation. A graph that is running on it gets a `SessionGoneError`.
 
     Args:
         store: where it is.
@@ -47,12 +46,12 @@ def repair_session(
         on_progress: called with a `Progress` after every checkpoint.
 
     Returns:
-        How many checkpoints it has now.
+        The number of its checkpoints now.
 
     Raises:
-        CorruptSessionError: nothing of it can be saved.
-        ConfigurationError: a part of it is too large to be verified, and may be whole.
-        ConflictError: it was written since it was verified; nothing was changed.
+        CorruptSessionError: no part of it can be saved.
+        ConfigurationError: a part of it is too large to verify, and may be intact.
+        ConflictError: it was written since the check; nothing was changed.
     """
     check_store(store, "repair_session")
     return run(_repair(Unsuspended(store), check, protection_of(store), on_progress))

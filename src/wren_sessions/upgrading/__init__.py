@@ -1,9 +1,8 @@
-"""Before a deploy: would the code in this process read what is stored, and what becomes of it?
+"""Before a deploy: check whether the new code can read the stored sessions.
 
-`verify` reads sessions as the application would, and writes nothing. What it finds is grouped by
-cause, with the line of `wren_sessions.Migrations` that could be added. `migrate` rewrites sessions
-whose values are read in another form than they are stored in. The application is what ``--app``
-names (`application`).
+`verify` reads sessions in the same way as the application, and writes nothing. It groups its
+findings by cause, with the line of `wren_sessions.Migrations` that could help. `migrate` rewrites
+sessions whose values are stored in an old form. ``--app`` names the application (`application`).
 """
 
 from __future__ import annotations

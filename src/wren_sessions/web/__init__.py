@@ -1,17 +1,17 @@
 """Sessions in a browser: an ASGI app on any store, and the server of ``wren-sessions web``.
 
-`app` makes the app, to be mounted in an app of one's own or served by itself::
+`app` creates the ASGI app. Mount it in your own app, or serve it alone::
 
     api.mount("/sessions", wren_sessions.web.app(store))  # behind the login of `api`
 
-How a page is made: its route (`_pages`, `_acting`) asks `OffLoop` to run a function of `_views` in
-a thread, where decoding holds up nobody; what that function asks of the store is awaited in the
-event loop, on ``store.aio``. The function gives plain data, and a template makes HTML of it
-(`_render`), which escapes everything. `Guard` stands before all of it: it decides who may ask, and
-says in headers what a browser may do with an answer.
+How a page is made: its route (`_pages`, `_acting`) calls `OffLoop`, which runs a function of
+`_views` in a thread, so that decoding does not block the event loop. Calls to the store are awaited
+in the event loop, on ``store.aio``. The function returns plain data, and a template (`_render`)
+turns it into HTML and escapes everything. `Guard` is in front of all of it. It decides which
+requests are allowed, and its headers tell the browser what it may do with an answer.
 
-Pages need no script. ``static/live.js`` only asks for the page again, with the tag of the one it
-has, and puts in what is new; where nothing is new the answer is empty.
+Pages work without scripts. ``static/live.js`` only requests the page again, with the tag of the one
+it has, and inserts what is new. If nothing is new, the answer is empty.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ def app(
     graph: Any = None,
     messages: str = "messages",
 ) -> ASGIApp:
-    """The sessions of a store as an ASGI app, to be mounted behind a login of one's own.
+    """The sessions of a store as an ASGI app. Mount it behind your own login.
 
-    The app has no login of its own: whoever reaches it sees all sessions. Requests that come from
-    pages of other sites are refused all the same.
+    The app has no login, so everybody who reaches it sees all sessions. It does refuse requests
+    from pages of other sites.
 
     Args:
-        store: where the sessions are; it is not closed here.
-        write: whether sessions can be changed: answered, forked, edited, pinned, deleted.
-        graph: the LangGraph graph that goes on when a question is answered, compiled or not; it
-            runs on this store. Without one, pages say what to run.
-        messages: what the list of messages is called in the state.
+        store: where the sessions are; this app does not close it.
+        write: whether to allow changes: answer, fork, edit, pin and delete sessions.
+        graph: the LangGraph graph that continues when a question is answered, compiled or not. It
+            runs on this store. Without a graph, pages say what to run.
+        messages: the name of the list of messages in the state.
 
     Raises:
-        ConfigurationError: something is not installed, or is not what it should be.
+        ConfigurationError: a package is not installed, or an argument is not valid.
     """
     check_store(store, "web.app")
     check_installed()
@@ -64,7 +64,7 @@ def app(
 
 
 def check_installed() -> None:
-    """Make sure that what the extra ``web`` brings is there.
+    """Check that the packages of the extra ``web`` are installed.
 
     Raises:
         ConfigurationError: something is missing.

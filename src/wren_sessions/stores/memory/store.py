@@ -1,8 +1,8 @@
-"""Sessions in the memory of this process: for tests, notebooks, and apps that need no more.
+"""Sessions in the memory of this process: for tests, notebooks and simple apps.
 
-Everything happens under one lock, and nothing waits, so the awaitable face calls in place. The
-sessions end with the process. Lifetimes are those of the other stores. If bounded, the store
-evicts whole sessions, the least recently used first; pinned ones stay.
+Everything happens under one lock, and nothing waits, so the async API calls the store directly. The
+sessions end with the process. Lifetimes work as in the other stores. If the store has a limit, it
+evicts whole sessions, the least recently used first. Pinned ones stay.
 """
 
 from __future__ import annotations
@@ -65,21 +65,21 @@ from wren_sessions.ttl import DAY, Duration, Lifetime, Override, TTLPolicy, poli
 
 
 class MemoryStore(Closing):
-    """A `SessionStore` in this process's memory. Safe to use from several threads.
+    """A `SessionStore` in this process's memory. It is thread-safe.
 
     Args:
         ttl: how long sessions live: a policy, or the idle timeout (``"1h"``); None for `ttl.DAY`,
             24 hours after the last write.
-        prefix: what addresses of sessions begin with. The sessions of each store are its own,
-            whatever its prefix.
-        max_sessions: how many sessions to keep at the most; None (default) for no bound.
-        max_bytes: how many bytes of content to keep at the most; None (default) for no bound. Ids,
-            records, arenas, pending writes and headers count; Python's own overhead does not.
-        clock: gives milliseconds since 1970; None for the system's clock. See
+        prefix: what session addresses begin with. No two stores share sessions, whatever their
+            prefix.
+        max_sessions: the maximum number of sessions; None (default) for no limit.
+        max_bytes: the maximum bytes of content; None (default) for no limit. Ids, records, arenas,
+            pending writes and headers count; Python's own overhead does not.
+        clock: returns milliseconds since 1970; None for the system's clock. See
             `wren_sessions.testing.FakeClock`.
 
     Raises:
-        ConfigurationError: the prefix cannot be used, or a bound is below 1.
+        ConfigurationError: the prefix is not valid, or a limit is not a whole number of at least 1.
     """
 
     def __init__(
@@ -380,9 +380,9 @@ class MemoryStore(Closing):
     # --- dumps ------------------------------------------------------------------------------------
 
     def dump(self, session: str) -> bytes | None:
-        """A session as bytes, whole, for `restore`; None if it is not there. No use of it.
+        """A complete session as bytes, for `restore`; None if it does not exist. Not a use of it.
 
-        The same session gives the same bytes, so they tell whether something changed.
+        The same session gives the same bytes. So comparing them shows whether it has changed.
         """
         check_session(session)
         with self._lock:
@@ -390,12 +390,12 @@ class MemoryStore(Closing):
             return pack(there) if there else None
 
     def restore(self, session: str, data: bytes) -> None:
-        """Put a session there as it was dumped, deadline and all, in the place of one of this id.
+        """Restore a dumped session, with its deadline. Replaces a session with this id.
 
         Raises:
-            CorruptSessionError: the bytes are no dump of a session, or they are damaged.
+            CorruptSessionError: the bytes are not a dump of a session, or are damaged.
             FormatVersionError: a newer version of this package dumped it.
-            StoreUnavailableError: the store is bounded, and full; nothing was changed.
+            StoreUnavailableError: the store has a limit and is full; nothing was changed.
         """
         check_session(session)
         restored = unpack(session, data)
