@@ -36,12 +36,15 @@ class KeyValue(Protocol):
 
     def get(self, key: str) -> bytes | None:
         """The value of a key, or None."""
+        ...
 
     def swap(self, key: str, old: bytes | None, new: bytes | None) -> bool:
         """Put `new` in the place of `old`; None is no value. False if `old` is not there."""
+        ...
 
     def keys(self, prefix: str, after: str, limit: int) -> Sequence[str]:
         """At most `limit` keys that begin with `prefix`, in order, the first ones after `after`."""
+        ...
 
 
 class KeyValueStore:
@@ -170,6 +173,8 @@ class KeyValueStore:
         prefix = f"{self.keys.prefix}:"
         if cursor is not None and not cursor.startswith(prefix):
             raise ConfigurationError(f"{cursor!r} is no cursor of this store")
+        if type(limit) is not int or limit < 1:
+            raise ConfigurationError(f"limit must be a whole number of at least 1, not {limit!r}")
         found = self._service.keys(prefix, cursor or "", limit)
         sessions = [name for name in map(self.keys.parse_session_key, found) if name is not None]
         memory = MemoryStore(ttl=self.ttl, clock=self._clock)

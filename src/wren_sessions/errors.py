@@ -149,7 +149,9 @@ class InvalidSessionIdError(WrenSessionsError):
 
     def __init__(self, message: str, *, value: object) -> None:
         super().__init__(message)
-        self.value = value if isinstance(value, str | bytes | int | float | None) else repr(value)
+        self.value: str | bytes | int | float | None = (
+            value if isinstance(value, str | bytes | int | float | None) else repr(value)
+        )
 
 
 class SerializationError(WrenSessionsError):

@@ -123,7 +123,7 @@ class SessionArchiver:
         complete: Complete = "is_complete",
         serde: Serializer | None = None,
     ) -> None:
-        self.root = Path(root)
+        self.root: Path = Path(root)
         store = getattr(sessions, "store", sessions)
         check_store(store, type(self).__name__)
         self._store = cast("SessionStore", store)
@@ -135,7 +135,7 @@ class SessionArchiver:
             return completion, Collecting(checkpoints, reads, messages, channels)
 
         self._completion, self._collecting = work(Unsuspended(self._store))
-        self.aio = AsyncSessionArchiver(self, *work(self._store.aio))
+        self.aio: AsyncSessionArchiver = AsyncSessionArchiver(self, *work(self._store.aio))
 
     def folder(self, session: str) -> Path:
         """Where the files of a session are, or would be.

@@ -46,10 +46,12 @@ class Checkpoints:
         self._rules = rules
         self.header_strings = header_strings
         self.protection = protection
-        self.reading = Reading(store, cache, protection)
-        self.writing = Writing(store, cache, self.reading, header_strings, protection, rules=rules)
-        self.pruning = Pruning(store, cache)
-        self.histories = Histories(store, cache, protection)
+        self.reading: Reading = Reading(store, cache, protection)
+        self.writing: Writing = Writing(
+            store, cache, self.reading, header_strings, protection, rules=rules
+        )
+        self.pruning: Pruning = Pruning(store, cache)
+        self.histories: Histories = Histories(store, cache, protection)
 
     def turn(self, session: str) -> str | None:
         """The token of the session's turn that is on in this context; None for none."""

@@ -62,8 +62,8 @@ class Seen:
     __slots__ = ("life", "persistent_subgraphs")
 
     def __init__(self, life: Life) -> None:
-        self.life = life
-        self.persistent_subgraphs = False
+        self.life: Life = life
+        self.persistent_subgraphs: bool = False
 
 
 class Lineage:
@@ -83,7 +83,7 @@ class Lineage:
 
     def __init__(self) -> None:
         self.present: str | None = None
-        self.deleted = False
+        self.deleted: bool = False
         self.seen: LRU[str, Seen] = LRU(MAX_PAST)
         self.origins: LRU[Name, str] = LRU(MAX_ORIGINS)
         self.begun: dict[Name, str | None] = {}

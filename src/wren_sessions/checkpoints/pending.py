@@ -31,7 +31,7 @@ from wren_sessions.records import Commit, Committed, Life, Name, Write, Writes
 from wren_sessions.serializers._channels import channels_of
 from wren_sessions.serializers.limits import limits_of
 
-logger = logging.getLogger("wren_sessions")
+logger: Final = logging.getLogger("wren_sessions")
 
 _WHAT: Final = "the write to channel %r of session %r"
 

@@ -46,7 +46,7 @@ from wren_sessions.records import (
 )
 from wren_sessions.serializers._channels import channels_of
 
-logger = logging.getLogger("wren_sessions")
+logger: Final = logging.getLogger("wren_sessions")
 
 PAGE: Final = 200
 ATTEMPTS: Final = 5

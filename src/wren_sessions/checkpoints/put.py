@@ -59,7 +59,7 @@ class Writing:
         self._header_strings = frozenset(header_strings)
         self._protection = protection
         self._rules = rules
-        self.pending = Pending(store, cache, protection, rules)
+        self.pending: Pending = Pending(store, cache, protection, rules)
 
     async def put(self, put: Put, serde: Serializer) -> None:
         """Write a checkpoint.

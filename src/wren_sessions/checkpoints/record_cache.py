@@ -68,7 +68,7 @@ class Cache:
         self._lineages: LRU[str, Lineage] = LRU(MAX_LIVES)
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._steps: LRU[str, int] = LRU(MAX_LIVES)
-        self.size_bytes = 0
+        self.size_bytes: int = 0
 
     def _mend(self) -> None:
         """Forget all records: some may be of a life that is over, or not be counted."""

@@ -38,7 +38,7 @@ from wren_sessions.protocols import AsyncTurnStore, SessionStore, TurnStore, tak
 from wren_sessions.records import TurnState, TurnStep
 from wren_sessions.ttl import Duration, to_ms
 
-logger = logging.getLogger("wren_sessions")
+logger: Final = logging.getLogger("wren_sessions")
 
 Concurrency: TypeAlias = Literal["last", "reject", "wait"]
 
@@ -73,7 +73,7 @@ class Rules:
 
     def __init__(self, store: SessionStore, concurrency: Concurrency = "last") -> None:
         self._where = where(store)
-        self.latest = concurrency != "last"
+        self.latest: bool = concurrency != "last"
 
     def token(self, session: str) -> str | None:
         """The token of the turn that is on in this context; None for none."""
@@ -123,9 +123,9 @@ class Turn:
         if holder in {"", "-"}:
             raise ConfigurationError("holder must be a name, such as 'worker-1'")
         self.session = session
-        self.holder = f"{socket.gethostname()}/{os.getpid()}" if holder is None else holder
-        self.token = secrets.token_urlsafe(12)
-        self.over = True
+        self.holder: str = f"{socket.gethostname()}/{os.getpid()}" if holder is None else holder
+        self.token: str = secrets.token_urlsafe(12)
+        self.over: bool = True
         self._store = store
         self._key = (where(store), session)
         at_once = wait in {0, "0", timedelta()}

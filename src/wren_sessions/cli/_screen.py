@@ -71,7 +71,7 @@ class Screen:
     ) -> None:
         self._out = out or sys.stdout
         self._err = err or sys.stderr
-        self.terminal = self._out.isatty()
+        self.terminal: bool = self._out.isatty()
         self._color = _wants_color(self.terminal) if color is None else color
         self._color_err = _wants_color(self._err.isatty()) if color is None else color
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # they take time to load, which most processes need not spend
     from wren_sessions.serializers.encryption import Encryption
     from wren_sessions.stores.traced import Telemetry
 
-logger = logging.getLogger("wren_sessions")
+logger: Final = logging.getLogger("wren_sessions")
 
 MEMORY: Final = "memory://"
 ARGUMENT: Final = "argument"

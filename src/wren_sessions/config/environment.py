@@ -21,7 +21,7 @@ from wren_sessions.config.redis_urls import MAX_PORT, is_host
 from wren_sessions.config.schemes import is_redis
 from wren_sessions.errors import ConfigurationError
 
-logger = logging.getLogger("wren_sessions")
+logger: Final = logging.getLogger("wren_sessions")
 
 WREN_URL: Final = "WREN_SESSIONS_URL"
 WREN_TTL: Final = "WREN_SESSIONS_TTL"

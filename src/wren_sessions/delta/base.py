@@ -336,7 +336,7 @@ class ArenaView(ArenaParts):
         self._starts, self._data = [], []
         self._parts = parts
         self._unread = list(known)
-        self.known = self._unread
+        self.known: list[DeltaBase] = self._unread
 
     def learn(self, values: Iterable[Valued]) -> None:
         """Know what is known of these values too."""

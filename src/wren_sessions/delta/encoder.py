@@ -103,9 +103,10 @@ class DeltaEncoder:
         appends: bool = True,
         protection: Protection = PLAIN,
     ) -> None:
-        self.appended = bytearray()
+        self.appended: bytearray = bytearray()
         self.large: list[Large | Grown] = []
-        self.clear_bytes = self.surplus_bytes = 0
+        self.clear_bytes: int = 0
+        self.surplus_bytes: int = 0
         self._protection = protection
         self._wraps = protection.wraps
         self._parent = parent

@@ -79,7 +79,7 @@ class Protection:
         self.encryption = encryption
         self.compression = compression
         self._mode = "sealed" if encryption else "zstd" if compression else None
-        self.wraps = self._mode is not None
+        self.wraps: bool = self._mode is not None
 
     @cached_property
     def uncompressed(self) -> Protection:

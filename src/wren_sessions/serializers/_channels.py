@@ -120,12 +120,14 @@ class GraphChannels:
     """
 
     def __init__(self, changes: ChannelChanges) -> None:
-        self.names = {old: _last(new, changes.names) for old, new in changes.names.items()}
+        self.names: dict[str, str] = {
+            old: _last(new, changes.names) for old, new in changes.names.items()
+        }
         self.earlier: dict[str, list[str]] = {}
         for old, new in self.names.items():
             self.earlier.setdefault(new, []).append(old)
-        self.removed = frozenset(changes.removed)
-        self.functions = {
+        self.removed: frozenset[str] = frozenset(changes.removed)
+        self.functions: dict[str, ChannelFunctions] = {
             name: ChannelFunctions(name, functions)
             for name, functions in changes.functions.items()
             if functions

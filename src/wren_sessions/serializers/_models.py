@@ -51,11 +51,11 @@ class ModelProfile(Profile):
 
     def __init__(self, kind: type, base: type) -> None:
         super().__init__(kind)
-        self.slots = [space(base)[name] for name in FOUR]
+        self.slots: list[Any] = [space(base)[name] for name in FOUR]
         self._others = State(kind, FOUR)
         own = space(kind)
         fields = own.get("__pydantic_fields__") or own.get("model_fields") or {}
-        self.defaults = _declared(fields)
+        self.defaults: Defaults = _declared(fields)
         private = own.get("__private_attributes__") or {}
         self._private = _declared(private)
         missing = loaded("pydantic_core", "PydanticUndefined")
@@ -65,7 +65,7 @@ class ModelProfile(Profile):
             if item.default is missing and item.default_factory is None
         }
         self.private_names: Collection[str] = private.keys()
-        self.open = (attribute(kind, "model_config") or {}).get("extra") == "allow"
+        self.open: bool = (attribute(kind, "model_config") or {}).get("extra") == "allow"
 
     def write(self, value: Any) -> list[Any]:
         try:

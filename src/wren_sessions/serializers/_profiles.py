@@ -76,8 +76,8 @@ class Profile:
 
     def __init__(self, kind: type) -> None:
         self.kind = kind
-        self.ref = ref_of(kind)
-        self.name = name_of(kind)
+        self.ref: Any = ref_of(kind)
+        self.name: str = name_of(kind)
 
     @cached_property
     def shape(self) -> Shape | None:

@@ -162,7 +162,7 @@ class Builder:
     __slots__ = ("build",)
 
     def __init__(self, build: Build) -> None:
-        self.build = build
+        self.build: Build = build
 
     @property
     def shape(self) -> Any:

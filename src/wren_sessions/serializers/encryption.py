@@ -75,7 +75,7 @@ class Encryption:
             )
         self._owner_secret = owner_secret
         self.migrate = migrate
-        self.newest = next(iter(self._keys))
+        self.newest: str = next(iter(self._keys))
         self._derived = lru_cache(_DERIVED)(self._derive)
         _ciphers()
 

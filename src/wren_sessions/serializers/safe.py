@@ -116,7 +116,9 @@ class SafeSerializer(MessageLists):
         finder.plan = self._plan = Plan(
             self._migrations, lowering(finding(finder.find), allowed.check_keys)
         )
-        self.channels = ChannelPlan(self._migrations) if self._migrations.subgraphs else None
+        self.channels: ChannelPlan | None = (
+            ChannelPlan(self._migrations) if self._migrations.subgraphs else None
+        )
         channels = self.channels or ChannelPlan(self._migrations)
         self._table = _table(allowed, channels.build, plain=self._plain)
         self._again = Rereading(allowed, self._table, self._plan, strict=self._strict)

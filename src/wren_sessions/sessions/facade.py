@@ -100,7 +100,7 @@ class Sessions:
         blocking = Checkpoints(Unsuspended(store), *shared)
         awaited = Checkpoints(store.aio, *shared)
         self._operations = SessionOperations(blocking, serde)
-        self.aio = AsyncSessions(store, SessionOperations(awaited, serde), self._now)
+        self.aio: AsyncSessions = AsyncSessions(store, SessionOperations(awaited, serde), self._now)
 
     def create(
         self,

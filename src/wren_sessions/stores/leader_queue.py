@@ -38,7 +38,7 @@ class Batch:
     __slots__ = ("settled",)
 
     def __init__(self) -> None:
-        self.settled = False
+        self.settled: bool = False
 
 
 _NONE: Final = Batch()
@@ -55,8 +55,8 @@ class Ticket(Generic[W]):
     __slots__ = ("_asleep", "_batch", "_error", "_value", "since", "work")
 
     def __init__(self, work: W) -> None:
-        self.work = work
-        self.since = time.monotonic()
+        self.work: W = work
+        self.since: float = time.monotonic()
         self._value: Any = None
         self._error: BaseException | None = None
         self._batch = _NONE

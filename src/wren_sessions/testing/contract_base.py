@@ -63,7 +63,7 @@ class ContractBase:
             choose a tick that is longer than calls on a busy machine take, such as 100 ms.
     """
 
-    pytestmark: ClassVar = pytest.mark.asyncio
+    pytestmark: ClassVar[pytest.MarkDecorator] = pytest.mark.asyncio
     tick: ClassVar[Duration] = "1h"
 
     @pytest.fixture

@@ -35,7 +35,7 @@ _UPGRADED: Final = (
     "prefix %r from now on. Copy those of another prefix there (wren-sessions copy --to-prefix)"
 )
 
-logger = logging.getLogger("wren_sessions")
+logger: Final = logging.getLogger("wren_sessions")
 
 # Closing a file drops all POSIX locks that this process has on it, also SQLite's. So nothing but
 # SQLite ever opens an existing session file here, and the one that makes it does so alone.

@@ -244,7 +244,7 @@ SCHEMA: Final = (
 )
 """Makes the tables of a new file."""
 
-UPGRADES: Final = {
+UPGRADES: Final[dict[int, tuple[str, ...]]] = {
     1: (
         "DROP INDEX sessions_to_sweep",
         "ALTER TABLE sessions RENAME TO sessions_1",

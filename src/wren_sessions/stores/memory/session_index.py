@@ -37,8 +37,8 @@ class SessionIndex:
         self._ids: list[str] = []
         self._heap: list[tuple[int, str]] = []
         self._due_ms: dict[str, int] = {}
-        self.owners = Owners()
-        self.size_bytes = 0
+        self.owners: Owners = Owners()
+        self.size_bytes: int = 0
 
     def __len__(self) -> int:
         return len(self._sessions)

@@ -63,8 +63,9 @@ class ProtectedStore(Closing):
         compression: Compression | None = None,
     ) -> None:
         check_store(store, type(self).__name__)
-        self.protection = Protection(encryption, compression)
-        self._store = self.unprotected = store
+        self.protection: Protection = Protection(encryption, compression)
+        self.unprotected: SessionStore = store
+        self._store = store
         self._sealing = Sealing(Unsuspended(store), encryption, compression)
         self.aio: AsyncSessionStore = AsyncProtectedStore(store.aio, self._sealing.over(store.aio))
 

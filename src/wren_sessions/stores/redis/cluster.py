@@ -74,8 +74,8 @@ class Slots:
         self._starts = [low for low, _, _ in ranges]
         self._ends = [high for _, high, _ in ranges]
         self._owners = [nodes[0] for _, _, nodes in ranges]
-        self.nodes = {node for _, _, nodes in ranges for node in nodes}
-        self.primaries = sorted({*self._owners})
+        self.nodes: set[Address] = {node for _, _, nodes in ranges for node in nodes}
+        self.primaries: list[Address] = sorted({*self._owners})
         self._moved: dict[int, Address] = {}
 
     def owner(self, slot: int | None) -> Address:

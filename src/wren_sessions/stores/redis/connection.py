@@ -92,8 +92,8 @@ class Line:
     """
 
     def __init__(self, client: redis.Redis) -> None:
-        self.connection = OneConnection(client.connection_pool)
-        self.client = _over(self.connection, client)
+        self.connection: OneConnection = OneConnection(client.connection_pool)
+        self.client: redis.Redis = _over(self.connection, client)
 
 
 class OneAsyncConnection(_Finished, redis.asyncio.ConnectionPool):
@@ -148,8 +148,8 @@ class AsyncLine:
     """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
-        self.connection = OneAsyncConnection(client.connection_pool)
-        self.client = _over(self.connection, client)
+        self.connection: OneAsyncConnection = OneAsyncConnection(client.connection_pool)
+        self.client: redis.asyncio.Redis = _over(self.connection, client)
         self.task: asyncio.Task[Any] | None = None
 
     @property

@@ -34,9 +34,9 @@ class Script:
         shared = ("_common",) if name == "commit" else _SHARED
         before = "".join([_lua(part) for part in shared])
         own = _PUT_IN.sub(lambda found: _lua(found[1]), _lua(name))
-        self.text = f"{before}{_BEGIN}{own}{_END}"
-        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-        self.with_key = ("EVALSHA", self.sha.encode(), b"1")
+        self.text: str = f"{before}{_BEGIN}{own}{_END}"
+        self.sha: str = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        self.with_key: tuple[str, bytes, bytes] = ("EVALSHA", self.sha.encode(), b"1")
 
 
 _SHARED: Final = ("_common", "_ends", "_ids", "_lives", "_records", "_logs", "_walks")

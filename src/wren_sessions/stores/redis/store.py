@@ -54,7 +54,7 @@ from wren_sessions.stores.redis.loops import LoopClients
 from wren_sessions.stores.redis.pipeline import TaskPipelines, ThreadPipelines
 from wren_sessions.stores.redis.sequences import ClusterSequences, Sequences
 from wren_sessions.stores.threaded import ThreadedStore
-from wren_sessions.ttl import DAY, Duration, Lifetime, policy_of
+from wren_sessions.ttl import DAY, Duration, Lifetime, TTLPolicy, policy_of
 
 T = TypeVar("T")
 
@@ -95,8 +95,8 @@ class RedisStore(Closing):
                 "RedisStore needs a server: make it with RedisStore.from_url(url) or "
                 "RedisStore.from_client(client)"
             )
-        self.ttl = DAY if ttl is None else policy_of(ttl)
-        self.keys = KeySpace(prefix)
+        self.ttl: TTLPolicy = DAY if ttl is None else policy_of(ttl)
+        self.keys: KeySpace = KeySpace(prefix)
         self._url = url
         self._options = options or {}
         self._lock = Lock()
@@ -110,9 +110,9 @@ class RedisStore(Closing):
             self._aio = ThreadedStore(self, _THREADS)
         else:
             self._aio = AsyncRedisStore(self, self._commands)
-        self.location = location_of(place)
+        self.location: str = location_of(place)
         kind = ClusterSequences if of_cluster else Sequences
-        self.sequences = kind(self._commands)
+        self.sequences: ClusterSequences | Sequences = kind(self._commands)
 
     @classmethod
     @hides_arguments
