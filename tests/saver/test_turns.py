@@ -245,6 +245,72 @@ def test_states_can_be_updated(backend: Backend) -> None:
     assert graph.invoke(None, before, durability="sync")["said"] == ["1", "answer"]
 
 
+def side_by_side(saver: SessionSaver) -> Any:
+    """A graph of two nodes that run at the same time, and then ask at the same time."""
+    both = threading.Barrier(2)
+
+    def say(text: str) -> Callable[[Any], Any]:
+        def node(_: Any) -> Any:
+            both.wait(60)  # neither is done before LangGraph waits for both
+            return {"said": [text]}
+
+        return node
+
+    builder: Any = StateGraph(Talk)
+    for name in ("left", "right"):
+        builder.add_node(name, say(name)).add_edge(START, name)
+        builder.add_node(f"ask {name}", lambda _: {"said": [interrupt("?")]})
+        builder.add_edge(name, f"ask {name}")
+    return builder.compile(checkpointer=saver)
+
+
+@pytest.mark.parametrize("mode", ["reject", "wait", "last"])
+async def test_nodes_that_run_side_by_side_are_in_the_turn(
+    backend: Backend, mode: Literal["reject", "wait", "last"]
+) -> None:
+    """Also where a blocking LangGraph stores their writes in a thread without a context."""
+    store = backend.store()
+    graph = side_by_side(SessionSaver(store, concurrency=mode))
+    expected = ["hi", "left", "right"]
+    for ask in (graph.invoke, lambda *a: asyncio.run(graph.ainvoke(*a))):
+        for text in ({"said": ["hi"]}, {"said": ["hi"]}):
+            if mode == "last":
+                with Sessions(store).turn("t"):
+                    found = await asyncio.to_thread(ask, text, THREAD)
+            else:
+                found = await asyncio.to_thread(ask, text, THREAD)
+            assert found["said"][-3:] == expected
+            waiting = graph.get_state(THREAD).interrupts
+            answers: Any = Command(resume={each.id: each.id for each in waiting})
+            found = await asyncio.to_thread(ask, answers, THREAD)
+            assert set(found["said"][-2:]) == {each.id for each in waiting}
+
+
+def test_a_run_in_no_turn_gets_none(backend: Backend) -> None:
+    """A thread without a context carries a turn only for a run in it, and only while it is on."""
+    store = backend.store()
+    saver, sessions = SessionSaver(store), Sessions(store)
+    within: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}, "metadata": {"a": 1}}
+    outside = {**within, "metadata": {"a": 1}}
+    first = saver.put(within, *named("1"))["configurable"]
+
+    def write(config: Any, at: dict[str, Any] = first) -> None:
+        config = {**config, "configurable": at}
+        saver.put_writes(config, [("said", "x")], "task")
+
+    with ThreadPoolExecutor(1) as pool:
+        with sessions.turn("t"):
+            saver.get_tuple(within)
+            with pytest.raises(ConflictError):
+                pool.submit(write, outside).result()
+            pool.submit(write, within).result()
+        with (
+            sessions.turn("t", holder="another"),
+            pytest.raises(ConflictError, match="another has been writing"),
+        ):
+            pool.submit(write, within).result()
+
+
 # --- the application takes them -------------------------------------------------------------------
 
 

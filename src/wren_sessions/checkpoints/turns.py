@@ -8,7 +8,8 @@ writes are refused.
 
 A turn belongs to a context (`contextvars`). Threads and tasks that LangGraph starts for a run are
 in this context, and their writes carry the turn's token. Inside a turn, taking a turn of the same
-session again gives the same turn.
+session again gives the same turn. In a blocking run, LangGraph stores the writes of tasks that ran
+side by side from threads without a context. For these, a turn remembers the contexts of its runs.
 
 Waiters are in a queue that the store keeps. The first waiter asks more often than the others, and
 gets the turn next. A place in the queue is kept for `PATIENCE_MS` after the waiter last asked.
@@ -25,11 +26,12 @@ import threading
 import time
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
+from weakref import WeakValueDictionary
 
 from wren_sessions.checkpoints.outcomes import busy
 from wren_sessions.errors import ConfigurationError, WrenSessionsError
@@ -50,7 +52,10 @@ _KEEPS: Final = 3  # how often a turn is renewed in the time that it lasts
 Where: TypeAlias = Hashable
 
 turns_on: ContextVar[Mapping[tuple[Where, str], Turn] | None] = ContextVar("turns", default=None)
-"""The turns of this context, by store and session, including those that are over; None for none."""
+"""The turns of this context, by store and session; some may be over. None for none."""
+
+turns_here: Final[WeakValueDictionary[tuple[Where, str], Turn]] = WeakValueDictionary()
+"""The turns of this process, by store and session."""
 
 
 def where(store: SessionStore) -> Where:
@@ -80,10 +85,32 @@ class Rules:
         turn = (turns_on.get() or {}).get((self._where, session))
         return turn.token if turn and not turn.over else None
 
+    def lend(self, session: str, run: object) -> None:
+        """Remember the context of a run that is in a turn.
+
+        Args:
+            session: the session.
+            run: what all calls of the run have, and no other run has.
+        """
+        turn = (turns_on.get() or {}).get((self._where, session))
+        if turn is not None and not turn.over:
+            turn.lent[id(run)] = run, copy_context()
+
+    def lent(self, session: str, run: object) -> Context | None:
+        """A copy of that context; None for a run that is in no turn."""
+        turn = turns_here.get((self._where, session))
+        known, context = turn.lent.get(id(run), (None, None)) if turn else (None, None)
+        return context.copy() if context is not None and known is run else None
+
 
 def token_in(rules: Rules | None, session: str) -> str | None:
     """The token of the turn that is on in this context, where there may be no rules."""
     return rules.token(session) if rules else None
+
+
+def _still_on() -> dict[tuple[Where, str], Turn]:
+    """The turns that are on in this context."""
+    return {key: turn for key, turn in (turns_on.get() or {}).items() if not turn.over}
 
 
 class Turn:
@@ -101,6 +128,7 @@ class Turn:
         holder: who has it.
         token: random text that identifies it in the store.
         over: whether it has ended, or was never taken.
+        lent: the contexts of the runs in it; see `Rules.lend`.
 
     Raises:
         ConfigurationError: the store has no turns, or an argument has the wrong type.
@@ -126,6 +154,7 @@ class Turn:
         self.holder: str = f"{socket.gethostname()}/{os.getpid()}" if holder is None else holder
         self.token: str = secrets.token_urlsafe(12)
         self.over: bool = True
+        self.lent: dict[int, tuple[object, Context]] = {}
         self._store = store
         self._key = (where(store), session)
         at_once = wait in {0, "0", timedelta()}
@@ -165,8 +194,15 @@ class Turn:
 
     def _began(self) -> None:
         self.over = False
-        others = {key: turn for key, turn in (turns_on.get() or {}).items() if not turn.over}
-        turns_on.set({**others, self._key: self})
+        turns_here[self._key] = self
+        turns_on.set({**_still_on(), self._key: self})
+
+    def _ended(self) -> None:
+        self.over = True
+        self.lent.clear()
+        if turns_here.get(self._key) is self:
+            del turns_here[self._key]
+        turns_on.set(_still_on() or None)
 
     def _pause(self, state: TurnState) -> float:
         """How long to wait before asking again.
@@ -227,7 +263,7 @@ class Turn:
     ) -> None:
         if self.over:
             return
-        self.over = True
+        self._ended()
         self._left.set()
         try:
             taking_turns(self._store).turn(self._step("leave"))
@@ -267,7 +303,7 @@ class Turn:
     ) -> None:
         if self.over:
             return
-        self.over = True
+        self._ended()
         if self._keeping is not None:
             self._keeping.cancel()
         store: AsyncTurnStore = self._store.aio  # type: ignore[assignment] # the other face has it

@@ -39,7 +39,7 @@ from wren_sessions.checkpoints.prune import Retention, choice_of, of_runs
 from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache
 from wren_sessions.checkpoints.runs import Runs
 from wren_sessions.checkpoints.snapshots import Snapshot
-from wren_sessions.checkpoints.turns import Concurrency, Rules
+from wren_sessions.checkpoints.turns import Concurrency, Rules, turns_here, turns_on
 from wren_sessions.checkpoints.versions import Counter, Kinds, next_version
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import ConfigurationError, hides_arguments
@@ -128,7 +128,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
             check_names([owner_key], "owner_key")
             knowing_owners(store)
         self._owner_key = owner_key
-        rules = Rules(store, concurrency)
+        self._rules = rules = Rules(store, concurrency)
         shared = (Cache(cache_bytes), header, protection_of(store), rules)
         self._blocking = Checkpoints(Unsuspended(store), *shared)
         self._awaited = Checkpoints(store.aio, *shared)
@@ -241,6 +241,8 @@ class SessionSaver(BaseCheckpointSaver[Any]):
             session, namespace, _ = names_of(config)
             if namespace == "":
                 self._run_turns.begin(thread_of(config), session)
+        if turns_on.get():
+            self._rules.lend(names_of(config)[0], config.get("metadata"))
         return run(self._get(self._blocking, config))
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -330,7 +332,12 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         task_path: str = "",
     ) -> None:
         """Add a task's pending writes to the checkpoint in `config`."""
-        run(self._put_writes(self._blocking, config, writes, task_id, task_path))
+        work = self._put_writes(self._blocking, config, writes, task_id, task_path)
+        if turns_here and not turns_on.get():  # perhaps LangGraph left the run's context
+            context = self._rules.lent(names_of(config)[0], config.get("metadata"))
+            if context is not None:
+                return context.run(run, work)
+        return run(work)
 
     async def aput_writes(
         self,
