@@ -322,7 +322,7 @@ def test_an_interrupted_run_goes_on(
 
 
 @tries(
-    "is no name of an app: write module:name",
+    "is not the name of an app: write module:name",
     "cannot be imported: {}: {}; run this where the app runs",
     "a serializer or Migrations: name another one with --app",
 )

@@ -177,7 +177,7 @@ class Restless:
         return self._store.heads(session)
 
 
-@tries("was written each time while it was being verified: try again when it is less busy")
+@tries("was not verified, because others kept writing it: try again when it is less busy")
 def test_a_session_that_is_written_all_the_time_is_an_error(tmp_path: Path) -> None:
     """What was seen would be of several moments."""
     form = FileForm("plain", tmp_path)
@@ -208,7 +208,7 @@ def test_a_damaged_pending_write_is_left_out_alone(tmp_path: Path) -> None:
     ]
 
 
-@tries("or its own line is damaged; restore the session from a copy")
+@tries("or its own entry is damaged; restore the session from a copy")
 def test_nothing_whole_is_nothing_to_go_on_from(tmp_path: Path) -> None:
     """The error says so, and the session stays as it is."""
     form, copy = FileForm("plain", tmp_path), MemoryStore()

@@ -84,7 +84,7 @@ def test_a_session_that_the_target_has(way: str) -> None:
 
 
 @tries(
-    "nothing of it was copied: try again when it is less busy",
+    "was not copied, because others kept writing it: try again when it is less busy",
     "is it being copied twice? Nothing of it is there: try again",
     "keep applications away from it, and import it again",
     "was pruned or deleted while it was being exported: export it again",
@@ -97,7 +97,7 @@ def test_others_are_at_work() -> None:
         Sessions(source).save("s", {"n": next(count), "text": "x" * 3_000})
 
     busy: Any = Restless(source, write)
-    with pytest.raises(ConflictError, match="nothing of it was copied: try again when it is less"):
+    with pytest.raises(ConflictError, match="others kept writing it: try again when it is less"):
         copy_sessions(busy, target)
     busy.rests = True
     assert len(copy_sessions(busy, target, replace=True).copied) == 1

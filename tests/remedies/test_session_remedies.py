@@ -134,7 +134,7 @@ def test_a_delta_channel_whose_history_went(way: str) -> None:
 # --- what somebody else did -----------------------------------------------------------------------
 
 
-@tries("load it again, and make the change on what is there now")
+@tries("load it again, and change the new state")
 def test_a_conflict() -> None:
     """The change is made on what the other one wrote."""
     sessions = Sessions(MemoryStore())
@@ -142,7 +142,7 @@ def test_a_conflict() -> None:
     mine = sessions.load("s")
     with sessions.edit("s") as theirs:
         theirs.state["n"] += 10
-    with pytest.raises(ConflictError, match="load it again, and make the change on what is there"):
+    with pytest.raises(ConflictError, match="load it again, and change the new state"):
         sessions.save("s", {"n": mine.state["n"] + 1}, expect=mine)
     mine = sessions.load("s")
     assert sessions.save("s", {"n": mine.state["n"] + 1}, expect=mine).state == {"n": 12}
@@ -150,7 +150,7 @@ def test_a_conflict() -> None:
 
 @tries(
     "others wrote session {} all the time; nothing was written: try again",
-    "nothing was dropped: try again when it is less busy",
+    "nothing was deleted: try again when it is less busy",
     "each time while it was being looked at: try again when it is less busy",
 )
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_ways_to_prune() -> None:
     saver.prune(["s"], strategy="delete")
 
 
-@tries("go on with the saver class that made it")
+@tries("go on with the saver class that created it")
 def test_versions_of_another_saver() -> None:
     """The class that counts so goes on."""
 
@@ -330,7 +330,7 @@ def test_versions_of_another_saver() -> None:
     theirs = adding().compile(checkpointer=Lettered(store))
     theirs.invoke({"log": ["hello"]}, CONFIG)
     ours = adding().compile(checkpointer=SessionSaver(store))
-    with pytest.raises(ConfigurationError, match="go on with the saver class that made it"):
+    with pytest.raises(ConfigurationError, match="go on with the saver class that created it"):
         ours.invoke({"log": ["again"]}, CONFIG)
     assert len(theirs.invoke({"log": ["again"]}, CONFIG)["log"]) == 6
 
@@ -414,7 +414,7 @@ def test_a_key_of_the_first_version_in_a_file(monkeypatch: pytest.MonkeyPatch) -
 
 
 @tries(
-    "and that is not known here: read it with graph.get_state",
+    "and this reducer is not known here: read it with graph.get_state",
     "let the graph go on, or change the state with graph.update_state",
 )
 @pytest.mark.skipif(not HAS_DELTA, reason="LangGraph 1.0 has no DeltaChannel")
@@ -460,7 +460,7 @@ def test_channels_that_only_their_graph_knows(way: str) -> None:
     assert graph.get_state(other).values["total"] == 3
 
 
-@tries("Go on from a checkpoint outside of this ring, or delete the session")
+@tries("Go on from a checkpoint outside of this circle, or delete the session")
 @pytest.mark.parametrize("way", ["go on", "delete"])
 def test_checkpoints_that_continue_each_other(way: str) -> None:
     """The first checkpoint is outside; from there the thread goes on."""
@@ -472,7 +472,7 @@ def test_checkpoints_that_continue_each_other(way: str) -> None:
     found = saver.get_tuple(ring)
     assert found
     saver.put(found.config, found.checkpoint, found.metadata, {})
-    with pytest.raises(CorruptSessionError, match="Go on from a checkpoint outside of this ring"):
+    with pytest.raises(CorruptSessionError, match="Go on from a checkpoint outside of this circle"):
         saver.get_delta_channel_history(config=ring, channels=["x"])
     if way == "delete":
         saver.delete_thread("s")

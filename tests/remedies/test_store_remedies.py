@@ -172,7 +172,7 @@ def test_a_damaged_file(path: Path, cli: Cli) -> None:
 
 
 @tries(
-    "these bytes are no dump of a session, or they are damaged; restore it from another copy",
+    "these bytes are not a dump of a session, or are damaged; restore it from another copy",
     "the dump of session {} is damaged: {}; restore it from another copy",
 )
 def test_a_damaged_dump() -> None:

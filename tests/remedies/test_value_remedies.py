@@ -308,7 +308,7 @@ def test_arrays() -> None:
     assert found == "[1, 2]"
 
 
-@tries("set it before it is stored", "store those apart")
+@tries("set it before it is stored", "store those separately")
 def test_values_that_are_not_whole() -> None:
     """A field that was never set; attributes that a named tuple has no place for."""
     model = kinds.Profile.model_construct()
@@ -322,7 +322,7 @@ def test_values_that_are_not_whole() -> None:
 
     pair = _loose_pair()
     pair.extra = 1
-    assert "store those apart" in refusal(pair)
+    assert "store those separately" in refusal(pair)
     extra = vars(pair).copy()
     vars(pair).clear()
     assert comes_back((pair, extra))

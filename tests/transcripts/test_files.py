@@ -245,7 +245,9 @@ def test_a_time_out_of_range_is_named(time: object) -> None:
     for form in (text, text.encode()):
         with pytest.raises(CorruptSessionError) as caught:
             Transcript.from_json(form, name="conversation.json")
-        says = f"conversation.json cannot be read: {where}{json.dumps(time)} is no ISO 8601 time"
+        says = (
+            f"conversation.json cannot be read: {where}{json.dumps(time)} is not an ISO 8601 time"
+        )
         assert says in str(caught.value)
     profile = {"session_id": "s", "values": {}, "updated_at": time}
     with pytest.raises(CorruptSessionError, match=r"profile\.json cannot be read: "):

@@ -75,7 +75,7 @@ def test_an_answer_may_be_json(answering: TestClient, memory: MemoryStore) -> No
     """Where the form says so; what is no JSON is refused, and the question still waits."""
     refused = answer(answering, answer="{fine", json="1")
     assert refused.status_code == 400
-    assert "no valid JSON" in words(refused)
+    assert "not valid JSON" in words(refused)
     assert answer(answering, answer='{"mood": ["fine", 1]}', json="1").status_code == 303
     settled(answering)
     assert Sessions(memory).load("talk").state["answers"] == [{"mood": ["fine", 1]}]
@@ -83,7 +83,7 @@ def test_an_answer_may_be_json(answering: TestClient, memory: MemoryStore) -> No
 
 @tries(
     "was not decided on: choose approve, edit or reject for each",
-    'is no valid JSON: write text in double quotes, such as "fine"',
+    'is not valid JSON: write text in double quotes, such as "fine"',
 )
 def test_each_call_is_decided_on() -> None:
     """Approved, edited or rejected with a reason: as LangChain's middleware takes it."""
@@ -112,7 +112,7 @@ def test_each_call_is_decided_on() -> None:
     }
 
 
-@tries("does not wait for this answer any more: load its page again")
+@tries("no longer waits for this answer: load its page again")
 def test_an_answer_counts_once(answering: TestClient) -> None:
     """Whoever comes second is told, and nothing runs."""
     question = question_in(answering.get("/session?id=talk").text)
@@ -120,7 +120,7 @@ def test_an_answer_counts_once(answering: TestClient) -> None:
     settled(answering)
     late = send(answering, "answer", id="talk", question=question, answer="second")
     assert late.status_code == 409
-    assert "any more" in words(late)
+    assert "no longer waits" in words(late)
     page = answering.get("/session?id=talk")
     assert page.status_code == 200
     assert "second" not in words(page)

@@ -442,8 +442,8 @@ def test_errors_have_pages(reader: TestClient) -> None:
         ("/session?id=web_visitor&at=nope", 404, "no checkpoint"),
         ("/session", 400, "names no session"),
         ("/nowhere", 404, "Not Found"),
-        ("/session?id=web_visitor&until=x", 400, "is no number"),
-        ("/?after=x", 400, "is no number"),
+        ("/session?id=web_visitor&until=x", 400, "is not a number"),
+        ("/?after=x", 400, "is not a number"),
         (f"/session?id={'x' * 2_000}", 400, "at most"),
         ("/raw?id=web_visitor&message=99", 404, "message 99"),
     ):

@@ -358,9 +358,9 @@ def ring(session: str, namespace: str, ids: Sequence[str]) -> NoReturn:
     """
     shown = [repr(id_) for id_ in ids[:_RING]] + ["…"] * (len(ids) > _RING) + [repr(ids[0])]
     raise CorruptSessionError(
-        f"the history of session {session!r}, namespace {namespace!r}, has no beginning: its "
-        f"checkpoints {' -> '.join(shown)} continue each other. Go on from a checkpoint outside "
-        "of this ring, or delete the session",
+        f"the history of session {session!r}, namespace {namespace!r}, goes round in a circle: "
+        f"its checkpoints {' -> '.join(shown)} continue each other. Go on from a checkpoint "
+        "outside of this circle, or delete the session",
         session=session,
     )
 

@@ -214,8 +214,8 @@ class _Walk:
 
 def _incomplete(session: str, checkpoint_id: str) -> NoReturn:
     raise SessionGoneError(
-        f"a channel of session {session!r} lives in the writes since an earlier checkpoint, and "
-        f"checkpoint {checkpoint_id!r} is not there any more: the session expired, or was deleted, "
+        f"a channel of session {session!r} depends on the writes since an earlier checkpoint, and "
+        f"checkpoint {checkpoint_id!r} no longer exists: the session expired, or was deleted, "
         "evicted or pruned. Start it again, or restore it from a copy",
         session=session,
     )

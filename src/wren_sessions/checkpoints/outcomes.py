@@ -25,7 +25,8 @@ def gone(session: str) -> NoReturn:
 def expired(session: str) -> NoReturn:
     """Raise the error for a session that expired and cannot be written whole."""
     raise SessionExpiredError(
-        f"session {session!r} expired while it was in use, and cannot go on: nothing was written. "
+        f"session {session!r} expired while it was in use, and cannot continue: nothing was "
+        "written. "
         "Start a new one, or give sessions a longer idle timeout or maximum age",
         session=session,
     )
@@ -35,7 +36,7 @@ def conflict(session: str) -> NoReturn:
     """Raise the error for a session that is not as it was loaded."""
     raise ConflictError(
         f"somebody else wrote session {session!r} since it was loaded; nothing was written: load "
-        "it again, and make the change on what is there now",
+        "it again, and change the new state",
         session=session,
     )
 

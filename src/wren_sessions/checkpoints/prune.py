@@ -269,8 +269,8 @@ def _new_header(survey: Survey, drop: Collection[Name], head: str | None) -> byt
 
 def _busy(session: str) -> ConflictError:
     return ConflictError(
-        f"session {session!r} was written each time while it was being pruned; nothing was "
-        "dropped: try again when it is less busy",
+        f"session {session!r} was not pruned, because others kept writing it; nothing was "
+        "deleted: try again when it is less busy",
         session=session,
     )
 
@@ -286,7 +286,7 @@ def choice_of(strategy: str, keep_last: int | None) -> Choice | None:
     """
     if strategy not in {"keep_latest", "delete", "keep_last"}:
         raise ConfigurationError(
-            f"{strategy!r} is no way to prune: use 'keep_latest', 'keep_last' or 'delete'"
+            f"{strategy!r} is not a strategy of prune: use 'keep_latest', 'keep_last' or 'delete'"
         )
     if keep_last is not None and strategy == "delete":
         raise ConfigurationError("keep_last does not go with the strategy 'delete'")

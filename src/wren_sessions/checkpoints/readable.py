@@ -88,8 +88,8 @@ def _check_surplus(session: str, surplus_bytes: int, memory_bytes: int) -> None:
     most = memory_bytes // UNPACKED_SHARE
     if surplus_bytes > most:
         what = (
-            f"the values of a checkpoint of session {session!r} are compressed to so little that "
-            f"they would not be read again: by {surplus_bytes:,} bytes more than to one of "
+            f"the values of a checkpoint of session {session!r} are compressed so much that they "
+            f"could not be read again: by {surplus_bytes:,} bytes more than to one of "
             f"{UNPACKED_FACTOR}, where {most:,} may be. Nothing was written"
         )
         raise over("max_memory_bytes", memory_bytes, what)
@@ -109,6 +109,6 @@ def _check_objects(
     what = (
         f"the lists, dicts and numbers in the values of session {session!r} would take "
         f"{total:,} bytes, more than {OBJECTS_FACTOR} times what is stored and {memory_bytes:,} "
-        f"bytes, and would not be read again: the most in {named}. Nothing was written"
+        f"bytes, and could not be read again: the most in {named}. Nothing was written"
     )
     raise over("max_memory_bytes", memory_bytes, what)

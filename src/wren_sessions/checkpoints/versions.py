@@ -61,8 +61,8 @@ def next_version(current: Any) -> Version:
     counter = "0" if current is None else current.partition(".")[0]
     if not _is_counter(counter):
         raise ConfigurationError(
-            f"cannot count on from the channel version {current!r}: it does not begin with a "
-            "number; go on with the saver class that made it"
+            f"cannot continue from the channel version {current!r}: it does not begin with a "
+            "number; go on with the saver class that created it"
         )
     return f"{int(counter) + 1:032}.{''.join(random.choices(_ALPHABET, k=8))}"  # noqa: S311 -- no secret
 

@@ -149,7 +149,7 @@ class Allowlist:
         profile = _profile(kind)
         if profile is None:
             raise UnsafeTypeError(
-                f"stored data holds a {name}, which is none of {_DATA_TYPES}: it is never built "
+                f"stored data holds a {name}, which is not one of {_DATA_TYPES}: it is never built "
                 "(PlainSerializer reads it as plain data)"
             )
         return profile
@@ -296,8 +296,8 @@ def _why_not(kind: type) -> str:
             "a context manager for what has to be closed"
         )
     return (
-        f"it is none of {_DATA_TYPES}, nor a standard-library value; store its data instead, or "
-        "keep it outside the state"
+        f"it is neither one of {_DATA_TYPES} nor a standard-library value; store its data "
+        "instead, or keep it outside the state"
     )
 
 

@@ -220,7 +220,7 @@ class NamedTupleProfile(Profile):
         if len(items) != len(self.defaults):
             self.refuse("does not have as many elements as fields")
         if self._dict is not None and self._dict.__get__(value):
-            self.refuse("has attributes besides its fields; store those apart")
+            self.refuse("has attributes that are not fields; store those separately")
         return [self.head, self.ref, dict(zip(self.defaults, items, strict=True))]
 
     def parts(self, value: Any) -> Iterable[Any]:

@@ -91,7 +91,8 @@ def _write_zoneinfo(zone: ZoneInfo) -> list[Any]:
         raise SerializationError("a ZoneInfo without a key cannot be stored; make it by its name")
     if not exists(zone.key):
         raise SerializationError(
-            "a ZoneInfo whose key is no name of a time zone cannot be stored; make it by its name"
+            "a ZoneInfo whose key is not the name of a time zone cannot be stored; make it by its "
+            "name"
         )
     return [_ZONEINFO, zone.key]
 
@@ -111,7 +112,8 @@ def _write_defaultdict(value: defaultdict[Any, Any]) -> list[Any]:
     name = None if factory is None else _FACTORY_NAMES.get(factory)  # type: ignore[call-overload]
     if factory is not None and name is None:
         raise SerializationError(
-            "a defaultdict whose factory is no builtin type cannot be stored; use list, dict, set "
+            "a defaultdict whose factory is not a builtin type cannot be stored; use list, dict, "
+            "set "
             "or int as its factory, or a plain dict"
         )
     return [_DEFAULTDICT, name, dict(value)]

@@ -77,7 +77,7 @@ class UrlProfile(Profile):
             # Older releases of pydantic know of no URL without a path.
             return self._core(text, preserve_empty_path=True) if keeps_path else self._core(text)
         except (TypeError, ValueError):
-            return self.refuse("is no URL to the installed pydantic")
+            return self.refuse("is not a URL for the installed pydantic")
 
 
 class ValueProfile(Profile):

@@ -32,8 +32,8 @@ DEEPEST: Final = 500  # what msgpack itself holds to when writing; it reads twic
 DEEPEST_READ: Final = 512  # what 0.1.0 stored, where the program had a higher recursion limit
 
 UNREADABLE: Final = (
-    "its lists, dicts and numbers would take too much memory to be read again, besides 24 times "
-    "what is stored"
+    "its lists, dicts and numbers would take too much memory to be read again, in addition to 24 "
+    "times the stored size"
 )
 _PAIRS: Final = b"k"  # the kind of envelope that has keys and values in one list
 

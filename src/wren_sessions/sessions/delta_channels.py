@@ -153,9 +153,9 @@ def check_settled(session: str, head: Head, channels: set[str], serde: Serialize
     written = {write.channel for write in writes}
     for channel in sorted(channels & written):
         raise ConflictError(
-            f"session {session!r} stopped in the middle of a step that wrote to {channel!r}, and "
-            "only its graph can tell what belongs to it (it is a DeltaChannel): let the graph go "
-            "on, or change the state with graph.update_state",
+            f"session {session!r} stopped during a step that wrote to {channel!r}, which is a "
+            "DeltaChannel, so only its graph knows which writes count: let the graph go on, or "
+            "change the state with graph.update_state",
             session=session,
         )
 
@@ -163,8 +163,9 @@ def check_settled(session: str, head: Head, channels: set[str], serde: Serialize
 def unknown(session: str, channel: str) -> NoReturn:
     """Raise the error for a value that cannot be put together here."""
     raise SerializationError(
-        f"{channel!r} of session {session!r} is what its graph's reducer makes of what was written "
-        "to it (it is a DeltaChannel), and that is not known here: read it with graph.get_state"
+        f"{channel!r} of session {session!r} is a DeltaChannel: its graph's reducer computes its "
+        "value from the writes to it, and this reducer is not known here: read it with "
+        "graph.get_state"
     )
 
 

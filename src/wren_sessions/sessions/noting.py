@@ -60,8 +60,8 @@ def _changed(notes: Notes, owner: str | None, changes: Mapping[str, Any]) -> Not
         about = {**json.loads(notes.about or b"{}"), **changes}
     except (ValueError, TypeError):
         raise DecryptionError(
-            "what is noted about the session cannot be read, and was not changed: it is damaged, "
-            "or encrypted, and this store has no key"
+            "the notes of the session cannot be read, and the session was not changed: they are "
+            "damaged, or encrypted and this store has no key"
         ) from None
     about = {name: value for name, value in about.items() if value}
     try:
@@ -76,8 +76,8 @@ def _changed(notes: Notes, owner: str | None, changes: Mapping[str, Any]) -> Not
         raise ConfigurationError("names in the attributes of a session must be text, as in JSON")
     if len(data) > MAX_BYTES:
         raise ConfigurationError(
-            f"title, tags and attributes of a session may have {MAX_BYTES} bytes of JSON together; "
-            f"these have {len(data)}. Put more into the session's state"
+            f"title, tags and attributes of a session may have {MAX_BYTES} bytes of JSON "
+            f"together, and these have {len(data)}. Put more into the session's state"
         )
     return Notes(notes.owner if owner is None else owner or None, data)
 

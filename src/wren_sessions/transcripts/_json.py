@@ -117,19 +117,19 @@ def parsed(text: str | bytes, name: str) -> Any:
     except OverBudgetError as error:
         raise damaged_file(name, error.why) from None
     except (ValueError, RecursionError) as error:
-        raise damaged_file(name, f"it is no JSON, or is cut off ({error})") from None
+        raise damaged_file(name, f"it is not JSON, or is cut off ({error})") from None
 
 
 def checked(found: Any, name: str, schema: str, newest: int) -> Mapping[str, Any]:
     """The fields of a file, if it is one of this schema and of a version that is known."""
     if not isinstance(found, Mapping):
-        raise damaged_file(name, "it is no JSON object")
+        raise damaged_file(name, "it is not a JSON object")
     session = _session(found)
     if found.get("schema", schema) != schema:
-        raise damaged_file(name, f"it is no file of the schema {schema!r}", session)
+        raise damaged_file(name, f"it does not have the schema {schema!r}", session)
     version = found.get("schema_version", newest)
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise damaged_file(name, "its schema_version is no number from 1 on", session)
+        raise damaged_file(name, "its schema_version is not a number of at least 1", session)
     if version > newest:
         raise FormatVersionError(
             f"{name} has schema version {version}, and this wren-sessions reads up to {newest}: "
@@ -183,7 +183,7 @@ def times_located(text: str | bytes, name: str) -> Iterator[None]:
         line = f"line {before.count(chr(10)) + 1}: " if found and isinstance(raw, str) else ""
         shown = json.dumps(raw)[:60]
         raise damaged_file(
-            name, f"{line}{shown} is no ISO 8601 time from the year 1 to the year 9999"
+            name, f"{line}{shown} is not an ISO 8601 time from the year 1 to the year 9999"
         ) from None
 
 
@@ -208,7 +208,7 @@ def _exact(raw: Any, name: str) -> Message:
         raise damaged_file(name, "a message in it has no role, or no content")
     calls = optional(raw, "tool_calls", list, name) or []
     if not all(isinstance(call, Mapping) for call in calls):
-        raise damaged_file(name, "a tool call in it is no JSON object")
+        raise damaged_file(name, "a tool call in it is not a JSON object")
     return Message(
         role=raw["role"],
         text=raw["content"],

@@ -73,7 +73,7 @@ def difference(
     if not same(metadata_of(ours.metadata), metadata_of(theirs.metadata), serde):
         return Difference("its metadata", value=True)
     if not same(_rest(a), _rest(b), serde):
-        return Difference("what it holds besides channels", value=True)
+        return Difference("its data other than channels", value=True)
     return _values(a["channel_values"], b["channel_values"], serde)
 
 

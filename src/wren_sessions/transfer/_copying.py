@@ -87,8 +87,8 @@ class Copying:
                 continue
             return True
         raise ConflictError(
-            f"session {session!r} was written each time while it was being copied; nothing of it "
-            "was copied: try again when it is less busy",
+            f"session {session!r} was not copied, because others kept writing it: try again when "
+            "it is less busy",
             session=session,
         )
 
@@ -100,8 +100,8 @@ class Copying:
             return
         if there is not None and not self.replace:
             raise SessionExistsError(
-                f"session {session!r} is in the target already, and is not the same: leave it out, "
-                "delete it there, or pass replace=True",
+                f"session {session!r} is in the target already, with different contents: leave it "
+                "out, delete it there, or pass replace=True",
                 session=session,
             )
         try:

@@ -117,7 +117,7 @@ class _Thread:
         missing = [entry for entry in entries if entry.name not in there]
         if foreign and missing:
             self._conflict(
-                f"it has checkpoint {foreign[0][1]!r}, which the source has not, and lacks "
+                f"it has checkpoint {foreign[0][1]!r}, which the source does not have, and lacks "
                 f"{missing[0].id!r}"
             )
         return bool(foreign)
@@ -156,7 +156,9 @@ class _Thread:
         if ahead or self._same_writes(found, ours):
             return
         if not covered(writes_of(ours), writes_of(found), self._serde):
-            self._conflict(f"checkpoint {entry.id!r} has pending writes that the source has not")
+            self._conflict(
+                f"checkpoint {entry.id!r} has pending writes that the source does not have"
+            )
         await self._target.add_writes(entry, found)
         if self._job.verify:
             await self._read_back(entry, found)
@@ -164,7 +166,7 @@ class _Thread:
     async def _ours(self, entry: Entry) -> CheckpointTuple:
         ours = await self._target.source.read(self._thread, entry.name)
         if ours is None:
-            self._differs(entry, Difference("everything: it is not there any more", value=False))
+            self._differs(entry, Difference("everything: it no longer exists", value=False))
         if ours.parent_config is None and entry.parent not in self._there:
             return ours._replace(parent_config=self._config_of(entry.parent))
         return ours

@@ -315,14 +315,14 @@ class Staging:
         ours = await self._source.heads(self._info.session)
         theirs = await self._target.heads(self._staging)
         if dict(ours) != dict(theirs):
-            self._damaged("its latest checkpoints are others when read back")
+            self._damaged("its latest checkpoints differ when read back")
         await self._check_records(theirs)
         for place in self._places:
             for span, offset in _chunks(place.span, place.offset):
                 await self._check_bytes(span, Span(offset, span.length))
         info = await self._target.info(self._staging)
         if info is None or info.state != self._info.state:
-            self._damaged("its header is another when read back")
+            self._damaged("its header differs when read back")
         await self._scan([Start("")], 1)
 
     async def _check_records(self, heads: Sequence[Name]) -> None:
@@ -332,7 +332,7 @@ class Staging:
         while (page := await walk.next_page()) is not None:
             for stored in page.records:
                 if missing.pop(stored.name, b"") != _digest(stored.body, stored.writes):
-                    self._damaged(f"checkpoint {stored.name[1]!r} is another when read back")
+                    self._damaged(f"checkpoint {stored.name[1]!r} differs when read back")
         if missing:
             self._damaged(f"checkpoint {next(iter(missing))[1]!r} is not there when read back")
 
@@ -342,7 +342,7 @@ class Staging:
         if ours is None:
             await self._scan([Start("")], 1)  # pruned meanwhile?
         if ours is None or theirs is None or ours.get(source) != theirs.get(target):
-            self._damaged("its arena is another when read back")
+            self._damaged("its arena differs when read back")
 
     def _damaged(self, what: str) -> NoReturn:
         raise CorruptSessionError(

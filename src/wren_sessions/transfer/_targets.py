@@ -259,7 +259,7 @@ class SessionTarget:
         done = await self._store.commit(commit)
         if done.outcome != "done" or done.life is None:
             raise ConflictError(
-                f"session {self._session!r} was written or deleted by somebody else, or ran out, "
+                f"session {self._session!r} was written or deleted by somebody else, or expired, "
                 "while it was being imported: keep applications away from it, and import it again",
                 session=self._session,
             )

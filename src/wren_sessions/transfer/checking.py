@@ -170,7 +170,7 @@ class Checking:
             if await self._same(info):
                 return self._result(info, heads)
         raise ConflictError(
-            f"session {self.session!r} was written each time while it was being verified: try "
+            f"session {self.session!r} was not verified, because others kept writing it: try "
             "again when it is less busy",
             session=self.session,
         )
@@ -235,7 +235,7 @@ class Checking:
             await self._one_by_one(namespace, head)
         else:
             for id_ in self._unread(namespace, None):
-                self._found(namespace, id_, "it is there, and no listing leads to it")
+                self._found(namespace, id_, "it exists, but no listing leads to it")
             await self._by_names(namespace, None)
 
     async def _one_by_one(self, namespace: str, wanted: str | None) -> None:
@@ -252,7 +252,7 @@ class Checking:
             except DAMAGE as error:
                 if wanted is None:
                     if not self.known:
-                        why = f"what is older is not reached: {error.message}"
+                        why = f"older checkpoints cannot be reached: {error.message}"
                         self._found(namespace, None, why)
                     await self._by_names(namespace, before)
                     return

@@ -74,13 +74,13 @@ async def _repair(
     if check.info is None or check.latest is None:
         raise CorruptSessionError(
             f"session {check.session!r} cannot be repaired: no checkpoint of its main namespace "
-            "is whole, or its own line is damaged; restore the session from a copy",
+            "is intact, or its own entry is damaged; restore the session from a copy",
             session=check.session,
         )
     if check.too_large:
         raise ConfigurationError(
             f"session {check.session!r} was not repaired: a part of it is too large to be "
-            f"verified, and would be left out though it may be whole{MOVE_REMEDY}"
+            f"verified, and would be left out although it may be intact{MOVE_REMEDY}"
         )
     whole = Whole(store, check)
     repacking = Repacking(protection, protection) if protection.wraps else None

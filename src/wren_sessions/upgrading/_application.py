@@ -87,7 +87,7 @@ def imported(target: str) -> Any:
     module, colon, path = target.partition(":")
     if not colon or not module or not path:
         raise ConfigurationError(
-            f"{target!r} is no name of an app: write module:name, such as --app app:graph"
+            f"{target!r} is not the name of an app: write module:name, such as --app app:graph"
         )
     if os.getcwd() not in sys.path:  # noqa: PTH109 -- as `python -m` does
         sys.path.insert(0, os.getcwd())  # noqa: PTH109

@@ -100,8 +100,8 @@ def _misfits(shape: Shape, body: CheckpointRecord, writes: list[WriteBody]) -> I
             yield Cause(
                 "warning",
                 f"channel {channel!r}",
-                "the graph's state does not have it any more: it stays stored, and the graph does "
-                "not see it",
+                "the graph's state no longer has it: it stays stored, and the graph does not see "
+                "it",
                 f'.channel_renamed("{channel}", "…"), or .channel_removed("{channel}")',
             )
     for node in {_node(write.path) for write in writes} - shape.nodes - {None}:
@@ -110,7 +110,7 @@ def _misfits(shape: Shape, body: CheckpointRecord, writes: list[WriteBody]) -> I
         yield Cause(
             "fails",
             f"node {node!r}",
-            f"it {what}, and the graph has no such node any more",
+            f"it {what}, and the graph no longer has this node",
             "keep the node until no session waits in it",
         )
 
@@ -121,7 +121,7 @@ def _next_node(shape: Shape, channel: Any) -> Iterator[Cause]:
         yield Cause(
             "fails",
             f"node {node!r}",
-            "it comes next, and the graph has no such node any more",
+            "it comes next, and the graph no longer has this node",
             "keep the node until no session waits in it",
         )
 

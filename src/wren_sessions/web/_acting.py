@@ -60,7 +60,7 @@ class Acting:
         question = asked.get(form.get("question", ""))
         if question is None:
             raise ConflictError(
-                f"session {session!r} does not wait for this answer any more: load its page again",
+                f"session {session!r} no longer waits for this answer: load its page again",
                 session=session,
             )
         answer = answer_of(question, form)
@@ -76,7 +76,7 @@ class Acting:
     def _answering(self) -> Resuming:
         if self._graph is None:
             raise ConfigurationError(
-                "there is no graph to go on with: run wren-sessions web with --app module:graph"
+                "there is no graph to continue with: run wren-sessions web with --app module:graph"
             )
         return self._graph
 
@@ -181,7 +181,7 @@ def _json(text: str) -> Any:
         return json.loads(text, parse_constant=_no_number, parse_float=_number)
     except (ValueError, RecursionError):
         raise ConfigurationError(
-            f'{text[:80]!r} is no valid JSON: write text in double quotes, such as "fine"'
+            f'{text[:80]!r} is not valid JSON: write text in double quotes, such as "fine"'
         ) from None
 
 
@@ -201,7 +201,7 @@ async def form_of(request: Request) -> dict[str, str]:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip()
     if kind != "application/x-www-form-urlencoded":
-        raise HTTPException(415, "Only forms of these pages are taken.")
+        raise HTTPException(415, "Only forms from these pages are accepted.")
     body = b""
     async for part in request.stream():
         body += part

@@ -247,7 +247,7 @@ class _Place:
 def _number(text: str) -> int:
     if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS:
         return int(text)
-    raise ConfigurationError(f"{text[:40]!r} is no number, and the address needs one there")
+    raise ConfigurationError(f"{text[:40]!r} is not a number, and the address needs one there")
 
 
 def _after(text: str | None) -> tuple[int, str] | None:

@@ -68,7 +68,7 @@ def unpack(name: str, data: bytes) -> Session:
     crc, packed = data[:_CRC_BYTES], data[_CRC_BYTES:]
     if crc32(packed).to_bytes(_CRC_BYTES) != crc or not packed:
         raise CorruptSessionError(
-            f"session {name!r} cannot be restored: these bytes are no dump of a session, or they "
+            f"session {name!r} cannot be restored: these bytes are not a dump of a session, or "
             "are damaged; restore it from another copy",
             session=name,
         )

@@ -295,7 +295,7 @@ class MemoryStore(Closing):
             if arena is None:
                 raise CorruptSessionError(
                     f"checkpoint {found.name!r} of session {session!r} refers to bytes that were "
-                    "never stored; what wrote it is at fault",
+                    "never stored; the program that wrote it has a bug",
                     session=session,
                 )
             ttl = self._ttl.of(session)
