@@ -299,6 +299,8 @@ def test_a_way_to_prune_that_makes_no_sense_is_refused(plain: SessionSaver) -> N
             Retention(keep_last=count)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="does not go with"):
         plain.prune(["t"], strategy="delete", keep_last=2)
+    with pytest.raises(ConfigurationError, match="does not go with"):
+        plain.prune(["t"], strategy="delete_all", keep_last=2)
     assert ids(plain) == before
     plain.prune(["t", "none"], strategy="delete")
     assert plain.store.info("t") is None

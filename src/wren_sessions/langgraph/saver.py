@@ -400,7 +400,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         Args:
             thread_ids: the threads; it is no error if one does not exist.
             strategy: ``"keep_latest"`` keeps the latest checkpoint of each namespace, ``"delete"``
-                keeps none, and ``"keep_last"`` keeps `keep_last` of them.
+                (or ``"delete_all"``) keeps none, and ``"keep_last"`` keeps `keep_last` of them.
             keep_last: how many checkpoints to keep in each namespace, at least 1. The namespace of
                 a single task is deleted together with the checkpoint that ran it.
 
