@@ -202,6 +202,14 @@ def engines(session: nox.Session) -> None:
 
 
 @nox.session
+def agent_server(session: nox.Session) -> None:
+    """Drive LangGraph's Agent Server, whose licence is not free, over HTTP; arguments: pytest."""
+    session.install("-e", ".", *_group("agent-server"))
+    env = {"WREN_TEST_AGENT_SERVER": "1"}  # tests that would be skipped fail
+    session.run("pytest", *(session.posargs or ["tests/deploy"]), env=env)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the site into build/site and run the examples; arguments go to pytest."""
     session.install("-e", ".", *_group("test"), *_group("docs"))

@@ -109,7 +109,9 @@ def test_every_promise_has_a_test() -> None:
     assert set(promised) <= tests
 
 
-@pytest.mark.parametrize("module", ["", "archives", "testing", "transcripts", "upgrading"])
+@pytest.mark.parametrize(
+    "module", ["", "archives", "deploy", "testing", "transcripts", "upgrading"]
+)
 def test_every_public_name_is_in_the_api_reference(module: str) -> None:
     """Pages below ``docs/reference/api`` show each name, or the whole module that it is from."""
     pages = (ROOT / "docs/reference/api").glob("*.md")

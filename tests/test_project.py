@@ -34,13 +34,13 @@ LAYERS = (
     {"archives", "testing", "transfer", "upgrading"},
     {"sessions"},
     {"viewing"},
-    {"adapters", "cli", "web"},
+    {"adapters", "cli", "deploy", "web"},
     {"__main__"},
 )
 DRIVERS = {
     "redis": {"stores.redis."},
     "sqlite3": {"stores.file."},
-    "langgraph": {"langgraph.", "serializers."},
+    "langgraph": {"deploy", "langgraph.", "serializers."},
     "langchain_core": {"langgraph.", "serializers.", "adapters.langchain"},
     "agents": {"adapters.openai_agents"},
     "pydantic": {"serializers.", "adapters.pydantic_ai"},
