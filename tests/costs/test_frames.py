@@ -34,13 +34,13 @@ class Most:
 
 MOST: Final = {
     ("memory", "put"): Most(28, 89, 105),
-    ("memory", "put_writes"): Most(20, 51, 56),
+    ("memory", "put_writes"): Most(19, 50, 54),
     ("memory", "get_tuple"): Most(28, 94, 123),
     ("file", "put"): Most(32, 107, 126),
-    ("file", "put_writes"): Most(26, 68, 77),
+    ("file", "put_writes"): Most(25, 67, 75),
     ("file", "get_tuple"): Most(31, 112, 142),
     ("redis", "put"): Most(29, 90, 109),
-    ("redis", "put_writes"): Most(22, 58, 66),
+    ("redis", "put_writes"): Most(21, 57, 64),
     ("redis", "get_tuple"): Most(31, 118, 155),
 }
 

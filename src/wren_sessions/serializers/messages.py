@@ -98,21 +98,24 @@ class Messages:
 
     def packed(self, messages: list[Any]) -> bytes | None:
         """The bytes of a list that begins with a usual message; None if it is not all plain."""
-        parts: list[bytes | memoryview] = [array_header(len(messages))]
         try:
+            if len(messages) <= _AT_ONCE:
+                return self._part(messages)
+            parts: list[bytes | memoryview] = [array_header(len(messages))]
             for at in range(0, len(messages), _AT_ONCE):
-                parts.append(self._part(messages[at : at + _AT_ONCE]))  # noqa: PERF401 -- one frame
+                part = messages[at : at + _AT_ONCE]
+                parts.append(memoryview(self._part(part))[len(array_header(len(part))) :])
         except PACKING_ERRORS:
             return None
         return b"".join(parts)
 
-    def _part(self, messages: list[Any]) -> memoryview:
-        """The bytes of some messages, one behind the other."""
+    def _part(self, messages: list[Any]) -> bytes:
+        """The bytes of a list of not too many messages."""
         lowered: list[Any] = []
         held = self._trusted(messages, lowered.append)
         data = pack(lowered)  # first: orjson takes tuples, and has no limit to their depth
         orjson.dumps(held, None, STRICT_JSON)
-        return memoryview(data)[len(array_header(len(lowered))) :]
+        return data
 
     def pack(self, messages: list[Any], packer: Any) -> None:
         """Pack a list of messages, if all that they hold is plain.
