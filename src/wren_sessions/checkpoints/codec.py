@@ -112,8 +112,8 @@ class CheckpointRecord:
     values: dict[str, StoredValue]
     persistent_subgraphs: bool = False
     skewed: bool = False
-    encoded: bytes | None = field(default=None, compare=False)
-    base: int = field(default=0, compare=False)
+    encoded: bytes | None = field(default=None, compare=False, repr=False)
+    base: int = field(default=0, compare=False, repr=False)
 
     def again(self) -> CheckpointRecord:
         """The same record, read again: what is noted of its values is noted in this one alone."""
