@@ -74,6 +74,7 @@ if TYPE_CHECKING:
         ImportReport,
         Progress,
     )
+    from wren_sessions.transfer.erasing import ErasureReceipt, aerase_owner, erase_owner
     from wren_sessions.transfer.rekey import RekeyReport, arekey, rekey
     from wren_sessions.ttl import TTLPolicy
 
@@ -124,6 +125,7 @@ _MODULES: Final = {
     ),
     "protocols": ("AsyncSessionStore", "SessionStore"),
     "records": ("Life", "SessionInfo", "SessionPage"),
+    "transfer.erasing": ("ErasureReceipt", "aerase_owner", "erase_owner"),
     "transfer.rekey": ("RekeyReport", "arekey", "rekey"),
     "serializers.compression": ("Compression",),
     "serializers.encryption": ("Encryption",),
@@ -157,6 +159,7 @@ __all__ = [
     "CorruptSessionError",
     "DecryptionError",
     "Encryption",
+    "ErasureReceipt",
     "FileStore",
     "FormatVersionError",
     "ImportReport",
@@ -203,6 +206,7 @@ __all__ = [
     "WrenSessionsError",
     "__version__",
     "acopy_sessions",
+    "aerase_owner",
     "aexport_session",
     "aexport_sessions",
     "aimport_checkpoints",
@@ -210,6 +214,7 @@ __all__ = [
     "aimport_sessions",
     "arekey",
     "copy_sessions",
+    "erase_owner",
     "export_session",
     "export_sessions",
     "import_checkpoints",

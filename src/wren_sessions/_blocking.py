@@ -14,7 +14,7 @@ that it is a mistake of ours.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from wren_sessions.protocols import SessionStore, knowing_owners
@@ -52,6 +52,11 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         return value
     coroutine.close()
     raise RuntimeError(f"{coroutine!r} suspended, and cannot be run without an event loop")
+
+
+async def at_once(work: Callable[[], T]) -> T:
+    """Call what blocks. Asynchronous callers have `asyncio.to_thread` in its place."""
+    return work()
 
 
 class Unsuspended:

@@ -256,9 +256,14 @@ def test_owners_and_titles_are_listed(cli: Cli, file_url: str) -> None:
     page = cli("list", "--owner", "ann", "--sort", "none", "--limit", "1", "--json", url=file_url)
     assert [row["id"] for row in page.json] == ["one"]
     assert cli("list", "--owner", "nobody", "--json", url=file_url).json == []
-    would = cli("delete", "--owner", "ann", "--dry-run", "--json", url=file_url).json
-    assert [row["id"] for row in would] == ["one", "three"]
-    assert cli("delete", "--owner", "ann", "--yes", url=file_url).code == 0
+    (would,) = cli("delete", "--owner", "ann", "--dry-run", "--json", url=file_url).json
+    assert (would["sessions"], would["dry_run"]) == (["one", "three"], True)
+    older = cli("delete", "--owner", "ann", "--older-than", "1h", "--yes", "--json", url=file_url)
+    assert older.json == []
+    refused = cli("delete", "--owner", "ann", url=file_url)
+    assert "2 sessions of 'ann' would be erased, and there is no terminal" in refused.err
+    done = cli("delete", "--owner", "ann", "--yes", url=file_url)
+    assert (done.code, done.out) == (0, "one: erased\nthree: erased\n")
     with open_store(file_url, dotenv=False) as store:
         assert [info.session for info in Sessions(store).owned("ann")] == []
         assert [info.session for info in Sessions(store).owned("bob")] == ["two"]

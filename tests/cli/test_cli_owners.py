@@ -11,7 +11,8 @@ from rich.cells import cell_len
 from cli.running import Cli, terminal
 from cli.sample_app import HOSTILE
 from cli.test_cli_terminal import UNSAFE, plain
-from wren_sessions import Sessions, open_store
+from remedies.proposals import tries
+from wren_sessions import SessionArchiver, Sessions, open_store
 
 ANNS = ["of_ann_2", "of_ann_1"]  # the last written first
 OTHERS = ["of_bob", "nobodys"]
@@ -33,6 +34,26 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
             sessions.annotate(name, owner="ann")
         sessions.annotate("of_bob", owner="bob")
     return found
+
+
+@tries("Archives were not looked for: name their folder with --archives.")
+def test_all_of_an_owner_is_erased(cli: Cli, url: str, tmp_path: Path) -> None:
+    """Pinned sessions and archives too; the receipt is printed."""
+    root = tmp_path / "profiles"
+    with open_store(url, dotenv=False) as store:
+        Sessions(store).pin("of_ann_1")
+        SessionArchiver(store, root).archive("of_ann_1")
+    command = ("delete", "--owner", "ann", "--yes")
+    would = cli(*command, "--dry-run", url=url)
+    assert "2 sessions of 'ann' would be erased\nArchives were not looked for" in would.err
+    assert root.exists()
+    (receipt,) = cli(*command, "--archives", str(root), "--json", url=url).json
+    assert receipt["sessions"] == ANNS
+    assert receipt["archives"] == [str(root / "of_ann_1")]
+    assert list(root.iterdir()) == []
+    assert set(named(cli("list", "--json", url=url))) == set(OTHERS)
+    wrong = cli("delete", "--owner", "ann", "--status", "done", "--archives", str(root), url=url)
+    assert "--archives goes with --owner alone" in wrong.err
 
 
 def named(result: object) -> list[str]:

@@ -1,4 +1,7 @@
-"""``delete``: end sessions, after a question; by id, age, status or expiry, never a pattern."""
+"""``delete``: end sessions, after a question; by id, age, status or expiry, never a pattern.
+
+With an owner and nothing else it erases: all that there is of the owner, and it gives a receipt.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ import typer
 from wren_sessions._walks import all_sessions
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._exits import FAILED
-from wren_sessions.cli._names import PAGE, OwnerOption, SomeSessionNames, address_of, duration_ms
+from wren_sessions.cli._names import PAGE, SomeSessionNames, address_of, duration_ms
+from wren_sessions.cli._progress import progress_bar
 from wren_sessions.cli._where import diagnosis_of
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.sessions.operations import not_found
+from wren_sessions.transfer.erasing import ErasureReceipt, erase_owner
 from wren_sessions.viewing.overview import STATUSES, Overview, overview, with_status
 from wren_sessions.viewing.times import ago, size
 
@@ -25,7 +30,7 @@ _NAMED: Final = 20  # sessions that the question names
     wren-sessions delete cli_20251108_145739
     wren-sessions delete --older-than 7d --dry-run
     wren-sessions delete --status complete --older-than 24h --yes
-    wren-sessions delete --owner ann --dry-run
+    wren-sessions delete --owner ann --archives user_profiles --dry-run
     wren-sessions delete --expired
     """
 )
@@ -43,7 +48,23 @@ def delete(
         str | None,
         typer.Option("--status", metavar="STATUS", help=f"All that are {', '.join(STATUSES)}."),
     ] = None,
-    owner: OwnerOption = None,
+    owner: Annotated[
+        str | None,
+        typer.Option(
+            "--owner",
+            metavar="NAME",
+            help="Erase everything of this owner, also pinned sessions and their key, and print a "
+            "receipt. With --older-than or --status: only these sessions of the owner.",
+        ),
+    ] = None,
+    archives: Annotated[
+        str | None,
+        typer.Option(
+            "--archives",
+            metavar="FOLDER",
+            help="With --owner: also remove the archives of the owner from this folder.",
+        ),
+    ] = None,
     expired: Annotated[
         bool,
         typer.Option(
@@ -64,15 +85,20 @@ def delete(
 
     Name them, or choose them by --owner, --older-than and --status, which all must hold then.
     Pinned ones are left out unless they are named, or --pinned is given. It asks before it deletes.
-    One that is written in the meantime stays.
+    One that is written in the meantime stays. But --owner alone erases all there is of an owner.
     """
     by_choice = {older_than, status, owner} != {None}
     if [bool(sessions), by_choice, expired].count(True) != 1:
         raise ConfigurationError(
             "say what to delete: ids, or --owner, --older-than and --status, or --expired"
         )
+    if archives is not None and (owner, older_than, status) != (owner or "", None, None):
+        raise ConfigurationError("--archives goes with --owner alone, which erases everything")
     if expired:
         _sweep(run, dry_run=dry_run)
+        return
+    if owner is not None and older_than is None and status is None:
+        _erase(run, owner, archives, dry_run=dry_run, yes=yes)
         return
     rows = list(_named(run, sessions or []))
     if by_choice:
@@ -114,6 +140,50 @@ def _chosen(
             continue
         if status is None or with_status(run.store, row).status == status:
             yield row
+
+
+# --- erasing --------------------------------------------------------------------------------------
+
+
+def _erase(run: Run, owner: str, archives: str | None, *, dry_run: bool, yes: bool) -> None:
+    found = erase_owner(run.store, owner, archives=archives, dry_run=True)
+    if not dry_run and not yes and not _agreed_to_erase(run, found):
+        run.code = FAILED
+        run.screen.note("Nothing was erased.")
+        return
+    if not dry_run:
+        with progress_bar(run) as on_progress:
+            found = erase_owner(run.store, owner, archives=archives, on_progress=on_progress)
+    if run.as_json:
+        run.screen.raw(f"{found.to_json()}\n")
+        return
+    would = "would be " if dry_run else ""
+    for what in (*found.sessions, *map(str, found.archives or ())):
+        run.screen.line(f"{what}: {would}erased")
+    ended = f"{found.ended_at:%Y-%m-%d %H:%M:%S} UTC"
+    run.screen.note(f"{_summed(found)} {would}erased{'' if dry_run else f', {ended}'}")
+    if archives is None:
+        run.screen.note("Archives were not looked for: name their folder with --archives.")
+
+
+def _agreed_to_erase(run: Run, found: ErasureReceipt) -> bool:
+    if not run.can_ask():
+        raise ConfigurationError(
+            f"{_summed(found)} would be erased, and there is no terminal to ask on: add --yes, or "
+            "look first with --dry-run"
+        )
+    what = f"{_summed(found)} from {found.location}"
+    return typer.confirm(f"Erase {what}? There is no way back.", default=False)
+
+
+def _summed(found: ErasureReceipt) -> str:
+    """What a receipt is about, in words."""
+    counts = [(len(found.sessions), "session")]
+    if found.archives is not None:
+        counts.append((len(found.archives), "archive"))
+    counts += [(found.keys, "key")] if found.keys else []
+    parts = [f"{count:,} {name}{'' if count == 1 else 's'}" for count, name in counts]
+    return f"{' and '.join(parts)} of {found.owner!r}"
 
 
 # --- deleting -------------------------------------------------------------------------------------

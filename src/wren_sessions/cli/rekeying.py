@@ -59,4 +59,5 @@ def _print(run: Run, report: RekeyReport) -> None:
         run.screen.note(
             f"{len(report.rewritten)} rewritten, {len(report.current)} with the newest key "
             f"already, {len(report.busy)} in use"
+            + (f"; {report.owner_keys} keys of owners" if report.owner_keys else "")
         )

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from wren_sessions.config.environment import (
     WREN_ENCRYPTION_KEYS,
     WREN_MAX_AGE,
+    WREN_OWNER_KEYS,
+    WREN_OWNER_SECRET,
     WREN_PREFIX,
     WREN_REQUIRE_PERSISTENT,
     WREN_TELEMETRY,
@@ -34,7 +36,7 @@ from wren_sessions.config.urls import redact
 from wren_sessions.errors import ConfigurationError, hides_arguments
 from wren_sessions.keys import DEFAULT_PREFIX
 from wren_sessions.protocols import SessionStore
-from wren_sessions.ttl import DAY, Lifetime, TTLPolicy, policy_of, to_ms
+from wren_sessions.ttl import DAY, FOREVER, Lifetime, TTLPolicy, policy_of, to_ms
 
 if TYPE_CHECKING:  # they take time to load, which most processes need not spend
     from wren_sessions.serializers.compression import Compression
@@ -47,6 +49,7 @@ MEMORY: Final = "memory://"
 ARGUMENT: Final = "argument"
 USE_REDIS: Final = "use_redis=False"
 NOTHING: Final = "nothing"
+_KEYS_PREFIX: Final = "wren-sessions:owner-keys"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -67,6 +70,7 @@ class Settings:
         compression: how to compress; None for the URL's setting (``compression=zstd``), or else no
             compression.
         telemetry: whether OpenTelemetry is told of each call of the store, or what it is told.
+        owner_keys: the URL of the store for the keys of owners; None where they have none.
 
     Raises:
         ConfigurationError: an argument has the wrong type.
@@ -80,6 +84,7 @@ class Settings:
     encryption: Encryption | None = None
     compression: Compression | None = None
     telemetry: bool | Telemetry = False
+    owner_keys: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("encryption", "compression"):
@@ -96,7 +101,8 @@ class Settings:
             f"Settings(url={redact(self.url)!r}, ttl={self.ttl!r}, prefix={self.prefix!r}, "
             f"require_persistent={self.require_persistent!r}, source={self.source!r}, "
             f"encryption={self.encryption!r}, compression={self.compression!r}, "
-            f"telemetry={self.telemetry!r})"
+            f"telemetry={self.telemetry!r}, "
+            f"owner_keys={self.owner_keys and redact(self.owner_keys)!r})"
         )
 
     @classmethod
@@ -151,15 +157,31 @@ class Settings:
 
             chosen = self.telemetry if isinstance(self.telemetry, Telemetry) else Telemetry()
             store = TracedStore(store, chosen)
-        if self.encryption is not None or compression is not None:
+        if (self.encryption, compression, self.owner_keys) != (None, None, None):
             from wren_sessions.stores.protected import ProtectedStore  # imports msgpack
 
-            store = ProtectedStore(store, encryption=self.encryption, compression=compression)
+            store = ProtectedStore(
+                store,
+                encryption=self.encryption,
+                compression=compression,
+                owner_keys=self._key_store(),
+            )
         if self.require_persistent and not store.persistent:
             store.close()
             raise ConfigurationError(_not_persistent(self.source))
         self._log(store)
         return store
+
+    def _key_store(self) -> SessionStore | None:
+        """The store for the keys of owners."""
+        if self.owner_keys is None:
+            return None
+        with _blamed_on(f"owner_keys or {WREN_OWNER_KEYS}"):
+            target = resolve(self.owner_keys)
+            if LIFETIME & target.common.keys():
+                raise ConfigurationError("keys must not expire: leave ttl and max_age out")
+            prefix = target.common.get("prefix", _KEYS_PREFIX)
+            return target.make(FOREVER, str(prefix), {})
 
     def _ttl_of(self, target: Target) -> TTLPolicy | None:
         default = target.backend.ttl
@@ -207,6 +229,7 @@ def open_store(
     encryption: Encryption | None = None,
     compression: Compression | None = None,
     telemetry: bool | Telemetry | None = None,
+    owner_keys: str | None = None,
     dotenv: bool | str | Path = True,
     **options: Any,
 ) -> SessionStore:
@@ -232,6 +255,9 @@ def open_store(
             compression.
         telemetry: True to tell OpenTelemetry of each call of the store, or `Telemetry` to say what
             and whom; None for what ``WREN_SESSIONS_TELEMETRY`` says, else False.
+        owner_keys: the URL of a store for keys of owners, which must not be where the sessions are.
+            Each owner's sessions are then encrypted with a key of their own, and `erase_owner`
+            destroys it. None for ``WREN_SESSIONS_OWNER_KEYS``, without which owners have no keys.
         dotenv: True to read ``.env`` in the working directory, if there is one; False for no file;
             or the path of a file that must be there.
         options: the backend's own, as in its URL: text, or what the text stands for.
@@ -257,6 +283,7 @@ def open_store(
         "encryption": encryption,
         "compression": compression,
         "telemetry": telemetry,
+        "owner_keys": owner_keys,
     }
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return replace(settings, **chosen).open(**options)
@@ -267,17 +294,26 @@ def _guards_of(variables: Variables) -> dict[str, Any]:
         "require_persistent": bool(variables.read(WREN_REQUIRE_PERSISTENT, FLAG)),
         "encryption": _encryption_of(variables),
         "telemetry": bool(variables.read(WREN_TELEMETRY, FLAG)),
+        "owner_keys": variables.get(WREN_OWNER_KEYS),
     }
 
 
 def _encryption_of(variables: Variables) -> Encryption | None:
     keys = variables.get(WREN_ENCRYPTION_KEYS)
+    secret = variables.get(WREN_OWNER_SECRET)
     if keys is None:
+        if secret is not None:
+            raise ConfigurationError(
+                f"{variables.label(WREN_OWNER_SECRET)} hides the owners of encrypted sessions: set "
+                f"{WREN_ENCRYPTION_KEYS} too, or unset it"
+            )
         return None
     from wren_sessions.serializers.encryption import Encryption  # where it is asked for
 
     with _blamed_on(WREN_ENCRYPTION_KEYS):
-        return Encryption.from_text(keys)
+        Encryption.from_text(keys)
+    with _blamed_on(WREN_OWNER_SECRET):
+        return Encryption.from_text(keys, owner_secret=None if secret is None else secret.encode())
 
 
 def _policy_of(variables: Variables, url: str, source: str) -> TTLPolicy | None:

@@ -121,14 +121,14 @@ class Protection:
         """What a value begins with: whose key, and which salt."""
         if self.encryption is None:
             return b""
-        key_id = self.encryption.newest.encode()
+        key_id = self.encryption.chunk_key.encode()
         return b"%c%b%b" % (len(key_id), key_id, secrets.token_bytes(UID_BYTES))
 
     def _usable(self, plain: Plain) -> bool:
         """Whether chunks made like these may be shared: of the newest key, or of none."""
         if self.encryption is None:
             return not plain.before
-        return _key_of(plain.before)[0] == self.encryption.newest
+        return _key_of(plain.before)[0] == self.encryption.chunk_key
 
     def _chunks(
         self, before: bytes, data: bytes, start: int, end: int

@@ -8,6 +8,10 @@ Two kinds of seal. *Bodies* (records, pending writes, headers) have a random non
 what they are: their session's uid, their name, the format. *Chunks* (parts of long values) have a
 nonce derived from what is in them: within one session equal chunks are equal bytes, so what did not
 change is stored once. That a chunk is where it belongs, the body that refers to it tells.
+
+Owners may have keys of their own, whose ids begin with ``~``. Then bodies of their sessions are
+sealed with these, and chunks of all sessions with nothing but their salt. A salt is random, and
+stands only inside a sealed body: without the owner's key, nobody can open what it belongs to.
 """
 
 from __future__ import annotations
@@ -18,11 +22,14 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Iterable
+from copy import copy
 from functools import lru_cache
 from hashlib import blake2b, sha256
 from importlib import import_module
 from typing import Any, Final, NamedTuple, NoReturn
 
+from wren_sessions._locks import Lock
+from wren_sessions._lru import LRU
 from wren_sessions.errors import ConfigurationError, DecryptionError, hides_arguments
 from wren_sessions.keys import HiddenOwner
 
@@ -33,6 +40,21 @@ TAG_BYTES: Final = 16
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _SECRET_BYTES: Final = 16
 _DERIVED: Final = 4_096  # keys remembered, of as many sessions
+_OWNER_KEYS: Final = 10_000  # remembered
+_BY_SALT: Final = "~"  # in place of a key's id: the key is the salt
+_OWNER_KEY: Final = "owner key"
+
+
+class OwnerKeyNeededError(Exception):
+    """An owner's key is not here yet. Whoever opens asks for it, and opens again.
+
+    Attributes:
+        key_id: the key's id.
+    """
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(key_id)
+        self.key_id = key_id
 
 
 class Encryption:
@@ -76,6 +98,9 @@ class Encryption:
         self._owner_secret = owner_secret
         self.migrate = migrate
         self.newest: str = next(iter(self._keys))
+        self.chunk_key: str = self.newest
+        self._owner_keys: LRU[str, bytes | None] | None = None
+        self._lock = Lock()
         self._derived = lru_cache(_DERIVED)(self._derive)
         _ciphers()
 
@@ -84,9 +109,12 @@ class Encryption:
 
     @classmethod
     @hides_arguments
-    def from_text(cls, text: str, *, migrate: bool = False) -> Encryption:
+    def from_text(
+        cls, text: str, *, migrate: bool = False, owner_secret: bytes | None = None
+    ) -> Encryption:
         """Keys as an environment variable holds them: ``id:base64``, with commas between them."""
-        return cls([part for part in re.split(r"[,\s]+", text) if part], migrate=migrate)
+        keys = [part for part in re.split(r"[,\s]+", text) if part]
+        return cls(keys, migrate=migrate, owner_secret=owner_secret)
 
     @staticmethod
     def generate_key(key_id: str = "k1") -> str:
@@ -111,12 +139,88 @@ class Encryption:
         """Whether owners stand in keys and indexes as a keyed hash."""
         return self._owner_secret is not None
 
+    # --- keys of owners ---
+
+    def with_owner_keys(self) -> Encryption:
+        """The same keys, and room for those of owners."""
+        found = copy(self)
+        found.chunk_key = _BY_SALT
+        found._owner_keys = LRU(_OWNER_KEYS)  # noqa: SLF001 -- its own class
+        found._derived = lru_cache(_DERIVED)(found._derive)  # noqa: SLF001
+        return found
+
+    def new_owner_key(self) -> tuple[str, bytes]:
+        """A new key of an owner: its id, and the key, sealed with the newest of these."""
+        key_id = _BY_SALT + secrets.token_urlsafe(6)
+        return key_id, self._wrapped(key_id, secrets.token_bytes(KEY_BYTES))
+
+    def rewrapped(self, key_id: str, wrapped: bytes) -> bytes | None:
+        """An owner's key sealed with the newest of these keys; None if it is already."""
+        if key_id_of(wrapped) == self.newest:
+            return None
+        return self._wrapped(key_id, self.open(_OWNER_KEY, (key_id,), wrapped)[1])
+
+    def _wrapped(self, key_id: str, key: bytes) -> bytes:
+        return self.seal(_OWNER_KEY, secrets.token_bytes(UID_BYTES), (key_id,), key)
+
+    @hides_arguments
+    def learn_owner_key(self, key_id: str, wrapped: bytes | None) -> None:
+        """Know an owner's key from now on, or (None) that it is not there any more."""
+        assert self._owner_keys is not None  # noqa: S101 -- who asks has made room
+        key = None if wrapped is None else self.open(_OWNER_KEY, (key_id,), wrapped)[1]
+        with self._lock:
+            self._owner_keys.keep(key_id, key)
+        if key is None:
+            self._derived.cache_clear()
+
+    def _key_of(self, key_id: str, salt: bytes) -> bytes:
+        """The key that others are derived from."""
+        if key_id in self._keys:
+            return self._keys[key_id]
+        if key_id == _BY_SALT:
+            return salt
+        if not is_owner_key(key_id):
+            raise DecryptionError(
+                f"the data are encrypted with the key {key_id!r}, and the keys here are "
+                f"{', '.join(map(repr, self._keys))}: add that key, behind the first one"
+            )
+        if self._owner_keys is None:
+            raise DecryptionError(
+                "the data are encrypted with the key of an owner, and no keys of owners are here: "
+                "open the store with owner_keys=, or set WREN_SESSIONS_OWNER_KEYS"
+            )
+        key = self._owner_keys.get(key_id, b"")
+        if key == b"":
+            raise OwnerKeyNeededError(key_id)
+        if key is None:
+            raise DecryptionError(
+                "the data were encrypted with the key of an owner who was erased, or whose key is "
+                "kept elsewhere: nobody can read them without it"
+            )
+        return key
+
     # --- bodies ---
 
-    def seal(self, purpose: str, uid: bytes, names: tuple[str, ...], data: bytes) -> bytes:
-        """Data sealed for one purpose, in one session, under these names."""
-        start = _Start(self.newest, uid, secrets.token_bytes(NONCE_BYTES))
-        _, cipher = self._derived(self.newest, purpose, uid)
+    def seal(
+        self,
+        purpose: str,
+        uid: bytes,
+        names: tuple[str, ...],
+        data: bytes,
+        key_id: str | None = None,
+    ) -> bytes:
+        """Data sealed for one purpose, in one session, under these names.
+
+        Args:
+            purpose: what it is.
+            uid: the session's.
+            names: what else it is bound to.
+            data: what to seal.
+            key_id: an owner's key; None for the newest of the keys.
+        """
+        key_id = key_id or self.newest
+        start = _Start(key_id, uid, secrets.token_bytes(NONCE_BYTES))
+        _, cipher = self._derived(key_id, purpose, uid)
         sealed: bytes = cipher.encrypt(start.nonce, data, _bound(start, purpose, names))
         return start.packed + sealed
 
@@ -127,8 +231,6 @@ class Encryption:
             DecryptionError: the key is not here, or the data were changed or moved.
         """
         start, rest = _Start.read(sealed)
-        if start.key_id not in self._keys:
-            self._no_key(start.key_id)
         _, cipher = self._derived(start.key_id, purpose, start.uid)
         try:
             data: bytes = cipher.decrypt(start.nonce, rest, _bound(start, purpose, names))
@@ -139,16 +241,14 @@ class Encryption:
     # --- chunks ---
 
     def seal_chunk(self, salt: bytes, data: bytes) -> bytes:
-        """A chunk sealed with the newest key; equal data are equal bytes under one salt."""
-        nonces, cipher = self._derived(self.newest, "chunk", salt)
+        """A chunk sealed with `chunk_key`; equal data are equal bytes under one salt."""
+        nonces, cipher = self._derived(self.chunk_key, "chunk", salt)
         nonce = blake2b(data, digest_size=NONCE_BYTES, key=nonces).digest()
         sealed: bytes = cipher.encrypt(nonce, data, None)
         return nonce + sealed
 
     def chunk_opener(self, key_id: str, salt: bytes) -> Callable[[bytes], bytes]:
         """What gives back what `seal_chunk` was given; errors as `open`."""
-        if key_id not in self._keys:
-            self._no_key(key_id)
         decrypt = self._derived(key_id, "chunk", salt)[1].decrypt
 
         def opened(sealed: bytes) -> bytes:
@@ -165,14 +265,13 @@ class Encryption:
         found = []
         for use in ("nonce", "cipher"):
             about = _joined(b"wren-sessions/1", use.encode(), purpose.encode(), salt)
-            found.append(hmac.digest(self._keys[key_id], about + b"\x01", sha256))
+            found.append(hmac.digest(self._key_of(key_id, salt), about + b"\x01", sha256))
         return found[0], _ciphers().AESGCM(found[1])
 
-    def _no_key(self, key_id: str) -> NoReturn:
-        raise DecryptionError(
-            f"the data are encrypted with the key {key_id!r}, and the keys here are "
-            f"{', '.join(map(repr, self._keys))}: add that key, behind the first one"
-        )
+
+def is_owner_key(key_id: str) -> bool:
+    """Whether a key's id is that of an owner's key."""
+    return key_id.startswith(_BY_SALT) and key_id != _BY_SALT
 
 
 def key_id_of(sealed: bytes) -> str:

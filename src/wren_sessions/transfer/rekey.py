@@ -7,6 +7,9 @@ also encrypts sessions that are not encrypted yet (``migrate=True``)::
     store = open_store(url, encryption=Encryption([new, old]))
     report = rekey(store)
 
+Where owners have keys of their own, their sessions are not rewritten when a key changes: only the
+keys of owners are. Sessions that got an owner later on are rewritten with the owner's key.
+
 A session is first written under a temporary name. Then it replaces the original in one step, if
 nobody has written that meanwhile. It is then another incarnation, so a graph that is running on it
 gets a `SessionGoneError`. That is why sessions in use are left for the next call.
@@ -30,6 +33,7 @@ from wren_sessions.records import SessionInfo, Start, Stored
 from wren_sessions.serializers.encryption import key_id_of
 from wren_sessions.stores.protected import ProtectedStore
 from wren_sessions.stores.protected.headers import key_id
+from wren_sessions.stores.protected.owner_keys import OwnerKeys, owner_keys_of
 from wren_sessions.transfer._rebasing import ranged
 from wren_sessions.transfer._repacking import Repacking
 from wren_sessions.transfer._reports import OnProgress
@@ -45,11 +49,13 @@ class RekeyReport:
         rewritten: the sessions that were rewritten.
         current: the sessions without data of an older key.
         busy: the sessions that were in use, and are left for another call.
+        owner_keys: how many keys of owners were encrypted again with the newest key.
     """
 
     rewritten: tuple[str, ...]
     current: tuple[str, ...] = ()
     busy: tuple[str, ...] = ()
+    owner_keys: int = 0
 
 
 def rekey(
@@ -77,6 +83,7 @@ def rekey(
             before stay rewritten.
     """
     rekeying = _rekeying(store, Unsuspended, unused_for, on_progress)
+    rekeying.owner_keys = owner_keys_of(store)
     return run(rekeying.run(sessions))
 
 
@@ -89,6 +96,7 @@ async def arekey(
 ) -> RekeyReport:
     """See `rekey`; by the store's awaitable face."""
     rekeying = _rekeying(store, lambda face: face.aio, unused_for, on_progress)
+    rekeying.owner_keys = owner_keys_of(store.aio)
     return await rekeying.run(sessions)
 
 
@@ -121,6 +129,7 @@ class _Rekeying:
     protection: Protection
     unused_ms: int
     on_progress: OnProgress | None
+    owner_keys: OwnerKeys | None = None
     _rewritten: list[str] = field(default_factory=list)
     _current: list[str] = field(default_factory=list)
     _busy: list[str] = field(default_factory=list)
@@ -128,7 +137,9 @@ class _Rekeying:
     async def run(self, sessions: Iterable[str] | None) -> RekeyReport:
         if isinstance(sessions, str):
             raise ConfigurationError(f"sessions must be several ids, not one text: [{sessions!r}]")
+        keys = 0
         if sessions is None:
+            keys = 0 if self.owner_keys is None else await self.owner_keys.rewrap()
             sessions = await self._all()
             await self._each(sessions, asked=False)
         else:
@@ -137,6 +148,7 @@ class _Rekeying:
             rewritten=tuple(self._rewritten),
             current=tuple(self._current),
             busy=tuple(self._busy),
+            owner_keys=keys,
         )
 
     async def _all(self) -> list[str]:
@@ -177,18 +189,26 @@ class _Rekeying:
         return self._rewritten
 
     async def _is_current(self, session: str) -> bool:
-        """Whether everything of a session is sealed with the newest key."""
+        """Whether everything of a session is sealed with the newest key, or with its owner's."""
         encryption = self.protection.encryption
         raw = await self.raw.info(session)
-        if encryption is None or raw is None or key_id(raw.state) != encryption.newest:
+        if encryption is None or raw is None:
+            return False
+        key = encryption.newest
+        if self.owner_keys is not None and raw.notes.owner is not None:
+            key = await self.owner_keys.of(raw.notes.owner)
+        if key_id(raw.state) != key:
             return False
         heads = await self.raw.heads(session)
-        for store, keys_of in ((self.raw, _keys_of_bodies), (self.store, _keys_of_values)):
+        for store, keys_of, right in (
+            (self.raw, _keys_of_bodies, key),
+            (self.store, _keys_of_values, encryption.chunk_key),
+        ):
             starts = [Start(namespace) for namespace, _ in heads]
             walk = RecordWalk(partial(store.scan, session), starts, PAGE)
             while (page := await walk.next_page()) is not None:
                 for stored in page.records:
-                    if not keys_of(session, stored) <= {encryption.newest}:
+                    if not keys_of(session, stored) <= {right}:
                         return False
         return True
 

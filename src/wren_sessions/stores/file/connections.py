@@ -154,6 +154,37 @@ class Database:
         told.__cause__ = error
         return told
 
+    def rewrite(self) -> None:
+        """Write the whole file anew, and empty its log.
+
+        Raises:
+            StoreUnavailableError: there is no space, or somebody reads from the log, or writes to
+                it, all the time.
+        """
+        self._check_process()
+        try:
+            with self._gate, self._turn:
+                busy = self._rewrite()
+        except SQLITE_ERRORS as error:
+            raise translated(error, self._place.path, "") from error
+        if busy:
+            raise StoreUnavailableError(
+                f"the log of {self._place.path} cannot be emptied while another process reads it: "
+                "try again"
+            )
+
+    def _rewrite(self) -> bool:
+        """Do that, with the turn; whether somebody was in the way of the log for too long."""
+        kept = self._connect()  # with the patience that the writer's connection has not
+        try:
+            kept.connection.execute("VACUUM")
+            self._reading.shut()
+            (busy, *_) = kept.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            self._reading.open()
+            self._close(kept.connection)
+        return bool(busy)
+
     def close(self) -> None:
         """Wait for what is under way and close all connections; a later use opens new ones."""
         if self._is_inherited():

@@ -225,6 +225,19 @@ class FileStore(Closing):
             source,
         )
 
+    def scrub(self) -> None:
+        """Write the file anew and empty its log, so that neither holds anything that was deleted.
+
+        SQLite overwrites what is deleted. But a page may still hold a copy of what was once moved
+        from it, and the log (``-wal``) holds pages as they were. This takes as long as it takes to
+        write the file twice, and as much space again; meanwhile nobody else can write.
+
+        Raises:
+            StoreUnavailableError: the disk is full, or others read or write all the time; call it
+                again.
+        """
+        self._database.rewrite()
+
     # --- reading ----------------------------------------------------------------------------------
 
     def load(

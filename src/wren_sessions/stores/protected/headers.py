@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgpack
 
 from wren_sessions.errors import DecryptionError
-from wren_sessions.serializers.encryption import Encryption, key_id_of
+from wren_sessions.serializers.encryption import Encryption, is_owner_key, key_id_of
 
 _READABLE: Final = ("timestamp", "version", "checkpoint_id", "step", "source")
 
@@ -32,19 +32,22 @@ class Header:
         uid: what the session's records are sealed with; None for a session that is not encrypted.
         head: the id of the root namespace's latest checkpoint; None before the first one.
         digest: of that checkpoint's record; empty where it was not known.
+        owner_key: the id of the owner's key that the session is sealed with; None for the newest
+            of the others.
     """
 
     state: bytes
     uid: bytes | None
     head: str | None = None
     digest: bytes = b""
+    owner_key: str | None = None
 
 
 def seal(encryption: Encryption, session: str, header: Header) -> bytes:
     """The header as it is stored."""
     assert header.uid is not None  # noqa: S101 -- nobody seals for no session
     inner: bytes = msgpack.packb([header.state, header.head, header.digest])
-    sealed = encryption.seal("header", header.uid, (session,), inner)
+    sealed = encryption.seal("header", header.uid, (session,), inner, header.owner_key)
     about = _fields(header.state).get("metadata", {})
     readable = {name: about[name] for name in _READABLE if name in about}
     return json.dumps(
@@ -78,7 +81,8 @@ def read(encryption: Encryption, session: str, state: bytes) -> Header:
             f"the header of session {session!r}: {error.message}", session=session
         ) from error
     found, head, digest = msgpack.unpackb(inner)
-    return Header(state=found, uid=uid, head=head, digest=digest)
+    owner_key = key if is_owner_key(key := key_id_of(sealed)) else None
+    return Header(state=found, uid=uid, head=head, digest=digest, owner_key=owner_key)
 
 
 def key_id(state: bytes) -> str | None:

@@ -9,11 +9,12 @@ encrypted meanwhile by somebody else never holds two uids.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
+from dataclasses import replace as replace_in
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from wren_sessions._locks import Lock
 from wren_sessions._lru import LRU
@@ -44,24 +45,29 @@ from wren_sessions.records import (
     StoredWrite,
 )
 from wren_sessions.serializers.compression import Compression
-from wren_sessions.serializers.encryption import UID_BYTES, Encryption
+from wren_sessions.serializers.encryption import UID_BYTES, Encryption, OwnerKeyNeededError
 from wren_sessions.stores._checks import check_commit, check_notes, noted_meanwhile
 from wren_sessions.stores.protected import headers
 from wren_sessions.stores.protected.headers import Header
+from wren_sessions.stores.protected.owner_keys import OwnerKeys
 
 ATTEMPTS: Final = 5
 PAGE: Final = 100
 MAX_KNOWN: Final = 10_000
 _NOTES: Final = "notes"
 
+T = TypeVar("T")
+
 
 class _Known(NamedTuple):
-    """What was seen of a session: which one it is, its uid, and what a commit must find."""
+    """What was seen of a session: which one it is, its keys, and what a commit must find."""
 
     incarnation: str
     uid: bytes | None
     revision: int
     state: bytes
+    owner_key: str | None
+    owner: str | None = None  # also where nobody has looked
 
 
 class Sealing:
@@ -71,6 +77,7 @@ class Sealing:
         store: the store below.
         encryption: the keys; None to seal nothing.
         compression: how to compress bodies; None for not at all.
+        owner_keys: the keys of owners; None where they have none.
     """
 
     def __init__(
@@ -78,17 +85,19 @@ class Sealing:
         store: AsyncSessionStore,
         encryption: Encryption | None,
         compression: Compression | None,
+        owner_keys: OwnerKeys | None = None,
     ) -> None:
         self._store = store
         self._encryption = encryption
         self._compression = compression
+        self._owner_keys = owner_keys
         self._lock = Lock()
         self._sessions: LRU[str, _Known] = LRU(MAX_KNOWN)
 
-    def over(self, store: AsyncSessionStore) -> Sealing:
-        """The same, with what it remembers, over the other face of the store."""
+    def over(self, store: AsyncSessionStore, owner_keys: OwnerKeys | None = None) -> Sealing:
+        """The same, with what it remembers, over the other face of the stores."""
         twin = copy(self)
-        twin._store = store  # noqa: SLF001 -- its own class
+        twin._store, twin._owner_keys = store, owner_keys  # noqa: SLF001 -- its own class
         return twin
 
     # --- writing ---
@@ -104,23 +113,44 @@ class Sealing:
             known = self._recall(commit.session)
             if known is None or _lacks_header(commit):
                 known = await self._look(commit.session)
-            sealed, uid = self._sealed(self._encryption, commit, known)
+            key = None if self._owner_keys is None else await self._owner_key(commit, known)
+            work = partial(self._sealed, self._encryption, commit, known, key)
+            sealed, uid = await self._with_keys(work)
             done = await self._store.commit(sealed)
             if done.outcome == "done":
                 if done.life is not None:
-                    self._remember(commit.session, done.life, uid)
+                    self._remember(commit.session, _known(done.life, uid, owner_key=key))
                 return done
             self._forget(commit.session)
             if not _was_ours(commit, sealed, done):
                 return done
         raise self._busy(commit.session)
 
+    async def _owner_key(self, commit: Commit, known: _Known | None) -> str | None:
+        """The owner's key to seal a commit with; None if its session is nobody's."""
+        assert self._owner_keys is not None  # noqa: S101 -- checked by the caller
+        if known is not None and known.owner_key is not None:
+            return known.owner_key
+        if known is not None and known.owner is None and commit.owner is not None:
+            known = await self._look(commit.session)  # is it somebody else's?
+        owner = (known and known.owner) or commit.owner
+        return None if owner is None else await self._owner_keys.of(owner)
+
+    async def _with_keys(self, work: Callable[[], T]) -> T:
+        """Seal or open something, with the keys of owners that it takes."""
+        while True:
+            try:
+                return work()
+            except OwnerKeyNeededError as needed:
+                assert self._owner_keys is not None  # noqa: S101 -- else none is needed
+                await self._owner_keys.look_up(needed.key_id)
+
     def _sealed(
-        self, encryption: Encryption, commit: Commit, known: _Known | None
+        self, encryption: Encryption, commit: Commit, known: _Known | None, key: str | None
     ) -> tuple[Commit, bytes]:
         """The commit as it is stored, and the uid that it is sealed with."""
         uid = (known.uid if known else None) or secrets.token_bytes(UID_BYTES)
-        sealed = self._with_bodies(commit, uid)
+        sealed = self._with_bodies(commit, uid, key)
         if known is None:
             sealed = replace(sealed, new=True)
         elif not commit.new and commit.incarnation is None:
@@ -135,33 +165,39 @@ class Sealing:
             return sealed, uid
         record = sealed.record
         if record is None or record.name[0] != "":
-            header = Header(state=state, uid=uid, head=headers.head_of(state))
+            header = Header(state=state, uid=uid, head=headers.head_of(state), owner_key=key)
         else:
-            header = Header(state=state, uid=uid, head=record.name[1], digest=digest(record.body))
+            sums = digest(record.body)
+            header = Header(state=state, uid=uid, head=record.name[1], digest=sums, owner_key=key)
         return replace(sealed, state=headers.seal(encryption, commit.session, header)), uid
 
-    def _with_bodies(self, commit: Commit, uid: bytes | None) -> Commit:
+    def _with_bodies(self, commit: Commit, uid: bytes | None, key: str | None = None) -> Commit:
         record, writes = commit.record, commit.writes
         if record is not None:
-            record = replace(record, body=self._closed("record", uid, record.name, record.body))
+            body = self._closed("record", uid, record.name, record.body, key)
+            record = replace(record, body=body)
         if writes is not None:
+            name = writes.name
             entries = tuple(
-                replace(
-                    entry, body=self._closed("write", uid, (*writes.name, entry.key), entry.body)
-                )
+                replace(entry, body=self._closed("write", uid, (*name, entry.key), entry.body, key))
                 for entry in writes.entries
             )
             writes = replace(writes, entries=entries)
         return replace(commit, record=record, writes=writes)
 
     def _closed(
-        self, purpose: str, uid: bytes | None, names: tuple[str, ...], body: bytes
+        self,
+        purpose: str,
+        uid: bytes | None,
+        names: tuple[str, ...],
+        body: bytes,
+        key: str | None,
     ) -> bytes:
         if self._compression is not None:
             body = compressed(body, self._compression)
         if self._encryption is None or uid is None:
             return body
-        return sealed_frame(self._encryption.seal(purpose, uid, names, body))
+        return sealed_frame(self._encryption.seal(purpose, uid, names, body, key))
 
     async def prune(self, prune: Prune) -> Committed:
         """See `SessionStore.prune`. A header that names a checkpoint that goes names another."""
@@ -172,7 +208,7 @@ class Sealing:
                 if head is not None:
                     head = await self._head_after(prune, head)
                 if state is not None or head != header.head:
-                    header = Header(state=state or header.state, uid=header.uid, head=head)
+                    header = replace(header, state=state or header.state, head=head, digest=b"")
                     sealed = headers.seal(self._encryption, prune.session, header)
                     prune = replace(prune, state=sealed)
         return await self._store.prune(prune)
@@ -216,12 +252,7 @@ class Sealing:
             how: dict[str, Any] = {"replace": replace, "state": state, "expect": expect}
             if info is not None and header is not None and header.uid is not None:
                 assert self._encryption is not None  # noqa: S101 -- it has opened the header
-                copied = Header(
-                    state=header.state if state is None else state,
-                    uid=header.uid,
-                    head=header.head,
-                    digest=header.digest,
-                )
+                copied = header if state is None else replace_in(header, state=state)
                 how["state"] = headers.seal(self._encryption, target, copied)
                 how["expect"] = expect or info.life
             try:
@@ -248,14 +279,36 @@ class Sealing:
                 f"nothing of session {session!r} is encrypted yet, and notes about it would be "
                 "readable: save it first, and note something then"
             )
-        there = self._noted(info.notes, header.uid)
+        there = await self._with_keys(partial(self._noted, info.notes, header.uid))
         owners = {expect.owner, self._hidden(expect.owner)}  # as `info` or `list_owned` says it
         if there.owner not in owners or there.about != expect.about:
             raise noted_meanwhile(session)
         owner = info.notes.owner if notes.owner == expect.owner else self._hidden(notes.owner)
+        if self._owner_keys is not None and owner != info.notes.owner:
+            key = None if owner is None else await self._owner_keys.of(owner)
+            header = await self._given_to(session, info.life, replace(header, owner_key=key))
         if about and header.uid is not None:
-            about = self._encryption.seal(_NOTES, header.uid, (), about)
+            seal = partial(self._encryption.seal, _NOTES, header.uid, (), about, header.owner_key)
+            about = await self._with_keys(seal)
         return await store.annotate(session, Notes(owner, about), info.notes)
+
+    async def _given_to(self, session: str, life: Life, header: Header) -> Header:
+        """Seal a header with the key of the session's new owner, so that all use it from now on."""
+        assert self._encryption is not None  # noqa: S101 -- checked by the caller
+        if header.uid is None:
+            return header
+        prune = Prune(
+            session=session,
+            incarnation=life.incarnation,
+            revision=life.revision,
+            drop=(),
+            state=headers.seal(self._encryption, session, header),
+        )
+        done = await self._store.prune(prune)
+        self._forget(session)
+        if done.outcome != "done":
+            raise noted_meanwhile(session)
+        return header
 
     async def list_owned(
         self, owner: str, cursor: str | None = None, limit: int = 100
@@ -266,7 +319,7 @@ class Sealing:
         page = await store.list_owned(self._hidden(owner) or owner, cursor, limit)
         if self._encryption is None:
             return page
-        listed = map(self._listed, page.sessions)
+        listed = [await self._with_keys(partial(self._listed, info)) for info in page.sessions]
         sessions = (replace(info, notes=info.notes._replace(owner=owner)) for info in listed)
         return replace(page, sessions=tuple(sessions))
 
@@ -314,11 +367,12 @@ class Sealing:
             if info is None:
                 return None
             state = info.state
-        header = headers.read(self._encryption, session, state)
+        header = await self._with_keys(partial(headers.read, self._encryption, session, state))
         if namespace == "" and checkpoint_id is None:
             _check_head(session, header, loaded.stored)
-        self._remember(session, loaded.life, header.uid, header.state)
-        stored = self._opened(session, header.uid, loaded.stored)
+        known = _known(loaded.life, header.uid, header.state, header.owner_key)
+        self._remember(session, known)
+        stored = await self._with_keys(partial(self._opened, session, header.uid, loaded.stored))
         return replace(loaded, stored=stored, state=header.state)
 
     async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
@@ -330,22 +384,25 @@ class Sealing:
         if known is None or known.incarnation != scanned.life.incarnation:
             known = await self._look(session)
         uid = known.uid if known else None
-        records = tuple(self._opened(session, uid, stored) for stored in scanned.records)
-        return replace(scanned, records=records)
+        opening = (partial(self._opened, session, uid, stored) for stored in scanned.records)
+        records = [await self._with_keys(work) for work in opening]
+        return replace(scanned, records=tuple(records))
 
     async def info(self, session: str) -> SessionInfo | None:
         """See `SessionStore.info`."""
         info, header = await self._header(session)
         if info is None or header is None:
             return info
-        return replace(info, state=header.state, notes=self._noted(info.notes, header.uid))
+        notes = await self._with_keys(partial(self._noted, info.notes, header.uid))
+        return replace(info, state=header.state, notes=notes)
 
     async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `SessionStore.list_sessions`. A header that cannot be opened is shown as it is."""
         page = await self._store.list_sessions(cursor, limit)
         if self._encryption is None:
             return page
-        return replace(page, sessions=tuple(map(self._listed, page.sessions)))
+        listed = [await self._with_keys(partial(self._listed, info)) for info in page.sessions]
+        return replace(page, sessions=tuple(listed))
 
     def _listed(self, info: SessionInfo) -> SessionInfo:
         assert self._encryption is not None  # noqa: S101 -- checked by the caller
@@ -398,8 +455,10 @@ class Sealing:
         if info is None or header is None:
             self._forget(session)
             return None
-        self._remember(session, info.life, header.uid, header.state)
-        return _Known(info.life.incarnation, header.uid, info.life.revision, header.state)
+        known = _known(info.life, header.uid, header.state, header.owner_key)
+        known = known._replace(owner=info.notes.owner)
+        self._remember(session, known)
+        return known
 
     async def _header(self, session: str) -> tuple[SessionInfo | None, Header | None]:
         info = await self._store.info(session)
@@ -407,17 +466,18 @@ class Sealing:
             return info, None
         if not info.life.revision and not info.state:  # a turn has made it: nothing is in it yet
             return info, Header(state=b"", uid=None)
-        return info, headers.read(self._encryption, session, info.state)
+        reading = partial(headers.read, self._encryption, session, info.state)
+        return info, await self._with_keys(reading)
 
     def _recall(self, session: str) -> _Known | None:
         with self._lock:
             return self._sessions.get(session)
 
-    def _remember(self, session: str, life: Life, uid: bytes | None, state: bytes = b"") -> None:
-        if uid is None:  # nothing is sure of it for longer than a moment
+    def _remember(self, session: str, known: _Known) -> None:
+        if known.uid is None:  # nothing is sure of it for longer than a moment
             return
         with self._lock:
-            self._sessions.keep(session, _Known(life.incarnation, uid, life.revision, state))
+            self._sessions.keep(session, known)
 
     def _forget(self, session: str) -> None:
         with self._lock:
@@ -429,6 +489,12 @@ class Sealing:
             "written; nothing was: try again",
             session=session,
         )
+
+
+def _known(
+    life: Life, uid: bytes | None, state: bytes = b"", owner_key: str | None = None
+) -> _Known:
+    return _Known(life.incarnation, uid, life.revision, state, owner_key)
 
 
 def _lacks_header(commit: Commit) -> bool:

@@ -15,8 +15,14 @@ from typing import Any
 from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.delta.protection import Protection
+from wren_sessions.errors import ConfigurationError
 from wren_sessions.keys import KeySpace
-from wren_sessions.protocols import AsyncSessionStore, AsyncTurnStore, SessionStore
+from wren_sessions.protocols import (
+    AsyncSessionStore,
+    AsyncTurnStore,
+    SessionStore,
+    knowing_owners,
+)
 from wren_sessions.records import (
     ArenaParts,
     Commit,
@@ -38,6 +44,7 @@ from wren_sessions.records import (
 from wren_sessions.serializers.compression import Compression
 from wren_sessions.serializers.encryption import Encryption
 from wren_sessions.stores._closing import Closing
+from wren_sessions.stores.protected.owner_keys import OwnerKeys, check_place
 from wren_sessions.stores.protected.sealing import Sealing
 from wren_sessions.ttl import Duration, TTLPolicy
 
@@ -49,9 +56,18 @@ class ProtectedStore(Closing):
         store: the store below.
         encryption: the keys; None to store what can be read.
         compression: how to compress; None for not at all.
+        owner_keys: a store for the keys of owners; it is closed with this one. Sessions of an owner
+            are sealed with a key of theirs then, and cannot be read any more, nor can backups of
+            them, once it is destroyed (`wren_sessions.erase_owner`). None (default): the keys of
+            `encryption` are for all.
+
+    Raises:
+        ConfigurationError: keys of owners cannot be kept in `owner_keys`, or there is no
+            `encryption` to seal them with.
 
     Attributes:
         protection: what is to be done with the values that are kept here.
+        owner_keys: the keys of owners, to await; None where they have none.
         unprotected: the store below.
     """
 
@@ -61,13 +77,22 @@ class ProtectedStore(Closing):
         *,
         encryption: Encryption | None = None,
         compression: Compression | None = None,
+        owner_keys: SessionStore | None = None,
     ) -> None:
         check_store(store, type(self).__name__)
+        blocking = awaited = None
+        if owner_keys is not None:
+            encryption = _with_owner_keys(store, encryption, owner_keys)
+            blocking = OwnerKeys(Unsuspended(owner_keys), encryption)
+            awaited = OwnerKeys(owner_keys.aio, encryption)
         self.protection: Protection = Protection(encryption, compression)
         self.unprotected: SessionStore = store
         self._store = store
-        self._sealing = Sealing(Unsuspended(store), encryption, compression)
-        self.aio: AsyncSessionStore = AsyncProtectedStore(store.aio, self._sealing.over(store.aio))
+        self._key_store = owner_keys
+        self.owner_keys: OwnerKeys | None = blocking
+        self._sealing = Sealing(Unsuspended(store), encryption, compression, blocking)
+        sealing = self._sealing.over(store.aio, awaited)
+        self.aio: AsyncSessionStore = AsyncProtectedStore(store.aio, sealing, owner_keys, awaited)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)  # what a store can do besides
@@ -177,6 +202,23 @@ class ProtectedStore(Closing):
     def close(self) -> None:
         """See `SessionStore.close`."""
         self._store.close()
+        if self._key_store is not None:
+            self._key_store.close()
+
+
+def _with_owner_keys(
+    store: SessionStore, encryption: Encryption | None, owner_keys: SessionStore
+) -> Encryption:
+    """The encryption for sessions whose owners have keys in another store."""
+    if encryption is None:
+        raise ConfigurationError(
+            "keys of owners are kept encrypted: pass encryption=Encryption([…]) too, or set "
+            "WREN_SESSIONS_ENCRYPTION_KEYS"
+        )
+    check_store(owner_keys, "owner_keys")
+    knowing_owners(store)
+    check_place(owner_keys, store)
+    return encryption.with_owner_keys()
 
 
 class AsyncProtectedStore:
@@ -185,11 +227,21 @@ class AsyncProtectedStore:
     Args:
         store: the awaitable face of the store below.
         sealing: the work, over that face.
+        key_store: the store of the keys of owners, if they have any; closed with this one.
+        owner_keys: these keys.
     """
 
-    def __init__(self, store: AsyncSessionStore, sealing: Sealing) -> None:
+    def __init__(
+        self,
+        store: AsyncSessionStore,
+        sealing: Sealing,
+        key_store: SessionStore | None = None,
+        owner_keys: OwnerKeys | None = None,
+    ) -> None:
         self._store = store
         self._sealing = sealing
+        self._key_store = key_store
+        self.owner_keys = owner_keys
 
     async def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
@@ -279,3 +331,5 @@ class AsyncProtectedStore:
     async def close(self) -> None:
         """See `SessionStore.close`."""
         await self._store.close()
+        if self._key_store is not None:
+            await self._key_store.aio.close()

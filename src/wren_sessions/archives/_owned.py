@@ -1,0 +1,69 @@
+"""The archives of one owner, below a folder: to be found and removed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from wren_sessions.archives._files import refuse_links
+from wren_sessions.archives._parsing import opening_of
+from wren_sessions.archives._paths import folder_name
+from wren_sessions.archives._restoring import SESSION_FILE, opened
+from wren_sessions.errors import (
+    ConfigurationError,
+    CorruptSessionError,
+    FormatVersionError,
+    SessionNotFoundError,
+    StoreUnavailableError,
+)
+
+
+def archives_of(root: Path, owners: Collection[str], sessions: Collection[str]) -> Iterator[Path]:
+    """The folders below a root that hold an archive of an owner's session.
+
+    Args:
+        root: the folder of a `SessionArchiver`.
+        owners: the owner, by all names under which archives may have them.
+        sessions: ids of sessions that are theirs: an archive may be from before they were.
+
+    Raises:
+        ConfigurationError: there is no such folder.
+        StoreUnavailableError: it cannot be read, or holds a symbolic link.
+    """
+    if not root.is_dir():
+        raise ConfigurationError(f"there is no folder of archives {str(root)!r}: check its name")
+    theirs = {folder_name(session) for session in sessions}
+    for folder in sorted(root.iterdir()):
+        if folder.name in theirs or _owner_of(root, folder) in owners:
+            refuse_links(root, folder)
+            yield folder
+
+
+def _owner_of(root: Path, folder: Path) -> str | None:
+    """Whose archive is in a folder; None if nobody's is, or if that cannot be told."""
+    if not folder.is_dir():
+        return None
+    refuse_links(root, folder)
+    try:
+        with opened(folder / SESSION_FILE) as file:
+            return opening_of(file.readline()).notes.owner
+    except (SessionNotFoundError, CorruptSessionError, FormatVersionError):
+        return None
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder of an archive, with all that is in it.
+
+    Raises:
+        StoreUnavailableError: it cannot be removed.
+    """
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"the archive {str(folder)!r} cannot be removed: {error.strerror}; check the "
+            "permissions of the folder, and erase once more"
+        ) from error

@@ -1,0 +1,173 @@
+"""The keys of owners, in a store of their own: whoever destroys one has erased what it sealed.
+
+Each key is a session of that store, named by the key's id. Its header holds the key, sealed with
+the newest of the app's keys; its owner is the one whose key it is, as the sessions' store names
+them. An owner may have several keys, if two processes met them first at the same time. A key that
+is ended opens, and seals nothing new; that is for the moment in which its sessions are deleted.
+
+The store of the keys must be another place than that of the sessions: backups of the sessions would
+hold their keys, and could be read after the keys were destroyed.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from wren_sessions._walks import SessionWalk
+from wren_sessions.errors import ConfigurationError, ConflictError, DecryptionError
+from wren_sessions.protocols import AsyncSessionStore, SessionStore, knowing_owners
+from wren_sessions.records import Commit, SessionInfo
+from wren_sessions.serializers.encryption import Encryption
+from wren_sessions.ttl import FOREVER
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerKeys:
+    """The keys of owners.
+
+    Args:
+        store: where they are.
+        encryption: what they are sealed with; it is told each key that was looked up.
+    """
+
+    store: AsyncSessionStore
+    encryption: Encryption
+
+    async def of(self, owner: str) -> str:
+        """The id of the key to seal an owner's sessions with; made if there is none."""
+        for info in await self._all(owner):
+            key_id, (wrapped, ended) = info.session, _read(info)
+            if not ended:
+                self.encryption.learn_owner_key(key_id, wrapped)
+                return key_id
+        key_id, wrapped = self.encryption.new_owner_key()
+        await self._write(key_id, wrapped, ended=False, owner=owner)
+        self.encryption.learn_owner_key(key_id, wrapped)
+        return key_id
+
+    async def look_up(self, key_id: str) -> None:
+        """Tell the encryption a key, or that it is not there."""
+        info = await self.store.info(key_id)
+        self.encryption.learn_owner_key(key_id, None if info is None else _read(info)[0])
+
+    async def end(self, owner: str) -> None:
+        """Have nothing new sealed with the keys that an owner has."""
+        for info in await self._all(owner):
+            wrapped, ended = _read(info)
+            if not ended:
+                await self._write(info.session, wrapped, ended=True, seen=info)
+
+    async def destroy(self, owner: str) -> int:
+        """Delete the keys of an owner that were ended; how many there were."""
+        ended = [info.session for info in await self._all(owner) if _read(info)[1]]
+        for key_id in ended:
+            await self.store.delete(key_id)
+            self.encryption.learn_owner_key(key_id, None)
+        return len(ended)
+
+    async def count(self, owner: str) -> int:
+        """How many keys an owner has."""
+        return len(await self._all(owner))
+
+    async def rewrap(self) -> int:
+        """Seal all keys with the newest of the app's keys; how many were not."""
+        count = 0
+        for info in await self._all(None):
+            wrapped, ended = _read(info)
+            renewed = self.encryption.rewrapped(info.session, wrapped)
+            if renewed is not None:
+                await self._write(info.session, renewed, ended=ended, seen=info)
+                count += 1
+        return count
+
+    async def _all(self, owner: str | None) -> list[SessionInfo]:
+        """The keys of an owner, or (None) of all of them."""
+        found: list[SessionInfo] = []
+        walk = SessionWalk(self.store, owner=owner)
+        while (page := await walk.next_page()) is not None:
+            found += page
+        return found
+
+    async def _write(
+        self,
+        key_id: str,
+        wrapped: bytes,
+        *,
+        ended: bool,
+        owner: str | None = None,
+        seen: SessionInfo | None = None,
+    ) -> None:
+        about = {"key": b64encode(wrapped).decode(), "ended": ended}
+        commit = Commit(
+            session=key_id,
+            token=secrets.token_urlsafe(8),
+            new=seen is None,
+            incarnation=None if seen is None else seen.life.incarnation,
+            revision=None if seen is None else seen.life.revision,
+            owner=owner,
+            state=json.dumps(about, separators=(",", ":")).encode(),
+        )
+        done = await self.store.commit(commit)
+        if done.outcome == "gone":  # destroyed meanwhile
+            return
+        if done.outcome != "done":
+            raise ConflictError(
+                f"the owner's key {key_id!r} was changed by somebody else just now; nothing was "
+                "written: try again",
+                session=key_id,
+            )
+
+
+def owner_keys_of(store: object) -> OwnerKeys | None:
+    """The keys of the owners of a store's sessions, for that face of it; None if they have none."""
+    found = getattr(store, "owner_keys", None)
+    return found if isinstance(found, OwnerKeys) else None
+
+
+def check_place(keys: SessionStore, sessions: SessionStore) -> None:
+    """Make sure that a store can keep the keys of those who own another store's sessions.
+
+    Raises:
+        ConfigurationError: it keeps no owners; it ends with the process, or deletes sessions by
+            itself; or it is the same file or server.
+    """
+    knowing_owners(keys)
+    if keys.ttl != FOREVER:
+        raise ConfigurationError(
+            f"the keys of owners must not expire, and those in {keys.location} would ({keys.ttl}): "
+            "open it with ttl=FOREVER"
+        )
+    if sessions.persistent and not keys.persistent:
+        raise ConfigurationError(
+            "the keys of owners would end with this process, and the sessions could not be read "
+            f"any more: keep them in a file or on a server, not in {keys.location}"
+        )
+    if sessions.persistent and _place(keys.location) == _place(sessions.location):
+        raise ConfigurationError(
+            f"the keys of owners must not be kept where the sessions are ({sessions.location}): "
+            "backups of the sessions would hold the keys. Give owner_keys a file or a server of "
+            "its own"
+        )
+
+
+def _place(location: str) -> tuple[str, str]:
+    """A file or a server, whichever database of it."""
+    parts = urlsplit(location)
+    return parts.netloc.rpartition("@")[2], parts.path if parts.scheme in {"file", "unix"} else ""
+
+
+def _read(info: SessionInfo) -> tuple[bytes, bool]:
+    """An owner's key, sealed, and whether it has ended."""
+    try:
+        about = json.loads(info.state)
+        return b64decode(about["key"], validate=True), bool(about["ended"])
+    except (ValueError, KeyError, TypeError):
+        raise DecryptionError(
+            f"the owner's key {info.session!r} is damaged: restore the store of the keys of owners "
+            "from its backup",
+            session=info.session,
+        ) from None

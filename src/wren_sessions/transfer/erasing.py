@@ -1,0 +1,229 @@
+"""Erasing all that is kept of one owner: sessions, their place in lists, archives, and the key.
+
+::
+
+    receipt = erase_owner(store, "ann", archives="user_profiles")
+    print(receipt.to_json())
+
+Where owners have keys of their own (`open_store(…, owner_keys=…)`), the owner's key is destroyed as
+the last step: then nobody can read copies that were made before either, such as backups, replicas
+and append-only files. If it stops in the middle, calling it again completes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+from wren_sessions._arguments import check_store
+from wren_sessions._blocking import Unsuspended, at_once, run
+from wren_sessions._walks import SessionWalk
+from wren_sessions.archives._owned import archives_of, remove
+from wren_sessions.delta.protection import protection_of
+from wren_sessions.keys import check_owner
+from wren_sessions.protocols import AsyncSessionStore, SessionStore, knowing_owners
+from wren_sessions.stores.protected.owner_keys import OwnerKeys, owner_keys_of
+from wren_sessions.transfer._reports import OnProgress, Progress
+from wren_sessions.ttl import Duration, to_ms
+
+T = TypeVar("T")
+
+
+class HasRoot(Protocol):
+    """A `SessionArchiver`: it knows where its archives are."""
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasureReceipt:
+    """What `erase_owner` erased.
+
+    Attributes:
+        owner: whose data.
+        location: where the sessions were; see `SessionStore.location`.
+        sessions: the ids of the sessions.
+        archives: the folders of the archives; None if no folder was named to look in.
+        keys: how many keys of the owner were destroyed.
+        began_at: when it began, UTC.
+        ended_at: when it was done, UTC.
+        dry_run: whether all this was only found, and is still there.
+    """
+
+    owner: str
+    location: str
+    sessions: tuple[str, ...]
+    archives: tuple[Path, ...] | None
+    keys: int
+    began_at: datetime
+    ended_at: datetime
+    dry_run: bool = False
+
+    def to_json(self) -> str:
+        """The receipt as a JSON object, to be kept."""
+        return json.dumps(asdict(self), default=str, ensure_ascii=False)
+
+
+def erase_owner(
+    store: SessionStore,
+    owner: str,
+    *,
+    archives: str | Path | HasRoot | None = None,
+    dry_run: bool = False,
+    scrub: bool = True,
+    settle: Duration | None = "5s",
+    on_progress: OnProgress | None = None,
+) -> ErasureReceipt:
+    """Erase all sessions of an owner, also pinned ones, and what belongs to them.
+
+    What is written for the owner while this runs is erased too. A file store's file is written
+    anew, so that no deleted byte is left in it. On Redis, append-only files and snapshots keep what
+    was deleted until the server writes new ones.
+
+    Args:
+        store: where the sessions are.
+        owner: whose.
+        archives: the folder of a `SessionArchiver`, or the archiver: archives of these sessions are
+            removed from there. None (default) leaves archives.
+        dry_run: True to find everything, and erase nothing.
+        scrub: False to leave out writing a file store's file anew, which can take long; call its
+            `FileStore.scrub` later.
+        settle: how long to wait, if owners have keys, for sessions that other processes are just
+            making with the owner's key; None for not at all.
+        on_progress: called with a `Progress` of the owner after every session.
+
+    Returns:
+        The receipt.
+
+    Raises:
+        ConfigurationError: the store does not know owners, or there is no such folder.
+        StoreUnavailableError: the store or an archive cannot be changed; call it again.
+    """
+    erasing = _Erasing.of(store, owner, archives, settle, on_progress)
+    erasing.scrub = scrub
+    return run(erasing.run(Unsuspended(store), owner_keys_of(store), at_once, dry_run=dry_run))
+
+
+async def aerase_owner(
+    store: SessionStore,
+    owner: str,
+    *,
+    archives: str | Path | HasRoot | None = None,
+    dry_run: bool = False,
+    scrub: bool = True,
+    settle: Duration | None = "5s",
+    on_progress: OnProgress | None = None,
+) -> ErasureReceipt:
+    """See `erase_owner`; by the store's async API. Files are removed in another thread."""
+    erasing = _Erasing.of(store, owner, archives, settle, on_progress)
+    erasing.scrub = scrub
+    keys = owner_keys_of(store.aio)
+    return await erasing.run(store.aio, keys, asyncio.to_thread, dry_run=dry_run)
+
+
+@dataclass(slots=True)
+class _Erasing:
+    store: SessionStore
+    owner: str
+    root: Path | None
+    settle_s: float
+    on_progress: OnProgress | None
+    scrub: bool = True
+    _sessions: list[str] = field(default_factory=list)
+    _archives: list[Path] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        store: SessionStore,
+        owner: str,
+        archives: str | Path | HasRoot | None,
+        settle: Duration | None,
+        on_progress: OnProgress | None,
+    ) -> Self:
+        """The erasure of what was asked for, checked."""
+        check_store(store, "erase_owner")
+        knowing_owners(store)
+        check_owner(owner)
+        if archives is not None and not isinstance(archives, str | Path):
+            archives = archives.root
+        root = None if archives is None else Path(archives)
+        return cls(store, owner, root, to_ms(settle) / 1_000 if settle else 0, on_progress)
+
+    async def run(
+        self,
+        face: AsyncSessionStore,
+        keys: OwnerKeys | None,
+        off: Callable[[Callable[[], Any]], Awaitable[Any]],
+        *,
+        dry_run: bool,
+    ) -> ErasureReceipt:
+        """Erase, or find.
+
+        Args:
+            face: the store, to await.
+            keys: the keys of owners.
+            off: calls what blocks.
+            dry_run: whether only to find.
+        """
+        began_at = datetime.now(UTC)
+        await off(self._find_archives)  # before anything is gone: a wrong folder is an error
+        name = self._name
+        count = 0 if keys is None else await keys.count(name)
+        if not dry_run and keys is not None:
+            await keys.end(name)
+        await self._each(face, delete=not dry_run)
+        if not dry_run and keys is not None:
+            await off(partial(time.sleep, self.settle_s))
+            await self._each(face, delete=True)
+        await off(self._find_archives)
+        if not dry_run:
+            await off(self._remove)
+            count = 0 if keys is None else await keys.destroy(name)
+        return ErasureReceipt(
+            owner=self.owner,
+            location=self.store.location,
+            sessions=tuple(dict.fromkeys(self._sessions)),
+            archives=None if self.root is None else tuple(self._archives),
+            keys=count,
+            began_at=began_at,
+            ended_at=datetime.now(UTC),
+            dry_run=dry_run,
+        )
+
+    @property
+    def _name(self) -> str:
+        """The owner as indexes have them."""
+        encryption = protection_of(self.store).encryption
+        return self.owner if encryption is None else encryption.hidden_owner(self.owner)
+
+    async def _each(self, face: AsyncSessionStore, *, delete: bool) -> None:
+        walk = SessionWalk(face, owner=self.owner)
+        while (page := await walk.next_page()) is not None:
+            for info in page:
+                if delete:
+                    await face.delete(info.session)
+                self._sessions.append(info.session)
+                if self.on_progress is not None:
+                    self.on_progress(Progress(self.owner, len(self._sessions), 0))
+
+    def _find_archives(self) -> None:
+        if self.root is not None:
+            found = archives_of(self.root, {self.owner, self._name}, self._sessions)
+            self._archives = list(dict.fromkeys([*self._archives, *found]))
+
+    def _remove(self) -> None:
+        """Remove archives, and what a file still holds of deleted sessions."""
+        for folder in self._archives:
+            remove(folder)
+        if self.scrub and hasattr(self.store, "scrub"):
+            self.store.scrub()

@@ -1,0 +1,488 @@
+"""Erasing an owner: nothing is left, and with a key of their own nobody reads earlier copies."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from remedies.proposals import tries
+from saver import graphs
+from servers import RedisServer, find_executable, unavailable
+from wren_sessions import (
+    ConfigurationError,
+    ConflictError,
+    DecryptionError,
+    Encryption,
+    ErasureReceipt,
+    FileStore,
+    MemoryStore,
+    ProtectedStore,
+    SessionArchiver,
+    Sessions,
+    SessionSaver,
+    StoreUnavailableError,
+    aerase_owner,
+    erase_owner,
+    open_store,
+    rekey,
+)
+from wren_sessions._blocking import run
+from wren_sessions.protocols import SessionStore
+from wren_sessions.records import Commit
+from wren_sessions.ttl import FOREVER, TTLPolicy
+
+KEY, NEW = Encryption.generate_key("k1"), Encryption.generate_key("k2")
+SECRET = b"0123456789abcdef"
+MARK = "zanzibar"
+
+
+@pytest.fixture(params=["memory", "file", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where the sessions are."""
+    if request.param == "redis":
+        found: str = request.getfixturevalue("redis_url")
+        return found
+    return "memory://" if request.param == "memory" else f"file:{tmp_path}/sessions.db"
+
+
+@pytest.fixture(params=["plain", "encrypted", "owner keys", "hidden"])
+def opened(request: pytest.FixtureRequest, url: str, tmp_path: Path) -> Iterator[SessionStore]:
+    """The store, protected in one of the ways."""
+    options: dict[str, Any] = {}
+    if request.param != "plain":
+        secret = SECRET if request.param == "hidden" else None
+        options["encryption"] = Encryption([KEY], owner_secret=secret)
+    if request.param in {"owner keys", "hidden"}:
+        keys = "memory://" if url == "memory://" else f"file:{tmp_path}/keys.db"
+        options["owner_keys"] = keys
+    with open_store(url, dotenv=False, **options) as store:
+        yield store
+
+
+def talk(store: SessionStore, owner: str, session: str, turns: int = 3) -> None:
+    """Let an owner's graph talk."""
+    graph = graphs.chat().compile(checkpointer=SessionSaver(store, owner_key="user_id"))
+    config: Any = {"configurable": {"thread_id": session, "user_id": owner}}
+    for turn in range(turns):
+        said = graphs.said(turn, "human")
+        said.content = f"{owner} says {MARK} {turn} {said.content}"
+        graph.invoke({"messages": [said]}, config)
+
+
+def texts(store: SessionStore, session: str) -> list[str]:
+    """What was said in a session."""
+    return [message.text for message in Sessions(store).transcript(session).messages]
+
+
+async def erased(face: str, store: SessionStore, owner: str, **options: Any) -> ErasureReceipt:
+    """Erase by the function of a face."""
+    options = {"settle": None, **options}
+    if face == "sync":
+        return erase_owner(store, owner, **options)
+    return await aerase_owner(store, owner, **options)
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+async def test_all_of_an_owner_goes_and_nothing_else(
+    face: str, opened: SessionStore, url: str, tmp_path: Path
+) -> None:
+    """Sessions, pinned ones too, lists and archives; what others have stays."""
+    root = tmp_path / "profiles"
+    for session in ("anneliese_1", "anneliese_2"):
+        talk(opened, "anneliese", session)
+    talk(opened, "bob", "bob_1")
+    sessions = Sessions(opened)
+    sessions.annotate("anneliese_1", title=f"about {MARK}")
+    sessions.pin("anneliese_2")
+    archiver = SessionArchiver(opened, root)
+    for session in ("anneliese_1", "anneliese_2", "bob_1"):
+        archiver.archive(session)
+    sessions.delete("anneliese_1")  # only its archive is left
+    would = await erased(face, opened, "anneliese", archives=archiver, dry_run=True)
+    assert would.dry_run
+    assert would.sessions == ("anneliese_2",)
+    assert sessions.exists("anneliese_2")
+    receipt = await erased(face, opened, "anneliese", archives=root)
+    assert receipt.sessions == ("anneliese_2",)
+    assert receipt.archives == (root / "anneliese_1", root / "anneliese_2") == would.archives
+    assert receipt.keys == would.keys
+    told = json.loads(receipt.to_json())
+    assert told["owner"] == "anneliese"
+    assert told["archives"] == [str(root / "anneliese_1"), str(root / "anneliese_2")]
+    assert not sessions.exists("anneliese_2")
+    assert sessions.list(owner="anneliese").total == 0
+    assert [found.session for found in sessions.list(owner="bob").sessions] == ["bob_1"]
+    assert texts(opened, "bob_1")[0].startswith("bob says")
+    assert [folder.name for folder in root.iterdir()] == ["bob_1"]
+    assert found_in(url, b"anneliese") == []
+    assert found_in(url, b"anneliese_2") == []
+    again = await erased(face, opened, "anneliese", archives=root)
+    assert (again.sessions, again.archives, again.keys) == ((), (), 0)
+
+
+def found_in(url: str, text: bytes) -> list[str]:
+    """Where a text still stands: files of a file store, keys and values on a server."""
+    if url == "memory://":
+        return []
+    if url.startswith("file:"):
+        files = Path(url.removeprefix("file:")).parent.glob("sessions.db*")
+        return [str(path) for path in files if text in path.read_bytes()]
+    with Redis.from_url(url) as client:
+        names: Any = list(client.scan_iter())
+        return [str(name) for name in names if text in name or text in (client.dump(name) or b"")]
+
+
+def test_no_byte_of_a_busy_owner_is_left_in_a_file(tmp_path: Path) -> None:
+    """Also not where SQLite has moved pages and cells about, as it had here without `scrub`."""
+    chance = random.Random(2)
+    with FileStore(tmp_path / "sessions.db") as store:
+        sessions = Sessions(store)
+        for turn in range(400):
+            owner, mark = chance.choice([("ann", MARK), ("bob", "quebec")])
+            session = f"{owner}_{chance.randrange(20)}"
+            said = [mark * chance.randrange(1, 300) for _ in range(chance.randrange(1, 12))]
+            sessions.save(session, {"messages": said})
+            sessions.annotate(session, owner=owner, title=mark)
+            if turn % 17 == 0:
+                sessions.prune(session)
+        erase_owner(store, "ann")
+        files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        assert [name for name, data in files.items() if MARK.encode() in data] == []
+        assert b"quebec" in files["sessions.db"]
+        assert all(sessions.load(info.session).state for info in sessions.owned("bob"))
+
+
+def test_it_is_completed_by_another_call(
+    opened: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the first one stopped in the middle."""
+    for number in range(3):
+        talk(opened, "ann", f"a{number}", 1)
+    delete = type(opened).delete
+    done: list[str] = []
+
+    def stops(self: Any, session: str) -> bool:
+        if done:
+            raise KeyboardInterrupt
+        done.append(session)
+        return bool(delete(self, session))
+
+    monkeypatch.setattr(type(opened), "delete", stops)
+    with pytest.raises(KeyboardInterrupt):
+        erase_owner(opened, "ann", settle=None)
+    monkeypatch.undo()
+    receipt = erase_owner(opened, "ann", settle=None)
+    assert len(receipt.sessions) == 2
+    assert Sessions(opened).list(owner="ann").total == 0
+    talk(opened, "ann", "new", 1)  # who comes back has a key that lasts
+    assert texts(opened, "new")
+
+
+def test_an_archive_from_before_the_owner_goes_too(tmp_path: Path) -> None:
+    """It is of a session that is theirs now."""
+    store = MemoryStore()
+    Sessions(store).save("s", {"n": 1})
+    SessionArchiver(store, tmp_path).archive("s")
+    Sessions(store).annotate("s", owner="ann")
+    assert erase_owner(store, "ann", archives=tmp_path).archives == (tmp_path / "s",)
+    assert list(tmp_path.iterdir()) == []
+
+
+@tries("there is no folder of archives {}: check its name")
+def test_a_wrong_folder_of_archives_erases_nothing(tmp_path: Path) -> None:
+    """It is named; with the right one all goes."""
+    store = MemoryStore()
+    talk(store, "ann", "s", 1)
+    with pytest.raises(ConfigurationError, match="there is no folder of archives"):
+        erase_owner(store, "ann", archives=tmp_path / "no")
+    assert store.info("s") is not None
+    assert erase_owner(store, "ann", archives=tmp_path).sessions == ("s",)
+
+
+@tries("check the permissions of the folder, and erase once more")
+def test_an_archive_that_cannot_be_removed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it can be, another call completes the erasure."""
+    store = MemoryStore()
+    talk(store, "ann", "s", 1)
+    SessionArchiver(store, tmp_path).archive("s")
+
+    def fails(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("wren_sessions.archives._owned.shutil.rmtree", fails)
+    with pytest.raises(StoreUnavailableError, match="cannot be removed: Permission denied"):
+        erase_owner(store, "ann", archives=tmp_path)
+    monkeypatch.undo()
+    assert erase_owner(store, "ann", archives=tmp_path).archives == (tmp_path / "s",)
+
+
+@tries("the log of {} cannot be emptied while another process reads it: try again")
+def test_a_reader_keeps_the_log_from_being_emptied(tmp_path: Path) -> None:
+    """The sessions are gone, and another call does the rest."""
+    with FileStore(tmp_path / "s.db", busy_timeout="50ms") as store:
+        talk(store, "ann", "s", 1)
+        reader = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sessions").fetchall()
+        with pytest.raises(StoreUnavailableError, match="cannot be emptied"):
+            erase_owner(store, "ann")
+        reader.close()
+        assert erase_owner(store, "ann").sessions == ()
+        assert (tmp_path / "s.db-wal").stat().st_size == 0
+
+
+# --- copies from before ---------------------------------------------------------------------------
+
+
+def with_keys(url: str, tmp_path: Path, *keys: str, **options: Any) -> SessionStore:
+    """The store as a process has it that was just started."""
+    given = {"owner_keys": f"file:{tmp_path}/keys.db", **options}
+    return open_store(url, dotenv=False, encryption=Encryption(keys or [KEY]), **given)
+
+
+@tries("open the store with owner_keys=, or set WREN_SESSIONS_OWNER_KEYS")
+def test_a_copy_of_the_file_cannot_be_read_after_it(tmp_path: Path) -> None:
+    """Not with the app's key either; copies of what others have can."""
+    with with_keys(f"file:{tmp_path}/sessions.db", tmp_path) as store:
+        talk(store, "ann", "a")
+        talk(store, "bob", "b")
+        Sessions(store).annotate("a", title=MARK, tags=["secret"])
+    shutil.copytree(tmp_path, before := tmp_path / "before", ignore=lambda *_: ["keys.db"])
+    url = f"file:{before}/sessions.db"
+    with with_keys(url, tmp_path) as copied:
+        assert len(texts(copied, "a")) == 6
+        assert Sessions(copied).list(owner="ann").sessions[0].title == MARK
+    with with_keys(f"file:{tmp_path}/sessions.db", tmp_path) as store:
+        assert erase_owner(store, "ann", settle=None).keys == 1
+    with with_keys(url, tmp_path) as copied:
+        unreadable(copied, "a")
+        assert len(texts(copied, "b")) == 6
+    without = with_keys(url, tmp_path, owner_keys=None)
+    with without as copied, pytest.raises(DecryptionError, match="owner_keys="):
+        Sessions(copied).load("a")
+
+
+def unreadable(store: SessionStore, session: str) -> None:
+    """Nothing of the session can be read, and the store can be listed."""
+    sessions = Sessions(store)
+    for read in (sessions.load, sessions.transcript, store.info, store.load):
+        with pytest.raises(DecryptionError, match="an owner who was erased"):
+            read(session)
+    with pytest.raises(DecryptionError):
+        list(SessionSaver(store).list({"configurable": {"thread_id": session}}))
+    listed = {found.session: found for found in sessions.list().sessions}
+    assert listed[session].title == ""
+    assert MARK not in str(listed[session])
+
+
+def test_a_snapshot_and_a_log_of_a_server_cannot_be_read_after_it(tmp_path: Path) -> None:
+    """A server that is started on the RDB, or on the append-only file, from before."""
+    executable = find_executable() or unavailable("there is no redis-server")
+    for name, options in (("rdb", ()), ("aof", ("--appendonly", "yes"))):
+        keys = f"file:{tmp_path}/{name}.db"
+        with ExitStack() as stack:
+            server = stack.enter_context(RedisServer(executable, *options))
+            with with_keys(server.url, tmp_path, owner_keys=keys) as store:
+                talk(store, "ann", "a")
+                with Redis.from_url(server.url) as client:
+                    client.save()
+                    client.config_set("appendfsync", "always")
+                before = tmp_path / name
+                shutil.copytree(server.folder, before)
+                assert len(texts(store, "a")) == 6
+                erase_owner(store, "ann", settle=None)
+                with Redis.from_url(server.url) as client:
+                    assert client.dbsize() == 0
+            again = RedisServer(executable, *options)
+            shutil.copytree(before, again.folder, dirs_exist_ok=True)
+            stack.enter_context(again)
+            with Redis.from_url(again.url) as client:
+                assert client.dbsize()
+            with with_keys(again.url, tmp_path, owner_keys=keys) as store:
+                unreadable(store, "a")
+
+
+# --- keys of owners -------------------------------------------------------------------------------
+
+
+def test_a_session_that_gets_an_owner_is_sealed_for_them(tmp_path: Path) -> None:
+    """What is written from then on at once; what is older, when it is rekeyed."""
+    url = f"file:{tmp_path}/sessions.db"
+    with with_keys(url, tmp_path) as store:
+        sessions = Sessions(store)
+        sessions.save("s", {"text": MARK * 500})
+        sessions.annotate("s", owner="ann", title=MARK)
+        assert sessions.load("s").state == {"text": MARK * 500}
+        sessions.save("s", {"text": "more"})
+        assert rekey(store, unused_for=None).rewritten == ("s",)
+        assert rekey(store, unused_for=None).current == ("s",)
+        assert sessions.list(owner="ann").sessions[0].title == MARK
+        sessions.annotate("s", owner="bob")
+        assert rekey(store, unused_for=None).rewritten == ("s",)
+    shutil.copy(tmp_path / "sessions.db", tmp_path / "before.db")
+    with with_keys(url, tmp_path) as store:
+        assert erase_owner(store, "ann", settle=None).sessions == ()
+        assert Sessions(store).load("s").state == {"text": "more"}
+        assert erase_owner(store, "bob", settle=None).sessions == ("s",)
+    copied = with_keys(f"file:{tmp_path}/before.db", tmp_path)
+    with copied as store, pytest.raises(DecryptionError, match="an owner who was erased"):
+        Sessions(store).load("s")
+
+
+def test_another_key_of_the_app_touches_no_session_of_an_owner(tmp_path: Path) -> None:
+    """Only the keys of owners are sealed anew; the old key can be taken away then."""
+    url = f"file:{tmp_path}/sessions.db"
+    with with_keys(url, tmp_path) as store:
+        talk(store, "ann", "a")
+        talk(store, "bob", "b")
+    with with_keys(url, tmp_path, NEW, KEY) as store:
+        before = {info.session: info.life for info in store.list_sessions().sessions}
+        report = rekey(store, unused_for=None)
+        assert (report.owner_keys, report.rewritten) == (2, ())
+        after = {info.session: info.life for info in store.list_sessions().sessions}
+        lives = [
+            {name: (life.incarnation, life.revision) for name, life in each.items()}
+            for each in (before, after)
+        ]
+        assert lives[0] == lives[1]
+        assert rekey(store, unused_for=None).owner_keys == 0
+    with with_keys(url, tmp_path, NEW) as store:
+        assert len(texts(store, "a")) == 6
+        talk(store, "ann", "a", 1)
+        assert len(texts(store, "a")) > 6
+
+
+def test_a_process_that_knows_a_key_asks_for_it_once(tmp_path: Path) -> None:
+    """Putting and getting take no call of the store of the keys."""
+    asked: list[str] = []
+
+    class Counted(FileStore):
+        """A store that remembers what was asked of it."""
+
+        def __getattribute__(self, name: str) -> Any:
+            if name in {"info", "list_owned", "commit", "load", "scan"}:
+                asked.append(name)
+            return super().__getattribute__(name)
+
+    keys = Counted(tmp_path / "keys.db")
+    below = MemoryStore(ttl=FOREVER)
+    store = ProtectedStore(below, encryption=Encryption([KEY]), owner_keys=keys)
+    asked.clear()
+    talk(store, "ann", "a", 1)
+    assert asked == ["list_owned", "commit"]
+    talk(store, "ann", "a", 5)
+    assert len(asked) == 2
+    again = ProtectedStore(below, encryption=Encryption([KEY]), owner_keys=keys)
+    asked.clear()
+    talk(again, "ann", "a", 5)
+    assert asked == ["info"]
+
+
+@tries(
+    "open it with ttl=FOREVER",
+    "leave ttl and max_age out",
+    "keep them in a file or on a server, not in",
+    "Give owner_keys a file or a server of its own",
+)
+@pytest.mark.parametrize(
+    ("sessions", "keys", "why"),
+    [
+        ("file:{0}/s.db", "file:{0}/s.db", "must not be kept where the sessions are"),
+        ("redis://h:6379/0", "redis://h:6379/1", "must not be kept where the sessions are"),
+        ("file:{0}/s.db", "memory://", "would end with this process"),
+        ("file:{0}/s.db", "file:{0}/k.db?ttl=1h", "must not expire"),
+        ("file:{0}/s.db", "mongo://x", "owner_keys"),
+    ],
+)
+def test_keys_have_a_place_of_their_own(sessions: str, keys: str, why: str, tmp_path: Path) -> None:
+    """One that lasts, and is not in the backups of the sessions."""
+    with pytest.raises(ConfigurationError, match=why):
+        with_keys(sessions.format(tmp_path), tmp_path, owner_keys=keys.format(tmp_path))
+    with_keys(sessions.format(tmp_path), tmp_path, owner_keys=f"file:{tmp_path}/keys.db").close()
+    expires = MemoryStore(ttl=TTLPolicy("1h"))
+    with pytest.raises(ConfigurationError, match="ttl=FOREVER"):
+        ProtectedStore(MemoryStore(), encryption=Encryption([KEY]), owner_keys=expires)
+    lasts = MemoryStore(ttl=FOREVER)
+    ProtectedStore(MemoryStore(), encryption=Encryption([KEY]), owner_keys=lasts)
+
+
+@tries("restore the store of the keys of owners from its backup")
+def test_a_damaged_key_is_named(tmp_path: Path) -> None:
+    """With its backup the sessions are there again."""
+    url = f"file:{tmp_path}/sessions.db"
+    with with_keys(url, tmp_path) as store:
+        talk(store, "ann", "a", 1)
+    shutil.copy(tmp_path / "keys.db", tmp_path / "backup.db")
+    with FileStore(tmp_path / "keys.db", prefix="wren-sessions:owner-keys") as keys:
+        (info,) = keys.list_sessions().sessions
+        keys.commit(Commit(session=info.session, token="t", state=b"{}"))
+    with with_keys(url, tmp_path) as store, pytest.raises(DecryptionError, match="is damaged"):
+        texts(store, "a")
+    shutil.copy(tmp_path / "backup.db", tmp_path / "keys.db")
+    with with_keys(url, tmp_path) as store:
+        assert texts(store, "a")
+
+
+@tries("was changed by somebody else just now; nothing was written: try again")
+def test_two_who_change_a_key_at_once_are_told_apart(tmp_path: Path) -> None:
+    """The second one is told, and can do it again."""
+    keys = FileStore(tmp_path / "keys.db")
+    store = ProtectedStore(MemoryStore(), encryption=Encryption([KEY]), owner_keys=keys)
+    talk(store, "ann", "a", 1)
+    ring = store.owner_keys
+    assert ring is not None
+    read = keys.list_owned
+
+    def late(*args: Any) -> Any:
+        page = read(*args)
+        for info in page.sessions:
+            keys.commit(Commit(session=info.session, token="other", state=info.state))
+        return page
+
+    keys.list_owned = late  # type: ignore[assignment, method-assign]
+    with pytest.raises(ConflictError, match="was changed by somebody else"):
+        run(ring.end("ann"))
+    keys.list_owned = read  # type: ignore[method-assign]
+    assert erase_owner(store, "ann", settle=None).keys == 1
+
+
+@tries(
+    "pass encryption=Encryption([…]) too, or set WREN_SESSIONS_ENCRYPTION_KEYS",
+    "{} hides the owners of encrypted sessions: set {} too, or unset it",
+)
+def test_keys_take_encryption(tmp_path: Path) -> None:
+    """They are never stored as they are."""
+    with pytest.raises(ConfigurationError, match="encryption="):
+        open_store("memory://", owner_keys=f"file:{tmp_path}/k.db", dotenv=False)
+
+
+def test_the_environment_says_where_keys_and_secret_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the command line as well."""
+    monkeypatch.setenv("WREN_SESSIONS_ENCRYPTION_KEYS", KEY)
+    monkeypatch.setenv("WREN_SESSIONS_OWNER_KEYS", f"file:{tmp_path}/keys.db")
+    monkeypatch.setenv("WREN_SESSIONS_OWNER_SECRET", "s" * 32)
+    with open_store(f"file:{tmp_path}/sessions.db", dotenv=False) as store:
+        talk(store, "ann", "a", 1)
+        info = store.info("a")
+        assert info is not None
+        assert str(info.owner).startswith("hmac-")
+        assert erase_owner(store, "ann", settle=None).keys == 1
+    monkeypatch.setenv("WREN_SESSIONS_OWNER_SECRET", "short")
+    with pytest.raises(ConfigurationError, match="WREN_SESSIONS_OWNER_SECRET: owner_secret must"):
+        open_store("memory://", dotenv=False)
+    monkeypatch.delenv("WREN_SESSIONS_ENCRYPTION_KEYS")
+    with pytest.raises(ConfigurationError, match="WREN_SESSIONS_OWNER_SECRET hides"):
+        open_store("memory://", dotenv=False)
