@@ -29,6 +29,7 @@ MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TITLE = re.compile(r"^ *accTitle: (.*)$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
 IMAGES = (".png", ".svg", ".jpg")  # pages show those that lie below docs
+PUBLIC = re.compile(r"^(?:class |async )?(wren_sessions\.[\w.]+)", re.MULTILINE)
 LOADED = {"href": ("link",), "src": ("script", "img", "iframe", "source")}
 log = logging.getLogger("mkdocs.hooks")  # `mkdocs build --strict` fails if there are warnings
 
@@ -136,9 +137,13 @@ class _Seen(HTMLParser):
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Follow every link within the site, and see that no page loads anything from elsewhere."""
+    """Follow every link; no page loads anything from elsewhere, and every public name is shown."""
     site = Path(config.site_dir)
     pages = {file: _Seen(file) for file in sorted(site.rglob("*.html")) if file.name != "404.html"}
+    shown = set().union(*(seen.ids for seen in pages.values()))
+    for name in PUBLIC.findall((ROOT / "tests/public_names.txt").read_text("utf-8")):
+        if name not in shown:
+            log.warning("no page of the API reference shows %s", name)
     for file, seen in pages.items():
         for url in (*seen.loaded, *seen.links):
             parts = urlsplit(url)

@@ -14,12 +14,10 @@ from dataclasses import replace as with_changes
 from typing import Any, Protocol, Self, TypeVar
 
 from dictionary import dictionary_at
-from wren_sessions import records
-from wren_sessions.errors import ConfigurationError
-from wren_sessions.keys import DEFAULT_PREFIX, KeySpace
-from wren_sessions.stores.memory import MemoryStore
+from wren_sessions import ConfigurationError, KeySpace, MemoryStore, TTLPolicy, records
+from wren_sessions.keys import DEFAULT_PREFIX
 from wren_sessions.stores.threaded import ThreadedStore
-from wren_sessions.ttl import DAY, Duration, TTLPolicy
+from wren_sessions.ttl import DAY, Duration
 
 T = TypeVar("T")
 

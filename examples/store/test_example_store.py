@@ -6,8 +6,7 @@ import pytest
 
 from dictionary import Dictionary
 from kv_store import KeyValueStore
-from wren_sessions import SessionStore, TTLPolicy
-from wren_sessions.errors import ConfigurationError, CorruptSessionError
+from wren_sessions import ConfigurationError, CorruptSessionError, SessionStore, TTLPolicy
 from wren_sessions.testing import FakeClock, MakeStore, MakeTenant, PassTime, StoreContract
 from wren_sessions.testing.build import SESSION, put
 

@@ -1,5 +1,8 @@
 """Session stores for LangGraph apps: memory, file and Redis behind one protocol.
 
+What is here is public, and so is what the API reference shows of other modules
+(``docs/reference/api``). Everything else may change in any version, underscore or not.
+
 Names are imported when they are first used: ``import wren_sessions`` loads neither redis, nor
 langgraph, nor pydantic.
 """

@@ -51,6 +51,8 @@ from urllib.parse import unquote
 from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
 
 DEFAULT_PREFIX: Final = "langgraph:checkpoint"
+"""The prefix of sessions, unless another one is configured."""
+
 LATEST: Final = "latest"
 STATE: Final = "state"
 META: Final = ":meta"

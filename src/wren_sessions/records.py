@@ -337,6 +337,7 @@ class Notes(NamedTuple):
 
 
 NOTHING_NOTED: Final = Notes()
+"""The notes of a session that has none."""
 
 
 class TurnState(NamedTuple):
@@ -358,6 +359,7 @@ class TurnState(NamedTuple):
 
 
 Outcome: TypeAlias = Literal["done", "gone", "conflict", "stale", "exists", "expired", "held"]
+"""What became of a commit; `Committed` says what each means."""
 
 
 @dataclass(slots=True, kw_only=True, unsafe_hash=True)

@@ -2,6 +2,8 @@
 
 Four parts share what this process remembers (`record_cache`): reading, writing, pruning, and the
 histories of channels that live in their writes.
+
+Not public: it may change in any version.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 `main` is the entry point. What a command finds out is plain data; `_screen` alone decides how it
 looks, so ``--json`` and the terminal show the same. Text from a store reaches a terminal through
 `_text`.
+
+The commands are public, this package is not: import nothing from it.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ Most apps only need `open_store`. The first of these that is set decides: the UR
 ``WREN_SESSIONS_URL``; ``REDIS_URL``; ``REDIS_HOST`` and the related variables. If none is set,
 sessions are kept in memory, with a warning. Settings are read when a function here is called, never
 at import. ``docs/reference/configuration.md`` lists URLs, options and variables.
+
+Public is what the API reference shows; the rest may change in any version.
 """
 
 from __future__ import annotations

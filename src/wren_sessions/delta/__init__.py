@@ -1,1 +1,4 @@
-"""A list costs what is new: values as extents of a session's arena."""
+"""A list costs what is new: values as extents of a session's arena.
+
+Not public: it may change in any version.
+"""

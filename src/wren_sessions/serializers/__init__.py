@@ -1,4 +1,7 @@
-"""Values to bytes and back. What is large, LangGraph above all, is imported when it is needed."""
+"""Values to bytes and back. What is large, LangGraph above all, is imported when it is needed.
+
+Public is what the API reference shows; the rest may change in any version.
+"""
 
 from __future__ import annotations
 

@@ -27,6 +27,8 @@ from wren_sessions.records import (
 )
 
 SESSION = "cli_20251108_145739"
+"""The session that is meant where none is named."""
+
 MANY = 10_000
 _MOST_PAGES = 10_000
 
