@@ -19,6 +19,7 @@ from agents import (
     ModelSettings,
     RunConfig,
     Runner,
+    RunState,
     SessionSettings,
     function_tool,
     input_guardrail,
@@ -333,6 +334,59 @@ async def test_runs_in_turns_do_not_mix(backend: Backend) -> None:
     roles = [item.get("role") for item in await AgentSession(sessions, "ann").get_items()]
     assert roles == ["user", "assistant"] * 3
     assert sorted(len(seen(agent, call)) for call in range(3)) == [1, 3, 5]
+
+
+async def test_a_call_that_waits_for_approval_goes_on_later(backend: Backend) -> None:
+    """The run's state is kept by the application; its items are in the session once, in order."""
+
+    @function_tool(needs_approval=True)
+    def send(text: str) -> str:
+        """Send something."""
+        return f"sent {text}"
+
+    script = [
+        [function_call("send", {"text": "hi"}, call_id="c1")],
+        [assistant_message("Done.")],
+    ]
+    agent: Agent[Any] = Agent(name="a", model=ScriptedModel(script), tools=[send])
+    waiting = await Runner.run(
+        agent, "Send it", session=AgentSession(Sessions(backend.store()), "ann")
+    )
+    assert len(waiting.interruptions) == 1
+    text = waiting.to_state().to_string()
+    state = await RunState.from_string(agent, text)
+    state.approve(state.get_interruptions()[0])
+    session = AgentSession(Sessions(backend.store()), "ann")  # as another process has it
+    result = await Runner.run(agent, state, session=session)
+    assert result.final_output == "Done."
+    kinds = [str(item.get("type") or item.get("role")) for item in await session.get_items()]
+    assert kinds == ["user", "function_call", "function_call_output", "message"]
+
+
+async def test_a_run_that_is_cancelled_leaves_whole_writes(session: AgentSession) -> None:
+    """What was added before stays, the session can be used, and no item is there twice."""
+    began = asyncio.Event()
+
+    @function_tool
+    async def slow() -> str:
+        """Never end."""
+        began.set()
+        await asyncio.Event().wait()
+        return ""
+
+    script = [[function_call("slow", {}, call_id="c1")], [assistant_message("Fine.")]]
+    agent: Agent[Any] = Agent(name="a", model=ScriptedModel(script), tools=[slow])
+    task = asyncio.ensure_future(Runner.run(agent, "Try", session=session))
+    await began.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    items = await session.get_items()
+    assert items.count({"role": "user", "content": "Try"}) == 1
+    while await session.pop_item():
+        pass
+    await Runner.run(agent, "Again", session=session)
+    assert texts(await session.get_items()) == ["user: Again", "assistant: Fine."]
 
 
 RESUME = """
