@@ -74,6 +74,7 @@ class Database:
         self._doubted = False
         self._reading = ReadWriteLock()
         self._batches = 0
+        self._log_grows = False
         with _naming:  # one turn for all stores of this process on one file
             self._turn = _turns.setdefault(self._place.path, Lock())
         self._commits = GroupCommit(self._begin, self._chore, self._turn)
@@ -230,12 +231,13 @@ class Database:
             self._doubted = False
             kept.connection.execute("PRAGMA busy_timeout = 0")
             self._batches = 0
+            self._log_grows = self._place.synchronous == "full"
         self._batches += 1
         if self._batches % log.LOOK_EVERY == 0 and log.is_long(self._place.path):
             self._restart_log(kept.connection)
         execute_patiently(kept.connection, "BEGIN IMMEDIATE", self._place)
-        if self._batches in log.LENGTHENED_AT and self._place.synchronous == "full":
-            log.lengthen(self._place.path, self._batches)
+        if self._log_grows and self._batches % log.LENGTHEN_EVERY == log.LENGTHEN_EVERY // 2:
+            self._log_grows = log.lengthen(self._place.path)
         return kept.connection
 
     def _current_writer(self) -> _Kept | None:
