@@ -13,14 +13,15 @@ may not reach so far (`ttl.time_of`). What is counted from one is kept within SQ
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import product
 from struct import Struct
 from types import NoneType
 from typing import Any, Final, NamedTuple, NoReturn
 from zlib import crc32
 
-from wren_sessions.records import Life, Span
+from wren_sessions.records import Life, Span, StoredWrite
 from wren_sessions.stores.file.schema import ARENA_BYTES, SESSIONS_PER_FILE
 from wren_sessions.ttl import MAX_MS, Override, TTLPolicy
 
@@ -170,8 +171,11 @@ def header_of(state: object, row: Row) -> bytes:
 
 _RECORD: Final = ("id", "base", "spans", "body")
 _RECORD_KINDS: Final = ((str,), (int,), (bytes,), (bytes,))
-_WRITE: Final = ("id", "key", "spans", "body")
-_WRITE_KINDS: Final = ((str,), (str,), (bytes,), (bytes,))
+_WRITE: Final = ("key", "spans", "body")
+_WRITE_KINDS: Final = ((str,), (bytes,), (bytes,))
+_TEXT: Final = {str}
+_BLOB: Final = {bytes}
+_stored_write: Callable[[tuple[str, bytes]], StoredWrite] = partial(tuple.__new__, StoredWrite)
 
 
 def record_of(cells: Sequence[Any]) -> tuple[str, int, list[Span], bytes]:
@@ -198,16 +202,31 @@ def name_of(found: object, row: object, table: str = "records", column: str = "i
     return found
 
 
-def write_of(cells: Sequence[Any]) -> tuple[str, bytes, list[Span]]:
-    """A pending write, given by its checkpoint, key, packed spans and body: key, body, spans.
+def writes_of(
+    owner: object, rows: Sequence[Sequence[Any]]
+) -> tuple[tuple[StoredWrite, ...], list[Span], int]:
+    """Pending writes of a checkpoint, each given by something else, its key, packed spans and body.
+
+    There may be hundreds of them, so all are looked at by a few calls that run in C.
+
+    Returns:
+        The writes, what all of them link to, and their sum.
 
     Raises:
         DamagedError: a cell cannot be what it holds.
     """
-    owner, key, packed, body = cells
-    if not (type(owner) is type(key) is str and type(packed) is type(body) is bytes):
-        _blame("writes", owner, _WRITE, cells, _WRITE_KINDS)
-    return key, body, unpack_spans(packed, "writes", owner, ordered=False) if packed else []
+    if not rows:
+        return (), [], 0
+    _, keys, packed, bodies = zip(*rows, strict=True)
+    if {*map(type, keys)} != _TEXT or {*map(type, packed), *map(type, bodies)} != _BLOB:
+        for _, *cells in rows:
+            if tuple(map(type, cells)) != (str, bytes, bytes):
+                _blame("writes", owner, _WRITE, cells, _WRITE_KINDS)
+    spans: list[Span] = []
+    for some in filter(None, packed):
+        spans += unpack_spans(some, "writes", owner, ordered=False)
+    writes = tuple(map(_stored_write, zip(keys, bodies, strict=True)))
+    return writes, spans, sum([crc32(key.encode()) for key in keys]) & MASK
 
 
 def pack_spans(spans: Iterable[Span]) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from operator import itemgetter
 from typing import Any, Final, NamedTuple, NoReturn
 
 from wren_sessions.errors import CorruptSessionError
@@ -21,7 +20,6 @@ from wren_sessions.records import (
     Span,
     Start,
     Stored,
-    StoredWrite,
     merge_spans,
     missing,
 )
@@ -41,8 +39,7 @@ from wren_sessions.stores.file.cells import (
     record_of,
     row_of,
     sum_below,
-    weight,
-    write_of,
+    writes_of,
 )
 from wren_sessions.stores.file.counts import all_records, count_namespaces
 from wren_sessions.stores.file.noting import notes_of
@@ -228,14 +225,8 @@ def _whole(
     *own, lower, below = cells
     name, base, spans, body = record_of(own)
     found = connection.execute(_WRITES_OF, (sid, namespace, name)).fetchall()
-    if len(found) > 1:
-        found.sort(key=itemgetter(0))
-    writes, total = [], 0
-    for _, *kept in found:
-        key, value, linked = write_of((name, *kept))
-        writes.append(StoredWrite(key, value))
-        spans += linked
-        total += weight(key)
+    found.sort()  # by their numbers, which are all different
+    writes, linked, total = writes_of(name, found)
     if below is not None and type(below) is not str:
         name_of(below, name)
     follows = lower is None or (type(lower) is int and lower == link(below, lower & MASK))
@@ -243,11 +234,11 @@ def _whole(
         name=(namespace, name),
         body=body,
         base=base,
-        spans=merge_spans(spans) if found else tuple(spans),
-        writes=tuple(writes),
+        spans=merge_spans([*spans, *linked]) if linked else tuple(spans),
+        writes=writes,
         below=below if follows else "",
     )
-    return stored, total & MASK
+    return stored, total
 
 
 def scan(
@@ -320,31 +311,24 @@ def _stored(
     if not rows:
         return []
     records = [record_of(row[:-2]) for row in rows]
-    writes: dict[str, list[StoredWrite]] = {name: [] for name, *_ in records}
-    spans = {name: own for name, _, own, _ in records}
-    sums = dict.fromkeys(writes, 0)
+    found: dict[str, list[Sequence[Any]]] = {name: [] for name, *_ in records}
     bounds = (records[-1][0], records[0][0])
     for cells in connection.execute(_WRITES, (sid, namespace, *bounds)):
-        if cells[0] in writes:
-            key, body, linked = write_of(cells)
-            writes[cells[0]].append(StoredWrite(key, body))
-            spans[cells[0]] += linked
-            sums[cells[0]] += weight(key)
-    return [
-        (
-            Stored(
-                name=(namespace, name),
-                body=body,
-                base=base,
-                spans=merge_spans(spans[name]),
-                writes=tuple(writes[name]),
-                below=below,
-            ),
-            sums[name] & MASK,
-            lower,
+        if cells[0] in found:
+            found[cells[0]].append(cells)
+    stored = []
+    for (name, base, spans, body), (*_, lower, below) in zip(records, rows, strict=True):
+        writes, linked, total = writes_of(name, found[name])
+        own = Stored(
+            name=(namespace, name),
+            body=body,
+            base=base,
+            spans=merge_spans([*spans, *linked]),
+            writes=writes,
+            below=below,
         )
-        for (name, base, _, body), (*_, lower, below) in zip(records, rows, strict=True)
-    ]
+        stored.append((own, total, lower))
+    return stored
 
 
 def read(connection: sqlite3.Connection, sid: int, spans: Iterable[Span]) -> ArenaParts | None:
