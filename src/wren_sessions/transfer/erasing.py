@@ -181,10 +181,12 @@ class _Erasing:
         count = 0 if keys is None else await keys.count(name)
         if not dry_run and keys is not None:
             await keys.end(name)
-        await self._each(face, delete=not dry_run)
+        found = await self._each(face, delete=not dry_run)
         if not dry_run and keys is not None:
             await off(partial(time.sleep, self.settle_s))
-            await self._each(face, delete=True)
+            found = True
+        while found and not dry_run:  # the last round also has the owner's list forget them
+            found = await self._each(face, delete=True)
         await off(self._find_archives)
         if not dry_run:
             await off(self._remove)
@@ -206,8 +208,10 @@ class _Erasing:
         encryption = protection_of(self.store).encryption
         return self.owner if encryption is None else encryption.hidden_owner(self.owner)
 
-    async def _each(self, face: AsyncSessionStore, *, delete: bool) -> None:
+    async def _each(self, face: AsyncSessionStore, *, delete: bool) -> bool:
+        """Find all sessions of the owner, and perhaps delete them; whether there were any."""
         walk = SessionWalk(face, owner=self.owner)
+        before = len(self._sessions)
         while (page := await walk.next_page()) is not None:
             for info in page:
                 if delete:
@@ -215,6 +219,7 @@ class _Erasing:
                 self._sessions.append(info.session)
                 if self.on_progress is not None:
                     self.on_progress(Progress(self.owner, len(self._sessions), 0))
+        return len(self._sessions) > before
 
     def _find_archives(self) -> None:
         if self.root is not None:
