@@ -1,9 +1,9 @@
-"""Sessions in one SQLite file, for apps on one machine; several processes may use it at once.
+"""Sessions in one SQLite file, for apps on one machine. Several processes may use it.
 
-The standard library's sqlite3 is all it needs. A commit is a transaction: it is there whole after a
-crash, or not at all. Writers in a process share transactions (`group_commit`), readers have
-connections of their own (`connections`), and what stands in the file is described in
-`schema`. Copy it with ``sqlite3 sessions.db ".backup …"``, or while no process uses it.
+It only needs the standard library's sqlite3. A commit is a transaction, so after a crash it is
+complete or absent. Writers in a process share transactions (`group_commit`), and readers have their
+own connections (`connections`). `schema` describes the file. Copy the file with ``sqlite3
+sessions.db ".backup …"``, or while no process uses it.
 """
 
 from __future__ import annotations
@@ -63,29 +63,29 @@ _BRIEF_SCAN: Final = 128  # records
 
 
 class FileStore(Closing):
-    """A `SessionStore` in one SQLite file. Safe to use from several threads and processes.
+    """A `SessionStore` in one SQLite file, for several threads and processes.
 
-    The file is made when the store is first used, readable by its owner alone; the folder must be
-    there. A store that was closed opens the file again when it is next used.
+    The file is created when the store is first used, and only its owner can read it. The folder
+    must exist. A closed store opens the file again when it is next used.
 
     Args:
-        path: the file; a relative one belongs to the working directory of this moment.
+        path: the file. A relative path is relative to the present working directory.
         ttl: how long sessions live: a policy, or the idle timeout (``"1h"``); None for
             `ttl.FOREVER`, until they are deleted. With ``refresh="read"``, a load that moves the
             deadline is also a commit.
-        prefix: what addresses of sessions begin with. Stores with different prefixes share the
-            file, and nothing else: none sees, counts or changes the sessions of another.
-        synchronous: whether a commit waits for the disk. ``"full"`` (default): it survives a power
-            cut. ``"normal"``: it survives a crash of this process; a power cut may take the last
-            ones. ``"off"``: a power cut may damage the file.
-        busy_timeout: how long to wait for another process that is writing. Default 10 seconds.
-        clock: gives milliseconds since 1970; None for the system's clock. See
+        prefix: what session addresses begin with. Stores with different prefixes can share the
+            file. None sees, counts or changes the sessions of another.
+        synchronous: whether a commit waits for the disk. With ``"full"`` (default), it survives a
+            power cut. With ``"normal"``, it survives a crash of this process, but a power cut may
+            lose the last commits. With ``"off"``, a power cut may damage the file.
+        busy_timeout: how long to wait for another process that is writing. Default: 10 seconds.
+        clock: returns milliseconds since 1970; None for the system's clock. See
             `wren_sessions.testing.FakeClock`.
-        threads: how many calls of `aio` may run at once, besides its commits, which one more
-            thread makes together. Default 16.
+        threads: how many calls of `aio` may run at once. Its commits run together in one more
+            thread. Default: 16.
 
     Raises:
-        ConfigurationError: the path, the prefix or an option cannot be used.
+        ConfigurationError: the path, the prefix or an option is not valid.
     """
 
     def __init__(
@@ -419,23 +419,23 @@ class FileStore(Closing):
         self._database.write(sessions.check_writable)
 
     def names(self, session: str) -> tuple[Name, ...]:
-        """The names of all records, also of those that no head leads to any more."""
+        """The names of all records, even of those that no head leads to."""
         check_session(session)
         return self._database.read(
             lambda connection: names(connection, self._key(session), self._clock()), session
         )
 
     def counted(self, session: str) -> bool:
-        """Whether all rows say what there is to be; none of version 0.1.0 does."""
+        """Whether the rows record how many parts there are; not if version 0.1.0 wrote them."""
         check_session(session)
         return self._database.read(
             lambda connection: counted(connection, self._key(session), self._clock()), session
         )
 
     def dump(self, session: str) -> bytes | None:
-        """A session file of its own that holds this session alone; None if it is not there.
+        """A session file with only this session, as bytes; None if it does not exist.
 
-        Its rows are taken as they are, damaged or not.
+        Its rows are copied as they are, even if they are damaged.
         """
         check_session(session)
         return self._database.read(
@@ -443,7 +443,7 @@ class FileStore(Closing):
         )
 
     def diagnose(self) -> Diagnosis:
-        """How the file and its folder are; only looks."""
+        """The state of the file and its folder. Changes nothing."""
         return diagnose(self._place.path, self._keys.prefix, self._database.read, self._clock())
 
     def close(self) -> None:

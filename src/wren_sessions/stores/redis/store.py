@@ -1,9 +1,9 @@
 """Sessions on Redis or Valkey: one hash per session, core commands and Lua only.
 
-Any Redis from 6.2 on will do, without modules; so will Valkey. Every method is one round trip
-(`list_sessions` makes two); methods that are called at the same time share trips
-(`pipeline`). The server's clock decides about lifetimes. The two shells here send the plans of
-`commands`, blocking and with asyncio.
+It works with any Redis from 6.2 on, without modules, and with Valkey. Every method is one round
+trip (`list_sessions` takes two). Methods that are called at the same time share round trips
+(`pipeline`). Lifetimes use the server's clock. The two classes here send the plans of `commands`,
+blocking and with asyncio.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ _THREADS: Final = 16  # asynchronous calls at once, where the application gave a
 class RedisStore(Closing):
     """A store on a Redis or Valkey server, on a service that Sentinels watch, or on a cluster.
 
-    Use `from_url`, or `from_client` with a client of your own.
+    Use `from_url`, or `from_client` with your own client.
 
     Args:
         client: a blocking client, or None if there is only an asynchronous one.
         async_client: an asyncio client, which belongs to one event loop, or None.
-        url: where to connect, for clients of the store's own.
-        options: what redis-py takes besides, for clients of the store's own.
+        url: where to connect, for the store's own clients.
+        options: other options of redis-py, for the store's own clients.
         ttl: how long sessions live: a policy, or the idle timeout (``"1h"``); default 24 hours
             after the last write.
         prefix: what every key starts with.
@@ -124,22 +124,22 @@ class RedisStore(Closing):
         prefix: str = DEFAULT_PREFIX,
         **options: Any,
     ) -> Self:
-        """A store with connections of its own, made when first used.
+        """A store with its own connections, which it opens when first used.
 
         Args:
-            url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py takes it; or
+            url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, as for redis-py; or
                 ``redis+sentinel://host:26379,host:26379/service/0`` or
                 ``redis+cluster://host:6379,host:6379`` (with TLS ``rediss+…``).
             ttl: how long sessions live; default 24 hours after the last write.
             prefix: what every key starts with.
-            options: passed to redis-py. Unless given here or in the URL: 5 s to connect, 10 s to
-                answer, at the most 50 connections (four for the process's threads and four for each
-                event loop are used), and three repeats of a command whose connection was lost. In a
-                cluster these are connections to each node, and ``failover_timeout`` says for how
-                many seconds a call waits while slots move or a node is replaced: 20.
+            options: passed to redis-py. Defaults, unless set here or in the URL: 5 s to connect, 10
+                s for an answer, at most 50 connections (four are used for the process's threads and
+                four for each event loop), and three repeats of a command whose connection was lost.
+                In a cluster, these are connections to each node, and ``failover_timeout`` is how
+                long a call waits while slots move or a node is replaced (20 s).
 
         Raises:
-            ConfigurationError: the URL or an option cannot be used.
+            ConfigurationError: the URL or an option is not valid.
         """
         return cls(url=url, options=options, ttl=ttl, prefix=prefix)
 
@@ -151,22 +151,22 @@ class RedisStore(Closing):
         ttl: Lifetime | None = None,
         prefix: str = DEFAULT_PREFIX,
     ) -> Self:
-        """A store that connects as a client of the application does.
+        """A store that connects in the same way as the application's client.
 
-        It makes up to four connections of its own, for a process or an event loop, as the client's
-        are made: one that the application uses too could bring it the answer to another call. They
-        do not count against the client's `max_connections` if that is more than three. The client
-        itself is never closed here.
+        It opens up to four connections of its own, for a process or an event loop, with the
+        client's settings. It never shares a connection with the application, because that could mix
+        up answers. They do not count against the client's `max_connections` if that is more than
+        three. The store never closes the client.
 
         Args:
-            client: a blocking client, which serves asynchronous calls through threads, or an
-                asyncio client, with which blocking calls are a `ConfigurationError`; it may be used
-                in any event loop. A client that a ``Sentinel`` made finds the primary there is.
+            client: a blocking client, for which async calls run in threads; or an asyncio client,
+                for which blocking calls raise `ConfigurationError`. An asyncio client may be used
+                in any event loop. A client from a ``Sentinel`` finds the present primary.
             ttl: how long sessions live; default 24 hours after the last write.
             prefix: what every key starts with.
 
         Raises:
-            ConfigurationError: it is no such client.
+            ConfigurationError: it is not such a client.
         """
         if isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
             return cls(async_client=client, ttl=ttl, prefix=prefix)
@@ -323,29 +323,29 @@ class RedisStore(Closing):
         self._run(self._commands.ping())
 
     def dump(self, session: str) -> bytes | None:
-        """A session's key as Redis's DUMP gives it, for RESTORE; None if it is not there.
+        """A session's key from Redis's DUMP, for RESTORE; None if it does not exist.
 
-        It is taken as it is, damaged or not.
+        It is copied as it is, even if it is damaged.
         """
         return self._run(self._commands.dump(session))
 
     def names(self, session: str) -> tuple[Name, ...]:
-        """The names of all records, also of those that no chain leads to any more."""
+        """The names of all records, even of those that no chain leads to."""
         return self._run(self._commands.names(session))
 
     def counted(self, session: str) -> bool:
-        """Whether the session says what there is to be of it; none of version 0.1.0 does."""
+        """Whether the session records how many parts it has; not if version 0.1.0 wrote it."""
         return self._run(self._commands.counted(session))
 
     def diagnose(self) -> Diagnosis:
-        """What kind of server this is and how it is set up, or why it cannot be reached."""
+        """The server's kind and settings, or why it cannot be reached."""
         from wren_sessions.stores.redis.diagnosis import diagnose, diagnose_cluster
 
         place, key = self._blocking_client(), self.keys.session_key(_NOBODY)
         return diagnose_cluster(place, key) if isinstance(place, Fleet) else diagnose(place, key)
 
     def close(self) -> None:
-        """Close the blocking connections; later calls open them again.
+        """Close the blocking connections. Later calls open them again.
 
         Asynchronous ones belong to their event loop: ``await store.aio.close()`` closes them.
         """
@@ -368,9 +368,9 @@ def _threads(place: redis.Redis | Fleet[redis.Redis]) -> ThreadPipelines | Clust
 
 
 class AsyncRedisStore:
-    """The awaitable face of a `RedisStore`: the same plans over asyncio clients.
+    """The async API of a `RedisStore`: the same plans over asyncio clients.
 
-    There is one client per event loop, made when it is first used, and closed with the loop.
+    There is one client for each event loop. It is created at first use, and closed with the loop.
 
     Args:
         store: the store that makes the clients.
