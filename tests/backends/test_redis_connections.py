@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 import redis
+import redis.asyncio
 from redis.credentials import CredentialProvider
 
 from backends.faces import FACES, face_of, opened
@@ -28,6 +29,7 @@ from servers import (
 )
 from wren_sessions import __version__, open_store
 from wren_sessions.errors import StoreTimeoutError, StoreUnavailableError, WrenSessionsError
+from wren_sessions.stores.redis import RedisStore
 from wren_sessions.testing.build import SESSION, put
 
 pytestmark = pytest.mark.redis_server
@@ -346,3 +348,31 @@ def test_a_socket_and_a_file_of_certificates_that_are_not_there(tmp_path: Path) 
             with pytest.raises(WrenSessionsError) as caught:
                 store.ping()
             assert_no_canary(caught.value)
+
+
+@pytest.mark.parametrize("face", FACES)
+async def test_a_client_that_traces_commands_sees_each_of_ours(
+    redis_url: str, face: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls pass the client's class where an application or a tracer has put its own there."""
+    kind: Any = redis.Redis if face == "sync" else redis.asyncio.Redis
+    sends = kind.execute_command
+    seen: list[str] = []
+
+    def traced(self: Any, *command: Any, **options: Any) -> Any:
+        seen.append(command[0])
+        return sends(self, *command, **options)
+
+    class Traced(kind):  # type: ignore[misc]
+        execute_command = traced
+
+    async def commits(client: Any) -> bool:
+        seen.clear()
+        store = RedisStore.from_client(client)
+        await face_of(store, face).commit(put("1"))
+        await store.aio.close()
+        return "EVALSHA" in seen
+
+    assert await commits(Traced.from_url(redis_url))
+    monkeypatch.setattr(kind, "execute_command", traced)
+    assert await commits(kind.from_url(redis_url))

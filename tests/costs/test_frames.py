@@ -39,9 +39,9 @@ MOST: Final = {
     ("file", "put"): Most(32, 107, 126),
     ("file", "put_writes"): Most(25, 67, 75),
     ("file", "get_tuple"): Most(31, 112, 142),
-    ("redis", "put"): Most(29, 90, 109),
-    ("redis", "put_writes"): Most(21, 57, 64),
-    ("redis", "get_tuple"): Most(31, 118, 155),
+    ("redis", "put"): Most(29, 89, 108),
+    ("redis", "put_writes"): Most(21, 56, 63),
+    ("redis", "get_tuple"): Most(31, 117, 154),
 }
 
 

@@ -220,8 +220,8 @@ class Commands:
         read: Callable[[list[bytes], Any], T],
         *others: str,
     ) -> Plan[T]:
-        found, nonce = script(name), _nonce()
-        key = self.key(session)
+        found, nonce = script(name), b"%x" % next(_nonces)
+        key = self.keys.session_key(session).encode()
         if not others:
             return Plan(session, read, ((*found.with_key, key, *args, nonce),), nonce, found)
         keys = [key, *map(self.key, others)]

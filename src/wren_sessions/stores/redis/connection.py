@@ -9,20 +9,34 @@ finds the mark gets a new connection.
 
 The driver's pools cannot be used for this: an exception inside one of them loses a place in it, or
 leaves its lock locked. Here is a pool for a client of the driver that holds one connection.
+
+A single command goes over the connection itself: what the driver's client does around it takes as
+long as the trip. A lost connection is tried again as the client would. Where somebody has put
+something of their own in the client's place, to trace calls, for example, the client is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any, TypeVar
+from inspect import getattr_static
+from types import FunctionType, ModuleType
+from typing import Any, Final, TypeAlias, TypeVar
 
 import redis
 import redis.asyncio
 from redis import exceptions as driver
+from redis.client import NEVER_DECODE
 
 C = TypeVar("C", redis.Redis, redis.asyncio.Redis)
+Command: TypeAlias = tuple[Any, ...]
+_Lost: TypeAlias = Callable[[Any, Exception], Any]
+
+RAW: Final = {NEVER_DECODE: True}
+_MOVES: Final = "should_reconnect"  # whether the server said that it goes away: redis-py 6.4 and on
+_BUFFER_BYTES: Final = 32_768  # half of what asyncio takes before a writer has to wait
 
 _UNUSABLE = (driver.ConnectionError, driver.TimeoutError, OSError)
 
@@ -63,7 +77,7 @@ class OneConnection(_Finished, redis.ConnectionPool):
             kept = self._kept = self.connection_class(**self.connection_kwargs)
         try:
             kept.connect()
-            if not kept.can_read():
+            if not (getattr(kept, _MOVES, bool)() or kept.can_read()):
                 return kept
         except _UNUSABLE:  # it was closed meanwhile
             pass
@@ -94,6 +108,24 @@ class Line:
     def __init__(self, client: redis.Redis) -> None:
         self.connection: OneConnection = OneConnection(client.connection_pool)
         self.client: redis.Redis = _over(self.connection, client)
+        self._plain: bool = _is_plain(client, redis.client)
+        self._lost: _Lost = getattr(self.client, "_disconnect_raise", _disconnect)
+
+    def execute(self, command: Command) -> Any:
+        """Send one command, and give its reply as bytes."""
+        if not self._plain:
+            return self.client.execute_command(*command, **RAW)
+        kept = self.connection.get_connection()
+
+        def trip() -> Any:
+            kept.send_command(*command)
+            return kept.read_response(disable_decoding=True)
+
+        return kept.retry.call_with_retry(trip, lambda error: self._lost(kept, error))
+
+
+def _disconnect(connection: Any, _: Exception) -> None:
+    connection.disconnect()
 
 
 class OneAsyncConnection(_Finished, redis.asyncio.ConnectionPool):
@@ -121,9 +153,10 @@ class OneAsyncConnection(_Finished, redis.asyncio.ConnectionPool):
         if kept is None:
             kept = self._kept = self.connection_class(**self.connection_kwargs)
         try:
-            await kept.connect()
+            if not kept.is_connected:
+                await kept.connect()
             can_read = getattr(kept, "can_read", None) or kept.can_read_destructive  # before 8.0
-            if not await can_read():
+            if not (getattr(kept, _MOVES, bool)() or await can_read()):
                 return kept
         except _UNUSABLE:  # it was closed meanwhile
             pass
@@ -151,11 +184,48 @@ class AsyncLine:
         self.connection: OneAsyncConnection = OneAsyncConnection(client.connection_pool)
         self.client: redis.asyncio.Redis = _over(self.connection, client)
         self.task: asyncio.Task[Any] | None = None
+        self._plain: bool = _is_plain(client, redis.asyncio.client)
+        self._lost: _Lost = getattr(self.client, "_disconnect_raise", _adisconnect)
+
+    async def execute(self, command: Command) -> Any:
+        """See `Line.execute`."""
+        if not self._plain:
+            return await self.client.execute_command(*command, **RAW)
+        kept = await self.connection.get_connection()
+
+        async def trip() -> Any:
+            await _write(kept, kept.pack_command(*command))
+            return await kept.read_response(disable_decoding=True)
+
+        return await kept.retry.call_with_retry(trip, lambda error: self._lost(kept, error))
 
     @property
     def free(self) -> bool:
         """Whether no trip is on it; a task that ended, or asks, was interrupted in its last one."""
         return self.task is None or self.task.done() or self.task is asyncio.current_task()
+
+
+async def _adisconnect(connection: Any, _: Exception) -> None:
+    await connection.disconnect()
+
+
+async def _write(connection: Any, packed: Sequence[bytes]) -> None:
+    """Send a command; at once where the buffer takes it all, as a time limit costs a task."""
+    if not connection.is_connected or sum(map(len, packed)) > _BUFFER_BYTES:
+        await connection.send_packed_command(packed)
+        return
+    await connection.check_health()
+    limit, connection.socket_timeout = connection.socket_timeout, None
+    try:
+        await connection.send_packed_command(packed, check_health=False)
+    finally:
+        connection.socket_timeout = limit
+
+
+def _is_plain(client: object, module: ModuleType) -> bool:
+    """Whether the driver's own functions send a client's commands, with nothing around them."""
+    found = (getattr_static(client, name) for name in ("execute_command", "parse_response"))
+    return all(type(one) is FunctionType and one.__globals__ is vars(module) for one in found)
 
 
 def _over(connection: OneConnection | OneAsyncConnection, client: C) -> C:

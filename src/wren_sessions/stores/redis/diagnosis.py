@@ -17,7 +17,7 @@ import redis
 from wren_sessions.stores._diagnosis import Diagnosis, Trouble
 from wren_sessions.stores.redis.clients import Fleet
 from wren_sessions.stores.redis.cluster import Slots
-from wren_sessions.stores.redis.driver import RAW
+from wren_sessions.stores.redis.connection import RAW
 from wren_sessions.stores.redis.errors import meaning_of, text_of
 from wren_sessions.stores.redis.facts import ERRORS, facts_of, of_slots, together
 

@@ -8,13 +8,10 @@ from itertools import islice
 from typing import Any, Final
 
 from redis import exceptions as driver
-from redis.client import NEVER_DECODE
 
 from wren_sessions.stores.redis.commands import AnotherAnswerError, Plan
-from wren_sessions.stores.redis.connection import AsyncLine, Line
+from wren_sessions.stores.redis.connection import RAW, AsyncLine, Line
 from wren_sessions.stores.redis.errors import WRONG_TYPE, is_demotion
-
-RAW: Final = {NEVER_DECODE: True}
 
 
 def send(line: Line, plan: Plan[Any]) -> Any:
@@ -24,9 +21,9 @@ def send(line: Line, plan: Plan[Any]) -> Any:
     line.connection.begin()
     try:
         try:
-            reply = line.client.execute_command(*plan.commands[0], **RAW)
+            reply = line.execute(plan.commands[0])
         except driver.NoScriptError:  # the server has not seen it yet, or forgot it
-            reply = line.client.execute_command(*_in_full(plan).commands[0], **RAW)
+            reply = line.execute(_in_full(plan).commands[0])
         answer = plan.answered([reply])
     except driver.ResponseError as error:  # a whole reply
         line.connection.unfinished = is_demotion(error)
@@ -68,9 +65,9 @@ async def _asend(line: AsyncLine, plan: Plan[Any]) -> Any:
     await line.connection.begin()
     try:
         try:
-            reply = await line.client.execute_command(*plan.commands[0], **RAW)
+            reply = await line.execute(plan.commands[0])
         except driver.NoScriptError:  # the server has not seen it yet, or forgot it
-            reply = await line.client.execute_command(*_in_full(plan).commands[0], **RAW)
+            reply = await line.execute(_in_full(plan).commands[0])
         answer = plan.answered([reply])
     except driver.ResponseError as error:  # a whole reply
         line.connection.unfinished = is_demotion(error)

@@ -51,11 +51,12 @@ if type(reply) == 'string' then return NONCE .. reply end
 reply[1] = NONCE .. reply[1]
 return reply
 """
+_FOLDER: Final = files(__package__) / "lua"
 _PUT_IN: Final = re.compile(r"^ *-- Here comes (\w+)\.lua\.\n", re.MULTILINE)
 
 
 def _lua(name: str) -> str:
-    return files(__package__).joinpath("lua", f"{name}.lua").read_text("utf-8")
+    return (_FOLDER / f"{name}.lua").read_text("utf-8")
 
 
 @cache
