@@ -336,6 +336,7 @@ class Cache:
         size = _RECORD_BYTES * len(remembered.records)
         counted: set[int] = set()
         for body in remembered.records.values():
+            size += len(body.encoded or b"")
             for value in body.values.values():
                 known = value.known
                 if known is not None and id(known) not in counted:
