@@ -121,9 +121,10 @@ async def test_what_is_no_message_is_refused(history: Face) -> None:
     assert await history.messages() == []
     await history.add([HumanMessage("a")])
     history.history._log.sessions.save("ann", {"messages": [{"role": "user", "content": "hi"}]})
-    for call in (history.messages, lambda: history.add([HumanMessage("a")])):
+    for call in (history.messages, history.clear, lambda: history.add([HumanMessage("a")])):
         with pytest.raises(SerializationError, match="Use another session, or keep messages under"):
             await call()
+    assert history.history._log.sessions.load("ann").state["messages"][0]["content"] == "hi"
 
 
 async def test_clear_leaves_nothing_of_the_messages(history: Face, sessions: Sessions) -> None:

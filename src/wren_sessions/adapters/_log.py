@@ -105,7 +105,7 @@ class MessageLog(Generic[M]):
         return found[-1]
 
     def _cleared(self, state: dict[str, Any]) -> None:
-        if not state.get(self._name):
+        if not self._read(state):
             raise _NothingThere
         state[self._name] = []
 
