@@ -264,13 +264,30 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/bench.py", *session.posargs)
 
 
-def _missing_from(wheel: Path) -> set[str]:
-    """Name the data files of the checkout that a wheel has left out."""
+def _wrong_in(wheel: Path) -> list[str]:
+    """What a wheel lacks of the package's data files and the licence, and what it has besides."""
     package = ROOT / "src" / "wren_sessions"
     files = {file for file in package.rglob("*.*") if file.suffix not in {".py", ".pyc"}}
     wanted = {file.relative_to(package.parent).as_posix() for file in files}
+    info = "-".join(wheel.name.split("-")[:2]) + ".dist-info/"
     with zipfile.ZipFile(wheel) as archive:
-        return wanted - set(archive.namelist())
+        there = set(archive.namelist())
+    lacking = wanted | {f"{info}licenses/LICENSE", "wren_sessions/py.typed"}
+    besides = {name for name in there if not name.startswith(("wren_sessions/", info))}
+    return [f"lacks {name}" for name in sorted(lacking - there)] + [
+        f"has {name}" for name in sorted(besides)
+    ]
+
+
+def _build(session: nox.Session) -> Path:
+    """Build the source distribution, and of that the wheel, into dist; the wheel."""
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    session.install("build>=1.2")
+    session.run("python", "-m", "build", "--outdir=dist", silent=True)
+    (wheel,) = (ROOT / "dist").glob("*.whl")
+    if wrong := _wrong_in(wheel):
+        session.error(f"{wheel.name} {', '.join(wrong)}")
+    return wheel
 
 
 IMPORT_WHEEL = """
@@ -285,11 +302,7 @@ print(f"{len(names)} public names import from {wren_sessions.__file__}")
 @nox.session
 def build(session: nox.Session) -> None:
     """Build the wheel; import it, and run README's examples twice, far from the source."""
-    shutil.rmtree(ROOT / "dist", ignore_errors=True)
-    session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir=dist", ".")
-    (wheel,) = (ROOT / "dist").glob("*.whl")
-    if missing := _missing_from(wheel):
-        session.error(f"{wheel.name} lacks {', '.join(sorted(missing))}")
+    wheel = _build(session)
     with tempfile.TemporaryDirectory() as folder:
         environment = Path(folder).resolve() / "environment"
         session.run("python", "-m", "venv", str(environment))
@@ -304,6 +317,49 @@ def build(session: nox.Session) -> None:
             session.run(
                 python, "-m", "wren_sessions", "list", "--url", "file:sessions.db", external=True
             )
+
+
+def _fresh(session: nox.Session, environment: Path, version: str, wanted: str) -> str | None:
+    """The Python of a new environment with a wheel; None where that Python is to be skipped."""
+    try:  # downloads a Python that the machine does not have
+        session.run("uv", "--quiet", "venv", f"--python={version}", str(environment))
+    except nox.command.CommandFailed:
+        if "--skip-pythons" not in session.posargs:
+            session.error(f"no Python {version}; go on without: nox -s release -- --skip-pythons")
+        session.warn(f"NOT TRIED on Python {version}")
+        return None
+    python = str(_python_of(environment))
+    session.run("uv", "--quiet", "pip", "install", "--python", python, wanted)
+    return python
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build and check what is to be published; ``--skip-audit``, ``-urls``, ``-pythons``.
+
+    The wheel is tried without the source on each Python that the classifiers name, without extras
+    and with each of them. Its dependencies are written down (dist/*.cdx.json) and audited.
+    """
+    session.install("cyclonedx-bom>=7", "pip-audit>=2.9", "twine>=6.1", "uv>=0.9")
+    wheel, project = _build(session), PYPROJECT["project"]
+    session.run("twine", "check", "--strict", *map(str, sorted((ROOT / "dist").iterdir())))
+    named = re.findall(r"Python :: (3\.\d+)$", "\n".join(project["classifiers"]), re.MULTILINE)
+    extras = ("", *sorted(project["optional-dependencies"]))
+    checks = ROOT / "tests" / "release"
+    with tempfile.TemporaryDirectory() as folder, session.chdir(folder):
+        for version, extra in ((version, extra) for version in named for extra in extras):
+            environment = Path(folder, f"{version}-{extra}")
+            python = _fresh(session, environment, version, f"{wheel}[{extra}]")
+            if python:
+                session.run(python, "-I", str(checks / "smoke.py"), extra, external=True)
+        everything = Path(folder, "everything")
+        with_all = f"{wheel}[{','.join(extras[1:])}]"
+        python = _fresh(session, everything, sys.executable, with_all) or ""
+        bill = wheel.with_name(f"{project['name']}-{project['version']}.cdx.json")
+        root = ("--mc-type=library", f"--pyproject={ROOT / 'pyproject.toml'}")
+        session.run("cyclonedx-py", "environment", *root, f"-o={bill}", python, silent=True)
+        (packages,) = everything.glob("[Ll]ib/**/site-packages")
+        session.run("python", str(checks / "online.py"), str(packages), *session.posargs)
 
 
 if __name__ == "__main__":

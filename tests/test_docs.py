@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NEEDS = {ROOT / "docs/how-to/other-frameworks.md": "agents"}  # may be missing on a desk
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INSTALL = re.compile(r"""pip install (?:-e )?["'](wren-sessions|\.)\[([\w,-]+)\]""")
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 
 
@@ -105,3 +106,26 @@ def test_every_promise_has_a_test() -> None:
     tests = set(re.findall(r"def (test_\w+)", "\n".join(file.read_text() for file in code)))
     assert len(promised) > 30
     assert set(promised) <= tests
+
+
+def test_what_is_to_be_installed_can_be() -> None:
+    """Each ``pip install`` names extras that exist, and says how to do without an index."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = set()
+    for page in [*PAGES, *sorted((ROOT / "examples").rglob("*.md"))]:
+        shown = INSTALL.findall(page.read_text())
+        named |= {extra for _, extras in shown for extra in extras.split(",")}
+        if any(package != "." for package, _ in shown) and page != ROOT / "README.md":
+            assert "README.md#install" in page.read_text(), (
+                f"{page_id(page)}: it is on no index yet"
+            )
+    assert named <= set(project["optional-dependencies"])
+    assert {"cli", "langgraph", "testing", "web"} <= named
+
+
+def test_the_readme_installs_the_same_from_the_source_as_from_an_index() -> None:
+    """Today's command and that of the day of the release have the same extras."""
+    install = (ROOT / "README.md").read_text().partition("## Install")[2].partition("\n## ")[0]
+    (source, today), (index, later) = INSTALL.findall(install)
+    assert (source, index) == (".", "wren-sessions")
+    assert today == later
