@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from datetime import date
+from importlib import import_module
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
+from threading import Event, Thread
+from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +20,7 @@ from hypothesis.extra import numpy as npst
 from values.comparing import same
 from values.test_round_trips import MODERATE, again
 from wren_sessions import PlainSerializer, SafeSerializer
-from wren_sessions.errors import SerializationError
+from wren_sessions.errors import SerializationError, UnsafeTypeError
 
 SAFE: Final = SafeSerializer()
 plain = (
@@ -104,3 +111,66 @@ def test_what_would_not_come_back_is_refused(value: Any) -> None:
     """Objects, and forms of arrays and dtypes of which something would be lost."""
     with pytest.raises(SerializationError):
         SAFE.dumps_typed([value])
+
+
+class HalfLoaded(Loader):
+    """numpy as another thread is loading it, until it is let go on."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = Event(), Event()
+
+    def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
+        """Be what finds it."""
+        return ModuleSpec(name, self) if name == "numpy" else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Let Python make the module, which is empty at first."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Fill it, once that is allowed."""
+        self.begun.set()
+        assert self.may_end.wait(60)
+        vars(module).update({name: value for name, value in vars(np).items() if name[0] != "_"})
+
+
+def waits_for_an_import(thread: Thread) -> bool:
+    """Whether a thread waits for another one to load a module."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_code.co_filename == "<frozen importlib._bootstrap>"
+
+
+def test_what_another_thread_is_loading_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value is written, and an array read, by a thread that finds numpy half loaded."""
+    stored = SafeSerializer().dumps_typed(np.arange(3))
+    half = HalfLoaded()
+    monkeypatch.delitem(sys.modules, "numpy")
+    monkeypatch.setattr(sys, "meta_path", [half, *sys.meta_path])
+    found: list[object] = []
+
+    def work() -> None:
+        fresh = SafeSerializer()  # has met no class yet
+        found.append(fresh.loads_typed(fresh.dumps_typed({"at": date(2026, 1, 2)})))
+        found.append(fresh.loads_typed(stored).tolist())
+
+    loading, working = Thread(target=import_module, args=["numpy"]), Thread(target=work)
+    loading.start()
+    half.begun.wait()
+    working.start()
+    while working.is_alive() and not waits_for_an_import(working):
+        pass
+    half.may_end.set()
+    loading.join()
+    working.join()
+    assert found == [{"at": date(2026, 1, 2)}, [0, 1, 2]]
+
+
+def test_a_module_that_is_no_numpy_yet_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this very thread is loading it, or something else has its name, values are stored."""
+    monkeypatch.setitem(sys.modules, "numpy", ModuleType("numpy"))
+    fresh = SafeSerializer()
+    assert fresh.loads_typed(fresh.dumps_typed([date(2026, 1, 2)])) == [date(2026, 1, 2)]
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "numpy", np)
+        stored = SafeSerializer().dumps_typed(np.arange(3))
+    with pytest.raises(UnsafeTypeError, match="import numpy in the application"):
+        fresh.loads_typed(stored)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib import import_module
 from math import prod
 from typing import Any, Final, NoReturn
 
@@ -18,6 +19,7 @@ _ARRAY, _SCALAR = map(marker, (b"A", b"N"))
 _NAME: Final = re.compile(
     r"[<>|=]?(?:[biufcmMSUV]\d{1,10}|[?bBhHiIlLqQefdgFDG])(?:\[\d*[a-zA-Z]+\])?"
 )
+_USED: Final = frozenset({"bytes_", "dtype", "generic", "ndarray", "object_", "str_", "void"})
 _KINDS: Final = frozenset("biufcmMSUV")
 _MOST_DIMENSIONS: Final = 64  # what numpy 2 has; numpy 1 refuses more than 32 by itself
 _PARTS: Final = (2, 3)  # of a field of a structured dtype: name, dtype, and shape
@@ -42,7 +44,7 @@ def write_scalar(value: Any) -> list[Any]:
 
 def writer(kind: type) -> Any:
     """What writes values of a class of numpy's; None for any other class."""
-    numpy = sys.modules.get("numpy")
+    numpy = _loaded()
     if numpy is None:
         return None
     if kind is numpy.ndarray:
@@ -53,13 +55,13 @@ def writer(kind: type) -> Any:
 
 def is_plain_array(value: Any) -> bool:
     """Whether a value is an array, and none of objects."""
-    numpy = sys.modules.get("numpy")
+    numpy = _loaded()
     return numpy is not None and type(value) is numpy.ndarray and not value.dtype.hasobject
 
 
 def is_scalar(kind: type) -> bool:
     """Whether a class is one of numpy's scalars that can be stored."""
-    numpy = sys.modules.get("numpy")
+    numpy = _loaded()
     return numpy is not None and kind is not numpy.void and writer(kind) is write_scalar
 
 
@@ -133,8 +135,19 @@ def _of(kind: type, value: Any) -> Any:
     return value if type(value) is kind else _damaged()
 
 
+def _loaded() -> Any:
+    """The module, if the application has loaded it; waits while another thread is loading it."""
+    if "numpy" not in sys.modules:
+        return None
+    try:
+        numpy = import_module("numpy")
+    except ImportError:  # that thread's import has failed
+        return None
+    return numpy if vars(numpy).keys() >= _USED else None
+
+
 def _numpy() -> Any:
-    numpy = sys.modules.get("numpy")
+    numpy = _loaded()
     if numpy is None:
         raise UnsafeTypeError(
             "the value holds a numpy array, and stored data imports nothing: import numpy in the "
