@@ -41,7 +41,7 @@ DRIVERS = {
     "redis": {"stores.redis."},
     "sqlite3": {"stores.file."},
     "langgraph": {"deploy", "langgraph.", "serializers."},
-    "langchain_core": {"langgraph.", "serializers.", "adapters.langchain"},
+    "langchain_core": {"deploy", "langgraph.", "serializers.", "adapters.langchain"},
     "agents": {"adapters.openai_agents"},
     "pydantic": {"serializers.", "adapters.pydantic_ai"},
     "pydantic_ai": {"adapters.pydantic_ai"},

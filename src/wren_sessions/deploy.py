@@ -12,15 +12,17 @@ others share it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from threading import Lock
 from typing import Any, Final
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.draft import Put
+from wren_sessions.checkpoints.listing import Listing
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.config import NOTHING, Settings
 from wren_sessions.config.environment import WREN_URL
@@ -42,10 +44,11 @@ _savers: list[SessionSaver] = []  # the one that is open
 
 
 class ServerSaver(SessionSaver):
-    """A `SessionSaver` that knows what the server adds to the metadata of checkpoints.
+    """A `SessionSaver` that knows what the server adds to checkpoints, and how it asks for them.
 
-    Who made a request, and its id, are not stored: they are the request's. The thread's own id is:
-    in a copy of a thread it is the copy's.
+    The name of the user and the id of the request are not stored with a checkpoint: they belong to
+    the request. In a copy of a thread, the metadata names the copy. A history before a checkpoint
+    can be asked for by that checkpoint, as the server's API says.
     """
 
     async def _write(self, checkpoints: Checkpoints, put: Put) -> None:
@@ -58,6 +61,18 @@ class ServerSaver(SessionSaver):
         if "thread_id" in whole.metadata:
             whole.metadata["thread_id"] = session  # type: ignore[typeddict-unknown-key]
         return whole
+
+    def _listing(
+        self,
+        checkpoints: Checkpoints,
+        config: RunnableConfig | None,
+        where: Mapping[str, Any] | None,
+        before: RunnableConfig | None,
+        limit: int | None,
+    ) -> Listing:
+        if before and "configurable" not in before:
+            before = {"configurable": dict(before)}
+        return super()._listing(checkpoints, config, where, before, limit)
 
 
 @asynccontextmanager

@@ -125,6 +125,19 @@ async def test_what_the_server_notes_is_kept_as_it_means_it() -> None:
                 assert each.metadata == {"thread_id": thread, "graph_id": "g", "step": 1}
 
 
+async def test_a_history_is_asked_for_by_a_checkpoint() -> None:
+    """The server passes what its API calls a checkpoint: no config, as LangGraph would."""
+    async with checkpointer() as saver:
+        names = [
+            await saver.aput(config("t"), empty_checkpoint(), {"step": step}, {})
+            for step in range(3)
+        ]
+        asked: list[Any] = [names[1], names[1]["configurable"]]
+        for before in asked:
+            found = [each.config async for each in saver.alist(config("t"), before=before)]
+            assert found == [names[0]]
+
+
 @pytest.mark.parametrize(("strategy", "left"), [("keep_latest", 1), ("delete_all", 0)])
 async def test_the_server_prunes_in_its_own_words(strategy: str, left: int) -> None:
     """What sweeps old threads in a deployment asks for one of these."""

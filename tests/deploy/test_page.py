@@ -10,9 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
-from deploy.running import AgentServer, need_server
+from deploy.running import PATIENCE_S, AgentServer, need_server
 from servers import start_server
 
 PAGE = (Path(__file__).parents[2] / "docs/how-to/agent-server.md").read_text("utf-8")
@@ -114,3 +115,33 @@ def test_the_other_configurations_of_the_page_start(number: int, tmp_path: Path)
         values = server.wait(server.thread(), said, graph="agent")
         assert values["messages"][-1]["content"] == "That was message 1."
     assert "Using custom checkpointer: ServerSaver" in server.log
+
+
+AUTH = """
+from langgraph_sdk import Auth
+
+auth = Auth()
+
+
+@auth.authenticate
+async def who(authorization: str | None) -> str:
+    return authorization or "nobody"
+"""
+
+
+def test_a_user_of_the_server_owns_threads(tmp_path: Path) -> None:
+    """With the page's ``owner_key`` the command line finds what a user has, and no one else's."""
+    need_server()
+    config = {**json.loads(blocks("json")[2]), "auth": {"path": "./auth.py:auth"}}
+    (tmp_path / "auth.py").write_text(AUTH)
+    with written(tmp_path, blocks("ini")[0], json.dumps(config)) as server:
+        for user in ("ann", "bob"):
+            said = {"messages": [{"role": "user", "content": f"I am {user}."}]}
+            with httpx.Client(
+                base_url=server.url, headers={"Authorization": user}, timeout=PATIENCE_S
+            ) as client:
+                thread = client.post("/threads", json={}).json()["thread_id"]
+                body = {"assistant_id": "agent", "input": said}
+                assert client.post(f"/threads/{thread}/runs/wait", json=body).is_success
+            (found,) = run(f"wren-sessions list --owner {user} --json", tmp_path).splitlines()
+            assert json.loads(found)["id"] == thread

@@ -74,6 +74,46 @@ def test_a_run_forks_from_an_earlier_checkpoint(server: AgentServer) -> None:
     assert server.wait(thread, {"steps": ["3"]})["steps"] == ["1", *RUN, "3", *RUN]
 
 
+def test_each_state_is_asked_for_by_its_id(server: AgentServer) -> None:
+    """By either path, with what it holds, its parent and what comes next."""
+    thread = server.thread()
+    server.wait(thread, {"steps": ["1"]})
+    for state in server.history(thread):
+        named = state["checkpoint"]
+        path = f"/threads/{thread}/state/{named['checkpoint_id']}"
+        for found in (
+            server.get(path),
+            server.post(f"/threads/{thread}/state/checkpoint", {"checkpoint": named}),
+        ):
+            for part in ("values", "next", "checkpoint", "parent_checkpoint"):
+                assert found[part] == state[part]
+
+
+def test_a_history_is_asked_for_in_pieces(server: AgentServer) -> None:
+    """By number, before a checkpoint, and by what metadata holds."""
+    thread = server.thread()
+    server.wait(thread, {"steps": ["1"]})
+    whole = server.history(thread)
+    path, second = f"/threads/{thread}/history", whole[1]["checkpoint"]
+    assert server.post(path, {"limit": 2}) == whole[:2]
+    assert server.get(f"{path}?limit=9&before={second['checkpoint_id']}") == whole[2:]
+    assert server.post(path, {"limit": 9, "before": second}) == whole[2:]
+    assert server.post(path, {"limit": 9, "metadata": {"step": 1}}) == [whole[2]]
+    assert server.post(path, {"limit": 9, "metadata": {"step": 99}}) == []
+
+
+def test_a_thread_is_made_with_a_past(server: AgentServer) -> None:
+    """Each step that it is given is a checkpoint, and a run goes on from the last."""
+    updates = [
+        {"updates": [{"values": {"steps": ["1"]}, "as_node": "__start__"}]},
+        {"updates": [{"values": {"steps": ["2"]}, "as_node": "begin"}]},
+    ]
+    body = {"metadata": {"graph_id": "steps"}, "supersteps": updates}
+    thread = server.post("/threads", body)["thread_id"]
+    assert [each["values"]["steps"] for each in server.history(thread)] == [["1", "2"], ["1"]]
+    assert server.wait(thread)["steps"] == ["1", "2", "waited", "end"]
+
+
 def test_a_copy_is_a_thread_of_its_own(server: AgentServer, store_url: str) -> None:
     """It has the history and the open question, goes on alone, and outlives its source."""
     thread = server.thread()
