@@ -244,7 +244,7 @@ def test_a_cluster_that_is_gone_is_an_error_of_ours(redis_cluster: ClusterServer
 @tries(
     "it is part of a cluster: use redis+cluster:// instead of redis://",
     "it is no cluster: use redis:// instead of redis+cluster://",
-    "a redis:// URL reaches the sessions of this node alone: use redis+cluster://",
+    "a redis:// URL reaches only the sessions of this node: use redis+cluster://",
 )
 def test_the_other_kind_of_url(
     store: RedisStore,

@@ -325,5 +325,5 @@ def test_memory_is_said_to_be_what_it_is(cli: Cli) -> None:
     for options in ([], ["--url", "memory://"]):
         found = cli("check", *options)
         assert found.code == 7
-        assert "end with it" in found.out
+        assert "lost when it ends" in found.out
         assert "WREN_SESSIONS_URL" in found.out

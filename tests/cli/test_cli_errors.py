@@ -193,7 +193,7 @@ def test_encrypted_sessions_are_rewritten_under_a_new_key(
     assert (done.code, done.json) == (0, [{"id": "sealed", "result": "rewritten"}])
     monkeypatch.setenv("WREN_SESSIONS_ENCRYPTION_KEYS", new)
     assert cli("show", "sealed", "--key", "secret", url=url).json == ["content"]
-    assert cli("rekey", "sealed", url=url).out.startswith("sealed: has the newest key")
+    assert cli("rekey", "sealed", url=url).out.startswith("sealed: uses the newest key")
 
 
 def test_what_is_not_encrypted_can_be_migrated(

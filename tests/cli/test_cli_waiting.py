@@ -173,7 +173,7 @@ def test_a_status_that_was_not_asked_for_is_left_out(
             sessions.save(f"s{number}", {"n": number})
         sessions.create("new")
     found = cli("list", "--limit", "0", url=place)
-    assert "Sizes and status were not asked for: add --details" in found.err
+    assert "Sizes and status are not shown: add --details" in found.err
     for options in (["--limit", "0"], ["--limit", "2", "--no-details"], ["--sort", "id"]):
         listed = statuses(cli, place, *options)
         assert {status for id_, status in listed.items() if id_ != "new"} == {None}

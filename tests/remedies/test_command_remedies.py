@@ -71,7 +71,7 @@ def test_which_store(cli: Cli, url: str, tmp_path: Path, monkeypatch: pytest.Mon
     assert cli("list", url="file:s.db").code == 0
     assert "run the app once, which makes it" in cli("list", url="file:new.db").err
     assert "but no folder" in cli("check", url="file:folder/new.db").out
-    assert "will be made when the app first writes" in cli("check", url="file:new.db").out
+    assert "the app creates it when it first writes" in cli("check", url="file:new.db").out
     with open_store("file:new.db", dotenv=False) as store:
         Sessions(store).save("s", {"n": 1})
     assert cli("list", url="file:new.db").code == 0
@@ -162,7 +162,7 @@ def test_deleting(cli: Cli, url: str) -> None:
     "There are more: add --cursor {}, or --limit 0 for all",
     "{} more: raise --limit, or --limit 0 for all",
     "There are earlier ones: raise --limit, or --limit 0 for all",
-    "Sizes and status were not asked for: add --details",
+    "Sizes and status are not shown: add --details",
 )
 def test_listings(cli: Cli, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cursor that is named goes on; without a limit all is shown."""
@@ -181,7 +181,7 @@ def test_listings(cli: Cli, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(cli("history", "s", "--limit", "0", "--json", url=url).json) == 2
     monkeypatch.setattr("wren_sessions.cli.listing.DETAILED", 0)
     run = cli("list", url=url)
-    assert "Sizes and status were not asked for: add --details" in run.out + run.err
+    assert "Sizes and status are not shown: add --details" in run.out + run.err
     run = cli("list", "--details", url=url)
     assert "not asked for" not in run.out + run.err
 

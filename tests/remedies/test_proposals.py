@@ -22,7 +22,7 @@ UNTRIED: Final[dict[str, str]] = {
     "use an engine that has these commands": _OTHER_ENGINE,
     "look at CLUSTER NODES": _ELSEWHERE,
     "add a replica: without one no Sentinel": _ELSEWHERE,
-    "add replicas: a primary without one": _ELSEWHERE,
+    "add replicas: if a primary without a replica": _ELSEWHERE,
     "set both clocks by NTP": "it takes a machine whose clock may be set",
     "and this wren-sessions reads up to {}: upgrade it": _NEWER,
     "and this wren-sessions reads up to {}.{}: upgrade it": _NEWER,

@@ -334,7 +334,7 @@ def test_rights(admin: Redis, server: RedisServer, cli: Cli) -> None:
         admin.execute_command("ACL", "DELUSER", "app")
 
 
-@tries("turn on appendonly, or snapshots (save), if they should outlive a restart")
+@tries("turn on appendonly, or snapshots (save), if they should survive a restart")
 @pytest.mark.parametrize("way", ["appendonly", "save"])
 def test_persistence(way: str, cli: Cli) -> None:
     """Either lets sessions outlive a restart."""
@@ -357,7 +357,7 @@ def test_persistence(way: str, cli: Cli) -> None:
 @tries(
     "let it expire, delete the key, or use another prefix",
     "rename or delete that key, or use another prefix",
-    "wait until they expire, if they have a TTL; else use a prefix of your own",
+    "wait until they expire, if they have a TTL, or use another prefix",
     "if sessions are missing, check the number at the end of the URL, or REDIS_DB",
 )
 @pytest.mark.parametrize("kind", ["pickle", "hash"])
@@ -373,7 +373,7 @@ def test_what_is_no_session(
     with open_store(server.url, dotenv=False) as store:
         with pytest.raises(CorruptSessionError, match="or use another prefix"):
             Sessions(store).save("s", {"n": 1})
-        assert "use a prefix of your own" in cli("check", url=server.url).out
+        assert "or use another prefix" in cli("check", url=server.url).out
         if way == "expire":
             admin.pexpire(KEY, 1)
             _until(lambda: not admin.exists(KEY))

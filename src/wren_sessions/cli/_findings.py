@@ -24,11 +24,11 @@ TROUBLES: Final[Mapping[str, tuple[str, str]]] = {
         "check its spelling, and that this machine's DNS works (a private name needs the VPN)",
     ),
     "network": (
-        "there is no way to the host from here",
+        "the host cannot be reached from here",
         "check the network, the VPN and the address",
     ),
     "refused": (
-        "the host is there, and nothing is listening on this port",
+        "the host answers, but nothing is listening on this port",
         "check the port, and that the server runs and listens on more than its own loopback",
     ),
     "timeout": (
@@ -161,8 +161,8 @@ def of_latency(times_ms: list[float]) -> Finding:
 _UNTRIED: Final = "this package is not tested on it; run your own tests on it before you rely on it"
 _KINDS: Final[Mapping[str, str]] = {
     "Dragonfly": _UNTRIED,
-    "Garnet": "start it with --lua and --lua-transaction-mode: sessions need scripts that nothing "
-    f"comes between; {_UNTRIED}",
+    "Garnet": "start it with --lua and --lua-transaction-mode: sessions need atomic scripts; "
+    f"{_UNTRIED}",
     "KeyDB": f"let one server take the writes: active replicas merge what both wrote; {_UNTRIED}",
     "Kvrocks": _UNTRIED,
     "Upstash": f"turn eviction off in its console; {_UNTRIED}",
@@ -198,7 +198,7 @@ def _kind(facts: Mapping[str, Any]) -> Finding:
     if "version" not in facts:
         return warning(
             "server",
-            "it does not say what it is: this user may not use INFO",
+            "its kind is unknown, because this user may not use INFO",
             "nothing, if sessions work; allow +info to see version, memory and persistence here",
         )
     cloud = f" on Amazon {facts['service']}" if facts.get("service") else ""
@@ -222,7 +222,7 @@ def _role(facts: Mapping[str, Any]) -> Iterator[Finding]:
         yield warning(
             "cluster",
             "it is a node of a cluster",
-            "a redis:// URL reaches the sessions of this node alone: use redis+cluster:// for all",
+            "a redis:// URL reaches only the sessions of this node: use redis+cluster:// for all",
         )
 
 
@@ -292,7 +292,9 @@ def _cluster(facts: Mapping[str, Any], primaries: int, replicas: int) -> Iterato
         )
     elif replicas < primaries:
         yield warning(
-            "topology", text, "add replicas: a primary without one takes its sessions along"
+            "topology",
+            text,
+            "add replicas: if a primary without a replica fails, its sessions are lost",
         )
     else:
         yield ok("topology", text)
@@ -310,8 +312,8 @@ def _clock(facts: Mapping[str, Any]) -> Iterator[Finding]:
         yield warning(
             "clock",
             text,
-            "set both clocks by NTP: sessions end by the server's, and times are shown by this "
-            "machine's",
+            "set both clocks by NTP: sessions expire by the server's clock, and times are shown "
+            "by this machine's clock",
         )
 
 
@@ -321,7 +323,7 @@ def _eviction(facts: Mapping[str, Any]) -> Finding:
     if not facts.get("max_bytes"):
         return ok("eviction", f"{policy}, and no limit on memory: nothing is evicted{gone}")
     if policy == "noeviction":
-        return ok("eviction", "noeviction: when memory is full writes fail, and nothing is lost")
+        return ok("eviction", "noeviction: when memory is full, writes fail and nothing is lost")
     what = "any key" if str(policy).startswith("allkeys") else "keys that expire, so all but pinned"
     text = f"{policy}: when memory is full it drops {what}{gone}; a session goes whole"
     if str(policy).startswith("allkeys") or facts.get("evicted"):
@@ -352,11 +354,11 @@ def _persistence(facts: Mapping[str, Any]) -> Finding:
     if ways:
         return ok("persistence", " and ".join(ways))
     if facts.get("rdb") is None:
-        return ok("persistence", "no AOF; whether it takes snapshots it does not say")
+        return ok("persistence", "no AOF; it is unknown whether it takes snapshots")
     return warning(
         "persistence",
-        "neither AOF nor RDB: sessions end when the server does",
-        "turn on appendonly, or snapshots (save), if they should outlive a restart",
+        "neither AOF nor RDB: sessions are lost when the server stops",
+        "turn on appendonly, or snapshots (save), if they should survive a restart",
     )
 
 
@@ -388,7 +390,7 @@ def _permissions(facts: Mapping[str, Any]) -> Finding:
             f"mode {facts['mode']}: others on this machine can open it",
             f"chmod 600 {facts['path']}",
         )
-    return ok("permissions", f"mode {facts['mode']}: its owner alone")
+    return ok("permissions", f"mode {facts['mode']}: only its owner can open it")
 
 
 def _room(facts: Mapping[str, Any]) -> Finding:

@@ -55,7 +55,7 @@ def _open(where: Where) -> SessionStore:
     settings = Settings.from_env(dotenv=dotenv)
     if settings.source == NOTHING:
         raise ConfigurationError(
-            "no store is configured, and sessions in the memory of an app are gone with it: pass "
+            "no store is configured, and sessions in an app's memory are lost when it ends: pass "
             "--url, or set WREN_SESSIONS_URL, REDIS_URL or REDIS_HOST in the environment or in "
             ".env in this folder"
         )
@@ -65,7 +65,7 @@ def _open(where: Where) -> SessionStore:
 def _check_seen(store: SessionStore, *, may_make: bool) -> None:
     if not store.persistent:
         raise ConfigurationError(
-            f"{store.location} is the memory of this very command, which has no sessions: name "
+            f"{store.location} is the memory of this command, which has no sessions: name "
             "the Redis server or the file that the app uses"
         )
     path = path_of(store)

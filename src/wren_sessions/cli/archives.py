@@ -105,7 +105,7 @@ def _save_pages(run: Run, folder: Path, ids: list[str], messages: str, *, force:
         _save(run, path, {id_: iter([transcript.to_html()])}, "html", force=force)
     _write(first, [[index(entries)]])
     if not run.as_json:
-        run.screen.line(f"A page that leads to all of them: {first}")
+        run.screen.line(f"Index of all pages: {first}")
 
 
 def _made(folder: str | Path) -> Path:

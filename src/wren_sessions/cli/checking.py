@@ -145,7 +145,7 @@ def _findings(run: Run, pings: int) -> Iterator[Finding]:
     if not store.persistent:
         yield warning(
             "memory",
-            "sessions are kept in the memory of each process, and end with it",
+            "sessions are kept in the memory of each process, and are lost when it ends",
             "set WREN_SESSIONS_URL, REDIS_URL or REDIS_HOST to keep them",
         )
         return
@@ -205,10 +205,10 @@ def _of_new_file(path: Path) -> Finding:
     if not os.access(path.parent, os.W_OK | os.X_OK):
         return failed(
             "file",
-            f"{path} is not there, and this user cannot make it: the folder is not writable",
+            f"{path} does not exist, and this user cannot create it: the folder is not writable",
             "give this user write access to the folder, or choose another one",
         )
-    return ok("file", f"{path} is not there yet, and will be made when the app first writes")
+    return ok("file", f"{path} does not exist yet; the app creates it when it first writes")
 
 
 def _elsewhere(store: SessionStore, facts: Any) -> Iterator[Finding]:
@@ -234,7 +234,7 @@ def _of_sessions(store: SessionStore) -> Iterator[Finding]:
         yield warning(
             "foreign keys",
             f"under the prefix are also {walk.foreign:,} that are not sessions of this package",
-            "wait until they expire, if they have a TTL; else use a prefix of your own",
+            "wait until they expire, if they have a TTL, or use another prefix",
         )
     yield ok("lifetime", str(store.ttl))
     encryption = protection_of(store).encryption

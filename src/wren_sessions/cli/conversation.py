@@ -105,7 +105,7 @@ class Shown:
             [(message.role, message.text) for message in said],
         )
         if known < len(self._said) and not self._run.as_json:
-            self._run.screen.note(f"(what was said from message {known + 1} on has changed)")
+            self._run.screen.note(f"(the conversation has changed from message {known + 1} on)")
         asked = [message for message in transcript.messages if message.pending]
         new = [message for message in asked if message.text not in self._asked]
         self._asked = {message.text for message in asked}

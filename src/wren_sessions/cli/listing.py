@@ -184,7 +184,7 @@ def list_sessions(
     )
     if cursor is not None and query.sort != STORED:
         raise ConfigurationError(
-            f"--cursor goes with --sort {STORED} alone: the other orders are those of all sessions"
+            f"--cursor goes with --sort {STORED} only: the other orders need all sessions"
         )
     while True:
         found, rest = find(run, query)
@@ -347,7 +347,7 @@ def _notes(run: Run, rows: list[Overview], rest: Rest) -> Iterator[str]:
     where = run.store.location
     yield f"{len(rows)} session{'' if len(rows) == 1 else 's'} shown, in {where}"
     if any(row.status is None for row in rows):
-        yield "Sizes and status were not asked for: add --details"
+        yield "Sizes and status are not shown: add --details"
     if rest.cursor is not None:
         yield f"There are more: add --cursor {rest.cursor}, or --limit 0 for all"
     if rest.unseen:
@@ -360,5 +360,5 @@ def _notes(run: Run, rows: list[Overview], rest: Rest) -> Iterator[str]:
     if rest.foreign:
         yield (
             f"{rest.foreign} other entries under this prefix are not sessions of this package, "
-            "such as sessions that an app pickled before it used it: left out"
+            "such as old pickled sessions: left out"
         )

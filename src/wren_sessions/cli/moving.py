@@ -95,7 +95,7 @@ def _print(run: Run, report: CopyReport, conflicts: Sequence[SessionError], loca
         facts = {"checkpoints": one.checkpoints, "size_bytes": one.size_bytes}
         count = f"{one.checkpoints} checkpoint{'' if one.checkpoints == 1 else 's'}"
         run.done(one.session, "copied", f"copied, {count}, {size(one.size_bytes)}", **facts)
-    others = [(id_, "skipped", "was there already, the same") for id_ in report.skipped]
+    others = [(id_, "skipped", "exists already, unchanged") for id_ in report.skipped]
     others += [(id_, "expired", "too old for the target: left out") for id_ in report.expired]
     for error in conflicts:
         if isinstance(error, SessionExistsError):
@@ -103,7 +103,7 @@ def _print(run: Run, report: CopyReport, conflicts: Sequence[SessionError], loca
                 (error.session, "exists", "not copied: the target has another one; --replace")
             )
         else:
-            others.append((error.session, "busy", "not copied: it was written all the time"))
+            others.append((error.session, "busy", "not copied: others kept writing it"))
         run.code = _exits.CONFLICT
     for id_, result, words in others:
         run.done(id_, result, words)

@@ -51,7 +51,7 @@ def rekey(
 
 def _print(run: Run, report: RekeyReport) -> None:
     results = [(id_, "rewritten", "rewritten") for id_ in report.rewritten]
-    results += [(id_, "current", "has the newest key already") for id_ in report.current]
+    results += [(id_, "current", "uses the newest key already") for id_ in report.current]
     results += [(id_, "busy", "in use: left for the next time") for id_ in report.busy]
     for id_, result, words in results:
         run.done(id_, result, words)

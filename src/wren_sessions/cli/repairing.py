@@ -32,8 +32,8 @@ from wren_sessions.transfer.checking import Damaged, SessionCheck, check_session
 from wren_sessions.transfer.repairing import repair_session
 
 _UNVERIFIED: Final = (
-    "it was written by an early version, which did not count what there is: a checkpoint or a "
-    "pending write that was lost would not be noticed"
+    "it was written by an early version, which did not count its parts: a lost checkpoint or "
+    "pending write would not be noticed"
 )
 _SHOWN: Final = 20  # damaged parts that are named
 
@@ -111,13 +111,13 @@ def _tell(run: Run, check: SessionCheck) -> None:
     count = len(check.whole)
     if check.ok:
         many = "checkpoint" if count == 1 else "checkpoints"
-        text = f"{check.session}: {count:,} {many}, all as they were written"
+        text = f"{check.session}: {count:,} {many}, all intact"
         run.screen.paragraph(text, first="ok       ", style="good")
         if not check.counted:
             run.screen.paragraph(_UNVERIFIED, first="         - unverified: ")
         return
     latest = f"the newest is {check.latest}" if check.latest else "none of its main namespace"
-    text = f"{check.session}: {count:,} whole checkpoints can be read ({latest})"
+    text = f"{check.session}: {count:,} intact checkpoints can be read ({latest})"
     run.screen.paragraph(text, first="DAMAGED  ", style="bad")
     for part in check.damaged[:_SHOWN]:
         run.screen.paragraph(f"{_place(part)}: {part.why}", first="         - ")
@@ -151,15 +151,15 @@ def _repaired(run: Run, check: SessionCheck, *, dry_run: bool, yes: bool, save: 
     """Repair a session, and say what was done; the exit code."""
     id_ = check.session
     if check.info is None or check.latest is None:
-        run.done(id_, "lost", "cannot be repaired: nothing of its main namespace is whole")
+        run.done(id_, "lost", "cannot be repaired: no part of its main namespace is intact")
         return _exits.UNREADABLE
     if check.too_large:
-        words = "is not repaired: a part of it is too large to be verified, and may be whole"
+        words = "is not repaired: a part of it is too large to be verified, and may be intact"
         run.done(id_, "too large", words)
         return _exits.UNREADABLE
     left_out = [_place(part) for part in check.damaged if part.namespace is not None]
     if dry_run:
-        words = f"would go on from {check.latest}, without: {', '.join(left_out) or 'nothing'}"
+        words = f"would continue from {check.latest}, without: {', '.join(left_out) or 'nothing'}"
         run.done(id_, "would be repaired", words, latest=check.latest, lost=left_out)
         return _exits.UNREADABLE
     if not yes and not _agreed(run, id_):
@@ -183,7 +183,7 @@ def _agreed(run: Run, session: str) -> bool:
             "on: add --yes, or look first with --dry-run"
         )
     run.screen.flush()
-    question = f"Repair {session}? What is damaged is left out; the original is kept in a file."
+    question = f"Repair {session}? Damaged parts are left out. The original is saved to a file."
     return typer.confirm(question, default=False)
 
 
@@ -194,7 +194,7 @@ def _saved(run: Run, session: str, folder: Path) -> Path:
     data = None if dump is None else dump(session)
     if data is None:
         raise ConfigurationError(
-            f"session {session!r} was not repaired: this store cannot give its original away, and "
+            f"session {session!r} was not repaired: this store cannot save the original, and "
             "without it there would be no way back"
         )
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
