@@ -38,7 +38,7 @@ MOST: Final = {
     ("memory", "get_tuple"): Most(28, 94, 123),
     ("file", "put"): Most(32, 107, 126),
     ("file", "put_writes"): Most(25, 67, 75),
-    ("file", "get_tuple"): Most(31, 112, 142),
+    ("file", "get_tuple"): Most(31, 112, 141),
     ("redis", "put"): Most(29, 89, 108),
     ("redis", "put_writes"): Most(21, 56, 63),
     ("redis", "get_tuple"): Most(31, 117, 154),
