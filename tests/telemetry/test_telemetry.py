@@ -36,7 +36,7 @@ from wren_sessions import (
 )
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import TurnStep
-from wren_sessions.stores.traced import OPERATIONS
+from wren_sessions.stores.traced import OPERATIONS, _about
 from wren_sessions.testing import FakeClock, MakeStore, MakeTenant, PassTime, StoreContract
 from wren_sessions.ttl import TTLPolicy
 
@@ -338,6 +338,28 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         open_store("memory://", telemetry=True)
     with open_store("memory://") as store:
         assert not isinstance(store, TracedStore)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://u:secret@h:7/3", ("redis", "h", 7, "3")),
+        ("rediss://[::1]", ("redis", "::1", 6379, "0")),
+        ("unix:///run/redis.sock", ("redis", None, None, None)),
+        ("redis+cluster://a:1,b:2", ("redis", None, None, None)),
+        ("redis+sentinel://a:1/main/1", ("redis", None, None, None)),
+        ("file:sessions.db", ("sqlite", None, None, None)),
+    ],
+)
+def test_a_server_is_named_if_there_is_one(
+    url: str, expected: tuple[Any, ...], tmp_path: Path
+) -> None:
+    """By host, port and database, and never by user, password or path."""
+    with empty_environment(tmp_path), open_store(url) as store:
+        told = _about(store.location)
+    names = ("db.system.name", "server.address", "server.port", "db.namespace")
+    assert tuple(told.get(name) for name in names) == expected
+    assert set(told) <= set(names)
 
 
 def test_without_an_sdk_a_store_works_as_before() -> None:

@@ -185,10 +185,10 @@ class _Telling:
 
 def _about(location: str) -> dict[str, str | int]:
     """What is known of the place: its system, and the server, if it is one."""
-    scheme, _, rest = location.partition(":")
-    scheme = scheme.partition("+")[0]
-    about: dict[str, str | int] = {_SYSTEM: _SYSTEMS.get(scheme, scheme)}
-    if scheme not in {"redis", "rediss"} or "," in rest:
+    scheme = location.partition(":")[0]
+    kind = scheme.partition("+")[0]
+    about: dict[str, str | int] = {_SYSTEM: _SYSTEMS.get(kind, kind)}
+    if scheme not in {"redis", "rediss"}:  # several servers, or those of Sentinels
         return about
     parts = urlsplit(location)
     if parts.hostname:
