@@ -1,14 +1,14 @@
-"""Locks that survive what Python's do not: an exception anywhere, and a fork at any time.
+"""Locks that survive an exception anywhere and a fork at any time, unlike Python's.
 
-An exception can come up between any two steps of a program: Ctrl-C, the time limit of a job runner.
-Where it comes up just behind the taking of a lock, or just before its release, the lock stays taken
-for good. And a child of `os.fork` has the locks of its parent as they were, but not the threads
-that would release them.
+An exception can come between any two steps of a program: Ctrl-C, or the time limit of a job runner.
+If it comes just after a lock was taken, or just before it is released, the lock stays taken
+forever. And a child of `os.fork` has its parent's locks as they were, but not the threads that
+would release them.
 
-A `Lock` remembers who took it. Whoever waits for long looks whether that call still runs, and
-otherwise takes the lock over. What the lock guards may have been left half changed: `repair` is
-called before anybody else sees it. In a forked child, locks are free, and whatever else has to be
-new there says so with `renew_in_child`.
+A `Lock` remembers its holder. A thread that waits for long checks whether the holder's call still
+runs, and otherwise takes over the lock. The guarded data may be half changed, so `repair` is called
+before anybody else sees it. In a forked child, all locks are free. Other objects that must be
+renewed there register with `renew_in_child`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Lock:
     """A lock, for ``with`` in plain functions; the sections it guards do not wait for each other.
 
     Args:
-        repair: makes whole again what an interrupted holder left; called with the lock held. It may
-            be interrupted, and is called again then.
+        repair: repairs what an interrupted holder left; called with the lock held. If it is
+            interrupted, it is called again.
     """
 
     __slots__ = (
@@ -98,7 +98,7 @@ class Lock:
         return True
 
     def release_if_left(self) -> bool:
-        """Release it if whoever took it was interrupted, and will not; whether that was so."""
+        """Release it if its holder was interrupted and cannot; whether that was so."""
         frame = self._frame
         if frame is None:
             return self._release_nameless()

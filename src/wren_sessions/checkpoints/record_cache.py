@@ -1,13 +1,13 @@
-"""What a process remembers of the sessions it works on: never the truth, only a shortcut.
+"""What a process caches of the sessions it works on. It is never trusted alone.
 
-Two things are remembered, each bounded, the least recently used forgotten first:
+It caches two things. Each has a limit, and the least recently used is removed first:
 
 - the *lineage* of a session: its lives, and which checkpoints were seen in which;
 - the *records* written or read last, with the bytes of their large values, so that the next step
   is written without reading its parent, and a record that is still the same is not decoded again.
 
-The store is asked every time. A forgotten record costs one more read, nothing else. Records are
-those of the present life: when another one is seen, they are forgotten.
+The store is asked every time. A missing record costs one more read, nothing else. All records are
+from the session's present life. When another life is seen, they are removed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Stored checkpoints to values. Pure, no I/O.
 
-A list that this process has read or written before is not read again: the bytes that lie behind it
-in the arena are checked and unpacked, and its messages built anew from what was kept of them. That
-holds from one step of a thread to the next, for earlier checkpoints, whose lists are the beginning
-of what is known, and for all checkpoints of a page, oldest first.
+A list that this process has read or written before is not read again. Only the bytes that follow it
+in the arena are checked and unpacked. Its messages are built from what was kept of them. This
+applies from one step of a thread to the next, to earlier checkpoints, whose lists are the beginning
+of what is known, and to all checkpoints of a page, oldest first.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Stored values whose classes have changed since: read again, tolerantly.
+"""Reading stored values whose classes have changed since.
 
-The usual reading knows nothing of change: it puts fields back, and raises an error that is
-`deferrable` where they do not fit. Then the value is taken apart into a tree (`_tree`), which is
-put right before anything is built of it:
+The usual reading does not handle changes. It restores fields, and raises a `deferrable` error if
+they do not fit. Then the value is parsed into a tree (`_tree`), which is adapted before anything is
+built from it:
 
-1. What the application has declared is applied: to the objects (`_plan`), then to the value as
-   that of its channel (`_channels`). Values that it concerns are read in this way at once.
-2. Fields that a class has no more are taken out, and kept aside with the object (`_kept`).
+1. The application's migrations are applied: first to objects (`_plan`), then to the channel's value
+   (`_channels`). Values with migrations are always read in this way.
+2. Fields that a class no longer has are removed and kept aside with the object (`_kept`).
 
-What does not fit even so is an error. It stays true that nothing of the application runs but the
-functions that it registered, and that only classes are built that may be.
+If a value still does not fit, that is an error. Here, too, no code of the application runs except
+the functions that it registered, and only allowed classes are built.
 """
 
 from __future__ import annotations
@@ -90,10 +90,10 @@ class Rereading:
     def carried(self, before: bytes, after: bytes) -> bytes:
         """A channel's new value, with what was kept aside of the value before.
 
-        Objects that a constructor, or ``dataclasses.replace``, has made anew stand for those at the
-        same place: what is kept of these goes on with them, if they say nothing of it themselves.
-        A place is the value itself, a field of such an object, or a key of a dict. Elements of
-        lists and sets may have moved: to them nothing goes on.
+        A new object, from a constructor or ``dataclasses.replace``, replaces the object at the same
+        place and gets its kept fields, unless it has its own. A place is the value itself, a field
+        of such an object, or a key of a dict. Elements of lists and sets may have moved, so they
+        get nothing.
 
         Args:
             before: what is stored of the value before.

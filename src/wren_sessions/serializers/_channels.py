@@ -1,9 +1,9 @@
-"""What is declared about channels, ready to be applied: see `migrations`.
+"""Migrations of channels, ready to be applied: see `migrations`.
 
-Names are for whoever reads and writes records; see `wren_sessions.checkpoints.renaming`. A value
-that functions have changed is stored in an envelope of its own, with the channel's name and the
-version, so that no function sees it twice, and code without the functions does not take it for what
-it was.
+Renaming is for the code that reads and writes records; see `wren_sessions.checkpoints.renaming`. A
+value that functions have changed is stored in a separate envelope, with the channel's name and the
+version. So no function sees it twice, and code without the functions does not mistake it for the
+old form.
 """
 
 from __future__ import annotations

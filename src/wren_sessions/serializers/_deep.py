@@ -1,8 +1,8 @@
 """Lowering without a call for each level: values as deep as `Limits` allows, from any stack.
 
-The usual way, `lowering` in `checkpoints.put`, calls itself for each level, which is fast; but the
-interpreter allows a thousand calls, and some of them are whoever stores the value. Here each level
-is lowered by itself. Its parts are left as `Part`, and taken up one after the other.
+The usual way, `lowering` in `checkpoints.put`, calls itself for each level, which is fast. But the
+interpreter allows only a thousand nested calls, and the caller uses some of them. Here each level
+is lowered separately. Its parts are left as `Part`, and processed one after the other.
 """
 
 from __future__ import annotations

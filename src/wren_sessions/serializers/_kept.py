@@ -1,15 +1,15 @@
-"""Fields that a class has no more, kept aside with the object they were stored with.
+"""Fields that a class no longer has, kept aside with their object.
 
-They are written back with it, so that code which still has the fields finds them again. They are
-kept as bytes: nothing of them is built. An object's equality, dump and repr do not know of them.
+They are written back with it, so that code that still has the fields finds them again. They are
+kept as bytes, and nothing is built from them. An object's equality, dump and repr ignore them.
 
-A model carries them in its set of fields that were set (`FieldsSet`), which pydantic copies with
-the model: ``model_copy``, ``copy`` and ``deepcopy`` keep them. A dataclass has no such thing, so a
-table holds them as long as the object lives; ``copy`` and ``deepcopy`` ask `copyreg` how they copy
-it, and get a copy that the table knows as well. What a constructor makes anew, which is what
-``dataclasses.replace`` does, keeps nothing by itself: see `_changed.Rereading.carried`. A named
-tuple, or a class with slots that cannot be referred to weakly, keeps nothing at all: there the
-field is an error.
+A model has them in its set of fields that were set (`FieldsSet`). Pydantic copies this set with the
+model, so ``model_copy``, ``copy`` and ``deepcopy`` keep them. A dataclass has no such set, so a
+table keeps them as long as the object lives. ``copy`` and ``deepcopy`` ask `copyreg` for a copy,
+which the table then knows as well. A new object from a constructor, which is also what
+``dataclasses.replace`` makes, keeps nothing by itself: see `_changed.Rereading.carried`. A named
+tuple, or a class with slots without weak references, cannot keep anything. There the field is an
+error.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What an object was stored with and its class has no place for.
+    """The stored parts of an object for which its class has no place.
 
     Attributes:
         fields: its fields.

@@ -11,7 +11,7 @@ class _Told(threading.local):
     """What has happened to the values that this thread has read.
 
     Attributes:
-        migrated: whether one of them was migrated: then its next put writes it anew.
+        migrated: whether one of them was migrated. If so, the next put writes it again.
         anew: whether an object was written that keeps nothing aside, of a class of which others do.
         notes: what was migrated and kept aside, for who wants to know: a line, and what could be
             declared; None if nobody does.

@@ -1,7 +1,8 @@
-"""Whose a session is, and what is noted about it: owner, title, tags, attributes.
+"""The owner, title, tags and attributes of a session.
 
-A store keeps an owner, which it lists by, and the rest as one opaque text (`records.Notes`): JSON,
-which an encrypted store seals. Notes are changed as they were seen: whoever was slower looks again.
+A store keeps the owner, so that it can list by owner, and the rest as opaque JSON
+(`records.Notes`), which an encrypted store encrypts. A change is written only if the notes are
+still as they were read. Otherwise they are read again.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ _ATTEMPTS: Final = 10
 def changes_of(
     title: str | None, tags: Sequence[str] | None, attributes: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """What is to be noted; None leaves what is, and what is empty removes it.
+    """The changes to the notes. None leaves a value unchanged, and an empty value removes it.
 
     Raises:
-        ConfigurationError: it cannot be noted.
+        ConfigurationError: a value cannot be stored.
     """
     if title is not None and not isinstance(title, str):
         raise ConfigurationError(f"title must be text, not {type(title).__name__}")
@@ -85,7 +86,7 @@ def _changed(notes: Notes, owner: str | None, changes: Mapping[str, Any]) -> Not
 async def annotate(
     store: AsyncSessionStore, session: str, owner: str | None, changes: Mapping[str, Any]
 ) -> SessionInfo:
-    """Note something about a session; see `Sessions.annotate`."""
+    """Change the notes of a session; see `Sessions.annotate`."""
     noting: AsyncOwnerStore = store  # type: ignore[assignment] # the caller has looked
     for _ in range(_ATTEMPTS):
         info = await store.info(session)

@@ -364,7 +364,7 @@ def _empty(session_id: str, life: Life) -> Session:
 
 
 def _check_expected(session_id: str, life: Life | None, expect: object) -> None:
-    """Make sure that a session is as whoever changes it has loaded it."""
+    """Check that a session has not changed since the caller loaded it."""
     if expect is None:
         return
     if not isinstance(expect, Session) and type(expect) is not int:

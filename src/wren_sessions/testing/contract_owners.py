@@ -1,4 +1,4 @@
-"""The contract of owners: whose sessions are, and what is noted about them."""
+"""The contract of owners and notes of sessions."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class OwnerContract(ContractBase):
                 return found
 
     async def test_what_is_noted_is_there(self, owned: AsyncSessionStore) -> None:
-        """In listings and in what is known of the session; it is no use of it."""
+        """In listings and in `info`. It does not count as use."""
         await done(owned, put("1", state=b"{}"))
         assert (await info(owned)).notes == NOTHING_NOTED
         before = (await info(owned)).life
@@ -110,7 +110,7 @@ class OwnerContract(ContractBase):
     async def test_the_last_written_is_listed_first(
         self, owned: AsyncSessionStore, pass_time: PassTime
     ) -> None:
-        """A commit moves its session to the front, whoever says whose it is."""
+        """A commit moves its session to the front, whether it names the owner or not."""
         for at in range(7):
             await done(owned, put("1", session=f"s{at}", owner="ann"))
             pass_time(self.ticks(0.1))

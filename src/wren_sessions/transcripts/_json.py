@@ -42,7 +42,7 @@ def _noted(transcript: Transcript) -> dict[str, Any]:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    """A message's fields; what it has not got is left out."""
+    """A message's fields, without those that have no value."""
     fields: dict[str, Any] = {
         "role": message.role,
         "content": message.text,

@@ -1,8 +1,8 @@
 """Records from one protection to another: pure.
 
-Where a store is encrypted, or the other one is, bytes of the arena cannot go from one to the other
-as they are. So each value is opened, and packed anew for the target against the records that were
-written there before: what they share is stored once there too.
+If one of the stores is encrypted, bytes of the arena cannot be copied unchanged. So each value is
+decrypted and packed again for the target, against the records that were written there before. Data
+that they share is stored only once there, too.
 """
 
 from __future__ import annotations
