@@ -20,18 +20,23 @@ from servers import RedisServer, find_executable, unavailable
 from wren_sessions import (
     ConfigurationError,
     ConflictError,
+    CorruptSessionError,
     DecryptionError,
     Encryption,
     ErasureReceipt,
     FileStore,
+    FormatVersionError,
     MemoryStore,
+    Profile,
     ProtectedStore,
     SessionArchiver,
     Sessions,
     SessionSaver,
     StoreUnavailableError,
+    Transcript,
     aerase_owner,
     erase_owner,
+    import_session,
     open_store,
     rekey,
 )
@@ -311,6 +316,75 @@ def test_a_snapshot_and_a_log_of_a_server_cannot_be_read_after_it(tmp_path: Path
                 assert client.dbsize()
             with with_keys(again.url, tmp_path, owner_keys=keys) as store:
                 unreadable(store, "a")
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+async def test_a_copy_of_an_archive_cannot_be_read_after_it(face: str, tmp_path: Path) -> None:
+    """Conversation, profile and session are sealed; with the key they are read and restored."""
+    root, copies = tmp_path / "profiles", tmp_path / "copies"
+    with with_keys(f"file:{tmp_path}/sessions.db", tmp_path) as store:
+        talk(store, "ann", "a")
+        Sessions(store).save("nobodys", {"messages": [("human", MARK)]})
+        archiver = SessionArchiver(store, root)
+        archive = archiver.archive("a") if face == "sync" else await archiver.aio.archive("a")
+        shutil.copytree(root, copies)
+        assert len(list(copies.rglob("*.json*"))) == 3
+        for path in copies.rglob("*.json*"):
+            assert MARK.encode() not in path.read_bytes()
+        assert archiver.find("a") == archive == archiver.archive("a")
+        text = archiver.read(archive.conversation)
+        assert await archiver.aio.read(archive.conversation) == text
+        assert len(Transcript.from_json(text).messages) == 6
+        assert Profile.from_json(archiver.read(archive.profile)).session == "a"
+        sessions = Sessions(store)
+        if face == "sync":
+            assert sessions.restore(copies / "a", "again").id == "again"
+        else:
+            assert (await sessions.aio.restore(copies / "a", "again")).id == "again"
+        assert texts(store, "again") == texts(store, "a")
+        with (copies / "a" / "session.jsonl").open("rb") as file:
+            assert import_session(store, file, session="imported") == "imported"
+        assert MARK in SessionArchiver(store, root).archive("nobodys").conversation.read_text()
+        plain = SessionArchiver(store, tmp_path / "plain", seal=False).archive("a")
+        assert len(Transcript.read(plain.conversation).messages) == 6
+        receipt = erase_owner(store, "ann", archives=archiver, settle=None)
+        assert receipt.archives == (root / "a",)
+        assert set(receipt.sessions) == {"a", "again", "imported"}
+        for what in ("a", Path("a", "session.jsonl")):
+            with pytest.raises(DecryptionError, match="an owner who was erased"):
+                sessions.restore(copies / what)
+        with pytest.raises(DecryptionError, match="an owner who was erased"):
+            SessionArchiver(store, copies).read(copies / "a/logs/conversation.json")
+    without = open_store("memory://", dotenv=False)
+    with without as other, pytest.raises(DecryptionError, match="open the store with owner_keys="):
+        Sessions(other).restore(copies / "a")
+
+
+@tries(
+    "the sealed archive of session {} is damaged or cut off: use another copy of the file",
+    "is sealed with its owner's key: open the store with owner_keys=",
+)
+def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
+    """Cut off anywhere, or of a newer version; nothing is restored."""
+    with with_keys(f"file:{tmp_path}/sessions.db", tmp_path) as store:
+        talk(store, "ann", "a", 1)
+        archive = SessionArchiver(store, tmp_path).archive("a")
+        whole = archive.export.read_bytes()
+        first = whole.index(b"\n") + 1
+        for cut in (60, first - 5, first, first + 20, len(whole) - 3):
+            archive.export.write_bytes(whole[:cut])
+            with pytest.raises((CorruptSessionError, DecryptionError)):
+                Sessions(store).restore(archive, "new")
+        newer = whole.replace(b'"version":1', b'"version":2', 1)
+        archive.export.write_bytes(newer)
+        with pytest.raises(FormatVersionError, match="reads up to 1: upgrade it"):
+            Sessions(store).restore(archive, "new")
+        archive.export.write_bytes(whole.replace(b'"session":"a"', b'"session":"b"', 1))
+        with pytest.raises(DecryptionError):
+            Sessions(store).restore(archive, "new")
+        assert store.info("new") is None
+        archive.export.write_bytes(whole)
+        assert Sessions(store).restore(archive, "new").id == "new"
 
 
 # --- keys of owners -------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ was archived is as new. What a process that died has missed, ``archive_completed
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +27,10 @@ from wren_sessions._walks import aall_sessions, all_sessions
 from wren_sessions.archives._completion import Complete, Completion
 from wren_sessions.archives._contents import Collecting, Contents
 from wren_sessions.archives._files import refuse_links, write_files
-from wren_sessions.archives._parsing import opening_of
+from wren_sessions.archives._format import Opening
 from wren_sessions.archives._paths import folder_name
 from wren_sessions.archives._restoring import SESSION_FILE, opened
+from wren_sessions.archives._sealed import about_of, sealed, unsealed
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.delta.encoder import Serializer
@@ -41,6 +42,7 @@ from wren_sessions.errors import (
 )
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.records import SessionInfo
+from wren_sessions.stores.protected.owner_keys import owner_keys_of
 from wren_sessions.transcripts._profiles import CHANNELS
 from wren_sessions.transcripts._reading import reader
 
@@ -107,6 +109,8 @@ class SessionArchiver:
             function of the state that tells.
         serde: the serializer that the sessions were written with; None for the one of `sessions`,
             or the default.
+        seal: whether files of owners' sessions are sealed with the owners' keys, where owners have
+            keys (`open_store(…, owner_keys=…)`); `read` opens them. False writes all files as text.
 
     Attributes:
         root: the folder.
@@ -122,8 +126,10 @@ class SessionArchiver:
         channels: Collection[str] = CHANNELS,
         complete: Complete = "is_complete",
         serde: Serializer | None = None,
+        seal: bool = True,
     ) -> None:
         self.root: Path = Path(root)
+        self._seal = seal
         store = getattr(sessions, "store", sessions)
         check_store(store, type(self).__name__)
         self._store = cast("SessionStore", store)
@@ -158,15 +164,33 @@ class SessionArchiver:
         path = folder / SESSION_FILE
         try:
             with opened(path) as file:
-                opening = opening_of(file.readline(), str(path))
+                about = about_of(file.readline(), str(path))
         except SessionNotFoundError:
             return None
         return Archive(
-            session=opening.session,
+            session=about.session,
             folder=folder,
-            incarnation=opening.life.incarnation,
-            revision=opening.life.revision,
+            incarnation=about.incarnation,
+            revision=about.revision,
         )
+
+    def read(self, path: Path) -> str:
+        """The text of a file of an archive; opened, if it is sealed with its owner's key.
+
+        ``Transcript.from_json(archiver.read(archive.conversation))`` is the conversation.
+
+        Args:
+            path: the file: `Archive.conversation`, `Archive.profile` or `Archive.export`.
+
+        Raises:
+            SessionNotFoundError: it is not there.
+            DecryptionError: it is sealed, and the owner's key is not here, or not any more.
+        """
+        with opened(path) as file:
+            lines = run(unsealed(file, owner_keys_of(self._store)))
+            return "".join(
+                line if isinstance(line, str) else line.decode("utf-8", "replace") for line in lines
+            )
 
     def archive(self, session: str) -> Archive:
         """Write the files of a session as it is now.
@@ -236,15 +260,22 @@ class SessionArchiver:
         newer = self._newer(archive)
         if newer is not None:
             return newer
-        write_files(
-            self.root,
-            {
-                archive.export: contents.session,
-                archive.conversation: contents.transcript.to_json(),
-                archive.profile: contents.profile.to_json(),
-            },
-        )
+        files = {
+            archive.export: contents.session,
+            archive.conversation: contents.transcript.to_json(),
+            archive.profile: contents.profile.to_json(),
+        }
+        write_files(self.root, self._sealed(contents.opening, files))
         return archive
+
+    def _sealed(self, opening: Opening, files: Mapping[Path, str]) -> Mapping[Path, str]:
+        """Files of an owner's session, sealed with the owner's key, if owners have keys."""
+        keys, owner = owner_keys_of(self._store), opening.notes.owner
+        if keys is None or owner is None or not self._seal:
+            return files
+        return {
+            path: run(sealed(keys, owner, opening, path.name, text)) for path, text in files.items()
+        }
 
     def _newer(self, archive: Archive) -> Archive | None:
         """The archive that is there, if it was made from the same session later on."""
@@ -274,6 +305,10 @@ class AsyncSessionArchiver:
     async def find(self, session: str) -> Archive | None:
         """See `SessionArchiver.find`."""
         return await asyncio.to_thread(self._archiver.find, session)
+
+    async def read(self, path: Path) -> str:
+        """See `SessionArchiver.read`."""
+        return await asyncio.to_thread(self._archiver.read, path)
 
     async def archive(self, session: str) -> Archive:
         """See `SessionArchiver.archive`."""

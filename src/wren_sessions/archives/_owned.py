@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from wren_sessions.archives._files import refuse_links
-from wren_sessions.archives._parsing import opening_of
 from wren_sessions.archives._paths import folder_name
 from wren_sessions.archives._restoring import SESSION_FILE, opened
+from wren_sessions.archives._sealed import about_of
 from wren_sessions.errors import (
     ConfigurationError,
     CorruptSessionError,
@@ -47,7 +47,7 @@ def _owner_of(root: Path, folder: Path) -> str | None:
     refuse_links(root, folder)
     try:
         with opened(folder / SESSION_FILE) as file:
-            return opening_of(file.readline()).notes.owner
+            return about_of(file.readline()).owner
     except (SessionNotFoundError, CorruptSessionError, FormatVersionError):
         return None
 

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
+from wren_sessions._blocking import run
 from wren_sessions.archives._importing import ImportPlan
 from wren_sessions.archives._parsing import Export
+from wren_sessions.archives._sealed import unsealed
 from wren_sessions.archives._transfer import abring_in, bring_in, only_export
 from wren_sessions.errors import (
     SessionExpiredError,
@@ -17,6 +19,7 @@ from wren_sessions.errors import (
     StoreUnavailableError,
 )
 from wren_sessions.protocols import SessionStore
+from wren_sessions.stores.protected.owner_keys import owner_keys_of
 
 SESSION_FILE: Final = "session.jsonl"
 
@@ -25,7 +28,7 @@ def restore_session(
     store: SessionStore, archive: str | Path | HasExport, *, session: str | None, replace: bool
 ) -> str:
     """Bring a session back from its file; the id it has."""
-    export = read_archive(archive)
+    export = read_archive(store, archive)
     try:
         return bring_in(store, export, ImportPlan(session, replace=replace))
     except SessionExpiredError:  # it may not be as old as it is
@@ -36,7 +39,7 @@ async def arestore_session(
     store: SessionStore, archive: str | Path | HasExport, *, session: str | None, replace: bool
 ) -> str:
     """The same by the store's awaitable face."""
-    export = await asyncio.to_thread(read_archive, archive)
+    export = await asyncio.to_thread(read_archive, store, archive)
     try:
         return await abring_in(store, export, ImportPlan(session, replace=replace))
     except SessionExpiredError:  # it may not be as old as it is
@@ -51,11 +54,11 @@ class HasExport(Protocol):
         """The file."""
 
 
-def read_archive(archive: str | Path | HasExport) -> Export:
-    """The session in a file, or in a session's folder."""
+def read_archive(store: SessionStore, archive: str | Path | HasExport) -> Export:
+    """The session in a file, or in a session's folder; opened with the store's keys of owners."""
     path = archive_file(archive if isinstance(archive, str | Path) else archive.export)
     with opened(path) as file:
-        return only_export(file)
+        return only_export(run(unsealed(file, owner_keys_of(store))))
 
 
 @contextmanager

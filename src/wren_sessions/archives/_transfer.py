@@ -12,9 +12,11 @@ from wren_sessions._walks import aall_sessions, all_sessions
 from wren_sessions.archives._exporting import Exporting
 from wren_sessions.archives._importing import ImportPlan, landed
 from wren_sessions.archives._parsing import Export, exports
+from wren_sessions.archives._sealed import unsealed
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import CorruptSessionError, SessionNotFoundError
 from wren_sessions.protocols import SessionStore
+from wren_sessions.stores.protected.owner_keys import owner_keys_of
 from wren_sessions.transfer._reports import OnProgress
 
 SESSION_FILE: Final = "session.jsonl"
@@ -113,7 +115,7 @@ def import_session(
 
     Args:
         store: where it goes; any backend.
-        lines: the lines of one export, such as an open file.
+        lines: the lines of one export, such as an open file; also those of a sealed archive.
         session: the id it is to have; None (default) for its own.
         replace: whether to replace a session of that id.
         renew: whether it counts as made now, for the store's maximum age. By default it keeps its
@@ -132,6 +134,7 @@ def import_session(
     """
     check_store(store, "import_session")
     plan = ImportPlan(session=session, replace=replace, renew=renew, on_progress=on_progress)
+    lines = run(unsealed(lines, owner_keys_of(store)))
     return bring_in(store, only_export(lines), plan)
 
 
@@ -147,6 +150,7 @@ async def aimport_session(
     """The same by the store's awaitable face; see `import_session`."""
     check_store(store, "import_session")
     plan = ImportPlan(session=session, replace=replace, renew=renew, on_progress=on_progress)
+    lines = await unsealed(lines, owner_keys_of(store.aio))
     return await abring_in(store, only_export(lines), plan)
 
 
@@ -164,7 +168,7 @@ def import_sessions(
     before an error stay.
     """
     plan = ImportPlan(replace=replace, renew=renew, on_progress=on_progress)
-    for export in exports(lines):
+    for export in exports(run(unsealed(lines, owner_keys_of(store)))):
         yield bring_in(store, export, plan)
 
 
@@ -178,7 +182,7 @@ async def aimport_sessions(
 ) -> AsyncIterator[str]:
     """The same by the store's awaitable face; see `import_sessions`."""
     plan = ImportPlan(replace=replace, renew=renew, on_progress=on_progress)
-    for export in exports(lines):
+    for export in exports(await unsealed(lines, owner_keys_of(store.aio))):
         yield await abring_in(store, export, plan)
 
 

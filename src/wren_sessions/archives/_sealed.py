@@ -1,0 +1,149 @@
+"""Files of archives that only an owner's key opens: two lines of JSON.
+
+The first line says whose file it is, so that it can be found and removed without the key; the
+second is what the file would be otherwise, sealed for its session and name::
+
+    {"format":"wren-sessions/sealed","version":1,"session":"cli_1","file":"session.jsonl","owner":…}
+    {"sealed":"…base64…"}
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple, NoReturn
+
+from wren_sessions.archives._format import Opening
+from wren_sessions.archives._parsing import opening_of
+from wren_sessions.errors import CorruptSessionError, DecryptionError, FormatVersionError
+from wren_sessions.serializers.encryption import UID_BYTES, OwnerKeyNeededError
+from wren_sessions.stores.protected.owner_keys import OwnerKeys
+
+_FORMAT: Final = "wren-sessions/sealed"
+_VERSION: Final = 1
+_BEGINS: Final = f'{{"format":"{_FORMAT}"'.encode()
+_PURPOSE: Final = "archive"
+
+
+class About(NamedTuple):
+    """What can be said of an archive without opening it."""
+
+    session: str
+    owner: str | None
+    incarnation: str
+    revision: int
+
+
+class _Rejoined:
+    """Lines of which the first was read already."""
+
+    def __init__(self, first: str | bytes, rest: Iterator[str | bytes], name: object) -> None:
+        self._first = first
+        self._rest = rest
+        self.name = name  # of the file, for errors
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        yield self._first
+        yield from self._rest
+
+
+async def sealed(keys: OwnerKeys, owner: str, opening: Opening, file: str, text: str) -> str:
+    """A file of the archive of an owner's session, sealed with the owner's key."""
+    owner = keys.encryption.hidden_owner(owner)
+    about = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "session": opening.session,
+        "file": file,
+        "owner": owner,
+        "incarnation": opening.life.incarnation,
+        "revision": opening.life.revision,
+    }
+    key, names = await keys.of(owner), (opening.session, file)
+    uid = secrets.token_bytes(UID_BYTES)
+    data = keys.encryption.seal(_PURPOSE, uid, names, text.encode(), key)
+    lines = (about, {"sealed": b64encode(data).decode()})
+    return "".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in lines)
+
+
+def about_of(line: bytes, name: str | None = None) -> About:
+    """What the first line of a ``session.jsonl`` says, sealed or not; errors as `opening_of`."""
+    if line.startswith(_BEGINS):
+        return _about(line)[0]
+    found = opening_of(line, name)
+    return About(found.session, found.notes.owner, found.life.incarnation, found.life.revision)
+
+
+async def unsealed(lines: Iterable[str | bytes], keys: OwnerKeys | None) -> Iterable[str | bytes]:
+    """The lines of a file, opened if they are sealed.
+
+    Raises:
+        DecryptionError: the owner's key is not here, or the file was changed.
+        CorruptSessionError: the file is damaged or cut off.
+        FormatVersionError: a newer version of this package wrote it.
+    """
+    rest = iter(lines)
+    first = next(rest, b"")
+    begins = first.encode("utf-8", "replace") if isinstance(first, str) else bytes(first)
+    if not begins.startswith(_BEGINS):
+        return _Rejoined(first, rest, getattr(lines, "name", None))
+    about, file = _about(begins)
+    data = _data(about, next(rest, b""))
+    if keys is None:
+        raise DecryptionError(
+            f"the archive of session {about.session!r} is sealed with its owner's key: open the "
+            "store with owner_keys=, or set WREN_SESSIONS_OWNER_KEYS",
+            session=about.session,
+        )
+    while True:
+        try:
+            opened = keys.encryption.open(_PURPOSE, (about.session, file), data)[1]
+        except OwnerKeyNeededError as needed:
+            await keys.look_up(needed.key_id)
+        else:
+            return opened.decode().splitlines(keepends=True)
+
+
+def _about(line: bytes) -> tuple[About, str]:
+    """What the first line of a sealed file says, and which file it is."""
+    fields = _fields(line)
+    version = fields.get("version")
+    if isinstance(version, int) and version > _VERSION:
+        raise FormatVersionError(
+            f"the sealed archive has format version {version}, and this wren-sessions reads up to "
+            f"{_VERSION}: upgrade it",
+            session=str(fields.get("session")),
+            found=version,
+            supported=_VERSION,
+        )
+    about = About(*map(fields.get, About._fields))  # type: ignore[arg-type] # checked here
+    kinds = (str, str, str, int, str)
+    if not all(map(isinstance, (*about, fields.get("file")), kinds)):
+        _damaged(str(about.session))
+    return about, str(fields["file"])
+
+
+def _data(about: About, line: str | bytes) -> bytes:
+    """What is sealed."""
+    try:
+        return b64decode(_fields(line)["sealed"], validate=True)
+    except (KeyError, TypeError, ValueError):
+        _damaged(about.session)
+
+
+def _fields(line: str | bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _damaged(session: str) -> NoReturn:
+    raise CorruptSessionError(
+        f"the sealed archive of session {session!r} is damaged or cut off: use another copy of the "
+        "file",
+        session=session,
+    ) from None
