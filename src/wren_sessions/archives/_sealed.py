@@ -90,7 +90,10 @@ async def unsealed(lines: Iterable[str | bytes], keys: OwnerKeys | None) -> Iter
     if not begins.startswith(_BEGINS):
         return _Rejoined(first, rest, getattr(lines, "name", None))
     about, file = _about(begins)
-    data = _data(about, next(rest, b""))
+    try:
+        data = b64decode(_fields(next(rest, b""))["sealed"], validate=True)
+    except (KeyError, TypeError, ValueError):
+        _damaged(about.session)
     if keys is None:
         raise DecryptionError(
             f"the archive of session {about.session!r} is sealed with its owner's key: open the "
@@ -123,14 +126,6 @@ def _about(line: bytes) -> tuple[About, str]:
     if not all(map(isinstance, (*about, fields.get("file")), kinds)):
         _damaged(str(about.session))
     return about, str(fields["file"])
-
-
-def _data(about: About, line: str | bytes) -> bytes:
-    """What is sealed."""
-    try:
-        return b64decode(_fields(line)["sealed"], validate=True)
-    except (KeyError, TypeError, ValueError):
-        _damaged(about.session)
 
 
 def _fields(line: str | bytes) -> dict[str, Any]:
