@@ -1,42 +1,43 @@
-"""Which life of a session a checkpoint belongs to, and what becomes of a write when that is over.
+"""Which life of a session a checkpoint belongs to, and what happens to later writes.
 
-A session ends: it expires, is deleted, evicted or lost. Another one may begin under the same id.
-Each is a *life*, and its incarnation tells it from the others (see `records.Life`). A run that goes
-on after its session ended must neither bring it back as a fragment nor go on in its successor. So
-every write belongs to the life of the checkpoint that it continues, and its commit says so.
+A session can expire, be deleted, evicted or lost. Then another one may start with the same id. Each
+is a *life*, and its incarnation distinguishes it from the others (see `records.Life`). If a run
+continues after its session has ended, it must not bring back a fragment of the session, and must
+not write to its successor. So every write belongs to the life of the checkpoint that it continues,
+and its commit says so.
 
-**What becomes of a put:**
+**What happens to a put:**
 
 ==============================================  ===================================================
-what it continues                               what becomes of it
+what it continues                               what happens
 ==============================================  ===================================================
-nothing                                         it belongs to the present life, or begins one
-a checkpoint that is there                      it belongs to the same life
+nothing                                         it belongs to the present life, or starts one
+a checkpoint that exists                        it belongs to the same life
 a checkpoint of a graph that it runs in         the same
 nothing, in a subgraph                          the life that was there when its run looked for it
-a checkpoint that nobody stored                 it begins a session, as with other checkpointers
-the same, and a session is there                `SessionGoneError`
+a checkpoint that was never stored              it starts a session, as with other checkpointers
+the same, and a session exists                  `SessionGoneError`
 the same, and this process saw or deleted one   `SessionGoneError`
 a channel whose history is gone                 `SessionGoneError`
 ==============================================  ===================================================
 
-**What becomes of a write, if the store says that its life is over:**
+**What happens to a write, if the store says that its life is over:**
 
 ==================================  ===========================================================
 before its deadline                 somebody deleted or evicted it: `SessionGoneError`
-after it, a put that holds all      a new session of the same age, with the whole checkpoint
+after it, a put with everything     a new session of the same age, with the whole checkpoint
 the same, and the id was taken      `SessionGoneError`: that session is somebody else's
 the same, past the maximum age      `SessionExpiredError`
-after it, a put that does not       `SessionExpiredError`: it would bring back a fragment
-after it, pending writes            left out, with a warning: the next put holds their effect
-after it, an interrupt or an error  `SessionExpiredError`: the next put does not hold it
+after it, another put               `SessionExpiredError`: it would bring back a fragment
+after it, pending writes            left out, with a warning: the next put has their effect
+after it, an interrupt or an error  `SessionExpiredError`: the next put does not have it
 ==================================  ===========================================================
 
-A put holds all of a session if it is in the root namespace, no subgraph has a memory of its own,
-and no channel lives in its history (LangGraph's ``DeltaChannel``).
+A put has everything of a session if it is in the root namespace, no subgraph has its own memory,
+and no channel depends on its history (LangGraph's ``DeltaChannel``).
 
-**A write that comes before its checkpoint** belongs to no life yet, and waits until the checkpoint
-is there.
+**A write that comes before its checkpoint** belongs to no life yet. It waits until the checkpoint
+is stored.
 
 `Lineage` is what a process knows of one session. It has no lock and does no I/O.
 """

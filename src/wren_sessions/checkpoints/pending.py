@@ -1,11 +1,11 @@
-"""Writing what tasks wrote before their step is done: pending writes.
+"""Writing pending writes: the results of tasks before their step is done.
 
-They belong to a checkpoint, which may be on its way still: LangGraph sends both at once, and either
-may come first. Writes that are first wait in this process until their checkpoint is there, and are
-written after it; then it is known which life of the session they belong to, and a session that was
-deleted does not come back as a few writes without a checkpoint.
+They belong to a checkpoint that may not have arrived yet: LangGraph sends both at once, and either
+may come first. If the writes come first, they wait in this process until their checkpoint is
+stored, and are written after it. By then it is known which life of the session they belong to. So a
+deleted session does not come back as a few writes without a checkpoint.
 
-What becomes of them when the session went away is told in `lineage`.
+`lineage` explains what happens to them if the session went away.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Writing checkpoints.
 
-A put takes over from the parent's record every channel whose version did not change, writes small
-values inline and covers large ones with what the arena holds already (see `draft`). It is one
-commit, whose witnesses are the records that it builds on; if this process does not know the parent,
-one load comes before.
+A put reuses every channel of the parent's record whose version has not changed. It writes small
+values inline, and covers large ones with bytes that are already in the arena (see `draft`). It is
+one commit, whose witnesses are the records that it builds on. If this process does not know the
+parent, it loads it first.
 
-What happens when the session went away between two calls, and where a put belongs that continues
-nothing, or a checkpoint that nobody stored, is told in `lineage`.
+`lineage` explains what happens if the session went away between two calls, and where a put belongs
+that continues nothing, or continues a checkpoint that was never stored.
 """
 
 from __future__ import annotations

@@ -1,21 +1,22 @@
-"""How a value becomes pieces of an arena that is mostly there already: pure, no I/O.
+"""How a value becomes pieces of an arena that has most of its bytes already: pure, no I/O.
 
 A stored value is a sequence of pieces: bytes kept inline, or spans of the session's arena. To store
-a new value is to cover its bytes with runs of values that are known to be in the arena, and to
-append the rest. Runs are compared as bytes, never by object identity (nodes change messages in
+a new value, its bytes are covered with runs of values that are known to be in the arena, and the
+rest is appended. Runs are compared as bytes, never by object identity (nodes change messages in
 place) and never by digest.
 
 1. The value at the parent is nearly always the beginning of the new one: one ``startswith``. If
-   another value agrees with more of it, a subgraph's say, that one is the beginning.
-2. Else the common beginning is kept, and behind it the value is looked at element by element: an
-   index from the hash of an element to its place in a known value finds what was trimmed, moved or
-   left behind an edit. From there a run goes on as long as the bytes agree.
-3. What no run covers is appended. Of a value that is no list, a short beginning and end stay
-   inline: in the arena, they would part the elements of a list that are appended before and after.
+   another value, such as a subgraph's, has a longer beginning in common, that one is used.
+2. Otherwise the common beginning is kept, and the rest of the value is looked at element by
+   element. An index from an element's hash to its place in a known value finds elements that were
+   trimmed, moved or left behind an edit. From there a run continues as long as the bytes agree.
+3. Bytes that no run covers are appended. If a value is not a list, a short beginning and end stay
+   inline. In the arena they would separate the elements of a list that are appended before and
+   after them.
 
-Elements are found by walking the msgpack structure; a value that has none (encrypted, compressed,
-another serializer) is one element. A value has at most `MAX_PIECES` pieces: past that, neighbours
-are appended again as one.
+Elements are found by walking the msgpack structure. A value without one (encrypted, compressed,
+another serializer) is one element. A value has at most `MAX_PIECES` pieces. Above that,
+neighbouring pieces are appended again as one.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Work of many threads, done together by one of them.
+"""One thread does the work of many threads together.
 
-A lone caller's work is done at once, in its own thread, and never sees the queue. Where somebody
-leads already, a caller puts its work into the queue. Who leads next takes the lock, has all that is
-in the queue done together, and wakes those whose work that was and the first one that came later.
-So many share one wait, for a disk or for a server.
+If there is only one caller, it does its work at once, in its own thread, without the queue. If
+another thread is the leader already, a caller puts its work into the queue. The next leader takes
+the lock and does all work in the queue together. Then it wakes the threads whose work was done, and
+the first one that came later. So many threads share one wait for a disk or a server.
 
 Rules:
 
-- Work leaves the queue only when it is settled, and settling a batch is one assignment. So a leader
-  that is interrupted, wherever that happens, loses nothing: whoever leads next does it.
-- Those who wait look for themselves now and then, and never depend on being woken.
+- Work leaves the queue only when it is settled, and settling a batch is one assignment. So if a
+  leader is interrupted, wherever that happens, nothing is lost: the next leader does the work.
+- Waiting threads check from time to time by themselves, and never depend on being woken.
 """
 
 from __future__ import annotations

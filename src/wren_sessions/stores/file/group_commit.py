@@ -1,14 +1,16 @@
-"""Group commit: one writer per process, and one transaction for all that wait; see `leader_queue`.
+"""Group commit: one writer per process, one transaction for all waiting; see `leader_queue`.
 
 With ``synchronous=full``, on a busy machine with two cores, 200 threads make 2,500 to 9,600 commits
 a second, against 350 with a connection per thread.
 
 Rules:
 
-- An operation is answered only after its COMMIT. If the COMMIT fails, everybody in it is told.
-- An operation that fails is rolled back alone, the others stay: the transaction is begun anew, with
-  a SAVEPOINT around each. That is rare, so the first attempt goes without: two statements less.
-- Where SQLite gave up the whole transaction then, each operation gets one of its own.
+- An operation is answered only after its COMMIT. If the COMMIT fails, every operation in it gets
+  the error.
+- If an operation fails, only this operation is rolled back. For that, the transaction starts again
+  with a SAVEPOINT around each operation. This is rare, so the first attempt uses no savepoints,
+  which saves two statements.
+- If SQLite then rolls back the whole transaction, each operation gets its own transaction.
 """
 
 from __future__ import annotations
