@@ -90,15 +90,17 @@ def test_the_page_is_done_as_printed(backend: str, tmp_path: Path) -> None:
             "redis": on_redis.replace("redis://localhost:6379/0", redis.url),
         }
         server = written(tmp_path, environment[backend], blocks("json")[0])
+        named = ""
         for command, shown in commands():
-            if command.startswith("langgraph dev"):
+            if re.match("[A-Z]+=", command):
+                named += f"{command.replace(PRINTED_PORT, str(server.port))}; "
+            elif command.startswith("langgraph dev"):
                 server.stop()
                 server.start()
             elif "pip install" in command:
                 run(f"{command} --dry-run --no-index", tmp_path)  # all of it is there
             else:
-                printed = run(command.replace(PRINTED_PORT, str(server.port)), tmp_path)
-                check_printed(command, shown, printed)
+                check_printed(command, shown, run(named + command, tmp_path))
         server.stop()
         for line in blocks("text")[0].splitlines():
             assert fnmatch.fnmatchcase(server.log, f"*{line.replace('…', '*')}*"), line
