@@ -6,7 +6,7 @@ Whatever is not as it was written is a `CorruptSessionError` that names the sess
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 from zlib import crc32
@@ -309,27 +309,31 @@ def _number(word: bytes) -> int:
 
 def _writes(parts: Sequence[bytes], special: Sequence[bytes]) -> tuple[StoredWrite, ...]:
     found: dict[str, bytes] = {}
-    for key, body in _unchunk(b"".join(parts)):
-        found.setdefault(key, body)
+    data = b"".join(parts)
+    if data:
+        check_sequence(data)
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data) or 1)
+    unpacker.feed(data)
+    for crc, *flat in unpacker:
+        if len(flat) == 2:  # noqa: PLR2004 -- one write: there may be hundreds of these
+            key, body = flat
+            whole = crc32(key.encode()) == crc and type(body) is bytes
+            found.setdefault(key, body)
+        else:
+            keys, bodies = flat[::2], flat[1::2]
+            whole = crc_of(keys) == crc and _BYTES.issuperset(map(type, bodies))
+            for key, body in zip(keys, bodies, strict=True):
+                found.setdefault(key, body)
+        if not whole:
+            raise ValueError("changed")
+    if unpacker.tell() != len(data):
+        raise ValueError("cut off")
     for key_bytes, body in zip(special[::2], special[1::2], strict=True):
         found[key_bytes.decode()] = body
     return tuple(map(StoredWrite, found, found.values()))
 
 
 _BYTES: Final = frozenset({bytes})
-
-
-def _unchunk(data: bytes) -> Iterator[tuple[str, bytes]]:
-    if data:
-        check_sequence(data)
-    unpacker = msgpack.Unpacker(max_buffer_size=len(data) or 1)
-    unpacker.feed(data)
-    while unpacker.tell() < len(data):
-        crc, *flat = unpacker.unpack()
-        keys, bodies = flat[::2], flat[1::2]
-        if crc_of(keys) != crc or not _BYTES.issuperset(map(type, bodies)):
-            raise ValueError("changed")
-        yield from zip(keys, bodies, strict=True)
 
 
 def crc_of(keys: Sequence[str]) -> int:
