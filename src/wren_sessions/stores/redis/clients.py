@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 from urllib.parse import unquote
 
@@ -117,8 +118,12 @@ def _completed(options: dict[str, Any], kind: type[Retry | AsyncRetry]) -> dict[
     return {**_DEFAULTS, **_introduction(), "retry_on_error": [*lost], **given, "retry": retry}
 
 
+@cache
 def _introduction() -> dict[str, Any]:
-    """What CLIENT LIST says of our connections, by the name that this redis-py takes it by."""
+    """What CLIENT LIST says of our connections, by the name that this redis-py takes it by.
+
+    The driver reads its own version from its package, which takes a millisecond.
+    """
     try:
         from redis.driver_info import DriverInfo
     except ImportError:  # an older one
