@@ -114,18 +114,28 @@ class AgentServer:
             except httpx.TransportError:
                 return False
 
-        until(answers)
+        try:
+            until(answers)
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def ended(self) -> int:
         """Start the process, which is to end by itself, and give back its exit code."""
-        return self.launch().wait(PATIENCE_S)
+        try:
+            return self.launch().wait(PATIENCE_S)
+        finally:
+            self.kill()
 
     def stop(self) -> None:
-        """Have the process end in its own time."""
+        """Have the process end in its own time, or at once if it takes too long."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(PATIENCE_S)
+            try:
+                self._process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                self.kill()
 
     def kill(self) -> None:
         """End the process at once, as a crash would."""
@@ -137,10 +147,7 @@ class AgentServer:
         return self.start()
 
     def __exit__(self, *exc_info: object) -> None:
-        try:
-            self.stop()
-        except subprocess.TimeoutExpired:
-            self.kill()
+        self.stop()
 
     # --- asking it ---
 

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -84,12 +85,13 @@ def test_the_page_is_done_as_printed(backend: str, tmp_path: Path) -> None:
     """Each command does what the page shows, from the first to the last."""
     need_server()
     in_file, on_redis = blocks("ini")
-    with start_server() as redis:
+    with start_server() as redis, ExitStack() as ended:
         environment = {
             "file": in_file,
             "redis": on_redis.replace("redis://localhost:6379/0", redis.url),
         }
         server = written(tmp_path, environment[backend], blocks("json")[0])
+        ended.callback(server.stop)
         named = ""
         for command, shown in commands():
             if re.match("[A-Z]+=", command):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from deploy.running import PATH, AgentServer, until
 
 
 @pytest.fixture
-def own_server(store_url: str, tmp_path: Path) -> AgentServer:
-    """A server that has not been started."""
-    return AgentServer(
-        tmp_path, {"checkpointer": {"path": PATH}, "env": {"WREN_SESSIONS_URL": store_url}}
-    )
+def own_server(store_url: str, tmp_path: Path) -> Iterator[AgentServer]:
+    """A server that has not been started; it is stopped after the test."""
+    config = {"checkpointer": {"path": PATH}, "env": {"WREN_SESSIONS_URL": store_url}}
+    server = AgentServer(tmp_path, config)
+    yield server
+    server.stop()
 
 
 @pytest.mark.parametrize("graph", ["steps", "nested", "notes"])
