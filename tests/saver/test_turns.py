@@ -311,6 +311,29 @@ def test_a_run_in_no_turn_gets_none(backend: Backend) -> None:
             pool.submit(write, within).result()
 
 
+def test_what_is_no_run_lends_no_turn(backend: Backend) -> None:
+    """A call without metadata, inside a turn, lets no other call without metadata in."""
+    store = backend.store()
+    saver = SessionSaver(store)
+    bare: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    first = saver.put(bare, *named("1"))
+    with ThreadPoolExecutor(1) as pool, Sessions(store).turn("t"):
+        saver.get_tuple(bare)
+        with pytest.raises(ConflictError):
+            pool.submit(saver.put_writes, first, [("said", "x")], "task").result()
+
+
+def test_a_long_turn_remembers_its_last_runs() -> None:
+    """A turn in which thousands of runs take place does not keep what each of them had."""
+    store = MemoryStore()
+    saver, runs = SessionSaver(store), 1_000
+    with Sessions(store).turn("t") as turn:
+        for number in range(runs):
+            within: Any = {"configurable": {"thread_id": "t"}, "metadata": {"n": number}}
+            saver.get_tuple(within)
+        assert 0 < len(turn.lent) < runs
+
+
 # --- the application takes them -------------------------------------------------------------------
 
 

@@ -33,6 +33,8 @@ from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 from weakref import WeakValueDictionary
 
+from wren_sessions._locks import Lock
+from wren_sessions._lru import LRU
 from wren_sessions.checkpoints.outcomes import busy
 from wren_sessions.errors import ConfigurationError, WrenSessionsError
 from wren_sessions.keys import check_session, encode
@@ -47,6 +49,7 @@ Concurrency: TypeAlias = Literal["last", "reject", "wait"]
 PATIENCE_MS: Final = 2_000
 _FIRST_PAUSE_S: Final = 0.01
 _LONGEST_PAUSE_S: Final = 0.1  # of the first in the queue; the others ask half as often
+_LENT: Final = 256  # runs that a turn remembers: more than go on at the same time
 _KEEPS: Final = 3  # how often a turn is renewed in the time that it lasts
 
 Where: TypeAlias = Hashable
@@ -90,17 +93,22 @@ class Rules:
 
         Args:
             session: the session.
-            run: what all calls of the run have, and no other run has.
+            run: what all calls of the run have, and no other run has; None if there is no such
+                thing: then nothing is remembered.
         """
         turn = (turns_on.get() or {}).get((self._where, session))
-        if turn is not None and not turn.over:
-            turn.lent[id(run)] = run, copy_context()
+        if run is not None and turn is not None and not turn.over:
+            with turn.lending:
+                turn.lent.keep(id(run), (run, copy_context()))
 
     def lent(self, session: str, run: object) -> Context | None:
         """A copy of that context; None for a run that is in no turn."""
         turn = turns_here.get((self._where, session))
-        known, context = turn.lent.get(id(run), (None, None)) if turn else (None, None)
-        return context.copy() if context is not None and known is run else None
+        if turn is None:
+            return None
+        with turn.lending:
+            found = turn.lent.used(id(run))
+        return found[1].copy() if found is not None and found[0] is run else None
 
 
 def token_in(rules: Rules | None, session: str) -> str | None:
@@ -128,7 +136,8 @@ class Turn:
         holder: who has it.
         token: random text that identifies it in the store.
         over: whether it has ended, or was never taken.
-        lent: the contexts of the runs in it; see `Rules.lend`.
+        lent: the contexts of the runs in it, the last ones; see `Rules.lend`.
+        lending: the lock of `lent`.
 
     Raises:
         ConfigurationError: the store has no turns, or an argument has the wrong type.
@@ -154,7 +163,8 @@ class Turn:
         self.holder: str = f"{socket.gethostname()}/{os.getpid()}" if holder is None else holder
         self.token: str = secrets.token_urlsafe(12)
         self.over: bool = True
-        self.lent: dict[int, tuple[object, Context]] = {}
+        self.lent: LRU[int, tuple[object, Context]] = LRU(_LENT)
+        self.lending: Lock = Lock()
         self._store = store
         self._key = (where(store), session)
         at_once = wait in {0, "0", timedelta()}
@@ -199,7 +209,8 @@ class Turn:
 
     def _ended(self) -> None:
         self.over = True
-        self.lent.clear()
+        with self.lending:
+            self.lent.clear()
         if turns_here.get(self._key) is self:
             del turns_here[self._key]
         turns_on.set(_still_on() or None)
