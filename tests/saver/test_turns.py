@@ -311,6 +311,30 @@ def test_a_run_in_no_turn_gets_none(backend: Backend) -> None:
             pool.submit(write, within).result()
 
 
+def test_a_run_with_the_same_config_gets_no_turn() -> None:
+    """A run outside of the turn is told from those in it, also where both have one metadata."""
+    saver, metadata = SessionSaver(store := MemoryStore()), {"app": "chat"}
+
+    def of(runtime: object) -> Any:
+        return {
+            "configurable": {"thread_id": "t", "checkpoint_ns": "", "__pregel_runtime": runtime},
+            "metadata": metadata,
+        }
+
+    within, outside = of(object()), of(object())
+    first = saver.put(within, *named("1"))["configurable"]["checkpoint_id"]
+
+    def write(config: Any) -> None:
+        at: Any = {**config, "configurable": {**config["configurable"], "checkpoint_id": first}}
+        saver.put_writes(at, [("said", "x")], "task")
+
+    with ThreadPoolExecutor(1) as pool, Sessions(store).turn("t"):
+        saver.get_tuple(within)
+        with pytest.raises(ConflictError):
+            pool.submit(write, outside).result()
+        pool.submit(write, within).result()
+
+
 def test_what_is_no_run_lends_no_turn(backend: Backend) -> None:
     """A call without metadata, inside a turn, lets no other call without metadata in."""
     store = backend.store()

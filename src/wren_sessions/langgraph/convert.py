@@ -24,6 +24,7 @@ from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.checkpoints.versions import Counter
 from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
 
+_RUNTIME: Final = "__pregel_runtime"
 _OWN_FIELDS: Final = ("id", "channel_values", "channel_versions", "versions_seen")
 
 
@@ -79,6 +80,15 @@ def names_of(config: RunnableConfig) -> tuple[str, str, str | None]:
     session = thread if isinstance(thread, str) else session_of(thread)
     named = configurable.get
     return session, named("checkpoint_ns") or "", named("checkpoint_id") or None
+
+
+def run_of(config: RunnableConfig) -> object:
+    """What all calls of a run have, and no other run has, as far as it is known; None for nothing.
+
+    That is LangGraph's runtime. The metadata, for versions without one, are no run's own where an
+    app passes the same config to several: LangGraph 1.0 hands its dict on as it is.
+    """
+    return config["configurable"].get(_RUNTIME) or config.get("metadata")
 
 
 def config_for(thread_id: Any, namespace: str, checkpoint_id: str) -> RunnableConfig:

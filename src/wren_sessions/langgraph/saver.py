@@ -50,6 +50,7 @@ from wren_sessions.langgraph.convert import (
     names_of,
     owner_of,
     put_of,
+    run_of,
     session_of,
     several,
     thread_of,
@@ -242,7 +243,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
             if namespace == "":
                 self._run_turns.begin(thread_of(config), session)
         if turns_on.get():
-            self._rules.lend(names_of(config)[0], config.get("metadata"))
+            self._rules.lend(names_of(config)[0], run_of(config))
         return run(self._get(self._blocking, config))
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -334,7 +335,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         """Add a task's pending writes to the checkpoint in `config`."""
         work = self._put_writes(self._blocking, config, writes, task_id, task_path)
         if turns_here and not turns_on.get():  # perhaps LangGraph left the run's context
-            context = self._rules.lent(names_of(config)[0], config.get("metadata"))
+            context = self._rules.lent(names_of(config)[0], run_of(config))
             if context is not None:
                 return context.run(run, work)
         return run(work)
