@@ -41,8 +41,10 @@ from wren_sessions import (
     rekey,
 )
 from wren_sessions._blocking import run
+from wren_sessions.keys import StagingId
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Commit
+from wren_sessions.testing import FakeClock
 from wren_sessions.ttl import FOREVER, TTLPolicy
 
 KEY, NEW = Encryption.generate_key("k1"), Encryption.generate_key("k2")
@@ -190,6 +192,41 @@ def test_it_is_completed_by_another_call(
     assert Sessions(opened).list(owner="ann").total == 0
     talk(opened, "ann", "new", 1)  # who comes back has a key that lasts
     assert texts(opened, "new")
+
+
+def test_what_no_list_shows_goes_too(tmp_path: Path) -> None:
+    """Sessions that have expired, and copies of sessions that were cut off by a kill."""
+    clock = FakeClock()
+    with FileStore(tmp_path / "sessions.db", ttl=TTLPolicy("1h"), clock=clock) as store:
+        for number in range(150):
+            Sessions(store).save(f"{MARK}_{number}", {"text": MARK})
+            Sessions(store).annotate(f"{MARK}_{number}", owner="ann")
+        clock.advance("2h")
+        talk(store, "ann", "a", 1)
+        store.copy("a", StagingId("a"))
+        assert len(erase_owner(store, "ann").sessions) == 1
+        assert MARK.encode() not in (tmp_path / "sessions.db").read_bytes()
+
+
+def test_a_process_that_goes_on_makes_readable_sessions(tmp_path: Path) -> None:
+    """It knows the keys of sessions that somebody else has erased meanwhile."""
+    below = MemoryStore(ttl=FOREVER)
+    keys = MemoryStore(ttl=FOREVER)
+
+    def process() -> ProtectedStore:
+        return ProtectedStore(below, encryption=Encryption([KEY]), owner_keys=keys)
+
+    mine, theirs = process(), process()
+    talk(mine, "ann", "a")
+    Sessions(mine).create("made", state={"n": 1})
+    Sessions(mine).annotate("made", owner="ann")
+    Sessions(mine).save("made", {"n": 2})
+    assert erase_owner(theirs, "ann", settle=None).sessions
+    talk(mine, "ann", "a", 1)
+    assert Sessions(mine).create("made", state={"n": 3}).revision
+    for store in (mine, theirs, process()):
+        assert len(texts(store, "a")) == 2
+        assert Sessions(store).load("made").state == {"n": 3}
 
 
 def test_an_archive_from_before_the_owner_goes_too(tmp_path: Path) -> None:

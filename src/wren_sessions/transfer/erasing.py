@@ -27,7 +27,7 @@ from wren_sessions._blocking import Unsuspended, at_once, run
 from wren_sessions._walks import SessionWalk
 from wren_sessions.archives._owned import archives_of, remove
 from wren_sessions.delta.protection import protection_of
-from wren_sessions.keys import check_owner
+from wren_sessions.keys import StagingId, check_owner
 from wren_sessions.protocols import AsyncSessionStore, SessionStore, knowing_owners
 from wren_sessions.stores.protected.owner_keys import OwnerKeys, owner_keys_of
 from wren_sessions.transfer._reports import OnProgress, Progress
@@ -216,6 +216,7 @@ class _Erasing:
             for info in page:
                 if delete:
                     await face.delete(info.session)
+                    await face.delete(StagingId(info.session))  # if copying it was cut off
                 self._sessions.append(info.session)
                 if self.on_progress is not None:
                     self.on_progress(Progress(self.owner, len(self._sessions), 0))

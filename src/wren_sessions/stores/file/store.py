@@ -54,7 +54,7 @@ from wren_sessions.stores.file.diagnosis import Diagnosis, diagnose
 from wren_sessions.stores.file.dump import counted, dump, names
 from wren_sessions.stores.file.opening import Place, Synchronous
 from wren_sessions.stores.file.sessions import Key
-from wren_sessions.stores.file.sweep import Sweeper
+from wren_sessions.stores.file.sweep import Sweeper, remove_expired
 from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import FOREVER, Duration, Lifetime, Override, TTLPolicy, policy_of, to_ms
 
@@ -226,7 +226,7 @@ class FileStore(Closing):
         )
 
     def scrub(self) -> None:
-        """Write the file anew and empty its log, so that neither holds anything that was deleted.
+        """Write the file anew, without anything that was deleted or has expired; empty its log.
 
         SQLite overwrites what is deleted. But a page may still hold a copy of what was once moved
         from it, and the log (``-wal``) holds pages as they were. This takes as long as it takes to
@@ -236,6 +236,8 @@ class FileStore(Closing):
             StoreUnavailableError: the disk is full, or others read or write all the time; call it
                 again.
         """
+        while not self._database.write(lambda found: remove_expired(found, self._clock())):
+            pass
         self._database.rewrite()
 
     # --- reading ----------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ class Sweeper:
     def sweep(self, connection: sqlite3.Connection) -> None:
         """Remove some expired sessions and give back some free pages."""
         now_ms = self._clock()
-        self._swept_ms = now_ms if _remove_expired(connection, now_ms) else None
+        self._swept_ms = now_ms if remove_expired(connection, now_ms) else None
         self.shrink(connection)
 
     def shrink(self, connection: sqlite3.Connection) -> None:
@@ -59,7 +59,7 @@ class Sweeper:
             self._swept_ms = None
 
 
-def _remove_expired(connection: sqlite3.Connection, now_ms: int) -> bool:
+def remove_expired(connection: sqlite3.Connection, now_ms: int) -> bool:
     """Remove expired sessions, oldest first; whether that was all."""
     connection.execute(_PUT_OFF, (now_ms, now_ms))
     due = connection.execute(_DUE, (now_ms, _SESSIONS)).fetchall()

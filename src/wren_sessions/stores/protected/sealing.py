@@ -111,8 +111,8 @@ class Sealing:
             commit = replace(commit, owner=self._hidden(commit.owner))
         for _ in range(ATTEMPTS):
             known = self._recall(commit.session)
-            if known is None or _lacks_header(commit):
-                known = await self._look(commit.session)
+            if known is None or commit.new or _lacks_header(commit):
+                known = await self._look(commit.session)  # what is new takes no earlier one's keys
             key = None if self._owner_keys is None else await self._owner_key(commit, known)
             work = partial(self._sealed, self._encryption, commit, known, key)
             sealed, uid = await self._with_keys(work)
