@@ -216,6 +216,7 @@ def docs(session: nox.Session) -> None:
     # A warning is an error: a link that leads nowhere, a page without a place, a name not found.
     session.run("mkdocs", "build", "--strict", "--quiet", env={"NO_MKDOCS_2_WARNING": "1"})
     session.run("pytest", "tests/test_docs.py", *session.posargs)
+    session.log(f"open {ROOT / 'build/site/index.html'}")
 
 
 @nox.session

@@ -219,7 +219,7 @@ def test_env_file_of_the_guide() -> None:
     assert str(settings) == (
         f"Settings(url='redis://default:***@{host}', ttl=None, prefix=None, "
         "require_persistent=False, source='REDIS_HOST', encryption=None, compression=None, "
-        "telemetry=False)"
+        "telemetry=False, owner_keys=None)"
     )
 
 

@@ -261,7 +261,10 @@ def test_a_copy_does_not_overwrite(cli: Cli, file_url: str, tmp_path: Path) -> N
     assert cli("copy", INTERVIEW, "--to", target, url=file_url).code == 6
     whole = cli("copy", "--to", target, url=file_url)
     assert whole.code == 6
-    assert f"{INTERVIEW}: not copied: the target has another one; --replace" in whole.lines
+    assert (
+        f"{INTERVIEW}: not copied: the target has a different one; --replace replaces it"
+        in whole.lines
+    )
     assert "0 copied to" in whole.err
     assert "7 there already, 0 too old, 1 not copied" in whole.err
     results = [row["result"] for row in cli("copy", "--to", target, "--json", url=file_url).json]

@@ -261,7 +261,10 @@ def test_owners_and_titles_are_listed(cli: Cli, file_url: str) -> None:
     older = cli("delete", "--owner", "ann", "--older-than", "1h", "--yes", "--json", url=file_url)
     assert older.json == []
     refused = cli("delete", "--owner", "ann", url=file_url)
-    assert "2 sessions of 'ann' would be erased, and there is no terminal" in refused.err
+    assert (
+        "2 sessions of 'ann' would be erased, and there is no terminal to ask on, or --json"
+        in refused.err
+    )
     done = cli("delete", "--owner", "ann", "--yes", url=file_url)
     assert (done.code, done.out) == (0, "one: erased\nthree: erased\n")
     with open_store(file_url, dotenv=False) as store:

@@ -12,7 +12,7 @@ from cli.running import Cli, terminal
 from cli.sample_app import HOSTILE
 from cli.test_cli_terminal import UNSAFE, plain
 from remedies.proposals import tries
-from wren_sessions import SessionArchiver, Sessions, open_store
+from wren_sessions import Encryption, SessionArchiver, Sessions, open_store
 
 ANNS = ["of_ann_2", "of_ann_1"]  # the last written first
 OTHERS = ["of_bob", "nobodys"]
@@ -36,7 +36,36 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return found
 
 
-@tries("Archives were not looked for: name their folder with --archives.")
+def test_an_owner_is_not_found_without_the_secret(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said; with the secret they are erased. check tells what is on."""
+    url = f"file:{tmp_path}/sessions.db"
+    monkeypatch.setenv("WREN_SESSIONS_ENCRYPTION_KEYS", Encryption.generate_key())
+    monkeypatch.setenv("WREN_SESSIONS_OWNER_SECRET", "s" * 16)
+    monkeypatch.setenv("WREN_SESSIONS_OWNER_KEYS", f"file:{tmp_path}/keys.db")
+    with open_store(url, dotenv=False) as store:
+        Sessions(store).save("s", {"n": 1})
+        Sessions(store).annotate("s", owner="ann")
+    checked = cli("check", url=url).out
+    assert "hidden" in checked
+    assert "each owner's sessions have a key of their own" in checked
+    command = ("delete", "--owner", "ann", "--yes")
+    monkeypatch.delenv("WREN_SESSIONS_OWNER_SECRET")
+    assert "set WREN_SESSIONS_OWNER_SECRET" in cli(*command, url=url).err
+    monkeypatch.setenv("WREN_SESSIONS_OWNER_SECRET", "s" * 16)
+    monkeypatch.delenv("WREN_SESSIONS_OWNER_KEYS")
+    refused = cli(*command, url=url)
+    assert "The key would stay, and copies could still be read" in refused.err
+    monkeypatch.setenv("WREN_SESSIONS_OWNER_KEYS", f"file:{tmp_path}/keys.db")
+    assert "1 session and 1 key of 'ann' erased" in cli(*command, url=url).err
+
+
+@tries(
+    "Archives were not looked for: name their folder with --archives.",
+    "check the name with wren-sessions list",
+    "pass owner_keys=, or set WREN_SESSIONS_OWNER_KEYS",
+)
 def test_all_of_an_owner_is_erased(cli: Cli, url: str, tmp_path: Path) -> None:
     """Pinned sessions and archives too; the receipt is printed."""
     root = tmp_path / "profiles"
@@ -52,6 +81,9 @@ def test_all_of_an_owner_is_erased(cli: Cli, url: str, tmp_path: Path) -> None:
     assert receipt["archives"] == [str(root / "of_ann_1")]
     assert list(root.iterdir()) == []
     assert set(named(cli("list", "--json", url=url))) == set(OTHERS)
+    again = cli(*command, url=url)
+    assert (again.code, again.out) == (3, "")
+    assert "no session of owner 'ann' was found: check the name" in again.err
     wrong = cli("delete", "--owner", "ann", "--status", "done", "--archives", str(root), url=url)
     assert "--archives goes with --owner alone" in wrong.err
 

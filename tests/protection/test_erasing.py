@@ -133,7 +133,7 @@ async def test_all_of_an_owner_goes_and_nothing_else(
     assert [folder.name for folder in root.iterdir()] == ["bob_1"]
     assert found_in(url, b"anneliese_2") == []
     again = await erased(face, opened, "anneliese", archives=root)
-    assert (again.sessions, again.archives, again.keys) == ((), (), 0)
+    assert (again.sessions, again.archives, again.keys) == ((), (), receipt.keys and 0)
 
 
 def found_in(url: str, text: bytes) -> list[str]:
@@ -192,6 +192,26 @@ def test_it_is_completed_by_another_call(
     assert Sessions(opened).list(owner="ann").total == 0
     talk(opened, "ann", "new", 1)  # who comes back has a key that lasts
     assert texts(opened, "new")
+
+
+@tries("stop what writes them, and erase once more")
+def test_an_owner_who_is_written_all_the_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends, and the key is still there; once nobody writes, all goes."""
+    store = MemoryStore()
+    talk(store, "ann", "a", 1)
+    delete = store.delete
+
+    def writes(session: str) -> bool:
+        gone = delete(session)
+        Sessions(store).save("a", {"n": 1})
+        Sessions(store).annotate("a", owner="ann")
+        return gone
+
+    monkeypatch.setattr(store, "delete", writes)
+    with pytest.raises(ConflictError, match="all the time"):
+        erase_owner(store, "ann")
+    monkeypatch.undo()
+    assert erase_owner(store, "ann").sessions == ("a",)
 
 
 def test_what_no_list_shows_goes_too(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ was archived is as new. What a process that died has missed, ``archive_completed
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,6 @@ from wren_sessions._walks import aall_sessions, all_sessions
 from wren_sessions.archives._completion import Complete, Completion
 from wren_sessions.archives._contents import Collecting, Contents
 from wren_sessions.archives._files import refuse_links, write_files
-from wren_sessions.archives._format import Opening
 from wren_sessions.archives._paths import folder_name
 from wren_sessions.archives._restoring import SESSION_FILE, opened
 from wren_sessions.archives._sealed import about_of, sealed, unsealed
@@ -265,17 +264,11 @@ class SessionArchiver:
             archive.conversation: contents.transcript.to_json(),
             archive.profile: contents.profile.to_json(),
         }
-        write_files(self.root, self._sealed(contents.opening, files))
+        keys, owner = owner_keys_of(self._store), contents.opening.notes.owner
+        if keys is not None and owner is not None and self._seal:
+            files = run(sealed(keys, owner, contents.opening, files))
+        write_files(self.root, files)
         return archive
-
-    def _sealed(self, opening: Opening, files: Mapping[Path, str]) -> Mapping[Path, str]:
-        """Files of an owner's session, sealed with the owner's key, if owners have keys."""
-        keys, owner = owner_keys_of(self._store), opening.notes.owner
-        if keys is None or owner is None or not self._seal:
-            return files
-        return {
-            path: run(sealed(keys, owner, opening, path.name, text)) for path, text in files.items()
-        }
 
     def _newer(self, archive: Archive) -> Archive | None:
         """The archive that is there, if it was made from the same session later on."""

@@ -12,13 +12,15 @@ from __future__ import annotations
 import json
 import secrets
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 from wren_sessions.archives._format import Opening
 from wren_sessions.archives._parsing import opening_of
 from wren_sessions.errors import CorruptSessionError, DecryptionError, FormatVersionError
-from wren_sessions.serializers.encryption import UID_BYTES, OwnerKeyNeededError
+from wren_sessions.serializers.encryption import UID_BYTES, Encryption
 from wren_sessions.stores.protected.owner_keys import OwnerKeys
 
 _FORMAT: Final = "wren-sessions/sealed"
@@ -49,9 +51,19 @@ class _Rejoined:
         yield from self._rest
 
 
-async def sealed(keys: OwnerKeys, owner: str, opening: Opening, file: str, text: str) -> str:
-    """A file of the archive of an owner's session, sealed with the owner's key."""
+async def sealed(
+    keys: OwnerKeys, owner: str, opening: Opening, files: Mapping[Path, str]
+) -> dict[Path, str]:
+    """The files of the archive of an owner's session, sealed with the owner's key."""
     owner = keys.encryption.hidden_owner(owner)
+    key = await keys.of(owner)
+    work = partial(_sealed, keys.encryption, key, owner, opening)
+    return {path: await keys.call(partial(work, path.name, text)) for path, text in files.items()}
+
+
+def _sealed(encryption: Encryption, key: str, owner: str, opening: Opening, *named: str) -> str:
+    """One of the files: its name, and its text."""
+    file, text = named
     about = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -61,9 +73,8 @@ async def sealed(keys: OwnerKeys, owner: str, opening: Opening, file: str, text:
         "incarnation": opening.life.incarnation,
         "revision": opening.life.revision,
     }
-    key, names = await keys.of(owner), (opening.session, file)
-    uid = secrets.token_bytes(UID_BYTES)
-    data = keys.encryption.seal(_PURPOSE, uid, names, text.encode(), key)
+    names, uid = (opening.session, file), secrets.token_bytes(UID_BYTES)
+    data = encryption.seal(_PURPOSE, uid, names, text.encode(), key)
     lines = (about, {"sealed": b64encode(data).decode()})
     return "".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in lines)
 
@@ -100,13 +111,9 @@ async def unsealed(lines: Iterable[str | bytes], keys: OwnerKeys | None) -> Iter
             "store with owner_keys=, or set WREN_SESSIONS_OWNER_KEYS",
             session=about.session,
         )
-    while True:
-        try:
-            opened = keys.encryption.open(_PURPOSE, (about.session, file), data)[1]
-        except OwnerKeyNeededError as needed:
-            await keys.look_up(needed.key_id)
-        else:
-            return opened.decode().splitlines(keepends=True)
+    opening = partial(keys.encryption.open, _PURPOSE, (about.session, file), data)
+    _, text = await keys.call(opening)
+    return text.decode().splitlines(keepends=True)
 
 
 def _about(line: bytes) -> tuple[About, str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from wren_sessions._walks import all_sessions
+from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import ConfigurationError, WrenSessionsError
 from wren_sessions.keys import Address, check_session
 from wren_sessions.protocols import SessionStore
@@ -104,6 +105,19 @@ def chosen(
     if names:
         return iter([address_of(store, name).session for name in names])
     return (info.session for info in all_sessions(store, PAGE, owner))
+
+
+def nothing_owned(store: SessionStore, owner: str) -> str:
+    """What to say where an owner has no sessions."""
+    page = store.list_sessions(None, PAGE)
+    if any((info.owner or "").startswith("hmac-") for info in page.sessions) and not getattr(
+        protection_of(store).encryption, "hides_owners", False
+    ):
+        return (
+            f"no session of owner {owner!r} was found: owners are hidden in this store, so set "
+            "WREN_SESSIONS_OWNER_SECRET"
+        )
+    return f"no session of owner {owner!r} was found: check the name with wren-sessions list"
 
 
 def near_ids(store: SessionStore, wrong: str, most: int = 3) -> list[str]:

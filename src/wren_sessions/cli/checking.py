@@ -35,6 +35,7 @@ from wren_sessions.config import NOTHING, Settings, open_store
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import ConfigurationError, CorruptSessionError, WrenSessionsError
 from wren_sessions.protocols import SessionStore
+from wren_sessions.stores.protected.owner_keys import owner_keys_of
 
 _SIGNS: Final[dict[Level, tuple[str, Style]]] = {
     "ok": ("ok     ", "good"),
@@ -240,3 +241,8 @@ def _of_sessions(store: SessionStore) -> Iterator[Finding]:
     encryption = protection_of(store).encryption
     if encryption is not None:
         yield ok("encryption", f"on, new data with the key {encryption.newest!r}")
+        yield ok("owners", "hidden" if encryption.hides_owners else "shown")
+    keys = owner_keys_of(store)
+    if keys is not None:
+        run_now(keys.store.ping())
+        yield ok("owner keys", "on: each owner's sessions have a key of their own")

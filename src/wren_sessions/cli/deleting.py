@@ -13,10 +13,16 @@ import typer
 from wren_sessions._walks import all_sessions
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._exits import FAILED
-from wren_sessions.cli._names import PAGE, SomeSessionNames, address_of, duration_ms
+from wren_sessions.cli._names import (
+    PAGE,
+    SomeSessionNames,
+    address_of,
+    duration_ms,
+    nothing_owned,
+)
 from wren_sessions.cli._progress import progress_bar
 from wren_sessions.cli._where import diagnosis_of
-from wren_sessions.errors import ConfigurationError
+from wren_sessions.errors import ConfigurationError, SessionNotFoundError
 from wren_sessions.sessions.operations import not_found
 from wren_sessions.transfer.erasing import ErasureReceipt, erase_owner
 from wren_sessions.viewing.overview import STATUSES, Overview, overview, with_status
@@ -69,23 +75,24 @@ def delete(
         bool,
         typer.Option(
             "--expired",
-            help="Give back the room of those that have expired. Nobody can read them any more; a "
-            "file keeps them until it is next written, Redis removes them by itself.",
+            help="Free the space of expired sessions. They can't be read any more, but a file "
+            "keeps them until it is next written. Redis removes them by itself.",
         ),
     ] = False,
     pinned: Annotated[
         bool, typer.Option("--pinned", help="Also pinned ones, where they are not named.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say which sessions would go.")
+        bool, typer.Option("--dry-run", help="Only print what would be deleted.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete sessions, whole. There is no way back.
 
-    Name them, or choose them by --owner, --older-than and --status, which all must hold then.
-    Pinned ones are left out unless they are named, or --pinned is given. It asks before it deletes.
-    One that is written in the meantime stays. But --owner alone erases all there is of an owner.
+    Name them, or choose them with --owner, --older-than and --status: sessions that match all of
+    these are deleted. Pinned sessions stay, unless you name them or add --pinned. So does a session
+    that is written in the meantime. It asks first. With --owner alone, everything of the owner is
+    erased, pinned sessions included.
     """
     by_choice = {older_than, status, owner} != {None}
     if [bool(sessions), by_choice, expired].count(True) != 1:
@@ -147,6 +154,8 @@ def _chosen(
 
 def _erase(run: Run, owner: str, archives: str | None, *, dry_run: bool, yes: bool) -> None:
     found = erase_owner(run.store, owner, archives=archives, dry_run=True)
+    if not (found.sessions or found.archives or found.keys):
+        raise SessionNotFoundError(nothing_owned(run.store, owner), session="")
     if not dry_run and not yes and not _agreed_to_erase(run, found):
         run.code = FAILED
         run.screen.note("Nothing was erased.")
@@ -169,8 +178,8 @@ def _erase(run: Run, owner: str, archives: str | None, *, dry_run: bool, yes: bo
 def _agreed_to_erase(run: Run, found: ErasureReceipt) -> bool:
     if not run.can_ask():
         raise ConfigurationError(
-            f"{_summed(found)} would be erased, and there is no terminal to ask on: add --yes, or "
-            "look first with --dry-run"
+            f"{_summed(found)} would be erased, and there is no terminal to ask on, or --json was "
+            "given: add --yes, or look first with --dry-run"
         )
     what = f"{_summed(found)} from {found.location}"
     return typer.confirm(f"Erase {what}? There is no way back.", default=False)

@@ -100,7 +100,11 @@ def _print(run: Run, report: CopyReport, conflicts: Sequence[SessionError], loca
     for error in conflicts:
         if isinstance(error, SessionExistsError):
             others.append(
-                (error.session, "exists", "not copied: the target has another one; --replace")
+                (
+                    error.session,
+                    "exists",
+                    "not copied: the target has a different one; --replace replaces it",
+                )
             )
         else:
             others.append((error.session, "busy", "not copied: others kept writing it"))

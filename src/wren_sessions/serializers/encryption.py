@@ -189,9 +189,11 @@ class Encryption:
                 "the data are encrypted with the key of an owner, and no keys of owners are here: "
                 "open the store with owner_keys=, or set WREN_SESSIONS_OWNER_KEYS"
             )
-        key = self._owner_keys.get(key_id, b"")
-        if key == b"":
-            raise OwnerKeyNeededError(key_id)
+        with self._lock:
+            key = self._owner_keys.get(key_id, b"")
+            if key == b"":
+                raise OwnerKeyNeededError(key_id)
+            self._owner_keys.move_to_end(key_id)
         if key is None:
             raise DecryptionError(
                 "the data were encrypted with the key of an owner who was erased, or whose key is "

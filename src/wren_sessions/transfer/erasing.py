@@ -20,20 +20,24 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, at_once, run
 from wren_sessions._walks import SessionWalk
 from wren_sessions.archives._owned import archives_of, remove
 from wren_sessions.delta.protection import protection_of
+from wren_sessions.errors import ConfigurationError, ConflictError
 from wren_sessions.keys import StagingId, check_owner
 from wren_sessions.protocols import AsyncSessionStore, SessionStore, knowing_owners
+from wren_sessions.serializers.encryption import is_owner_key
+from wren_sessions.stores.protected.headers import key_id
 from wren_sessions.stores.protected.owner_keys import OwnerKeys, owner_keys_of
 from wren_sessions.transfer._reports import OnProgress, Progress
 from wren_sessions.ttl import Duration, to_ms
 
 T = TypeVar("T")
+_ROUNDS: Final = 10
 
 
 class HasRoot(Protocol):
@@ -53,7 +57,7 @@ class ErasureReceipt:
         location: where the sessions were; see `SessionStore.location`.
         sessions: the ids of the sessions.
         archives: the folders of the archives; None if no folder was named to look in.
-        keys: how many keys of the owner were destroyed.
+        keys: how many keys of the owner were destroyed; None if owners have no keys.
         began_at: when it began, UTC.
         ended_at: when it was done, UTC.
         dry_run: whether all this was only found, and is still there.
@@ -63,14 +67,18 @@ class ErasureReceipt:
     location: str
     sessions: tuple[str, ...]
     archives: tuple[Path, ...] | None
-    keys: int
+    keys: int | None
     began_at: datetime
     ended_at: datetime
     dry_run: bool = False
 
     def to_json(self) -> str:
         """The receipt as a JSON object, to be kept."""
-        return json.dumps(asdict(self), default=str, ensure_ascii=False)
+        return json.dumps(
+            asdict(self),
+            default=lambda value: getattr(value, "isoformat", value.__str__)(),
+            ensure_ascii=False,
+        )
 
 
 def erase_owner(
@@ -97,19 +105,22 @@ def erase_owner(
         dry_run: True to find everything, and erase nothing.
         scrub: False to leave out writing a file store's file anew, which can take long; call its
             `FileStore.scrub` later.
-        settle: how long to wait, if owners have keys, for sessions that other processes are just
-            making with the owner's key; None for not at all.
+        settle: how long to wait if owners have keys. Another process may be creating a session
+            with the owner's key right now; that session is deleted after the wait. None to not
+            wait.
         on_progress: called with a `Progress` of the owner after every session.
 
     Returns:
         The receipt.
 
     Raises:
-        ConfigurationError: the store does not know owners, or there is no such folder.
+        ConfigurationError: the store does not know owners, there is no such folder, or sessions
+            are encrypted with a key of the owner and the store was opened without these keys;
+            nothing was erased.
+        ConflictError: sessions of the owner are written all the time; the key is still there.
         StoreUnavailableError: the store or an archive cannot be changed; call it again.
     """
-    erasing = _Erasing.of(store, owner, archives, settle, on_progress)
-    erasing.scrub = scrub
+    erasing = _Erasing.of(store, owner, archives, settle, on_progress, scrub=scrub)
     return run(erasing.run(Unsuspended(store), owner_keys_of(store), at_once, dry_run=dry_run))
 
 
@@ -124,8 +135,7 @@ async def aerase_owner(
     on_progress: OnProgress | None = None,
 ) -> ErasureReceipt:
     """See `erase_owner`; by the store's async API. Files are removed in another thread."""
-    erasing = _Erasing.of(store, owner, archives, settle, on_progress)
-    erasing.scrub = scrub
+    erasing = _Erasing.of(store, owner, archives, settle, on_progress, scrub=scrub)
     keys = owner_keys_of(store.aio)
     return await erasing.run(store.aio, keys, asyncio.to_thread, dry_run=dry_run)
 
@@ -137,8 +147,8 @@ class _Erasing:
     root: Path | None
     settle_s: float
     on_progress: OnProgress | None
-    scrub: bool = True
-    _sessions: list[str] = field(default_factory=list)
+    scrub: bool
+    _sessions: dict[str, None] = field(default_factory=dict)
     _archives: list[Path] = field(default_factory=list)
 
     @classmethod
@@ -149,6 +159,8 @@ class _Erasing:
         archives: str | Path | HasRoot | None,
         settle: Duration | None,
         on_progress: OnProgress | None,
+        *,
+        scrub: bool,
     ) -> Self:
         """The erasure of what was asked for, checked."""
         check_store(store, "erase_owner")
@@ -157,7 +169,8 @@ class _Erasing:
         if archives is not None and not isinstance(archives, str | Path):
             archives = archives.root
         root = None if archives is None else Path(archives)
-        return cls(store, owner, root, to_ms(settle) / 1_000 if settle else 0, on_progress)
+        settle_s = to_ms(settle) / 1_000 if settle else 0
+        return cls(store, owner, root, settle_s, on_progress, scrub)
 
     async def run(
         self,
@@ -178,23 +191,23 @@ class _Erasing:
         began_at = datetime.now(UTC)
         await off(self._find_archives)  # before anything is gone: a wrong folder is an error
         name = self._name
-        count = 0 if keys is None else await keys.count(name)
+        count = None if keys is None else await keys.count(name)
         if not dry_run and keys is not None:
             await keys.end(name)
-        found = await self._each(face, delete=not dry_run)
-        if not dry_run and keys is not None:
-            await off(partial(time.sleep, self.settle_s))
-            found = True
-        while found and not dry_run:  # the last round also has the owner's list forget them
-            found = await self._each(face, delete=True)
+        await self._each(face, keys)
+        if not dry_run:
+            await self._delete(face, keys)
+            if keys is not None:
+                await off(partial(time.sleep, self.settle_s))
+                await self._delete(face, keys)
         await off(self._find_archives)
         if not dry_run:
             await off(self._remove)
-            count = 0 if keys is None else await keys.destroy(name)
+            count = None if keys is None else await keys.destroy(name)
         return ErasureReceipt(
             owner=self.owner,
             location=self.store.location,
-            sessions=tuple(dict.fromkeys(self._sessions)),
+            sessions=tuple(self._sessions),
             archives=None if self.root is None else tuple(self._archives),
             keys=count,
             began_at=began_at,
@@ -208,19 +221,39 @@ class _Erasing:
         encryption = protection_of(self.store).encryption
         return self.owner if encryption is None else encryption.hidden_owner(self.owner)
 
-    async def _each(self, face: AsyncSessionStore, *, delete: bool) -> bool:
+    async def _delete(self, face: AsyncSessionStore, keys: OwnerKeys | None) -> None:
+        """Delete until nothing comes any more; the last round has the owner's list forget them."""
+        for _ in range(_ROUNDS):
+            if not await self._each(face, keys, delete=True):
+                return
+        raise ConflictError(
+            f"sessions of owner {self.owner!r} are being written all the time: stop what writes "
+            "them, and erase once more",
+            session="",
+        )
+
+    async def _each(
+        self, face: AsyncSessionStore, keys: OwnerKeys | None, *, delete: bool = False
+    ) -> bool:
         """Find all sessions of the owner, and perhaps delete them; whether there were any."""
         walk = SessionWalk(face, owner=self.owner)
-        before = len(self._sessions)
+        found = False
         while (page := await walk.next_page()) is not None:
             for info in page:
+                found = True
+                if keys is None and is_owner_key(key_id(info.state) or ""):
+                    raise ConfigurationError(
+                        f"session {info.session!r} is encrypted with a key of its owner, and no "
+                        "store of owners' keys is configured. The key would stay, and copies could "
+                        "still be read: pass owner_keys=, or set WREN_SESSIONS_OWNER_KEYS"
+                    )
                 if delete:
                     await face.delete(info.session)
                     await face.delete(StagingId(info.session))  # if copying it was cut off
-                self._sessions.append(info.session)
-                if self.on_progress is not None:
+                self._sessions[info.session] = None
+                if delete and self.on_progress is not None:
                     self.on_progress(Progress(self.owner, len(self._sessions), 0))
-        return len(self._sessions) > before
+        return found
 
     def _find_archives(self) -> None:
         if self.root is not None:

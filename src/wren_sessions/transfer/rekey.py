@@ -196,7 +196,7 @@ class _Rekeying:
             return False
         key = encryption.newest
         if self.owner_keys is not None and raw.notes.owner is not None:
-            key = await self.owner_keys.of(raw.notes.owner)
+            key = await self.owner_keys.find(raw.notes.owner) or ""  # made when it is rewritten
         if key_id(raw.state) != key:
             return False
         heads = await self.raw.heads(session)

@@ -55,7 +55,10 @@ def seal(encryption: Encryption, session: str, header: Header) -> bytes:
             "checkpoint": {},
             "metadata": readable,
             "config": {},
-            "encryption": {"key": encryption.newest, "sealed": b64encode(sealed).decode()},
+            "encryption": {
+                "key": header.owner_key or encryption.newest,
+                "sealed": b64encode(sealed).decode(),
+            },
         },
         ensure_ascii=False,
         separators=(",", ":"),

@@ -14,15 +14,19 @@ from __future__ import annotations
 import json
 import secrets
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from wren_sessions._walks import SessionWalk
 from wren_sessions.errors import ConfigurationError, ConflictError, DecryptionError
 from wren_sessions.protocols import AsyncSessionStore, SessionStore, knowing_owners
 from wren_sessions.records import Commit, SessionInfo
-from wren_sessions.serializers.encryption import Encryption
+from wren_sessions.serializers.encryption import Encryption, OwnerKeyNeededError
 from wren_sessions.ttl import FOREVER
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +41,33 @@ class OwnerKeys:
     store: AsyncSessionStore
     encryption: Encryption
 
-    async def of(self, owner: str) -> str:
-        """The id of the key to seal an owner's sessions with; made if there is none."""
+    async def find(self, owner: str) -> str | None:
+        """The id of the key to seal an owner's sessions with; None if there is none."""
         for info in await self._all(owner):
             key_id, (wrapped, ended) = info.session, _read(info)
             if not ended:
                 self.encryption.learn_owner_key(key_id, wrapped)
                 return key_id
+        return None
+
+    async def of(self, owner: str) -> str:
+        """The same; a key is made if there is none."""
+        if (found := await self.find(owner)) is not None:
+            return found
         key_id, wrapped = self.encryption.new_owner_key()
         await self._write(key_id, wrapped, ended=False, owner=owner)
         self.encryption.learn_owner_key(key_id, wrapped)
         return key_id
 
-    async def look_up(self, key_id: str) -> None:
-        """Tell the encryption a key, or that it is not there."""
-        info = await self.store.info(key_id)
-        self.encryption.learn_owner_key(key_id, None if info is None else _read(info)[0])
+    async def call(self, work: Callable[[], T]) -> T:
+        """Seal or open something, with the keys that it takes."""
+        while True:
+            try:
+                return work()
+            except OwnerKeyNeededError as needed:
+                info = await self.store.info(needed.key_id)
+                wrapped = None if info is None else _read(info)[0]
+                self.encryption.learn_owner_key(needed.key_id, wrapped)
 
     async def end(self, owner: str) -> None:
         """Have nothing new sealed with the keys that an owner has."""

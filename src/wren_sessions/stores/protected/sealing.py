@@ -45,7 +45,7 @@ from wren_sessions.records import (
     StoredWrite,
 )
 from wren_sessions.serializers.compression import Compression
-from wren_sessions.serializers.encryption import UID_BYTES, Encryption, OwnerKeyNeededError
+from wren_sessions.serializers.encryption import UID_BYTES, Encryption
 from wren_sessions.stores._checks import check_commit, check_notes, noted_meanwhile
 from wren_sessions.stores.protected import headers
 from wren_sessions.stores.protected.headers import Header
@@ -138,12 +138,7 @@ class Sealing:
 
     async def _with_keys(self, work: Callable[[], T]) -> T:
         """Seal or open something, with the keys of owners that it takes."""
-        while True:
-            try:
-                return work()
-            except OwnerKeyNeededError as needed:
-                assert self._owner_keys is not None  # noqa: S101 -- else none is needed
-                await self._owner_keys.look_up(needed.key_id)
+        return work() if self._owner_keys is None else await self._owner_keys.call(work)
 
     def _sealed(
         self, encryption: Encryption, commit: Commit, known: _Known | None, key: str | None
