@@ -23,7 +23,7 @@ from langgraph.store.base import GetOp, Item, SearchItem
 
 from values import drawn, kinds
 from values.comparing import same
-from wren_sessions import PlainSerializer, SafeSerializer
+from wren_sessions import PlainSerializer, SafeSerializer, SerializationError
 
 SAFE: Final = SafeSerializer()
 # Drawing nested values is what takes the time.
@@ -203,3 +203,27 @@ def test_an_exception_is_stored_as_langgraph_does() -> None:
     assert again(ValueError("no")) == "ValueError('no')"
     with pytest.raises(Exception, match="ValueError"):
         SAFE.dumps_typed({"error": ValueError("no")})
+
+
+def test_values_read_together_end_where_each_does() -> None:
+    """What one damaged value lacks and the next has too much of is not read as two sound ones."""
+    serde = SafeSerializer()
+    kind = serde.dumps_typed(1)[0]
+    one, two, three = (serde.dumps_typed([AIMessage(text)])[1] for text in ("one", "two", "three"))
+    both = serde.dumps_typed([AIMessage("one"), AIMessage("two")])[1]
+    sound = [(kind, data) for data in (one, two, both, three)]
+    assert serde.loads_together(sound) == dict(enumerate(map(serde.loads_typed, sound)))
+    plain = [(kind, serde.dumps_typed(value)[1]) for value in (1, [2, 3], {"a": 4}, "b")]
+    assert serde.loads_together(plain) == {0: 1, 1: [2, 3], 2: {"a": 4}, 3: "b"}
+    for bad in (
+        [
+            (kind, b"\x92\x01"),
+            (kind, b"\x02\x03"),
+        ],  # of two elements, and has one; of one, and has two
+        [(kind, b"\x92" + one[1:]), (kind, b"\x91" + both[1:])],
+        [(kind, b"\x91" + both[1:]), (kind, b"\x92" + one[1:])],
+    ):
+        assert serde.loads_together(bad) == {}
+        for each in bad:
+            with pytest.raises(SerializationError):
+                serde.loads_typed(each)

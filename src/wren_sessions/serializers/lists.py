@@ -31,6 +31,7 @@ from wren_sessions.serializers._wire import (
     MARKER,
     Builder,
     Table,
+    are_whole,
     array_header,
     array_length,
 )
@@ -216,9 +217,11 @@ class MessageLists:
         elements = [data[header:] for data, (_, header) in zip(stored, sizes, strict=True)]
         whole = array_header(sum(count for count, _ in sizes)) + b"".join(elements)
         found = self.load_list(KIND, whole)
-        messages = iter(found[0] if found else ())
-        for count, _ in sizes if found else ():
-            yield list(islice(messages, count))
+        counts = [count for count, _ in sizes]
+        if found and are_whole(elements, counts):
+            messages = iter(found[0])
+            for count in counts:
+                yield list(islice(messages, count))
 
 
 def begins_usual(data: bytes) -> bool:

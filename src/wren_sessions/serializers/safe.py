@@ -41,12 +41,13 @@ from wren_sessions.serializers._subclasses import build_subclass, subclass_write
 from wren_sessions.serializers._tree import Raw
 from wren_sessions.serializers._value_types import build_sentinel, core_writer
 from wren_sessions.serializers._wire import (
+    BORDER,
     CHANNEL,
     KIND,
     MARK,
     Build,
     Table,
-    array_header,
+    bordered,
     no_extension,
     read,
 )
@@ -204,11 +205,12 @@ class SafeSerializer(MessageLists):
                 lists[at] = data
         found: dict[int, Any] = {}
         if len(plain) > 1:
-            whole = array_header(len(plain)) + b"".join(plain.values())
+            whole = bordered(plain.values(), 2 * len(plain))
             with suppress(Exception):
                 budget_for(len(whole), self._limits.max_memory_bytes).build(whole)
                 values = unpackb(whole, ext_hook=no_extension, unicode_errors="surrogatepass")
-                found |= zip(plain, values, strict=True)
+                if values[1::2] == [BORDER] * len(plain):
+                    found |= zip(plain, values[::2], strict=True)
         if len(lists) > 1:
             found |= zip(lists, self.load_lists([*lists.values()]), strict=False)
         return found
