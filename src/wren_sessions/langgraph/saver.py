@@ -436,7 +436,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         return await self._history(self._awaited, config, channels)
 
     def get_next_version(self, current: Any, channel: None = None) -> Any:
-        """The version after `current`, counted as by LangGraph's savers: 32 digits and chance.
+        """The version after `current`, in the format of LangGraph's savers: 32 digits, then noise.
 
         If a thread has numbers as versions, it continues with numbers. A subclass may count in its
         own way. The checkpoints it reads then have versions of its kind.
