@@ -43,7 +43,8 @@ from wren_sessions import (
 from wren_sessions._blocking import run
 from wren_sessions.keys import StagingId
 from wren_sessions.protocols import SessionStore
-from wren_sessions.records import Commit
+from wren_sessions.records import Commit, Start
+from wren_sessions.stores.protected.headers import key_id
 from wren_sessions.testing import FakeClock
 from wren_sessions.ttl import FOREVER, TTLPolicy
 
@@ -617,3 +618,90 @@ def test_the_environment_says_where_keys_and_secret_are(
     monkeypatch.delenv("WREN_SESSIONS_ENCRYPTION_KEYS")
     with pytest.raises(ConfigurationError, match="WREN_SESSIONS_OWNER_SECRET hides"):
         open_store("memory://", dotenv=False)
+
+
+# --- what an erasure must not take along ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("to", ["bob", ""])
+@pytest.mark.parametrize("face", ["sync", "async"])
+async def test_a_session_that_was_handed_over_outlives_its_first_owner(
+    face: str, to: str, url: str, tmp_path: Path
+) -> None:
+    """Also a fork of it: what the first owner's key had sealed is sealed anew before it goes."""
+    keys = "memory://" if url == "memory://" else f"file:{tmp_path}/keys.db"
+    with with_keys(url, tmp_path, owner_keys=keys) as store:
+        talk(store, "ann", "a")
+        talk(store, "ann", "own")
+        sessions = Sessions(store)
+        sessions.annotate("a", owner=to, title=MARK)
+        sessions.fork("a", "forked")
+        said = texts(store, "a")
+        receipt = await erased(face, store, "ann")
+        assert (receipt.sessions, receipt.keys) == (("own",), 1)
+        for session in ("a", "forked"):
+            assert texts(store, session) == said
+            info = store.info(session)
+            assert info is not None
+            assert info.owner == (to or None)
+        talk(store, to or "carl", "a", 1)
+        assert len(texts(store, "a")) > len(said)
+        if to:
+            erase_owner(store, to, settle=None)
+            assert store.list_sessions().sessions == ()
+
+
+def test_a_stale_writer_cannot_leave_a_session_to_a_key_that_goes(tmp_path: Path) -> None:
+    """Who has seen the session as another owner's seals one commit so; the erasure mends it."""
+    url = f"file:{tmp_path}/sessions.db"
+    with with_keys(url, tmp_path) as store, with_keys(url, tmp_path) as stale:
+        Sessions(store).save("s", {"text": "first"})
+        Sessions(store).annotate("s", owner="ann")
+        Sessions(stale).save("s", {"text": MARK})
+        Sessions(store).annotate("s", owner="bob")
+        assert isinstance(stale, ProtectedStore)
+        info = stale.unprotected.info("s")
+        assert info is not None
+        for _ in range(2):
+            stale.commit(Commit(session="s", token=str(random.random()), state=b"{}"))
+        after = stale.unprotected.info("s")
+        assert after is not None
+        assert key_id(after.state) != key_id(info.state)  # else this test shows nothing
+        erase_owner(store, "ann", settle=None)
+        assert Sessions(store).load("s").state == {"text": MARK}
+
+
+def test_a_destroyed_key_is_in_no_file_of_the_keys(tmp_path: Path) -> None:
+    """Nor in the log of that file, while it is still open: a copy of it would open everything."""
+    with with_keys(f"file:{tmp_path}/sessions.db", tmp_path) as store:
+        talk(store, "ann", "a", 1)
+        talk(store, "bob", "b", 1)
+        with FileStore(tmp_path / "keys.db", prefix="wren-sessions:owner-keys") as keys:
+            (info,) = keys.list_owned("ann").sessions
+        wrapped = json.loads(info.state)["key"].encode()
+        assert any(wrapped in path.read_bytes() for path in tmp_path.glob("keys.db*"))
+        erase_owner(store, "ann", settle=None, scrub=False)
+        assert not any(wrapped in path.read_bytes() for path in tmp_path.glob("keys.db*"))
+        assert texts(store, "b")
+
+
+def test_a_put_with_an_owners_key_takes_few_bytes_more(tmp_path: Path) -> None:
+    """At most 40: the id of the owner's key, which is longer than the app's, in each body."""
+
+    def size(owner: str | None, name: str) -> int:
+        with with_keys(f"file:{tmp_path}/{name}.db", tmp_path) as store:
+            sessions = Sessions(store)
+            sessions.save("s", {"n": 0})
+            if owner is not None:
+                sessions.annotate("s", owner=owner)
+            assert isinstance(store, ProtectedStore)
+            sizes = []
+            for turn in range(1, 21):
+                sessions.save("s", {"n": turn})
+                (record,) = store.unprotected.scan("s", [Start("")], 1).records
+                info = store.unprotected.info("s")
+                assert info is not None
+                sizes.append(len(record.body) + len(info.state))
+            return max(sizes)
+
+    assert 0 < size("ann", "owned") - size(None, "nobodys") <= 40

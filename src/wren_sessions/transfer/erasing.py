@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Protocol, Self, TypeVar
 
@@ -34,6 +35,7 @@ from wren_sessions.serializers.encryption import is_owner_key
 from wren_sessions.stores.protected.headers import key_id
 from wren_sessions.stores.protected.owner_keys import OwnerKeys, owner_keys_of
 from wren_sessions.transfer._reports import OnProgress, Progress
+from wren_sessions.transfer.rekey import give_back
 from wren_sessions.ttl import Duration, to_ms
 
 T = TypeVar("T")
@@ -117,7 +119,8 @@ def erase_owner(
         ConfigurationError: the store does not know owners, there is no such folder, or sessions
             are encrypted with a key of the owner and the store was opened without these keys;
             nothing was erased.
-        ConflictError: sessions of the owner are written all the time; the key is still there.
+        ConflictError: sessions of the owner are written all the time, or a session that was theirs
+            before is in use by its new owner; the key is still there: call it again.
         StoreUnavailableError: the store or an archive cannot be changed; call it again.
     """
     erasing = _Erasing.of(store, owner, archives, settle, on_progress, scrub=scrub)
@@ -203,7 +206,7 @@ class _Erasing:
         await off(self._find_archives)
         if not dry_run:
             await off(self._remove)
-            count = None if keys is None else await keys.destroy(name)
+            count = None if keys is None else await self._destroy(face, keys, off)
         return ErasureReceipt(
             owner=self.owner,
             location=self.store.location,
@@ -214,6 +217,22 @@ class _Erasing:
             ended_at=datetime.now(UTC),
             dry_run=dry_run,
         )
+
+    async def _destroy(
+        self,
+        face: AsyncSessionStore,
+        keys: OwnerKeys,
+        off: Callable[[Callable[[], Any]], Awaitable[Any]],
+    ) -> int:
+        """Destroy the owner's keys, when nobody else's sessions need them; how many there were."""
+        if lent := await keys.lent(self._name):
+            blocking = isinstance(face, Unsuspended)
+            as_face = Unsuspended if blocking else attrgetter("aio")
+            await give_back(self.store, as_face, keys, lent)
+        count = await keys.destroy(self._name)
+        if hasattr(keys.place, "scrub"):
+            await off(keys.place.scrub)  # its log holds the key until then
+        return count
 
     @property
     def _name(self) -> str:

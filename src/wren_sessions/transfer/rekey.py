@@ -100,6 +100,34 @@ async def arekey(
     return await rekeying.run(sessions)
 
 
+async def give_back(
+    store: SessionStore,
+    face: Callable[[SessionStore], AsyncSessionStore],
+    keys: OwnerKeys,
+    key_ids: set[str],
+) -> None:
+    """Seal anew what some keys of owners sealed, whoever has it now, so that they can go.
+
+    Args:
+        store: where the sessions are.
+        face: gives a store to await.
+        keys: the keys of owners.
+        key_ids: of the keys.
+
+    Raises:
+        ConflictError: a session is in use; everything can still be read.
+    """
+    rekeying = _rekeying(store, face, None, None)
+    rekeying.owner_keys, rekeying.only = keys, key_ids
+    await rekeying.run_each(await rekeying.all_sessions(), asked=False)
+    if rekeying.busy:
+        raise ConflictError(
+            f"session {rekeying.busy[0]!r} is in use, and was an erased owner's before: it is "
+            "written anew before their key is destroyed. Erase once more when it is not in use",
+            session=rekeying.busy[0],
+        )
+
+
 def _rekeying(
     store: SessionStore,
     face: Callable[[SessionStore], AsyncSessionStore],
@@ -130,9 +158,10 @@ class _Rekeying:
     unused_ms: int
     on_progress: OnProgress | None
     owner_keys: OwnerKeys | None = None
+    only: set[str] | None = None  # rewrite what these keys sealed, and nothing else
     _rewritten: list[str] = field(default_factory=list)
     _current: list[str] = field(default_factory=list)
-    _busy: list[str] = field(default_factory=list)
+    busy: list[str] = field(default_factory=list)
 
     async def run(self, sessions: Iterable[str] | None) -> RekeyReport:
         if isinstance(sessions, str):
@@ -140,18 +169,18 @@ class _Rekeying:
         keys = 0
         if sessions is None:
             keys = 0 if self.owner_keys is None else await self.owner_keys.rewrap()
-            sessions = await self._all()
-            await self._each(sessions, asked=False)
+            sessions = await self.all_sessions()
+            await self.run_each(sessions, asked=False)
         else:
-            await self._each(sessions, asked=True)
+            await self.run_each(sessions, asked=True)
         return RekeyReport(
             rewritten=tuple(self._rewritten),
             current=tuple(self._current),
-            busy=tuple(self._busy),
+            busy=tuple(self.busy),
             owner_keys=keys,
         )
 
-    async def _all(self) -> list[str]:
+    async def all_sessions(self) -> list[str]:
         """All sessions; what is written while they are rewritten has the newest key already."""
         found: list[str] = []
         walk = SessionWalk(self.raw)
@@ -159,7 +188,7 @@ class _Rekeying:
             found += [info.session for info in page]
         return found
 
-    async def _each(self, sessions: Iterable[str], *, asked: bool) -> None:
+    async def run_each(self, sessions: Iterable[str], *, asked: bool) -> None:
         for session in sessions:
             info = await self.store.info(session)
             if info is None and asked:
@@ -174,7 +203,7 @@ class _Rekeying:
         if await self._is_current(info.session):
             return self._current
         if info.life.now_ms - info.life.updated_ms < self.unused_ms:
-            return self._busy
+            return self.busy
         staging = Staging(
             self.store,
             self.store,
@@ -185,7 +214,7 @@ class _Rekeying:
         try:
             await staging.copy(replace=info.life)
         except (ChangedError, ConflictError):
-            return self._busy
+            return self.busy
         return self._rewritten
 
     async def _is_current(self, session: str) -> bool:
@@ -197,7 +226,7 @@ class _Rekeying:
         key = encryption.newest
         if self.owner_keys is not None and raw.notes.owner is not None:
             key = await self.owner_keys.find(raw.notes.owner) or ""  # made when it is rewritten
-        if key_id(raw.state) != key:
+        if self._stale({key_id(raw.state)}, key):
             return False
         heads = await self.raw.heads(session)
         for store, keys_of, right in (
@@ -208,9 +237,13 @@ class _Rekeying:
             walk = RecordWalk(partial(store.scan, session), starts, PAGE)
             while (page := await walk.next_page()) is not None:
                 for stored in page.records:
-                    if not keys_of(session, stored) <= {right}:
+                    if self._stale(keys_of(session, stored), right):
                         return False
         return True
+
+    def _stale(self, found: set[str | None], right: str) -> bool:
+        """Whether what was sealed with these keys is to be sealed anew."""
+        return not found <= {right} if self.only is None else bool(found & self.only)
 
 
 def _keys_of_bodies(session: str, stored: Stored) -> set[str | None]:

@@ -3,7 +3,9 @@
 Each key is a session of that store, named by the key's id. Its header holds the key, sealed with
 the newest of the app's keys; its owner is the one whose key it is, as the sessions' store names
 them. An owner may have several keys, if two processes met them first at the same time. A key that
-is ended opens, and seals nothing new; that is for the moment in which its sessions are deleted.
+is ended opens, and seals nothing new; that is for the moment in which its sessions are deleted. A
+key that is lent has sealed parts of sessions that were given to somebody else, or to nobody: those
+are sealed anew before it is destroyed.
 
 The store of the keys must be another place than that of the sessions: backups of the sessions would
 hold their keys, and could be read after the keys were destroyed.
@@ -15,7 +17,7 @@ import json
 import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -29,6 +31,15 @@ from wren_sessions.ttl import FOREVER
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """An owner's key as it is kept: sealed, and whether it has ended, and was lent."""
+
+    wrapped: bytes
+    ended: bool = False
+    lent: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class OwnerKeys:
     """The keys of owners.
@@ -36,17 +47,19 @@ class OwnerKeys:
     Args:
         store: where they are.
         encryption: what they are sealed with; it is told each key that was looked up.
+        place: the same store, to call.
     """
 
     store: AsyncSessionStore
     encryption: Encryption
+    place: SessionStore
 
     async def find(self, owner: str) -> str | None:
         """The id of the key to seal an owner's sessions with; None if there is none."""
         for info in await self._all(owner):
-            key_id, (wrapped, ended) = info.session, _read(info)
-            if not ended:
-                self.encryption.learn_owner_key(key_id, wrapped)
+            key_id, kept = info.session, _read(info)
+            if not kept.ended:
+                self.encryption.learn_owner_key(key_id, kept.wrapped)
                 return key_id
         return None
 
@@ -55,7 +68,7 @@ class OwnerKeys:
         if (found := await self.find(owner)) is not None:
             return found
         key_id, wrapped = self.encryption.new_owner_key()
-        await self._write(key_id, wrapped, ended=False, owner=owner)
+        await self._write(key_id, _Kept(wrapped=wrapped), owner=owner)
         self.encryption.learn_owner_key(key_id, wrapped)
         return key_id
 
@@ -66,19 +79,31 @@ class OwnerKeys:
                 return work()
             except OwnerKeyNeededError as needed:
                 info = await self.store.info(needed.key_id)
-                wrapped = None if info is None else _read(info)[0]
+                wrapped = None if info is None else _read(info).wrapped
                 self.encryption.learn_owner_key(needed.key_id, wrapped)
 
     async def end(self, owner: str) -> None:
         """Have nothing new sealed with the keys that an owner has."""
         for info in await self._all(owner):
-            wrapped, ended = _read(info)
-            if not ended:
-                await self._write(info.session, wrapped, ended=True, seen=info)
+            kept = _read(info)
+            if not kept.ended:
+                await self._write(info.session, replace(kept, ended=True), seen=info)
+
+    async def lend(self, key_id: str) -> None:
+        """Remember that a key has sealed what is not its owner's any more."""
+        info = await self.store.info(key_id)
+        if info is not None and not (kept := _read(info)).lent:
+            await self._write(key_id, replace(kept, lent=True), seen=info)
+
+    async def lent(self, owner: str) -> set[str]:
+        """The keys that are to be destroyed, if any of them was lent; else none."""
+        kept = {info.session: _read(info) for info in await self._all(owner)}
+        ended = {key_id for key_id, each in kept.items() if each.ended}
+        return ended if any(each.lent for each in kept.values()) else set()
 
     async def destroy(self, owner: str) -> int:
         """Delete the keys of an owner that were ended; how many there were."""
-        ended = [info.session for info in await self._all(owner) if _read(info)[1]]
+        ended = [info.session for info in await self._all(owner) if _read(info).ended]
         for key_id in ended:
             await self.store.delete(key_id)
             self.encryption.learn_owner_key(key_id, None)
@@ -92,10 +117,10 @@ class OwnerKeys:
         """Seal all keys with the newest of the app's keys; how many were not."""
         count = 0
         for info in await self._all(None):
-            wrapped, ended = _read(info)
-            renewed = self.encryption.rewrapped(info.session, wrapped)
+            kept = _read(info)
+            renewed = self.encryption.rewrapped(info.session, kept.wrapped)
             if renewed is not None:
-                await self._write(info.session, renewed, ended=ended, seen=info)
+                await self._write(info.session, replace(kept, wrapped=renewed), seen=info)
                 count += 1
         return count
 
@@ -110,13 +135,14 @@ class OwnerKeys:
     async def _write(
         self,
         key_id: str,
-        wrapped: bytes,
+        kept: _Kept,
         *,
-        ended: bool,
         owner: str | None = None,
         seen: SessionInfo | None = None,
     ) -> None:
-        about = {"key": b64encode(wrapped).decode(), "ended": ended}
+        about = {"key": b64encode(kept.wrapped).decode(), "ended": kept.ended}
+        if kept.lent:
+            about["lent"] = True
         commit = Commit(
             session=key_id,
             token=secrets.token_urlsafe(8),
@@ -175,11 +201,15 @@ def _place(location: str) -> tuple[str, str]:
     return parts.netloc.rpartition("@")[2], parts.path if parts.scheme in {"file", "unix"} else ""
 
 
-def _read(info: SessionInfo) -> tuple[bytes, bool]:
-    """An owner's key, sealed, and whether it has ended."""
+def _read(info: SessionInfo) -> _Kept:
+    """An owner's key, as it was kept."""
     try:
         about = json.loads(info.state)
-        return b64decode(about["key"], validate=True), bool(about["ended"])
+        return _Kept(
+            wrapped=b64decode(about["key"], validate=True),
+            ended=bool(about["ended"]),
+            lent=bool(about.get("lent")),
+        )
     except (ValueError, KeyError, TypeError):
         raise DecryptionError(
             f"the owner's key {info.session!r} is damaged: restore the store of the keys of owners "

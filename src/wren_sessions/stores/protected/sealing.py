@@ -280,6 +280,8 @@ class Sealing:
             raise noted_meanwhile(session)
         owner = info.notes.owner if notes.owner == expect.owner else self._hidden(notes.owner)
         if self._owner_keys is not None and owner != info.notes.owner:
+            if header.owner_key is not None:
+                await self._owner_keys.lend(header.owner_key)
             key = None if owner is None else await self._owner_keys.of(owner)
             header = await self._given_to(session, info.life, replace(header, owner_key=key))
         if about and header.uid is not None:

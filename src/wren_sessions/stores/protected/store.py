@@ -83,8 +83,8 @@ class ProtectedStore(Closing):
         blocking = awaited = None
         if owner_keys is not None:
             encryption = _with_owner_keys(store, encryption, owner_keys)
-            blocking = OwnerKeys(Unsuspended(owner_keys), encryption)
-            awaited = OwnerKeys(owner_keys.aio, encryption)
+            blocking = OwnerKeys(Unsuspended(owner_keys), encryption, owner_keys)
+            awaited = OwnerKeys(owner_keys.aio, encryption, owner_keys)
         self.protection: Protection = Protection(encryption, compression)
         self.unprotected: SessionStore = store
         self._store = store
