@@ -6,7 +6,7 @@ import json
 import random
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from wren_sessions import (
     Sessions,
     SessionSaver,
     StoreUnavailableError,
+    TracedStore,
     Transcript,
     aerase_owner,
     erase_owner,
@@ -705,3 +706,68 @@ def test_a_put_with_an_owners_key_takes_few_bytes_more(tmp_path: Path) -> None:
             return max(sizes)
 
     assert 0 < size("ann", "owned") - size(None, "nobodys") <= 40
+
+
+def test_a_traced_store_hands_over_and_erases_as_well(tmp_path: Path) -> None:
+    """And a session that nobody can read any more stops no erasure of somebody else."""
+    url = f"file:{tmp_path}/sessions.db"
+    with with_keys(url, tmp_path) as store:
+        talk(store, "carl", "c", 1)
+        shutil.copy(tmp_path / "sessions.db", tmp_path / "before.db")
+        erase_owner(store, "carl", settle=None)
+    with with_keys(f"file:{tmp_path}/before.db", tmp_path) as below:
+        store = TracedStore(below)
+        talk(store, "ann", "a")
+        Sessions(store).annotate("a", owner="bob")
+        said = texts(store, "a")
+        assert erase_owner(store, "ann", settle=None).keys == 1
+        assert texts(store, "a") == said
+
+
+@pytest.mark.parametrize("gone", ["ann", "bob"])
+def test_a_handover_that_stops_in_the_middle_loses_nothing(gone: str, tmp_path: Path) -> None:
+    """Behind each call of either store: the session is erased with its owner, or can be read."""
+    whole, stop = False, 0
+    while not whole:
+        stop += 1
+        folder = tmp_path / str(stop)
+        folder.mkdir()
+        url = f"file:{folder}/sessions.db"
+        with with_keys(url, folder) as store:
+            talk(store, "ann", "a", 1)
+            talk(store, "bob", "b", 1)
+            said = texts(store, "a")
+        with with_keys(url, folder) as store, pytest.MonkeyPatch.context() as patch:
+            whole = not stopped(patch, stop, lambda: Sessions(store).annotate("a", owner="bob"))
+        with with_keys(url, folder) as store:
+            info = store.info("a")
+            assert info is not None
+            erase_owner(store, gone, settle=None)
+            assert (store.info("a") is None) == (info.owner == gone)
+            if info.owner != gone:
+                assert texts(store, "a") == said
+    assert stop > 5
+
+
+def stopped(patch: pytest.MonkeyPatch, stop: int, work: Callable[[], object]) -> bool:
+    """Interrupt work behind a call of a file store; whether it came that far."""
+    calls = 0
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*args: Any, **options: Any) -> Any:
+            nonlocal calls
+            found = call(*args, **options)
+            calls += 1
+            if calls == stop:
+                raise KeyboardInterrupt
+            return found
+
+        return counting
+
+    for name in ("info", "list_owned", "commit", "prune", "annotate"):
+        patch.setattr(FileStore, name, counted(getattr(FileStore, name)))
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    return False

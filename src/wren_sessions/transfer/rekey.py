@@ -31,7 +31,6 @@ from wren_sessions.errors import ConfigurationError, ConflictError, SessionNotFo
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.records import SessionInfo, Start, Stored
 from wren_sessions.serializers.encryption import key_id_of
-from wren_sessions.stores.protected import ProtectedStore
 from wren_sessions.stores.protected.headers import key_id
 from wren_sessions.stores.protected.owner_keys import OwnerKeys, owner_keys_of
 from wren_sessions.transfer._rebasing import ranged
@@ -143,7 +142,7 @@ def _rekeying(
         )
     return _Rekeying(
         store=face(store),
-        raw=face(store.unprotected if isinstance(store, ProtectedStore) else store),
+        raw=face(getattr(store, "unprotected", store)),
         protection=protection,
         unused_ms=0 if unused_for is None else to_ms(unused_for),
         on_progress=on_progress,
@@ -190,6 +189,8 @@ class _Rekeying:
 
     async def run_each(self, sessions: Iterable[str], *, asked: bool) -> None:
         for session in sessions:
+            if self.only is not None and await self._is_current(session):
+                continue  # without opening it, which may not be possible
             info = await self.store.info(session)
             if info is None and asked:
                 raise SessionNotFoundError(
@@ -224,15 +225,15 @@ class _Rekeying:
         if encryption is None or raw is None:
             return False
         key = encryption.newest
-        if self.owner_keys is not None and raw.notes.owner is not None:
+        if self.only is None and self.owner_keys is not None and raw.notes.owner is not None:
             key = await self.owner_keys.find(raw.notes.owner) or ""  # made when it is rewritten
         if self._stale({key_id(raw.state)}, key):
             return False
         heads = await self.raw.heads(session)
-        for store, keys_of, right in (
-            (self.raw, _keys_of_bodies, key),
-            (self.store, _keys_of_values, encryption.chunk_key),
-        ):
+        looks = [(self.raw, _keys_of_bodies, key)]
+        if self.only is None:
+            looks.append((self.store, _keys_of_values, encryption.chunk_key))
+        for store, keys_of, right in looks:
             starts = [Start(namespace) for namespace, _ in heads]
             walk = RecordWalk(partial(store.scan, session), starts, PAGE)
             while (page := await walk.next_page()) is not None:

@@ -279,33 +279,41 @@ class Sealing:
         if there.owner not in owners or there.about != expect.about:
             raise noted_meanwhile(session)
         owner = info.notes.owner if notes.owner == expect.owner else self._hidden(notes.owner)
-        if self._owner_keys is not None and owner != info.notes.owner:
+        given = self._owner_keys is not None and owner != info.notes.owner
+        if given and self._owner_keys is not None:
             if header.owner_key is not None:
                 await self._owner_keys.lend(header.owner_key)
             key = None if owner is None else await self._owner_keys.of(owner)
-            header = await self._given_to(session, info.life, replace(header, owner_key=key))
+            header = replace(header, owner_key=key)
         if about and header.uid is not None:
             seal = partial(self._encryption.seal, _NOTES, header.uid, (), about, header.owner_key)
             about = await self._with_keys(seal)
-        return await store.annotate(session, Notes(owner, about), info.notes)
+        # First whose it is: stopped in between, no key of somebody else's has sealed anything.
+        life = await store.annotate(session, Notes(owner, about), info.notes)
+        if given and life is not None:
+            await self._given_to(session, owner, header.owner_key)
+        return life
 
-    async def _given_to(self, session: str, life: Life, header: Header) -> Header:
+    async def _given_to(self, session: str, owner: str | None, key: str | None) -> None:
         """Seal a header with the key of the session's new owner, so that all use it from now on."""
         assert self._encryption is not None  # noqa: S101 -- checked by the caller
-        if header.uid is None:
-            return header
-        prune = Prune(
-            session=session,
-            incarnation=life.incarnation,
-            revision=life.revision,
-            drop=(),
-            state=headers.seal(self._encryption, session, header),
-        )
-        done = await self._store.prune(prune)
-        self._forget(session)
-        if done.outcome != "done":
-            raise noted_meanwhile(session)
-        return header
+        for _ in range(ATTEMPTS):
+            info, header = await self._header(session)
+            self._forget(session)
+            if info is None or header is None or header.uid is None or info.notes.owner != owner:
+                return
+            sealed = headers.seal(self._encryption, session, replace(header, owner_key=key))
+            life = info.life
+            prune = Prune(
+                session=session,
+                incarnation=life.incarnation,
+                revision=life.revision,
+                drop=(),
+                state=sealed,
+            )
+            if (await self._store.prune(prune)).outcome == "done":
+                return
+        raise self._busy(session)
 
     async def list_owned(
         self, owner: str, cursor: str | None = None, limit: int = 100
