@@ -1,6 +1,6 @@
-"""``delete``: end sessions, after a question; by id, age, status or expiry, never a pattern.
+"""``delete``: delete sessions by id, age, status or expiry, never by pattern. It asks first.
 
-With an owner and nothing else it erases: all that there is of the owner, and it gives a receipt.
+With an owner and nothing else, it erases everything of the owner and prints a receipt.
 """
 
 from __future__ import annotations
@@ -47,20 +47,22 @@ def delete(
     older_than: Annotated[
         str | None,
         typer.Option(
-            "--older-than", metavar="TIME", help="All that were not written for so long, as in 7d."
+            "--older-than", metavar="TIME", help="Sessions not written for this long, such as 7d."
         ),
     ] = None,
     status: Annotated[
         str | None,
-        typer.Option("--status", metavar="STATUS", help=f"All that are {', '.join(STATUSES)}."),
+        typer.Option(
+            "--status", metavar="STATUS", help=f"Sessions that are {', '.join(STATUSES)}."
+        ),
     ] = None,
     owner: Annotated[
         str | None,
         typer.Option(
             "--owner",
             metavar="NAME",
-            help="Erase everything of this owner, also pinned sessions and their key, and print a "
-            "receipt. With --older-than or --status: only these sessions of the owner.",
+            help="Erase everything of this owner, including pinned sessions and the owner's key, "
+            "and print a receipt. With --older-than or --status: only these sessions of the owner.",
         ),
     ] = None,
     archives: Annotated[
@@ -68,31 +70,31 @@ def delete(
         typer.Option(
             "--archives",
             metavar="FOLDER",
-            help="With --owner: also remove the archives of the owner from this folder.",
+            help="With --owner: also remove the owner's archives from this folder.",
         ),
     ] = None,
     expired: Annotated[
         bool,
         typer.Option(
             "--expired",
-            help="Free the space of expired sessions. They can't be read any more, but a file "
-            "keeps them until it is next written. Redis removes them by itself.",
+            help="Free the space of expired sessions. They can't be read any more, but they stay "
+            "in a file until its next write. Redis removes them by itself.",
         ),
     ] = False,
     pinned: Annotated[
-        bool, typer.Option("--pinned", help="Also pinned ones, where they are not named.")
+        bool, typer.Option("--pinned", help="Also delete pinned sessions that are not named.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what would be deleted.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
 ) -> None:
-    """Delete sessions, whole. There is no way back.
+    """Delete sessions with their whole history. This cannot be undone.
 
     Name them, or choose them with --owner, --older-than and --status: sessions that match all of
-    these are deleted. Pinned sessions stay, unless you name them or add --pinned. So does a session
-    that is written in the meantime. It asks first. With --owner alone, everything of the owner is
-    erased, pinned sessions included.
+    these are deleted. Pinned sessions stay, unless you name them or add --pinned. A chosen session
+    that is written in the meantime stays too. The command asks first. With --owner alone, it erases
+    everything of the owner, including pinned sessions.
     """
     by_choice = {older_than, status, owner} != {None}
     if [bool(sessions), by_choice, expired].count(True) != 1:
@@ -186,7 +188,7 @@ def _agreed_to_erase(run: Run, found: ErasureReceipt) -> bool:
 
 
 def _summed(found: ErasureReceipt) -> str:
-    """What a receipt is about, in words."""
+    """The counts of a receipt, in words."""
     counts = [(len(found.sessions), "session")]
     if found.archives is not None:
         counts.append((len(found.archives), "archive"))
@@ -220,7 +222,7 @@ def _about(row: Overview) -> str:
 
 
 def _delete(run: Run, row: Overview, *, strict: bool) -> None:
-    """Delete one; where it was chosen by its age, only if it is still as it was."""
+    """Delete one session. If it was not named, only if it has not changed since it was chosen."""
     if not strict:
         now = run.store.info(row.session)
         if now is None or (now.life.incarnation, now.life.revision) != (
@@ -251,7 +253,7 @@ def _list(run: Run, rows: list[Overview]) -> None:
 
 
 def _sweep(run: Run, *, dry_run: bool) -> None:
-    """Have a store remove what has expired."""
+    """Make the store remove expired sessions."""
     count = _expired(run)
     left = count
     while left and not dry_run:
