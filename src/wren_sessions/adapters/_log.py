@@ -1,8 +1,9 @@
 """A framework's messages as a list in a session's state.
 
-To add a message is one read and one write. What it costs in bytes does not depend on how many
-messages there are: the store keeps a list in extents, and a process knows those that it has read.
-Changes are made by `Sessions.update`: a message that somebody else added meanwhile is not lost.
+Adding a message takes one read and one write. The number of bytes does not depend on how many
+messages there are: the store keeps a list in extents, and a process remembers those that it has
+read. Changes go through `Sessions.update`, so a message that another caller adds at the same time
+is not lost.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ ELSEWHERE: Final = "Use another session, or keep messages under another name: me
 
 @contextmanager
 def needing(package: str, extra: str) -> Iterator[None]:
-    """Say what to install where an adapter's framework cannot be imported in this block."""
+    """Say what to install if the framework cannot be imported in this block."""
     try:
         yield
     except ImportError as error:
@@ -31,7 +32,7 @@ def needing(package: str, extra: str) -> Iterator[None]:
         ) from error
 
 
-class _NothingThere(Exception):  # noqa: N818 -- ends a change that has nothing to change
+class _NothingThere(Exception):  # noqa: N818 -- stops an update that would change nothing
     """There are no messages."""
 
 
@@ -40,14 +41,14 @@ class MessageLog(Generic[M]):
 
     Args:
         sessions: where the session is.
-        session_id: its id; it is made with the first message.
-        name: the key of its state that has the messages.
+        session_id: its id; the session is created with the first message.
+        name: the key of the messages in its state.
         kind: the class of messages.
         called: what the framework calls them, for errors.
 
     Raises:
-        ConfigurationError: an argument is not of its type.
-        InvalidSessionIdError: the session's id cannot be one.
+        ConfigurationError: an argument has the wrong type.
+        InvalidSessionIdError: the session id is not valid.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class MessageLog(Generic[M]):
         return found
 
     def _added(self, messages: Sequence[M]) -> Callable[[dict[str, Any]], None] | None:
-        """The change that adds messages; None for none."""
+        """The change that adds messages; None if there are none to add."""
         if isinstance(messages, str | bytes | Mapping):
             raise SerializationError(f"pass a list of {self._called}, not a single value")
         new = list(messages)
@@ -123,13 +124,13 @@ class MessageLog(Generic[M]):
             self.sessions.update(self.session_id, change)
 
     def pop(self) -> M | None:
-        """Take the last message out; None if there is none."""
+        """Remove and return the last message; None if there is none."""
         with suppress(_NothingThere):
             return self.sessions.update(self.session_id, self._popped)
         return None
 
     def clear(self) -> None:
-        """Remove all messages, from the session's earlier checkpoints, too."""
+        """Remove all messages, and the earlier checkpoints, which contain them."""
         with suppress(_NothingThere):
             self.sessions.update(self.session_id, self._cleared)
         self.sessions.prune(self.session_id)

@@ -25,17 +25,17 @@ with needing("langchain-core", "langchain"):
 class SessionChatMessageHistory(BaseChatMessageHistory):
     """The messages of one session, as a chat message history.
 
-    Methods that add messages write all of them, or none. Messages that others add at the same time
-    are kept.
+    Methods that add messages write all of them, or none. Messages that other callers add at the
+    same time are kept.
 
     Args:
         sessions: where the session is.
-        session_id: its id; the session is made with the first message.
-        messages: the key of its state that has the messages.
+        session_id: its id; the session is created with the first message.
+        messages: the key of the messages in its state.
 
     Raises:
-        ConfigurationError: an argument is not of its type.
-        InvalidSessionIdError: the session's id cannot be one.
+        ConfigurationError: an argument has the wrong type.
+        InvalidSessionIdError: the session id is not valid.
     """
 
     def __init__(self, sessions: Sessions, session_id: str, *, messages: str = "messages") -> None:
@@ -47,7 +47,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override] # read from the store
-        """All messages; empty for a session that is not there, or has expired."""
+        """All messages; empty if the session does not exist or has expired."""
         return self._log.load()
 
     async def aget_messages(self) -> list[BaseMessage]:
@@ -65,7 +65,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
     def clear(self) -> None:
         """Remove all messages. The session keeps its owner, its lifetime and the rest of its state.
 
-        Its earlier checkpoints go, since the messages are in them.
+        Its earlier checkpoints are deleted, because they contain the messages.
         """
         self._log.clear()
 

@@ -5,8 +5,8 @@
     sessions = Sessions(open_store("redis://localhost:6379/0"))
     result = await Runner.run(agent, "Hello", session=AgentSession(sessions, "ann-1"))
 
-Items are stored as the SDK gives them. `AgentSession` has what the SDK's protocol `Session` asks
-for, and is passed wherever the SDK takes one.
+Items are stored as the SDK passes them. `AgentSession` implements the SDK's protocol `Session`.
+Pass it wherever the SDK takes a session.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class AgentSession:
 
     Args:
         sessions: where the session is.
-        session_id: its id; the session is made with the first item.
-        messages: the key of its state that has the items.
+        session_id: its id; the session is created with the first item.
+        messages: the key of the items in its state.
         session_settings: the SDK's settings of a session, such as how many of the latest items a
-            run is given; None for no limit.
+            run gets; None for no limit.
 
     Attributes:
-        session_id, session_settings: as they were given.
+        session_id, session_settings: as passed.
 
     Raises:
-        ConfigurationError: an argument is not of its type.
-        InvalidSessionIdError: the session's id cannot be one.
+        ConfigurationError: an argument has the wrong type.
+        InvalidSessionIdError: the session id is not valid.
     """
 
     session_settings: SessionSettings | None
@@ -62,7 +62,7 @@ class AgentSession:
         """The items, oldest first.
 
         Args:
-            limit: how many of the latest ones; None for as many as `session_settings` says, and a
+            limit: how many of the latest items; None for the limit of `session_settings`, a
                 negative number for all.
         """
         if limit is None and self.session_settings is not None:
@@ -73,16 +73,16 @@ class AgentSession:
         return items[-limit:] if limit else []
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
-        """Add items, in one write. Items that others add at the same time are kept."""
+        """Add items, in one write. Items that other callers add at the same time are kept."""
         await self._log.aadd(items)
 
     async def pop_item(self) -> TResponseInputItem | None:
-        """Take the latest item out, so that no two callers get the same; None if there is none."""
+        """Remove and return the latest item, or None. No two callers get the same item."""
         return await self._log.apop()
 
     async def clear_session(self) -> None:
         """Remove all items. The session keeps its owner, its lifetime and the rest of its state.
 
-        Its earlier checkpoints go, since the items are in them.
+        Its earlier checkpoints are deleted, because they contain the items.
         """
         await self._log.aclear()

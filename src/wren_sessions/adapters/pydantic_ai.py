@@ -6,8 +6,8 @@
     result = agent.run_sync("Hello", message_history=history.load())
     history.add(result.new_messages())
 
-Messages are stored as Pydantic AI itself dumps them, with `ModelMessagesTypeAdapter`: as JSON that
-its later versions read.
+Messages are stored as JSON, as `ModelMessagesTypeAdapter` of Pydantic AI dumps them. Its later
+versions can read them.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 
 class MessageHistory:
-    """The messages of one session, as Pydantic AI takes and gives them.
+    """The messages of one session, as Pydantic AI takes and returns them.
 
     Args:
         sessions: where the session is.
-        session_id: its id; the session is made with the first message.
-        messages: the key of its state that has the messages.
+        session_id: its id; the session is created with the first message.
+        messages: the key of the messages in its state.
 
     Attributes:
-        session_id: as it was given.
+        session_id: as passed.
 
     Raises:
-        ConfigurationError: an argument is not of its type.
-        InvalidSessionIdError: the session's id cannot be one.
+        ConfigurationError: an argument has the wrong type.
+        InvalidSessionIdError: the session id is not valid.
     """
 
     def __init__(self, sessions: Sessions, session_id: str, *, messages: str = "messages") -> None:
@@ -48,10 +48,10 @@ class MessageHistory:
         self._log = MessageLog[Any](sessions, session_id, messages, dict, "messages of Pydantic AI")
 
     def load(self) -> list[ModelMessage]:
-        """All messages, for ``message_history=``; empty for a session that is not there.
+        """All messages, for ``message_history=``; empty if the session does not exist.
 
         Raises:
-            SerializationError: what is stored is something else.
+            SerializationError: the stored data is something else.
         """
         return self._validated(self._log.load())
 
@@ -62,10 +62,10 @@ class MessageHistory:
     def add(self, messages: Sequence[ModelMessage]) -> None:
         """Add the messages of a run, ``result.new_messages()``, in one write.
 
-        Messages that others add at the same time are kept.
+        Messages that other callers add at the same time are kept.
 
         Raises:
-            SerializationError: something else was given; nothing was written.
+            SerializationError: the argument is something else; nothing was written.
         """
         self._log.add(_dumped(messages))
 
@@ -76,7 +76,7 @@ class MessageHistory:
     def clear(self) -> None:
         """Remove all messages. The session keeps its owner, its lifetime and the rest of its state.
 
-        Its earlier checkpoints go, since the messages are in them.
+        Its earlier checkpoints are deleted, because they contain the messages.
         """
         self._log.clear()
 
@@ -95,7 +95,7 @@ class MessageHistory:
 
 
 def _dumped(messages: Sequence[ModelMessage]) -> list[Any]:
-    """Messages as they are stored; what is no message would be dumped as well, with a warning."""
+    """Messages as they are stored. Other values are refused: they would be dumped too."""
     for each in messages:
         if not isinstance(each, ModelRequest | ModelResponse):
             raise SerializationError(
