@@ -1,4 +1,4 @@
-"""A checkpointer for LangGraph's Agent Server, without code of yours.
+"""A checkpointer for LangGraph's Agent Server. You write no code for it.
 
 ``langgraph.json`` names it by its path, and the environment says where sessions are kept::
 
@@ -6,8 +6,8 @@
     "env": { "WREN_SESSIONS_URL": "file:sessions.db" }
 
 The server enters the context manager once in each of its threads, and leaves it only in the thread
-that it started in. So a process has one saver: whoever enters first opens and closes it, and all
-others share it.
+that it started in. So a process has one saver: the first thread to enter opens and closes it, and
+all others share it.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ _savers: list[SessionSaver] = []  # the one that is open
 
 
 class ServerSaver(SessionSaver):
-    """A `SessionSaver` that knows what the server adds to checkpoints, and how it asks for them.
+    """A `SessionSaver` that handles what the server adds to checkpoints and how it asks for them.
 
-    The name of the user and the id of the request are not stored with a checkpoint: they belong to
-    the request. In a copy of a thread, the metadata names the copy. A history before a checkpoint
-    can be asked for by that checkpoint, as the server's API says.
+    The user's name and the request's id are not stored with a checkpoint, because they belong to
+    the request. In a copy of a thread, the metadata names the copy. ``before`` may be just the
+    checkpoint's ids, as in the server's API.
     """
 
     async def _write(self, checkpoints: Checkpoints, put: Put) -> None:
@@ -77,15 +77,15 @@ class ServerSaver(SessionSaver):
 
 @asynccontextmanager
 async def checkpointer(**options: Any) -> AsyncIterator[SessionSaver]:
-    """The saver of this process, on the store that the environment and ``.env`` name.
+    """The saver of this process, on the store that the environment or ``.env`` names.
 
     Args:
         options: ``serde``, ``cache_bytes``, ``header``, ``retention``, ``migrations``,
-            ``concurrency`` and ``owner_key``, as for `SessionSaver`; what whoever enters first
-            passes holds.
+            ``concurrency`` and ``owner_key``, as for `SessionSaver`. The first thread to enter
+            decides on the options.
 
     Raises:
-        ConfigurationError: they name no store, or one that cannot be used.
+        ConfigurationError: no store is configured, or it cannot be used.
         StoreUnavailableError: the store does not answer.
     """
     with _lock:
@@ -106,7 +106,7 @@ def _opened(options: dict[str, Any]) -> SessionSaver:
     """A saver on the store that is configured.
 
     Raises:
-        ConfigurationError: none is, or it cannot be used.
+        ConfigurationError: no store is configured, or it cannot be used.
     """
     settings = Settings.from_env()
     if settings.source == NOTHING:

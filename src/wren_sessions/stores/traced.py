@@ -1,12 +1,12 @@
-"""A store whose calls are spans and measurements of OpenTelemetry: any store, wrapped.
+"""Wraps any store, and turns its calls into OpenTelemetry spans and measurements.
 
-``open_store(…, telemetry=True)`` makes one. Where it is off, nothing is wrapped, and a call costs
-what it did. Names follow OpenTelemetry's semantic conventions for databases where they fit. Each
-call of the store is a span, a child of the caller's: it begins in the caller's thread or task,
-whichever thread the store works in then.
+``open_store(…, telemetry=True)`` creates one. With telemetry off, nothing is wrapped, and calls
+cost nothing extra. Names follow OpenTelemetry's semantic conventions for databases where they fit.
+Each call of the store is a span, a child of the caller's span. It begins in the caller's thread or
+task, even if the store then works in another thread.
 
-What is told never depends on what is stored: no value, no name of a key, no owner, no text of an
-error. Ids of sessions are told in spans if that is asked for, and never in metrics.
+Spans and metrics never contain stored data: no value, no key name, no owner, no error text. Session
+ids are in spans only if you ask for them, and never in metrics.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OPERATIONS: Final = (
     *("commit", "prune", "load", "scan", "read", "heads", "info", "list_sessions", "touch"),
     *("set_ttl", "pin", "delete", "copy", "annotate", "list_owned", "turn", "ping"),
 )
-"""The methods of a store that are told of, as far as it has them."""
+"""The methods of a store that are traced, if the store has them."""
 
 _SCHEMA: Final = "https://opentelemetry.io/schemas/1.36.0"
 _SYSTEM: Final = "db.system.name"
@@ -46,7 +46,7 @@ _ERROR: Final = "error.type"
 _SESSION: Final = "gen_ai.conversation.id"
 _OUTCOME: Final = "wren_sessions.outcome"
 _DURATION: Final = "db.client.operation.duration"
-_BOUNDS_S: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)  # as the conventions have them
+_BOUNDS_S: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)  # the buckets of the conventions
 
 _SYSTEMS: Final = {"file": "sqlite", "rediss": "redis", "unix": "redis"}
 _OF_NO_SESSION: Final = frozenset({"list_sessions", "list_owned", "ping"})
@@ -54,12 +54,12 @@ _OF_NO_SESSION: Final = frozenset({"list_sessions", "list_owned", "ping"})
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """What a store tells OpenTelemetry, and whom.
+    """What a store reports to OpenTelemetry, and to which providers.
 
     Args:
         session_ids: whether spans say which session they are about, as ``gen_ai.conversation.id``.
-        tracer_provider: who gets spans; None for the global one.
-        meter_provider: who gets metrics; None for the global one.
+        tracer_provider: the provider that gets spans; None for the global one.
+        meter_provider: the provider that gets metrics; None for the global one.
     """
 
     session_ids: bool = False
@@ -68,11 +68,11 @@ class Telemetry:
 
 
 class TracedStore(Closing):
-    """A `SessionStore` over another one, whose calls are told to OpenTelemetry.
+    """A `SessionStore` that wraps another one and reports its calls to OpenTelemetry.
 
     Args:
         store: the store below.
-        telemetry: what to tell, and whom.
+        telemetry: what to report, and to which providers.
 
     Raises:
         ConfigurationError: OpenTelemetry is not installed, or an argument is not of its type.
@@ -97,7 +97,7 @@ class TracedStore(Closing):
 
 
 class _AsyncTraced:
-    """The awaitable face of a `TracedStore`."""
+    """The async API of a `TracedStore`."""
 
     def __init__(self, face: AsyncSessionStore, telling: _Telling) -> None:
         self._face = face
@@ -110,7 +110,7 @@ class _AsyncTraced:
 
 
 class _Telling:
-    """Makes calls of one store spans and measurements."""
+    """Turns the calls of one store into spans and measurements."""
 
     def __init__(self, store: SessionStore, telemetry: Telemetry) -> None:
         try:
@@ -137,7 +137,7 @@ class _Telling:
         self._session_ids = telemetry.session_ids
 
     def blocking(self, operation: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """A blocking method, told of."""
+        """A blocking method, traced."""
 
         @wraps(call)
         def told(*args: Any, **kwargs: Any) -> Any:
@@ -149,7 +149,7 @@ class _Telling:
     def awaited(
         self, operation: str, call: Callable[..., Awaitable[Any]]
     ) -> Callable[..., Awaitable[Any]]:
-        """An awaitable method, told of."""
+        """An async method, traced."""
 
         @wraps(call)
         async def told(*args: Any, **kwargs: Any) -> Any:
@@ -184,7 +184,7 @@ class _Telling:
 
 
 def _about(location: str) -> dict[str, str | int]:
-    """What is known of the place: its system, and the server, if it is one."""
+    """The attributes of a location: the database system, and the server if there is one."""
     scheme = location.partition(":")[0]
     kind = scheme.partition("+")[0]
     about: dict[str, str | int] = {_SYSTEM: _SYSTEMS.get(kind, kind)}
@@ -200,7 +200,7 @@ def _about(location: str) -> dict[str, str | int]:
 
 
 def _session_of(operation: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, str]:
-    """The session that a call is about; none for those that are about several."""
+    """The session that a call is about; nothing for a call about several sessions."""
     if operation in _OF_NO_SESSION:
         return {}
     first = args[0] if args else next(iter(kwargs.values()), None)
@@ -209,7 +209,7 @@ def _session_of(operation: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 
 
 def _seen(span: Span, answer: Any) -> Any:
-    """Tell what became of a commit or a prune, whose failed conditions are no errors."""
+    """Add the outcome of a commit or a prune: a failed condition there is not an error."""
     outcome = getattr(answer, "outcome", None)
     if isinstance(outcome, str):
         span.set_attribute(_OUTCOME, outcome)

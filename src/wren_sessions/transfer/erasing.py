@@ -1,13 +1,13 @@
-"""Erasing all that is kept of one owner: sessions, their place in lists, archives, and the key.
+"""Erase everything stored for one owner: sessions, list entries, archives, and the key.
 
 ::
 
     receipt = erase_owner(store, "ann", archives="user_profiles")
     print(receipt.to_json())
 
-Where owners have keys of their own (`open_store(…, owner_keys=…)`), the owner's key is destroyed as
-the last step: then nobody can read copies that were made before either, such as backups, replicas
-and append-only files. If it stops in the middle, calling it again completes it.
+Where owners have keys of their own (`open_store(…, owner_keys=…)`), the owner's key is destroyed
+last. Then nobody can read earlier copies either, such as backups, replicas and append-only files.
+If it stops in the middle, call it again to complete it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ROUNDS: Final = 10
 
 
 class HasRoot(Protocol):
-    """A `SessionArchiver`: it knows where its archives are."""
+    """A `SessionArchiver`, which has its archives below `root`."""
 
     @property
     def root(self) -> Path:
@@ -55,14 +55,14 @@ class ErasureReceipt:
     """What `erase_owner` erased.
 
     Attributes:
-        owner: whose data.
+        owner: the owner whose data it was.
         location: where the sessions were; see `SessionStore.location`.
         sessions: the ids of the sessions.
         archives: the folders of the archives; None if no folder was named to look in.
         keys: how many keys of the owner were destroyed; None if owners have no keys.
         began_at: when it began, UTC.
         ended_at: when it was done, UTC.
-        dry_run: whether all this was only found, and is still there.
+        dry_run: whether everything was only found, and nothing was erased.
     """
 
     owner: str
@@ -75,7 +75,7 @@ class ErasureReceipt:
     dry_run: bool = False
 
     def to_json(self) -> str:
-        """The receipt as a JSON object, to be kept."""
+        """The receipt as a JSON object, for your records."""
         return json.dumps(
             asdict(self),
             default=lambda value: getattr(value, "isoformat", value.__str__)(),
@@ -93,23 +93,23 @@ def erase_owner(
     settle: Duration | None = "5s",
     on_progress: OnProgress | None = None,
 ) -> ErasureReceipt:
-    """Erase all sessions of an owner, also pinned ones, and what belongs to them.
+    """Erase all sessions of an owner, including pinned ones, and everything that belongs to them.
 
-    What is written for the owner while this runs is erased too. A file store's file is written
-    anew, so that no deleted byte is left in it. On Redis, append-only files and snapshots keep what
-    was deleted until the server writes new ones.
+    Anything written for the owner while this runs is erased too. A file store's file is rewritten,
+    so that no deleted byte is left in it. On Redis, append-only files and snapshots keep deleted
+    data until the server writes new ones.
 
     Args:
         store: where the sessions are.
-        owner: whose.
-        archives: the folder of a `SessionArchiver`, or the archiver: archives of these sessions are
-            removed from there. None (default) leaves archives.
-        dry_run: True to find everything, and erase nothing.
-        scrub: False to leave out writing a file store's file anew, which can take long; call its
+        owner: whose data to erase.
+        archives: the folder of a `SessionArchiver`, or the archiver itself: archives of these
+            sessions are removed from there. None (default) keeps archives.
+        dry_run: True to only find everything, and erase nothing.
+        scrub: False to skip rewriting a file store's file, which can take long; call its
             `FileStore.scrub` later.
         settle: how long to wait if owners have keys. Another process may be creating a session
-            with the owner's key right now; that session is deleted after the wait. None to not
-            wait.
+            with the owner's key right now; that session is deleted after the wait. None for
+            no wait.
         on_progress: called with a `Progress` of the owner after every session.
 
     Returns:
@@ -137,7 +137,7 @@ async def aerase_owner(
     settle: Duration | None = "5s",
     on_progress: OnProgress | None = None,
 ) -> ErasureReceipt:
-    """See `erase_owner`; by the store's async API. Files are removed in another thread."""
+    """See `erase_owner`; uses the store's async API. Files are removed in another thread."""
     erasing = _Erasing.of(store, owner, archives, settle, on_progress, scrub=scrub)
     keys = owner_keys_of(store.aio)
     return await erasing.run(store.aio, keys, asyncio.to_thread, dry_run=dry_run)
@@ -165,7 +165,7 @@ class _Erasing:
         *,
         scrub: bool,
     ) -> Self:
-        """The erasure of what was asked for, checked."""
+        """An erasure with checked arguments."""
         check_store(store, "erase_owner")
         knowing_owners(store)
         check_owner(owner)
@@ -183,16 +183,16 @@ class _Erasing:
         *,
         dry_run: bool,
     ) -> ErasureReceipt:
-        """Erase, or find.
+        """Erase everything, or only find it.
 
         Args:
-            face: the store, to await.
+            face: the async API of the store.
             keys: the keys of owners.
-            off: calls what blocks.
-            dry_run: whether only to find.
+            off: runs blocking functions.
+            dry_run: whether to only find everything.
         """
         began_at = datetime.now(UTC)
-        await off(self._find_archives)  # before anything is gone: a wrong folder is an error
+        await off(self._find_archives)  # before anything is deleted: a wrong folder is an error
         name = self._name
         count = None if keys is None else await keys.count(name)
         if not dry_run and keys is not None:
@@ -236,12 +236,12 @@ class _Erasing:
 
     @property
     def _name(self) -> str:
-        """The owner as indexes have them."""
+        """The owner's name in indexes."""
         encryption = protection_of(self.store).encryption
         return self.owner if encryption is None else encryption.hidden_owner(self.owner)
 
     async def _delete(self, face: AsyncSessionStore, keys: OwnerKeys | None) -> None:
-        """Delete until nothing comes any more; the last round has the owner's list forget them."""
+        """Delete until no session is left; the last round clears the owner's list."""
         for _ in range(_ROUNDS):
             if not await self._each(face, keys, delete=True):
                 return
@@ -254,7 +254,7 @@ class _Erasing:
     async def _each(
         self, face: AsyncSessionStore, keys: OwnerKeys | None, *, delete: bool = False
     ) -> bool:
-        """Find all sessions of the owner, and perhaps delete them; whether there were any."""
+        """Find all sessions of the owner, and delete them if asked; whether there were any."""
         walk = SessionWalk(face, owner=self.owner)
         found = False
         while (page := await walk.next_page()) is not None:
@@ -268,7 +268,7 @@ class _Erasing:
                     )
                 if delete:
                     await face.delete(info.session)
-                    await face.delete(StagingId(info.session))  # if copying it was cut off
+                    await face.delete(StagingId(info.session))  # if a copy was interrupted
                 self._sessions[info.session] = None
                 if delete and self.on_progress is not None:
                     self.on_progress(Progress(self.owner, len(self._sessions), 0))
@@ -280,7 +280,7 @@ class _Erasing:
             self._archives = list(dict.fromkeys([*self._archives, *found]))
 
     def _remove(self) -> None:
-        """Remove archives, and what a file still holds of deleted sessions."""
+        """Remove archives, and what is left of deleted sessions in the store's file."""
         for folder in self._archives:
             remove(folder)
         if self.scrub and hasattr(self.store, "scrub"):
