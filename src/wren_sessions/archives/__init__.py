@@ -1,8 +1,8 @@
-"""Archives: sessions as files, and files as sessions again.
+"""Archives: write sessions to files, and read them back.
 
-`export_session` writes a session as JSON lines, `import_session` brings it back, in any store: all
+`export_session` writes a session as JSON lines, and `import_session` reads it into any store: all
 checkpoints, pending writes and versions, with the serializer's bytes. `SessionArchiver` keeps such
-a file, and beside it for people what was said and what was found out.
+a file. Beside it are two files for people: what was said, and what was found out.
 """
 
 from wren_sessions.archives._archiver import Archive, AsyncSessionArchiver, SessionArchiver

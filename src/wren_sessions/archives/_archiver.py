@@ -1,15 +1,16 @@
-"""`SessionArchiver`: the files of a session, which stay when it expires.
+"""`SessionArchiver`: files of a session, which stay when the session expires.
 
 ::
 
     user_profiles/<session>/logs/conversation.json     what was said
     user_profiles/<session>/profiles/profile.json      what was found out
-    user_profiles/<session>/session.jsonl              all of it, to be restored
+    user_profiles/<session>/session.jsonl                            the whole session, to restore
+    it
 
-Nothing watches a running graph: a checkpointer does not know that a step was the last one, and work
-on files would hold it up. An app archives a session when it has run its graph,
-``archiver.archive_if_complete(id)``, which costs one read where the session is not over, or what
-was archived is as new. What a process that died has missed, ``archive_completed()`` makes up for.
+Nothing watches a running graph: a checkpointer does not know which step is the last one, and
+writing files would slow it down. An app calls ``archiver.archive_if_complete(id)`` after running
+its graph. This costs one read if the session is not complete or the archive is up to date. If a
+process dies before it archives its sessions, ``archive_completed()`` does it later.
 """
 
 from __future__ import annotations
@@ -50,15 +51,15 @@ PROFILE_FILE: Final = Path("profiles/profile.json")
 
 
 class HasStore(Protocol):
-    """What is needed of a `Sessions`, which stands above this package."""
+    """The part of `Sessions` used here: this package must not import it."""
 
     @property
     def store(self) -> SessionStore:
-        """Where the sessions are."""
+        """The store of the sessions."""
 
     @property
     def serde(self) -> Serializer | None:
-        """What they are written with."""
+        """The serializer that they are written with."""
 
 
 Source: TypeAlias = HasStore | SessionStore
@@ -71,8 +72,8 @@ class Archive:
     Attributes:
         session: the session's id.
         folder: where its files are.
-        incarnation: of the session that was archived; see `Life.incarnation`.
-        revision: how many times that had been written.
+        incarnation: the archived session's incarnation; see `Life.incarnation`.
+        revision: how many times the session had been written.
     """
 
     session: str
@@ -101,19 +102,21 @@ class SessionArchiver:
 
     Args:
         sessions: a `Sessions`, or a store.
-        root: the folder, made when it is needed.
+        root: the folder; it is created when it is needed.
         messages: the name of the list of messages in the state.
-        channels: what `profile.json` has of the state, besides all numbers and booleans.
-        complete: the name of a value of the state that is true when a session is over, or a
-            function of the state that tells.
+        channels: the channels of the state that go into `profile.json`, besides all numbers and
+            booleans.
+        complete: the name of a value of the state that is true when a session is complete, or a
+            function of the state that returns whether it is.
         serde: the serializer that the sessions were written with; None for the one of `sessions`,
             or the default.
-        seal: whether files of owners' sessions are sealed with the owners' keys, where owners have
-            keys (`open_store(…, owner_keys=…)`); `read` opens them. False writes all files as text.
+        seal: whether files of owners' sessions are encrypted with the owners' keys, if owners have
+            keys (`open_store(…, owner_keys=…)`); `read` decrypts them. False writes all files as
+            plain text.
 
     Attributes:
         root: the folder.
-        aio: the same methods, to await.
+        aio: async versions of the methods.
     """
 
     def __init__(
@@ -146,7 +149,7 @@ class SessionArchiver:
         """Where the files of a session are, or would be.
 
         Raises:
-            InvalidSessionIdError: that is no session id.
+            InvalidSessionIdError: the session id is not valid.
         """
         return self.root / folder_name(session)
 
@@ -174,7 +177,7 @@ class SessionArchiver:
         )
 
     def read(self, path: Path) -> str:
-        """The text of a file of an archive; opened, if it is sealed with its owner's key.
+        """The text of a file of an archive; decrypted if it is encrypted with its owner's key.
 
         ``Transcript.from_json(archiver.read(archive.conversation))`` is the conversation.
 
@@ -182,8 +185,8 @@ class SessionArchiver:
             path: the file: `Archive.conversation`, `Archive.profile` or `Archive.export`.
 
         Raises:
-            SessionNotFoundError: it is not there.
-            DecryptionError: it is sealed, and the owner's key is not here, or not any more.
+            SessionNotFoundError: there is no such file.
+            DecryptionError: it is encrypted, and the owner's key is missing or was destroyed.
         """
         with opened(path) as file:
             lines = run(unsealed(file, owner_keys_of(self._store)))
@@ -194,7 +197,7 @@ class SessionArchiver:
     def archive(self, session: str) -> Archive:
         """Write the files of a session as it is now.
 
-        Each file is written atomically, and replaces the one of an earlier archive.
+        Each file is written atomically, and replaces the file of an earlier archive.
 
         Args:
             session: its id.
@@ -202,31 +205,31 @@ class SessionArchiver:
         Raises:
             SessionNotFoundError: there is no such session.
             StoreUnavailableError: a file cannot be written.
-            ConflictError: the session was pruned or deleted meanwhile.
+            ConflictError: the session was pruned or deleted in the meantime.
         """
         return self._write(run(self._collecting.collect(session)))
 
     def archive_if_complete(self, session: str) -> Archive | None:
-        """Archive a session if it is over, unless that was done since it was last written.
+        """Archive a session if it is complete and was written since it was last archived.
 
         Returns:
-            Its archive; None if it is not over.
+            Its archive; None if the session is not complete.
 
         Raises:
-            SessionNotFoundError: there is no such session; besides what `archive` raises.
+            SessionNotFoundError: there is no such session. Other errors are those of `archive`.
         """
         if not run(self._completion.check(session)):
             return None
         return self._archived(self._store.info(session)) or self.archive(session)
 
     def archive_completed(self) -> tuple[Archive, ...]:
-        """Archive all sessions that are over and were not archived since they were last written.
+        """Archive all complete sessions that were written since they were last archived.
 
-        Looks at every session of the store: at its header, and where that does not say that it is
-        not over, at its latest checkpoint.
+        Looks at every session of the store: at its header, and at its latest checkpoint unless the
+        header says that the session is not complete.
 
         Returns:
-            What was archived now.
+            The new archives.
         """
         found = []
         for info in all_sessions(self._store):
@@ -238,7 +241,7 @@ class SessionArchiver:
         return tuple(found)
 
     def _archived(self, info: SessionInfo | None) -> Archive | None:
-        """The archive of a session if it is as new as the session is."""
+        """The archive of a session if it is up to date."""
         if info is None:
             return None
         with suppress(CorruptSessionError, FormatVersionError):  # then it is written again
@@ -271,7 +274,7 @@ class SessionArchiver:
         return archive
 
     def _newer(self, archive: Archive) -> Archive | None:
-        """The archive that is there, if it was made from the same session later on."""
+        """The existing archive, if it was made from a later state of the same session."""
         with suppress(CorruptSessionError, FormatVersionError):
             there = self.find(archive.session)
             if there and there.incarnation == archive.incarnation:
@@ -280,12 +283,12 @@ class SessionArchiver:
 
 
 class AsyncSessionArchiver:
-    """The same methods, to await. Files are written in another thread.
+    """The async methods of `SessionArchiver`. Files are written in another thread.
 
     Args:
-        archiver: whose methods these are.
-        completion: which sessions are over, on the store's awaitable face.
-        collecting: what archives hold, on that face.
+        archiver: the archiver.
+        completion: finds out which sessions are complete, over the store's async API.
+        collecting: collects the contents of archives, over the store's async API.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Whether a session is over.
+"""Whether a session is complete.
 
-Its state must say so, and its graph must have nothing left to do: no question that waits, and no
-step that comes next. LangGraph marks the nodes of the next step in the checkpoint itself.
+Its state must say so, and its graph must have nothing left to do: no waiting question and no next
+step. LangGraph marks the nodes of the next step in the checkpoint itself.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Complete: TypeAlias = str | Callable[[Mapping[str, Any]], bool]
 
 
 class Completion:
-    """Tells which sessions are over.
+    """Finds out which sessions are complete.
 
     Args:
-        checkpoints: of the store.
+        checkpoints: the checkpoints of the store.
         serde: reads values as plain data.
-        complete: what says so.
+        complete: the name or function that decides; see `SessionArchiver`.
     """
 
     def __init__(self, checkpoints: Checkpoints, serde: Serializer, complete: Complete) -> None:
@@ -39,7 +39,7 @@ class Completion:
         self._complete = complete
 
     async def check(self, session: str) -> bool:
-        """Whether a session is over.
+        """Whether a session is complete.
 
         Raises:
             SessionNotFoundError: there is no such session.
@@ -70,7 +70,7 @@ class Completion:
         return bool(by_name(state).get(flag) if isinstance(flag, str) else flag(state))
 
     def denied(self, info: SessionInfo) -> bool:
-        """Whether a session's header says that it is not over; a header need not say anything."""
+        """Whether the header says that the session is not complete; it may say nothing about it."""
         if not isinstance(self._complete, str):
             return False
         try:

@@ -1,4 +1,4 @@
-"""What an archive holds of one session. All of it is of one checkpoint."""
+"""The contents of one session's archive. Everything is from one checkpoint."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Contents:
     """The texts of an archive.
 
     Attributes:
-        opening: what the session's own file begins with.
-        session: all of the session, as lines.
+        opening: the first line of the session's file.
+        session: the whole session, as lines.
         transcript: what was said.
         profile: what was found out.
     """
@@ -35,13 +35,13 @@ class Contents:
 
 
 class Collecting:
-    """Collects what archives hold.
+    """Collects the contents of archives.
 
     Args:
-        checkpoints: of the store.
+        checkpoints: the checkpoints of the store.
         serde: reads values as plain data.
         messages: the name of the list of messages.
-        channels: what a profile has besides numbers and booleans.
+        channels: the channels that go into a profile, besides numbers and booleans.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Collecting:
         self._channels = channels
 
     async def collect(self, session: str) -> Contents:
-        """What there is of a session.
+        """Collect the contents for one session.
 
         Raises:
             SessionNotFoundError: there is no such session.
-            ConflictError: it was pruned or deleted meanwhile.
+            ConflictError: it was pruned or deleted in the meantime.
         """
         for attempt in range(ATTEMPTS):
             export = Exporting(self._checkpoints.store, session, self._checkpoints.protection)

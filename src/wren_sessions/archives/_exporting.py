@@ -1,7 +1,8 @@
 """One session as lines.
 
-The names of its checkpoints are collected first; then they are read by pages, each with one read of
-all that its lists refer to. The session may go on meanwhile: what comes later is not in the file.
+The names of the checkpoints are collected first. Then they are read page by page, with one read for
+everything that the lists of a page refer to. The session may be written in the meantime: later
+checkpoints are not in the file.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ class Exporting:
 
     Args:
         store: where the session is.
-        session: the session.
-        protection: what happened to its values before they were stored.
-        now: the time to write on it.
+        session: the session's id.
+        protection: how its values were encrypted and compressed before they were stored.
+        now: the time to write into the file.
         on_progress: called with a `Progress` after every checkpoint.
     """
 
@@ -74,8 +75,8 @@ class Exporting:
 
         Raises:
             SessionNotFoundError: there is no such session.
-            ConflictError: a checkpoint that was to be exported is not there any more.
-            CorruptSessionError: what is stored is damaged.
+            ConflictError: a checkpoint was deleted before it was exported.
+            CorruptSessionError: the stored data is damaged.
         """
         if self._pages is None:
             await self._begin()
@@ -89,7 +90,7 @@ class Exporting:
 
     @property
     def begun(self) -> Opening:
-        """What the first line says; there once that line is."""
+        """The contents of the first line; available once that line was written."""
         assert self.opening is not None  # noqa: S101 -- the caller has the first line
         return self.opening
 
@@ -112,7 +113,7 @@ class Exporting:
         )
 
     async def _entries(self, info: SessionInfo, heads: Sequence[Name]) -> list[Entry] | None:
-        """All checkpoints in the order in which they were written; None if some came meanwhile."""
+        """All checkpoints in the order they were written; None if new ones came in the meantime."""
         found: list[tuple[int, str, Entry]] = []
         scan = partial(self._store.scan, self._session)
         walk = RecordWalk(scan, (Start(namespace) for namespace, _ in heads), PAGE)
@@ -133,7 +134,7 @@ class Exporting:
         return parents_first(entry for _, _, entry in sorted(found))
 
     def _plan(self, info: SessionInfo, heads: Sequence[Name], entries: Sequence[Entry]) -> None:
-        """Pages of checkpoints of one namespace, the oldest first."""
+        """Pages of checkpoints of one namespace, oldest first."""
         self._order = {entry.name: order for order, entry in enumerate(entries)}
         self._pages = []
         for namespace, _ in heads:
@@ -171,7 +172,7 @@ class Exporting:
         )
 
     async def _stored(self, names: list[Name]) -> list[Stored]:
-        """The records of a page, the oldest first."""
+        """The records of a page, oldest first."""
         wanted, found = set(names), dict[Name, Stored]()
         start = Start(names[0][0], self._above[names[-1]])
         walk = RecordWalk(partial(self._store.scan, self._session), [start], len(names))
@@ -215,7 +216,7 @@ class Exporting:
         )
 
     def _check_keys(self, checkpoint_id: str, keys: Collection[object]) -> None:
-        """Make sure that all keys are text; those that version 0.1.0 saved need not be."""
+        """Check that all keys are text. Version 0.1.0 also saved other keys."""
         for key in keys:
             if not isinstance(key, str):
                 raise SerializationError(
@@ -228,7 +229,7 @@ class Exporting:
         what = f"a pending write of checkpoint {stored.name[1]!r}"
         found = []
         writes = zip(stored.writes, writes_of(self._session, stored), strict=True)
-        for kept, write in sorted(writes, key=itemgetter(0)):  # stores have orders of their own
+        for kept, write in sorted(writes, key=itemgetter(0)):  # each store has its own order
             typed, *_ = opened(self._session, write.value, arena, self._protection, what)
             likely = (stored.name, stored.name)
             channel = f"write {write.channel}"

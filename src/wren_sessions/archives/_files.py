@@ -1,9 +1,9 @@
-"""Files that are there whole or not at all, whatever happens while they are written.
+"""Write files atomically: each is there whole or not at all, even after a crash.
 
-A file is written under another name in its own folder, brought to the disk, and renamed. Files are
-their owner's alone (0600, folders 0700). What a process that was killed left behind is removed by
-the next one that writes the same file, once it is an hour old. No symbolic link below the root is
-followed: it would lead files to where whoever made the link wants them.
+A file is written under another name in its own folder, synced to disk, and renamed. Only the user
+who wrote them can read the files (0600, folders 0700). If a process was killed, the next process
+that writes the same file removes what is left, once it is an hour old. Symbolic links below the
+root are not followed: somebody could use one to send files to another place.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _FILE_MODE, _FOLDER_MODE = 0o600, 0o700
 
 
 def write_files(root: Path, contents: Mapping[Path, str | bytes]) -> None:
-    """Write files, all of them before the first one takes its place.
+    """Write files. All of them are written before the first one is renamed.
 
     Args:
-        root: what they are below.
-        contents: the text, or the bytes, of each.
+        root: the folder above them.
+        contents: the text or bytes of each file.
 
     Raises:
-        StoreUnavailableError: they cannot be written; the files that were there are as they were,
-            unless a rename failed after others.
+        StoreUnavailableError: they cannot be written. Existing files are unchanged, unless a rename
+            failed after other files were renamed.
     """
     staged: dict[Path, Path] = {}
     try:
@@ -62,7 +62,7 @@ def refuse_links(root: Path, folder: Path) -> None:
     """Raise if a folder below the root, or one above it, is a symbolic link.
 
     Raises:
-        StoreUnavailableError: it is, or it cannot be looked at.
+        StoreUnavailableError: one is, or a folder cannot be checked.
     """
     while folder not in {root, folder.parent}:
         try:
@@ -89,7 +89,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each its owner's alone."""
+    """Create a folder and its parents, private to this user."""
     if folder.is_dir():
         return
     _make_folder(folder.parent)
@@ -99,7 +99,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk, where folders can be opened (not on Windows)."""
+    """Sync a folder to disk, where folders can be opened (not on Windows)."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -109,7 +109,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove what earlier writers of a file left of it; other temporary files are not ours."""
+    """Remove temporary files that earlier writers of this file left; keep all others."""
     ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.tmp")
     for found in path.parent.iterdir():
         if ours.fullmatch(found.name):

@@ -1,10 +1,11 @@
 """The file of a session: JSON lines, written and checked. Pure.
 
-The first line says what the file is and whose; then comes one line per checkpoint; the last line
-says how many lines there are, and their digest. What a checkpoint's line appends goes to one
-stream of bytes that belongs to the file. A value is its serializer's type tag and its pieces: text,
-which is base64 of bytes, or ``[offset, length]`` in that stream, up to what this line appends. So a
-list that grows is in the file once. The format is described in ``docs/reference/files.md``.
+The first line says what the file is, and which session is in it. Then comes one line per
+checkpoint. The last line has the number of lines and their digest. The lines of the checkpoints
+append to one stream of bytes for the whole file. A value is its serializer's type tag and its
+pieces. A piece is text (bytes in base64), or ``[offset, length]`` in that stream, which may include
+what this line appends. So a list that grows is in the file only once. The format is described in
+``docs/reference/files.md``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Value:
 
     Attributes:
         kind: the serializer's type tag.
-        pieces: bytes, or where they are in the file's stream.
+        pieces: bytes, or their place in the file's stream.
     """
 
     kind: str
@@ -60,13 +61,13 @@ class Checkpoint:
         name: its namespace and id.
         order: its place in the order in which the session's checkpoints were written.
         parent_id: the checkpoint that it continues.
-        head: type tag and bytes of what it says besides its values.
+        head: type tag and bytes of everything in it except its values.
         versions: the version of each channel.
         seen: for each node, the version of each channel that it has seen.
         values: the value of each channel that has one.
-        persistent_subgraphs: whether a subgraph keeps a memory of its own beside it.
+        persistent_subgraphs: whether a subgraph keeps its own memory beside it.
         skewed: whether it, or one before it, has a lower id than the one that it continues.
-        append: what it adds to the file's stream.
+        append: the bytes that it adds to the file's stream.
         writes: its pending writes.
     """
 
@@ -89,13 +90,13 @@ class Opening:
 
     Attributes:
         session: the session's id.
-        exported_at: when the file was begun, ISO 8601.
+        exported_at: when the export began, ISO 8601.
         checkpoints: how many there are.
-        life: of the session when it was exported.
+        life: the session's `Life` when it was exported.
         idle: its own idle timeout; see `SessionInfo.idle`.
         heads: the latest checkpoint of each namespace.
         state: the session's header.
-        notes: whose it is, and what is noted about it.
+        notes: its owner, title, tags and attributes.
     """
 
     session: str
@@ -112,7 +113,7 @@ class Opening:
 
 
 class Lines:
-    """Writes the lines of one file, and keeps count of them."""
+    """Writes and counts the lines of one file."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
@@ -183,7 +184,7 @@ class Lines:
 
 
 def _dump(fields: dict[str, Any]) -> str:
-    """ASCII alone: no program that splits or recodes lines can change it."""
+    """JSON in ASCII only, so that no program that splits or recodes lines can change it."""
     return json.dumps(fields, separators=(",", ":")) + "\n"
 
 

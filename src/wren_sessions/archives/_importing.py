@@ -1,4 +1,4 @@
-"""One export into a store. All of it, or nothing."""
+"""Import one export into a store: all of it, or nothing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from wren_sessions.transfer._staging import Source, Staging
 
 @dataclass(frozen=True, slots=True)
 class ImportPlan:
-    """How to bring a session in.
+    """How to import a session.
 
     Attributes:
-        session: the id it is to have; None for its own.
-        replace: whether to replace a session of that id.
-        renew: whether it counts as made now.
+        session: the new id; None for the session's own id.
+        replace: whether to replace an existing session with this id.
+        renew: whether it counts as created now.
         on_progress: called after every checkpoint.
     """
 
@@ -33,10 +33,10 @@ class ImportPlan:
     on_progress: OnProgress | None = None
 
     def name(self, export: Export) -> str:
-        """The id that the session is to have.
+        """The id that the session will have.
 
         Raises:
-            InvalidSessionIdError: it cannot be an id.
+            InvalidSessionIdError: the session id is not valid.
         """
         found = export.opening.session if self.session is None else self.session
         check_session(found)
@@ -44,7 +44,7 @@ class ImportPlan:
 
 
 class _Landing(Staging):
-    """A session on its way out of a file, made anew if it is to count as made now."""
+    """A session from a file; its age starts over if it is to count as created now."""
 
     def __init__(
         self,
@@ -66,16 +66,16 @@ class _Landing(Staging):
 async def landed(
     export: Export, target: AsyncSessionStore, plan: ImportPlan, protection: Protection
 ) -> str:
-    """Bring a session in; its id.
+    """Import a session and return its id.
 
     Args:
         export: the session.
-        target: where it goes.
-        plan: how.
-        protection: what is to be done with its values in the store.
+        target: the store to import it into.
+        plan: how to import it.
+        protection: how to encrypt and compress its values in the store.
 
     Raises:
-        SessionExistsError: it is there, and is not to be replaced.
+        SessionExistsError: there is a session with this id, and it must not be replaced.
         SessionExpiredError: it is older than the store's maximum age.
     """
     session = plan.name(export)

@@ -1,4 +1,4 @@
-"""The archives of one owner, below a folder: to be found and removed."""
+"""Find and remove the archives of one owner below a folder."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ def archives_of(root: Path, owners: Collection[str], sessions: Collection[str]) 
 
     Args:
         root: the folder of a `SessionArchiver`.
-        owners: the owner, by all names under which archives may have them.
-        sessions: ids of sessions that are theirs: an archive may be from before they were.
+        owners: all names that archives may have for the owner.
+        sessions: ids of the owner's sessions. An archive may be from before its session had this
+            owner.
 
     Raises:
         ConfigurationError: there is no such folder.
-        StoreUnavailableError: it cannot be read, or holds a symbolic link.
+        StoreUnavailableError: it cannot be read, or contains a symbolic link.
     """
     if not root.is_dir():
         raise ConfigurationError(f"there is no folder of archives {str(root)!r}: check its name")
@@ -41,7 +42,7 @@ def archives_of(root: Path, owners: Collection[str], sessions: Collection[str]) 
 
 
 def _owner_of(root: Path, folder: Path) -> str | None:
-    """Whose archive is in a folder; None if nobody's is, or if that cannot be told."""
+    """The owner of the archive in a folder; None if there is none, or it is unknown."""
     if not folder.is_dir():
         return None
     refuse_links(root, folder)
@@ -53,7 +54,7 @@ def _owner_of(root: Path, folder: Path) -> str | None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder of an archive, with all that is in it.
+    """Remove the folder of an archive, with everything in it.
 
     Raises:
         StoreUnavailableError: it cannot be removed.

@@ -1,4 +1,4 @@
-"""The file of a session, read: every line is checked before anything is written. Pure."""
+"""Read the file of a session. Every line is checked before anything is written. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Export:
     Attributes:
         opening: its first line.
         checkpoints: the checkpoints, by name, in the order of the file.
-        stream: the bytes that they appended.
+        stream: the bytes that the checkpoints appended.
     """
 
     opening: Opening
@@ -48,7 +48,7 @@ class Export:
 
 
 def exports(lines: Iterable[str | bytes]) -> Iterator[Export]:
-    """The exports in a file, each once all of it is read and checked.
+    """The exports in a file; each is yielded after all of it was read and checked.
 
     Raises:
         CorruptSessionError: a line is damaged or missing.
@@ -73,7 +73,7 @@ def exports(lines: Iterable[str | bytes]) -> Iterator[Export]:
 
 @contextmanager
 def _located(name: object, number: int) -> Iterator[None]:
-    """Put the file, where it has a name, and the line in front of what is wrong with it."""
+    """Put the file's name, if it has one, and the line number in front of an error."""
     try:
         yield
     except CorruptSessionError as error:
@@ -84,7 +84,7 @@ def _located(name: object, number: int) -> Iterator[None]:
 
 
 def opening_of(line: str | bytes, name: str | None = None) -> Opening:
-    """What the first line of a file says; errors as `exports`."""
+    """The contents of the first line of a file; raises the errors of `exports`."""
     with _located(name, 1):
         return _opening(_fields(line.encode() if isinstance(line, str) else line, ""))
 
@@ -103,7 +103,7 @@ class _Parser:
         refuse("" if self._opening is None else self._opening.session, why)
 
     def take(self, line: bytes) -> bool:
-        """Read one line; whether it was the last one."""
+        """Read one line, and return whether it was the last one."""
         session = "" if self._opening is None else self._opening.session
         fields = _fields(line, session)
         if self._opening is None:
@@ -293,11 +293,11 @@ def _bytes(raw: Any) -> bytes:
 
 
 class _RangeError(ValueError):
-    """A number that cannot be; its text says which."""
+    """A number is out of range; its text says which."""
 
 
 def _said(error: BaseException, otherwise: str) -> str:
-    """What is wrong with a line: the number that is out of range, or no more than that it is."""
+    """What is wrong with a line: the number that is out of range, or a general text."""
     return str(error) if isinstance(error, _RangeError) else otherwise
 
 
@@ -314,7 +314,7 @@ def _between(least: int, name: str, value: Any, most: int) -> int:
 
 
 def _is(kind: Any, value: Any) -> Any:
-    """A value of one type, and of no other."""
+    """The value, if it has exactly this type."""
     if type(value) is not kind:
         raise TypeError
     return value

@@ -1,8 +1,8 @@
 """The folder of a session's files: a name for any id, on any file system. Pure.
 
-Ids that are plain, such as ``cli_20251108_145739``, are their own names. Else the name is made so
-that it cannot lead elsewhere, two ids never share one, also where upper and lower case are the
-same, and Windows can have it:
+A plain id, such as ``cli_20251108_145739``, is its own name. Other names are changed so that they
+cannot lead to another folder, are valid on Windows, and are never shared by two ids, even where
+upper and lower case are the same:
 
 - separators, control characters and what Windows forbids are percent-encoded, as are a dot at
   either end and the first letter of a device's name (``con``, ``nul``, …);
@@ -31,7 +31,7 @@ def folder_name(session: str) -> str:
     """The name of a session's folder.
 
     Raises:
-        InvalidSessionIdError: it is no session id.
+        InvalidSessionIdError: the session id is not valid.
     """
     name = _FORBIDDEN.sub(_percent, check_session(session))
     if name.startswith("."):

@@ -1,4 +1,4 @@
-"""Sessions from their archives."""
+"""Restore sessions from their archives."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SESSION_FILE: Final = "session.jsonl"
 def restore_session(
     store: SessionStore, archive: str | Path | HasExport, *, session: str | None, replace: bool
 ) -> str:
-    """Bring a session back from its file; the id it has."""
+    """Restore a session from its file, and return its id."""
     export = read_archive(store, archive)
     try:
         return bring_in(store, export, ImportPlan(session, replace=replace))
@@ -38,7 +38,7 @@ def restore_session(
 async def arestore_session(
     store: SessionStore, archive: str | Path | HasExport, *, session: str | None, replace: bool
 ) -> str:
-    """The same by the store's awaitable face."""
+    """The same with the store's async API."""
     export = await asyncio.to_thread(read_archive, store, archive)
     try:
         return await abring_in(store, export, ImportPlan(session, replace=replace))
@@ -47,7 +47,7 @@ async def arestore_session(
 
 
 class HasExport(Protocol):
-    """An `Archive`: it knows where the whole session is."""
+    """An `Archive`, which has the file of the whole session."""
 
     @property
     def export(self) -> Path:
@@ -55,7 +55,7 @@ class HasExport(Protocol):
 
 
 def read_archive(store: SessionStore, archive: str | Path | HasExport) -> Export:
-    """The session in a file, or in a session's folder; opened with the store's keys of owners."""
+    """The session in a file or in a session's folder; decrypted with the store's owner keys."""
     path = archive_file(archive if isinstance(archive, str | Path) else archive.export)
     with opened(path) as file:
         return only_export(run(unsealed(file, owner_keys_of(store))))
@@ -63,11 +63,11 @@ def read_archive(store: SessionStore, archive: str | Path | HasExport) -> Export
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """A file to read.
+    """Open a file for reading.
 
     Raises:
-        SessionNotFoundError: it is not there.
-        StoreUnavailableError: it cannot be read: by its permissions, or because this process has no
+        SessionNotFoundError: there is no such file.
+        StoreUnavailableError: it cannot be read: its permissions forbid it, or this process has no
             file descriptor left.
     """
     try:

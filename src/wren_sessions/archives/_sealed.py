@@ -1,7 +1,7 @@
-"""Files of archives that only an owner's key opens: two lines of JSON.
+"""Files of archives that only an owner's key decrypts: two lines of JSON.
 
-The first line says whose file it is, so that it can be found and removed without the key; the
-second is what the file would be otherwise, sealed for its session and name::
+The first line names the session and the owner, so that the file can be found and removed without
+the key. The second line is the content of the file, encrypted for its session and name::
 
     {"format":"wren-sessions/sealed","version":1,"session":"cli_1","file":"session.jsonl","owner":…}
     {"sealed":"…base64…"}
@@ -30,7 +30,7 @@ _PURPOSE: Final = "archive"
 
 
 class About(NamedTuple):
-    """What can be said of an archive without opening it."""
+    """What is known about an archive without decrypting it."""
 
     session: str
     owner: str | None
@@ -39,7 +39,7 @@ class About(NamedTuple):
 
 
 class _Rejoined:
-    """Lines of which the first was read already."""
+    """Lines whose first line was already read."""
 
     def __init__(self, first: str | bytes, rest: Iterator[str | bytes], name: object) -> None:
         self._first = first
@@ -54,7 +54,7 @@ class _Rejoined:
 async def sealed(
     keys: OwnerKeys, owner: str, opening: Opening, files: Mapping[Path, str]
 ) -> dict[Path, str]:
-    """The files of the archive of an owner's session, sealed with the owner's key."""
+    """The files of the archive of an owner's session, encrypted with the owner's key."""
     owner = keys.encryption.hidden_owner(owner)
     key = await keys.of(owner)
     work = partial(_sealed, keys.encryption, key, owner, opening)
@@ -62,7 +62,7 @@ async def sealed(
 
 
 def _sealed(encryption: Encryption, key: str, owner: str, opening: Opening, *named: str) -> str:
-    """One of the files: its name, and its text."""
+    """One of the files: its name and its text."""
     file, text = named
     about = {
         "format": _FORMAT,
@@ -80,7 +80,7 @@ def _sealed(encryption: Encryption, key: str, owner: str, opening: Opening, *nam
 
 
 def about_of(line: bytes, name: str | None = None) -> About:
-    """What the first line of a ``session.jsonl`` says, sealed or not; errors as `opening_of`."""
+    """The first line of a ``session.jsonl``, encrypted or not; raises as `opening_of`."""
     if line.startswith(_BEGINS):
         return _about(line)[0]
     found = opening_of(line, name)
@@ -88,10 +88,10 @@ def about_of(line: bytes, name: str | None = None) -> About:
 
 
 async def unsealed(lines: Iterable[str | bytes], keys: OwnerKeys | None) -> Iterable[str | bytes]:
-    """The lines of a file, opened if they are sealed.
+    """The lines of a file, decrypted if they are encrypted.
 
     Raises:
-        DecryptionError: the owner's key is not here, or the file was changed.
+        DecryptionError: the owner's key is missing, or the file was changed.
         CorruptSessionError: the file is damaged or cut off.
         FormatVersionError: a newer version of this package wrote it.
     """
@@ -117,7 +117,7 @@ async def unsealed(lines: Iterable[str | bytes], keys: OwnerKeys | None) -> Iter
 
 
 def _about(line: bytes) -> tuple[About, str]:
-    """What the first line of a sealed file says, and which file it is."""
+    """The first line of an encrypted file, and which file it is."""
     fields = _fields(line)
     version = fields.get("version")
     if isinstance(version, int) and version > _VERSION:

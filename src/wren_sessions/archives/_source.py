@@ -1,4 +1,4 @@
-"""An export that was read, as a store that a session is copied from."""
+"""An export as a store, from which a session is copied."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from wren_sessions.records import (
 
 
 class ExportSource:
-    """What copying a session asks of a store, answered from an export, without suspending.
+    """The calls of a store that copying a session needs, answered from an export. Never suspends.
 
-    It holds one session, whose arena is the stream of the export.
+    It has one session, whose arena is the stream of the export.
 
     Args:
         export: the export.

@@ -1,4 +1,4 @@
-"""The stream of bytes that the values of one file lie in, as far as they are the same only once."""
+"""The stream of bytes with the values of one file. Equal beginnings are stored once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_RECENT: Final = 16  # checkpoints whose values are compared with new ones
 
 
 class Remembering(Protection):
-    """Protection that knows the last values it opened: most stay as they are for some steps."""
+    """Protection that remembers the last values it opened: most do not change for some steps."""
 
     def __init__(self, protection: Protection) -> None:
         super().__init__(protection.encryption, protection.compression)
@@ -37,7 +37,7 @@ class Remembering(Protection):
 
 
 class Stream:
-    """The bytes of one file's values: each once, as far as later values begin as earlier ones."""
+    """The bytes of one file's values. A beginning that two values share is added once."""
 
     def __init__(self) -> None:
         self._size = 0
@@ -48,7 +48,7 @@ class Stream:
         """A value of a checkpoint.
 
         Args:
-            likely: the checkpoint's name, and that of the one whose value may be its beginning.
+            likely: the checkpoint's name, and that of the one whose value it may begin with.
             channel: the value's channel.
             kind: type tag.
             data: bytes.
@@ -75,7 +75,7 @@ class Stream:
         return fresh
 
     def appended(self) -> bytes:
-        """What was added since the last call."""
+        """The bytes added since the last call."""
         data = bytes(self._fresh)
         self._size += len(data)
         self._fresh.clear()

@@ -1,4 +1,4 @@
-"""Sessions to lines and back, by both faces of a store."""
+"""Export and import of sessions as lines, with both APIs of a store."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SESSION_FILE: Final = "session.jsonl"
 def export_session(
     store: SessionStore, session: str, *, on_progress: OnProgress | None = None
 ) -> Iterator[str]:
-    """A session as lines of JSON; each ends with a newline, and is ASCII.
+    """A session as lines of JSON. Each line is ASCII and ends with a newline.
 
-    All checkpoints of all namespaces go, with their pending writes, versions, metadata and values;
-    the values as the serializer wrote them, neither encrypted nor compressed. What lists share is
-    written once. The session is only read, and may be written meanwhile: the file has what was
-    there at the beginning.
+    The export contains all checkpoints of all namespaces, with their pending writes, versions,
+    metadata and values. Values are as the serializer wrote them, neither encrypted nor compressed.
+    What lists share is written once. The session is only read, and may be written in the meantime:
+    the file has the state at the beginning.
 
     Args:
         store: where the session is.
@@ -39,9 +39,9 @@ def export_session(
 
     Raises:
         SessionNotFoundError: there is no such session; raised with the first line.
-        ConflictError: it was pruned or deleted meanwhile.
-        CorruptSessionError: what is stored is damaged.
-        DecryptionError: the store has not got the key.
+        ConflictError: it was pruned or deleted in the meantime.
+        CorruptSessionError: the stored data is damaged.
+        DecryptionError: the store does not have the key.
     """
     check_store(store, "export_session")
     export = Exporting(Unsuspended(store), session, protection_of(store), on_progress=on_progress)
@@ -52,7 +52,7 @@ def export_session(
 async def aexport_session(
     store: SessionStore, session: str, *, on_progress: OnProgress | None = None
 ) -> AsyncIterator[str]:
-    """The same by the store's awaitable face; see `export_session`."""
+    """The same with the store's async API; see `export_session`."""
     check_store(store, "export_session")
     export = Exporting(store.aio, session, protection_of(store), on_progress=on_progress)
     while (lines := await export.more()) is not None:
@@ -65,7 +65,8 @@ def export_sessions(store: SessionStore, sessions: Iterable[str] | None = None) 
 
     Args:
         store: where they are.
-        sessions: which; None (default) for all. Of these, one that ends meanwhile is left out.
+        sessions: the ids; None (default) for all sessions. Then a session that expires or is
+            deleted in the meantime is skipped.
     """
     if sessions is not None:
         for session in sessions:
@@ -82,7 +83,7 @@ def export_sessions(store: SessionStore, sessions: Iterable[str] | None = None) 
 async def aexport_sessions(
     store: SessionStore, sessions: Iterable[str] | None = None
 ) -> AsyncIterator[str]:
-    """The same by the store's awaitable face; see `export_sessions`."""
+    """The same with the store's async API; see `export_sessions`."""
     if sessions is not None:
         for session in sessions:
             async for line in aexport_session(store, session):
@@ -107,30 +108,30 @@ def import_session(
     renew: bool = False,
     on_progress: OnProgress | None = None,
 ) -> str:
-    """Bring an exported session into a store.
+    """Import an exported session into a store.
 
-    The whole file is read and checked first; then the session appears at once, complete and
-    verified, or not at all. It goes on as it was: with its history, its age, its own idle timeout,
-    and pinned if it was. Its time to live is counted from now.
+    The whole file is read and checked first. Then the session appears all at once, complete and
+    verified, or not at all. It keeps its history, its age, its own idle timeout, and its pin. Its
+    time to live is counted from now.
 
     Args:
-        store: where it goes; any backend.
-        lines: the lines of one export, such as an open file; also those of a sealed archive.
-        session: the id it is to have; None (default) for its own.
-        replace: whether to replace a session of that id.
-        renew: whether it counts as made now, for the store's maximum age. By default it keeps its
-            age.
+        store: the store to import it into; any backend.
+        lines: the lines of one export, such as an open file, or of an encrypted archive.
+        session: the new id; None (default) for the session's own id.
+        replace: whether to replace an existing session with this id.
+        renew: whether it counts as created now, for the store's maximum age. By default it keeps
+            its age.
         on_progress: called with a `Progress` after every checkpoint.
 
     Returns:
         The session's id.
 
     Raises:
-        SessionExistsError: there is a session of that id, and `replace` is False.
+        SessionExistsError: there is a session with this id, and `replace` is False.
         SessionExpiredError: it is older than the store's maximum age; see `renew`.
         CorruptSessionError: a line is damaged or missing; nothing was written.
         FormatVersionError: a newer version of this package wrote it.
-        ConflictError: somebody else imports the same session.
+        ConflictError: another process is importing the same session.
     """
     check_store(store, "import_session")
     plan = ImportPlan(session=session, replace=replace, renew=renew, on_progress=on_progress)
@@ -147,7 +148,7 @@ async def aimport_session(
     renew: bool = False,
     on_progress: OnProgress | None = None,
 ) -> str:
-    """The same by the store's awaitable face; see `import_session`."""
+    """The same with the store's async API; see `import_session`."""
     check_store(store, "import_session")
     plan = ImportPlan(session=session, replace=replace, renew=renew, on_progress=on_progress)
     lines = await unsealed(lines, owner_keys_of(store.aio))
@@ -162,10 +163,10 @@ def import_sessions(
     renew: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Iterator[str]:
-    """Bring several exported sessions in, each as `import_session` does.
+    """Import several exported sessions, each as `import_session` does.
 
-    One session is in memory at a time. The ids come as the sessions are there; those that came
-    before an error stay.
+    One session is in memory at a time. Each id is yielded once its session is imported. If there is
+    an error, the sessions imported before it stay.
     """
     plan = ImportPlan(replace=replace, renew=renew, on_progress=on_progress)
     for export in exports(run(unsealed(lines, owner_keys_of(store)))):
@@ -180,19 +181,19 @@ async def aimport_sessions(
     renew: bool = False,
     on_progress: OnProgress | None = None,
 ) -> AsyncIterator[str]:
-    """The same by the store's awaitable face; see `import_sessions`."""
+    """The same with the store's async API; see `import_sessions`."""
     plan = ImportPlan(replace=replace, renew=renew, on_progress=on_progress)
     for export in exports(await unsealed(lines, owner_keys_of(store.aio))):
         yield await abring_in(store, export, plan)
 
 
 def bring_in(store: SessionStore, export: Export, plan: ImportPlan) -> str:
-    """Bring a session in; its id."""
+    """Import a session and return its id."""
     return run(landed(export, Unsuspended(store), plan, protection_of(store)))
 
 
 async def abring_in(store: SessionStore, export: Export, plan: ImportPlan) -> str:
-    """The same by the store's awaitable face."""
+    """The same with the store's async API."""
     return await landed(export, store.aio, plan, protection_of(store))
 
 
