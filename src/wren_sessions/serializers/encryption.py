@@ -1,17 +1,18 @@
-"""Encryption of what is stored: AES-256-GCM, with keys that can be changed.
+"""Encryption of stored data: AES-256-GCM, with keys that can be changed.
 
-A key has an id. The first key writes, all of them read; so a new key is put in front, sessions are
-rewritten (`wren_sessions.rekey`), and then the old one is taken away. From each key others are
-derived, one per purpose and session, so what is sealed for one is noise for another.
+A key has an id. The first key encrypts, and all keys decrypt. To change the key, put a new one in
+front, rewrite the sessions (`wren_sessions.rekey`), and remove the old one. Other keys are derived
+from each key, one per purpose and session, so data sealed for one cannot be opened for another.
 
-Two kinds of seal. *Bodies* (records, pending writes, headers) have a random nonce, and are bound to
-what they are: their session's uid, their name, the format. *Chunks* (parts of long values) have a
-nonce derived from what is in them: within one session equal chunks are equal bytes, so what did not
-change is stored once. That a chunk is where it belongs, the body that refers to it tells.
+There are two kinds of sealed data. *Bodies* (records, pending writes, headers) have a random nonce.
+They are bound to their session's uid, their name and the format. *Chunks* (parts of long values)
+have a nonce derived from their content. Within one session, equal chunks are equal bytes, so
+unchanged data is stored once. The body that refers to a chunk ensures that the chunk is in the
+right place.
 
-Owners may have keys of their own, whose ids begin with ``~``. Then bodies of their sessions are
-sealed with these, and chunks of all sessions with nothing but their salt. A salt is random, and
-stands only inside a sealed body: without the owner's key, nobody can open what it belongs to.
+Owners may have keys of their own, with ids that begin with ``~``. Then the bodies of their sessions
+are sealed with these keys, and the chunks of all sessions only with their salt. A salt is random,
+and is stored only inside a sealed body: without the owner's key, nobody can open the chunks.
 """
 
 from __future__ import annotations
@@ -39,14 +40,15 @@ NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _SECRET_BYTES: Final = 16
-_DERIVED: Final = 4_096  # keys remembered, of as many sessions
-_OWNER_KEYS: Final = 10_000  # remembered
+_DERIVED: Final = 4_096  # derived keys in the cache, for as many sessions
+_OWNER_KEYS: Final = 10_000  # in the cache
+
 _BY_SALT: Final = "~"  # in place of a key's id: the key is the salt
 _OWNER_KEY: Final = "owner key"
 
 
 class OwnerKeyNeededError(Exception):
-    """An owner's key is not here yet. Whoever opens asks for it, and opens again.
+    """An owner's key is not loaded yet. The caller fetches it, and tries again.
 
     Attributes:
         key_id: the key's id.
@@ -61,18 +63,18 @@ class Encryption:
     """The keys that sessions are encrypted with.
 
     Args:
-        keys: ``"id:base64"`` of 32 bytes each, as `generate_key` gives them, or (id, bytes). The
-            first one writes, all of them read.
-        migrate: whether to read what is not encrypted as well. It is written encrypted; once
-            `wren_sessions.rekey` has rewritten every session, take this away, for
-            somebody who can write to the store can plant plain data while it is on.
-        owner_secret: 16 bytes or more. Keys and indexes then show no owner, only a keyed hash of
-            it (HMAC-SHA256 with this). Keep it when keys change: with another one, no session of
-            an owner is found. None (default) shows owners as they are.
+        keys: ``"id:base64"`` of 32 bytes each, as `generate_key` returns them, or (id, bytes).
+            The first one encrypts, and all of them decrypt.
+        migrate: whether to read unencrypted data as well. Data is always written encrypted. Remove
+            this once `wren_sessions.rekey` has rewritten every session: while it is on, somebody
+            who can write to the store can plant plain data.
+        owner_secret: 16 bytes or more. Keys and indexes then show only a keyed hash of the owner
+            (HMAC-SHA256 with this secret). Keep it when you change the keys: with another secret,
+            the sessions of an owner cannot be found. None (default) shows owners as they are.
 
     Raises:
-        ConfigurationError: there is no key, one cannot be used, an id stands twice, or
-            ``cryptography`` is not installed. No message holds a key.
+        ConfigurationError: there is no key, a key cannot be used, an id is given twice, or
+            ``cryptography`` is not installed. The message never contains a key.
     """
 
     @hides_arguments
@@ -112,37 +114,37 @@ class Encryption:
     def from_text(
         cls, text: str, *, migrate: bool = False, owner_secret: bytes | None = None
     ) -> Encryption:
-        """Keys as an environment variable holds them: ``id:base64``, with commas between them."""
+        """Keys from the text of an environment variable: ``id:base64``, separated by commas."""
         keys = [part for part in re.split(r"[,\s]+", text) if part]
         return cls(keys, migrate=migrate, owner_secret=owner_secret)
 
     @staticmethod
     def generate_key(key_id: str = "k1") -> str:
-        """A new key, ``"id:base64"``: keep it where passwords are kept."""
+        """A new key, ``"id:base64"``. Keep it where you keep passwords."""
         if not _ID.fullmatch(key_id):
             raise ConfigurationError(f"{key_id!r} cannot be a key's id: {_ID.pattern}")
         return f"{key_id}:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}"
 
     @property
     def key_ids(self) -> tuple[str, ...]:
-        """The ids of the keys, the one that writes first."""
+        """The ids of the keys. The first one is the key that encrypts."""
         return tuple(self._keys)
 
     def hidden_owner(self, owner: str) -> str:
-        """An owner as it stands in keys and indexes: a keyed hash, if `owner_secret` was given."""
+        """An owner as stored in keys and indexes: a keyed hash if there is an `owner_secret`."""
         if self._owner_secret is None or type(owner) is HiddenOwner:
             return str(owner)
         return f"hmac-{hmac.digest(self._owner_secret, owner.encode(), sha256).hex()[:40]}"
 
     @property
     def hides_owners(self) -> bool:
-        """Whether owners stand in keys and indexes as a keyed hash."""
+        """Whether owners are stored in keys and indexes as a keyed hash."""
         return self._owner_secret is not None
 
     # --- keys of owners ---
 
     def with_owner_keys(self) -> Encryption:
-        """The same keys, and room for those of owners."""
+        """The same keys, with room for the keys of owners."""
         found = copy(self)
         found.chunk_key = _BY_SALT
         found._owner_keys = LRU(_OWNER_KEYS)  # noqa: SLF001 -- its own class
@@ -150,12 +152,12 @@ class Encryption:
         return found
 
     def new_owner_key(self) -> tuple[str, bytes]:
-        """A new key of an owner: its id, and the key, sealed with the newest of these."""
+        """A new key for an owner: its id, and the key, encrypted with the newest of these keys."""
         key_id = _BY_SALT + secrets.token_urlsafe(6)
         return key_id, self._wrapped(key_id, secrets.token_bytes(KEY_BYTES))
 
     def rewrapped(self, key_id: str, wrapped: bytes) -> bytes | None:
-        """An owner's key sealed with the newest of these keys; None if it is already."""
+        """An owner's key, encrypted with the newest of these keys; None if it already is."""
         if key_id_of(wrapped) == self.newest:
             return None
         return self._wrapped(key_id, self.open(_OWNER_KEY, (key_id,), wrapped)[1])
@@ -165,8 +167,8 @@ class Encryption:
 
     @hides_arguments
     def learn_owner_key(self, key_id: str, wrapped: bytes | None) -> None:
-        """Know an owner's key from now on, or (None) that it is not there any more."""
-        assert self._owner_keys is not None  # noqa: S101 -- who asks has made room
+        """Remember an owner's key, or with None, that it no longer exists."""
+        assert self._owner_keys is not None  # noqa: S101 -- the caller has made room
         key = None if wrapped is None else self.open(_OWNER_KEY, (key_id,), wrapped)[1]
         with self._lock:
             self._owner_keys.keep(key_id, key)
@@ -214,11 +216,11 @@ class Encryption:
         """Data sealed for one purpose, in one session, under these names.
 
         Args:
-            purpose: what it is.
-            uid: the session's.
-            names: what else it is bound to.
-            data: what to seal.
-            key_id: an owner's key; None for the newest of the keys.
+            purpose: the kind of data.
+            uid: the session's uid.
+            names: other names that the data is bound to.
+            data: the data to seal.
+            key_id: an owner's key; None for the newest of these keys.
         """
         key_id = key_id or self.newest
         start = _Start(key_id, uid, secrets.token_bytes(NONCE_BYTES))
@@ -227,10 +229,10 @@ class Encryption:
         return start.packed + sealed
 
     def open(self, purpose: str, names: tuple[str, ...], sealed: bytes) -> tuple[bytes, bytes]:
-        """What was sealed for this purpose and these names, and the uid it was sealed for.
+        """Open data sealed for this purpose and these names; returns its uid and the data.
 
         Raises:
-            DecryptionError: the key is not here, or the data were changed or moved.
+            DecryptionError: the key is missing, or the data was changed or moved.
         """
         start, rest = _Start.read(sealed)
         _, cipher = self._derived(start.key_id, purpose, start.uid)
@@ -243,14 +245,14 @@ class Encryption:
     # --- chunks ---
 
     def seal_chunk(self, salt: bytes, data: bytes) -> bytes:
-        """A chunk sealed with `chunk_key`; equal data are equal bytes under one salt."""
+        """A chunk sealed with `chunk_key`. With the same salt, equal data gives equal bytes."""
         nonces, cipher = self._derived(self.chunk_key, "chunk", salt)
         nonce = blake2b(data, digest_size=NONCE_BYTES, key=nonces).digest()
         sealed: bytes = cipher.encrypt(nonce, data, None)
         return nonce + sealed
 
     def chunk_opener(self, key_id: str, salt: bytes) -> Callable[[bytes], bytes]:
-        """What gives back what `seal_chunk` was given; errors as `open`."""
+        """A function that opens chunks of `seal_chunk`; raises the errors of `open`."""
         decrypt = self._derived(key_id, "chunk", salt)[1].decrypt
 
         def opened(sealed: bytes) -> bytes:
@@ -272,7 +274,7 @@ class Encryption:
 
 
 def is_owner_key(key_id: str) -> bool:
-    """Whether a key's id is that of an owner's key."""
+    """Whether an id is the id of an owner's key."""
     return key_id.startswith(_BY_SALT) and key_id != _BY_SALT
 
 
@@ -280,13 +282,13 @@ def key_id_of(sealed: bytes) -> str:
     """The id of the key that a body was sealed with.
 
     Raises:
-        DecryptionError: it is no sealed body.
+        DecryptionError: this is not a sealed body.
     """
     return _Start.read(sealed)[0].key_id
 
 
 class _Start(NamedTuple):
-    """What stands in the clear in front of a sealed body."""
+    """The readable part in front of a sealed body."""
 
     key_id: str
     uid: bytes
@@ -308,13 +310,13 @@ class _Start(NamedTuple):
 
 
 def _bound(start: _Start, purpose: str, names: tuple[str, ...]) -> bytes:
-    """What a sealed body is bound to."""
+    """The data that a sealed body is bound to."""
     texts = (purpose, start.key_id, *names)
     return _joined(start.uid, *(text.encode("utf-8", "surrogatepass") for text in texts))
 
 
 def _joined(*parts: bytes) -> bytes:
-    """Parts as one, each with its length in front: no other parts give the same."""
+    """The parts joined, each with its length in front: different parts give different bytes."""
     return b"".join(len(part).to_bytes(4) + part for part in parts)
 
 

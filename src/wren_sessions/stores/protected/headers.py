@@ -1,8 +1,8 @@
-"""The header of an encrypted session: what may be read by anyone, and the sealed rest. Pure.
+"""The header of an encrypted session: a part that anyone can read, and an encrypted part. Pure.
 
-The header ties things together: it is sealed for the session's name and holds the uid that every
-record of the session is sealed with, and it names the latest checkpoint with a digest of it. So
-neither another session's data nor an older checkpoint can be put in place of the right ones::
+The header ties the data of a session together. It is sealed for the session's name. It has the uid
+that every record of the session is sealed with, and the id and a digest of the latest checkpoint.
+So nobody can replace the right data with another session's data, or with an older checkpoint::
 
     {"checkpoint": {}, "metadata": {"timestamp": …}, "config": {},
      "encryption": {"key": "k1", "sealed": "…base64…"}}
@@ -28,12 +28,12 @@ class Header:
     """A session's header.
 
     Attributes:
-        state: the header as it is without encryption, JSON.
-        uid: what the session's records are sealed with; None for a session that is not encrypted.
+        state: the header as it is without encryption, as JSON.
+        uid: the uid that the session's records are sealed with; None if it is not encrypted.
         head: the id of the root namespace's latest checkpoint; None before the first one.
-        digest: of that checkpoint's record; empty where it was not known.
-        owner_key: the id of the owner's key that the session is sealed with; None for the newest
-            of the others.
+        digest: the digest of that checkpoint's record; empty if it was not known.
+        owner_key: the id of the owner's key that the session is sealed with; None for the app's
+            newest key.
     """
 
     state: bytes
@@ -66,11 +66,11 @@ def seal(encryption: Encryption, session: str, header: Header) -> bytes:
 
 
 def read(encryption: Encryption, session: str, state: bytes) -> Header:
-    """A stored header.
+    """Read a stored header.
 
     Raises:
-        DecryptionError: it is not encrypted, there is no key for it, or it was changed, or is
-            another session's.
+        DecryptionError: it is not encrypted, its key is missing, it was changed, or it belongs to
+            another session.
     """
     sealed = _sealed(state)
     if sealed is None:
@@ -89,13 +89,13 @@ def read(encryption: Encryption, session: str, state: bytes) -> Header:
 
 
 def key_id(state: bytes) -> str | None:
-    """The id of the key that a stored header was sealed with; None if it was not."""
+    """The id of the key that a stored header was sealed with; None if it is not encrypted."""
     sealed = _sealed(state)
     return None if sealed is None else key_id_of(sealed)
 
 
 def refuse_plain(session: str, what: str) -> None:
-    """Raise the error for what is not encrypted and should be."""
+    """Raise the error for data that should be encrypted and is not."""
     raise DecryptionError(
         f"{what} of session {session!r} is not encrypted, and this store reads only what is: if "
         "the session is from before encryption was turned on, open the store with "
@@ -105,7 +105,7 @@ def refuse_plain(session: str, what: str) -> None:
 
 
 def head_of(state: bytes) -> str | None:
-    """The checkpoint that a plain header is about."""
+    """The checkpoint that a plain header describes."""
     found = _fields(state).get("metadata", {}).get("checkpoint_id")
     return found if isinstance(found, str) else None
 
@@ -126,4 +126,4 @@ def _sealed(state: bytes) -> bytes | None:
     try:
         return b64decode(text, validate=True)
     except ValueError:
-        return b""  # damaged: no seal opens it
+        return b""  # damaged: no key opens it

@@ -1,4 +1,4 @@
-"""The keys of owners, in a store of their own: whoever destroys one has erased what it sealed.
+"""The keys of owners, in a store of their own. Destroying a key erases everything sealed with it.
 
 Each key is a session of that store, named by the key's id. Its header holds the key, sealed with
 the newest of the app's keys; its owner is the one whose key it is, as the sessions' store names
@@ -7,8 +7,8 @@ is ended opens, and seals nothing new; that is for the moment in which its sessi
 key that is lent has sealed parts of sessions that were given to somebody else, or to nobody: those
 are sealed anew before it is destroyed.
 
-The store of the keys must be another place than that of the sessions: backups of the sessions would
-hold their keys, and could be read after the keys were destroyed.
+The keys must not be kept in the same place as the sessions. Otherwise backups of the sessions would
+contain the keys, and could be read after the keys were destroyed.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class OwnerKeys:
     place: SessionStore
 
     async def find(self, owner: str) -> str | None:
-        """The id of the key to seal an owner's sessions with; None if there is none."""
+        """The id of the key that seals an owner's sessions; None if there is none."""
         for info in await self._all(owner):
             key_id, kept = info.session, _read(info)
             if not kept.ended:
@@ -64,7 +64,7 @@ class OwnerKeys:
         return None
 
     async def of(self, owner: str) -> str:
-        """The same; a key is made if there is none."""
+        """The same; creates a key if there is none."""
         if (found := await self.find(owner)) is not None:
             return found
         key_id, wrapped = self.encryption.new_owner_key()
@@ -73,7 +73,7 @@ class OwnerKeys:
         return key_id
 
     async def call(self, work: Callable[[], T]) -> T:
-        """Seal or open something, with the keys that it takes."""
+        """Seal or open something, and fetch the keys that it needs."""
         while True:
             try:
                 return work()
@@ -83,7 +83,7 @@ class OwnerKeys:
                 self.encryption.learn_owner_key(needed.key_id, wrapped)
 
     async def end(self, owner: str) -> None:
-        """Have nothing new sealed with the keys that an owner has."""
+        """Seal nothing new with the keys of an owner."""
         for info in await self._all(owner):
             kept = _read(info)
             if not kept.ended:
@@ -114,7 +114,7 @@ class OwnerKeys:
         return len(await self._all(owner))
 
     async def rewrap(self) -> int:
-        """Seal all keys with the newest of the app's keys; how many were not."""
+        """Encrypt all keys with the app's newest key, and return how many were changed."""
         count = 0
         for info in await self._all(None):
             kept = _read(info)
@@ -125,7 +125,7 @@ class OwnerKeys:
         return count
 
     async def _all(self, owner: str | None) -> list[SessionInfo]:
-        """The keys of an owner, or (None) of all of them."""
+        """The keys of an owner; None for all owners."""
         found: list[SessionInfo] = []
         walk = SessionWalk(self.store, owner=owner)
         while (page := await walk.next_page()) is not None:
@@ -153,7 +153,7 @@ class OwnerKeys:
             state=json.dumps(about, separators=(",", ":")).encode(),
         )
         done = await self.store.commit(commit)
-        if done.outcome == "gone":  # destroyed meanwhile
+        if done.outcome == "gone":  # destroyed in the meantime
             return
         if done.outcome != "done":
             raise ConflictError(
@@ -164,17 +164,17 @@ class OwnerKeys:
 
 
 def owner_keys_of(store: object) -> OwnerKeys | None:
-    """The keys of the owners of a store's sessions, for that face of it; None if they have none."""
+    """The owner keys of a store, for this API of it (blocking or async); None if there are none."""
     found = getattr(store, "owner_keys", None)
     return found if isinstance(found, OwnerKeys) else None
 
 
 def check_place(keys: SessionStore, sessions: SessionStore) -> None:
-    """Make sure that a store can keep the keys of those who own another store's sessions.
+    """Check that a store can keep the keys for the owners of another store's sessions.
 
     Raises:
-        ConfigurationError: it keeps no owners; it ends with the process, or deletes sessions by
-            itself; or it is the same file or server.
+        ConfigurationError: it does not support owners, it ends with the process, it deletes
+            sessions by itself, or it is the same file or server.
     """
     knowing_owners(keys)
     if keys.ttl != FOREVER:
@@ -196,7 +196,7 @@ def check_place(keys: SessionStore, sessions: SessionStore) -> None:
 
 
 def _place(location: str) -> tuple[str, str]:
-    """A file or a server, whichever database of it."""
+    """The file or server, regardless of the database on it."""
     parts = urlsplit(location)
     return parts.netloc.rpartition("@")[2], parts.path if parts.scheme in {"file", "unix"} else ""
 

@@ -1,9 +1,9 @@
-"""A store's calls with records and headers sealed on the way in and opened on the way out.
+"""A store's calls, with records and headers sealed on the way in and opened on the way out.
 
-Everything a session has is sealed with its uid, which its header holds. So a commit has to know the
-header; what this process has seen of a session (its incarnation and uid) is remembered, and where
-nothing is, the store is asked first. Conditions make sure that a session that was made, deleted or
-encrypted meanwhile by somebody else never holds two uids.
+All data of a session is sealed with its uid, which is in its header. So a commit needs to know the
+header. This process remembers the incarnation and uid of each session that it has seen. For other
+sessions, it asks the store first. Another process may create, delete or encrypt the session in the
+meantime. The commit's conditions make sure that a session never has two uids.
 """
 
 from __future__ import annotations
@@ -60,24 +60,24 @@ T = TypeVar("T")
 
 
 class _Known(NamedTuple):
-    """What was seen of a session: which one it is, its keys, and what a commit must find."""
+    """What is known of a session: its incarnation, its keys, and a commit's conditions."""
 
     incarnation: str
     uid: bytes | None
     revision: int
     state: bytes
     owner_key: str | None
-    owner: str | None = None  # also where nobody has looked
+    owner: str | None = None  # also if it was not looked up
 
 
 class Sealing:
-    """What both faces of a protected store do.
+    """The work of both APIs of a protected store, blocking and async.
 
     Args:
         store: the store below.
         encryption: the keys; None to seal nothing.
-        compression: how to compress bodies; None for not at all.
-        owner_keys: the keys of owners; None where they have none.
+        compression: how to compress bodies; None for no compression.
+        owner_keys: the keys of owners; None if they have none.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Sealing:
         self._sessions: LRU[str, _Known] = LRU(MAX_KNOWN)
 
     def over(self, store: AsyncSessionStore, owner_keys: OwnerKeys | None = None) -> Sealing:
-        """The same, with what it remembers, over the other face of the stores."""
+        """The same, with the same memory, over the other API of the stores."""
         twin = copy(self)
         twin._store, twin._owner_keys = store, owner_keys  # noqa: SLF001 -- its own class
         return twin
@@ -127,7 +127,7 @@ class Sealing:
         raise self._busy(commit.session)
 
     async def _owner_key(self, commit: Commit, known: _Known | None) -> str | None:
-        """The owner's key to seal a commit with; None if its session is nobody's."""
+        """The owner's key to seal a commit with; None if its session has no owner."""
         assert self._owner_keys is not None  # noqa: S101 -- checked by the caller
         if known is not None and known.owner_key is not None:
             return known.owner_key
@@ -137,13 +137,13 @@ class Sealing:
         return None if owner is None else await self._owner_keys.of(owner)
 
     async def _with_keys(self, work: Callable[[], T]) -> T:
-        """Seal or open something, with the keys of owners that it takes."""
+        """Seal or open something, and fetch the owner keys that it needs."""
         return work() if self._owner_keys is None else await self._owner_keys.call(work)
 
     def _sealed(
         self, encryption: Encryption, commit: Commit, known: _Known | None, key: str | None
     ) -> tuple[Commit, bytes]:
-        """The commit as it is stored, and the uid that it is sealed with."""
+        """The commit as it is stored, and the uid it is sealed with."""
         uid = (known.uid if known else None) or secrets.token_bytes(UID_BYTES)
         sealed = self._with_bodies(commit, uid, key)
         if known is None:
@@ -151,7 +151,7 @@ class Sealing:
         elif not commit.new and commit.incarnation is None:
             sealed = replace(sealed, incarnation=known.incarnation)
         if known is not None and known.uid is None and commit.revision is None:
-            # Nobody else may choose another uid meanwhile.
+            # No other process may choose another uid in the meantime.
             sealed = replace(sealed, revision=known.revision)
         state = commit.state
         if state is None and (known is None or known.uid is None or _lacks_header(commit)):
@@ -195,7 +195,7 @@ class Sealing:
         return sealed_frame(self._encryption.seal(purpose, uid, names, body, key))
 
     async def prune(self, prune: Prune) -> Committed:
-        """See `SessionStore.prune`. A header that names a checkpoint that goes names another."""
+        """See `SessionStore.prune`. The header gets another checkpoint if its own is pruned."""
         if self._encryption is not None:
             info, header = await self._header(prune.session)
             if info is not None and header is not None and header.uid is not None:
@@ -236,7 +236,7 @@ class Sealing:
         state: bytes | None = None,
         expect: Life | None = None,
     ) -> Life | None:
-        """See `SessionStore.copy`. The copy has the same uid, under a header of its own."""
+        """See `SessionStore.copy`. The copy has the same uid, but its own header."""
         self._forget(check_session(target))
         if self._encryption is None:
             return await self._store.copy(
@@ -260,7 +260,7 @@ class Sealing:
         raise self._busy(source)
 
     async def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
-        """See `OwnerStore.annotate`. What is noted is sealed for the session's uid."""
+        """See `OwnerStore.annotate`. The annotations are sealed for the session's uid."""
         store: AsyncOwnerStore = self._store  # type: ignore[assignment] # the caller has looked
         if self._encryption is None:
             return await store.annotate(session, notes, expect)
@@ -335,7 +335,7 @@ class Sealing:
         return self._encryption.hidden_owner(owner)
 
     def _noted(self, notes: Notes, uid: bytes | None) -> Notes:
-        """What is noted, opened; nothing where it is another session's, or there is no key."""
+        """The opened annotations; empty if they are another session's, or the key is missing."""
         if self._encryption is None:
             return notes
         if notes.owner is not None and self._encryption.hides_owners:
@@ -367,7 +367,7 @@ class Sealing:
         if loaded is None or self._encryption is None:
             return loaded
         state = loaded.state
-        if not state:  # a store that does not bring it along
+        if not state:  # a store that does not return it
             info = await self._store.info(session)
             if info is None:
                 return None
@@ -455,7 +455,7 @@ class Sealing:
     # --- what is known of sessions ---
 
     async def _look(self, session: str) -> _Known | None:
-        """Ask the store for a session's uid; None if the session is not there."""
+        """Ask the store for a session's uid; None if there is no such session."""
         info, header = await self._header(session)
         if info is None or header is None:
             self._forget(session)
@@ -469,7 +469,7 @@ class Sealing:
         info = await self._store.info(session)
         if info is None or self._encryption is None:
             return info, None
-        if not info.life.revision and not info.state:  # a turn has made it: nothing is in it yet
+        if not info.life.revision and not info.state:  # a turn created it: it is still empty
             return info, Header(state=b"", uid=None)
         reading = partial(headers.read, self._encryption, session, info.state)
         return info, await self._with_keys(reading)
@@ -503,13 +503,13 @@ def _known(
 
 
 def _lacks_header(commit: Commit) -> bool:
-    """Whether a commit moves the root namespace's head and brings no header for it."""
+    """Whether a commit moves the root namespace's head without a header for it."""
     record = commit.record
     return record is not None and record.name[0] == "" and commit.state is None
 
 
 def _was_ours(commit: Commit, sealed: Commit, done: Committed) -> bool:
-    """Whether a commit failed for a condition that it was given here, and may be tried again."""
+    """Whether a commit failed because of a condition added here, and can be retried."""
     if done.outcome == "exists":
         return not commit.new
     if done.outcome == "gone":
@@ -518,7 +518,7 @@ def _was_ours(commit: Commit, sealed: Commit, done: Committed) -> bool:
 
 
 def _check_head(session: str, header: Header, stored: Stored) -> None:
-    """Make sure that the latest checkpoint is the one that the header names."""
+    """Check that the latest checkpoint is the one that the header names."""
     if header.uid is None:
         return
     same = not header.digest or header.digest == digest(stored.body)

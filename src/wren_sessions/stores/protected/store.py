@@ -1,10 +1,10 @@
-"""A store whose sessions are encrypted, compressed, or both: any store, wrapped.
+"""Wraps any store, and encrypts its sessions, compresses them, or both.
 
-`open_store(…, encryption=…, compression=…)` makes one. What goes to the store below is sealed:
-records, pending writes and headers here, the parts of long values by whoever uses the store, with
-its `protection`. The store below sees bytes, names, and when they came. It keeps its own behaviour:
-one round trip per call, expiry, atomicity; a process that writes to a session that it has not seen
-yet asks for its header first, which is one call more.
+`open_store(…, encryption=…, compression=…)` creates one. Everything is sealed before it goes to the
+store below. Records, pending writes and headers are sealed here. The parts of long values are
+sealed by the code that uses the store, with its `protection`. The store below sees bytes, names and
+times. Its behaviour stays the same: one round trip per call, expiry, atomicity. There is one more
+call when a process first writes to a session that it has not seen: it asks for the header first.
 """
 
 from __future__ import annotations
@@ -50,24 +50,25 @@ from wren_sessions.ttl import Duration, TTLPolicy
 
 
 class ProtectedStore(Closing):
-    """A `SessionStore` over another one.
+    """A `SessionStore` that wraps another one.
 
     Args:
         store: the store below.
-        encryption: the keys; None to store what can be read.
-        compression: how to compress; None for not at all.
-        owner_keys: a store for the keys of owners; it is closed with this one. Sessions of an owner
-            are sealed with a key of theirs then, and cannot be read any more, nor can backups of
-            them, once it is destroyed (`wren_sessions.erase_owner`). None (default): the keys of
-            `encryption` are for all.
+        encryption: the keys; None for no encryption.
+        compression: how to compress; None for no compression.
+        owner_keys: a store for the keys of owners; it is closed with this one. The sessions of an
+            owner are then encrypted with the owner's key. Once the key is destroyed
+            (`wren_sessions.erase_owner`), neither the sessions nor their backups can be read. With
+            None (default), the keys of `encryption` are used for all sessions.
 
     Raises:
-        ConfigurationError: keys of owners cannot be kept in `owner_keys`, or there is no
-            `encryption` to seal them with.
+        ConfigurationError: `owner_keys` cannot keep the keys of owners, or there is no `encryption`
+        to
+            encrypt them with.
 
     Attributes:
-        protection: what is to be done with the values that are kept here.
-        owner_keys: the keys of owners, to await; None where they have none.
+        protection: how to encrypt and compress the values that are kept here.
+        owner_keys: the keys of owners, with async methods; None if they have none.
         unprotected: the store below.
     """
 
@@ -95,7 +96,7 @@ class ProtectedStore(Closing):
         self.aio: AsyncSessionStore = AsyncProtectedStore(store.aio, sealing, owner_keys, awaited)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)  # what a store can do besides
+        return getattr(self._store, name)  # optional abilities of a store
 
     def __repr__(self) -> str:
         kinds = (self.protection.encryption, self.protection.compression)
@@ -103,12 +104,12 @@ class ProtectedStore(Closing):
 
     @property
     def ttl(self) -> TTLPolicy:
-        """How long its sessions live."""
+        """How long sessions live."""
         return self._store.ttl
 
     @property
     def keys(self) -> KeySpace:
-        """How its sessions are named."""
+        """How sessions are named."""
         return self._store.keys
 
     @property
@@ -209,7 +210,7 @@ class ProtectedStore(Closing):
 def _with_owner_keys(
     store: SessionStore, encryption: Encryption | None, owner_keys: SessionStore
 ) -> Encryption:
-    """The encryption for sessions whose owners have keys in another store."""
+    """The encryption for sessions whose owners' keys are in another store."""
     if encryption is None:
         raise ConfigurationError(
             "keys of owners are kept encrypted: pass encryption=Encryption([…]) too, or set "
@@ -222,11 +223,11 @@ def _with_owner_keys(
 
 
 class AsyncProtectedStore:
-    """The awaitable face of a `ProtectedStore`.
+    """The async API of a `ProtectedStore`.
 
     Args:
-        store: the awaitable face of the store below.
-        sealing: the work, over that face.
+        store: the async API of the store below.
+        sealing: the work, over that API.
         key_store: the store of the keys of owners, if they have any; closed with this one.
         owner_keys: these keys.
     """
@@ -320,7 +321,7 @@ class AsyncProtectedStore:
         return await self._sealing.list_owned(owner, cursor, limit)
 
     async def turn(self, step: TurnStep) -> TurnState:
-        """See `TurnStore.turn`. Who has a turn is no content, and stands there as it is."""
+        """See `TurnStore.turn`. The holder of a turn is not content, so it is not encrypted."""
         store: AsyncTurnStore = self._store  # type: ignore[assignment] # if the blocking face can
         return await store.turn(step)
 
