@@ -66,9 +66,9 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "header": (lambda: SessionSaver(MemoryStore(), header="stage"), r"not one text: \['stage'\]"),
     "header of Sessions": (lambda: Sessions(MemoryStore(), header="stage"), r"\['stage'\]"),
     "names in header": (
-        lambda: Sessions(MemoryStore(), header=[1]),
+        lambda: Sessions(MemoryStore(), header=[1]),  # type: ignore[list-item]
         "must be names, which are text",
-    ),  # type: ignore[list-item]
+    ),
     "cache_bytes": (lambda: SessionSaver(MemoryStore(), cache_bytes=-1), "at least 0, not -1"),
     "cache_bytes as text": (lambda: Sessions(MemoryStore(), cache_bytes="1"), "whole number"),  # type: ignore[arg-type]
     "serde": (lambda: SessionSaver(MemoryStore(), serde="msgpack"), "dumps_typed"),  # type: ignore[arg-type]
