@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self
 
 from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, at_once, run
@@ -38,7 +38,6 @@ from wren_sessions.transfer._reports import OnProgress, Progress
 from wren_sessions.transfer.rekey import give_back
 from wren_sessions.ttl import Duration, to_ms
 
-T = TypeVar("T")
 _ROUNDS: Final = 10
 
 
