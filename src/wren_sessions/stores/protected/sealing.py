@@ -8,11 +8,11 @@ meantime. The commit's conditions make sure that a session never has two uids.
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
-from dataclasses import replace as replace_in
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -247,7 +247,7 @@ class Sealing:
             how: dict[str, Any] = {"replace": replace, "state": state, "expect": expect}
             if info is not None and header is not None and header.uid is not None:
                 assert self._encryption is not None  # noqa: S101 -- it has opened the header
-                copied = header if state is None else replace_in(header, state=state)
+                copied = header if state is None else dataclasses.replace(header, state=state)
                 how["state"] = headers.seal(self._encryption, target, copied)
                 how["expect"] = expect or info.life
             try:
