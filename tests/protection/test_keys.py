@@ -8,6 +8,7 @@ import pytest
 
 from wren_sessions.errors import ConfigurationError, DecryptionError
 from wren_sessions.serializers.encryption import Encryption
+from wren_sessions.serializers.keyring import Keyring
 
 SECRET = base64.b64encode(b"\xfbsecret bytes, 32 of them, or so").decode()
 NAMES = ("", "checkpoint")
@@ -17,14 +18,14 @@ UID = bytes(16)
 def test_the_first_key_writes_and_all_read() -> None:
     """What an older key sealed is opened with it, and sealed again with the newest."""
     old, new = Encryption.generate_key("old"), Encryption.generate_key("new")
-    sealed = Encryption([old]).seal("record", UID, NAMES, b"data")
+    sealed = Keyring(Encryption([old])).seal("record", UID, NAMES, b"data")
     both = Encryption([new, old])
     assert (both.newest, both.key_ids) == ("new", ("new", "old"))
-    assert both.open("record", NAMES, sealed) == (UID, b"data")
-    again = both.seal("record", UID, NAMES, b"data")
-    assert Encryption([new]).open("record", NAMES, again) == (UID, b"data")
+    assert Keyring(both).open("record", NAMES, sealed) == (UID, b"data")
+    again = Keyring(both).seal("record", UID, NAMES, b"data")
+    assert Keyring(Encryption([new])).open("record", NAMES, again) == (UID, b"data")
     with pytest.raises(DecryptionError, match="key 'new', and the keys here are 'old': add"):
-        Encryption([old]).open("record", NAMES, again)
+        Keyring(Encryption([old])).open("record", NAMES, again)
 
 
 def test_keys_from_text() -> None:
@@ -33,7 +34,7 @@ def test_keys_from_text() -> None:
     found = Encryption.from_text(f"a:{key}, {Encryption.generate_key('b')}\n")
     assert found.key_ids == ("a", "b")
     same = Encryption([("a", b"\xff" * 32)])
-    assert same.open("x", (), found.seal("x", UID, (), b"1"))[1] == b"1"
+    assert Keyring(same).open("x", (), Keyring(found).seal("x", UID, (), b"1"))[1] == b"1"
 
 
 @pytest.mark.parametrize(
@@ -72,35 +73,35 @@ def test_an_id_that_cannot_be_one(key_id: str) -> None:
 
 def test_seals_are_bound() -> None:
     """To their purpose, their names and their session; every bit counts."""
-    encryption = Encryption([Encryption.generate_key()])
-    sealed = encryption.seal("record", UID, ("a", "bc"), b"data")
+    keyring = Keyring(Encryption([Encryption.generate_key()]))
+    sealed = keyring.seal("record", UID, ("a", "bc"), b"data")
     for purpose, names in (("write", ("a", "bc")), ("record", ("ab", "c")), ("record", ("a",))):
         with pytest.raises(DecryptionError, match="changed, moved or cut off"):
-            encryption.open(purpose, names, sealed)
+            keyring.open(purpose, names, sealed)
     for at in range(len(sealed)):
         changed = bytearray(sealed)
         changed[at] ^= 1
         with pytest.raises(DecryptionError):
-            encryption.open("record", ("a", "bc"), bytes(changed))
+            keyring.open("record", ("a", "bc"), bytes(changed))
     for end in range(len(sealed)):
         with pytest.raises(DecryptionError):
-            encryption.open("record", ("a", "bc"), sealed[:end])
+            keyring.open("record", ("a", "bc"), sealed[:end])
 
 
 def test_another_key_of_the_same_id() -> None:
     """It is told apart from a missing one as far as it can be."""
-    sealed = Encryption([Encryption.generate_key()]).seal("record", UID, NAMES, b"data")
+    sealed = Keyring(Encryption([Encryption.generate_key()])).seal("record", UID, NAMES, b"data")
     with pytest.raises(DecryptionError, match="or a key of the same id is another key"):
-        Encryption([Encryption.generate_key()]).open("record", NAMES, sealed)
+        Keyring(Encryption([Encryption.generate_key()])).open("record", NAMES, sealed)
 
 
 def test_equal_chunks_are_equal_bytes_under_one_salt_only() -> None:
     """So a session stores them once, and two sessions cannot be compared."""
-    encryption = Encryption([Encryption.generate_key()])
+    keyring = Keyring(Encryption([Encryption.generate_key()]))
     one, other = b"1" * 16, b"2" * 16
-    assert encryption.seal_chunk(one, b"chunk") == encryption.seal_chunk(one, b"chunk")
-    assert encryption.seal_chunk(one, b"chunk") != encryption.seal_chunk(other, b"chunk")
-    nonces = {encryption.seal_chunk(one, b"%d" % n)[:12] for n in range(1_000)}
+    assert keyring.seal_chunk(one, b"chunk") == keyring.seal_chunk(one, b"chunk")
+    assert keyring.seal_chunk(one, b"chunk") != keyring.seal_chunk(other, b"chunk")
+    nonces = {keyring.seal_chunk(one, b"%d" % n)[:12] for n in range(1_000)}
     assert len(nonces) == 1_000
     with pytest.raises(DecryptionError):
-        encryption.chunk_opener("k1", other)(encryption.seal_chunk(one, b"chunk"))
+        keyring.chunk_opener("k1", other)(keyring.seal_chunk(one, b"chunk"))

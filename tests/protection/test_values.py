@@ -22,13 +22,14 @@ from wren_sessions.errors import (
 from wren_sessions.records import Commit, Committed
 from wren_sessions.serializers.compression import Compression, decompress
 from wren_sessions.serializers.encryption import Encryption
+from wren_sessions.serializers.keyring import Keyring
 from wren_sessions.stores.protected import ProtectedStore
 
 KEYS = Encryption([Encryption.generate_key()])
 KINDS = {
-    "sealed": Protection(KEYS),
+    "sealed": Protection(Keyring(KEYS)),
     "zstd": Protection(None, Compression(threshold_bytes=64)),
-    "both": Protection(KEYS, Compression(threshold_bytes=64)),
+    "both": Protection(Keyring(KEYS), Compression(threshold_bytes=64)),
 }
 long_text = st.text(min_size=40, max_size=300)
 states = st.recursive(

@@ -34,6 +34,7 @@ from wren_sessions.errors import (
     SerializationError,
 )
 from wren_sessions.serializers.encryption import Encryption
+from wren_sessions.serializers.keyring import Keyring
 
 TESTS: Final = Path(__file__).parents[1]
 SERDE: Final = SafeSerializer()
@@ -469,10 +470,10 @@ def test_plain_data_is_written_by_the_other_one() -> None:
 def test_keys() -> None:
     """A key that is missing goes behind the first; one that is none is generated."""
     old, new = Encryption.generate_key("old"), Encryption.generate_key("new")
-    sealed = Encryption([old]).seal("record", bytes(16), ("s",), b"x")
+    sealed = Keyring(Encryption([old])).seal("record", bytes(16), ("s",), b"x")
     with pytest.raises(DecryptionError, match="add that key, behind the first one"):
-        Encryption([new]).open("record", ("s",), sealed)
-    assert Encryption([new, old]).open("record", ("s",), sealed)[1] == b"x"
+        Keyring(Encryption([new])).open("record", ("s",), sealed)
+    assert Keyring(Encryption([new, old])).open("record", ("s",), sealed)[1] == b"x"
     with pytest.raises(ConfigurationError, match=r"make one with Encryption\.generate_key\(\)"):
         Encryption(["k:c2hvcnQ="])
     Encryption([Encryption.generate_key()])

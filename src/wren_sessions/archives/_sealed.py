@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from wren_sessions.archives._format import Opening
 from wren_sessions.archives._parsing import opening_of
 from wren_sessions.errors import CorruptSessionError, DecryptionError, FormatVersionError
-from wren_sessions.serializers.encryption import UID_BYTES, Encryption
+from wren_sessions.serializers.keyring import UID_BYTES, Keyring
 from wren_sessions.stores.protected.owner_keys import OwnerKeys
 
 _FORMAT: Final = "wren-sessions/sealed"
@@ -55,13 +55,13 @@ async def sealed(
     keys: OwnerKeys, owner: str, opening: Opening, files: Mapping[Path, str]
 ) -> dict[Path, str]:
     """The files of the archive of an owner's session, encrypted with the owner's key."""
-    owner = keys.encryption.hidden_owner(owner)
+    owner = keys.keyring.encryption.hidden_owner(owner)
     key = await keys.of(owner)
-    work = partial(_sealed, keys.encryption, key, owner, opening)
+    work = partial(_sealed, keys.keyring, key, owner, opening)
     return {path: await keys.call(partial(work, path.name, text)) for path, text in files.items()}
 
 
-def _sealed(encryption: Encryption, key: str, owner: str, opening: Opening, *named: str) -> str:
+def _sealed(keyring: Keyring, key: str, owner: str, opening: Opening, *named: str) -> str:
     """One of the files: its name and its text."""
     file, text = named
     about = {
@@ -74,7 +74,7 @@ def _sealed(encryption: Encryption, key: str, owner: str, opening: Opening, *nam
         "revision": opening.life.revision,
     }
     names, uid = (opening.session, file), secrets.token_bytes(UID_BYTES)
-    data = encryption.seal(_PURPOSE, uid, names, text.encode(), key)
+    data = keyring.seal(_PURPOSE, uid, names, text.encode(), key)
     lines = (about, {"sealed": b64encode(data).decode()})
     return "".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in lines)
 
@@ -111,7 +111,7 @@ async def unsealed(lines: Iterable[str | bytes], keys: OwnerKeys | None) -> Iter
             "store with owner_keys=, or set WREN_SESSIONS_OWNER_KEYS",
             session=about.session,
         )
-    opening = partial(keys.encryption.open, _PURPOSE, (about.session, file), data)
+    opening = partial(keys.keyring.open, _PURPOSE, (about.session, file), data)
     _, text = await keys.call(opening)
     return text.decode().splitlines(keepends=True)
 

@@ -22,7 +22,7 @@ class Remembering(Protection):
     """Protection that remembers the last values it opened: most do not change for some steps."""
 
     def __init__(self, protection: Protection) -> None:
-        super().__init__(protection.encryption, protection.compression)
+        super().__init__(protection.keyring, protection.compression)
         self._last: LRU[tuple[str, bytes], tuple[str, bytes, Plain | None]] = LRU(MAX_OPENED)
 
     def unwrap(self, kind: str, data: bytes) -> tuple[str, bytes, Plain | None]:

@@ -29,7 +29,7 @@ from wren_sessions.errors import DecryptionError, SerializationError
 from wren_sessions.serializers._elements import boundaries, cuts, header_length
 from wren_sessions.serializers.budget import surplus
 from wren_sessions.serializers.compression import Compression, decompress
-from wren_sessions.serializers.encryption import UID_BYTES, Encryption
+from wren_sessions.serializers.keyring import UID_BYTES, Keyring
 from wren_sessions.serializers.limits import check_sequence
 
 _WRAPPED: Final = re.compile(r"(.*)\+(sealed|zstd)\.(\d{1,9})\.(\d{1,9})", re.DOTALL)
@@ -66,25 +66,27 @@ class Protection:
     """What happens to long values.
 
     Args:
-        encryption: the keys; None to store what can be read.
+        keyring: the keys; None to store what can be read.
         compression: how to compress; None for not at all.
 
     Attributes:
+        encryption: the app's keys of the keyring; None if there is none.
         wraps: whether anything is done to values.
     """
 
     def __init__(
-        self, encryption: Encryption | None = None, compression: Compression | None = None
+        self, keyring: Keyring | None = None, compression: Compression | None = None
     ) -> None:
-        self.encryption = encryption
+        self.keyring = keyring
+        self.encryption = None if keyring is None else keyring.encryption
         self.compression = compression
-        self._mode = "sealed" if encryption else "zstd" if compression else None
+        self._mode = "sealed" if keyring else "zstd" if compression else None
         self.wraps: bool = self._mode is not None
 
     @cached_property
     def uncompressed(self) -> Protection:
         """The same, but nothing is compressed any more; chunks that are can still be shared."""
-        found = Protection(self.encryption)
+        found = Protection(self.keyring)
         found._mode = self._mode
         return found
 
@@ -119,16 +121,16 @@ class Protection:
 
     def _before(self) -> bytes:
         """What a value begins with: whose key, and which salt."""
-        if self.encryption is None:
+        if self.keyring is None:
             return b""
-        key_id = self.encryption.chunk_key.encode()
+        key_id = self.keyring.chunk_key.encode()
         return b"%c%b%b" % (len(key_id), key_id, secrets.token_bytes(UID_BYTES))
 
     def _usable(self, plain: Plain) -> bool:
         """Whether chunks made like these may be shared: of the newest key, or of none."""
-        if self.encryption is None:
+        if self.keyring is None:
             return not plain.before
-        return _key_of(plain.before)[0] == self.encryption.chunk_key
+        return _key_of(plain.before)[0] == self.keyring.chunk_key
 
     def _chunks(
         self, before: bytes, data: bytes, start: int, end: int
@@ -139,8 +141,8 @@ class Protection:
             chunk, more = _RAW + data[first:last], 0
             if self.compression and (packed := self.compression.compress(data[first:last])):
                 chunk, more = _ZSTD + packed, surplus(len(packed), last - first)
-            if self.encryption:
-                chunk = self.encryption.seal_chunk(salt, chunk)
+            if self.keyring:
+                chunk = self.keyring.seal_chunk(salt, chunk)
             yield msgpack.packb(chunk), more
 
     def unwrap(self, kind: str, data: bytes) -> tuple[str, bytes, Plain | None]:
@@ -182,12 +184,12 @@ class Protection:
 
     def _opener(self, before: bytes) -> Any:
         key_id, salt = _key_of(before)
-        if self.encryption is None:
+        if self.keyring is None:
             raise DecryptionError(
                 f"it is encrypted with the key {key_id!r}: open the store with its key "
                 "(encryption=, WREN_SESSIONS_ENCRYPTION_KEYS)"
             )
-        return self.encryption.chunk_opener(key_id, salt)
+        return self.keyring.chunk_opener(key_id, salt)
 
 
 PLAIN: Final = Protection()

@@ -31,7 +31,7 @@ from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import ConfigurationError, ConflictError
 from wren_sessions.keys import StagingId, check_owner
 from wren_sessions.protocols import AsyncSessionStore, SessionStore, knowing_owners
-from wren_sessions.serializers.encryption import is_owner_key
+from wren_sessions.serializers.keyring import is_owner_key
 from wren_sessions.stores.protected.headers import key_id
 from wren_sessions.stores.protected.owner_keys import OwnerKeys, owner_keys_of
 from wren_sessions.transfer._reports import OnProgress, Progress

@@ -30,7 +30,7 @@ from wren_sessions.delta.protection import Protection, chunk_key_id, protection_
 from wren_sessions.errors import ConfigurationError, ConflictError, SessionNotFoundError
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.records import SessionInfo, Start, Stored
-from wren_sessions.serializers.encryption import key_id_of
+from wren_sessions.serializers.keyring import key_id_of
 from wren_sessions.stores.protected.headers import key_id
 from wren_sessions.stores.protected.owner_keys import OwnerKeys, owner_keys_of
 from wren_sessions.transfer._rebasing import ranged
@@ -220,11 +220,11 @@ class _Rekeying:
 
     async def _is_current(self, session: str) -> bool:
         """Whether everything of a session is sealed with the newest key, or with its owner's."""
-        encryption = self.protection.encryption
+        keyring = self.protection.keyring
         raw = await self.raw.info(session)
-        if encryption is None or raw is None:
+        if keyring is None or raw is None:
             return False
-        key = encryption.newest
+        key = keyring.encryption.newest
         if self.only is None and self.owner_keys is not None and raw.notes.owner is not None:
             key = await self.owner_keys.find(raw.notes.owner) or ""  # made when it is rewritten
         if self._stale({key_id(raw.state)}, key):
@@ -232,7 +232,7 @@ class _Rekeying:
         heads = await self.raw.heads(session)
         looks = [(self.raw, _keys_of_bodies, key)]
         if self.only is None:
-            looks.append((self.store, _keys_of_values, encryption.chunk_key))
+            looks.append((self.store, _keys_of_values, keyring.chunk_key))
         for store, keys_of, right in looks:
             starts = [Start(namespace) for namespace, _ in heads]
             walk = RecordWalk(partial(store.scan, session), starts, PAGE)

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgpack
 
 from wren_sessions.errors import DecryptionError
-from wren_sessions.serializers.encryption import Encryption, is_owner_key, key_id_of
+from wren_sessions.serializers.keyring import Keyring, is_owner_key, key_id_of
 
 _READABLE: Final = ("timestamp", "version", "checkpoint_id", "step", "source")
 
@@ -43,11 +43,11 @@ class Header:
     owner_key: str | None = None
 
 
-def seal(encryption: Encryption, session: str, header: Header) -> bytes:
+def seal(keyring: Keyring, session: str, header: Header) -> bytes:
     """The header as it is stored."""
     assert header.uid is not None  # noqa: S101 -- nobody seals for no session
     inner: bytes = msgpack.packb([header.state, header.head, header.digest])
-    sealed = encryption.seal("header", header.uid, (session,), inner, header.owner_key)
+    sealed = keyring.seal("header", header.uid, (session,), inner, header.owner_key)
     about = _fields(header.state).get("metadata", {})
     readable = {name: about[name] for name in _READABLE if name in about}
     return json.dumps(
@@ -56,7 +56,7 @@ def seal(encryption: Encryption, session: str, header: Header) -> bytes:
             "metadata": readable,
             "config": {},
             "encryption": {
-                "key": header.owner_key or encryption.newest,
+                "key": header.owner_key or keyring.encryption.newest,
                 "sealed": b64encode(sealed).decode(),
             },
         },
@@ -65,7 +65,7 @@ def seal(encryption: Encryption, session: str, header: Header) -> bytes:
     ).encode("utf-8", "replace")
 
 
-def read(encryption: Encryption, session: str, state: bytes) -> Header:
+def read(keyring: Keyring, session: str, state: bytes) -> Header:
     """Read a stored header.
 
     Raises:
@@ -74,11 +74,11 @@ def read(encryption: Encryption, session: str, state: bytes) -> Header:
     """
     sealed = _sealed(state)
     if sealed is None:
-        if not encryption.migrate:
+        if not keyring.encryption.migrate:
             refuse_plain(session, "the header")
         return Header(state=state, uid=None, head=head_of(state))
     try:
-        uid, inner = encryption.open("header", (session,), sealed)
+        uid, inner = keyring.open("header", (session,), sealed)
     except DecryptionError as error:
         raise DecryptionError(
             f"the header of session {session!r}: {error.message}", session=session

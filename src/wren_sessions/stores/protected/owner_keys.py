@@ -25,7 +25,7 @@ from wren_sessions._walks import SessionWalk
 from wren_sessions.errors import ConfigurationError, ConflictError, DecryptionError
 from wren_sessions.protocols import AsyncSessionStore, SessionStore, knowing_owners
 from wren_sessions.records import Commit, SessionInfo
-from wren_sessions.serializers.encryption import Encryption, OwnerKeyNeededError
+from wren_sessions.serializers.keyring import Keyring, OwnerKeyNeededError
 from wren_sessions.ttl import FOREVER
 
 T = TypeVar("T")
@@ -46,12 +46,12 @@ class OwnerKeys:
 
     Args:
         store: where they are.
-        encryption: what they are sealed with; it is told each key that was looked up.
+        keyring: what they are sealed with; it is told each key that was looked up.
         place: the same store, to call.
     """
 
     store: AsyncSessionStore
-    encryption: Encryption
+    keyring: Keyring
     place: SessionStore
 
     async def find(self, owner: str) -> str | None:
@@ -59,7 +59,7 @@ class OwnerKeys:
         for info in await self._all(owner):
             key_id, kept = info.session, _read(info)
             if not kept.ended:
-                self.encryption.learn_owner_key(key_id, kept.wrapped)
+                self.keyring.learn_owner_key(key_id, kept.wrapped)
                 return key_id
         return None
 
@@ -67,9 +67,9 @@ class OwnerKeys:
         """The same; creates a key if there is none."""
         if (found := await self.find(owner)) is not None:
             return found
-        key_id, wrapped = self.encryption.new_owner_key()
+        key_id, wrapped = self.keyring.new_owner_key()
         await self._write(key_id, _Kept(wrapped=wrapped), owner=owner)
-        self.encryption.learn_owner_key(key_id, wrapped)
+        self.keyring.learn_owner_key(key_id, wrapped)
         return key_id
 
     async def call(self, work: Callable[[], T]) -> T:
@@ -80,7 +80,7 @@ class OwnerKeys:
             except OwnerKeyNeededError as needed:
                 info = await self.store.info(needed.key_id)
                 wrapped = None if info is None else _read(info).wrapped
-                self.encryption.learn_owner_key(needed.key_id, wrapped)
+                self.keyring.learn_owner_key(needed.key_id, wrapped)
 
     async def end(self, owner: str) -> None:
         """Seal nothing new with the keys of an owner."""
@@ -106,7 +106,7 @@ class OwnerKeys:
         ended = [info.session for info in await self._all(owner) if _read(info).ended]
         for key_id in ended:
             await self.store.delete(key_id)
-            self.encryption.learn_owner_key(key_id, None)
+            self.keyring.learn_owner_key(key_id, None)
         return len(ended)
 
     async def count(self, owner: str) -> int:
@@ -118,7 +118,7 @@ class OwnerKeys:
         count = 0
         for info in await self._all(None):
             kept = _read(info)
-            renewed = self.encryption.rewrapped(info.session, kept.wrapped)
+            renewed = self.keyring.rewrapped(info.session, kept.wrapped)
             if renewed is not None:
                 await self._write(info.session, replace(kept, wrapped=renewed), seen=info)
                 count += 1

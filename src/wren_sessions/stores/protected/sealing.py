@@ -45,7 +45,7 @@ from wren_sessions.records import (
     StoredWrite,
 )
 from wren_sessions.serializers.compression import Compression
-from wren_sessions.serializers.encryption import UID_BYTES, Encryption
+from wren_sessions.serializers.keyring import UID_BYTES, Keyring
 from wren_sessions.stores._checks import check_commit, check_notes, noted_meanwhile
 from wren_sessions.stores.protected import headers
 from wren_sessions.stores.protected.headers import Header
@@ -75,7 +75,7 @@ class Sealing:
 
     Args:
         store: the store below.
-        encryption: the keys; None to seal nothing.
+        keyring: the keys; None to seal nothing.
         compression: how to compress bodies; None for no compression.
         owner_keys: the keys of owners; None if they have none.
     """
@@ -83,12 +83,12 @@ class Sealing:
     def __init__(
         self,
         store: AsyncSessionStore,
-        encryption: Encryption | None,
+        keyring: Keyring | None,
         compression: Compression | None,
         owner_keys: OwnerKeys | None = None,
     ) -> None:
         self._store = store
-        self._encryption = encryption
+        self._keyring = keyring
         self._compression = compression
         self._owner_keys = owner_keys
         self._lock = Lock()
@@ -104,7 +104,7 @@ class Sealing:
 
     async def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
-        if self._encryption is None:
+        if self._keyring is None:
             return await self._store.commit(self._with_bodies(commit, None))
         check_commit(commit)  # before its names are bound to what is sealed
         if commit.owner is not None:
@@ -114,7 +114,7 @@ class Sealing:
             if known is None or commit.new or _lacks_header(commit):
                 known = await self._look(commit.session)  # what is new takes no earlier one's keys
             key = None if self._owner_keys is None else await self._owner_key(commit, known)
-            work = partial(self._sealed, self._encryption, commit, known, key)
+            work = partial(self._sealed, self._keyring, commit, known, key)
             sealed, uid = await self._with_keys(work)
             done = await self._store.commit(sealed)
             if done.outcome == "done":
@@ -141,7 +141,7 @@ class Sealing:
         return work() if self._owner_keys is None else await self._owner_keys.call(work)
 
     def _sealed(
-        self, encryption: Encryption, commit: Commit, known: _Known | None, key: str | None
+        self, keyring: Keyring, commit: Commit, known: _Known | None, key: str | None
     ) -> tuple[Commit, bytes]:
         """The commit as it is stored, and the uid it is sealed with."""
         uid = (known.uid if known else None) or secrets.token_bytes(UID_BYTES)
@@ -164,7 +164,7 @@ class Sealing:
         else:
             sums = digest(record.body)
             header = Header(state=state, uid=uid, head=record.name[1], digest=sums, owner_key=key)
-        return replace(sealed, state=headers.seal(encryption, commit.session, header)), uid
+        return replace(sealed, state=headers.seal(keyring, commit.session, header)), uid
 
     def _with_bodies(self, commit: Commit, uid: bytes | None, key: str | None = None) -> Commit:
         record, writes = commit.record, commit.writes
@@ -190,13 +190,13 @@ class Sealing:
     ) -> bytes:
         if self._compression is not None:
             body = compressed(body, self._compression)
-        if self._encryption is None or uid is None:
+        if self._keyring is None or uid is None:
             return body
-        return sealed_frame(self._encryption.seal(purpose, uid, names, body, key))
+        return sealed_frame(self._keyring.seal(purpose, uid, names, body, key))
 
     async def prune(self, prune: Prune) -> Committed:
         """See `SessionStore.prune`. The header gets another checkpoint if its own is pruned."""
-        if self._encryption is not None:
+        if self._keyring is not None:
             info, header = await self._header(prune.session)
             if info is not None and header is not None and header.uid is not None:
                 state, head = prune.state, header.head
@@ -204,7 +204,7 @@ class Sealing:
                     head = await self._head_after(prune, head)
                 if state is not None or head != header.head:
                     header = replace(header, state=state or header.state, head=head, digest=b"")
-                    sealed = headers.seal(self._encryption, prune.session, header)
+                    sealed = headers.seal(self._keyring, prune.session, header)
                     prune = replace(prune, state=sealed)
         return await self._store.prune(prune)
 
@@ -238,7 +238,7 @@ class Sealing:
     ) -> Life | None:
         """See `SessionStore.copy`. The copy has the same uid, but its own header."""
         self._forget(check_session(target))
-        if self._encryption is None:
+        if self._keyring is None:
             return await self._store.copy(
                 source, target, replace=replace, state=state, expect=expect
             )
@@ -246,9 +246,9 @@ class Sealing:
             info, header = await self._header(source)
             how: dict[str, Any] = {"replace": replace, "state": state, "expect": expect}
             if info is not None and header is not None and header.uid is not None:
-                assert self._encryption is not None  # noqa: S101 -- it has opened the header
+                assert self._keyring is not None  # noqa: S101 -- it has opened the header
                 copied = header if state is None else dataclasses.replace(header, state=state)
-                how["state"] = headers.seal(self._encryption, target, copied)
+                how["state"] = headers.seal(self._keyring, target, copied)
                 how["expect"] = expect or info.life
             try:
                 life = await self._store.copy(source, target, **how)
@@ -262,7 +262,7 @@ class Sealing:
     async def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
         """See `OwnerStore.annotate`. The annotations are sealed for the session's uid."""
         store: AsyncOwnerStore = self._store  # type: ignore[assignment] # the caller has looked
-        if self._encryption is None:
+        if self._keyring is None:
             return await store.annotate(session, notes, expect)
         check_notes(session, notes)
         info, header = await self._header(session)
@@ -286,7 +286,7 @@ class Sealing:
             key = None if owner is None else await self._owner_keys.of(owner)
             header = replace(header, owner_key=key)
         if about and header.uid is not None:
-            seal = partial(self._encryption.seal, _NOTES, header.uid, (), about, header.owner_key)
+            seal = partial(self._keyring.seal, _NOTES, header.uid, (), about, header.owner_key)
             about = await self._with_keys(seal)
         # First whose it is: stopped in between, no key of somebody else's has sealed anything.
         life = await store.annotate(session, Notes(owner, about), info.notes)
@@ -296,13 +296,13 @@ class Sealing:
 
     async def _given_to(self, session: str, owner: str | None, key: str | None) -> None:
         """Seal a header with the key of the session's new owner, so that all use it from now on."""
-        assert self._encryption is not None  # noqa: S101 -- checked by the caller
+        assert self._keyring is not None  # noqa: S101 -- checked by the caller
         for _ in range(ATTEMPTS):
             info, header = await self._header(session)
             self._forget(session)
             if info is None or header is None or header.uid is None or info.notes.owner != owner:
                 return
-            sealed = headers.seal(self._encryption, session, replace(header, owner_key=key))
+            sealed = headers.seal(self._keyring, session, replace(header, owner_key=key))
             life = info.life
             prune = Prune(
                 session=session,
@@ -322,7 +322,7 @@ class Sealing:
         store: AsyncOwnerStore = self._store  # type: ignore[assignment] # the caller has looked
         check_owner(owner)
         page = await store.list_owned(self._hidden(owner) or owner, cursor, limit)
-        if self._encryption is None:
+        if self._keyring is None:
             return page
         listed = [await self._with_keys(partial(self._listed, info)) for info in page.sessions]
         sessions = (replace(info, notes=info.notes._replace(owner=owner)) for info in listed)
@@ -330,20 +330,20 @@ class Sealing:
 
     def _hidden(self, owner: str | None) -> str | None:
         """An owner as the store below knows it."""
-        if self._encryption is None or owner is None:
+        if self._keyring is None or owner is None:
             return owner
-        return self._encryption.hidden_owner(owner)
+        return self._keyring.encryption.hidden_owner(owner)
 
     def _noted(self, notes: Notes, uid: bytes | None) -> Notes:
         """The opened annotations; empty if they are another session's, or the key is missing."""
-        if self._encryption is None:
+        if self._keyring is None:
             return notes
-        if notes.owner is not None and self._encryption.hides_owners:
+        if notes.owner is not None and self._keyring.encryption.hides_owners:
             notes = notes._replace(owner=HiddenOwner(notes.owner))
         if not notes.about:
             return notes
         try:
-            theirs, about = self._encryption.open(_NOTES, (), notes.about)
+            theirs, about = self._keyring.open(_NOTES, (), notes.about)
         except DecryptionError:
             theirs, about = None, b""
         return notes._replace(about=about if theirs is not None and theirs == uid else b"")
@@ -364,7 +364,7 @@ class Sealing:
     ) -> Loaded | None:
         """See `SessionStore.load`."""
         loaded = await self._store.load(session, namespace, checkpoint_id, held)
-        if loaded is None or self._encryption is None:
+        if loaded is None or self._keyring is None:
             return loaded
         state = loaded.state
         if not state:  # a store that does not return it
@@ -372,7 +372,7 @@ class Sealing:
             if info is None:
                 return None
             state = info.state
-        header = await self._with_keys(partial(headers.read, self._encryption, session, state))
+        header = await self._with_keys(partial(headers.read, self._keyring, session, state))
         if namespace == "" and checkpoint_id is None:
             _check_head(session, header, loaded.stored)
         known = _known(loaded.life, header.uid, header.state, header.owner_key)
@@ -383,7 +383,7 @@ class Sealing:
     async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
         scanned = await self._store.scan(session, starts, limit)
-        if self._encryption is None or scanned.life is None or not scanned.records:
+        if self._keyring is None or scanned.life is None or not scanned.records:
             return scanned
         known = self._recall(session)
         if known is None or known.incarnation != scanned.life.incarnation:
@@ -404,15 +404,15 @@ class Sealing:
     async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `SessionStore.list_sessions`. A header that cannot be opened is shown as it is."""
         page = await self._store.list_sessions(cursor, limit)
-        if self._encryption is None:
+        if self._keyring is None:
             return page
         listed = [await self._with_keys(partial(self._listed, info)) for info in page.sessions]
         return replace(page, sessions=tuple(listed))
 
     def _listed(self, info: SessionInfo) -> SessionInfo:
-        assert self._encryption is not None  # noqa: S101 -- checked by the caller
+        assert self._keyring is not None  # noqa: S101 -- checked by the caller
         try:
-            header = headers.read(self._encryption, info.session, info.state)
+            header = headers.read(self._keyring, info.session, info.state)
         except DecryptionError:
             return replace(info, notes=self._noted(info.notes, None))
         return replace(info, state=header.state, notes=self._noted(info.notes, header.uid))
@@ -431,15 +431,15 @@ class Sealing:
     def _body(
         self, purpose: str, session: str, uid: bytes | None, names: tuple[str, ...], body: bytes
     ) -> bytes:
-        encryption = self._encryption
-        assert encryption is not None  # noqa: S101 -- checked by the caller
+        keyring = self._keyring
+        assert keyring is not None  # noqa: S101 -- checked by the caller
         what = f"the {purpose} {'/'.join(names)!r}"
         if not is_sealed_body(body):
-            if not encryption.migrate:
+            if not keyring.encryption.migrate:
                 headers.refuse_plain(session, what)
             return body
         try:
-            theirs, found = encryption.open(purpose, names, opened_frame(body))
+            theirs, found = keyring.open(purpose, names, opened_frame(body))
         except DecryptionError as error:
             raise DecryptionError(
                 f"{what} of session {session!r}: {error.message}", session=session
@@ -467,11 +467,11 @@ class Sealing:
 
     async def _header(self, session: str) -> tuple[SessionInfo | None, Header | None]:
         info = await self._store.info(session)
-        if info is None or self._encryption is None:
+        if info is None or self._keyring is None:
             return info, None
         if not info.life.revision and not info.state:  # a turn created it: it is still empty
             return info, Header(state=b"", uid=None)
-        reading = partial(headers.read, self._encryption, session, info.state)
+        reading = partial(headers.read, self._keyring, session, info.state)
         return info, await self._with_keys(reading)
 
     def _recall(self, session: str) -> _Known | None:

@@ -43,6 +43,7 @@ from wren_sessions.records import (
 )
 from wren_sessions.serializers.compression import Compression
 from wren_sessions.serializers.encryption import Encryption
+from wren_sessions.serializers.keyring import Keyring
 from wren_sessions.stores._closing import Closing
 from wren_sessions.stores.protected.owner_keys import OwnerKeys, check_place
 from wren_sessions.stores.protected.sealing import Sealing
@@ -63,8 +64,7 @@ class ProtectedStore(Closing):
 
     Raises:
         ConfigurationError: `owner_keys` cannot keep the keys of owners, or there is no `encryption`
-        to
-            encrypt them with.
+            to encrypt them with.
 
     Attributes:
         protection: how to encrypt and compress the values that are kept here.
@@ -82,16 +82,17 @@ class ProtectedStore(Closing):
     ) -> None:
         check_store(store, type(self).__name__)
         blocking = awaited = None
+        keyring = None if encryption is None else Keyring(encryption)
         if owner_keys is not None:
-            encryption = _with_owner_keys(store, encryption, owner_keys)
-            blocking = OwnerKeys(Unsuspended(owner_keys), encryption, owner_keys)
-            awaited = OwnerKeys(owner_keys.aio, encryption, owner_keys)
-        self.protection: Protection = Protection(encryption, compression)
+            keyring = _for_owners(store, encryption, owner_keys)
+            blocking = OwnerKeys(Unsuspended(owner_keys), keyring, owner_keys)
+            awaited = OwnerKeys(owner_keys.aio, keyring, owner_keys)
+        self.protection: Protection = Protection(keyring, compression)
         self.unprotected: SessionStore = store
         self._store = store
         self._key_store = owner_keys
         self.owner_keys: OwnerKeys | None = blocking
-        self._sealing = Sealing(Unsuspended(store), encryption, compression, blocking)
+        self._sealing = Sealing(Unsuspended(store), keyring, compression, blocking)
         sealing = self._sealing.over(store.aio, awaited)
         self.aio: AsyncSessionStore = AsyncProtectedStore(store.aio, sealing, owner_keys, awaited)
 
@@ -207,10 +208,10 @@ class ProtectedStore(Closing):
             self._key_store.close()
 
 
-def _with_owner_keys(
+def _for_owners(
     store: SessionStore, encryption: Encryption | None, owner_keys: SessionStore
-) -> Encryption:
-    """The encryption for sessions whose owners' keys are in another store."""
+) -> Keyring:
+    """The keyring for sessions whose owners' keys are in another store."""
     if encryption is None:
         raise ConfigurationError(
             "keys of owners are kept encrypted: pass encryption=Encryption([…]) too, or set "
@@ -219,7 +220,7 @@ def _with_owner_keys(
     check_store(owner_keys, "owner_keys")
     knowing_owners(store)
     check_place(owner_keys, store)
-    return encryption.with_owner_keys()
+    return Keyring(encryption, for_owners=True)
 
 
 class AsyncProtectedStore:
