@@ -44,7 +44,7 @@ from wren_sessions import (
 from wren_sessions._blocking import run
 from wren_sessions.keys import StagingId
 from wren_sessions.protocols import SessionStore
-from wren_sessions.records import Commit, Start
+from wren_sessions.records import Commit, SessionPage, Start
 from wren_sessions.stores.protected.headers import key_id
 from wren_sessions.testing import FakeClock
 from wren_sessions.ttl import FOREVER, TTLPolicy
@@ -771,3 +771,22 @@ def stopped(patch: pytest.MonkeyPatch, stop: int, work: Callable[[], object]) ->
     except KeyboardInterrupt:
         return True
     return False
+
+
+@pytest.mark.parametrize("owner_keys", [False, True])
+def test_an_owner_is_listed_three_times(*, owner_keys: bool) -> None:
+    """To delete, to see that nothing is left, and once more before (are keys missing?) or after."""
+    below = MemoryStore(ttl=FOREVER)
+    keys = MemoryStore(ttl=FOREVER) if owner_keys else None
+    store = ProtectedStore(below, encryption=Encryption([KEY]), owner_keys=keys)
+    talk(store, "ann", "a", 1)
+    asked: list[str | None] = []
+    listed = below.list_owned
+
+    def list_owned(owner: str, cursor: str | None = None, limit: int = 100) -> SessionPage:
+        asked.append(cursor)
+        return listed(owner, cursor, limit)
+
+    below.list_owned = list_owned  # type: ignore[method-assign]
+    assert erase_owner(store, "ann", settle=None).sessions == ("a",)
+    assert len(asked) == 3

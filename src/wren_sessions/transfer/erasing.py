@@ -12,28 +12,24 @@ If it stops in the middle, call it again to complete it.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
-from wren_sessions._arguments import check_store
-from wren_sessions._blocking import Unsuspended, at_once, run
+from wren_sessions._blocking import run
 from wren_sessions._walks import SessionWalk
 from wren_sessions.archives._owned import archives_of, remove
-from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import ConfigurationError, ConflictError
 from wren_sessions.keys import StagingId, check_owner
-from wren_sessions.protocols import AsyncSessionStore, SessionStore, knowing_owners
+from wren_sessions.protocols import SessionStore, knowing_owners
 from wren_sessions.serializers.keyring import is_owner_key
 from wren_sessions.stores.protected.headers import key_id
-from wren_sessions.stores.protected.owner_keys import OwnerKeys, owner_keys_of
+from wren_sessions.stores.protected.owner_keys import OwnerKeys
+from wren_sessions.transfer._api import StoreApi
 from wren_sessions.transfer._reports import OnProgress, Progress
 from wren_sessions.transfer.rekey import give_back
 from wren_sessions.ttl import Duration, to_ms
@@ -122,8 +118,9 @@ def erase_owner(
             before is in use by its new owner; the key is still there: call it again.
         StoreUnavailableError: the store or an archive cannot be changed; call it again.
     """
-    erasing = _Erasing.of(store, owner, archives, settle, on_progress, scrub=scrub)
-    return run(erasing.run(Unsuspended(store), owner_keys_of(store), at_once, dry_run=dry_run))
+    api = StoreApi.blocking(store, "erase_owner")
+    erasing = _Erasing.of(api, owner, archives, settle, on_progress, scrub=scrub)
+    return run(erasing.run(dry_run=dry_run))
 
 
 async def aerase_owner(
@@ -137,14 +134,14 @@ async def aerase_owner(
     on_progress: OnProgress | None = None,
 ) -> ErasureReceipt:
     """See `erase_owner`; uses the store's async API. Files are removed in another thread."""
-    erasing = _Erasing.of(store, owner, archives, settle, on_progress, scrub=scrub)
-    keys = owner_keys_of(store.aio)
-    return await erasing.run(store.aio, keys, asyncio.to_thread, dry_run=dry_run)
+    api = StoreApi.awaitable(store, "aerase_owner")
+    erasing = _Erasing.of(api, owner, archives, settle, on_progress, scrub=scrub)
+    return await erasing.run(dry_run=dry_run)
 
 
 @dataclass(slots=True)
 class _Erasing:
-    store: SessionStore
+    api: StoreApi
     owner: str
     root: Path | None
     settle_s: float
@@ -156,7 +153,7 @@ class _Erasing:
     @classmethod
     def of(
         cls,
-        store: SessionStore,
+        api: StoreApi,
         owner: str,
         archives: str | Path | HasRoot | None,
         settle: Duration | None,
@@ -165,50 +162,28 @@ class _Erasing:
         scrub: bool,
     ) -> Self:
         """An erasure with checked arguments."""
-        check_store(store, "erase_owner")
-        knowing_owners(store)
+        knowing_owners(api.place)
         check_owner(owner)
         if archives is not None and not isinstance(archives, str | Path):
             archives = archives.root
         root = None if archives is None else Path(archives)
         settle_s = to_ms(settle) / 1_000 if settle else 0
-        return cls(store, owner, root, settle_s, on_progress, scrub)
+        return cls(api, owner, root, settle_s, on_progress, scrub)
 
-    async def run(
-        self,
-        face: AsyncSessionStore,
-        keys: OwnerKeys | None,
-        off: Callable[[Callable[[], Any]], Awaitable[Any]],
-        *,
-        dry_run: bool,
-    ) -> ErasureReceipt:
-        """Erase everything, or only find it.
-
-        Args:
-            face: the async API of the store.
-            keys: the keys of owners.
-            off: runs blocking functions.
-            dry_run: whether to only find everything.
-        """
+    async def run(self, *, dry_run: bool) -> ErasureReceipt:
+        """Erase everything, or only find it."""
         began_at = datetime.now(UTC)
+        keys, off = self.api.owner_keys, self.api.off
         await off(self._find_archives)  # before anything is deleted: a wrong folder is an error
-        name = self._name
-        count = None if keys is None else await keys.count(name)
-        if not dry_run and keys is not None:
-            await keys.end(name)
-        await self._each(face, keys)
-        if not dry_run:
-            await self._delete(face, keys)
-            if keys is not None:
-                await off(partial(time.sleep, self.settle_s))
-                await self._delete(face, keys)
-        await off(self._find_archives)
-        if not dry_run:
-            await off(self._remove)
-            count = None if keys is None else await self._destroy(face, keys, off)
+        if dry_run:
+            await self._each()
+            await off(self._find_archives)
+            count = None if keys is None else await keys.count(self._name)
+        else:
+            count = await self._erase()
         return ErasureReceipt(
             owner=self.owner,
-            location=self.store.location,
+            location=self.api.place.location,
             sessions=tuple(self._sessions),
             archives=None if self.root is None else tuple(self._archives),
             keys=count,
@@ -217,32 +192,40 @@ class _Erasing:
             dry_run=dry_run,
         )
 
-    async def _destroy(
-        self,
-        face: AsyncSessionStore,
-        keys: OwnerKeys,
-        off: Callable[[Callable[[], Any]], Awaitable[Any]],
-    ) -> int:
+    async def _erase(self) -> int | None:
+        """Erase everything; how many keys the owner had."""
+        keys, off = self.api.owner_keys, self.api.off
+        if keys is None:
+            await self._each()  # before anything is deleted: keys that are not here are an error
+        else:
+            await keys.end(self._name)
+        await self._delete()
+        if keys is not None:
+            await off(partial(time.sleep, self.settle_s))
+            await self._delete()
+        await off(self._find_archives)
+        await off(self._remove)
+        return None if keys is None else await self._destroy(keys)
+
+    async def _destroy(self, keys: OwnerKeys) -> int:
         """Destroy the owner's keys, when nobody else's sessions need them; how many there were."""
         if lent := await keys.lent(self._name):
-            blocking = isinstance(face, Unsuspended)
-            as_face = Unsuspended if blocking else attrgetter("aio")
-            await give_back(self.store, as_face, keys, lent)
+            await give_back(self.api, lent)
         count = await keys.destroy(self._name)
         if hasattr(keys.place, "scrub"):
-            await off(keys.place.scrub)  # its log holds the key until then
+            await self.api.off(keys.place.scrub)  # its log holds the key until then
         return count
 
     @property
     def _name(self) -> str:
         """The owner's name in indexes."""
-        encryption = protection_of(self.store).encryption
+        encryption = self.api.protection.encryption
         return self.owner if encryption is None else encryption.hidden_owner(self.owner)
 
-    async def _delete(self, face: AsyncSessionStore, keys: OwnerKeys | None) -> None:
+    async def _delete(self) -> None:
         """Delete until no session is left; the last round clears the owner's list."""
         for _ in range(_ROUNDS):
-            if not await self._each(face, keys, delete=True):
+            if not await self._each(delete=True):
                 return
         raise ConflictError(
             f"sessions of owner {self.owner!r} are being written all the time: stop what writes "
@@ -250,16 +233,15 @@ class _Erasing:
             session="",
         )
 
-    async def _each(
-        self, face: AsyncSessionStore, keys: OwnerKeys | None, *, delete: bool = False
-    ) -> bool:
+    async def _each(self, *, delete: bool = False) -> bool:
         """Find all sessions of the owner, and delete them if asked; whether there were any."""
+        face, keyless = self.api.store, self.api.owner_keys is None
         walk = SessionWalk(face, owner=self.owner)
         found = False
         while (page := await walk.next_page()) is not None:
             for info in page:
                 found = True
-                if keys is None and is_owner_key(key_id(info.state) or ""):
+                if keyless and is_owner_key(key_id(info.state) or ""):
                     raise ConfigurationError(
                         f"session {info.session!r} is encrypted with a key of its owner, and no "
                         "store of owners' keys is configured. The key would stay, and copies could "
@@ -282,5 +264,5 @@ class _Erasing:
         """Remove archives, and what is left of deleted sessions in the store's file."""
         for folder in self._archives:
             remove(folder)
-        if self.scrub and hasattr(self.store, "scrub"):
-            self.store.scrub()
+        if self.scrub and hasattr(self.api.place, "scrub"):
+            self.api.place.scrub()

@@ -17,22 +17,22 @@ gets a `SessionGoneError`. That is why sessions in use are left for the next cal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Self
 
-from wren_sessions._arguments import check_store
-from wren_sessions._blocking import Unsuspended, run
+from wren_sessions._blocking import run
 from wren_sessions._walks import RecordWalk, SessionWalk
 from wren_sessions.checkpoints.codec import is_sealed_body, opened_frame
 from wren_sessions.checkpoints.snapshots import body_of, writes_of
-from wren_sessions.delta.protection import Protection, chunk_key_id, protection_of
+from wren_sessions.delta.protection import chunk_key_id
 from wren_sessions.errors import ConfigurationError, ConflictError, SessionNotFoundError
-from wren_sessions.protocols import AsyncSessionStore, SessionStore
+from wren_sessions.protocols import SessionStore
 from wren_sessions.records import SessionInfo, Start, Stored
 from wren_sessions.serializers.keyring import key_id_of
 from wren_sessions.stores.protected.headers import key_id
-from wren_sessions.stores.protected.owner_keys import OwnerKeys, owner_keys_of
+from wren_sessions.transfer._api import StoreApi
 from wren_sessions.transfer._rebasing import ranged
 from wren_sessions.transfer._repacking import Repacking
 from wren_sessions.transfer._reports import OnProgress
@@ -81,9 +81,8 @@ def rekey(
         DecryptionError: a key is missing, or stored data was changed. Sessions that were rewritten
             before stay rewritten.
     """
-    rekeying = _rekeying(store, Unsuspended, unused_for, on_progress)
-    rekeying.owner_keys = owner_keys_of(store)
-    return run(rekeying.run(sessions))
+    api = StoreApi.blocking(store, "rekey")
+    return run(_Rekeying.of(api, unused_for, on_progress).run(sessions))
 
 
 async def arekey(
@@ -93,31 +92,22 @@ async def arekey(
     unused_for: Duration | None = "1m",
     on_progress: OnProgress | None = None,
 ) -> RekeyReport:
-    """See `rekey`; by the store's awaitable face."""
-    rekeying = _rekeying(store, lambda face: face.aio, unused_for, on_progress)
-    rekeying.owner_keys = owner_keys_of(store.aio)
-    return await rekeying.run(sessions)
+    """See `rekey`; uses the store's async API."""
+    api = StoreApi.awaitable(store, "arekey")
+    return await _Rekeying.of(api, unused_for, on_progress).run(sessions)
 
 
-async def give_back(
-    store: SessionStore,
-    face: Callable[[SessionStore], AsyncSessionStore],
-    keys: OwnerKeys,
-    key_ids: set[str],
-) -> None:
+async def give_back(api: StoreApi, key_ids: set[str]) -> None:
     """Seal anew what some keys of owners sealed, whoever has it now, so that they can go.
 
     Args:
-        store: where the sessions are.
-        face: gives a store to await.
-        keys: the keys of owners.
+        api: of the store of the sessions.
         key_ids: of the keys.
 
     Raises:
         ConflictError: a session is in use; everything can still be read.
     """
-    rekeying = _rekeying(store, face, None, None)
-    rekeying.owner_keys, rekeying.only = keys, key_ids
+    rekeying = _Rekeying.of(api, None, None, only=key_ids)
     await rekeying.run_each(await rekeying.all_sessions(), asked=False)
     if rekeying.busy:
         raise ConflictError(
@@ -127,47 +117,39 @@ async def give_back(
         )
 
 
-def _rekeying(
-    store: SessionStore,
-    face: Callable[[SessionStore], AsyncSessionStore],
-    unused_for: Duration | None,
-    on_progress: OnProgress | None,
-) -> _Rekeying:
-    check_store(store, "rekey")
-    protection = protection_of(store)
-    if protection.encryption is None:
-        raise ConfigurationError(
-            "the store has no encryption: open it with encryption=Encryption([new, old]), or set "
-            "WREN_SESSIONS_ENCRYPTION_KEYS"
-        )
-    return _Rekeying(
-        store=face(store),
-        raw=face(getattr(store, "unprotected", store)),
-        protection=protection,
-        unused_ms=0 if unused_for is None else to_ms(unused_for),
-        on_progress=on_progress,
-    )
-
-
 @dataclass(slots=True)
 class _Rekeying:
-    store: AsyncSessionStore
-    raw: AsyncSessionStore
-    protection: Protection
+    api: StoreApi
     unused_ms: int
     on_progress: OnProgress | None
-    owner_keys: OwnerKeys | None = None
-    only: set[str] | None = None  # rewrite what these keys sealed, and nothing else
+    only: set[str] | None  # rewrite what these keys sealed, and nothing else
     _rewritten: list[str] = field(default_factory=list)
     _current: list[str] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        api: StoreApi,
+        unused_for: Duration | None,
+        on_progress: OnProgress | None,
+        *,
+        only: set[str] | None = None,
+    ) -> Self:
+        """The work, with checked arguments."""
+        if api.protection.encryption is None:
+            raise ConfigurationError(
+                "the store has no encryption: open it with encryption=Encryption([new, old]), or "
+                "set WREN_SESSIONS_ENCRYPTION_KEYS"
+            )
+        return cls(api, 0 if unused_for is None else to_ms(unused_for), on_progress, only)
 
     async def run(self, sessions: Iterable[str] | None) -> RekeyReport:
         if isinstance(sessions, str):
             raise ConfigurationError(f"sessions must be several ids, not one text: [{sessions!r}]")
         keys = 0
         if sessions is None:
-            keys = 0 if self.owner_keys is None else await self.owner_keys.rewrap()
+            keys = 0 if self.api.owner_keys is None else await self.api.owner_keys.rewrap()
             sessions = await self.all_sessions()
             await self.run_each(sessions, asked=False)
         else:
@@ -182,7 +164,7 @@ class _Rekeying:
     async def all_sessions(self) -> list[str]:
         """All sessions; what is written while they are rewritten has the newest key already."""
         found: list[str] = []
-        walk = SessionWalk(self.raw)
+        walk = SessionWalk(self.api.below)
         while (page := await walk.next_page()) is not None:
             found += [info.session for info in page]
         return found
@@ -191,7 +173,7 @@ class _Rekeying:
         for session in sessions:
             if self.only is not None and await self._is_current(session):
                 continue  # without opening it, which may not be possible
-            info = await self.store.info(session)
+            info = await self.api.store.info(session)
             if info is None and asked:
                 raise SessionNotFoundError(
                     f"session {session!r} was not found, or has expired", session=session
@@ -205,13 +187,9 @@ class _Rekeying:
             return self._current
         if info.life.now_ms - info.life.updated_ms < self.unused_ms:
             return self.busy
-        staging = Staging(
-            self.store,
-            self.store,
-            info,
-            self.on_progress,
-            Repacking(self.protection, self.protection),
-        )
+        store, protection = self.api.store, self.api.protection
+        repacking = Repacking(protection, protection)
+        staging = Staging(store, store, info, self.on_progress, repacking)
         try:
             await staging.copy(replace=info.life)
         except (ChangedError, ConflictError):
@@ -220,19 +198,19 @@ class _Rekeying:
 
     async def _is_current(self, session: str) -> bool:
         """Whether everything of a session is sealed with the newest key, or with its owner's."""
-        keyring = self.protection.keyring
-        raw = await self.raw.info(session)
+        api, keyring = self.api, self.api.protection.keyring
+        raw = await api.below.info(session)
         if keyring is None or raw is None:
             return False
         key = keyring.encryption.newest
-        if self.only is None and self.owner_keys is not None and raw.notes.owner is not None:
-            key = await self.owner_keys.find(raw.notes.owner) or ""  # made when it is rewritten
+        if self.only is None and api.owner_keys is not None and raw.notes.owner is not None:
+            key = await api.owner_keys.find(raw.notes.owner) or ""  # made when it is rewritten
         if self._stale({key_id(raw.state)}, key):
             return False
-        heads = await self.raw.heads(session)
-        looks = [(self.raw, _keys_of_bodies, key)]
+        heads = await api.below.heads(session)
+        looks = [(api.below, _keys_of_bodies, key)]
         if self.only is None:
-            looks.append((self.store, _keys_of_values, keyring.chunk_key))
+            looks.append((api.store, _keys_of_values, keyring.chunk_key))
         for store, keys_of, right in looks:
             starts = [Start(namespace) for namespace, _ in heads]
             walk = RecordWalk(partial(store.scan, session), starts, PAGE)
