@@ -215,7 +215,6 @@ def test_a_full_memory_store(way: str) -> None:
 
 @tries(
     "delete it first, or pass replace=True",
-    "is there already; pass replace=True to replace it",
     "pass None to begin, then the cursor of the page before",
 )
 @pytest.mark.parametrize("backend", ["memory", "file", "redis"])

@@ -19,7 +19,7 @@ from wren_sessions.keys import (
     encode_namespace,
     record_field,
 )
-from wren_sessions.records import Commit, Life, Notes, Prune, Start
+from wren_sessions.records import Commit, Notes, Prune, Start
 
 _CURSOR: Final = "after:"
 _TEXT: Final = frozenset({str})
@@ -75,22 +75,6 @@ def check_commit(commit: Commit) -> None:
     if not usual or max(map(len, parts), default=0) > MAX_ID_BYTES:
         for namespace, checkpoint_id in zip(parts[::2], parts[1::2], strict=True):
             _check_name(namespace, checkpoint_id)
-
-
-def check_unchanged(source: str, target: str, known: Life | None, there: Life | None) -> None:
-    """Refuse a copy if one of its sessions was written, or made anew, since it was looked at.
-
-    Raises:
-        ConflictError: that is so.
-    """
-    if known is None:
-        return
-    if there is None or (known.incarnation, known.revision) != (there.incarnation, there.revision):
-        raise ConflictError(
-            f"session {source!r} was not copied to {target!r}: one of them was written meanwhile; "
-            "try again",
-            session=source,
-        )
 
 
 def check_notes(session: str, notes: Notes) -> None:

@@ -47,6 +47,7 @@ from wren_sessions.stores._checks import (
     parse_owned_cursor,
 )
 from wren_sessions.stores._closing import Closing
+from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.file import copying, noting, pruning, reading, sessions, writing
 from wren_sessions.stores.file.cells import Row, past
 from wren_sessions.stores.file.connections import Database
@@ -208,19 +209,10 @@ class FileStore(Closing):
                 written.
             SessionExpiredError: the source's age is past the maximum.
         """
-        if check_session(source) == check_session(target):
-            raise ConfigurationError(f"cannot copy session {source!r} onto itself")
-
+        copy = Copy(source, target, replace=replace, state=state, expect=expect)
         return self._database.write(
             lambda connection: copying.copy(
-                connection,
-                self._keys.prefix,
-                (source, target),
-                self._ttl.of(target),
-                self._clock(),
-                replace=replace,
-                state=state,
-                expect=expect,
+                connection, self._keys.prefix, copy, self._ttl.of(target), self._clock()
             ),
             source,
         )

@@ -15,10 +15,7 @@ from itertools import islice
 from wren_sessions._arguments import check_callable, check_whole_number
 from wren_sessions._locks import Lock
 from wren_sessions.errors import (
-    ConfigurationError,
     CorruptSessionError,
-    SessionExistsError,
-    SessionExpiredError,
 )
 from wren_sessions.keys import DEFAULT_PREFIX, KeySpace, check_session
 from wren_sessions.records import (
@@ -48,7 +45,6 @@ from wren_sessions.stores._checks import (
     check_notes,
     check_prune,
     check_scan,
-    check_unchanged,
     make_cursor,
     make_owned_cursor,
     noted_meanwhile,
@@ -56,6 +52,7 @@ from wren_sessions.stores._checks import (
     parse_owned_cursor,
 )
 from wren_sessions.stores._closing import Closing
+from wren_sessions.stores._copies import Copy
 from wren_sessions.stores._turns import held, stepped
 from wren_sessions.stores.memory.dump import pack, unpack
 from wren_sessions.stores.memory.session import Change, Session, past
@@ -243,36 +240,21 @@ class MemoryStore(Closing):
             SessionExpiredError: the source's age is past the maximum.
             StoreUnavailableError: the store is bounded, and full; nothing was written or evicted.
         """
-        if check_session(source) == check_session(target):
-            raise ConfigurationError(f"cannot copy session {source!r} onto itself")
+        copy = Copy(source, target, replace=replace, state=state, expect=expect)
         with self._lock:
             now_ms = self._now_ms()
             original = self._index.find(source, now_ms)
             if original is None:
                 return None
             there = self._index.find(target, now_ms)
-            check_unchanged(source, target, expect, original.life(now_ms))
-            if isinstance(replace, Life):
-                check_unchanged(source, target, replace, there.life(now_ms) if there else None)
-            if there and not replace:
-                raise SessionExistsError(
-                    f"cannot copy session {source!r}: {target!r} is there already; delete it "
-                    "first, or pass replace=True",
-                    session=target,
-                )
-            return self._put_copy(source, original.copy(now_ms, state), target, now_ms)
-
-    def _put_copy(self, source: str, copy: Session, target: str, now_ms: int) -> Life:
-        if not copy.renew(self._ttl.of(target), now_ms):
-            raise SessionExpiredError(
-                f"cannot copy session {source!r}: it is older than the maximum age of "
-                f"this store ({self._ttl}). Pin it to keep it, or raise the maximum age",
-                session=source,
-            )
-        copy.size_bytes += len(target.encode()) - len(source.encode())
-        self._index.used(source, now_ms)
-        self._index.admit(target, copy, now_ms, spare=(source, target))
-        return copy.life(now_ms)
+            copy.check(original.life(now_ms), there.life(now_ms) if there else None)
+            made = original.copy(now_ms, state)
+            if not made.renew(self._ttl.of(target), now_ms):
+                raise copy.too_old(self._ttl)
+            made.size_bytes += len(target.encode()) - len(source.encode())
+            self._index.used(source, now_ms)
+            self._index.admit(target, made, now_ms, spare=(source, target))
+            return made.life(now_ms)
 
     # --- reading ----------------------------------------------------------------------------------
 

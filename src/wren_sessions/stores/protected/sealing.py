@@ -8,13 +8,12 @@ meantime. The commit's conditions make sure that a session never has two uids.
 
 from __future__ import annotations
 
-import dataclasses
 import secrets
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from wren_sessions._locks import Lock
 from wren_sessions._lru import LRU
@@ -27,7 +26,7 @@ from wren_sessions.errors import (
     CorruptSessionError,
     DecryptionError,
 )
-from wren_sessions.keys import HiddenOwner, check_owner, check_session
+from wren_sessions.keys import HiddenOwner, check_owner
 from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore
 from wren_sessions.records import (
     Commit,
@@ -47,6 +46,7 @@ from wren_sessions.records import (
 from wren_sessions.serializers.compression import Compression
 from wren_sessions.serializers.keyring import UID_BYTES, Keyring
 from wren_sessions.stores._checks import check_commit, check_notes, noted_meanwhile
+from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.protected import headers
 from wren_sessions.stores.protected.headers import Header
 from wren_sessions.stores.protected.owner_keys import OwnerKeys
@@ -227,37 +227,29 @@ class Sealing:
                     return stored.name[1]
         return None
 
-    async def copy(
-        self,
-        source: str,
-        target: str,
-        *,
-        replace: bool | Life = False,
-        state: bytes | None = None,
-        expect: Life | None = None,
-    ) -> Life | None:
+    async def copy(self, copy: Copy) -> Life | None:
         """See `SessionStore.copy`. The copy has the same uid, but its own header."""
-        self._forget(check_session(target))
-        if self._keyring is None:
-            return await self._store.copy(
-                source, target, replace=replace, state=state, expect=expect
-            )
+        self._forget(copy.target)
         for _ in range(ATTEMPTS):
-            info, header = await self._header(source)
-            how: dict[str, Any] = {"replace": replace, "state": state, "expect": expect}
-            if info is not None and header is not None and header.uid is not None:
-                assert self._keyring is not None  # noqa: S101 -- it has opened the header
-                copied = header if state is None else dataclasses.replace(header, state=state)
-                how["state"] = headers.seal(self._keyring, target, copied)
-                how["expect"] = expect or info.life
             try:
-                life = await self._store.copy(source, target, **how)
+                return await self._copied(copy)
             except ConflictError:
-                if expect is not None or isinstance(replace, Life):
+                if copy.expect is not None or isinstance(copy.replace, Life):
                     raise
-                continue
-            return life
-        raise self._busy(source)
+        raise self._busy(copy.source)
+
+    async def _copied(self, copy: Copy) -> Life | None:
+        """Try once; a `ConflictError` if the source was written since its header was read."""
+        state, expect = copy.state, copy.expect
+        if self._keyring is not None:
+            info, header = await self._header(copy.source)
+            if info is not None and header is not None and header.uid is not None:
+                copied = header if state is None else replace(header, state=state)
+                state = headers.seal(self._keyring, copy.target, copied)
+                expect = expect or info.life
+        return await self._store.copy(
+            copy.source, copy.target, replace=copy.replace, state=state, expect=expect
+        )
 
     async def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
         """See `OwnerStore.annotate`. The annotations are sealed for the session's uid."""

@@ -45,6 +45,7 @@ from wren_sessions.serializers.compression import Compression
 from wren_sessions.serializers.encryption import Encryption
 from wren_sessions.serializers.keyring import Keyring
 from wren_sessions.stores._closing import Closing
+from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.protected.owner_keys import OwnerKeys, check_place
 from wren_sessions.stores.protected.sealing import Sealing
 from wren_sessions.ttl import Duration, TTLPolicy
@@ -187,7 +188,8 @@ class ProtectedStore(Closing):
         expect: Life | None = None,
     ) -> Life | None:
         """See `SessionStore.copy`."""
-        return run(self._sealing.copy(source, target, replace=replace, state=state, expect=expect))
+        copy = Copy(source, target, replace=replace, state=state, expect=expect)
+        return run(self._sealing.copy(copy))
 
     def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
         """See `OwnerStore.annotate`."""
@@ -309,7 +311,8 @@ class AsyncProtectedStore:
         expect: Life | None = None,
     ) -> Life | None:
         """See `SessionStore.copy`."""
-        return await self._sealing.copy(source, target, replace=replace, state=state, expect=expect)
+        copy = Copy(source, target, replace=replace, state=state, expect=expect)
+        return await self._sealing.copy(copy)
 
     async def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
         """See `OwnerStore.annotate`."""

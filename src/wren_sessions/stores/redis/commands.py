@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from secrets import randbits, token_hex
@@ -23,12 +24,6 @@ import msgpack
 from redis.crc import key_slot
 
 from wren_sessions._lru import LRU
-from wren_sessions.errors import (
-    ConfigurationError,
-    ConflictError,
-    SessionExistsError,
-    SessionExpiredError,
-)
 from wren_sessions.keys import (
     ABOUT,
     META,
@@ -65,6 +60,7 @@ from wren_sessions.records import (
     Write,
 )
 from wren_sessions.stores._checks import check_notes, noted_meanwhile, wrong_cursor
+from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.redis.replies import (
     NO_KEY,
     OwnedLife,
@@ -435,58 +431,40 @@ class Commands:
         command = ("HGET", self.key(session), ":meta")
         return _plain(session, lambda replies: (replies[0] or b"").startswith(b"2 "), command)
 
-    def copy(
-        self,
-        source: str,
-        target: str,
-        *,
-        replace: bool | Life = False,
-        state: bytes | None = None,
-        expect: Life | None = None,
-    ) -> Plan[OwnedLife | None]:
+    def copy(self, copy: Copy) -> Plan[OwnedLife | None]:
         """See `SessionStore.copy`."""
-        if source == target:
-            raise ConfigurationError(f"session {source!r} cannot be copied onto itself")
-        read = partial(_read_copied, source, target)
-        args = self._copying(target, replace, state, expect)
-        return self._scripted("copy", source, args, read, target)
+        read = partial(self._read_copied, copy)
+        return self._scripted("copy", copy.source, self._copying(copy), read, copy.target)
 
-    def copy_out(
-        self, source: str, target: str, expect: Life | None
-    ) -> Plan[tuple[bytes, bytes] | None]:
+    def copy_out(self, copy: Copy) -> Plan[tuple[bytes, bytes] | None]:
         """The first half of `copy` where another node has the target: life and fields."""
 
         def read(words: list[bytes], reply: Any) -> tuple[bytes, bytes] | None:
             if words[0] == b"done":
                 return reply[1], reply[2]
-            _read_copied(source, target, words, None)
+            self._read_copied(copy, words, None)
             return None
 
-        return self._scripted("copy_out", source, (_expected(expect),), read)
+        return self._scripted("copy_out", copy.source, (_expected(copy.expect),), read)
 
-    def copy_in(
-        self,
-        source: str,
-        target: str,
-        dumped: tuple[bytes, bytes],
-        *,
-        replace: bool | Life = False,
-        state: bytes | None = None,
-    ) -> Plan[OwnedLife | None]:
-        """The second half."""
-        args = (*self._copying(target, replace, state, None), *dumped)
-        return self._scripted("copy_in", target, args, partial(_read_copied, source, target))
+    def copy_in(self, copy: Copy, dumped: tuple[bytes, bytes]) -> Plan[OwnedLife | None]:
+        """The second half. The first one has checked what is expected of the source."""
+        args = (*self._copying(replace(copy, expect=None)), *dumped)
+        return self._scripted("copy_in", copy.target, args, partial(self._read_copied, copy))
 
-    def _copying(
-        self,
-        target: str,
-        replace: bool | Life,  # noqa: FBT001 -- as the protocol has it
-        state: bytes | None,
-        expect: Life | None,
-    ) -> tuple[bytes, ...]:
-        there = _life(replace) if isinstance(replace, Life) else b""
-        how = (token_hex(8).encode(), b"1" if replace else b"", state or b"")
-        return (*self._clocks(target), *how, _expected(expect), there)
+    def _copying(self, copy: Copy) -> tuple[bytes, ...]:
+        there = _life(copy.replace) if isinstance(copy.replace, Life) else b""
+        how = (token_hex(8).encode(), b"1" if copy.replace else b"", copy.state or b"")
+        return (*self._clocks(copy.target), *how, _expected(copy.expect), there)
+
+    def _read_copied(self, copy: Copy, words: list[bytes], _: Any) -> OwnedLife | None:
+        if words[0] == b"exists":
+            raise copy.exists()
+        if words[0] == b"conflict":
+            raise copy.conflict()
+        if words[0] == b"expired":
+            raise copy.too_old(self.ttl)
+        return read_owned_life(words, None)
 
     def find_keys(self, cursor: str | None, limit: int) -> Plan[tuple[str | None, list[bytes]]]:
         """The first half of `SessionStore.list_sessions`: one SCAN."""
@@ -582,26 +560,6 @@ def _life(life: Life) -> bytes:
 
 def _expected(life: Life | None) -> bytes:
     return b"" if life is None else _life(life)
-
-
-def _read_copied(source: str, target: str, words: list[bytes], _: Any) -> OwnedLife | None:
-    if words[0] == b"exists":
-        raise SessionExistsError(
-            f"session {target!r} is there already; pass replace=True to replace it",
-            session=target,
-        )
-    if words[0] == b"conflict":
-        raise ConflictError(
-            f"session {source!r} was not copied to {target!r}: one of them was written "
-            "meanwhile; try again",
-            session=source,
-        )
-    if words[0] == b"expired":
-        raise SessionExpiredError(
-            f"session {source!r} is past its maximum age and cannot be copied",
-            session=source,
-        )
-    return read_owned_life(words, None)
 
 
 def _noted(notes: Notes) -> bytes:

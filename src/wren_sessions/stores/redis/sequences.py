@@ -15,6 +15,7 @@ from wren_sessions.errors import StoreUnavailableError
 from wren_sessions.keys import StagingId
 from wren_sessions.records import Commit, Committed, Life, Notes, SessionInfo, SessionPage
 from wren_sessions.stores._checks import check_limit, make_owned_cursor, parse_owned_cursor
+from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.redis.cluster_walk import Place, Walk
 from wren_sessions.stores.redis.commands import Commands, Owned, Plan
 from wren_sessions.stores.redis.replies import OwnedLife
@@ -42,19 +43,9 @@ class Sequences:
         page: SessionPage = (await run(self._commands.list_sessions(names, after))).page
         return page
 
-    async def copy(
-        self,
-        run: Run,
-        source: str,
-        target: str,
-        *,
-        replace: bool | Life,
-        state: bytes | None,
-        expect: Life | None,
-    ) -> Life | None:
+    async def copy(self, run: Run, copy: Copy) -> Life | None:
         """See `SessionStore.copy`."""
-        plan = self._commands.copy(source, target, replace=replace, state=state, expect=expect)
-        return await self.listed(run, target, await run(plan))
+        return await self.listed(run, copy.target, await run(self._commands.copy(copy)))
 
     # --- owners ---
 
@@ -145,27 +136,16 @@ class ClusterSequences(Sequences):
             foreign += more.foreign
         return SessionPage(sessions=tuple(sessions), cursor=cursor, foreign=foreign)
 
-    async def copy(
-        self,
-        run: Run,
-        source: str,
-        target: str,
-        *,
-        replace: bool | Life,
-        state: bytes | None,
-        expect: Life | None,
-    ) -> Life | None:
+    async def copy(self, run: Run, copy: Copy) -> Life | None:
         """See `SessionStore.copy`: another node gets the session whole, in one step."""
-        both = [key_slot(self._commands.key(session)) for session in (source, target)]
-        if both[0] == both[1]:
-            return await super().copy(
-                run, source, target, replace=replace, state=state, expect=expect
-            )
-        dumped = await run(self._commands.copy_out(source, target, expect))
+        commands = self._commands
+        if key_slot(commands.key(copy.source)) == key_slot(commands.key(copy.target)):
+            return await super().copy(run, copy)
+        dumped = await run(commands.copy_out(copy))
         if dumped is None:
             return None
-        plan = self._commands.copy_in(source, target, dumped, replace=replace, state=state)
-        return await self.listed(run, target, await run(plan))
+        made = await run(commands.copy_in(copy, dumped))
+        return await self.listed(run, copy.target, made)
 
     async def _infos(self, run: Run, names: list[bytes]) -> Sequence[SessionInfo]:
         found: list[SessionInfo] = []

@@ -38,6 +38,7 @@ from wren_sessions.records import (
     TurnStep,
 )
 from wren_sessions.stores._closing import Closing
+from wren_sessions.stores._copies import Copy
 from wren_sessions.stores._diagnosis import Diagnosis
 from wren_sessions.stores.redis.clients import (
     Fleet,
@@ -312,11 +313,8 @@ class RedisStore(Closing):
         expect: Life | None = None,
     ) -> Life | None:
         """See `SessionStore.copy`."""
-        return run(
-            self.sequences.copy(
-                self._awaited, source, target, replace=replace, state=state, expect=expect
-            )
-        )
+        copy = Copy(source, target, replace=replace, state=state, expect=expect)
+        return run(self.sequences.copy(self._awaited, copy))
 
     def ping(self) -> None:
         """See `SessionStore.ping`."""
@@ -473,9 +471,8 @@ class AsyncRedisStore:
         expect: Life | None = None,
     ) -> Life | None:
         """See `SessionStore.copy`."""
-        return await self._store.sequences.copy(
-            self._run, source, target, replace=replace, state=state, expect=expect
-        )
+        copy = Copy(source, target, replace=replace, state=state, expect=expect)
+        return await self._store.sequences.copy(self._run, copy)
 
     async def ping(self) -> None:
         """See `SessionStore.ping`."""
