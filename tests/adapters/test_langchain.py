@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from langgraph.graph import START, MessagesState, StateGraph
 
+from adapters.faces import Face
 from adapters.second import in_another_process
 from remedies.proposals import tries
 from saver.backends import Backend
@@ -48,53 +48,41 @@ SAID: list[BaseMessage] = [
 ]
 
 
-class Face:
-    """One face of a history, to await."""
+class History(Face):
+    """One face of a history."""
 
-    def __init__(self, history: SessionChatMessageHistory, face: str) -> None:
-        self.history = history
-        self.blocking = face == "sync"
+    def __init__(self, sessions: Sessions, face: str) -> None:
+        super().__init__(SessionChatMessageHistory(sessions, "ann"), face, "add_messages")
 
     async def messages(self) -> list[BaseMessage]:
         """All messages."""
-        return self.history.messages if self.blocking else await self.history.aget_messages()
-
-    async def add(self, messages: Sequence[BaseMessage]) -> None:
-        """Add some."""
-        if self.blocking:
-            await asyncio.to_thread(self.history.add_messages, messages)
-        else:
-            await self.history.aadd_messages(messages)
-
-    async def clear(self) -> None:
-        """Remove all."""
-        if self.blocking:
-            self.history.clear()
-        else:
-            await self.history.aclear()
+        found: list[BaseMessage] = (
+            self.history.messages if self.blocking else await self.history.aget_messages()
+        )
+        return found
 
 
 @pytest.fixture
-def history(sessions: Sessions, face: str) -> Face:
+def history(sessions: Sessions, face: str) -> History:
     """The history of a session that is not there yet."""
-    return Face(SessionChatMessageHistory(sessions, "ann"), face)
+    return History(sessions, face)
 
 
-async def test_messages_come_back_as_they_were_added(history: Face, backend: Backend) -> None:
+async def test_messages_come_back_as_they_were_added(history: History, backend: Backend) -> None:
     """Types, ids, order, text, calls of tools, pictures and bytes: also for another process."""
     assert isinstance(history.history, BaseChatMessageHistory)
     assert await history.messages() == []
     await history.add(SAID[:2])
     await history.add([])
     await history.add(SAID[2:])
-    other = Face(SessionChatMessageHistory(Sessions(backend.store()), "ann"), "sync")
+    other = History(Sessions(backend.store()), "sync")
     for found in (await history.messages(), await other.messages()):
         assert found == SAID
         assert list(map(type, found)) == list(map(type, SAID))
         assert [each.model_dump() for each in found] == [each.model_dump() for each in SAID]
 
 
-async def test_what_is_read_is_a_copy(history: Face) -> None:
+async def test_what_is_read_is_a_copy(history: History) -> None:
     """To change a message, or the list, does not change what is stored."""
     await history.add([HumanMessage("hi")])
     found = await history.messages()
@@ -113,11 +101,11 @@ async def test_the_older_methods_work_too(sessions: Sessions) -> None:
 
 
 @tries("pass a list of {}, not a single value")
-async def test_what_is_no_message_is_refused(history: Face) -> None:
+async def test_what_is_no_message_is_refused(history: History) -> None:
     """Nothing is written, not even the messages before it; the error names its type."""
     for bad in ([HumanMessage("a"), "b"], "text", [("human", "hi")], [{"role": "user"}]):
         with pytest.raises(SerializationError, match=r"not one of|pass a list"):
-            await history.add(bad)  # type: ignore[arg-type] # that is what is tried
+            await history.add(bad)
     assert await history.messages() == []
     await history.add([HumanMessage("a")])
     history.history._log.sessions.save("ann", {"messages": [{"role": "user", "content": "hi"}]})
@@ -127,7 +115,7 @@ async def test_what_is_no_message_is_refused(history: Face) -> None:
     assert history.history._log.sessions.load("ann").state["messages"][0]["content"] == "hi"
 
 
-async def test_clear_leaves_nothing_of_the_messages(history: Face, sessions: Sessions) -> None:
+async def test_clear_leaves_nothing_of_the_messages(history: History, sessions: Sessions) -> None:
     """They go from earlier checkpoints too; owner, lifetime and the rest of the state stay."""
     await history.clear()
     assert not sessions.exists("ann")
@@ -150,9 +138,7 @@ async def test_clear_leaves_nothing_of_the_messages(history: Face, sessions: Ses
 
 async def test_no_message_of_many_writers_is_lost(backend: Backend, face: str) -> None:
     """Each write is whole, and each writer's messages stay in their order."""
-    writers = [
-        Face(SessionChatMessageHistory(Sessions(backend.store()), "ann"), face) for _ in range(4)
-    ]
+    writers = [History(Sessions(backend.store()), face) for _ in range(4)]
 
     async def write(number: int) -> None:
         for count in range(4):

@@ -22,6 +22,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel
 
+from adapters.faces import Face
 from adapters.second import in_another_process
 from remedies.proposals import tries
 from saver.backends import Backend
@@ -60,36 +61,22 @@ SAID: list[ModelMessage] = [
 ]
 
 
-class Face:
-    """One face of a history, to await."""
+class History(Face):
+    """One face of a history."""
 
-    def __init__(self, history: MessageHistory, face: str) -> None:
-        self.history = history
-        self.blocking = face == "sync"
+    def __init__(self, sessions: Sessions, face: str) -> None:
+        super().__init__(MessageHistory(sessions, "ann"), face, "add")
 
     async def load(self) -> list[ModelMessage]:
         """All messages."""
-        return self.history.load() if self.blocking else await self.history.aload()
-
-    async def add(self, messages: Any) -> None:
-        """Add some."""
-        if self.blocking:
-            await asyncio.to_thread(self.history.add, messages)
-        else:
-            await self.history.aadd(messages)
-
-    async def clear(self) -> None:
-        """Remove all."""
-        if self.blocking:
-            self.history.clear()
-        else:
-            await self.history.aclear()
+        found: list[ModelMessage] = await self.call("load")
+        return found
 
 
 @pytest.fixture
-def history(sessions: Sessions, face: str) -> Face:
+def history(sessions: Sessions, face: str) -> History:
     """The history of a session that is not there yet."""
-    return Face(MessageHistory(sessions, "ann"), face)
+    return History(sessions, face)
 
 
 def agent_of(model: Any) -> Agent[None, str]:
@@ -107,7 +94,7 @@ def agent_of(model: Any) -> Agent[None, str]:
 
 
 async def test_messages_come_back_as_pydantic_ai_dumps_them(
-    history: Face, backend: Backend
+    history: History, backend: Backend
 ) -> None:
     """Parts, order, ids, times, text, calls of tools, pictures and bytes: for others as well."""
     assert await history.load() == []
@@ -122,7 +109,7 @@ async def test_messages_come_back_as_pydantic_ai_dumps_them(
     assert MessageHistory(Sessions(backend.store()), "ann").load() == own
 
 
-async def test_runs_go_on_from_each_other(history: Face, sessions: Sessions) -> None:
+async def test_runs_go_on_from_each_other(history: History, sessions: Sessions) -> None:
     """Several turns with tools and a retry: the model is given what was said."""
     agent = agent_of(TestModel())
     for number in range(3):
@@ -144,7 +131,7 @@ async def test_runs_go_on_from_each_other(history: Face, sessions: Sessions) -> 
     assert all(message.time is not None for message in said)
 
 
-async def test_a_model_sees_what_was_said(history: Face) -> None:
+async def test_a_model_sees_what_was_said(history: History) -> None:
     """What a function in a model's place is given are the messages of all runs before."""
     given: list[int] = []
 
@@ -194,7 +181,7 @@ async def test_what_was_said_is_read_by_people(sessions: Sessions) -> None:
 
 
 @tries("pass result.new_messages()")
-async def test_what_is_no_message_is_refused(history: Face, sessions: Sessions) -> None:
+async def test_what_is_no_message_is_refused(history: History, sessions: Sessions) -> None:
     """Nothing is written, and what something else wrote is not taken for messages."""
     for bad in (["text"], [{"kind": "request"}], "text", SAID[0].parts):
         with pytest.raises(SerializationError, match=r"pass result.new_messages\(\)"):
@@ -211,7 +198,7 @@ async def test_what_is_no_message_is_refused(history: Face, sessions: Sessions) 
     assert len(other.load()) == 1
 
 
-async def test_clear_leaves_nothing_of_the_messages(history: Face, sessions: Sessions) -> None:
+async def test_clear_leaves_nothing_of_the_messages(history: History, sessions: Sessions) -> None:
     """They go from earlier checkpoints too; the session stays."""
     await history.clear()
     assert not sessions.exists("ann")
@@ -229,7 +216,7 @@ async def test_runs_at_the_same_time_lose_nothing(backend: Backend, face: str) -
     agent = agent_of(TestModel(call_tools=[]))
 
     async def run(number: int) -> None:
-        history = Face(MessageHistory(Sessions(backend.store()), "ann"), face)
+        history = History(Sessions(backend.store()), face)
         result = await agent.run(f"question {number}", message_history=await history.load())
         await history.add(result.new_messages())
 
