@@ -12,7 +12,7 @@ from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import START, StateGraph
-from langgraph.types import Command, interrupt
+from langgraph.types import Command, Interrupt, interrupt
 
 from saver.apps import App, thread
 from saver.backends import Backend
@@ -34,7 +34,7 @@ from wren_sessions import (
     SessionSaver,
     Transcript,
 )
-from wren_sessions.transcripts._questions import question_of
+from wren_sessions.transcripts._questions import interrupts_in, question_text
 from wren_sessions.transcripts._values import compact
 
 
@@ -314,7 +314,15 @@ def test_calls_that_wait_for_approval_are_told_as_people_read_them(kind: str) ->
     assert call.replace('"', "&quot;") in found.to_html()
 
 
+def test_an_interrupt_is_found_in_each_form() -> None:
+    """LangGraph's object, its fields, and a bare value; one by itself, or several."""
+    bare = {"question": "sure?"}
+    written = [Interrupt("a", id="1"), {"value": "b", "id": "2"}, bare]
+    assert interrupts_in(written) == [("a", "1"), ("b", "2"), (bare, None)]
+    assert interrupts_in(Interrupt("a", id="1")) == [("a", "1")]
+
+
 def test_other_questions_with_such_names_stay_as_they_are() -> None:
     """What only looks like a call is shown as it was asked."""
     for value in ({"action_requests": "none"}, {"action_request": 7}, [{"a": 1}]):
-        assert question_of({"value": value})[0] == compact(value)
+        assert question_text(value) == compact(value)

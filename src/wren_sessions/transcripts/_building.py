@@ -21,7 +21,7 @@ from wren_sessions.transcripts._content import text_or_none
 from wren_sessions.transcripts._data import Message, Transcript
 from wren_sessions.transcripts._messages import UNKNOWN, answered, groups_of, messages_of
 from wren_sessions.transcripts._origins import ALL, Dated, Head, Origins
-from wren_sessions.transcripts._questions import question_of
+from wren_sessions.transcripts._questions import interrupts_in, question_text
 from wren_sessions.transcripts._rebuilding import rebuilt
 from wren_sessions.transcripts._values import by_name
 from wren_sessions.ttl import is_shown, utc_time
@@ -139,12 +139,11 @@ class Transcribing:
         for write in step.questions:
             typed, *_ = opened(session, write.value, arena, self._checkpoints.protection, what)
             found = loads(self._serde, typed, f"{what} of session {session!r}")
-            for asked in found if isinstance(found, list | tuple) else [found]:
-                text, id_ = question_of(asked)
+            for asked in interrupts_in(found):
                 yield Message(
                     role="interrupt",
-                    text=text,
-                    id=text_or_none(id_),
+                    text=question_text(asked.value),
+                    id=text_or_none(asked.id),
                     time=time,
                     checkpoint_id=stored.name[1],
                     pending=True,

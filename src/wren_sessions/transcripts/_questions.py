@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from wren_sessions.transcripts._content import split
 from wren_sessions.transcripts._values import compact, is_plain_object, jsonable
@@ -11,20 +11,40 @@ from wren_sessions.transcripts._values import compact, is_plain_object, jsonable
 _QUESTIONS: Final = ("question", "prompt", "message", "text", "content", "query", "description")
 
 
-def question_of(raw: Any) -> tuple[str, Any]:
-    """The text of an interrupt and its id, from LangGraph's object or the plain form of it."""
-    value, id_ = raw, None
-    if is_plain_object(raw) and isinstance(raw.value, Mapping):
-        value, id_ = raw.value.get("value"), raw.value.get("id")
-    elif isinstance(raw, Mapping) and "value" in raw:
-        value, id_ = raw["value"], raw.get("id")
-    elif hasattr(raw, "value"):
-        value, id_ = raw.value, getattr(raw, "id", None)
-    return _asked(value), id_
+class Interrupt(NamedTuple):
+    """One interrupt of a graph.
+
+    Attributes:
+        value: what it asks, as the graph gave it.
+        id: by which an answer names it; None if it has none.
+    """
+
+    value: Any
+    id: Any
 
 
-def _asked(value: Any) -> str:
-    """The question; what else there is of it stands below, as JSON."""
+def interrupts_in(written: Any) -> list[Interrupt]:
+    """The interrupts that a task wrote at once, from LangGraph's objects or their plain form."""
+    return [
+        _interrupt(raw) for raw in (written if isinstance(written, list | tuple) else [written])
+    ]
+
+
+def _interrupt(raw: Any) -> Interrupt:
+    fields = raw.value if is_plain_object(raw) else raw
+    if isinstance(fields, Mapping) and "value" in fields:
+        return Interrupt(fields["value"], fields.get("id"))
+    if fields is raw and hasattr(raw, "value"):
+        return Interrupt(raw.value, getattr(raw, "id", None))
+    return Interrupt(raw, None)
+
+
+def question_text(value: Any) -> str:
+    """The text of what an interrupt asks; what else it has besides the question is below, as JSON.
+
+    Args:
+        value: of the interrupt.
+    """
     if isinstance(value, str):
         return str(value)
     if is_plain_object(value):
@@ -40,11 +60,6 @@ def _asked(value: Any) -> str:
         return compact(jsonable(value))
     rest = {name: found for name, found in value.items() if name != key}
     return f"{value[key]}\n{compact(jsonable(rest))}" if rest else str(value[key])
-
-
-def question_text(value: Any) -> str:
-    """The text of what an interrupt asks, from the value that it was given."""
-    return _asked(value)
 
 
 # --- calls that a person is to approve ------------------------------------------------------------

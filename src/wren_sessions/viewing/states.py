@@ -48,6 +48,7 @@ from wren_sessions.sessions.delta_channels import UNKNOWN, channels_apart, unwra
 from wren_sessions.sessions.operations import not_found
 from wren_sessions.transcripts._building import Transcribing
 from wren_sessions.transcripts._origins import Dated
+from wren_sessions.transcripts._questions import interrupts_in
 
 FAULTS: Final = (CorruptSessionError, DecryptionError, FormatVersionError, SerializationError)
 """Why a session cannot be read: it is damaged, sealed with another key, or of another version."""
@@ -354,16 +355,8 @@ def interrupts_of(snapshot: Snapshot | None) -> list[Any]:
     """What waits for an answer."""
     if snapshot is None:
         return []
-    asked = next_step(snapshot.writes).questions
-    found = []
-    for value in asked:
-        for question in value if isinstance(value, list | tuple) else [value]:
-            fields = getattr(question, "value", None)
-            if isinstance(fields, dict) and "value" in fields:
-                found.append(fields["value"])
-            else:
-                found.append(question)
-    return found
+    questions = next_step(snapshot.writes).questions
+    return [asked.value for written in questions for asked in interrupts_in(written)]
 
 
 def errors_of(snapshot: Snapshot | None) -> list[Any]:

@@ -19,7 +19,7 @@ from wren_sessions.protocols import SessionStore
 from wren_sessions.sessions.operations import not_found
 from wren_sessions.transcripts import Message
 from wren_sessions.transcripts._origins import Dated
-from wren_sessions.transcripts._questions import question_of
+from wren_sessions.transcripts._questions import interrupts_in, question_text
 from wren_sessions.transcripts._values import json_text, jsonable
 from wren_sessions.viewing.overview import Overview, detailed, overview
 from wren_sessions.viewing.states import Reader, state_of, transcribing
@@ -63,12 +63,11 @@ def questions_of(writes: list[tuple[str, str, Any]]) -> list[Question]:
     """What the pending writes of a checkpoint ask; nothing where it was answered, and failed."""
     found: list[Question] = []
     step = next_step(writes)
-    for value in step.questions if step.status == "waiting" else ():
-        for raw in value if isinstance(value, list | tuple) else [value]:
-            text, id_ = question_of(raw)
-            plain = jsonable(raw)
-            asked = plain["value"] if isinstance(plain, dict) and "value" in plain else plain
-            found.append(Question(str(id_ or ""), text, asked, calls_in(asked)))
+    for written in step.questions if step.status == "waiting" else ():
+        for asked in interrupts_in(written):
+            value = jsonable(asked.value)
+            text = question_text(asked.value)
+            found.append(Question(str(asked.id or ""), text, value, calls_in(value)))
     return found
 
 
