@@ -9,15 +9,15 @@ was saved here, and this class loads what the app wrote::
     with sessions.edit(session.id) as session:
         session.state["turn_count"] += 1
 
-`Sessions` blocks. `Sessions(...).aio` has the same methods to await. Methods raise the errors of
-`wren_sessions.errors`. If a session does not exist or has expired, `get` returns None. `load`, and
-every method that changes a session, raise `SessionNotFoundError`.
+`Sessions` blocks. `Sessions(...).aio` has the same methods to await; see `async_facade`. Methods
+raise the errors of `wren_sessions.errors`. If a session does not exist or has expired, `get`
+returns None. `load`, and every method that changes a session, raise `SessionNotFoundError`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from wren_sessions._arguments import (
     check_whole_number,
 )
 from wren_sessions._blocking import Unsuspended, run
-from wren_sessions._walks import aall_sessions, all_sessions
+from wren_sessions._walks import all_sessions
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache
 from wren_sessions.checkpoints.turns import Rules, Turn
@@ -40,6 +40,7 @@ from wren_sessions.delta.protection import protection_of
 from wren_sessions.protocols import SessionStore, knowing_owners
 from wren_sessions.records import Life, SessionInfo, SessionPage
 from wren_sessions.serializers import chosen_serializer
+from wren_sessions.sessions.async_facade import AsyncSessions
 from wren_sessions.sessions.noting import annotate, changes_of, listing
 from wren_sessions.sessions.operations import (
     MAX_ATTEMPTS,
@@ -387,7 +388,9 @@ class Sessions:
             SessionNotFoundError: there is no such session, or no such checkpoint.
             SerializationError: the list of messages cannot be read.
         """
-        return run(_transcript(self._operations, session_id, checkpoint_id, messages))
+        from wren_sessions.transcripts._building import transcript_of  # when it is asked for
+
+        return run(transcript_of(self._operations, session_id, checkpoint_id, messages))
 
     def restore(
         self, archive: str | Path | Archive, session_id: str | None = None, *, replace: bool = False
@@ -420,183 +423,6 @@ class Sessions:
     def thread(session_id: str) -> RunnableConfig:
         """The LangGraph config for this session."""
         return {"configurable": {"thread_id": session_id}}
-
-
-class AsyncSessions:
-    """The same methods as `Sessions`, to await.
-
-    Args:
-        store: where the sessions are.
-        operations: the work, on the store's awaitable face.
-        now: gives the time.
-    """
-
-    def __init__(
-        self, store: SessionStore, operations: SessionOperations, now: Callable[[], datetime]
-    ) -> None:
-        self.store = store
-        self._operations = operations
-        self._now = now
-
-    async def create(
-        self,
-        session_id: str | None = None,
-        *,
-        prefix: str = "session",
-        state: Mapping[str, Any] | None = None,
-    ) -> Session:
-        """See `Sessions.create`."""
-        return await self._operations.create(session_id, prefix, self._now(), state)
-
-    async def save(
-        self,
-        session_id: str,
-        state: Mapping[str, Any],
-        *,
-        expect: int | Session | None = None,
-        replace: bool = False,
-    ) -> Session:
-        """See `Sessions.save`."""
-        return await self._operations.save(
-            session_id, state, self._now(), expect=expect, replace=replace
-        )
-
-    async def get(self, session_id: str, *, at: str | None = None) -> Session | None:
-        """See `Sessions.get`."""
-        return await self._operations.get(session_id, at)
-
-    async def load(self, session_id: str, *, at: str | None = None) -> Session:
-        """See `Sessions.load`."""
-        return await self._operations.load(session_id, at)
-
-    @asynccontextmanager
-    async def edit(self, session_id: str, *, replace: bool = False) -> AsyncIterator[Session]:
-        """See `Sessions.edit`."""
-        session = await self.load(session_id)
-        yield session
-        await self.save(session_id, session.state, expect=session, replace=replace)
-
-    async def update(
-        self,
-        session_id: str,
-        change: Callable[[dict[str, Any]], T],
-        *,
-        wait: Duration | None = "30s",
-        replace: bool = False,
-    ) -> T:
-        """See `Sessions.update`. `change` is an ordinary function."""
-        attempt = partial(self._operations.update, session_id, change, self._now(), replace=replace)
-        if not hasattr(self.store, "turn"):
-            return await attempt(attempts=MAX_ATTEMPTS)
-        with suppress(*OVERTAKEN):
-            return await attempt(attempts=QUICK_ATTEMPTS)
-        async with self.turn(session_id, wait=wait):
-            return await attempt(attempts=QUICK_ATTEMPTS)
-
-    def turn(
-        self,
-        session_id: str,
-        *,
-        wait: Duration | None = None,
-        ttl: Duration = "30s",
-        holder: str | None = None,
-    ) -> Turn:
-        """See `Sessions.turn`."""
-        return Turn(self.store, session_id, wait=wait, ttl=ttl, holder=holder)
-
-    async def exists(self, session_id: str) -> bool:
-        """See `Sessions.exists`."""
-        return await self.store.aio.info(session_id) is not None
-
-    async def annotate(
-        self,
-        session_id: str,
-        *,
-        owner: str | None = None,
-        title: str | None = None,
-        tags: Sequence[str] | None = None,
-        attributes: Mapping[str, Any] | None = None,
-    ) -> SessionInfo:
-        """See `Sessions.annotate`."""
-        knowing_owners(self.store)
-        changes = changes_of(title, tags, attributes)
-        return await annotate(self.store.aio, session_id, owner, changes)
-
-    async def list(
-        self,
-        cursor: str | None = None,
-        limit: int = 100,
-        *,
-        owner: str | None = None,
-        tag: str | None = None,
-        order: Literal["updated"] | None = None,
-    ) -> SessionPage:
-        """See `Sessions.list`."""
-        if owner is not None:
-            knowing_owners(self.store)
-        return await listing(self.store.aio, cursor, limit, owner=owner, tag=tag, order=order)
-
-    def owned(self, owner: str) -> AsyncIterator[SessionInfo]:
-        """See `Sessions.owned`."""
-        knowing_owners(self.store)
-        return aall_sessions(self.store, owner=owner)
-
-    async def touch(self, session_id: str) -> Life:
-        """See `Sessions.touch`."""
-        return self._operations.found(session_id, await self.store.aio.touch(session_id))
-
-    async def set_ttl(self, session_id: str, idle: Duration | None) -> Life:
-        """See `Sessions.set_ttl`."""
-        return self._operations.found(session_id, await self.store.aio.set_ttl(session_id, idle))
-
-    async def pin(self, session_id: str, *, pinned: bool = True) -> Life:
-        """See `Sessions.pin`."""
-        return self._operations.found(
-            session_id, await self.store.aio.pin(session_id, pinned=pinned)
-        )
-
-    async def delete(self, session_id: str) -> bool:
-        """See `Sessions.delete`."""
-        return await self._operations.delete(session_id)
-
-    async def prune(self, session_id: str, *, keep_last: int = 1) -> int:
-        """See `Sessions.prune`."""
-        return await self._operations.prune(session_id, keep_last)
-
-    async def fork(self, session_id: str, new_id: str, *, at: str | None = None) -> Session:
-        """See `Sessions.fork`."""
-        return await self._operations.fork(session_id, new_id, at)
-
-    async def transcript(
-        self, session_id: str, *, checkpoint_id: str | None = None, messages: str = "messages"
-    ) -> Transcript:
-        """See `Sessions.transcript`."""
-        return await _transcript(self._operations, session_id, checkpoint_id, messages)
-
-    async def restore(
-        self, archive: str | Path | Archive, session_id: str | None = None, *, replace: bool = False
-    ) -> Session:
-        """See `Sessions.restore`. The file is read in another thread."""
-        from wren_sessions.archives._restoring import arestore_session
-
-        id_ = await arestore_session(self.store, archive, session=session_id, replace=replace)
-        return await self.load(id_)
-
-    @staticmethod
-    def thread(session_id: str) -> RunnableConfig:
-        """See `Sessions.thread`."""
-        return Sessions.thread(session_id)
-
-
-async def _transcript(
-    operations: SessionOperations, session_id: str, checkpoint_id: str | None, messages: str
-) -> Transcript:
-    """The work of `transcript`, whose modules are loaded when it is first asked for."""
-    from wren_sessions.transcripts._building import Transcribing
-    from wren_sessions.transcripts._reading import reader
-
-    job = Transcribing(operations.checkpoints, reader(operations.serde))
-    return await job.run(session_id, checkpoint_id, messages)
 
 
 def _now() -> datetime:

@@ -16,15 +16,24 @@ from wren_sessions.records import ArenaParts, Stored
 from wren_sessions.serializers.budget import one_call
 from wren_sessions.serializers.limits import limits_of
 from wren_sessions.sessions.delta_channels import unwrapped
-from wren_sessions.sessions.operations import not_found
+from wren_sessions.sessions.operations import SessionOperations, not_found
 from wren_sessions.transcripts._content import text_or_none
 from wren_sessions.transcripts._data import Message, Transcript
 from wren_sessions.transcripts._messages import UNKNOWN, answered, groups_of, messages_of
 from wren_sessions.transcripts._origins import ALL, Dated, Head, Origins
 from wren_sessions.transcripts._questions import interrupts_in, question_text
+from wren_sessions.transcripts._reading import reader
 from wren_sessions.transcripts._rebuilding import rebuilt
 from wren_sessions.transcripts._values import by_name
 from wren_sessions.ttl import is_shown, utc_time
+
+
+async def transcript_of(
+    operations: SessionOperations, session: str, checkpoint_id: str | None, channel: str
+) -> Transcript:
+    """The transcript of a session of `Sessions`; see `Sessions.transcript`."""
+    job = Transcribing(operations.checkpoints, reader(operations.serde))
+    return await job.run(session, checkpoint_id, channel)
 
 
 class Transcribing:
