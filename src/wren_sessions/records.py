@@ -256,6 +256,8 @@ class Prune:
             not exist afterwards is ignored. If a namespace loses its head and none is named here,
             the highest remaining id becomes the head.
         state: the new header; None leaves it unchanged.
+        renew: whether to give the session a new incarnation, so that nobody who knew it before
+            writes it any more. Only asked of stores that know owners.
     """
 
     session: str
@@ -266,6 +268,7 @@ class Prune:
     free: tuple[Span, ...] = ()
     heads: tuple[Name, ...] = ()
     state: bytes | None = None
+    renew: bool = False
 
 
 @dataclass(slots=True, kw_only=True, unsafe_hash=True)
@@ -377,7 +380,7 @@ class Committed:
         life: the session's present life; None if it does not exist.
         base: where the record's own bytes start in the arena; 0 without a record.
         turn: who has the session's turn, if that is the reason; otherwise None.
-        owner: the session's owner, if the store returns it; otherwise None.
+        owner: the session's owner after a commit, if the store returns it; otherwise None.
     """
 
     outcome: Outcome

@@ -73,7 +73,7 @@ def asking() -> StateGraph[Any, Any, Any, Any]:
 # --- what went away -------------------------------------------------------------------------------
 
 
-@tries("before its deadline; nothing was written. Start it again, or restore it from a copy")
+@tries("run it again; else start it again, or restore it from a copy")
 @pytest.mark.parametrize("way", ["start it again", "restore it"])
 def test_a_session_that_went_away(way: str) -> None:
     """By the same saver, and as it was."""

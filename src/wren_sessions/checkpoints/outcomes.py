@@ -16,8 +16,9 @@ from wren_sessions.records import Committed, TurnState
 def gone(session: str) -> NoReturn:
     """Raise the error for a session that went away before its deadline."""
     raise SessionGoneError(
-        f"session {session!r} went away while it was in use: it was deleted, evicted or lost "
-        "before its deadline; nothing was written. Start it again, or restore it from a copy",
+        f"session {session!r} went away while it was in use: it was deleted, evicted, lost "
+        "or replaced before its deadline, or given to another owner; nothing was written. If it is "
+        "still there, run it again; else start it again, or restore it from a copy",
         session=session,
     )
 

@@ -78,6 +78,7 @@ def prune(
     keep: tuple[Span, ...] = (),
     free: tuple[Span, ...] = (),
     heads: tuple[Name, ...] = (),
+    renew: bool = False,
 ) -> Prune:
     """A prune of records, worked out from a session as it was then."""
     assert life is not None
@@ -89,6 +90,7 @@ def prune(
         keep=keep,
         free=free,
         heads=heads,
+        renew=renew,
     )
 
 

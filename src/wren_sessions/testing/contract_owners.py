@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from wren_sessions.errors import ConfigurationError, ConflictError, InvalidSessionIdError
 from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore
 from wren_sessions.records import NOTHING_NOTED, Notes
-from wren_sessions.testing.build import SESSION, done, info, listed, loaded, prune, put
+from wren_sessions.testing.build import SESSION, add, done, info, listed, loaded, prune, put, write
 from wren_sessions.testing.contract_base import ContractBase, FaceOf, MakeStore, PassTime
 from wren_sessions.testing.contract_turns import OpenTurns
 
@@ -155,6 +156,35 @@ class OwnerContract(ContractBase):
         assert (await self.ids(owned, "ann"), await self.ids(owned, "bob")) == ([], [SESSION])
         assert await self.note(owned, NOTHING_NOTED, expect=Notes("bob"))
         assert await self.ids(owned, "bob") == []
+
+    async def test_a_prune_can_renew_a_session(self, owned: AsyncSessionStore) -> None:
+        """Who knew the session before writes it no more; everything in it stays."""
+        await done(owned, put("1", body=b"one", append=b"long", owner="ann"))
+        await self.note(owned, ANNS, expect=Notes("ann"))
+        await done(owned, add("1", write("task", 0, b"pending")))
+        before = (await info(owned)).life
+        renewed = await owned.prune(replace(prune(before, renew=True), state=b'{"renewed":1}'))
+        there = await info(owned)
+        assert renewed.life is not None
+        assert (renewed.outcome, renewed.life.incarnation) == ("done", there.life.incarnation)
+        assert there.life == replace(
+            before,
+            incarnation=there.life.incarnation,
+            revision=before.revision + 1,
+            updated_ms=there.life.updated_ms,
+            now_ms=there.life.now_ms,
+        )
+        assert there.life.incarnation != before.incarnation
+        assert (there.state, there.notes) == (b'{"renewed":1}', ANNS)
+        late = put("2", parent="1", incarnation=before.incarnation)
+        assert (await owned.commit(late)).outcome == "gone"
+        assert (await owned.prune(prune(before, ("", "1")))).outcome == "gone"
+        found = await loaded(owned)
+        assert (found.stored.name, found.stored.body) == (("", "1"), b"one")
+        assert [entry.body for entry in found.stored.writes] == [b"pending"]
+        assert await self.ids(owned, "ann") == [SESSION]
+        await done(owned, put("2", parent="1", incarnation=there.life.incarnation))
+        assert (await loaded(owned)).stored.name == ("", "2")
 
     async def test_what_is_gone_is_not_listed(
         self, open_owners: OpenTurns, pass_time: PassTime

@@ -5,6 +5,7 @@ Everything here runs inside a transaction and reads no clock.
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from itertools import pairwise
 from typing import Final
@@ -31,7 +32,7 @@ _TOUCHED: Final = """
     WHERE pos >= coalesce((SELECT max(pos) FROM arena WHERE pos BETWEEN ? AND ?), ?) AND pos < ?"""
 _DROP_ROW: Final = "DELETE FROM arena WHERE pos = ?"
 _UPDATE: Final = (
-    "UPDATE sessions SET updated_ms = ?, revision = ?, namespaces = ?, log = ?, "
+    "UPDATE sessions SET incarnation = ?, updated_ms = ?, revision = ?, namespaces = ?, log = ?, "
     "state = coalesce(?, state) WHERE sid = ?"
 )
 
@@ -56,7 +57,9 @@ def prune(connection: sqlite3.Connection, prefix: str, prune: Prune, now_ms: int
     _free(connection, row, prune)
     left = None if row.namespaces is None else row.namespaces - emptied
     row = row._replace(updated_ms=now_ms, revision=row.revision + 1, namespaces=left, log=log)
-    values = (row.updated_ms, row.revision, row.namespaces, row.log, prune.state, row.sid)
+    if prune.renew:
+        row = row._replace(incarnation=secrets.token_hex(8))
+    values = (row.incarnation, now_ms, row.revision, left, log, prune.state, row.sid)
     connection.execute(_UPDATE, values)
     return Committed(outcome="done", now_ms=now_ms, life=row.life(now_ms))
 

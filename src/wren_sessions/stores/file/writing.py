@@ -181,14 +181,16 @@ def commit(
             sessions.forget(connection, seen.rest_sid)
         row = sessions.make(connection, key, commit.token, _created(commit, now_ms))
     after = _write(connection, commit, row, seen, (now_ms, ends_ms))
-    if seen.owner is not None or commit.owner is not None:
+    if (owner := seen.owner or commit.owner) is not None:
         noting.written(connection, after, seen.owner, commit.owner)
-    return _answer("done", after, now_ms, row.arena_end if commit.record else 0)
+    return _answer("done", after, now_ms, row.arena_end if commit.record else 0, owner)
 
 
-def _answer(outcome: Outcome, row: Row | None, now_ms: int, base: int = 0) -> Committed:
+def _answer(
+    outcome: Outcome, row: Row | None, now_ms: int, base: int = 0, owner: str | None = None
+) -> Committed:
     life = row.life(now_ms) if row else None
-    return Committed(outcome=outcome, now_ms=now_ms, life=life, base=base)
+    return Committed(outcome=outcome, now_ms=now_ms, life=life, base=base, owner=owner)
 
 
 # --- conditions -----------------------------------------------------------------------------------

@@ -372,6 +372,8 @@ class Session:
         if prune.state is not None:
             self.size_bytes += len(prune.state) - len(self.state)
             self.state = prune.state
+        if prune.renew:
+            self.incarnation = secrets.token_hex(8)
         self.updated_ms = now_ms
         self.revision += 1
         return before - self.size_bytes

@@ -17,6 +17,7 @@ import json
 import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -89,11 +90,14 @@ class OwnerKeys:
             if not kept.ended:
                 await self._write(info.session, replace(kept, ended=True), seen=info)
 
-    async def lend(self, key_id: str) -> None:
-        """Remember that a key has sealed what is not its owner's any more."""
-        info = await self.store.info(key_id)
-        if info is not None and not (kept := _read(info)).lent:
-            await self._write(key_id, replace(kept, lent=True), seen=info)
+    async def lend(self, key_id: str | None, owner: str | None = None) -> None:
+        """Remember that a key, and those of an owner, have sealed what is not theirs any more."""
+        theirs = [] if owner is None else await self._all(owner)
+        key_ids = {info.session for info in theirs} | ({key_id} if key_id else set())
+        for each in key_ids:
+            while (info := await self.store.info(each)) and not (kept := _read(info)).lent:
+                with suppress(ConflictError):
+                    await self._write(each, replace(kept, lent=True), seen=info)
 
     async def lent(self, owner: str) -> set[str]:
         """The keys that are to be destroyed, if any of them was lent; else none."""

@@ -69,6 +69,10 @@ class _Known(NamedTuple):
     owner_key: str | None
     owner: str | None = None  # also if it was not looked up
 
+    def fits(self, commit: Commit) -> bool:
+        """Whether a commit is for this incarnation, as far as it says."""
+        return not commit.new and commit.incarnation in {None, self.incarnation}
+
 
 class Sealing:
     """The work of both APIs of a protected store, blocking and async.
@@ -111,30 +115,46 @@ class Sealing:
             commit = replace(commit, owner=self._hidden(commit.owner))
         for _ in range(ATTEMPTS):
             known = self._recall(commit.session)
-            if known is None or commit.new or _lacks_header(commit):
-                known = await self._look(commit.session)  # what is new takes no earlier one's keys
-            key = None if self._owner_keys is None else await self._owner_key(commit, known)
+            if known is None or _lacks_header(commit) or not known.fits(commit):
+                known = await self._look(commit.session)  # it takes no earlier one's keys
+            owner = key = None
+            if self._owner_keys is not None:
+                owner, key = await self._owner_key(commit, known)
             work = partial(self._sealed, self._keyring, commit, known, key)
             sealed, uid = await self._with_keys(work)
             done = await self._store.commit(sealed)
             if done.outcome == "done":
                 if done.life is not None:
                     self._remember(commit.session, _known(done.life, uid, owner_key=key))
+                if self._owner_keys is not None and (owner is not None or key is None):
+                    await self._check_owner(commit.session, done.owner, owner, key)
                 return done
             self._forget(commit.session)
             if not _was_ours(commit, sealed, done):
                 return done
         raise self._busy(commit.session)
 
-    async def _owner_key(self, commit: Commit, known: _Known | None) -> str | None:
-        """The owner's key to seal a commit with; None if its session has no owner."""
+    async def _owner_key(
+        self, commit: Commit, known: _Known | None
+    ) -> tuple[str | None, str | None]:
+        """The owner's key to seal a commit with, and who that is if the key was not known yet."""
         assert self._owner_keys is not None  # noqa: S101 -- checked by the caller
         if known is not None and known.owner_key is not None:
-            return known.owner_key
+            return None, known.owner_key
         if known is not None and known.owner is None and commit.owner is not None:
             known = await self._look(commit.session)  # is it somebody else's?
         owner = (known and known.owner) or commit.owner
-        return None if owner is None else await self._owner_keys.of(owner)
+        return owner, None if owner is None else await self._owner_keys.of(owner)
+
+    async def _check_owner(
+        self, session: str, there: str | None, owner: str | None, key: str | None
+    ) -> None:
+        """Look again before the next commit if somebody became the owner during this one."""
+        if there is None or there == owner:
+            return
+        self._forget(session)
+        if key is not None and self._owner_keys is not None:
+            await self._owner_keys.lend(key)
 
     async def _with_keys(self, work: Callable[[], T]) -> T:
         """Seal or open something, and fetch the owner keys that it needs."""
@@ -252,7 +272,11 @@ class Sealing:
         )
 
     async def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
-        """See `OwnerStore.annotate`. The annotations are sealed for the session's uid."""
+        """See `OwnerStore.annotate`. The annotations are sealed for the session's uid.
+
+        A session that one owner's key has sealed gets a new incarnation with the next owner. So a
+        run that began before cannot write with the former key, which may be destroyed by then.
+        """
         store: AsyncOwnerStore = self._store  # type: ignore[assignment] # the caller has looked
         if self._keyring is None:
             return await store.annotate(session, notes, expect)
@@ -271,29 +295,31 @@ class Sealing:
         if there.owner not in owners or there.about != expect.about:
             raise noted_meanwhile(session)
         owner = info.notes.owner if notes.owner == expect.owner else self._hidden(notes.owner)
-        given = self._owner_keys is not None and owner != info.notes.owner
+        given, renew = self._owner_keys is not None and owner != info.notes.owner, False
         if given and self._owner_keys is not None:
-            if header.owner_key is not None:
-                await self._owner_keys.lend(header.owner_key)
+            await self._owner_keys.lend(header.owner_key, info.notes.owner)
             key = None if owner is None else await self._owner_keys.of(owner)
+            renew = (header.owner_key or info.notes.owner) is not None
             header = replace(header, owner_key=key)
         if about and header.uid is not None:
             seal = partial(self._keyring.seal, _NOTES, header.uid, (), about, header.owner_key)
             about = await self._with_keys(seal)
         # First whose it is: stopped in between, no key of somebody else's has sealed anything.
         life = await store.annotate(session, Notes(owner, about), info.notes)
-        if given and life is not None:
-            await self._given_to(session, owner, header.owner_key)
-        return life
+        if not given or life is None:
+            return life
+        return await self._given_to(session, owner, header.owner_key, renew=renew)
 
-    async def _given_to(self, session: str, owner: str | None, key: str | None) -> None:
+    async def _given_to(
+        self, session: str, owner: str | None, key: str | None, *, renew: bool
+    ) -> Life | None:
         """Seal a header with the key of the session's new owner, so that all use it from now on."""
         assert self._keyring is not None  # noqa: S101 -- checked by the caller
         for _ in range(ATTEMPTS):
             info, header = await self._header(session)
             self._forget(session)
             if info is None or header is None or header.uid is None or info.notes.owner != owner:
-                return
+                return None if info is None else info.life
             sealed = headers.seal(self._keyring, session, replace(header, owner_key=key))
             life = info.life
             prune = Prune(
@@ -302,9 +328,11 @@ class Sealing:
                 revision=life.revision,
                 drop=(),
                 state=sealed,
+                renew=renew,
             )
-            if (await self._store.prune(prune)).outcome == "done":
-                return
+            done = await self._store.prune(prune)
+            if done.outcome == "done":
+                return done.life
         raise self._busy(session)
 
     async def list_owned(

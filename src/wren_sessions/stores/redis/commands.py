@@ -276,6 +276,7 @@ class Commands:
             _pairs(prune.drop),
             _pairs(prune.heads),
             " ".join(map(str, segments)).encode(),
+            token_hex(8).encode() if prune.renew else b"",
         )
         return self._scripted("prune", prune.session, args, read_committed)
 

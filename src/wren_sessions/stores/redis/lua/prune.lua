@@ -3,13 +3,15 @@
 -- KEYS  1 the session
 -- ARGV  1 incarnation   2 revision   3 header or ''
 --       4 the checkpoints, 5 what are to be heads: words, pairs of /namespace and id
---       6 numbers of segments, as words
+--       6 numbers of segments, as words   7 a new incarnation, or ''
 -- Reply 'done <life> 0' | 'deleted <now>' | 'gone <now> [<life>]' | 'conflict <now> <life>'
 --       | 'foreign' | 'version <v>'
--- The arena's last segment stays, for the next commit fills it.
+-- The arena's last segment stays, for the next commit fills it. A prune that has given the session this
+-- incarnation already is answered as the first time.
 local now = now_ms()
 local life, refusal = open(K)
 if refusal then return refusal end
+if life and life.incarnation == ARGV[7] then return 'done ' .. life_text(K, life, now) .. ' 0' end
 if not life or life.incarnation ~= ARGV[1] then return refused('gone', life, now) end
 if life.revision ~= tonumber(ARGV[2]) then return refused('conflict', life, now) end
 
@@ -123,6 +125,7 @@ for ns, h in pairs(heads) do
 end
 life.revision = life.revision + 1
 life.updated = now
+if ARGV[7] ~= '' then life.incarnation = ARGV[7] end
 if ARGV[3] ~= '' then set('state', ARGV[3]) end
 
 -- Write.
