@@ -82,7 +82,7 @@ def test_a_session_that_went_away(way: str) -> None:
     adding().compile(checkpointer=saver).invoke({"log": ["hello"]}, CONFIG)
     copy = list(export_session(store, "s"))
     graph = adding(lambda: store.delete("s")).compile(checkpointer=saver)
-    with pytest.raises(SessionGoneError, match="Start it again, or restore it from a copy"):
+    with pytest.raises(SessionGoneError, match="start it again, or restore it from a copy"):
         graph.invoke({"log": ["again"]}, CONFIG, durability="sync")
     before = 0
     if way == "restore it":
