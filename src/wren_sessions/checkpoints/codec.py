@@ -2,8 +2,8 @@
 
 A body is a frame: format version, codec, checksum of what follows, then a msgpack array (codec 4),
 or the same compressed (6). The checksum is the CRC-32 of what follows, xor that of the checkpoint's
-namespace and id: so a body that stands at another checkpoint is told from its own. (Of codecs 0 and
-2, which version 0.1.0 wrote, it is the CRC-32 alone.) What is encrypted (1) is a frame as a whole,
+namespace and id. So a body that was moved to another checkpoint is noticed. (With codecs 0 and 2,
+which version 0.1.0 wrote, it is the CRC-32 alone.) An encrypted body (1) is a frame as a whole,
 without a checksum. The array is::
 
     record  [parent id, [type, bytes] of the rest and the metadata, channels, versions,
@@ -12,9 +12,9 @@ without a checksum. The array is::
     write   [task id, index, task path, channel, type, pieces …]
 
 Channel names and versions stand once in a record and are referred to by number. A value is
-``[channel number, type, pieces …]``; a piece is bytes kept inline, or ``[offset, length, sum]`` in
-the arena, with a fourth element where the offset counts from the record's own base. Memories and
-skewed are left out where they, and what would follow, are false.
+``[channel number, type, pieces …]``. A piece is bytes kept inline, or ``[offset, length, sum]`` in
+the arena. A fourth element says that the offset counts from the record's own base. If the last two
+flags, persistent subgraphs and skewed, are false, they are left out.
 """
 
 from __future__ import annotations

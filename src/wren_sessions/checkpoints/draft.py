@@ -1,7 +1,7 @@
 """A checkpoint to write, and the record that it becomes. Pure, no I/O.
 
-What becomes of a draft is for others: `put` commits it with the life that it belongs to, and an
-import with the revision that it found.
+Others write the draft: `put` commits it to the life that it belongs to, and an import commits it to
+the revision that it found.
 """
 
 from __future__ import annotations

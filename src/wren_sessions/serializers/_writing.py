@@ -1,8 +1,8 @@
 """Values to bytes: first to what msgpack packs natively, then packed in one call.
 
-The first pass leaves what is plain as it is: a dict of texts and numbers is looked at by one call
-that runs in C, and is not copied. All else becomes an envelope (see `_wire`), or is refused here:
-what could not be read back is never written. msgpack alone would let through a bytearray as bytes.
+The first pass leaves plain data as it is: a dict of texts and numbers is checked by one call that
+runs in C, and is not copied. Everything else becomes an envelope (see `_wire`), or is refused:
+nothing is written that could not be read back. msgpack alone would accept a bytearray as bytes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which sessions go from one store to another, and which are there already.
+"""Copies sessions from one store to another, except those that are there already.
 
-A session that is in the target is compared by what its records say, without their offsets; the same
-content is a copy that was made before. The source must stay as it is while a session is copied: a
-copy that sees it written begins again.
+A session that exists in the target is compared by the contents of its records, without their
+offsets. If the contents are equal, it was copied before. If the source is written during the copy
+of a session, that copy starts again.
 """
 
 from __future__ import annotations
