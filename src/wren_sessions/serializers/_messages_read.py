@@ -1,6 +1,6 @@
-"""Builds messages one by one from stored data, by setting the state of their classes.
+"""Messages, built one by one from what was stored: their classes' own state, put back.
 
-Lists of usual messages are built as a whole, by `lists`. This module knows the classes and fields.
+A list of usual messages is built as a whole, in `lists`; what is here knows the classes and fields.
 """
 
 from __future__ import annotations
