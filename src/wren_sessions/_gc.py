@@ -1,4 +1,4 @@
-"""Pauses the garbage collector while many objects are built at once."""
+"""Building many objects at once without the garbage collector looking at them again and again."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Walks over a store, page by page: all its sessions, or all records of a session.
+"""Walking over a store: all its sessions, and all records of a session, page by page.
 
-A page is one call of the store. So blocking and async callers use a walk in the same way::
+Both are used the same way, and by both faces, since a page is one call::
 
     walk = SessionWalk(store)
     while (page := await walk.next_page()) is not None:

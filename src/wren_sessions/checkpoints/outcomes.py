@@ -1,4 +1,4 @@
-"""Errors for commits that the store refused."""
+"""What a commit could not do, as errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``verify`` and ``migrate``: can new code read the stored sessions, and rewriting them."""
+"""``verify`` and ``migrate``: what new code makes of the sessions that there are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Short functions for tests: build commits, and read their results."""
+"""Short ways to say what a test commits, and to read what came of it."""
 
 from __future__ import annotations
 

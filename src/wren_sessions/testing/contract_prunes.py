@@ -1,4 +1,4 @@
-"""The contract of pruning: records go with what only they need, and nothing else goes."""
+"""The contract of pruning: records go with all that only they need, and nothing else does."""
 
 from __future__ import annotations
 

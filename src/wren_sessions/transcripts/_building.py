@@ -1,4 +1,4 @@
-"""Builds a session's transcript from what is stored."""
+"""A session's transcript, from what is stored: steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Findings in many sessions, grouped by cause: plain data, of bounded size."""
+"""What is found in many sessions, grouped by cause: plain data, of bounded size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forms that change sessions, if changes are allowed."""
+"""What changes sessions, where that is allowed: the forms of our own pages."""
 
 from __future__ import annotations
 

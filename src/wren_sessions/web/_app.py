@@ -1,4 +1,4 @@
-"""The app: its routes, and its error pages."""
+"""The app: which address leads where, and what an error looks like."""
 
 from __future__ import annotations
 

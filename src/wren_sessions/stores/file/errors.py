@@ -1,4 +1,4 @@
-"""SQLite's errors, translated into this package's errors."""
+"""What SQLite says, in this package's errors: the one place that translates."""
 
 from __future__ import annotations
 

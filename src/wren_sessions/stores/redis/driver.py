@@ -1,4 +1,4 @@
-"""Sends plans with redis-py. `clients` creates the clients, `errors` explains what fails."""
+"""redis-py: sending a plan. `clients` makes the clients, `errors` says what goes wrong."""
 
 from __future__ import annotations
 
