@@ -1,4 +1,4 @@
-"""Arguments of the wrong type are told at once, by the class that was given them, with what to do.
+"""Checks of arguments: a wrong type is an error at once, which names the class and what to pass.
 
 Texts are never quoted where they may be a URL, which can hold a password.
 """

@@ -1,4 +1,4 @@
-"""Building many objects at once without the garbage collector looking at them again and again."""
+"""Pauses the garbage collector while many objects are built at once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-r"""Characters that nobody sees, or that change how the text around them is seen: the one table.
+"""The one table of invisible characters, and of those that change how the text around them looks.
 
-Control characters are not in it: what stays of them (newlines, tabs) depends on where a text goes.
-The joiners that emoji and scripts need are not in it either.
+Control characters are not in it: whether newlines and tabs stay depends on where a text is shown.
+The joiners that emoji and some scripts need are not in it either.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A dict that holds what was used last."""
+"""A dict of bounded size that keeps the entries used last."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Walking over a store: all its sessions, and all records of a session, page by page.
+"""Walks over a store, page by page: all its sessions, or all records of a session.
 
-Both are used the same way, and by both faces, since a page is one call::
+A page is one call of the store. So blocking and async callers use a walk in the same way::
 
     walk = SessionWalk(store)
     while (page := await walk.next_page()) is not None:

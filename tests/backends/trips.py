@@ -1,4 +1,4 @@
-"""Round trips, counted where redis-py writes to its connections and reads from them."""
+"""Round trips, counted where they are written to redis-py's connections and read from them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from weakref import WeakKeyDictionary
 import pytest
 import redis.asyncio.connection
 import redis.connection
+
+from wren_sessions.stores.redis import connection
+from wren_sessions.stores.redis.wire import reply_of
 
 
 class Trips:
@@ -48,18 +51,19 @@ def counted_trips() -> Iterator[Trips]:
             redis.connection.AbstractConnection,
             redis.asyncio.connection.AbstractConnection,
         ):
-            patch.setattr(kind, "send_packed_command", _noting(kind, "send_packed_command", trips))
-            patch.setattr(kind, "read_response", _noting(kind, "read_response", trips))
+            patch.setattr(
+                kind, "send_packed_command", _noting(kind.send_packed_command, trips.sent)
+            )
+            patch.setattr(kind, "read_response", _noting(kind.read_response, trips.read))
+        patch.setattr(f"{connection.__name__}.reply_of", _noting(reply_of, trips.read))
         yield trips
 
 
-def _noting(kind: type, name: str, trips: Trips) -> Callable[..., Any]:
-    """The method, which notes its calls; an awaitable one notes when it is called, too."""
-    original = getattr(kind, name)
-    note = trips.sent if name.startswith("send") else trips.read
+def _noting(original: Callable[..., Any], note: Callable[[object], None]) -> Callable[..., Any]:
+    """The function, which notes its calls; an awaitable one notes when it is called, too."""
 
-    def noting(self: object, *args: Any, **kwargs: Any) -> Any:
-        note(self)
-        return original(self, *args, **kwargs)
+    def noting(connection: object, *args: Any, **kwargs: Any) -> Any:
+        note(connection)
+        return original(connection, *args, **kwargs)
 
     return noting

@@ -4,8 +4,7 @@
 
     user_profiles/<session>/logs/conversation.json     what was said
     user_profiles/<session>/profiles/profile.json      what was found out
-    user_profiles/<session>/session.jsonl                            the whole session, to restore
-    it
+    user_profiles/<session>/session.jsonl              the whole session, to restore it
 
 Nothing watches a running graph: a checkpointer does not know which step is the last one, and
 writing files would slow it down. An app calls ``archiver.archive_if_complete(id)`` after running

@@ -1,7 +1,7 @@
-"""The channels of a checkpoint: which are LangGraph's own, and which are the state. Pure.
+"""The channels of a checkpoint: which belong to LangGraph, and which are the state. Pure.
 
-Sessions, headers, archives, transcripts and the command line all show what is not LangGraph's own.
-A state that is no dict is one channel, and so is what an entrypoint keeps: they are shown under the
+Sessions, headers, archives, transcripts and the command line show only the state. A state that is
+not a dict is one channel, and so is the value that an entrypoint keeps. They are shown under the
 names that LangGraph gives them.
 """
 

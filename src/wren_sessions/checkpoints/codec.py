@@ -2,8 +2,8 @@
 
 A body is a frame: format version, codec, checksum of what follows, then a msgpack array (codec 4),
 or the same compressed (6). The checksum is the CRC-32 of what follows, xor that of the checkpoint's
-namespace and id: so a body that stands at another checkpoint is told from its own. (Of codecs 0 and
-2, which version 0.1.0 wrote, it is the CRC-32 alone.) What is encrypted (1) is a frame as a whole,
+namespace and id. So a body that was moved to another checkpoint is noticed. (With codecs 0 and 2,
+which version 0.1.0 wrote, it is the CRC-32 alone.) An encrypted body (1) is a frame as a whole,
 without a checksum. The array is::
 
     record  [parent id, [type, bytes] of the rest and the metadata, channels, versions,
@@ -12,9 +12,9 @@ without a checksum. The array is::
     write   [task id, index, task path, channel, type, pieces …]
 
 Channel names and versions stand once in a record and are referred to by number. A value is
-``[channel number, type, pieces …]``; a piece is bytes kept inline, or ``[offset, length, sum]`` in
-the arena, with a fourth element where the offset counts from the record's own base. Memories and
-skewed are left out where they, and what would follow, are false.
+``[channel number, type, pieces …]``. A piece is bytes kept inline, or ``[offset, length, sum]`` in
+the arena. A fourth element says that the offset counts from the record's own base. If the last two
+flags, persistent subgraphs and skewed, are false, they are left out.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def encode_record(body: CheckpointRecord, name: Name) -> bytes:
     """
     # Numbers for channels and versions, in the order of their first use.
     channels: dict[str, int] = {}
-    versions: dict[Any, int] = {}
+    versions: dict[Version | tuple[type, Version], int] = {}
     texts: list[Version] = []
     tables: list[list[int]] = []
     for pairs in (body.versions, *body.seen.values()):
@@ -172,10 +172,11 @@ def encode_record(body: CheckpointRecord, name: Name) -> bytes:
         for channel, version in pairs.items():
             # 1, 1.0 and True are different versions
             key = version if type(version) is str else (type(version), version)
-            if key not in versions:
-                versions[key] = len(texts)
+            number = versions.get(key)
+            if number is None:
+                number = versions[key] = len(texts)
                 texts.append(stored(version))
-            table += channels.setdefault(channel, len(channels)), versions[key]
+            table += channels.setdefault(channel, len(channels)), number
         tables.append(table)
     own, *seen = tables
     values = _packed_values(body.values, channels)
@@ -198,13 +199,13 @@ def _packed_values(values: Mapping[str, StoredValue], channels: dict[str, int]) 
     ranged = 0
     for channel, value in values.items():
         packed: list[Any] = [channels.setdefault(channel, len(channels)), value.kind]
-        found.append(packed)
         for piece in value.pieces:
             if type(piece) is bytes:
                 packed.append(piece)
             else:
                 packed.append((*piece, 1) if type(piece) is NewExtent else piece)
                 ranged += piece[1]
+        found.append(packed)
     if ranged > SHARED_BYTES or max(map(len, found), default=0) > MAX_RANGES:
         _refuse_shared(values.values())
     return found

@@ -1,4 +1,4 @@
-"""A listing of checkpoints: what it looks for, and how far it has come. No LangGraph."""
+"""A listing of checkpoints: what it looks for, and where it is. Knows nothing of LangGraph."""
 
 from __future__ import annotations
 

@@ -1,23 +1,24 @@
-"""The order in which the checkpoints of a namespace are listed, the latest first: steps.
+"""The order in which the checkpoints of a namespace are listed, the latest first.
 
-This is the one definition of it, for listings, histories, the command line, and what a prune keeps.
+This is the only definition of the order. Listings, histories, the command line and pruning use it.
 
-The latest checkpoint is the namespace's head, which its store keeps (see `records.Record`): what
-``get_tuple`` reads. Ids are times. Where the clocks of all machines agree, each checkpoint has a
-higher id than the one that it continues, the head has the highest, and descending ids are the
-order, as in LangGraph's own savers.
+The latest checkpoint is the namespace's head, which the store keeps (see `records.Record`).
+``get_tuple`` reads it. Ids are times. If the clocks of all machines agree, each checkpoint has a
+higher id than the one it continues. Then the head has the highest id, and the order is by
+descending id, as in LangGraph's own savers.
 
-A machine whose clock is behind gives a checkpoint a lower id than its parent has. From there on ids
-do not tell what came first, and the checkpoints say so (`CheckpointRecord.skewed`). So the order is
+If a machine's clock is slow, a checkpoint that it writes may have a lower id than its parent. Ids
+then no longer tell which checkpoint came first. Such a checkpoint is marked as skewed
+(`CheckpointRecord.skewed`). So the order is
 
 1. the head;
-2. where it is skewed, the checkpoint that it continues, and so on as long as they are skewed;
+2. if the head is skewed, the checkpoint that it continues, and so on as long as they are skewed;
 3. all others, by descending id.
 
-What comes after a checkpoint in this order is a matter of what is stored alone, so a listing can be
-gone on with from any checkpoint (LangGraph's ``before``). From an id that is not there, it is the
-same order without the ids that are not lower. A page costs what is on it; only to go on from a
-checkpoint of a skewed history, that history is walked from the head to there.
+What follows a checkpoint in this order depends only on what is stored. So a listing can continue
+from any checkpoint (LangGraph's ``before``). If it continues from an id that does not exist, it
+lists the ids below that one in the same order. A page costs as much as what is on it. Only
+continuing from a checkpoint of a skewed history takes a walk from the head to that checkpoint.
 """
 
 from __future__ import annotations

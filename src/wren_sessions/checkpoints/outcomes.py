@@ -1,4 +1,4 @@
-"""What a commit could not do, as errors."""
+"""Errors for commits that the store refused."""
 
 from __future__ import annotations
 

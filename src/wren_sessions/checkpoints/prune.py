@@ -1,14 +1,14 @@
-"""Dropping checkpoints, and giving back the room that only they took.
+"""Deleting checkpoints, and freeing the space that only they used.
 
-A prune looks at every record of a session, decides which may go, and has the store drop them in one
-atomic step, with the parts of the arena that nothing refers to any more. If somebody wrote between
-the look and the step, the store refuses and the look is repeated, so what a new checkpoint builds
-on is never dropped from under it.
+A prune looks at every record of a session and decides which can go. Then the store deletes them in
+one atomic step, together with the parts of the arena that no remaining record refers to. If
+somebody has written the session in between, the store refuses, and the prune starts again. So it
+never deletes what a new checkpoint builds on.
 
-Never dropped: the latest checkpoint of a namespace, with its pending writes (an interrupt that
-waits for an answer), and what a channel that lives in its history needs: the ancestors back to the
-one that holds its value. A subgraph's namespace that belongs to one task goes when the checkpoint
-of the root namespace that ran the task goes.
+A prune never deletes the latest checkpoint of a namespace, nor its pending writes (such as an
+interrupt that waits for an answer). It also keeps what a channel with a history needs: the
+ancestors back to the one that stores its value. The namespace of a single task goes together with
+the checkpoint of the root namespace that ran the task.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Whether what is to be written can be read again: what it takes in memory. Pure.
+"""Checks that what is written can be read again within the limits of memory. Pure.
 
-Reading counts all values of a checkpoint together (see `wren_sessions.serializers.budget`), so they
-are counted together before they are written. Values that stay as they are, and the known beginning
-of a list, are not looked at again: what is known of their bytes remembers the most that their
-objects can take. Only where that is too much the objects are counted.
+Reading counts all values of a checkpoint together (see `wren_sessions.serializers.budget`). So they
+are counted together before they are written. Unchanged values, and the known beginning of a list,
+are not counted again: the most memory that their objects can take was remembered with their bytes.
+The objects themselves are counted only if that maximum is too much.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
-"""What a process caches of the sessions it works on. It is never trusted alone.
+"""What a process caches of the sessions it works on.
 
 It caches two things. Each has a limit, and the least recently used is removed first:
 
 - the *lineage* of a session: its lives, and which checkpoints were seen in which;
-- the *records* written or read last, with the bytes of their large values, so that the next step
-  is written without reading its parent, and a record that is still the same is not decoded again.
+- the *records* written or read last, with the bytes of their large values. So the next step can be
+  written without reading its parent, and an unchanged record is not decoded again.
 
-The store is asked every time. A missing record costs one more read, nothing else. All records are
-from the session's present life. When another life is seen, they are removed.
+The cache is never trusted alone: every read and write asks the store. If a record is not in the
+cache, it costs one more read and nothing else. All cached records belong to the session's present
+life. When another life is seen, they are removed.
 """
 
 from __future__ import annotations

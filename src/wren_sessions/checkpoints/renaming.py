@@ -1,13 +1,13 @@
-"""Records whose channels have other names today: what `Migrations` declares of names. Pure.
+"""Records whose channels were renamed since: what `Migrations` declares about names. Pure.
 
-A record is *read* in today's names: its values, versions, what nodes have seen, its pending writes,
-and what LangGraph notes of channels besides. A value that stays as it is goes to the next record
-under today's name, and no byte of it is written again.
+A record is *read* under today's names: its values, versions, what nodes have seen, its pending
+writes, and what else LangGraph notes about channels. If a value is unchanged, the next record
+refers to the same bytes under today's name.
 
-It is *written* under both names, with the same version, so code before the change finds the
-channel, and may change it. Where both names stand in a record, the higher version counts. Pending
-writes have no versions: there each stands a second time, under the earlier name, with an index
-above all others (`MIRRORS`), which code that knows of the rename leaves out.
+A record is *written* under both names, with the same version. So code from before the change finds
+the channel, and may change it. If a record has both names, the higher version counts. Pending
+writes have no versions. Each is written a second time under the earlier name, with an index above
+all others (`MIRRORS`). Code that knows of the rename ignores these.
 """
 
 from __future__ import annotations

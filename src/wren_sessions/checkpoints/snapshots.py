@@ -1,9 +1,10 @@
-"""Stored checkpoints to values. Pure, no I/O.
+"""Values from stored checkpoints. Pure, no I/O.
 
-A list that this process has read or written before is not read again. Only the bytes that follow it
-in the arena are checked and unpacked. Its messages are built from what was kept of them. This
-applies from one step of a thread to the next, to earlier checkpoints, whose lists are the beginning
-of what is known, and to all checkpoints of a page, oldest first.
+If this process has read or written the beginning of a list before, that part is not decoded again.
+Only the bytes behind it are checked and unpacked. The messages of the known part are built from
+what was kept of them. This helps from one step of a thread to the next, with earlier checkpoints,
+whose lists are the beginning of the known one, and with a page of checkpoints, which is read oldest
+first.
 """
 
 from __future__ import annotations

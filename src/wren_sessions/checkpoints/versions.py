@@ -6,17 +6,17 @@ begins with a counter, all counters of one width. A thread whose versions are of
 worse: ``"0…04.x"`` with 32 digits is below ``"0000000003.y"``, no node runs, and what the user said
 is lost without an error.
 
-LangGraph's own savers, and its server, give out text with a counter of 32 digits. So does this
-package. What one record holds is made alike whenever it is read:
+LangGraph's own savers, and its server, use text with a counter of 32 digits. So does this package.
+The versions of one record are converted to one kind whenever it is read:
 
-- **Stored** is a counter of 10 digits, which is shorter, and what version 0.1.0 wrote and reads.
-- **Read** is text with 32 digits, whatever the width was. Numbers stay numbers, unless the record
-  holds text too: then they become text of the same order.
-- **A saver that counts in its own way** (a subclass with its own ``get_next_version``) gets the
-  kind of versions that it makes: see `Counter`.
-- **Any other saver** goes on in the kind that it finds. LangGraph may read several checkpoints of a
-  thread for one run (a fork, and the latest one), which may be of different kinds. So a saver gives
-  all of them in the kind that it read or wrote first: see `Kinds`.
+- **Stored** versions have a counter of 10 digits, which is shorter, and which version 0.1.0 wrote.
+- **Read** versions are text with 32 digits, whatever the width was. Numbers stay numbers, unless
+  the record has text too. Then they become text in the same order.
+- **A saver that counts in its own way** (a subclass with its own ``get_next_version``) gets
+  versions of the kind that it makes: see `Counter`.
+- **Any other saver** continues in the kind that it finds. LangGraph may read several checkpoints of
+  a thread for one run (a fork, and the latest one), and these may be of different kinds. So a saver
+  returns all of them in the kind that it read or wrote first: see `Kinds`.
 """
 
 from __future__ import annotations
@@ -71,9 +71,8 @@ def stored(version: Version) -> Version:
     """A version as it is stored: without the zeros that every reader puts back."""
     if not isinstance(version, str) or not version.startswith(_PADDING):
         return version
-    short = version[_PADDED:]
-    counter = short[:_STORED_DIGITS]
-    counts = len(counter) == _STORED_DIGITS and counter.isdecimal() and counter.isascii()
+    counter, short = version[:DIGITS], version[_PADDED:]
+    counts = counter.isdecimal() and counter.isascii() and len(counter) == DIGITS
     return short if counts and short[_STORED_DIGITS:_NEXT] in _ENDS else version
 
 

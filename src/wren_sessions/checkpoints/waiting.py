@@ -1,11 +1,11 @@
-"""What has become of the step after a checkpoint: who waits, who failed. Pure.
+"""The state of the step after a checkpoint: which tasks wait or have failed. Pure.
 
-Pending writes tell it, by task and channel; values are not looked at. A task is finished once it
-has written a result. Until then the question that it asked last waits for an answer, also where an
-earlier question of the task was answered, and what it raised counts. That is how LangGraph sees it.
+It follows from the tasks and channels of pending writes; values are not looked at. A task is
+finished once it has written a result. Until then, its last question waits for an answer, even if an
+earlier question of the task was answered, and its error counts. LangGraph sees it in the same way.
 
-A task that raised after it was answered has failed: it runs again, and need not be asked. Its last
-question is still among the questions, as it is in LangGraph's ``StateSnapshot.interrupts``.
+A task that raised an error after it was answered has failed. It runs again, and need not be asked.
+Its last question is still among the questions, as in LangGraph's ``StateSnapshot.interrupts``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `check` says about a store: facts judged, each with what to do about it. Pure."""
+"""What `check` says about a store: each fact, how good or bad it is, and what to do. Pure."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Values from the command line without pydantic, which typer 0.29 imports to convert any.
+"""Values from the command line without pydantic.
 
-Importing it takes longer than `list` takes for all the rest. So what is plain already (text, whole
-numbers, flags, what was not given) is taken as it is; anything else, and every mistake, goes the
-way that typer has for it. Where typer has no such way, as before 0.29, nothing is done here.
+typer 0.29 imports pydantic to convert any value, and that takes longer than all the rest of `list`.
+So plain values (text, whole numbers, flags, options that were not given) are used as they are. All
+other values, and every mistake, are left to typer. Versions of typer before 0.29 do not use
+pydantic. There, nothing is changed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What is printed: lines, tables and fields for people, tab-separated text in a pipe, JSON lines.
 
-On a terminal a table is aligned and fits its width: columns that matter least are left out first,
-then texts are cut. In a pipe nothing is cut and nothing is coloured. Colour never carries what the
-words do not say. Every text goes through `_text` here, so commands pass on what they read.
+On a terminal, a table is aligned and fits the width: the least important columns are left out
+first, then texts are cut. In a pipe, nothing is cut or coloured. Colour never says anything that
+the words do not. Every text goes through `_text` here, so commands can pass on what they read.
 """
 
 from __future__ import annotations

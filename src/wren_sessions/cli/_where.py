@@ -1,4 +1,4 @@
-"""Which store a command looks at, and making sure that looking does not make one."""
+"""Which store a command uses. Makes sure that a command that only reads creates no store."""
 
 from __future__ import annotations
 

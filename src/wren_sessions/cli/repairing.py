@@ -1,4 +1,4 @@
-"""``check --session`` and ``check --all``: what of sessions is whole, and repairing what is not."""
+"""``check --session`` and ``check --all``: verify sessions, and repair damaged ones."""
 
 from __future__ import annotations
 

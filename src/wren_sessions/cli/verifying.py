@@ -1,4 +1,4 @@
-"""``verify`` and ``migrate``: what new code makes of the sessions that there are."""
+"""``verify`` and ``migrate``: can new code read the stored sessions, and rewriting them."""
 
 from __future__ import annotations
 

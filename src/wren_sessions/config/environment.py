@@ -1,7 +1,7 @@
 """Environment variables and ``.env``: which store they name.
 
-A variable of the process wins over one in the file; an empty one counts as not set, in either. The
-process's environment is only read. An error names variables, never their values.
+A variable of the process takes precedence over one in the file. An empty one counts as not set, in
+both. The process's environment is only read. Errors name variables, never their values.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Types of options: what a value in a URL, an argument or a variable must be, and how it is read.
+"""Types of options: what a value in a URL, an argument or a variable must be, and how it is parsed.
 
-An error names the option and says what it must be, but never quotes the value: what stands in the
-wrong place may be a password.
+An error names the option and says what it must be. It never quotes the value, which may be a
+password in the wrong place.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Options of a store, from its URL and from arguments: taking them out, merging them.
+"""Options of a store, from its URL and from arguments: taking them out, and merging them.
 
-What no table of the backend holds is refused, and so is what is given twice with different values.
+An option that the backend's table does not have is refused. So is one that is given twice with
+different values.
 """
 
 from __future__ import annotations

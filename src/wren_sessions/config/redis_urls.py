@@ -1,8 +1,8 @@
 """URLs of Redis and Valkey servers: checks, and the form that redis-py reads.
 
-User name and password keep their meaning. Characters over which a URL parser could stumble (and
-then quote the URL in its error) are percent-encoded on the way to redis-py, and the rest is checked
-here, so that no parser behind has anything to complain about.
+User name and password keep their meaning. Characters that could confuse a URL parser, which might
+then quote the URL in its error, are percent-encoded for redis-py. The rest is checked here. So
+redis-py's parser has nothing to complain about.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What a URL means: its backend, and its options as that backend takes them.
+"""What a URL means: its backend, and the options in the form that the backend takes.
 
-A scheme that is not built in is looked up among the installed packages, as an entry point of the
+If a scheme is not built in, it is looked up among the installed packages, as an entry point of the
 group ``wren_sessions.stores``: a class with a ``from_url(url, *, ttl, prefix, **options)``, or a
-callable that takes these. Its URLs have the common options taken out and are otherwise its own
-business.
+callable with these arguments. The common options are taken out of its URLs. The rest of the URL is
+up to that package.
 """
 
 from __future__ import annotations

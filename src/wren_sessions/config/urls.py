@@ -1,16 +1,16 @@
-"""Store URLs: taking them apart, and showing them without their secrets.
+"""Store URLs: parsing them, and showing them without their secrets.
 
 ::
 
     scheme://user:password@host:port/path?option=value
     file:relative/path.db?option=value
 
-A password may stand in the URL as it is, or percent-encoded, or both mixed; only ``/``, ``?`` and
-``#`` have to be encoded, or the URL would end in the middle of it. To notice when it did, an ``@``
+A password can be in the URL unchanged, percent-encoded, or a mix of both. Only ``/``, ``?`` and
+``#`` must be encoded, because they would end it. To notice if one was not encoded, an ``@``
 behind the host is refused (write ``%40``), except in the path of a ``file:`` URL.
 
-What cannot be read may hold a password anywhere. So no error quotes any of the URL but its scheme,
-and `redact` shows the rest only where it is sure which part is the password.
+A URL that cannot be parsed may have a password anywhere. So errors quote nothing but its scheme,
+and `redact` shows the rest only if it is certain which part is the password.
 """
 
 from __future__ import annotations

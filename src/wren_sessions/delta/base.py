@@ -1,4 +1,4 @@
-"""Values whose bytes are known here: what a new one is compared with, and an old one read from."""
+"""Values whose bytes this process knows, to compare new values with and to read old ones from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values to pieces and records, and back: where a serializer meets the arena. Pure, no I/O."""
+"""Values as pieces and records, and back: where the serializer meets the arena. Pure, no I/O."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""Between serializer and arena: long values sealed and compressed, chunk by chunk. Pure.
+"""Encrypts and compresses long values before they go to the arena, chunk by chunk. Pure.
 
-A value that is long enough to go to the arena is cut where its elements begin, and each chunk is
-compressed and sealed by itself. Equal chunks of a session are equal bytes, so a list that grows
-still costs what is new, and what `cover` knows of runs and pieces holds for what is sealed too::
+A long value is cut at the beginnings of its elements. Each chunk is compressed and sealed by
+itself. Equal chunks of a session are equal bytes, so a list that grows still costs only what is
+new, and `cover` works on sealed values in the same way::
 
     [key id, salt]  head  chunk chunk chunk …  tail        kind: "msgpack+sealed.26.0"
 
-What is not cut (an array's header, what stands around the long elements) is head and tail. They
-stay in the record, which is sealed as a whole. The kind tells what was done, and how long head and
-tail are, so values of all sorts read side by side. That a chunk is where it belongs, the digest in
-the record's piece tells.
+Head and tail are not cut (an array's header, and what is around the long elements). They stay in
+the record, which is sealed as a whole. The kind says what was done to the value, and how long head
+and tail are. So plain, compressed and sealed values can be read side by side. The checksums in the
+record ensure that each chunk is in its place.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""CRC-32 of ranges of the same bytes, however many there are and however they overlap. Pure.
+"""CRC-32 of many ranges of the same bytes, which may overlap. Pure.
 
-Each byte is hashed once, into the sums of all beginnings whose length is a multiple of `_STRIDE`.
-The sum of a range follows from those of the two beginnings that it lies between: what comes before
-the range counts in the longer one as if it were moved by the length of the range. To move a sum is
-to multiply it, as a polynomial over GF(2), by x to the power of 8 for each byte. zlib has that as
-``crc32_combine``, which Python does not offer.
+Each byte is hashed only once: sums are kept of all beginnings whose length is a multiple of
+`_STRIDE`. The sum of a range follows from the sums of two beginnings: the one that ends where the
+range ends, and the one that ends where the range starts. The shorter sum is moved by the length of
+the range, and taken out of the longer one. To move a sum by one byte is to multiply it, as a
+polynomial over GF(2), by x to the power of 8. zlib offers this as ``crc32_combine``, but Python
+does not.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Turns of runs: from a graph's first look at its thread until the run is over.
 
-LangGraph never tells a checkpointer when a run is over. It tells callbacks: `on_chain_end`, or
-`on_chain_error` where the run raised, was cancelled, or its stream was closed. By then everything
-is written. So a callback handler of ours, which LangChain adds to every run once a saver asked for
-it, notes which run is the innermost in its context. When the saver is asked for a thread's latest
-checkpoint there, that run takes the turn, and gives it back when it ends. A run that stops at an
-interrupt has ended.
+LangGraph does not tell a checkpointer when a run is over, but it tells callbacks: `on_chain_end`,
+or `on_chain_error` if the run raised an error, was cancelled, or its stream was closed. By then
+everything is written. So once a saver has asked for it, LangChain adds a callback handler of ours
+to every run. The handler notes the innermost run of its context. When that run asks the saver for a
+thread's latest checkpoint, it takes the turn. It gives the turn back when it ends. Stopping at an
+interrupt is an end, too.
 
-What is not in a run (`graph.get_state`, `update_state`) takes no turn.
+Calls outside of a run (`graph.get_state`, `update_state`) take no turn.
 """
 
 from __future__ import annotations

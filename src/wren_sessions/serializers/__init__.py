@@ -1,4 +1,4 @@
-"""Values to bytes and back. What is large, LangGraph above all, is imported when it is needed.
+"""Values to bytes and back. Large packages, above all LangGraph, are imported when they are needed.
 
 Public is what the API reference shows; the rest may change in any version.
 """

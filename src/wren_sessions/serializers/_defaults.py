@@ -1,8 +1,8 @@
-"""Declared defaults: what a field gets that stored data lacks.
+"""Declared defaults: the value of a field that stored data does not have.
 
-Pydantic copies a default for each instance. Here it is copied without a line of the application:
-containers are rebuilt, the state of data types is copied, and what never changes is shared. A
-default that this cannot be done with is none.
+Pydantic copies a default for each instance. Here it is copied without running any code of the
+application: containers are rebuilt, the state of data types is copied, and immutable values are
+shared. A default that cannot be copied in this way is not used.
 """
 
 from __future__ import annotations

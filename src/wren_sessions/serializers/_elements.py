@@ -1,4 +1,4 @@
-"""Where the elements of a serialized value begin: a walk over msgpack, as far as it is msgpack."""
+"""Where the elements of a serialized value begin: a walk over its msgpack structure."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What LangGraph's `JsonPlusSerializer` stored: msgpack with nested extensions, and JSON.
 
-It stored calls: "import this, call that with these arguments". Nothing is called here. What a call
-made is told to `Objects`, with its arguments as data; values of the standard library are built as
-this package builds its own.
+That serializer stored calls: "import this, call that with these arguments". Here, nothing is
+called. `Objects` gets the arguments as data, and builds the object by this package's rules. Values
+of the standard library are built in the same way as this package's own.
 """
 
 from __future__ import annotations

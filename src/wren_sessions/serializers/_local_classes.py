@@ -1,11 +1,12 @@
-"""Classes that no name leads to: of a function, of ``create_model``, of a module that was reloaded.
+"""Classes that cannot be found by name: in a function, from ``create_model``, in a reloaded module.
 
-The process that writes objects of such a class gives it a number, which is stored behind its name.
-The number leads back to the class for as long as the application keeps it: here it is only held
-weakly. In another process the number means nothing, nor does another class of the same name.
+The process that writes objects of such a class gives the class a number, which is stored behind its
+name. The number leads back to the class as long as the application keeps the class. Here, the class
+is only held weakly. In another process the number means nothing, and neither does another class of
+the same name.
 
-What is known of the class is kept in an attribute of the class itself, so that it goes with it: a
-profile refers to its class, and a table of profiles would keep every class alive.
+What is known of the class is kept in an attribute of the class itself, so that it ends with the
+class. A profile refers to its class, so a table of profiles would keep every class alive.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Messages, built one by one from what was stored: their classes' own state, put back.
+"""Builds messages one by one from stored data, by setting the state of their classes.
 
-A list of usual messages is built as a whole, in `lists`; what is here knows the classes and fields.
+Lists of usual messages are built as a whole, by `lists`. This module knows the classes and fields.
 """
 
 from __future__ import annotations

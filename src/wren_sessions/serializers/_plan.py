@@ -1,7 +1,7 @@
 """How declared changes are applied to stored values: to their trees, before anything is built.
 
-`migrations` says what may be declared, and in which order it is applied. A value that no declared
-name stands in is not looked at.
+`migrations` describes what can be declared, and the order in which it is applied. A value in which
+no declared name occurs is skipped.
 """
 
 from __future__ import annotations

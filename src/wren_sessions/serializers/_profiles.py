@@ -1,10 +1,10 @@
-"""What is stored of an application's data types, and how their instances are put together again.
+"""What is stored of an application's data types, and how their instances are built again.
 
 A `Profile` knows one class. It writes the state of an instance: slots and ``__dict__``, sorted into
-fields and other attributes. It builds one by putting that state back: no constructor, validator,
-``__post_init__``, ``__setattr__`` or descriptor of the application runs. A field that the data
-lacks gets its declared default; one that the class lacks is an error here, so nothing is lost
-unseen: `_changed` reads such a value again, and keeps the field aside.
+fields and other attributes. It builds an instance by setting that state. No constructor, validator,
+``__post_init__``, ``__setattr__`` or descriptor of the application runs. A field that the data does
+not have gets its declared default. A field that the class does not have is an error here, so that
+nothing is lost without notice: `_changed` then reads the value again, and keeps the field aside.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Names to classes and back, without importing a module or running a line of an application.
+"""Classes by name, and their names, without importing a module or running code of an application.
 
-A class is looked up in the ``__dict__`` of a module that is loaded already, and then in those of
-classes. Attribute access is avoided throughout: modules may have a ``__getattr__``, classes a
-metaclass, and both would run.
+A class is looked up in the ``__dict__`` of a module that is already loaded, and then in those of
+classes. Attribute access is avoided: modules may have a ``__getattr__``, and classes a metaclass,
+whose code would run.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What LangGraph's serializer forgot inside a model, restored by the model's annotations.
+"""What LangGraph's serializer lost inside a model, restored from the model's annotations.
 
-A model was stored as ``model_dump()`` shows it: models, dataclasses and typed dicts in it became
-dicts, named tuples and tuples lists, a root model the value that it holds; computed fields stand
-among the fields, and names may be aliases. The annotations say what each value was. Where they
-leave it open, or where a serializer of the model's own changed the values, that is an error, and
-never another value than the one that was stored.
+It stored a model as ``model_dump()`` shows it. Models, dataclasses and typed dicts inside became
+dicts, named tuples and tuples became lists, and a root model became its value. Computed fields are
+among the fields, and names may be aliases. The annotations say what each value was. If they leave
+this open, or if a serializer of the model itself changed the values, that is an error. It never
+becomes a different value from the one that was stored.
 """
 
 from __future__ import annotations

@@ -1,22 +1,22 @@
-"""What a class says of the types of its fields, and whether stored values fit where that changed.
+"""The types of a class's fields, and whether stored values fit them after a change.
 
-An object is written with the *shape* of its class: two bytes for each field, made of the field's
-annotation, in its marker. Where a field's annotation is the same when the object is read, its value
-is put back as it was, whether it fits or not: that is the application's business. Where it is
-another one, pydantic checks the value:
+An object is written with the *shape* of its class, in its marker: two bytes for each field, made of
+the field's annotation. If a field's annotation is the same when the object is read, its value is
+used as it was, whether it fits or not: that is up to the application. If the annotation has
+changed, pydantic checks the value:
 
-- One that fits stays the very object.
-- One that pydantic's lax mode takes (``"3"`` for an int, 3.0 for an int) becomes what it makes of
-  it. One that is the field's default stays.
-- One that does not fit is an error of the value that the object is in.
+- A value that fits stays the same object.
+- A value that pydantic's lax mode accepts (``"3"`` for an int, 3.0 for an int) is converted. A
+  value that is the field's default stays.
+- If it does not fit, reading the value that contains the object is an error.
 
-An object whose class names the type of no field has no shape.
+A class whose fields have no annotations has no shape.
 
-Nothing of the application runs but its annotations, where they are texts: those are evaluated once
-for each class. They are reduced to what they say of types: what validates or limits is left out,
-and a class of the application stands for its instances. What is no builtin
-type, data type or collection of them is not checked; nor are objects without a shape, which earlier
-versions and LangGraph's serializer have written, nor anything where pydantic is not installed.
+Of the application, only annotations are evaluated: those that are text, once for each class. They
+are reduced to the types: validators and limits are left out, and a class of the application stands
+for its instances. Anything other than builtin types, data types and collections of these is not
+checked. Also not checked are objects without a shape, which earlier versions and LangGraph's
+serializer wrote, and everything if pydantic is not installed.
 """
 
 from __future__ import annotations

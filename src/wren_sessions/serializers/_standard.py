@@ -1,8 +1,8 @@
 """Values of the standard library: how each is written as an envelope, and built from one.
 
-What is written is the value's state, not a call: text for what has an exact text, numbers else.
-Building runs code of the standard library alone. `WRITERS` go by exact type: a subclass is an
-application's class, and is either one of its data types or refused.
+The value's state is written, not a call: as text if it has an exact text, otherwise as numbers.
+Building runs only code of the standard library. `WRITERS` are chosen by exact type: a subclass is a
+class of the application, and is either one of its data types or refused.
 """
 
 from __future__ import annotations

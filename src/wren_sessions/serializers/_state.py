@@ -1,4 +1,4 @@
-"""The state of objects: read and put back without asking the objects."""
+"""The state of objects, read and set without calling any method of the objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""langchain's own kinds of text and dict: ``message.text`` gives one, and apps keep it."""
+"""Subclasses of str and dict that langchain returns (such as ``message.text``), and apps store."""
 
 from __future__ import annotations
 

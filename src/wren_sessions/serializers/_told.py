@@ -1,4 +1,4 @@
-"""What reading a value tells besides the value, of one thread."""
+"""What reading a value reports besides the value, kept for each thread."""
 
 from __future__ import annotations
 

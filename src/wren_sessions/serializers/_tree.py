@@ -1,7 +1,7 @@
-"""Stored values as trees: what msgpack holds, with envelopes as lists, and nothing built of it.
+"""Stored values as trees: the msgpack data, with envelopes as lists. Nothing is built from it.
 
-A value whose classes have changed is put right here, before it is built. Trees are walked without
-a call for each level, since values may be nested as deep as the interpreter allows calls.
+A value whose classes have changed is adapted here, before it is built. Trees are walked without a
+call for each level, because values may be nested more deeply than the interpreter allows calls.
 """
 
 from __future__ import annotations

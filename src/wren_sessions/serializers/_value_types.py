@@ -1,8 +1,8 @@
 """Pydantic's own value types: URLs, sizes, card numbers; and classes that derive from them.
 
-A URL is written as its text, and made of it by pydantic's own parser, which is in Rust; what the
-application's class would add to that, its constraints, was checked when the URL was made. Numbers
-and texts of a class of their own are written as what they are, with their attributes.
+A URL is written as text, and built from it by pydantic's own parser, which is in Rust. An
+application's class may add constraints, but these were checked when the URL was created. Numbers
+and texts of such a class are written as plain ones, with their attributes.
 """
 
 from __future__ import annotations

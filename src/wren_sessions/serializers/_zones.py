@@ -1,4 +1,4 @@
-"""Time zones by name, from the zone files that are there: a name from outside imports nothing."""
+"""Time zones by name, from installed zone files. A name from stored data imports nothing."""
 
 from __future__ import annotations
 

@@ -1,17 +1,18 @@
 """What one call may take in memory, counted before anything is built. Pure.
 
-A few stored bytes can ask for a lot: what compresses well, the same bytes of an arena over and
-over, millions of empty dicts. So reading counts first. What is really stored may take its due;
-beyond it, all values of one call share one budget, which `Limits.max_memory_bytes` sets::
+A few stored bytes can need a lot of memory: data that compresses well, the same bytes of an arena
+over and over, millions of empty dicts. So reading counts first. The bytes that are really stored
+are always allowed. For everything beyond them, all values of one call share one budget, which
+`Limits.max_memory_bytes` sets::
 
     with one_call(stored_bytes, "session 'a'", limits.max_memory_bytes):
-        …                         # whatever is read in here counts together
+        …                         # everything that is read in here counts together
 
-Without such a call around it, each value has a budget of its own.
+Outside of such a call, each value has a budget of its own.
 
-Counting takes time. So values first count as the most that their bytes can become, `most_objects`,
-and exactly only where that is more than is left. Whoever writes counts all values of a checkpoint
-together, so that what is accepted can be read.
+Counting takes time. So a value first counts as the most that its bytes can become, `most_objects`.
+It is counted exactly only if that is more than what is left. When a checkpoint is written, all its
+values are counted together, so that it can be read again.
 """
 
 from __future__ import annotations

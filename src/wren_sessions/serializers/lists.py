@@ -1,16 +1,15 @@
-"""Lists of messages: the values that grow with a conversation, and are stored again at each step.
+"""Lists of messages: they grow with a conversation, and are stored again at each step.
 
 Two things keep a step from costing the whole list. The engine compares the packed list with the
-one before, so `dump_list` shows it the bytes where they were packed: to copy them would cost more.
-And what was once unpacked is kept (`Unpacked`): a list that begins with the same messages is packed
-from there on, and one that goes on behind them is read from there on.
+previous one, so `dump_list` shows it the bytes without copying them. And unpacked messages are kept
+(`Unpacked`): if a list begins with the same messages, only the rest is packed, or unpacked.
 
-Building messages one by one takes longer than unpacking them. So it is done for the whole list,
-part by part, in loops that run in C. What is kept is never handed out: each call gives new
+Building messages one by one takes longer than unpacking them. So the whole list is built at once,
+field by field, in loops that run in C. The kept objects are never handed out: each call returns new
 messages, with copies of everything in them that can be changed.
 
-A serializer that can do this has the methods of `ListSerializer`. The engine asks with `lists_of`,
-and stores the lists of any other serializer as it stores other values.
+A serializer that can do this has the methods of `ListSerializer`. The engine finds out with
+`lists_of`. It stores the lists of any other serializer like other values.
 """
 
 from __future__ import annotations

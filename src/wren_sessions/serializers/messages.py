@@ -1,14 +1,14 @@
 """The fast path for langchain's messages: exact classes, written from their fields.
 
-A *usual* message has the fields that its class has had for long (`FIELDS` in `_wire`), in order,
-and nothing beside them. It is written as their values, and `lists` puts them back. Any
-other, and any other class, takes the general way, `ModelProfile`; what that writes is a map, and
-readers know both.
+A *usual* message has exactly the fields that its class has had for a long time (`FIELDS` in
+`_wire`), in order. It is written as the values of these fields, and `lists` builds it again. All
+other messages and classes take the general way, `ModelProfile`. That writes a map, and readers know
+both forms.
 
-Writing trusts at first that what usual messages hold is plain. One call of orjson over all of it
-then shows whether it is: orjson refuses what msgpack would change without a word (a bytearray would
-become bytes), and msgpack, told to be strict, the rest. Where orjson is not installed, or refuses
-something, each field is looked at.
+Writing first assumes that the values in usual messages are plain. One call of orjson over all of
+them then checks this: orjson refuses what msgpack would change silently (a bytearray would become
+bytes), and msgpack in strict mode refuses the rest. If orjson is not installed, or refuses
+something, each field is checked.
 """
 
 from __future__ import annotations

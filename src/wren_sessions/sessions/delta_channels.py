@@ -1,12 +1,12 @@
-"""Values that live in what was written to them (LangGraph's `DeltaChannel`), without a graph.
+"""Values that are stored as the writes to them (LangGraph's `DeltaChannel`), without a graph.
 
-Such a channel is stored at some checkpoints only. Elsewhere its value is what the graph's reducer
-makes of the writes since then. The reducer is the application's, and not known here. So:
+Such a channel is stored at some checkpoints only. Elsewhere, its value is what the graph's reducer
+makes of the writes since then. The reducer belongs to the application, and is not known here. So:
 
-- To be *looked at*, a value is put together as LangGraph's own reducers do it: lists, sets and
-  dicts are joined, messages replaced and removed by their ids. What cannot be joined is an error.
-- A value that an application *leaves as it is* stays in its writes: nothing is made of it.
-- A value that it *changes* is stored as it is given. LangGraph takes it from there.
+- To *show* a value, it is put together as LangGraph's own reducers do it: lists, sets and dicts are
+  joined, messages replaced and removed by their ids. If this is not possible, that is an error.
+- If an application *does not change* a value, it stays in its writes. Nothing is put together.
+- If an application *changes* a value, the new value is stored. LangGraph continues from it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """States as checkpoints of the root namespace, and back.
 
-A key of a state is a channel, and its value the channel's. What LangGraph keeps beside the state in
-a checkpoint stays as it is where a state is saved on a graph's thread: the nodes that come next and
-what they have seen, what waits to be sent, and values that live in what was written to them.
+A key of a state is a channel, with the channel's value. If a state is saved on a graph's thread,
+what LangGraph keeps beside the state stays as it is: the next nodes and what they have seen, what
+waits to be sent, and values that are stored as the writes to them.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class States:
         return Put(
             session=session_id,
             name=("", new_checkpoint_id()),
-            parent=None,
+            parent_id=None,
             values=values,
             versions={key: next_version(None) for key in values},
             seen={},
@@ -149,7 +149,7 @@ class States:
         return Put(
             session=session_id,
             name=("", new_checkpoint_id()),
-            parent=head.stored.name,
+            parent_id=head.stored.name[1],
             values={key: value for key, value in values.items() if key not in left}
             | dict.fromkeys(gone),
             versions={

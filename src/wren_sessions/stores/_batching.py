@@ -1,9 +1,9 @@
-"""Commits of many tasks handed to a blocking store together, by one thread.
+"""Commits of many tasks, handed to a blocking store together by one thread.
 
-A task puts its commit on a list and waits. If no thread is at work, one is asked for: it takes all
-that is on the list, has the store commit it, tells the tasks, and goes on until the list is empty.
-So fifty tasks cost one change of threads and not fifty, and all that comes while the thread waits
-for the disk shares the next wait.
+A task puts its commit on a list and waits. If no thread is working, one is started. It takes
+everything on the list, commits it, tells the tasks, and repeats this until the list is empty. So
+fifty tasks cost one switch of threads instead of fifty, and commits that arrive while the thread
+waits for the disk share the next wait.
 """
 
 from __future__ import annotations

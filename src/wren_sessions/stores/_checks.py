@@ -1,4 +1,4 @@
-"""What stores check before they look: ids, numbers and cursors. Pure."""
+"""Checks of arguments before a store is asked: ids, numbers and cursors. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One copy to make, and what refuses it: the same conditions and the same errors in all stores."""
+"""A copy to make: its conditions and errors, which are the same in all stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a store tells about the place it is in, for people who look for what is wrong."""
+"""What a store reports about its server or file, for people who look for a problem."""
 
 from __future__ import annotations
 

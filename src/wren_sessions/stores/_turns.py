@@ -1,8 +1,8 @@
 """Turns as stores keep them: one line of text per session. Pure.
 
-Words: the token of the turn (or -), until when it lasts, since when it has lasted, who has it (or
--); then, for each who waits, their token and until when their place is kept. Times are milliseconds
-since 1970. Redis has the same line in its field, and ``turn.lua`` does the same with it.
+The line has words: the token of the turn (or -), when it ends, when it began, its holder (or -).
+Then, for each waiter, its token, and how long its place is kept. Times are milliseconds since 1970.
+Redis has the same line in a field, and ``turn.lua`` does the same with it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Short ways to say what a test commits, and to read what came of it."""
+"""Short functions for tests: build commits, and read their results."""
 
 from __future__ import annotations
 

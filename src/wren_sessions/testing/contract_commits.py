@@ -1,4 +1,4 @@
-"""The contract of commits: done once, what they leave, and the header."""
+"""The contract of commits: each is applied once; what it stores, and the header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of expiry: after its deadline a session is a miss, whole, and stays one."""
+"""The contract of expiry: after its deadline, a session is not found, and stays so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of ids: any text is a name, no two meet, and what is none is refused."""
+"""The contract of ids: any text is a name, no two meet, and other values are refused."""
 
 from __future__ import annotations
 

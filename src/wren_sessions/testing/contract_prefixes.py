@@ -1,4 +1,4 @@
-"""The contract of prefixes: stores on one storage that have nothing to do with each other."""
+"""The contract of prefixes: stores with different prefixes on one storage never see each other."""
 
 from __future__ import annotations
 

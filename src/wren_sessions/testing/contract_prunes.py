@@ -1,4 +1,4 @@
-"""The contract of pruning: records go with all that only they need, and nothing else does."""
+"""The contract of pruning: records go with what only they need, and nothing else goes."""
 
 from __future__ import annotations
 

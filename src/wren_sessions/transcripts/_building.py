@@ -1,4 +1,4 @@
-"""A session's transcript, from what is stored: steps."""
+"""Builds a session's transcript from what is stored."""
 
 from __future__ import annotations
 

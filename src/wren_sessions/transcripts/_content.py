@@ -1,8 +1,8 @@
 """The content of a message as text: pure.
 
-Content is text, or a list of blocks as the providers have them. Text stays as it is; a block of
-another kind leaves a short label where it stood, ``[image: image/png]``, so that nothing is lost
-unseen. Calls of tools are taken out: a message has them apart.
+Content is text, or a list of blocks as the providers have them. Text is unchanged. A block of
+another kind becomes a short label, ``[image: image/png]``, so that nothing disappears silently.
+Tool calls are taken out, because a message lists them separately.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Lists of messages as they are stored, compared without decoding them: pure.
 
-A list that only grew is the beginning of what it became. Where both lie in the arena, that shows in
-their places: the arena only ever grows, so the same place has the same bytes. Any other change is
-looked at element by element. The elements that are in both lists are the same message, and so are
-those that share an id. What is left is new if it stands behind the last element of the older list.
-Without ids, anything else could be new, or an older one that was edited: then nothing is said.
+If a list has only grown, the old list is the beginning of the new one. If both are in the arena,
+their places show this: the arena only grows, so the same place has the same bytes. After any other
+change, the lists are compared element by element. Elements that are in both lists are the same
+message, and so are elements with the same id. Of the rest, what follows the last element of the
+older list is new. Without ids, anything else could be new, or an older message that was edited.
+Then nothing is said about it.
 """
 
 from __future__ import annotations

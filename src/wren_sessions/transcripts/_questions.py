@@ -1,4 +1,4 @@
-"""What a graph asks when it waits at an interrupt, as text: pure."""
+"""What a graph asks at an interrupt, as text: pure."""
 
 from __future__ import annotations
 

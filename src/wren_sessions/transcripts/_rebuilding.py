@@ -1,8 +1,8 @@
-"""A list of messages that lives in its writes (LangGraph's `DeltaChannel`), put together.
+"""A list of messages that is stored as the writes to it (LangGraph's `DeltaChannel`), put together.
 
-Its value is stored at some checkpoints only, and made by the application's reducer elsewhere. Here
-it is made as LangGraph's messages are: what is written is appended, replaces the message of its id,
-or removes one. Messages put together like this have neither checkpoint nor time.
+Its value is stored at some checkpoints only. Elsewhere, the application's reducer makes it. Here it
+is made as for LangGraph's messages: a written message is appended, replaces the one with its id, or
+removes one. The messages of such a list have neither checkpoint nor time.
 """
 
 from __future__ import annotations

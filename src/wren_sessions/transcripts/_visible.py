@@ -1,7 +1,7 @@
-"""Characters that are not seen, or that change what is seen around them, made visible: pure.
+"""Makes characters visible that are invisible, or that change how the text around them looks: pure.
 
-Control characters, the marks that turn the direction of writing, and what has no width at all are
-named, ``U+202E``. Newlines and tabs stay; so do the joiners that emoji and scripts are made with.
+Control characters, marks that change the direction of writing, and characters without any width are
+shown by name, ``U+202E``. Newlines and tabs stay, as do the joiners that emoji and scripts need.
 """
 
 from __future__ import annotations

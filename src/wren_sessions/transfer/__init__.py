@@ -7,14 +7,14 @@ LangGraph nor the application's classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wren_sessions._arguments import check_saver, check_store
-from wren_sessions._blocking import Unsuspended, run
-from wren_sessions.delta.protection import protection_of
+from wren_sessions._arguments import check_saver
+from wren_sessions._blocking import run
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.protocols import SessionStore
+from wren_sessions.transfer._api import StoreApi
 from wren_sessions.transfer._copying import Copying
 from wren_sessions.transfer._reports import CopyReport, ImportReport, OnProgress
 from wren_sessions.transfer._savers import AwaitedSaver, BlockingSaver, Saver
@@ -139,16 +139,8 @@ def copy_sessions(
         FormatVersionError: a newer version of this package wrote it.
         ConfigurationError: source and target are the same store.
     """
-    _check_copy(source, target, sessions)
-    copying = Copying(
-        source=Unsuspended(source),
-        target=Unsuspended(target),
-        sessions=sessions,
-        replace=replace,
-        on_progress=on_progress,
-        protections=(protection_of(source), protection_of(target)),
-    )
-    return run(copying.run())
+    ends = [StoreApi.blocking(store, "copy_sessions") for store in (source, target)]
+    return run(_copy(ends, sessions, replace=replace, on_progress=on_progress))
 
 
 async def acopy_sessions(
@@ -160,16 +152,23 @@ async def acopy_sessions(
     on_progress: OnProgress | None = None,
 ) -> CopyReport:
     """The same as `copy_sessions`, with the async API of both stores."""
-    _check_copy(source, target, sessions)
-    copying = Copying(
-        source=source.aio,
-        target=target.aio,
-        sessions=sessions,
-        replace=replace,
-        on_progress=on_progress,
-        protections=(protection_of(source), protection_of(target)),
-    )
-    return await copying.run()
+    ends = [StoreApi.awaitable(store, "acopy_sessions") for store in (source, target)]
+    return await _copy(ends, sessions, replace=replace, on_progress=on_progress)
+
+
+async def _copy(
+    ends: Sequence[StoreApi],
+    sessions: Iterable[str] | None,
+    *,
+    replace: bool,
+    on_progress: OnProgress | None,
+) -> CopyReport:
+    source, target = ends
+    if source.place is target.place:
+        raise ConfigurationError("source and target are the same store; use copy for one session")
+    if isinstance(sessions, str):
+        raise ConfigurationError(f"sessions must be several ids, not one text: [{sessions!r}]")
+    return await Copying(source, target, sessions, replace, on_progress).run()
 
 
 async def _import(
@@ -191,12 +190,3 @@ async def _import(
 def _check_import(saver: Any, target: Any, taker: str) -> None:
     check_saver(saver, "saver", taker)
     check_saver(target, "target", taker)
-
-
-def _check_copy(source: SessionStore, target: SessionStore, sessions: Iterable[str] | None) -> None:
-    check_store(source, "copy_sessions")
-    check_store(target, "copy_sessions")
-    if source is target:
-        raise ConfigurationError("source and target are the same store; use copy for one session")
-    if isinstance(sessions, str):
-        raise ConfigurationError(f"sessions must be several ids, not one text: [{sessions!r}]")

@@ -1,8 +1,8 @@
-"""Which sessions go from one store to another, and which are there already.
+"""Copies sessions from one store to another, except those that are there already.
 
-A session that is in the target is compared by what its records say, without their offsets; the same
-content is a copy that was made before. The source must stay as it is while a session is copied: a
-copy that sees it written begins again.
+A session that exists in the target is compared by the contents of its records, without their
+offsets. If the contents are equal, it was copied before. If the source is written during the copy
+of a session, that copy starts again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from functools import partial
 from typing import Final
 
 from wren_sessions._walks import RecordWalk, SessionWalk
-from wren_sessions.delta.protection import PLAIN, Protection
 from wren_sessions.errors import (
     ConflictError,
     CorruptSessionError,
@@ -24,6 +23,7 @@ from wren_sessions.errors import (
 )
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Name, SessionInfo, Start
+from wren_sessions.transfer._api import StoreApi
 from wren_sessions.transfer._rebasing import shape_of
 from wren_sessions.transfer._repacking import Repacking
 from wren_sessions.transfer._reports import CopiedSession, CopyReport, OnProgress
@@ -42,15 +42,13 @@ class Copying:
         sessions: which sessions; None for all.
         replace: whether to replace sessions of the target.
         on_progress: called after every checkpoint.
-        protections: what values are protected by in the source, and are to be in the target.
     """
 
-    source: AsyncSessionStore
-    target: AsyncSessionStore
+    source: StoreApi
+    target: StoreApi
     sessions: Iterable[str] | None
     replace: bool
     on_progress: OnProgress | None
-    protections: tuple[Protection, Protection] = (PLAIN, PLAIN)
     _copied: list[CopiedSession] = field(default_factory=list)
     _skipped: list[str] = field(default_factory=list)
     _expired: list[str] = field(default_factory=list)
@@ -65,7 +63,7 @@ class Copying:
                         session=session,
                     )
         else:
-            walk = SessionWalk(self.source)
+            walk = SessionWalk(self.source.store)
             while (page := await walk.next_page()) is not None:
                 for info in page:
                     await self._session(info.session)
@@ -78,7 +76,7 @@ class Copying:
     async def _session(self, session: str) -> bool:
         """Copy one; False if it is not there (any more)."""
         for _ in range(ATTEMPTS):
-            info = await self.source.info(session)
+            info = await self.source.store.info(session)
             if info is None:
                 return False
             try:
@@ -94,7 +92,7 @@ class Copying:
 
     async def _attempt(self, info: SessionInfo) -> None:
         session = info.session
-        there = await self.target.info(session)
+        there = await self.target.store.info(session)
         if there is not None and (await self._same(info, there)):
             self._skipped.append(session)
             return
@@ -105,12 +103,14 @@ class Copying:
                 session=session,
             )
         try:
-            staging = Staging(self.source, self.target, info, self.on_progress, self._repacking())
+            staging = Staging(
+                self.source.store, self.target.store, info, self.on_progress, self._repacking()
+            )
             checkpoints = await staging.copy(replace=self.replace)
         except SessionExpiredError:
             self._expired.append(session)
             return
-        copy = await self.target.info(session)
+        copy = await self.target.store.info(session)
         size_bytes = None if copy is None else copy.size_bytes
         self._copied.append(
             CopiedSession(session=session, checkpoints=checkpoints, size_bytes=size_bytes)
@@ -120,19 +120,19 @@ class Copying:
         """Whether both stores hold the same of a session; what is damaged there is not."""
         if info.state != there.state:
             return False
-        heads = dict(await self.source.heads(info.session))
-        ours = await _shapes(self.source, info.session, heads)
+        heads = dict(await self.source.store.heads(info.session))
+        ours = await _shapes(self.source.store, info.session, heads)
         try:
-            if heads != dict(await self.target.heads(info.session)):
+            if heads != dict(await self.target.store.heads(info.session)):
                 return False
-            return ours == await _shapes(self.target, info.session, heads)
+            return ours == await _shapes(self.target.store, info.session, heads)
         except (CorruptSessionError, DecryptionError):
             return False
 
     def _repacking(self) -> Repacking | None:
         """How values get from one protection to the other, unless nothing is encrypted."""
-        encrypted = any(protection.encryption for protection in self.protections)
-        return Repacking(*self.protections) if encrypted else None
+        here, there = self.source.protection, self.target.protection
+        return Repacking(here, there) if here.encryption or there.encryption else None
 
 
 async def _shapes(

@@ -1,13 +1,14 @@
-"""Threads from one saver into another.
+"""Copies threads from one saver to another.
 
-Of each thread, first the names of its checkpoints are listed on both sides; then they are read one
-by one, the oldest first, and written where they are missing. Those that are there are compared, and
-get the pending writes that have come since.
+For each thread, the names of its checkpoints are listed on both sides. Then the checkpoints are
+read one by one, the oldest first, and written if they are missing. Existing ones are compared, and
+get the pending writes that were added since.
 
-**What may be there.** An earlier import leaves a beginning of the thread, and the source may have
-dropped old checkpoints since. A thread that the target has all of, and more, was moved and is in
-use: it is left alone. If both sides have checkpoints that the other has not, or another checkpoint
-under the same id, it is not the same thread: `ConflictError`.
+**What may exist in the target.** An earlier import may have copied the first part of the thread,
+and the source may have dropped old checkpoints since. If the target has all of a thread, and more,
+the thread was moved there and is in use, so it is not changed. If both sides have checkpoints that
+the other does not have, or different checkpoints with the same id, it is a different thread, and
+that is a `ConflictError`.
 """
 
 from __future__ import annotations

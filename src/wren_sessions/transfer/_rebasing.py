@@ -1,8 +1,9 @@
-"""From offsets of one arena to those of another: pure.
+"""Converts offsets of one arena to those of another: pure.
 
 A record refers to its session's arena by offset, and in another store the same bytes have other
-offsets. `Places` knows where bytes went that were copied before; a record adds those that it is the
-first to need. A piece whose bytes do not lie side by side in the new arena becomes several.
+offsets. `Places` knows where the bytes that were copied before are now. Each record adds the bytes
+that no record before it needed. If the bytes of a piece are not adjacent in the new arena, it
+becomes several pieces.
 """
 
 from __future__ import annotations

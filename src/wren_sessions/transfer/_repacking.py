@@ -1,8 +1,8 @@
-"""Records from one protection to another: pure.
+"""Converts records from one protection to another: pure.
 
 If one of the stores is encrypted, bytes of the arena cannot be copied unchanged. So each value is
-decrypted and packed again for the target, against the records that were written there before. Data
-that they share is stored only once there, too.
+decrypted, and packed again for the target, compared with the records that were written there
+before. So data that records share is stored only once there, too.
 """
 
 from __future__ import annotations

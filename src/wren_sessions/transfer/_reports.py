@@ -1,4 +1,4 @@
-"""What a move reports, and what it knows of a checkpoint before reading it."""
+"""The reports of copies and imports, and what is known of a checkpoint before it is read."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""What a saver holds: its threads, the checkpoints of each, and one checkpoint.
+"""What a saver contains: its threads, the checkpoints of each, and one checkpoint.
 
-LangGraph's savers list checkpoints whole. Only their names are kept, and each is read by its name
-afterwards, so that a move never holds more than one. Since a listing costs as much as reading
-everything, there is one for all threads. What is known of a saver beyond the contract:
+LangGraph's savers list checkpoints with all their values. Only the names are kept, and each
+checkpoint is read by name afterwards, so that only one is in memory at a time. A listing costs as
+much as reading everything, so there is one for all threads. Known behaviour beyond the contract:
 
-- a `SessionSaver` is listed from its records, which hold the names without any value;
-- PostgreSQL's answers a listing from one query of which it fetches all rows: it is asked for pages;
-- the official Redis saver lists 10,000 checkpoints unless told otherwise: all are told `LISTED`.
+- A `SessionSaver` is listed from its records, which have the names without any value.
+- PostgreSQL's saver fetches all rows of a listing with one query. It is asked for pages.
+- The official Redis saver lists 10,000 checkpoints by default. All savers are asked for `LISTED`.
 """
 
 from __future__ import annotations

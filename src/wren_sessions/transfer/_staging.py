@@ -1,9 +1,9 @@
-"""One session from one store to another, as it is stored: steps.
+"""Copies one session from one store to another, as it is stored.
 
-The names of its records are collected first, in the order in which they were written, which the
-offsets of their bytes tell. Each is then read, given the offsets of the new arena, and written. All
-of it goes to a session of a name of its own; when it has been compared with the source, the target
-copies it, in one step, to where it belongs.
+The names of its records are collected first, in the order in which they were written, which follows
+from the offsets of their bytes. Then each is read, gets the offsets of the new arena, and is
+written, to a session with a temporary name. That session is compared with the source. Then the
+target copies it to its final name in one step.
 """
 
 from __future__ import annotations

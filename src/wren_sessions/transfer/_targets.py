@@ -1,8 +1,8 @@
-"""Writing a checkpoint, with its pending writes, into a saver.
+"""Writes a checkpoint, with its pending writes, into a saver.
 
-A `SessionSaver` gets it in one commit, whose conditions say that nobody else writes the session
-meanwhile: what is there of a checkpoint is all of it. Its parent need not be there. Any other saver
-gets it by its own methods.
+A `SessionSaver` gets it in one commit, on the condition that nobody else writes the session
+meanwhile. So a checkpoint is never there in part. Its parent need not exist. Any other saver gets
+it through its own methods.
 """
 
 from __future__ import annotations

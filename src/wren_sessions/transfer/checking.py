@@ -13,21 +13,19 @@ them (``names``).
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
-from wren_sessions._arguments import check_store
-from wren_sessions._blocking import Unsuspended, run
+from wren_sessions._blocking import run
 from wren_sessions._walks import RecordWalk
 from wren_sessions.checkpoints.codec import bodies_of
 from wren_sessions.checkpoints.snapshots import read_record, reading
 from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import opened
-from wren_sessions.delta.protection import Protection, protection_of
+from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import (
     ConflictError,
     CorruptSessionError,
@@ -39,6 +37,7 @@ from wren_sessions.errors import (
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.records import ArenaParts, Name, SessionInfo, Start, Stored, merge_spans
 from wren_sessions.serializers.budget import OverBudgetError
+from wren_sessions.transfer._api import StoreApi
 
 PAGE: Final = 16
 ATTEMPTS: Final = 5
@@ -108,17 +107,17 @@ def check_session(store: SessionStore, session: str) -> SessionCheck:
         SessionNotFoundError: there is no such session.
         ConflictError: others kept writing it during the check.
     """
-    check_store(store, "check_session")
-    names, counted = _known(store, session)
-    checking = Checking(Unsuspended(store), session, protection_of(store), names)
-    return replace(run(checking.run()), counted=counted)
+    return run(_check(StoreApi.blocking(store, "check_session"), session))
 
 
 async def acheck_session(store: SessionStore, session: str) -> SessionCheck:
-    """See `check_session`; by the store's awaitable face."""
-    check_store(store, "acheck_session")
-    names, counted = await asyncio.to_thread(_known, store, session)
-    checking = Checking(store.aio, session, protection_of(store), names)
+    """See `check_session`; uses the store's async API."""
+    return await _check(StoreApi.awaitable(store, "acheck_session"), session)
+
+
+async def _check(api: StoreApi, session: str) -> SessionCheck:
+    names, counted = await api.off(partial(_known, api.place, session))
+    checking = Checking(api.store, session, api.protection, names)
     return replace(await checking.run(), counted=counted)
 
 

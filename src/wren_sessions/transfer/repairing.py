@@ -15,18 +15,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from wren_sessions._arguments import check_store
-from wren_sessions._blocking import Unsuspended, run
+from wren_sessions._blocking import run
 from wren_sessions.checkpoints.header import header
 from wren_sessions.checkpoints.order import from_id
 from wren_sessions.checkpoints.snapshots import read_snapshot
 from wren_sessions.delta.base import ArenaView
-from wren_sessions.delta.protection import Protection, protection_of
+from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import ConfigurationError, ConflictError, CorruptSessionError
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.records import ArenaParts, Name, Scanned, SessionInfo, Span, Start, Stored
 from wren_sessions.serializers.budget import MOVE_REMEDY
 from wren_sessions.serializers.plain import PlainSerializer
+from wren_sessions.transfer._api import StoreApi
 from wren_sessions.transfer._repacking import Repacking
 from wren_sessions.transfer._reports import OnProgress
 from wren_sessions.transfer._staging import ChangedError, Staging
@@ -53,24 +53,17 @@ def repair_session(
         ConfigurationError: a part of it is too large to verify, and may be intact.
         ConflictError: it was written since the check; nothing was changed.
     """
-    check_store(store, "repair_session")
-    return run(_repair(Unsuspended(store), check, protection_of(store), on_progress))
+    return run(_repair(StoreApi.blocking(store, "repair_session"), check, on_progress))
 
 
 async def arepair_session(
     store: SessionStore, check: SessionCheck, *, on_progress: OnProgress | None = None
 ) -> int:
-    """See `repair_session`; by the store's awaitable face."""
-    check_store(store, "arepair_session")
-    return await _repair(store.aio, check, protection_of(store), on_progress)
+    """See `repair_session`; uses the store's async API."""
+    return await _repair(StoreApi.awaitable(store, "arepair_session"), check, on_progress)
 
 
-async def _repair(
-    store: AsyncSessionStore,
-    check: SessionCheck,
-    protection: Protection,
-    on_progress: OnProgress | None,
-) -> int:
+async def _repair(api: StoreApi, check: SessionCheck, on_progress: OnProgress | None) -> int:
     if check.info is None or check.latest is None:
         raise CorruptSessionError(
             f"session {check.session!r} cannot be repaired: no checkpoint of its main namespace "
@@ -82,6 +75,7 @@ async def _repair(
             f"session {check.session!r} was not repaired: a part of it is too large to be "
             f"verified, and would be left out although it may be intact{MOVE_REMEDY}"
         )
+    store, protection = api.store, api.protection
     whole = Whole(store, check)
     repacking = Repacking(protection, protection) if protection.wraps else None
     try:

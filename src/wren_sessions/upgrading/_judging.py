@@ -1,4 +1,4 @@
-"""What reading one value, and one checkpoint, would give. Pure: nothing is written."""
+"""What reading a value or a checkpoint would result in. Pure: nothing is written."""
 
 from __future__ import annotations
 

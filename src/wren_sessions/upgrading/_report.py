@@ -1,4 +1,4 @@
-"""What is found in many sessions, grouped by cause: plain data, of bounded size."""
+"""Findings in many sessions, grouped by cause: plain data, of bounded size."""
 
 from __future__ import annotations
 

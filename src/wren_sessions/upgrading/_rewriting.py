@@ -1,8 +1,8 @@
-"""`migrate`: sessions whose values are read in another form than they are stored in, rewritten.
+"""`migrate`: rewrites sessions whose values are stored in an old form.
 
-A session is copied whole, with its history, age, lifetime and pin, and takes its own place in one
-step, if nobody has written it meanwhile. So it can be interrupted, and run again: what was
-rewritten needs nothing.
+A session is copied completely, with its history, age, lifetime and pin. The copy replaces it in one
+step, if nobody has written it meanwhile. So `migrate` can be interrupted and run again: sessions
+that were rewritten are skipped.
 """
 
 from __future__ import annotations

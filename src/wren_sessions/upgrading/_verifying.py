@@ -1,7 +1,7 @@
-"""`verify`: many sessions, page by page, several at once; nothing is written.
+"""`verify`: checks many sessions, page by page, several at once. Nothing is written.
 
-The latest checkpoint of each namespace is read, which is what the application would go on from; or
-all of them. Reading by `scan` and `read` does not count as use of a session, so no lifetime
+It reads the latest checkpoint of each namespace, from which the application would continue, or all
+checkpoints. It uses `scan` and `read`, which do not count as use of a session. So no lifetime
 changes.
 """
 

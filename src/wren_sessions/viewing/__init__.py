@@ -1,9 +1,9 @@
-"""Looking at sessions: what the command line and the browser show, found out once.
+"""Looking at sessions, for the command line and the browser.
 
-`overview` is a session from outside, without its state; `states` reads checkpoints as plain data,
-without the application's classes and without counting as use; `values` says what a value is and
-what changed; `graph` draws checkpoints as a tree; `times` writes times and sizes for people. All of
-it is plain data or text: whoever shows it makes it harmless for the place it is shown in.
+`overview` describes a session from outside, without its state. `states` reads checkpoints as plain
+data, without the application's classes and without counting as use. `values` describes values and
+changes, `graph` draws checkpoints as a tree, and `times` writes times and sizes for people. All of
+it is plain data or text. The code that shows it must make it safe for the place where it is shown.
 
 Not public: it may change in any version.
 """

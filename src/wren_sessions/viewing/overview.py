@@ -1,8 +1,8 @@
 """What is known of a session without reading its state: plain data.
 
-The header tells turns, messages and whether the app called the session complete. Whether it waits
-for an answer, or failed, is in the pending writes of its latest checkpoint, which are asked for one
-session at a time.
+The header has the number of turns and messages, and whether the app called the session complete.
+Whether it waits for an answer, or has failed, follows from the pending writes of its latest
+checkpoint. Reading these takes one call per session.
 """
 
 from __future__ import annotations

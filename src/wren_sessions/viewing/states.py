@@ -1,8 +1,8 @@
-"""Reading checkpoints as a viewer: nothing is imported, nothing counts as use of the session.
+"""Reads checkpoints for viewers: imports nothing, and does not count as use of the session.
 
-Checkpoints are read with `SessionStore.scan` and `read`, which leave the deadline alone even where
-reading counts as use. Values are plain data. One that cannot be shown is `Unreadable`, so that the
-rest of its checkpoint can; what is damaged is an error.
+It reads with `SessionStore.scan` and `read`, which do not change the deadline, even if the policy
+counts reading as use. Values are plain data. A value that cannot be shown is `Unreadable`, so that
+the rest of its checkpoint can be shown. Damaged data is an error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What changes sessions, where that is allowed: the forms of our own pages."""
+"""The forms that change sessions, if changes are allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The app: which address leads where, and what an error looks like."""
+"""The app: its routes, and its error pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is damaged, or sealed with another key: shown as such, where it would stand."""
+"""Shows damaged data, or data sealed with another key, in the place where the value would be."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The sessions of a store, newest first, with what a list shows of each.
 
-One walk over the headers serves everybody who looks, and is made again when it is old: after two
-seconds, or later where it took long, so that looking never takes more than a twentieth of the time.
-What has to be asked for session by session (status, size, first and last words) is asked for once,
-and again only for sessions that were written since. So a page that is open costs what changes.
+One walk over the headers serves all visitors. It is repeated when it is old: after two seconds, or
+later if it takes long, so that it never takes more than a twentieth of the time. What takes a call
+per session (status, size, first and last words) is asked for once, and again only if the session
+was written since. So an open page costs only what has changed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What was said, as safe HTML.
+"""Messages as safe HTML.
 
-Markdown is rendered without HTML of its own: what looks like an element is text. Links lead to the
-web or to a mailbox, and nowhere else; pictures are shown where they are part of the text (``data:``
-with a pixel format), others are named. Characters that nobody sees are shown by their names first.
+Markdown is rendered without HTML: what looks like an element is shown as text. Links lead only to
+web pages and mail addresses. Pictures are shown if they are part of the text (``data:`` with a
+pixel format); others are named. Invisible characters are replaced by their names first.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Work that takes time, off the event loop: in threads of its own, over the store's awaitable face.
+"""Work that takes time, off the event loop: in threads of its own, over the store's async API.
 
-Pages are made by the blocking code that the command line uses too. It runs in a few threads; what
-it asks of the store is awaited in the event loop, so a store that has only an asyncio client serves
-as well, and decoding a long conversation holds up no other request.
+Pages are made by the same blocking code as the command line's output. It runs in a few threads, and
+its calls of the store are awaited in the event loop. So a store that only has an asyncio client
+works as well, and decoding a long conversation delays no other request.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The pages to look at. Each is of one address without folders, so links work below any mount.
+"""The pages to look at. Their addresses have no folders, so links work below any mount.
 
-A page has an entity tag of what it shows. A request with that tag, such as ``live.js`` makes, gets
-an empty answer (304) as long as the page would be the same: for a session that is one look at its
-life.
+A page has an entity tag for what it shows. A request with that tag, as ``live.js`` makes it, gets
+an empty answer (304) if the page would be the same. For a session, this takes one look at its life.
 """
 
 from __future__ import annotations

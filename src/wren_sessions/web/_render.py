@@ -1,7 +1,7 @@
-"""Pages from templates: everything that is shown is escaped, and shown as it is.
+"""Pages from templates. Everything that is shown is escaped.
 
-`_as_it_is` sees each value that a template shows, before it is escaped: characters that nobody sees
-get their names, so no text can pass for another one. What `_markdown` made is HTML already.
+`_as_it_is` gets each value of a template before it is escaped, and replaces invisible characters by
+their names, so that no text can pass for another one. The output of `_markdown` is HTML already.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs of a graph that answers started: at most one per session, in the background."""
+"""Runs of a graph that were started by answers: at most one per session, in the background."""
 
 from __future__ import annotations
 

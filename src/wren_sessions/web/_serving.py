@@ -1,4 +1,4 @@
-"""The server of ``wren-sessions web``: where it listens, and which address it tells."""
+"""The server of ``wren-sessions web``: where it listens, and the address that it prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A state as a tree with types, a part of it at a time; and what differs between two states."""
+"""A state as a tree with types, one part at a time; and the difference between two states."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""What pages show, as plain data; functions that take a store first run in a thread (`OffLoop`).
+"""What pages show, as plain data.
 
-A session that is not there, and a store that does not answer, are errors: the page is about them.
-What is damaged, sealed with another key, or cannot be read ends no page: `attempt` gives the reason
-instead, which the page shows where the value would have been.
+Functions whose first argument is a store run in a thread (`OffLoop`).
+
+If a session does not exist, or the store does not answer, the whole page is an error. If a value is
+damaged, sealed with another key, or unreadable, the page is still shown: `attempt` returns the
+reason, which the page shows in place of the value.
 """
 
 from __future__ import annotations

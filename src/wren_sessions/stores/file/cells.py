@@ -1,13 +1,13 @@
-"""The one place where cells of a session file become records, and are checked.
+"""Cells of a session file become records here, and are checked. Nothing else reads them.
 
-SQLite keeps any value in any column of a plain table, and whoever can write the file can write past
-what a strict one refuses: other types, numbers of any size, text that is no UTF-8, spans that end
-in the middle. So whatever is read is looked at here: type, range and shape. What is found wrong is
-a `DamagedError` that names the table, the row and the column, never the value. `errors`
-makes a `CorruptSessionError` of it, with the session and the file.
+SQLite keeps any value in any column of a plain table. And somebody who can write to the file can
+store what a strict table would refuse: other types, numbers of any size, text that is not UTF-8,
+incomplete spans. So the type, range and shape of every cell are checked. A wrong one is a
+`DamagedError` that names the table, the row and the column, never the value. `errors` turns it into
+a `CorruptSessionError`, with the session and the file.
 
-Times are not checked: any whole number is one, and whoever shows it has to know that the calendar
-may not reach so far (`ttl.time_of`). What is counted from one is kept within SQLite's 64 bits.
+Times are not checked: every integer is a time. Code that shows one must know that the calendar may
+not reach that far (`ttl.time_of`). Times that are computed from one stay within SQLite's 64 bits.
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
 """The connections of one process to one session file.
 
-Many threads read, each with a connection of its own from a small pool; one at a time writes (see
-`group_commit`). What is brief is read with the writer's connection while nobody writes: when one
-connection has written, SQLite makes all others forget what they remember of the file, so that those
-of the pool read each page again. Every connection is checked against the file's identity before it
-is used, so that a file that was deleted, or replaced by a backup, is noticed.
+Many threads read, each with its own connection from a small pool. Only one thread writes at a time
+(see `group_commit`). While nobody writes, short reads use the writer's connection: after a write by
+one connection, SQLite makes all others drop their cached pages, so those of the pool would read
+every page again. Before each use, a connection is checked against the file's identity. So a file
+that was deleted, or replaced by a backup, is noticed.
 
-**Forks.** SQLite keeps a process's locks in tables of its own. A child inherits the tables, not the
-locks: connections it opens to the same file believe in locks that are not there. (Seen: the parent
-closes the file, SQLite removes the WAL that the child goes on writing to, and the child's commits
-are lost. And a fork during a transaction leaves the child locked out for good.) So before a fork
-all connections are closed, and both sides open new ones when they need them. If something forks
-behind Python's back (a C extension such as uWSGI's) with the file open, the child refuses to work.
+**Forks.** SQLite keeps a process's file locks in tables of its own. A forked child inherits the
+tables, but not the locks. Its connections to the same file rely on locks that do not exist. (Seen:
+the parent closes the file, SQLite removes the WAL that the child continues to write to, and the
+child's commits are lost. And a fork during a transaction locks the child out for good.) So all
+connections are closed before a fork, and both processes open new ones when they need them. If
+something forks without Python's knowledge (a C extension such as uWSGI's) while the file is open,
+the child refuses to work.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What there is to be of a session, so that a row which is gone is no miss.
+"""Counts of what a session should contain, so that a missing row is noticed.
 
-A commit writes these numbers into rows that it writes anyway; NULL is not known, as in what an
-earlier version wrote:
+Without them, a row that was lost would look as if it had never been there. A commit writes these
+numbers into rows that it writes anyway. NULL means not known, as in rows of earlier versions:
 
 =====================  ============================================================================
 column                 what
@@ -9,18 +9,18 @@ column                 what
 sessions.namespaces    how many rows of `heads` it has
 heads.records          how many checkpoints the namespace has
 heads.log              the sum of the pending writes of the namespace's latest checkpoint
-sessions.log           the same of the root namespace, whose `heads.log` is not looked at
-records.lower          what the next lower checkpoint of the namespace is: a mark of its id, and the
-                       sum of its pending writes, as it is now; 0 where there is none
+sessions.log           the same for the root namespace, whose `heads.log` is ignored
+records.lower          the next lower checkpoint of the namespace: a mark of its id, and the present
+                       sum of its pending writes; 0 if there is none
 =====================  ============================================================================
 
-The **sum** of pending writes adds up a CRC-32 of the key of each, whose body has a checksum of its
-own. So it is kept up to date by whoever adds one, without reading the others. Those that came
-before their checkpoint are summed up when it comes. A graph's writes are nearly always of its root
-namespace's latest checkpoint, so that they cost no row besides the session's own.
+The **sum** of pending writes adds up a CRC-32 of each key. (Bodies have checksums of their own.) So
+a commit that adds a write updates the sum without reading the other writes. Writes that came before
+their checkpoint are summed up when it comes. The writes of a graph nearly always belong to the
+latest checkpoint of its root namespace, so they change no row besides the session's own.
 
-Not known is the sum of a checkpoint that is the highest of its namespace and not the latest: two
-clocks differed.
+The sum is not known for a checkpoint that is the highest of its namespace but not the latest, which
+happens if two clocks differ.
 """
 
 from __future__ import annotations

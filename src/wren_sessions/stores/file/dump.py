@@ -1,7 +1,7 @@
-"""One session of a file as a session file of its own, its rows as they are, damaged or not.
+"""One session of a file as a session file of its own, with its rows unchanged, even damaged ones.
 
-Every cell is taken as its type and its bytes, so that text that is no UTF-8 and values of types
-that a strict table refuses are there as they were. The tables of the copy are plain ones.
+Every cell is copied by its type and bytes. So text that is not UTF-8, and types that a strict table
+refuses, are copied as they are. The tables of the copy are plain ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What SQLite says, in this package's errors: the one place that translates."""
+"""SQLite's errors, translated into this package's errors."""
 
 from __future__ import annotations
 

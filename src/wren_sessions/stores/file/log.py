@@ -1,13 +1,13 @@
-"""The write-ahead log of a session file: made longer before it is needed, begun anew when too long.
+"""The write-ahead log of a session file: extended before it is full, and restarted when too long.
 
-A write behind the end of a file changes its length, so that a wait for the disk is one for the file
-system's journal as well: with five pages a commit 250 µs, against 160 within the file. So whoever
-goes on committing looks now and then how much of the log is free, and makes it longer by half where
-that is little, until it is as long as SQLite lets it become. What is added are zeros, which SQLite
-takes for the end of the log.
+A write past the end of a file changes the file's length. Then the wait for the disk includes the
+file system's journal: with five pages per commit 250 µs, instead of 160 within the file. So during
+commits, the free space of the log is checked now and then. If little is left, the log is extended
+by half, up to the length at which SQLite restarts it. It is extended with zeros, which SQLite takes
+for the end of the log.
 
-Nothing is lost whatever happens here: zeros are appended, so that they never stand where somebody
-has written, and a log that cannot be made longer grows as it did.
+Nothing can get lost: zeros are appended, so they never overwrite anything, and a log that cannot be
+extended grows as it would anyway.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Opening a session file: making it, refusing what is none, and how connections are set up."""
+"""Opening a session file: creating it, refusing other files, and setting up connections."""
 
 from __future__ import annotations
 

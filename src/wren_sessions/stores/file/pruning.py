@@ -1,4 +1,4 @@
-"""Pruning on the tables: records, their writes, and rows of the arena that nobody needs then.
+"""Pruning on the tables: deletes records, their writes, and rows of the arena that are not needed.
 
 Everything here runs inside a transaction and reads no clock.
 """

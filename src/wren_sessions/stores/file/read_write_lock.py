@@ -1,8 +1,8 @@
-"""A gate: threads come and go, and now and then one waits until all are out.
+"""A lock that many threads share, and that one thread takes alone now and then.
 
-Nobody is woken: those who wait look again, for what they wait for is rare. So nothing is lost where
-a thread is interrupted here: who is inside, and who shut the gate, is told by the calls that still
-run.
+Nobody is woken. A thread that waits checks again from time to time, since waiting is rare. So
+nothing is lost if a thread is interrupted here. Which threads are inside, and which one has shut
+the others out, follows from the calls that are still running.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Refusing a session file whose schema is not the one that this package makes.
+"""Refuses a session file whose schema is not the one that this package creates.
 
-SQLite runs what the schema of a file says: a view in the place of a table may never end, a trigger
-writes where it likes, a generated column or an index computes what it is told to. So each
-connection compares the schema with the statements of `schema` before it asks anything of a
-table. Plain tables of somebody else (a tool for replication keeps some) are left alone: nothing
-here touches them.
+SQLite executes what a file's schema says. A view in the place of a table may never end, a trigger
+writes where it wants, a generated column or an index computes anything. So each connection compares
+the schema with the statements of `schema` before it reads a table. Plain tables of other software
+(such as a replication tool) are allowed: nothing here uses them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A commit on the tables: its conditions, then what it writes.
 
-All conditions are answered by one statement; a second witness takes another one. What `counts`
-explains goes into rows that are written anyway, where a checkpoint becomes the latest of its
-namespace and a pending write is of the latest one of the root; else it takes a statement of its
-own. Everything here runs inside a transaction and reads no clock.
+One statement answers all conditions; a second witness takes one more. The numbers of `counts` go
+into rows that are written anyway, if the checkpoint becomes the latest of its namespace, and if a
+pending write belongs to the latest checkpoint of the root namespace. Otherwise they take a
+statement of their own. Everything here runs inside a transaction and reads no clock.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The bytes are a CRC-32 of what follows, and a msgpack array: the format version; the fields of
 `_PLAIN`; the tokens of recent commits; the arena's end, and its pieces with their offsets; the
-namespaces, each with its head and its records; the pending writes by checkpoint. What is kept in an
-order is dumped in that order, so that the same session gives the same bytes.
+namespaces, each with its head and its records; the pending writes by checkpoint. Everything that
+has an order is dumped in that order, so equal sessions give equal bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whose the sessions of a memory store are: each owner's, by when they were written.
+"""The owners of a memory store's sessions: for each owner, the sessions by time of writing.
 
 It takes no lock: the store does.
 """

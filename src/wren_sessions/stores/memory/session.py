@@ -1,9 +1,9 @@
-"""One session in memory: what a commit would change, and changing it. No lock, no clock.
+"""One session in memory: planning a commit, and applying it. No lock, no clock.
 
 A commit is planned first (`Session.plan` only looks) and applied last (`Session.apply` cannot
-fail), so that a refusal never leaves half of it behind. Where applying it is interrupted, it is
-applied again (`Session.apply_again`): what it writes does not depend on what is there by then.
-Ids are compared as Python compares text, by code point, which is the order of their UTF-8 bytes.
+fail). So a refused commit leaves nothing behind. If applying is interrupted, it is repeated
+(`Session.apply_again`): what it writes does not depend on how far it had come. Ids are compared as
+Python compares text, by code point, which is the order of their UTF-8 bytes.
 """
 
 from __future__ import annotations

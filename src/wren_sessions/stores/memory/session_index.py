@@ -1,9 +1,9 @@
 """All sessions of a memory store: found by id, by last use and by deadline. No lock, no clock.
 
-Three orders are kept, each as cheap as it can be: a dict in the order of last use (for eviction),
-a sorted list of ids (for listings), and a heap of deadlines (for sweeping). The heap holds at most
-one valid entry per session. A deadline that moves away is not looked for in it: the entry is put
-back when it comes up too early. So renewing a session, which every write does, costs nothing.
+Three orders are kept, each as cheaply as possible: a dict in the order of last use (for eviction),
+a sorted list of ids (for listings), and a heap of deadlines (for sweeping). The heap has at most
+one valid entry per session. If a deadline moves later, its entry is not updated. It is put back
+when it comes up too early. So renewing a session, which every write does, costs nothing.
 """
 
 from __future__ import annotations

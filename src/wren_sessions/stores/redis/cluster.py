@@ -1,19 +1,20 @@
-"""Trips in a cluster: each plan goes to the node that has its session, and goes on when that moves.
+"""Trips in a cluster: each plan goes to the node that has its session, and follows it if it moves.
 
-A session is one key, so it lies in one slot, and a slot belongs to one node. To each node go trips
-of its own, as to a single server (`pipeline`): calls at the same time share them, over connections
-that no exception can mix up. So redis-py's clients for clusters do not send here. Nor is their map
-of slots used: it is made by connecting, belongs to one event loop, and is reached by other names
-from version to version.
+A session is one key, so it lies in one slot, and a slot belongs to one node. Each node gets trips
+of its own, like a single server (`pipeline`). Calls at the same time share them, over connections
+that no exception can mix up. So redis-py's clients for clusters do not send anything here. Their
+map of slots is not used either: it takes a connection to create, belongs to one event loop, and has
+other names in other versions.
 
-What a node says instead of an answer is acted on, here, for each plan:
+For each plan, this module handles what a node replies instead of an answer:
 
 - MOVED: another node has the slot. The map is corrected, and the plan goes there.
-- ASK: the slot is on its way, and this key is there already. The plan goes there, this once.
-- TRYAGAIN, CLUSTERDOWN, or a connection that is lost: the cluster is changing. The map is asked for
-  again and the plan sent again, with pauses that grow, until the time for that is over.
+- ASK: the slot is being moved, and this key is there already. This plan goes there, once.
+- TRYAGAIN, CLUSTERDOWN, or a lost connection: the cluster is changing. The map is read again and
+  the plan is sent again, with growing pauses, until the time is up.
 
-Sending again is safe: a commit is applied once however often it is sent (see ``commit.lua``).
+Sending a plan again is safe: a commit is applied once, however often it is sent (see
+``commit.lua``).
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""Where a listing of a cluster's sessions is: pure, and kept in its cursor.
+"""The position of a listing of a cluster's sessions: pure, and kept in the listing's cursor.
 
-A node lists all keys that it has, whatever their slots, by SCAN. While a listing goes on, slots may
-move from a node that was not listed yet to one that was. So the walk counts slots, not nodes: it
-goes on until each slot has been *done*, which is either of
+SCAN on a node lists all its keys, whatever their slots. During a listing, slots may move from a
+node that was not listed yet to one that was. So the walk counts slots, not nodes. It continues
+until each slot is *done*. A slot is done in one of two ways:
 
-- listed whole by a node that had it all the time, without giving any of it away;
-- listed whole by a node that had it or was getting it all the time, *after* the node that gives it
-  away was listed to the end: what had not left that one when it was listed, or leaves it later,
-  is met at one of the two. Such a slot is *leaving* meanwhile.
+- A node was listed completely that had the slot all the time, and was not giving it away.
+- A node was listed completely that had or was getting the slot all the time, *after* the node that
+  gives it away was listed completely. A key that had not left the first node is found there, and
+  one that left it later is found at the second. In between, the slot is *leaving*.
 
-Each step tells which slots the node has, gives away and gets, by CLUSTER NODES behind the SCAN.
-Keys of slots that are done are left out, so that a session comes twice only if its slot moved.
+Each step knows which slots the node has, gives away and gets, from CLUSTER NODES after the SCAN.
+Keys of slots that are done are left out. So a session is listed twice only if its slot moved.
 """
 
 from __future__ import annotations

@@ -10,9 +10,10 @@ finds the mark gets a new connection.
 The driver's pools cannot be used for this: an exception inside one of them loses a place in it, or
 leaves its lock locked. Here is a pool for a client of the driver that holds one connection.
 
-A single command goes over the connection itself: what the driver's client does around it takes as
-long as the trip. A lost connection is tried again as the client would. Where somebody has put
-something of their own in the client's place, to trace calls, for example, the client is asked.
+A single command goes over the connection itself (see `wire`): what the driver's client does around
+it takes as long as the trip. A lost connection is tried again as the client would. Where somebody
+has put something of their own in the place of the client or the connection, to trace calls, for
+example, the client is asked.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ import os
 from collections.abc import Callable, Sequence
 from copy import copy
 from inspect import getattr_static
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any, Final, TypeAlias, TypeVar
 
 import redis
 import redis.asyncio
 from redis import exceptions as driver
 from redis.client import NEVER_DECODE
+
+from wren_sessions.stores.redis.wire import is_quiet, packed, reply_of
 
 C = TypeVar("C", redis.Redis, redis.asyncio.Redis)
 Command: TypeAlias = tuple[Any, ...]
@@ -77,7 +80,7 @@ class OneConnection(_Finished, redis.ConnectionPool):
             kept = self._kept = self.connection_class(**self.connection_kwargs)
         try:
             kept.connect()
-            if not (getattr(kept, _MOVES, bool)() or kept.can_read()):
+            if not (getattr(kept, _MOVES, bool)() or (not is_quiet(kept) and kept.can_read())):
                 return kept
         except _UNUSABLE:  # it was closed meanwhile
             pass
@@ -108,7 +111,7 @@ class Line:
     def __init__(self, client: redis.Redis) -> None:
         self.connection: OneConnection = OneConnection(client.connection_pool)
         self.client: redis.Redis = _over(self.connection, client)
-        self._plain: bool = _is_plain(client, redis.client)
+        self._plain: bool = _is_plain(client)
         self._lost: _Lost = getattr(self.client, "_disconnect_raise", _disconnect)
 
     def execute(self, command: Command) -> Any:
@@ -118,8 +121,8 @@ class Line:
         kept = self.connection.get_connection()
 
         def trip() -> Any:
-            kept.send_command(*command)
-            return kept.read_response(disable_decoding=True)
+            kept.send_packed_command([packed(command)])
+            return reply_of(kept)
 
         return kept.retry.call_with_retry(trip, lambda error: self._lost(kept, error))
 
@@ -184,7 +187,7 @@ class AsyncLine:
         self.connection: OneAsyncConnection = OneAsyncConnection(client.connection_pool)
         self.client: redis.asyncio.Redis = _over(self.connection, client)
         self.task: asyncio.Task[Any] | None = None
-        self._plain: bool = _is_plain(client, redis.asyncio.client)
+        self._plain: bool = _is_plain(client)
         self._lost: _Lost = getattr(self.client, "_disconnect_raise", _adisconnect)
 
     async def execute(self, command: Command) -> Any:
@@ -222,10 +225,21 @@ async def _write(connection: Any, packed: Sequence[bytes]) -> None:
         connection.socket_timeout = limit
 
 
-def _is_plain(client: object, module: ModuleType) -> bool:
+def _is_plain(client: redis.Redis | redis.asyncio.Redis) -> bool:
     """Whether the driver's own functions send a client's commands, with nothing around them."""
-    found = (getattr_static(client, name) for name in ("execute_command", "parse_response"))
-    return all(type(one) is FunctionType and one.__globals__ is vars(module) for one in found)
+    kind = client.connection_pool.connection_class
+    theirs = (*_found(client, "execute_command", "parse_response"), *_found(kind, *_OVER_IT))
+    return all(
+        type(one) is FunctionType and one.__globals__["__name__"].startswith("redis.")
+        for one in theirs
+    )
+
+
+_OVER_IT: Final = ("send_packed_command", "read_response")
+
+
+def _found(there: object, *names: str) -> list[Any]:
+    return [getattr_static(there, name) for name in names]
 
 
 def _over(connection: OneConnection | OneAsyncConnection, client: C) -> C:

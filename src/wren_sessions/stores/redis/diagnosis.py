@@ -1,8 +1,8 @@
-"""What kind of server this is and how it is set up, or why it cannot be reached. It only asks.
+"""The kind and configuration of a server, or why it cannot be reached. It changes nothing.
 
-A driver reports most troubles as a lost connection. So where no session command gets through, the
-address is looked up, the port is opened, and a PING is sent as plain text and over TLS: what comes
-back tells a wrong host from a closed port, and a missing ``s`` in ``rediss://`` from a web server.
+A driver reports most problems as a lost connection. So if no session command gets through, this
+module looks up the address, opens the port, and sends a PING as plain text and over TLS. The result
+tells a wrong host from a closed port, and a missing ``s`` in ``rediss://`` from a web server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""redis-py: sending a plan. `clients` makes the clients, `errors` says what goes wrong."""
+"""Sends plans with redis-py. `clients` creates the clients, `errors` explains what fails."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""What a server or the driver says is wrong, and what it means: the one table of it.
+"""The one table of errors from servers and the driver, and what they mean.
 
-Calls raise our error for one of the driver's, with what to do next (`translate`). A diagnosis takes
-from the same table which trouble it is, where what was said tells that; where it does not, it looks
-for itself.
+Calls raise our error instead of the driver's, with what to do next (`translate`). A diagnosis uses
+the same table to find the cause of a problem. If the table does not tell, it looks for itself.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What a server says of itself: its kind, where it stands, how it is set up, and what it refuses.
+"""Facts about a server: its kind, role, configuration, and what it refuses.
 
-It only asks, and nothing that is refused is an error. Which kind of server this is follows from
-fields of INFO that only that kind has; behind a proxy, which knows no INFO, from how it refuses.
-Whether the commands that sessions need are there and allowed is tried with a key that is not: in
-scripts, which is where they are called, and ones that may only read where the server has such.
+It changes nothing, and a refusal is not an error. The kind follows from fields of INFO that only
+that kind has. A proxy may not know INFO: then it follows from the way of refusing. Whether the
+commands that sessions need exist and are allowed is tried with a key that does not exist, in
+scripts, because scripts call them. Scripts that may only read are used if the server has them.
 
 Facts: ``server``, ``version``, ``service`` (the cloud's name for it), ``database``, ``role``,
 ``cluster``, ``primaries``, ``replicas``, ``slots`` (how many have an owner), ``policy``,

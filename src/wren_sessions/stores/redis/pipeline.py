@@ -1,16 +1,16 @@
-"""Calls that are on their way at the same time share trips to the server.
+"""Calls at the same time share trips to the server.
 
-A lone call goes at once, by itself. Where as many trips are under way as there are lanes, further
-calls wait for one of them to come back, and then go out together, as one pipeline. So fifty tasks
-cost the driver, the server and the network a few long trips instead of fifty short ones: measured
-here, with 200 writes at once, twice as many a second. There are several lanes, so that one long
-answer holds up few others, and a far server is never left idle.
+A call without company goes at once. If all lanes are busy with a trip, further calls wait for one
+to come back, and then go together, as one pipeline. So fifty tasks cost the driver, the server and
+the network a few long trips instead of fifty short ones. With 200 writes at once, twice as many a
+second were measured. There are several lanes, so one long answer delays few other calls, and a
+distant server is never idle.
 
-Each call gets its own reply or error. A connection that is lost is everybody's error who was on it,
-after the driver has repeated what it was sent; that is safe, as it is for one call.
+Each call gets its own reply or error. If a connection is lost, every call on it gets the error,
+after the driver has repeated what it sent. Repeating is safe, as it is for a single call.
 
-No call waits for a lane longer than for an answer (``socket_timeout``): behind a server that hangs,
-all who wait fail with the first trip, and not one trip after the other.
+No call waits for a lane longer than for an answer (``socket_timeout``). So if a server hangs, all
+waiting calls fail with the first trip, instead of one trip after the other.
 """
 
 from __future__ import annotations

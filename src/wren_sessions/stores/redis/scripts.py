@@ -1,11 +1,11 @@
-"""The Lua scripts, each with what it shares with others in front: files of ``lua/``.
+"""The Lua scripts. Each is a file of ``lua/``, after the parts that it shares with others.
 
-`commit`, which is called most, has only ``_common.lua`` in front: the server defines anew, in each
-call, what stands there. What it seldom needs is put in at a comment that says so, and so is defined
-where it is needed.
+Only ``_common.lua`` is put before `commit`, which is called most: the server executes the
+definitions again in each call. Parts that `commit` seldom needs are inserted at a comment that
+names them. So they are only defined when they are needed.
 
-The last argument of every script is a nonce, and the first word of every reply is the same: so the
-answer to one call is never taken for the answer to another, whatever mixed them up.
+The last argument of every script is a nonce, and the first word of every reply is the same nonce.
+So the answer to one call is never taken for the answer to another, even if answers were mixed up.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What takes more than one trip: a page of sessions, and in a cluster a copy to another node.
+"""Calls that take more than one trip: a page of sessions, owners' lists, a copy to another node.
 
-They are coroutines that send plans by a function, which blocking callers run over one that never
+They are coroutines that send plans with a given function. Blocking callers pass one that never
 suspends.
 """
 
