@@ -62,21 +62,27 @@ class Thread:
         self.config = self.saver.put(*self.next_put(values, changed, source))
 
     def next_put(
-        self, values: Mapping[str, Any], changed: Collection[str], source: str
+        self,
+        values: Mapping[str, Any],
+        changed: Collection[str],
+        source: str,
+        node: str = "chat",
+        trigger: str = "branch:to:chat",
     ) -> tuple[RunnableConfig, Checkpoint, CheckpointMetadata, ChannelVersions]:
         """What to call `put` with to write the next checkpoint.
 
         Args:
             values: all channels.
-            changed: those that a task, or the input, wrote; they get a new version.
+            changed: those that a task, or the input, wrote; they get one new version.
             source: ``"input"`` or ``"loop"``.
+            node: the node that ran, if it is a ``"loop"``.
+            trigger: the channel that made it run.
         """
         self._step += 1
-        if source == "loop":
-            self._seen["chat"] = {"branch:to:chat": self.versions.get("branch:to:chat", "")}
-        new: ChannelVersions = {
-            name: self.saver.get_next_version(self.versions.get(name), None) for name in changed
-        }
+        if source == "loop" and trigger in self.versions:
+            self._seen[node] = {trigger: self.versions[trigger]}
+        latest: Any = max(self.versions.values(), default=None)
+        new: ChannelVersions = dict.fromkeys(changed, self.saver.get_next_version(latest, None))
         self.versions |= new
         checkpoint = {
             "v": 4,

@@ -15,7 +15,7 @@ from benchmarks.probes import probe
 from benchmarks.results import Key
 from benchmarks.runs import IN_A_ROW, Run, Stand
 from benchmarks.workloads import resuming
-from benchmarks.workloads.conversations import Conversation
+from benchmarks.workloads.conversations import CALLS, Conversation
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 NAME: Final = "chat"
@@ -84,7 +84,7 @@ async def _sum_up(run: Run, stand: Stand[Probed], size: int, *, first: bool) -> 
     key, watch, turns = run.key(NAME, stand.peer), stand.own.watch, size // 2
     window = WINDOW if turns >= 4 * WINDOW else max(3, turns // 4)
     run.results.add(key, size, whole_s=watch.total_s * turns / len(watch.wall_ms["get"]))
-    for name, per_turn in (("get", 1), ("put", 2), ("put_writes", 1)):
+    for name, per_turn in CALLS.items():
         last = slice(-window * per_turn, None)
         run.results.add(key, size, **{f"{name}_ms": watch.wall_ms[name][last]})
         run.results.add(key, size, **{f"{name}_cpu_ms": watch.cpu_ms[name][last]})

@@ -1,4 +1,8 @@
-"""A chat as LangGraph drives a checkpointer: get_tuple, put (input), put_writes, put (loop)."""
+"""A chat as LangGraph drives a checkpointer.
+
+The calls are those of a graph with one node, in the order of a turn: get_tuple, put (the input),
+put_writes and put (the input becomes a message), put_writes and put (the node's answer).
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,12 @@ from benchmarks.faces import Face
 from benchmarks.measuring import Watch
 from benchmarks.threads import Speech, Thread
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langgraph.constants import START
 
 MESSAGE_BYTES: Final = 600
+CHAT: Final = "branch:to:chat"
+CALLS: Final = {"get": 1, "put": 3, "put_writes": 2}
+"""How many calls a turn makes."""
 
 
 class LostError(Exception):
@@ -47,7 +55,8 @@ class Conversation:
         for at in range(messages):
             kind = AIMessage if at % 2 else HumanMessage
             self._say(kind(self._speech.text(MESSAGE_BYTES), id=self._speech.task_id()))
-        await self._put(Watch(), {"messages": self.last, "turn_count": messages // 2}, "loop")
+        values = {"messages": self.last, "turn_count": messages // 2}
+        await self._put(Watch(), values, {*values}, "loop")
         self.messages = messages
 
     async def turn(self, watch: Watch | None = None) -> None:
@@ -60,18 +69,21 @@ class Conversation:
             LostError: the stored list is not the one that was put.
         """
         watch = watch or self.watch
-        number = self.messages // 2
         await self.read(watch)
-        self._say(HumanMessage(self._speech.text(MESSAGE_BYTES), id=self._speech.task_id()))
-        values = {"messages": self.last, "turn_count": number, "branch:to:chat": None}
-        await self._put(watch, values, "input")
+        number = self.messages // 2
+        state = {"messages": self.last, "turn_count": number} if number else {}
+        asked = HumanMessage(self._speech.text(MESSAGE_BYTES), id=self._speech.task_id())
+        entered = {**state, START: {"messages": [asked]}}
+        await self._put(watch, entered, {START}, "input")
+        await self._write(watch, [("messages", [asked]), (CHAT, None)])
+        self._say(asked)
+        state = {**state, "messages": self.last, CHAT: None}
+        await self._put(watch, state, {START, "messages", CHAT}, "loop", START, START)
         answer = AIMessage(self._speech.text(MESSAGE_BYTES), id=self._speech.task_id())
-        writes = [("messages", [answer]), ("turn_count", number + 1)]
-        task_id = self._speech.task_id()
-        config = self.thread.config
-        await watch.time("put_writes", lambda: self.face.put_writes(config, writes, task_id))
+        await self._write(watch, [("messages", [answer]), ("turn_count", number + 1)])
         self._say(answer)
-        await self._put(watch, {"messages": self.last, "turn_count": number + 1}, "loop")
+        state = {"messages": self.last, "turn_count": number + 1}
+        await self._put(watch, state, {"messages", "turn_count", CHAT}, "loop")
         self.messages += 2
 
     async def read(self, watch: Watch) -> None:
@@ -86,9 +98,15 @@ class Conversation:
     def _say(self, message: AnyMessage) -> None:
         self.last = [*self.last, message]
 
-    async def _put(self, watch: Watch, values: dict[str, object], source: str) -> None:
-        arguments = self.thread.next_put(values, values.keys(), source)
+    async def _put(
+        self, watch: Watch, values: dict[str, object], changed: set[str], *how: str
+    ) -> None:
+        arguments = self.thread.next_put(values, changed, *how)
         self.thread.config = await watch.time("put", lambda: self.face.put(arguments))
+
+    async def _write(self, watch: Watch, writes: list[tuple[str, object]]) -> None:
+        config, task_id = self.thread.config, self._speech.task_id()
+        await watch.time("put_writes", lambda: self.face.put_writes(config, writes, task_id))
 
     def on(self, face: Face) -> Conversation:
         """The same chat, as it stands, on another saver."""

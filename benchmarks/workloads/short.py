@@ -14,7 +14,7 @@ from benchmarks.peers import REFERENCE, peer_named
 from benchmarks.runs import Run, Stand
 from benchmarks.threads import Speech
 from benchmarks.workloads import resuming
-from benchmarks.workloads.conversations import MESSAGE_BYTES, Conversation
+from benchmarks.workloads.conversations import CALLS, MESSAGE_BYTES, Conversation
 from langchain_core.messages import AIMessage
 from redis import Redis
 
@@ -54,9 +54,9 @@ async def _chat(run: Run, stand: Stand[Conversation], thread: str) -> None:
         run.key(NAME, stand.peer),
         MESSAGES,
         get_ms=times["get"][-LAST:],
-        put_input_ms=times["put"][0::2][-LAST:],
-        put_writes_ms=times["put_writes"][-LAST:],
-        put_loop_ms=times["put"][1::2][-LAST:],
+        put_input_ms=times["put"][0 :: CALLS["put"]][-LAST:],
+        put_writes_ms=times["put_writes"][-LAST * CALLS["put_writes"] :],
+        put_loop_ms=[ms for at, ms in enumerate(times["put"]) if at % CALLS["put"]][-2 * LAST :],
     )
 
 
@@ -98,5 +98,7 @@ async def _timed(run: Run, stand: Stand[Conversation], thread: str) -> None:
         finally:
             client.config_set("slowlog-log-slower-than", -1)
     calls = [one for one in reversed(found) if one["command"].startswith(b"EVALSHA")]
-    commits = [int(one["duration"]) for at, one in enumerate(calls) if at % 4]  # a turn reads first
+    commits = [
+        int(one["duration"]) for at, one in enumerate(calls) if at % sum(CALLS.values())
+    ]  # a turn reads first
     run.results.add(run.key(NAME, stand.peer), MESSAGES, script_us=commits)

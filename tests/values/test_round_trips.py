@@ -24,6 +24,8 @@ from langgraph.store.base import GetOp, Item, SearchItem
 from values import drawn, kinds
 from values.comparing import same
 from wren_sessions import PlainSerializer, SafeSerializer, SerializationError
+from wren_sessions.serializers import _writing
+from wren_sessions.serializers import messages as messages_module
 
 SAFE: Final = SafeSerializer()
 # Drawing nested values is what takes the time.
@@ -53,6 +55,33 @@ def test_every_value_can_be_read_as_plain_data(value: Any) -> None:
 
 
 @MODERATE
+@given(drawn.values)
+def test_a_value_has_the_same_bytes_whether_or_not_it_is_looked_at_level_by_level(
+    value: Any,
+) -> None:
+    """What is packed in one call is what the general way gives, where orjson is not installed."""
+    for whole in ([value], {"a": value, "b": [1, {"c": [value]}]}):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_writing, "orjson", None)
+            patch.setattr(messages_module, "orjson", None)
+            general = SafeSerializer().dumps_typed(whole)
+        assert SafeSerializer().dumps_typed(whole) == general
+
+
+@pytest.mark.parametrize(
+    "odd", [bytearray(b"x"), memoryview(b"x"), msgpack.ExtType(5, b"x"), msgpack.Timestamp(1)]
+)
+def test_what_msgpack_would_change_without_a_word_is_not_packed_so(odd: Any) -> None:
+    """Beside an object, and inside of one: it comes back as it is, or is refused."""
+    serde = SafeSerializer()
+    for whole in ([kinds.Frozen("x"), odd], {"a": (1, [odd])}, [{"b": {1: odd}}]):
+        if type(odd) in {bytearray, msgpack.ExtType}:
+            assert same(serde.loads_typed(serde.dumps_typed(whole)), whole)
+        else:
+            with pytest.raises(SerializationError, match=type(odd).__name__):
+                serde.dumps_typed(whole)
+
+
 @given(st.lists(drawn.messages(drawn.scalars | st.lists(drawn.scalars, max_size=2)), max_size=6))
 def test_lists_of_messages_come_back_the_same(messages: list[Any]) -> None:
     """The fast path, and all that leaves it in the middle of a list."""

@@ -164,7 +164,7 @@ def encode_record(body: CheckpointRecord, name: Name) -> bytes:
     """
     # Numbers for channels and versions, in the order of their first use.
     channels: dict[str, int] = {}
-    versions: dict[Version | tuple[type, Version], int] = {}
+    versions: dict[Any, int] = {}
     texts: list[Version] = []
     tables: list[list[int]] = []
     for pairs in (body.versions, *body.seen.values()):
@@ -172,11 +172,10 @@ def encode_record(body: CheckpointRecord, name: Name) -> bytes:
         for channel, version in pairs.items():
             # 1, 1.0 and True are different versions
             key = version if type(version) is str else (type(version), version)
-            number = versions.get(key)
-            if number is None:
-                number = versions[key] = len(texts)
+            if key not in versions:
+                versions[key] = len(texts)
                 texts.append(stored(version))
-            table += channels.setdefault(channel, len(channels)), number
+            table += channels.setdefault(channel, len(channels)), versions[key]
         tables.append(table)
     own, *seen = tables
     values = _packed_values(body.values, channels)
@@ -199,13 +198,13 @@ def _packed_values(values: Mapping[str, StoredValue], channels: dict[str, int]) 
     ranged = 0
     for channel, value in values.items():
         packed: list[Any] = [channels.setdefault(channel, len(channels)), value.kind]
+        found.append(packed)
         for piece in value.pieces:
             if type(piece) is bytes:
                 packed.append(piece)
             else:
                 packed.append((*piece, 1) if type(piece) is NewExtent else piece)
                 ranged += piece[1]
-        found.append(packed)
     if ranged > SHARED_BYTES or max(map(len, found), default=0) > MAX_RANGES:
         _refuse_shared(values.values())
     return found

@@ -30,7 +30,7 @@ class Put:
     Attributes:
         session: the session's id.
         name: namespace and checkpoint id.
-        parent_id: the checkpoint that it continues.
+        parent: the name of the checkpoint that it continues.
         values: the value of each channel that has one.
         versions: the version of each channel.
         seen: for each node, the version of each channel that it has seen.
@@ -47,7 +47,7 @@ class Put:
 
     session: str
     name: Name
-    parent_id: str | None
+    parent: Name | None
     values: Mapping[str, Any]
     versions: Mapping[str, Version]
     seen: Mapping[str, Mapping[str, Version]]
@@ -59,11 +59,6 @@ class Put:
     revision: int | None = None
     owner: str | None = None
     life: Life | None = None
-
-    @property
-    def parent(self) -> Name | None:
-        """The name of the checkpoint that it continues."""
-        return None if self.parent_id is None else (self.name[0], self.parent_id)
 
     @property
     def has_history(self) -> bool:
@@ -121,8 +116,8 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
     Raises:
         SerializationError: a value cannot be stored, or all of them not be read again.
     """
-    session, (namespace, id_), parent_id = put.session, put.name, put.parent_id
-    parent, given = known.parent, put.values
+    session, (namespace, id_), parent = put.session, put.name, known.parent
+    parent_id, given = put.parent[1] if put.parent else None, put.values
     channels = channels_of(serde, namespace) if getattr(serde, "channels", None) else None
     about = [dict(put.rest), dict(put.metadata)]
     if channels is not None:
@@ -133,8 +128,12 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
     values: dict[str, StoredValue] = {}
     for channel in {**put.versions, **given}:
         stored = None
-        if parent is not None and channel not in put.changed:
-            stored = _inherited(channel, put, parent, encoder)
+        if parent is not None and channel in put.versions and channel not in put.changed:
+            now, then = put.versions[channel], parent.versions.get(channel)
+            if type(now) is type(then) and (now == then or as_text(now) == as_text(then)):
+                stored = encoder.inherited(channel)
+            if stored is not None and stored.migrated and channel in put.values:
+                stored = None  # it was read in another form, and is written in that form
         if stored is None and channel in given:
             stored = encoder.value(channel, given[channel], serde, session)
         if stored is not None:
@@ -160,21 +159,5 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
         append=bytes(encoder.appended),
         spans=encoder.spans(values.values()),
     )
-    own = [(namespace, parent_id)] if parent is not None and parent_id else []
+    own = [put.parent] if parent is not None and put.parent else []
     return Draft(record, body, encoder.witnesses(own), encoder.large)
-
-
-def _inherited(
-    channel: str, put: Put, parent: CheckpointRecord, encoder: DeltaEncoder
-) -> StoredValue | None:
-    """The parent's value of a channel, if it is the value still."""
-    if channel not in put.versions:
-        return None
-    theirs, ours = parent.versions.get(channel), put.versions[channel]
-    if type(theirs) is not type(ours):
-        return None
-    if theirs != ours and as_text(theirs) != as_text(ours):
-        return None
-    found = encoder.inherited(channel)
-    # What was read in another form than it is stored in is written in that form.
-    return None if found and found.migrated and channel in put.values else found

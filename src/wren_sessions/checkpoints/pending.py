@@ -11,11 +11,11 @@ deleted session does not come back as a few writes without a checkpoint.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from wren_sessions._tokens import new_token
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, WriteBody, encode_write
 from wren_sessions.checkpoints.lineage import check_expired
 from wren_sessions.checkpoints.outcomes import check, expired
@@ -194,7 +194,7 @@ class Pending:
         there = () if own is None else (own,)
         return Commit(
             session=session,
-            token=secrets.token_urlsafe(8),
+            token=new_token(),
             incarnation=None if life is None else life.incarnation,
             turn=token_in(self._rules, session) if turns_on.get() else None,
             witnesses=encoder.witnesses(there) if encoder else there,

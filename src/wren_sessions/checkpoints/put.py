@@ -11,10 +11,10 @@ that continues nothing, or continues a checkpoint that was never stored.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection
 from dataclasses import replace
 
+from wren_sessions._tokens import new_token
 from wren_sessions.checkpoints.draft import Draft, Put, draft
 from wren_sessions.checkpoints.get import Reading
 from wren_sessions.checkpoints.lineage import check_expired
@@ -97,7 +97,7 @@ class Writing:
         latest = rules is not None and rules.latest and turn is None and put.name[0] == ""
         return Commit(
             session=put.session,
-            token=secrets.token_urlsafe(8),
+            token=new_token(),
             incarnation=None if life is None else life.incarnation,
             revision=put.revision,
             witnesses=ours.witnesses,
@@ -121,7 +121,7 @@ class Writing:
         if parent is None and put.parent is not None:
             parent = await self._reading.body(session, put.parent, serde)
         life = put.life or self._life(put)
-        orphan = put.parent_id is not None and parent is None
+        orphan = put.parent is not None and parent is None
         begins = orphan and life is None
         if (begins and self._cache.knows(session)) or (orphan and put.has_history):
             gone(session)
@@ -134,7 +134,7 @@ class Writing:
         """The life that a checkpoint belongs to; None where it may begin a session."""
         own = [] if put.parent is None else [put.parent]
         life = self._cache.life_of(put.session, [*own, *put.within])
-        if life is not None or put.parent_id is not None or put.new:
+        if life is not None or put.parent is not None or put.new:
             return life
         if put.name[0] != "":
             life = self._cache.life_looked_at(put.session)

@@ -71,8 +71,9 @@ def stored(version: Version) -> Version:
     """A version as it is stored: without the zeros that every reader puts back."""
     if not isinstance(version, str) or not version.startswith(_PADDING):
         return version
-    counter, short = version[:DIGITS], version[_PADDED:]
-    counts = counter.isdecimal() and counter.isascii() and len(counter) == DIGITS
+    short = version[_PADDED:]
+    counter = short[:_STORED_DIGITS]
+    counts = len(counter) == _STORED_DIGITS and counter.isdecimal() and counter.isascii()
     return short if counts and short[_STORED_DIGITS:_NEXT] in _ENDS else version
 
 

@@ -122,7 +122,7 @@ def put_of(
     return Put(
         session=session,
         name=(namespace, checkpoint["id"]),
-        parent_id=parent_id,
+        parent=None if parent_id is None else (namespace, parent_id),
         values=checkpoint["channel_values"],
         versions=checkpoint["channel_versions"],
         seen=checkpoint["versions_seen"],

@@ -1,8 +1,12 @@
-"""Values to bytes: first to what msgpack packs natively, then packed in one call.
+"""Values to bytes.
 
-The first pass leaves plain data as it is: a dict of texts and numbers is checked by one call that
-runs in C, and is not copied. Everything else becomes an envelope (see `_wire`), or is refused:
-nothing is written that could not be read back. msgpack alone would accept a bytearray as bytes.
+Most values are dicts and lists of plain data, with a few objects in them. msgpack packs those in
+one call, and calls back for each object, which becomes an envelope (see `_wire`): `Packing`. Then
+orjson looks at the same value, also in one call, since msgpack alone would change some data without
+a word: a bytearray would become bytes.
+
+Any other value is *lowered* first, level by level, to what msgpack packs natively: `written`. What
+could not be read back is refused there, and never written.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ Lower = Callable[[Any], Any]
 
 SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
 _KEYS: Final = frozenset({str, bytes})
+_CHANGED: Final = frozenset({bytearray, memoryview, msgpack.ExtType, msgpack.Timestamp})
 _SET, _FROZENSET = map(marker, (b"s", b"f"))
 _CALLS_EACH: Final = 2  # that lowering takes at least for each level, in any Python
 _KEPT_BYTES: Final = 1_048_576  # a packer keeps its buffer: one that grew larger is not kept
@@ -144,21 +149,70 @@ def pack_each(values: Iterable[Any]) -> list[bytes]:
     return found
 
 
-def new_packer(unicode_errors: str | None = None, *, autoreset: bool = True) -> Any:
-    """A packer that changes nothing without a word: what is not plain is refused."""
+def new_packer(
+    unicode_errors: str | None = None,
+    *,
+    autoreset: bool = True,
+    default: Callable[[Any], Any] | None = None,
+) -> Any:
+    """A packer that leaves objects to `default`; without one, it refuses them."""
     return msgpack.Packer(
-        default=_default,
+        default=default or _default,
         strict_types=True,
         unicode_errors=unicode_errors,
         autoreset=autoreset,
     )
 
 
-def written(value: Any, lower: Lower, deep: Callable[[], Lower], limits: Limits) -> bytes:
+class Packing:
+    """Packs dicts and lists without looking at each level, for one serializer. Thread-safe.
+
+    Args:
+        lower: makes an envelope of an object, or refuses it.
+    """
+
+    def __init__(self, lower: Lower) -> None:
+        self._lower = lower
+        self._packers: list[Any] = []  # one that failed is not used again
+
+    def pack(self, value: Any) -> bytes | None:
+        """The bytes of a dict or list; None for anything else, and if nobody can say so.
+
+        orjson comes second: it takes tuples, and has no limit to their depth.
+        """
+        if orjson is None or (type(value) is not dict and type(value) is not list):
+            return None
+        try:
+            packer = self._packers.pop()
+        except IndexError:
+            packer = new_packer(default=self._lowered)
+        try:
+            data: bytes = packer.pack(value)
+            orjson.dumps(value, _check_object, STRICT_JSON)
+        except PACKING_ERRORS:
+            return None
+        if len(data) < _KEPT_BYTES:
+            self._packers.append(packer)
+        return data
+
+    def _lowered(self, value: Any) -> Any:
+        return write_int(value) if type(value) is int else self._lower(value)
+
+
+def _check_object(value: Any) -> None:
+    """Refuse what msgpack packs as something else; it has called back for any other object."""
+    if type(value) in _CHANGED:
+        raise TypeError
+
+
+def written(
+    value: Any, packing: Packing, lower: Lower, deep: Callable[[], Lower], limits: Limits
+) -> bytes:
     """The bytes of a value.
 
     Args:
         value: the value.
+        packing: packs it, if it can.
         lower: lowers it; each level takes some calls.
         deep: makes what lowers it if there is no room for them on the stack: see `_deep`.
         limits: what is refused for its size.
@@ -166,15 +220,13 @@ def written(value: Any, lower: Lower, deep: Callable[[], Lower], limits: Limits)
     Raises:
         SerializationError: it holds what cannot be stored, refers to itself, or is too large.
     """
-    data = pack(value) if type(value) in SCALARS else _plain(value)
-    if data is not None:
-        if len(data) > limits.free_bytes:
-            limits.check_written(data)
-        return data
+    data = pack(value) if type(value) in SCALARS else packing.pack(value)
     may_be_deep = sys.getrecursionlimit() > _CALLS_EACH * DEEPEST
+    if data is not None and len(data) <= limits.free_bytes and not may_be_deep:
+        return data
     try:
         try:
-            data = pack(lower(value))
+            data = pack(lower(value)) if data is None else data
         except RecursionError:
             may_be_deep = True
             data = pack(deep()(value))
@@ -187,22 +239,6 @@ def written(value: Any, lower: Lower, deep: Callable[[], Lower], limits: Limits)
     if may_be_deep:
         limits.check_depth(data)
     limits.check_written(data)
-    return data
-
-
-def _plain(value: Any) -> bytes | None:
-    """The bytes of a dict or list that holds nothing but plain data; None if nobody can say so.
-
-    orjson refuses what msgpack would change without a word. It comes second: it takes tuples, and
-    has no limit to their depth.
-    """
-    if orjson is None or (type(value) is not dict and type(value) is not list):
-        return None
-    try:
-        data = pack(value)
-        orjson.dumps(value, None, STRICT_JSON)
-    except PACKING_ERRORS:
-        return None
     return data
 
 

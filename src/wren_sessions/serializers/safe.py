@@ -51,7 +51,7 @@ from wren_sessions.serializers._wire import (
     no_extension,
     read,
 )
-from wren_sessions.serializers._writing import Lower, lowering, pack, written
+from wren_sessions.serializers._writing import Lower, Packing, lowering, pack, written
 from wren_sessions.serializers.budget import budget_for, current_budget
 from wren_sessions.serializers.limits import DEEPEST_READ, Limits
 from wren_sessions.serializers.lists import MessageLists, begins_usual, read_messages
@@ -113,6 +113,7 @@ class SafeSerializer(MessageLists):
         self._allowed = allowed
         finder = _Finder(allowed)
         self._lower = lowering(finder.find, allowed.check_keys)
+        self._packing = Packing(self._lower)
         self._messages = finder.messages = Messages(self._lower)
         finder.plan = self._plan = Plan(
             self._migrations, lowering(finding(finder.find), allowed.check_keys)
@@ -150,7 +151,7 @@ class SafeSerializer(MessageLists):
             data = self._messages.packed(obj)
         if data is None:
             value: Any = repr(obj) if isinstance(obj, BaseException) else obj
-            return KIND, written(value, self._lower, self._deep, self._limits)
+            return KIND, written(value, self._packing, self._lower, self._deep, self._limits)
         if len(data) > self._limits.free_bytes:
             self._limits.check_written(data)
         return KIND, data

@@ -108,7 +108,7 @@ class States:
         return Put(
             session=session_id,
             name=("", new_checkpoint_id()),
-            parent_id=None,
+            parent=None,
             values=values,
             versions={key: next_version(None) for key in values},
             seen={},
@@ -149,7 +149,7 @@ class States:
         return Put(
             session=session_id,
             name=("", new_checkpoint_id()),
-            parent_id=head.stored.name[1],
+            parent=head.stored.name,
             values={key: value for key, value in values.items() if key not in left}
             | dict.fromkeys(gone),
             versions={
