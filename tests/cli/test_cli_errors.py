@@ -194,6 +194,22 @@ def test_encrypted_sessions_are_rewritten_under_a_new_key(
     monkeypatch.setenv("WREN_SESSIONS_ENCRYPTION_KEYS", new)
     assert cli("show", "sealed", "--key", "secret", url=url).json == ["content"]
     assert cli("rekey", "sealed", url=url).out.startswith("sealed: uses the newest key")
+    other = Encryption.generate_key("other")
+    with open_store(url, encryption=Encryption([other])) as store:
+        Sessions(store).save("lost", {"secret": "content"})
+    found = cli("rekey", "--unused-for", "0", "--json", url=url)
+    assert (found.code, found.err) == (5, "")
+    assert [(each["id"], each["result"]) for each in found.json] == [
+        ("sealed", "current"),
+        ("lost", "unreadable"),
+    ]
+    assert "add that key" in found.json[1]["why"]
+    said = cli("rekey", "--unused-for", "0", url=url)
+    assert (said.code, said.err) == (
+        5,
+        "0 rewritten, 1 with the newest key already, 0 in use, 1 cannot be read\n",
+    )
+    assert "\nlost: cannot be read, and stays as it is: the header" in said.out
 
 
 def test_what_is_not_encrypted_can_be_migrated(

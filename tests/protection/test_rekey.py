@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from saver import graphs
-from wren_sessions import MemoryStore, Sessions, SessionSaver
+from wren_sessions import MemoryStore, Sessions, SessionSaver, erase_owner
 from wren_sessions.errors import (
     ConfigurationError,
     DecryptionError,
@@ -15,11 +16,12 @@ from wren_sessions.errors import (
     SessionNotFoundError,
 )
 from wren_sessions.protocols import SessionStore
+from wren_sessions.records import Commit
 from wren_sessions.serializers.encryption import Encryption
 from wren_sessions.stores.protected import ProtectedStore
 from wren_sessions.testing import FakeClock
 from wren_sessions.transfer.rekey import RekeyReport, arekey, rekey
-from wren_sessions.ttl import to_ms
+from wren_sessions.ttl import FOREVER, to_ms
 
 OLD, NEW = Encryption.generate_key("old"), Encryption.generate_key("new")
 CONFIG: Any = {"configurable": {"thread_id": "t"}}
@@ -138,3 +140,37 @@ def test_what_cannot_be_rekeyed() -> None:
         rekey(store, sessions=["x"])
     with pytest.raises(ConfigurationError, match="not one text"):
         rekey(store, sessions="x")
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+async def test_what_nobody_can_read_stops_nothing(face: str, tmp_path: Path) -> None:
+    """A destroyed key of an owner, a missing key, damage: the others are rewritten."""
+    clock = FakeClock()
+    below, keys = MemoryStore(clock=clock, ttl=FOREVER), MemoryStore(ttl=FOREVER)
+
+    def opened(*ring: str) -> ProtectedStore:
+        return ProtectedStore(below, encryption=Encryption(ring), owner_keys=keys)
+
+    old = opened(OLD)
+    for session in ("a-erased", "b-body", "c-damaged", "z-fine"):
+        Sessions(old).save(session, {"text": session})
+    for session in ("a-erased", "b-body"):
+        Sessions(old).annotate(session, owner="ann")
+    Sessions(old).save("b-body", {"text": "newer"})
+    for path in ("a-erased", "b-body"):  # as a backup has them
+        (tmp_path / path).write_bytes(below.dump(path) or b"")
+    erase_owner(old, "ann", settle=None)
+    for path in ("a-erased", "b-body"):
+        below.restore(path, (tmp_path / path).read_bytes())
+    Sessions(opened(Encryption.generate_key("other"))).save("d-other", {"text": "x"})
+    damaged = below.info("c-damaged")
+    assert damaged is not None
+    below.commit(Commit(session="c-damaged", token="t", state=damaged.state[:-9] + b'AAAAAAA"}}'))
+    clock.advance("10m")
+    both = opened(NEW, OLD)
+    report = await rewritten(face, both)
+    assert report.rewritten == ("z-fine",)
+    assert set(report.unreadable) == {"a-erased", "b-body", "c-damaged", "d-other"}
+    assert "owner who was erased" in report.unreadable["a-erased"]
+    assert "the key 'other'" in report.unreadable["d-other"]
+    assert Sessions(opened(NEW)).load("z-fine").state == {"text": "z-fine"}

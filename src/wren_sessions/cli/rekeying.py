@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._exits import CONFLICT
+from wren_sessions.cli._exits import CONFLICT, OK, UNREADABLE
 from wren_sessions.cli._names import SomeSessionNames, UnusedFor, address_of, duration_ms
 from wren_sessions.cli._progress import progress_bar
 from wren_sessions.delta.protection import protection_of
@@ -36,7 +36,9 @@ def rekey(
 
     WREN_SESSIONS_ENCRYPTION_KEYS has the keys, the newest first. Put a new key before the others in
     every app. Then run rekey until it leaves out nothing, and remove the old key. Age, lifetime,
-    pin and history stay the same. The exit code is 6 as long as sessions in use are left out.
+    pin and history stay the same. The exit code is 6 as long as sessions in use are left out, and 5
+    if sessions cannot be read, such as those of an owner whose key was destroyed. The others are
+    rewritten all the same.
     """
     encryption = protection_of(run.store).encryption
     if encryption is not None and migrate:
@@ -46,7 +48,7 @@ def rekey(
     with progress_bar(run) as on_progress:
         report = rekey_sessions(run.store, sessions=ids, unused_for=unused, on_progress=on_progress)
     _print(run, report)
-    run.code = CONFLICT if report.busy else run.code
+    run.code = UNREADABLE if report.unreadable else CONFLICT if report.busy else OK
 
 
 def _print(run: Run, report: RekeyReport) -> None:
@@ -55,9 +57,12 @@ def _print(run: Run, report: RekeyReport) -> None:
     results += [(id_, "busy", "in use: left for the next time") for id_ in report.busy]
     for id_, result, words in results:
         run.done(id_, result, words)
+    for id_, why in report.unreadable.items():
+        run.done(id_, "unreadable", f"cannot be read, and stays as it is: {why}", why=why)
     if not run.as_json:
         run.screen.note(
             f"{len(report.rewritten)} rewritten, {len(report.current)} with the newest key "
             f"already, {len(report.busy)} in use"
+            + (f", {len(report.unreadable)} cannot be read" if report.unreadable else "")
             + (f"; {report.owner_keys} keys of owners" if report.owner_keys else "")
         )

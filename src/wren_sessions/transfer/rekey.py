@@ -17,17 +17,24 @@ gets a `SessionGoneError`. That is why sessions in use are left for the next cal
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Self
+from typing import Final, Self
 
 from wren_sessions._blocking import run
 from wren_sessions._walks import RecordWalk, SessionWalk
 from wren_sessions.checkpoints.codec import is_sealed_body, opened_frame
 from wren_sessions.checkpoints.snapshots import body_of, writes_of
 from wren_sessions.delta.protection import chunk_key_id
-from wren_sessions.errors import ConfigurationError, ConflictError, SessionNotFoundError
+from wren_sessions.errors import (
+    ConfigurationError,
+    ConflictError,
+    CorruptSessionError,
+    DecryptionError,
+    FormatVersionError,
+    SessionNotFoundError,
+)
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import SessionInfo, Start, Stored
 from wren_sessions.serializers.keyring import key_id_of
@@ -39,6 +46,8 @@ from wren_sessions.transfer._reports import OnProgress
 from wren_sessions.transfer._staging import PAGE, ChangedError, Staging
 from wren_sessions.ttl import Duration, to_ms
 
+_UNREADABLE: Final = (DecryptionError, CorruptSessionError, FormatVersionError)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RekeyReport:
@@ -49,12 +58,15 @@ class RekeyReport:
         current: the sessions without data of an older key.
         busy: the sessions that were in use, and are left for another call.
         owner_keys: how many keys of owners were encrypted again with the newest key.
+        unreadable: the sessions that cannot be read, and why: a key is missing, such as the key of
+            an owner who was erased, or stored data was changed. They stay as they are.
     """
 
     rewritten: tuple[str, ...]
     current: tuple[str, ...] = ()
     busy: tuple[str, ...] = ()
     owner_keys: int = 0
+    unreadable: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 def rekey(
@@ -78,8 +90,7 @@ def rekey(
     Raises:
         ConfigurationError: the store has no encryption, or the duration is not valid.
         SessionNotFoundError: a requested session does not exist.
-        DecryptionError: a key is missing, or stored data was changed. Sessions that were rewritten
-            before stay rewritten.
+        DecryptionError: a key of an owner is damaged; nothing was rewritten.
     """
     api = StoreApi.blocking(store, "rekey")
     return run(_Rekeying.of(api, unused_for, on_progress).run(sessions))
@@ -125,6 +136,7 @@ class _Rekeying:
     only: set[str] | None  # rewrite what these keys sealed, and nothing else
     _rewritten: list[str] = field(default_factory=list)
     _current: list[str] = field(default_factory=list)
+    _unreadable: dict[str, str] = field(default_factory=dict)
     busy: list[str] = field(default_factory=list)
 
     @classmethod
@@ -159,6 +171,7 @@ class _Rekeying:
             current=tuple(self._current),
             busy=tuple(self.busy),
             owner_keys=keys,
+            unreadable=self._unreadable,
         )
 
     async def all_sessions(self) -> list[str]:
@@ -173,13 +186,23 @@ class _Rekeying:
         for session in sessions:
             if self.only is not None and await self._is_current(session):
                 continue  # without opening it, which may not be possible
-            info = await self.api.store.info(session)
-            if info is None and asked:
-                raise SessionNotFoundError(
-                    f"session {session!r} was not found, or has expired", session=session
-                )
-            if info is not None:
-                (await self._session(info)).append(session)
+            try:
+                found = await self._one(session, asked=asked)
+            except _UNREADABLE as error:
+                if self.only is not None:
+                    raise
+                self._unreadable[session] = error.message
+            else:
+                found.append(session)
+
+    async def _one(self, session: str, *, asked: bool) -> list[str]:
+        """Rewrite a session if it is there and needs it; the list that it belongs to."""
+        info = await self.api.store.info(session)
+        if info is None and asked:
+            raise SessionNotFoundError(
+                f"session {session!r} was not found, or has expired", session=session
+            )
+        return [] if info is None else await self._session(info)
 
     async def _session(self, info: SessionInfo) -> list[str]:
         """Rewrite a session if it needs it; the list that it belongs to."""
