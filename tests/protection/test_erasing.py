@@ -476,6 +476,26 @@ def test_a_session_that_gets_an_owner_is_sealed_for_them(tmp_path: Path) -> None
         Sessions(store).load("s")
 
 
+@pytest.mark.parametrize("state", [None, {"text": MARK}])
+def test_a_session_that_is_made_for_an_owner_is_sealed_for_them(
+    state: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    """From its first byte on; nothing of it can be read when the key is destroyed."""
+    with with_keys(f"file:{tmp_path}/sessions.db", tmp_path) as store:
+        Sessions(store).create("s", state=state, owner="ann")
+        assert isinstance(store, ProtectedStore)
+        info = store.unprotected.info("s")
+        assert info is not None
+        assert is_owner_key(key_id(info.state) or "")
+        shutil.copytree(tmp_path, before := tmp_path / "before", ignore=lambda *_: ["keys.db"])
+        assert erase_owner(store, "ann", settle=None).sessions == ("s",)
+    with (
+        with_keys(f"file:{before}/sessions.db", tmp_path) as copied,
+        pytest.raises(DecryptionError, match="an owner who was erased"),
+    ):
+        Sessions(copied).load("s")
+
+
 def test_another_key_of_the_app_touches_no_session_of_an_owner(tmp_path: Path) -> None:
     """Only the keys of owners are sealed anew; the old key can be taken away then."""
     url = f"file:{tmp_path}/sessions.db"

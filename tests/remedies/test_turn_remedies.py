@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -138,12 +139,15 @@ def test_a_store_that_knows_no_owners() -> None:
     sessions.save("s", {})
     for ask in (
         lambda: sessions.annotate("s", owner="ann"),
+        lambda: sessions.create("new", owner="ann"),
+        lambda: asyncio.run(sessions.aio.create("new", owner="ann")),
         lambda: sessions.list(owner="ann"),
         lambda: sessions.owned("ann"),
         lambda: SessionSaver(store, owner_key="user_id"),
     ):
         with pytest.raises(ConfigurationError, match="Ownerless keeps neither owners nor notes"):
             ask()
+    assert not sessions.exists("new")
     SessionSaver(MemoryStore(), owner_key="user_id")
     for name in ("annotate", "list_owned"):
         method = getattr(MemoryStore, name)

@@ -16,6 +16,7 @@ from saver.calls import Calls
 from wren_sessions import (
     Encryption,
     MemoryStore,
+    Session,
     Sessions,
     SessionSaver,
     copy_sessions,
@@ -25,7 +26,13 @@ from wren_sessions import (
 )
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions._walks import SessionWalk
-from wren_sessions.errors import ConfigurationError, DecryptionError, SessionNotFoundError
+from wren_sessions.errors import (
+    ConfigurationError,
+    DecryptionError,
+    InvalidSessionIdError,
+    SessionExistsError,
+    SessionNotFoundError,
+)
 from wren_sessions.protocols import SessionStore
 from wren_sessions.stores.file import FileStore
 from wren_sessions.stores.protected import ProtectedStore
@@ -73,6 +80,36 @@ def test_what_is_written_during_a_walk_is_met(backend: Backend, limit: int) -> N
             sessions.save(min(set(names) - set(met)), {"n": 2})
             backend.clock.advance("10ms")
     assert sorted(met) == names
+
+
+@pytest.mark.parametrize("state", [None, {"said": "hello"}])
+@pytest.mark.parametrize("face", ["sync", "async"])
+async def test_a_session_is_its_owners_from_its_first_write_on(
+    face: str, state: dict[str, Any] | None, backend: Backend
+) -> None:
+    """As if the owner were noted afterwards, in no more commits than without one."""
+    sessions = Sessions(backend.store())
+
+    async def create(session: str, **options: Any) -> Session:
+        if face == "sync":
+            return sessions.create(session, state=state, **options)
+        return await sessions.aio.create(session, state=state, **options)
+
+    made = await create("owned", owner="ann")
+    plain = await create("plain")
+    assert (made.state, made.revision) == (plain.state, plain.revision) == (state or {}, 1)
+    sessions.annotate("plain", owner="ann")
+    owned, noted = (sessions.store.info(session) for session in ("owned", "plain"))
+    assert owned is not None
+    assert noted is not None
+    assert owned.notes == noted.notes
+    assert sorted(ids(sessions, "ann")) == ["owned", "plain"]
+    with pytest.raises(SessionExistsError):
+        await create("owned", owner="bob")
+    with pytest.raises(InvalidSessionIdError, match="an owner must not be empty"):
+        await create("other", owner="")
+    assert not sessions.exists("other")
+    assert ids(sessions, "bob") == []
 
 
 def test_sealed_notes_are_nothing_without_the_key() -> None:

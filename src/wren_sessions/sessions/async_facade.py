@@ -53,9 +53,12 @@ class AsyncSessions:
         *,
         prefix: str = "session",
         state: Mapping[str, Any] | None = None,
+        owner: str | None = None,
     ) -> Session:
         """See `Sessions.create`."""
-        return await self._operations.create(session_id, prefix, self._now(), state)
+        if owner is not None:
+            knowing_owners(self.store)
+        return await self._operations.create(session_id, prefix, self._now(), state, owner)
 
     async def save(
         self,

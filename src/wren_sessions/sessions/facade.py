@@ -109,6 +109,7 @@ class Sessions:
         *,
         prefix: str = "session",
         state: Mapping[str, Any] | None = None,
+        owner: str | None = None,
     ) -> Session:
         """Create a new session.
 
@@ -117,11 +118,15 @@ class Sessions:
                 id that nobody can guess: ``<prefix>_`` and 20 hexadecimal digits.
             prefix: the beginning of a random id.
             state: its initial state; None for an empty session.
+            owner: its owner, from the first write on; None for no owner.
 
         Raises:
             SessionExistsError: a session with this id exists already.
+            ConfigurationError: the store does not support owners.
         """
-        return run(self._operations.create(session_id, prefix, self._now(), state))
+        if owner is not None:
+            knowing_owners(self.store)
+        return run(self._operations.create(session_id, prefix, self._now(), state, owner))
 
     def save(
         self,

@@ -165,13 +165,18 @@ class SessionOperations:
     # --- writing ---
 
     async def create(
-        self, session_id: str | None, prefix: str, now: datetime, state: Mapping[str, Any] | None
+        self,
+        session_id: str | None,
+        prefix: str,
+        now: datetime,
+        state: Mapping[str, Any] | None,
+        owner: str | None,
     ) -> Session:
         """Create a new session."""
         if state is not None:
             check_state(session_id or prefix, state)
         id_ = session_id if session_id is not None else f"{prefix}_{secrets.token_hex(_ID_BYTES)}"
-        made = await self._create(id_, now, state)
+        made = await self._create(id_, now, state, owner)
         if made is not None:
             return made
         raise SessionExistsError(
@@ -179,11 +184,12 @@ class SessionOperations:
         )
 
     async def _create(
-        self, session_id: str, now: datetime, state: Mapping[str, Any] | None
+        self, session_id: str, now: datetime, state: Mapping[str, Any] | None, owner: str | None
     ) -> Session | None:
         if state is not None:
+            first = self._states.first(session_id, state, now, None)
             try:
-                return await self._put(self._states.first(session_id, state, now, None))
+                return await self._put(replace(first, owner=owner))
             except SessionExistsError:
                 return None
         commit = Commit(
@@ -192,6 +198,7 @@ class SessionOperations:
             new=True,
             turn=self._checkpoints.turn(session_id),
             state=empty_header(now.isoformat()),
+            owner=owner,
         )
         done = await self._store.commit(commit)
         if done.outcome == "held":
