@@ -75,9 +75,9 @@ class Proxy:
             _close(one)
         with suppress(OSError), socket.create_connection(self._listener.getsockname()):
             pass  # wakes the thread that accepts
-        self._listener.close()
         for thread in self._threads:
             thread.join()
+        self._listener.close()
 
     def _accept(self) -> None:
         while True:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import copy
 from inspect import getattr_static
 from types import FunctionType
@@ -197,7 +197,7 @@ class AsyncLine:
         kept = await self.connection.get_connection()
 
         async def trip() -> Any:
-            await _write(kept, kept.pack_command(*command))
+            await _write(kept, packed(command))
             return await kept.read_response(disable_decoding=True)
 
         return await kept.retry.call_with_retry(trip, lambda error: self._lost(kept, error))
@@ -212,15 +212,15 @@ async def _adisconnect(connection: Any, _: Exception) -> None:
     await connection.disconnect()
 
 
-async def _write(connection: Any, packed: Sequence[bytes]) -> None:
+async def _write(connection: Any, command: bytes) -> None:
     """Send a command; at once where the buffer takes it all, as a time limit costs a task."""
-    if not connection.is_connected or sum(map(len, packed)) > _BUFFER_BYTES:
-        await connection.send_packed_command(packed)
+    if not connection.is_connected or len(command) > _BUFFER_BYTES:
+        await connection.send_packed_command([command])
         return
     await connection.check_health()
     limit, connection.socket_timeout = connection.socket_timeout, None
     try:
-        await connection.send_packed_command(packed, check_health=False)
+        await connection.send_packed_command([command], check_health=False)
     finally:
         connection.socket_timeout = limit
 

@@ -55,6 +55,7 @@ _FOLDER: Final = files(__package__) / "lua"
 _PUT_IN: Final = re.compile(r"^ *-- Here comes (\w+)\.lua\.\n", re.MULTILINE)
 
 
+@cache
 def _lua(name: str) -> str:
     return (_FOLDER / f"{name}.lua").read_text("utf-8")
 
@@ -63,3 +64,7 @@ def _lua(name: str) -> str:
 def script(name: str) -> Script:
     """The script of that name, read once."""
     return Script(name)
+
+
+for _name in ("load", "commit"):  # every app needs them: read as it starts, not in its first call
+    script(_name)
