@@ -12,7 +12,6 @@ could not be read back is refused there, and never written.
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
@@ -51,7 +50,11 @@ STRICT_JSON: Final = (
     | orjson.OPT_PASSTHROUGH_DATETIME
 )
 
-_local = threading.local()
+_packers: Final[list[Any]] = []
+"""Packers that nobody uses now: one takes longer to make than to use. One that failed is left out.
+
+They belong to no thread, since LangGraph begins new threads with each run.
+"""
 
 
 def lowering(
@@ -125,14 +128,16 @@ def _inside(write: Write, lower: Lower) -> Write:
 
 def pack(lowered: Any) -> bytes:
     """Pack what `lowering` gave."""
-    packer = getattr(_local, "packer", None) or new_packer()
-    _local.packer = None  # one that failed is not used again
+    try:
+        packer = _packers.pop()
+    except IndexError:
+        packer = new_packer()
     try:
         data: bytes = packer.pack(lowered)
     except UnicodeEncodeError:  # half a surrogate pair: rare, and the other packer is slower
         return new_packer("surrogatepass").pack(lowered)  # type: ignore[no-any-return]
     if len(data) < _KEPT_BYTES:
-        _local.packer = packer
+        _packers.append(packer)
     return data
 
 
@@ -142,10 +147,12 @@ def pack_each(values: Iterable[Any]) -> list[bytes]:
     Raises:
         PACKING_ERRORS: one of them is not plain, or not quite: a tuple, a subclass.
     """
-    packer = getattr(_local, "packer", None) or new_packer()
-    _local.packer = None  # one that failed is not used again
+    try:
+        packer = _packers.pop()
+    except IndexError:
+        packer = new_packer()
     found = list(map(packer.pack, values))
-    _local.packer = packer
+    _packers.append(packer)
     return found
 
 

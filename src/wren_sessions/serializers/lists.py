@@ -14,7 +14,6 @@ A serializer that can do this has the methods of `ListSerializer`. The engine fi
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -66,7 +65,7 @@ _MESSAGE_BYTES: Final = 700  # what a message takes besides its texts, about
 _MARK: Final = bytes([0xD6, MARKER & 0xFF]) + b"M"  # where a usual message begins
 _BEGINNING: Final = 16  # the heads of the list and of the message, and the mark
 _KEPT_LIST_BYTES: Final = 8 * 1_048_576  # a packer keeps its buffer: a larger one is not kept
-_local = threading.local()
+_packers: Final[list[Any]] = []  # that nobody uses now; see `_writing`
 _copy: Final = methodcaller("copy")
 _all_values: Final = chain.from_iterable
 
@@ -149,8 +148,10 @@ class MessageLists:
             return None
         unchanged = earlier is not None and earlier.begins(value)
         rest = value[earlier.count :] if earlier and unchanged else value
-        packer = getattr(_local, "packer", None) or new_packer(autoreset=False)
-        _local.packer = None  # one that failed is not used again, nor by what `look` calls
+        try:
+            packer = _packers.pop()
+        except IndexError:
+            packer = new_packer(autoreset=False)
         try:
             self._messages.pack(rest, packer)
         except PACKING_ERRORS:
@@ -166,7 +167,7 @@ class MessageLists:
                     found = look(PackedList(KIND, array_header(len(value)), elements, unchanged))
         packer.reset()
         if size < _KEPT_LIST_BYTES:
-            _local.packer = packer
+            _packers.append(packer)
         return found
 
     def load_list(
