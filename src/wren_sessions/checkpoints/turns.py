@@ -286,7 +286,7 @@ class Turn:
     async def __aenter__(self) -> Self:
         if self._inside():
             return self
-        store: AsyncTurnStore = self._store.aio  # type: ignore[assignment] # the other face has it
+        store: AsyncTurnStore = self._store.aio  # type: ignore[assignment] # as the blocking API
         try:
             while not (state := await store.turn(self._step("take"))).mine:  # noqa: ASYNC110 -- the store tells
                 await asyncio.sleep(self._pause(state))
@@ -317,7 +317,7 @@ class Turn:
         self._ended()
         if self._keeping is not None:
             self._keeping.cancel()
-        store: AsyncTurnStore = self._store.aio  # type: ignore[assignment] # the other face has it
+        store: AsyncTurnStore = self._store.aio  # type: ignore[assignment] # as the blocking API
         try:
             await store.turn(self._step("leave"))
         except WrenSessionsError as failed:

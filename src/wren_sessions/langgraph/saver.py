@@ -477,7 +477,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
             counter = Counter.of(self.get_next_version(None, None))
         return tuple_of(thread_id, found, counter)
 
-    # --- for both faces ---
+    # --- blocking and async ---
 
     async def _get(
         self, checkpoints: Checkpoints, config: RunnableConfig

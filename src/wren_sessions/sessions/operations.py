@@ -73,7 +73,7 @@ class Session:
 
 
 class SessionOperations:
-    """The work behind both faces of `Sessions`.
+    """The work behind `Sessions` and `AsyncSessions`.
 
     Args:
         checkpoints: of the store.

@@ -189,5 +189,5 @@ def source_of(saver: Saver) -> Source:
 
 
 def store_of(saver: Saver, store: SessionStore) -> AsyncSessionStore:
-    """The face of a `SessionSaver`'s store that goes with how the saver is called."""
+    """The API of a `SessionSaver`'s store that fits how the saver is called."""
     return Unsuspended(store) if isinstance(saver, BlockingSaver) else store.aio

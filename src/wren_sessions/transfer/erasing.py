@@ -235,8 +235,8 @@ class _Erasing:
 
     async def _each(self, *, delete: bool = False) -> bool:
         """Find all sessions of the owner, and delete them if asked; whether there were any."""
-        face, keyless = self.api.store, self.api.owner_keys is None
-        walk = SessionWalk(face, owner=self.owner)
+        store, keyless = self.api.store, self.api.owner_keys is None
+        walk = SessionWalk(store, owner=self.owner)
         found = False
         while (page := await walk.next_page()) is not None:
             for info in page:
@@ -248,8 +248,8 @@ class _Erasing:
                         "still be read: pass owner_keys=, or set WREN_SESSIONS_OWNER_KEYS"
                     )
                 if delete:
-                    await face.delete(info.session)
-                    await face.delete(StagingId(info.session))  # if a copy was interrupted
+                    await store.delete(info.session)
+                    await store.delete(StagingId(info.session))  # if a copy was interrupted
                 self._sessions[info.session] = None
                 if delete and self.on_progress is not None:
                     self.on_progress(Progress(self.owner, len(self._sessions), 0))

@@ -326,7 +326,7 @@ class AsyncProtectedStore:
 
     async def turn(self, step: TurnStep) -> TurnState:
         """See `TurnStore.turn`. The holder of a turn is not content, so it is not encrypted."""
-        store: AsyncTurnStore = self._store  # type: ignore[assignment] # if the blocking face can
+        store: AsyncTurnStore = self._store  # type: ignore[assignment] # if the blocking API has it
         return await store.turn(step)
 
     async def ping(self) -> None:
