@@ -15,8 +15,8 @@ from wren_sessions.checkpoints.codec import (
     CheckpointRecord,
     StoredValue,
     WriteBody,
+    bodies_of,
     decode_record,
-    decode_writes,
     encode_record,
     encode_write,
 )
@@ -29,7 +29,7 @@ from wren_sessions.errors import (
     SerializationError,
 )
 from wren_sessions.keys import write_key
-from wren_sessions.records import Name, StoredWrite
+from wren_sessions.records import Name, Stored, StoredWrite
 
 SESSION: Final = "cli_20251108_145739"
 WHAT: Final = "checkpoint 'c1'"
@@ -109,18 +109,22 @@ def test_a_body_comes_back_as_it_was(body: CheckpointRecord) -> None:
         assert [type(p) for p in found.values[channel].pieces] == [type(p) for p in value.pieces]
 
 
-def _decoded(data: bytes, session: str = SESSION, what: str = WHAT, name: Name = NAME) -> WriteBody:
-    (found,) = decode_writes([StoredWrite("task/0", data)], session, what, name)
+def _decoded(data: bytes, session: str = SESSION, _: str = WHAT, name: Name = NAME) -> WriteBody:
+    (found,) = _read_back(StoredWrite("task/0", data), session, name)
     return found
+
+
+def _read_back(write: StoredWrite, session: str = SESSION, name: Name = NAME) -> list[WriteBody]:
+    return bodies_of(session, Stored(name=name, body=b"", base=0, writes=(write,)))
 
 
 @given(writes)
 def test_a_write_comes_back_as_it_was(write: WriteBody) -> None:
     """Task, index, path, channel and value of a pending write are kept."""
     kept = StoredWrite(write_key(write.task_id, write.index), encode_write(write, NAME))
-    assert decode_writes([kept], SESSION, WHAT, NAME) == [write]
+    assert _read_back(kept) == [write]
     with pytest.raises(CorruptSessionError):
-        decode_writes([kept._replace(key="another/0")], SESSION, WHAT, NAME)
+        _read_back(kept._replace(key="another/0"))
 
 
 def test_versions_that_are_equal_keep_their_types() -> None:

@@ -191,7 +191,7 @@ OURS = {name: tree for name, tree in MODULES.items() if not name.startswith("tes
 
 def test_records_and_pending_writes_are_decoded_in_one_place() -> None:
     """All other modules ask the codec for what a stored record or its pending writes say."""
-    assert callers(OURS, {"decode_record", "decode_writes"}) == {"checkpoints.codec"}
+    assert callers(OURS, {"decode_record", "_unframe"}) == {"checkpoints.codec"}
 
 
 def test_pages_are_walked_in_one_place() -> None:

@@ -16,14 +16,14 @@ from wren_sessions import Compression, FileStore, RedisStore, SessionSaver
 from wren_sessions.checkpoints.codec import (
     StoredValue,
     WriteBody,
+    bodies_of,
     compressed,
-    decode_writes,
     encode_write,
     plain_frame,
 )
 from wren_sessions.errors import CorruptSessionError
 from wren_sessions.keys import write_key
-from wren_sessions.records import StoredWrite
+from wren_sessions.records import Stored, StoredWrite
 from wren_sessions.stores.protected import ProtectedStore
 
 ID: Final = "1f0bd2a4-0000-6000-8000-{:012}"
@@ -96,6 +96,10 @@ def test_a_frame_stays_bound_when_it_is_compressed() -> None:
     assert len(small) < len(frame)
     assert plain_frame(small) == frame
     kept = StoredWrite(write_key(write.task_id, write.index), small)
-    assert decode_writes([kept], "s", "a write", ("", FIRST)) == [write]
+    mine, other = (
+        Stored(name=("", checkpoint_id), body=b"", base=0, writes=(kept,))
+        for checkpoint_id in (FIRST, SECOND)
+    )
+    assert bodies_of("s", mine) == [write]
     with pytest.raises(CorruptSessionError):
-        decode_writes([kept], "s", "a write", ("", SECOND))
+        bodies_of("s", other)

@@ -178,6 +178,21 @@ def test_stored_data_may_not_be_deeper_either(reader: Any) -> None:
         reader.loads_typed(("safe", b"\x91" * 600 + packed))
 
 
+@pytest.mark.parametrize("depth", [500, 600])
+def test_messages_may_not_hold_what_is_deeper(depth: int) -> None:
+    """A list of messages has the same limit as other data, read alone or with others."""
+    kind, sound = SAFE.dumps_typed([HumanMessage("x", additional_kwargs={"a": "deep"})])
+    forged = sound.replace(msgpack.packb("deep"), b"\x91" * depth + msgpack.packb(1))
+    if depth < 512:
+        again = SAFE.loads_typed((kind, forged))
+        assert SAFE.loads_together([(kind, forged)] * 2) == {0: again, 1: again}
+        return
+    with pytest.raises(SerializationError, match="max_depth"):
+        SAFE.loads_typed((kind, forged))
+    with pytest.raises(SerializationError, match="max_depth"):
+        SAFE.loads_together([(kind, forged)] * 2)
+
+
 def test_a_lower_limit_counts_the_same() -> None:
     """Containers once and objects twice, when writing and when reading."""
     serde = SafeSerializer(limits=Limits(max_depth=10))

@@ -263,22 +263,22 @@ def encode_write(write: WriteBody, name: Name) -> bytes:
     return _frame(fields, name)
 
 
-def decode_writes(
-    writes: Iterable[StoredWrite], session: str, what: str, name: Name
-) -> list[WriteBody]:
-    """What `encode_write` was given, of writes that stand under their own keys.
+def record_of(session: str, stored: Stored) -> CheckpointRecord:
+    """What a stored record says; errors as `decode_record`."""
+    return decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}", stored.name)
 
-    Args:
-        writes: of one checkpoint.
-        session: its session, for errors.
-        what: what each of them is, for errors.
-        name: the namespace and id of the checkpoint.
+
+def bodies_of(
+    session: str, stored: Stored, writes: Iterable[StoredWrite] | None = None
+) -> list[WriteBody]:
+    """What a stored record's pending writes say, or some of them, which stand under their own keys.
 
     Errors are those of `decode_record`.
     """
+    what = f"a pending write of checkpoint {stored.name[1]!r}"
     found: list[WriteBody] = []
-    bound = _bound(name)
-    for key, body in writes:
+    bound = _bound(stored.name)
+    for key, body in stored.writes if writes is None else writes:
         fields = _unframe(body, session, what, bound)
         try:
             task_id, index, path, channel, kind, *pieces = fields
@@ -288,26 +288,15 @@ def decode_writes(
                 raise TypeError(index)
             if key != f"{task_id}/{index}" and key != write_key(task_id, index):
                 raise ValueError(key)
-            value = StoredValue(kind, _unpacked_pieces(pieces))
+            value = StoredValue(kind, pieces)
+            if len(pieces) != 1 or type(pieces[0]) is not bytes:
+                value.pieces = _unpacked_pieces(pieces)
         except _MISSHAPEN as error:
             raise damage(session, what) from error
         if len(pieces) > 1:
             check_shared([value], session, what)
         found.append(WriteBody(task_id, index, path, channel, value))
     return found
-
-
-def record_of(session: str, stored: Stored) -> CheckpointRecord:
-    """What a stored record says; errors as `decode_record`."""
-    return decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}", stored.name)
-
-
-def bodies_of(
-    session: str, stored: Stored, writes: Iterable[StoredWrite] | None = None
-) -> list[WriteBody]:
-    """What a stored record's pending writes say, or some of them; errors as `decode_record`."""
-    what = f"a pending write of checkpoint {stored.name[1]!r}"
-    return decode_writes(stored.writes if writes is None else writes, session, what, stored.name)
 
 
 def damage(session: str, what: str) -> CorruptSessionError:
@@ -365,8 +354,6 @@ def ring(session: str, namespace: str, ids: Sequence[str]) -> NoReturn:
 
 
 def _unpacked_pieces(packed: list[Any]) -> list[Piece]:
-    if len(packed) == 1 and type(packed[0]) is bytes:
-        return packed
     pieces: list[Piece] = []
     for piece in packed:
         if type(piece) is bytes:

@@ -50,7 +50,6 @@ from wren_sessions.serializers.safe import SafeSerializer
 
 _SEALED: Final = f"{KIND}+"
 _EXTENTS: Final = {Extent}
-_BYTES: Final = {bytes}
 _ORDER: Final = attrgetter("path", "task_id", "index")
 
 
@@ -371,7 +370,10 @@ def writes_of(
     """
     what = f"checkpoint {stored.name[1]!r}"
     writes = bodies_of(session, stored)
-    values = [write.value for write in writes if set(map(type, write.value.pieces)) != _BYTES]
+    values: list[StoredValue] = []
+    for write in writes:
+        if len(write.value.pieces) != 1 or type(write.value.pieces[0]) is not bytes:
+            values.append(write.value)  # noqa: PERF401 -- one frame
     if values:
         values += body.values.values() if body else ()
         check_shared(values, session, f"{what} with its pending writes")

@@ -297,10 +297,13 @@ def slots_of(kind: type) -> dict[str, MemberDescriptorType]:
     found: dict[str, MemberDescriptorType] = {}
     hidden: set[str] = set()
     for base in mro(kind):
-        for name, member in space(base).items():
-            if type(member) is MemberDescriptorType and name not in hidden:
-                found.setdefault(name, member)
-            hidden.add(name)
+        members = space(base)
+        found |= {
+            name: member
+            for name, member in members.items()
+            if type(member) is MemberDescriptorType and name not in hidden
+        }
+        hidden.update(members)
     return found
 
 

@@ -62,8 +62,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import msgpack
@@ -84,8 +83,8 @@ _MOST_BUILDERS: Final = 1_024
 _MANY_KEYS: Final = 1_000
 _SAME_HASHES: Final = 100
 _SHORT: Final = 16  # elements: an array of fewer has a header of one byte, …
-BORDER: Final = secrets.token_bytes(8)  # nobody can know it who writes values
-_PACKED_BORDER: Final = b"\xc4\x08" + BORDER
+_BORDER: Final = secrets.token_bytes(8)  # nobody can know it who writes values
+_PACKED_BORDER: Final = b"\xc4\x08" + _BORDER
 _LONG: Final = 65_536  # … one of fewer than these a header of three, and else of five
 
 _BASE: Final = "langchain_core.messages."
@@ -231,35 +230,27 @@ def array_length(data: bytes) -> tuple[int, int]:
     return (data[0] & 0x0F, 1) if size else (0, 0)
 
 
-def bordered(parts: Iterable[bytes], values: int) -> bytes:
-    """An array of parts of some values, each part followed by the border.
+def bordered(parts: Collection[bytes]) -> bytes:
+    """An array of values, each followed by the border, to be read at once.
 
-    The border shows that each part ends where its own values do. If a damaged part lacks what the
+    The border shows that each part ends where its own value does. If a damaged part lacks what the
     next one has too much of, they are an array when they are put together, but of other values.
 
     Args:
-        parts: each the bytes of one value or more.
-        values: how many values there are in all, the borders included.
+        parts: each the bytes of one value.
     """
-    return array_header(values) + b"".join(part + _PACKED_BORDER for part in parts)
+    return array_header(2 * len(parts)) + _PACKED_BORDER.join((*parts, b""))
 
 
-def are_whole(parts: Iterable[bytes], counts: Sequence[int]) -> bool:
-    """Whether each part holds as many values as it should; they could be read at once."""
-    data = bordered(parts, sum(counts) + len(counts))
-    ends = accumulate(count + 1 for count in counts)
-    try:
-        found = msgpack.unpackb(
-            data, ext_hook=_nothing, unicode_errors="surrogatepass", strict_map_key=False
-        )
-    except (ValueError, msgpack.UnpackException):
-        return False
-    return all(found[end - 1] == BORDER for end in ends)
+def within_borders(found: list[Any]) -> list[Any]:
+    """The values of such an array.
 
-
-def _nothing(code: int, data: bytes) -> None:
-    """What an extension value is where only the places of values count."""
-    del code, data
+    Raises:
+        ValueError: one does not end where its part does.
+    """
+    if found[1::2] != [_BORDER] * (len(found) // 2):
+        raise ValueError
+    return found[::2]
 
 
 def usual_kind(kind: bytes, mask: int) -> bytes:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice, repeat
+from itertools import chain, repeat
 from operator import attrgetter, itemgetter, methodcaller
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -29,13 +29,14 @@ from wren_sessions.serializers._wire import (
     MARKER,
     Builder,
     Table,
-    are_whole,
     array_header,
     array_length,
+    bordered,
+    within_borders,
 )
 from wren_sessions.serializers._writing import PACKING_ERRORS, new_packer, pack_each
 from wren_sessions.serializers.budget import budget_for
-from wren_sessions.serializers.limits import Limits, fault_of
+from wren_sessions.serializers.limits import DEEPEST_READ, Limits, fault_of
 from wren_sessions.serializers.messages import Messages
 
 ormsgpack: Any
@@ -44,6 +45,9 @@ try:  # comes with langgraph, but not on every platform
 except ImportError:
     ormsgpack = None
 
+_UNUSUAL: Final = (KeyError, RecursionError, TypeError, ValueError)
+"""What anything but a list of usual messages raises: the general way reads it, or finds out why it
+cannot."""
 Result = TypeVar("Result")
 Copy = Callable[[Any], Any]
 
@@ -213,15 +217,16 @@ class MessageLists:
         Args:
             stored: the bytes of each.
         """
-        sizes = [array_length(data) for data in stored]
-        elements = [data[header:] for data, (_, header) in zip(stored, sizes, strict=True)]
-        whole = array_header(sum(count for count, _ in sizes)) + b"".join(elements)
-        found = self.load_list(KIND, whole)
-        counts = [count for count, _ in sizes]
-        if found and are_whole(elements, counts):
-            messages = iter(found[0])
-            for count in counts:
-                yield list(islice(messages, count))
+        whole = bordered(stored)
+        if len(whole) > self._limits.sure_bytes or fault_of(whole) is not None:
+            return iter(())
+        self._limits.check_depth(whole, DEEPEST_READ + 1)
+        budget = budget_for(len(whole), self._limits.max_memory_bytes)
+        budget.build(whole)
+        found = unhurried(len(whole), read_lists, whole, self._table, many=True)
+        if not found:  # the general way will count them
+            budget.undo()
+        return iter(found)
 
 
 def begins_usual(data: bytes) -> bool:
@@ -391,12 +396,9 @@ _NOTHING: Final = Unpacked()
 
 
 def read_messages(
-    data: bytes, table: Table, earlier: Unpacked = _NOTHING
+    data: bytes, table: Table, earlier: Unpacked
 ) -> tuple[list[Any], Unpacked] | None:
     """A list of usual messages that hold nothing but plain data; None if it is something else.
-
-    ormsgpack is faster than msgpack, but tells nobody of the lists that it made. So the envelopes
-    must all stand in the list itself: as many as there are markers.
 
     Args:
         data: the bytes, which were checked to be whole.
@@ -406,8 +408,44 @@ def read_messages(
     Returns:
         The messages, and what they were built from.
     """
-    if ormsgpack is None or not begins_usual(data):
+    if not begins_usual(data):
         return None
+    try:
+        unpacked = earlier.grown(_envelopes(data, table)[0], len(data))
+        return unpacked.build(), unpacked
+    except _UNUSUAL:
+        return None
+
+
+def read_lists(data: bytes, table: Table, *, many: bool) -> list[list[Any]]:
+    """Lists of such messages, of which nothing is kept; none if one of them is something else.
+
+    Args:
+        data: the bytes, which were checked to be whole and not too deep.
+        table: builds the value of each kind of envelope.
+        many: whether it is an array of lists with borders; else it is one list.
+    """
+    try:
+        lists = _envelopes(data, table, many=many)
+        for envelopes in lists:
+            for at, items in enumerate(envelopes):
+                envelopes[at] = items[0].build(items)
+    except _UNUSUAL:
+        return []
+    return lists
+
+
+def _envelopes(data: bytes, table: Table, *, many: bool = False) -> list[list[list[Any]]]:
+    """The envelopes of lists.
+
+    ormsgpack is faster than msgpack, but tells nobody of the lists that it made. So the envelopes
+    must all stand in the lists themselves: as many as there are markers.
+
+    Raises:
+        Exception: one of `_UNUSUAL`, if there is anything else.
+    """
+    if ormsgpack is None:
+        raise TypeError
     markers = 0
 
     def extension(code: int, kind: bytes) -> Any:
@@ -417,17 +455,14 @@ def read_messages(
         markers += 1
         return table[kind]
 
-    try:
-        found = ormsgpack.unpackb(data, ext_hook=extension)
-        if markers != len(found):
-            return None
-        for items in found:
-            if type(items) is not list or not items or not issubclass(type(items[0]), Builder):
-                return None
-        unpacked = earlier.grown(found, len(data))
-        return unpacked.build(), unpacked
-    except (KeyError, RecursionError, TypeError, ValueError):
-        return None  # deep, or damaged, which the general way finds out too
+    found = ormsgpack.unpackb(data, ext_hook=extension)
+    lists = within_borders(found) if many else [found]
+    if markers != sum(map(len, lists)):
+        raise TypeError
+    for items in chain.from_iterable(lists):
+        if type(items) is not list or not items or not issubclass(type(items[0]), Builder):
+            raise TypeError
+    return lists
 
 
 def _types_in(value: Any, depth: int = 0) -> set[type]:

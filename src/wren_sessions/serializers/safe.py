@@ -41,7 +41,6 @@ from wren_sessions.serializers._subclasses import build_subclass, subclass_write
 from wren_sessions.serializers._tree import Raw
 from wren_sessions.serializers._value_types import build_sentinel, core_writer
 from wren_sessions.serializers._wire import (
-    BORDER,
     CHANNEL,
     KIND,
     MARK,
@@ -50,11 +49,12 @@ from wren_sessions.serializers._wire import (
     bordered,
     no_extension,
     read,
+    within_borders,
 )
 from wren_sessions.serializers._writing import Lower, Packing, lowering, pack, written
 from wren_sessions.serializers.budget import budget_for, current_budget
 from wren_sessions.serializers.limits import DEEPEST_READ, Limits
-from wren_sessions.serializers.lists import MessageLists, begins_usual, read_messages
+from wren_sessions.serializers.lists import MessageLists, begins_usual, read_lists
 from wren_sessions.serializers.messages import KINDS, Messages
 from wren_sessions.serializers.migrations import Migrations
 from wren_sessions.serializers.plain import PLAIN_OBJECTS, PlainObject, plain_called, read_simple
@@ -206,12 +206,11 @@ class SafeSerializer(MessageLists):
                 lists[at] = data
         found: dict[int, Any] = {}
         if len(plain) > 1:
-            whole = bordered(plain.values(), 2 * len(plain))
+            whole = bordered(plain.values())
             with suppress(Exception):
                 budget_for(len(whole), self._limits.max_memory_bytes).build(whole)
                 values = unpackb(whole, ext_hook=no_extension, unicode_errors="surrogatepass")
-                if values[1::2] == [BORDER] * len(plain):
-                    found |= zip(plain, values[::2], strict=True)
+                found |= zip(plain, within_borders(values), strict=True)
         if len(lists) > 1:
             found |= zip(lists, self.load_lists([*lists.values()]), strict=False)
         return found
@@ -261,10 +260,10 @@ class SafeSerializer(MessageLists):
 
     def _read(self, stored: bytes) -> Any:
         """The value of data in this package's format, which were checked to be whole."""
-        found = read_messages(stored, self._table)
-        if found is not None:
+        if len(stored) > self._short_bytes:
+            self._limits.check_depth(stored, DEEPEST_READ)
+        if begins_usual(stored) and (found := read_lists(stored, self._table, many=False)):
             return found[0]
-        self._limits.check_depth(stored, DEEPEST_READ)
         if self._plan.declares and self._plan.concerns(stored):
             return self._again.read(stored)
         try:
