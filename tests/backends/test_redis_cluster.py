@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import pytest
+from redis import Redis
 from redis.crc import key_slot
 
 from backends.faces import FACES, face_of, opened
@@ -186,6 +187,17 @@ def test_a_listing_at_rest_names_each_session_once(store: RedisStore) -> None:
             store.list_sessions(cursor)
 
 
+def wait_for_replica(server: RedisServer, key: str) -> None:
+    """Wait until a replica has what was written so far; `key` is one of the server's.
+
+    WAIT only waits for what its own connection has written.
+    """
+    with Redis.from_url(server.url) as client:
+        client.set(f"{{{key}}}", "written last")  # in the same slot
+        client.delete(f"{{{key}}}")
+        assert client.execute_command("WAIT", 1, 5_000) == 1
+
+
 # --- a primary that goes away ---------------------------------------------------------------------
 
 
@@ -213,7 +225,7 @@ def test_writers_ride_out_moves_and_a_failover(
                 redis_cluster.move(slot, other(redis_cluster, slot))
             victim = redis_cluster.owner(slot_of("writer 0"))
             replicated = {session: list(ids) for session, ids in known.items()}
-            assert redis_cluster.ask(victim, "WAIT", 1, 5_000) == 1
+            wait_for_replica(victim, store.keys.session_key("writer 0"))
             victim.kill()
             reached = {session: len(ids) + 10 for session, ids in known.items()}
             wait_until(lambda: all(len(ids) > reached[at] for at, ids in known.items()))

@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -147,10 +147,30 @@ def test_silence_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         assert trouble(cli, f"redis://127.0.0.1:{port}/0?socket_timeout=200ms") == "timeout"
 
 
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_silence_is_waited_for_once(scheme: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One connection as the URL says it, and one each to see whether it speaks TLS or not."""
+    monkeypatch.setattr(_redis_diagnosis, "_ANSWER_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/0"
+        assert trouble(cli, f"{url}?socket_connect_timeout=100ms&socket_timeout=100ms") == "timeout"
+        silent.setblocking(False)
+        calls = 0
+        with suppress(BlockingIOError):
+            while True:
+                silent.accept()[0].close()
+                calls += 1
+    assert calls == 3
+
+
 def test_tls_to_a_plain_port_is_told(cli: Cli, server: RedisServer) -> None:
     """One ``s`` too many."""
     url = f"rediss://:secret@127.0.0.1:{server.port}/0?socket_connect_timeout=300ms&socket_timeout=300ms"
-    assert trouble(cli, url) == "no-tls"
+    with Redis.from_url(server.url) as client:
+        info: Any = client.info
+        before = info("stats")["total_connections_received"]
+        assert trouble(cli, url) == "no-tls"
+        assert info("stats")["total_connections_received"] == before + 2
 
 
 def certificate(folder: Path) -> Path:

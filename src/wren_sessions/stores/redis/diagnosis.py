@@ -13,6 +13,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from wren_sessions.stores._diagnosis import Diagnosis, Trouble
 from wren_sessions.stores.redis.clients import Fleet
@@ -25,6 +27,7 @@ _PING: Final = b"PING\r\n"
 _REDIS_SIGNS: Final = (b"+PONG", b"-NOAUTH", b"-DENIED", b"-ERR", b"-LOADING", b"-MASTERDOWN")
 _SENT_AWAY: Final = "certificate required"  # why a server hangs up on whom it has shaken hands with
 _WAIT_S: Final = 5.0
+_ANSWER_S: Final = 1.0  # the server was given more time than this before
 
 
 def diagnose(client: redis.Redis, key: str) -> Diagnosis:
@@ -65,11 +68,21 @@ def diagnose_cluster(fleet: Fleet[redis.Redis], key: str) -> Diagnosis:
 
 
 def _refusal_of(client: redis.Redis) -> Exception | None:
-    """Why a server does not even answer a PING; None if it does."""
+    """Why a server does not even answer a PING; None if it does. It is asked only once."""
+    pool = client.connection_pool
+    options = dict(pool.connection_kwargs)
+    for wait in ("socket_timeout", "socket_connect_timeout"):
+        options[wait] = min(options.get(wait) or _WAIT_S, _WAIT_S)
+    connection = pool.connection_class(**options)
+    connection.retry = Retry(NoBackoff(), 0)
     try:
-        client.execute_command("PING")
+        connection.connect()
+        connection.send_command("PING")
+        connection.read_response()
     except ERRORS as error:
         return error
+    finally:
+        connection.disconnect()
     return None
 
 
@@ -132,6 +145,7 @@ def _other() -> tuple[Trouble, str]:
 def _reply(host: str, port: int, *, tls: bool) -> bytes:
     """What a PING in plain text gives; empty if the connection is closed or stays silent."""
     with socket.create_connection((host, port), timeout=_WAIT_S) as raw:
+        raw.settimeout(_ANSWER_S)
         if not tls:
             return _asked(raw)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -145,7 +159,6 @@ def _reply(host: str, port: int, *, tls: bool) -> bytes:
 
 
 def _asked(connection: socket.socket) -> bytes:
-    connection.settimeout(1.0)
     with suppress(TimeoutError, ConnectionError):
         connection.sendall(_PING)
         return connection.recv(64)
