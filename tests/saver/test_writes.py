@@ -13,8 +13,8 @@ from langgraph.checkpoint.base import WRITES_IDX_MAP
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME, SCHEDULED
 
-from saver.backends import Backend
-from saver.chains import Chain, config, get, pending, revision
+from saver.backends import Backend, place
+from saver.chains import THREAD, Chain, config, get, pending, revision
 from wren_sessions import ConfigurationError, MemoryStore, SessionSaver
 from wren_sessions.records import Start
 
@@ -68,6 +68,49 @@ async def test_writes_may_come_before_their_checkpoint(saver: SessionSaver) -> N
     assert await revision(saver.store) is None  # writes alone are no session
     at = await Chain(saver).put("c1", {"x": 1})
     assert await pending(saver, at) == [("task", "a", LONG)]
+
+
+async def test_writes_of_a_run_that_overtake_their_checkpoint_are_stored_at_once(
+    saver: SessionSaver,
+) -> None:
+    """Another process that writes the checkpoint has them, and they cost one commit in all."""
+    at = await Chain(saver).put("c1", {"x": 1})
+    begun = await get(saver, config())  # as LangGraph does before a run
+    await saver.aput_writes(config(checkpoint_id="c2"), [("a", LONG)], "task", "~1")
+    assert await revision(saver.store) == 2
+    elsewhere = SessionSaver(saver.store)
+    at = await Chain.continuing(elsewhere, begun).put("c2", {"x": 2})
+    assert await pending(elsewhere, at) == [("task", "a", LONG)]
+    await saver.aput_writes(config(checkpoint_id="c3"), [("a", LONG)], "task", "~1")
+    at = await Chain.continuing(saver, await get(saver, at)).put("c3", {"x": 3})
+    assert await pending(saver, at) == [("task", "a", LONG)]
+    assert await revision(saver.store) == 5
+
+
+@pytest.mark.parametrize("name", ["memory", "file"])
+async def test_early_writes_follow_their_checkpoint_into_a_new_session(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    """The session expires between them and their checkpoint, which is written whole."""
+    backend = Backend(name, place(name, request))
+    saver = SessionSaver(backend.store())
+    await Chain(saver).put("c1", {"x": 1})
+    begun = await get(saver, config())
+    await saver.aput_writes(config(checkpoint_id="c2"), [(INTERRUPT, "really?")], "task")
+    backend.clock.advance("25h")
+    at = await Chain.continuing(saver, begun).put("c2", {"x": 2})
+    assert await pending(saver, at) == [("task", INTERRUPT, "really?")]
+    await backend.close()
+
+
+async def test_early_writes_of_a_run_do_not_go_to_the_next_session(saver: SessionSaver) -> None:
+    """Somebody deletes the session while a run is on its way, and begins another one."""
+    await Chain(saver).put("c1", {"x": 1})
+    await get(saver, config())
+    await saver.store.aio.delete(THREAD)
+    await Chain(SessionSaver(saver.store)).put("c1", {"x": 1})
+    await saver.aput_writes(config(checkpoint_id="c2"), [("a", 1)], "task")
+    assert await revision(saver.store) == 1
 
 
 async def test_tasks_and_checkpoints_keep_their_writes_apart(saver: SessionSaver) -> None:

@@ -1,9 +1,11 @@
 """Writing pending writes: the results of tasks before their step is done.
 
 They belong to a checkpoint that may not have arrived yet: LangGraph sends both at once, and either
-may come first. If the writes come first, they wait in this process until their checkpoint is
-stored, and are written after it. By then it is known which life of the session they belong to. So a
-deleted session does not come back as a few writes without a checkpoint.
+may come first. If the writes come first, they are stored at once when it is known in which life of
+the session their run began: the commit says so, and a deleted session does not come back as a few
+writes without a checkpoint. They also wait in this process until their checkpoint is stored. If it
+was not known to which life they belong, or the checkpoint has begun another one, they are written
+then.
 
 `lineage` explains what happens to them if the session went away.
 """
@@ -58,11 +60,19 @@ class TaskWrite:
 
 
 class _Batch(NamedTuple):
-    """What one task wrote at once; the values are type tags and bytes."""
+    """What one task wrote at once.
+
+    Attributes:
+        task_id: the task.
+        path: its path.
+        writes: what it wrote; the values are type tags and bytes.
+        incarnation: the life that has them already; None if they are only here.
+    """
 
     task_id: str
     path: str
     writes: Sequence[tuple[TaskWrite, tuple[str, bytes]]]
+    incarnation: str | None = None
 
 
 class Pending:
@@ -113,7 +123,7 @@ class Pending:
         try:
             life, begun, records = self._cache.for_writes(session, name)
             if life is None:
-                life = await self._hold(session, name, batch, begun=begun)
+                life = await self._hold(session, name, batch, records, begun=begun)
                 records = self._cache.records(session)
             if life is not None:
                 await self._write(session, name, batch, life, records)
@@ -124,21 +134,39 @@ class Pending:
     async def flush(
         self, session: str, name: Name, waiting: Sequence[_Batch], life: Life | None
     ) -> None:
-        """Write what waited for a checkpoint that is there now; errors as `put_writes`."""
-        for batch in waiting:
-            await self._write(session, name, batch, life, self._cache.records(session))
+        """Write what waited for a checkpoint that is there now; errors as `put_writes`.
 
-    async def _hold(self, session: str, name: Name, batch: _Batch, *, begun: bool) -> Life | None:
-        """Let writes wait for their checkpoint; gives its life if it is there by now."""
-        if not begun:
-            # Nothing is known of the checkpoint here; another process may have written it.
-            done = await self._store.commit(self._commit(session, name, batch, own=name))
-            if done.outcome == "held":
-                self._held(session, done)
-            if done.outcome == "done" and done.life is not None:
-                self._cache.live(session, done.life, name)
+        What is stored already is there, unless the checkpoint has begun another life.
+        """
+        for batch in waiting:
+            if life is None or batch.incarnation != life.incarnation:
+                await self._write(session, name, batch, life, self._cache.records(session))
+
+    async def _hold(
+        self, session: str, name: Name, batch: _Batch, records: Records, *, begun: bool
+    ) -> Life | None:
+        """Store writes before their checkpoint if possible, and let them wait for it.
+
+        Returns:
+            The life of the checkpoint, if it is there by now, and the writes are not.
+        """
+        if not begun:  # it may come at any moment, or another process has written it
+            life = self._cache.life_looked_at(session)
+            if life and await self._added(self._commit(session, name, batch, life, records)):
+                batch = batch._replace(incarnation=life.incarnation)
+            elif await self._added(self._commit(session, name, batch, own=name), name):
                 return None
         return self._cache.hold(session, name, batch)
+
+    async def _added(self, commit: Commit, there: Name | None = None) -> bool:
+        """Make a commit of writes, perhaps of a checkpoint that is there; whether it was done."""
+        done = await self._store.commit(commit)
+        if done.outcome == "held":
+            self._held(commit.session, done)
+        if done.outcome != "done" or done.life is None:
+            return False
+        self._cache.live(commit.session, done.life, there)
+        return True
 
     async def _write(
         self, session: str, name: Name, batch: _Batch, life: Life | None, records: Records
@@ -177,7 +205,7 @@ class Pending:
         own: Name | None = None,
     ) -> Commit:
         encoder: DeltaEncoder | None = None
-        task_id, path, writes = batch
+        task_id, path, writes, _ = batch
         entries: list[Write] = []
         values: list[StoredValue] = []
         for write, (kind, data) in writes:
