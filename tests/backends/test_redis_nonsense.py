@@ -21,6 +21,7 @@ from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Span
 from wren_sessions.stores.redis import RedisStore
 from wren_sessions.stores.redis.commands import AnotherAnswerError, Commands, Plan
+from wren_sessions.stores.redis.listing import ListingCommands
 from wren_sessions.testing.build import SESSION, put
 from wren_sessions.ttl import TTLPolicy
 
@@ -164,14 +165,14 @@ async def test_another_calls_answer_is_an_error(redis_url: str, face: str) -> No
 
 def test_every_call_knows_its_answer() -> None:
     """What a script or plain commands reply ends or begins with what only this call was given."""
-    commands = Commands(KeySpace(), TTLPolicy())
+    commands, listing = Commands(KeySpace(), TTLPolicy()), ListingCommands(KeySpace())
     plans: list[Plan[Any]] = [
         commands.load(SESSION),
         commands.commit(put("1")),
         commands.read(SESSION, [Span(0, 1)]),
         commands.delete(SESSION),
-        commands.find_keys(None, 10),
-        commands.list_sessions([b"key"], None),
+        listing.find_keys(None, 10),
+        listing.list_sessions([b"key"], None),
         commands.ping(),
     ]
     assert len({plan.nonce for plan in plans}) == len(plans)

@@ -12,7 +12,6 @@ its reply (see `scripts`), and which a PING behind plain commands gives back.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -25,9 +24,7 @@ from redis.crc import key_slot
 
 from wren_sessions._lru import LRU
 from wren_sessions.keys import (
-    ABOUT,
     META,
-    STATE,
     KeySpace,
     StagingId,
     check_owner,
@@ -52,17 +49,15 @@ from wren_sessions.records import (
     Prune,
     Scanned,
     SessionInfo,
-    SessionPage,
     Span,
     Start,
     TurnState,
     TurnStep,
     Write,
 )
-from wren_sessions.stores._checks import check_notes, noted_meanwhile, wrong_cursor
+from wren_sessions.stores._checks import check_notes, noted_meanwhile
 from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.redis.replies import (
-    NO_KEY,
     OwnedLife,
     crc_of,
     read_arena,
@@ -70,7 +65,6 @@ from wren_sessions.stores.redis.replies import (
     read_committed,
     read_heads,
     read_life,
-    read_listed,
     read_loaded,
     read_notes,
     read_override,
@@ -78,7 +72,6 @@ from wren_sessions.stores.redis.replies import (
     read_scanned,
     read_turn,
     segments_of,
-    session_of,
 )
 from wren_sessions.stores.redis.scripts import Script, script
 from wren_sessions.ttl import STAGING_MS, Duration, TTLPolicy, to_ms
@@ -162,18 +155,6 @@ class Owned(NamedTuple):
 
     owner: str
     listed_ms: int
-
-
-class Listed(NamedTuple):
-    """A page of a listing.
-
-    Attributes:
-        page: the sessions.
-        elsewhere: keys that another node of a cluster has, and how this one said so.
-    """
-
-    page: SessionPage
-    elsewhere: dict[bytes, Exception]
 
 
 class Commands:
@@ -308,7 +289,7 @@ class Commands:
         commands = tuple(
             ("HMGET", key, META.encode(), *names[at : at + MAX_NAMES]) for at in starts
         )
-        return _plain(
+        return plain(
             session, lambda replies: read_arena(session, spans, numbers, replies), *commands
         )
 
@@ -417,20 +398,20 @@ class Commands:
 
     def delete(self, session: str) -> Plan[bool]:
         """See `SessionStore.delete`."""
-        return _plain(session, lambda replies: bool(replies[0]), ("UNLINK", self.key(session)))
+        return plain(session, lambda replies: bool(replies[0]), ("UNLINK", self.key(session)))
 
     def dump(self, session: str) -> Plan[bytes | None]:
         """A session's key, as Redis's RESTORE takes it."""
-        return _plain(session, lambda replies: replies[0], ("DUMP", self.key(session)))
+        return plain(session, lambda replies: replies[0], ("DUMP", self.key(session)))
 
     def names(self, session: str) -> Plan[tuple[Name, ...]]:
         """The names of all records that have a field."""
-        return _plain(session, lambda replies: _names(replies[0]), ("HKEYS", self.key(session)))
+        return plain(session, lambda replies: _names(replies[0]), ("HKEYS", self.key(session)))
 
     def counted(self, session: str) -> Plan[bool]:
         """Whether the session counts its fields."""
         command = ("HGET", self.key(session), ":meta")
-        return _plain(session, lambda replies: (replies[0] or b"").startswith(b"2 "), command)
+        return plain(session, lambda replies: (replies[0] or b"").startswith(b"2 "), command)
 
     def copy(self, copy: Copy) -> Plan[OwnedLife | None]:
         """See `SessionStore.copy`."""
@@ -467,66 +448,14 @@ class Commands:
             raise copy.too_old(self.ttl)
         return read_owned_life(words, None)
 
-    def find_keys(self, cursor: str | None, limit: int) -> Plan[tuple[str | None, list[bytes]]]:
-        """The first half of `SessionStore.list_sessions`: one SCAN."""
-        if cursor is not None and not re.fullmatch(r"'\d{1,20}'", repr(cursor)):
-            raise wrong_cursor(cursor, "all sessions on this server")
-        return _plain(
-            "", lambda replies: self._found(replies[0]), self._scan_keys(cursor or "0", limit)
-        )
-
-    def find_keys_of_node(
-        self, cursor: str, limit: int, at: int | tuple[str, int]
-    ) -> Plan[tuple[str | None, list[bytes], bytes]]:
-        """The same on one node of a cluster, which then says what slots it has: CLUSTER NODES."""
-
-        def read(replies: list[Any]) -> tuple[str | None, list[bytes], bytes]:
-            return *self._found(replies[0]), replies[1]
-
-        commands = (self._scan_keys(cursor, limit), ("CLUSTER", "NODES"))
-        return _plain("", read, *commands)._replace(at=at)
-
-    def _scan_keys(self, cursor: str, limit: int) -> tuple[Any, ...]:
-        return ("SCAN", cursor, "MATCH", self.keys.pattern.encode(), "COUNT", str(limit))
-
-    def _found(self, reply: Any) -> tuple[str | None, list[bytes]]:
-        at, names = reply
-        ours = [name for name in names if session_of(self.keys, name) is not None]
-        return (str(int(at)) if int(at) else None), ours
-
     @staticmethod
     def slots() -> Plan[Any]:
         """Which node of a cluster has which slots."""
-        return _plain("", lambda replies: replies[0], ("CLUSTER", "SLOTS"))
-
-    def list_sessions(self, names: list[bytes], cursor: str | None) -> Plan[Listed]:
-        """The second half: the header and life of each key found."""
-        commands: list[tuple[Any, ...]] = [("TIME",)]
-        for name in names:
-            commands += [("HMGET", name, *_LISTED), ("PTTL", name)]
-
-        def read(replies: list[Any]) -> Listed:
-            (seconds, micros), *rest = replies
-            now_ms = int(seconds) * 1000 + int(micros) // 1000
-            each = list(zip(names, rest[::2], rest[1::2], strict=True))
-            found = [
-                read_listed(self.keys, name, fields, left_ms, now_ms)
-                for name, fields, left_ms in each
-                if left_ms != NO_KEY  # it went away between the two trips
-                and not isinstance(left_ms, Exception)
-                and not isinstance(fields, Exception)
-            ]
-            sessions = tuple(info for info in found if info)
-            foreign = len(found) - len(sessions)
-            page = SessionPage(sessions=sessions, cursor=cursor, foreign=foreign)
-            errors = ((name, e) for name, *pair in each for e in pair if isinstance(e, Exception))
-            return Listed(page, dict(errors))
-
-        return _plain("", read, *commands, any_type=True)
+        return plain("", lambda replies: replies[0], ("CLUSTER", "SLOTS"))
 
     def ping(self) -> Plan[None]:
         """See `SessionStore.ping`."""
-        return _plain("", lambda _: None)
+        return plain("", lambda _: None)
 
 
 _nonces: Final = count(randbits(40))
@@ -536,7 +465,7 @@ def _nonce() -> bytes:
     return b"%x" % next(_nonces)
 
 
-def _plain(
+def plain(
     session: str,
     read: Callable[[list[Any]], T],
     *commands: tuple[Any, ...],
@@ -592,7 +521,6 @@ def _spans(spans: Sequence[Span]) -> str:
     return ",".join(map("%d+%d".__mod__, spans)) or "-"
 
 
-_LISTED: Final = (STATE.encode(), META.encode(), ABOUT.encode())
 _PARENT: Final = "^"
 _NO_RECORD: Final = "- - - -"
 _NO_WRITES: Final = "- - -"

@@ -18,6 +18,7 @@ from wren_sessions.stores._checks import check_limit, make_owned_cursor, parse_o
 from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.redis.cluster_walk import Place, Walk
 from wren_sessions.stores.redis.commands import Commands, Owned, Plan
+from wren_sessions.stores.redis.listing import ListingCommands
 from wren_sessions.stores.redis.replies import OwnedLife
 
 Run: TypeAlias = Callable[[Plan[Any]], Awaitable[Any]]
@@ -35,12 +36,13 @@ class Sequences:
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
+        self._listing = ListingCommands(commands.keys)
 
     async def list_sessions(self, run: Run, cursor: str | None, limit: int) -> SessionPage:
         """See `SessionStore.list_sessions`."""
         limit = check_limit(limit)
-        after, names = await run(self._commands.find_keys(cursor, limit))
-        page: SessionPage = (await run(self._commands.list_sessions(names, after))).page
+        after, names = await run(self._listing.find_keys(cursor, limit))
+        page: SessionPage = (await run(self._listing.list_sessions(names, after))).page
         return page
 
     async def copy(self, run: Run, copy: Copy) -> Life | None:
@@ -103,7 +105,7 @@ class Sequences:
         return SessionPage(sessions=theirs, cursor=more, total=total - len(gone))
 
     async def _infos(self, run: Run, names: list[bytes]) -> Sequence[SessionInfo]:
-        page: SessionPage = (await run(self._commands.list_sessions(names, None))).page
+        page: SessionPage = (await run(self._listing.list_sessions(names, None))).page
         return page.sessions
 
 
@@ -114,7 +116,7 @@ class ClusterSequences(Sequences):
         """See `SessionStore.list_sessions`; `Walk` says in which order, and what the cursor is."""
         limit, walk = check_limit(limit), Walk.read(cursor)
         for number in range(_TRIES):
-            plan = self._commands.find_keys_of_node(walk.scan, limit, walk.at)
+            plan = self._listing.find_keys_of_node(walk.scan, limit, walk.at)
             after, found, nodes = await run(plan._replace(fresh=number > 0))
             step = walk.step(after, nodes.decode())
             if step is not None:
@@ -126,11 +128,11 @@ class ClusterSequences(Sequences):
     async def _described(
         self, run: Run, at: Place, names: list[bytes], cursor: str | None
     ) -> SessionPage:
-        plan = self._commands.list_sessions(names, cursor)._replace(at=at, scattered=True)
+        plan = self._listing.list_sessions(names, cursor)._replace(at=at, scattered=True)
         page, elsewhere = await run(plan)
         sessions, foreign = list(page.sessions), page.foreign
         for name in elsewhere:  # its slot is on its way, or came to another node just now
-            one = self._commands.list_sessions([name], cursor)._replace(at=key_slot(name))
+            one = self._listing.list_sessions([name], cursor)._replace(at=key_slot(name))
             more = (await run(one)).page
             sessions += more.sessions
             foreign += more.foreign
@@ -151,12 +153,12 @@ class ClusterSequences(Sequences):
         found: list[SessionInfo] = []
         while names:  # one trip to each node
             first, at = names[0], key_slot(names[0])
-            plan = self._commands.list_sessions(names, None)
+            plan = self._listing.list_sessions(names, None)
             page, elsewhere = await run(plan._replace(at=at, scattered=True))
             found += page.sessions
             names = [name for name in names if name in elsewhere]
             if first in names:  # its slot is on its way
-                plan = self._commands.list_sessions([first], None)
+                plan = self._listing.list_sessions([first], None)
                 found += (await run(plan._replace(at=at))).page.sessions
                 names.remove(first)
         return found
