@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Final
 
 from wren_sessions._arguments import check_store
@@ -199,7 +200,7 @@ async def abring_in(store: SessionStore, export: Export, plan: ImportPlan) -> st
 
 def only_export(lines: Iterable[str | bytes]) -> Export:
     """The one export in a file."""
-    found = list(_at_most_two(lines))
+    found = list(islice(exports(lines), 2))
     if len(found) == 1:
         return found[0]
     raise CorruptSessionError(
@@ -208,10 +209,3 @@ def only_export(lines: Iterable[str | bytes]) -> Export:
         else "there are several sessions in this file: use import_sessions",
         session="",
     )
-
-
-def _at_most_two(lines: Iterable[str | bytes]) -> Iterator[Export]:
-    for count, export in enumerate(exports(lines)):
-        yield export
-        if count:
-            return

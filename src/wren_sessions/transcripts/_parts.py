@@ -25,15 +25,13 @@ def said_in(raw: Any) -> tuple[Message, ...]:
     if not isinstance(raw, Mapping) or raw.get("kind") not in {"request", "response"}:
         return ()
     parts = raw.get("parts")
-    if not isinstance(parts, list) or not all(_is_part(part) for part in parts):
+    if not isinstance(parts, list):
+        return ()
+    if not all(isinstance(p, Mapping) and isinstance(p.get("part_kind"), str) for p in parts):
         return ()
     if raw["kind"] == "response":
         return _response(parts)
     return tuple(map(_said, parts)) or (Message(role="human", text=""),)
-
-
-def _is_part(part: object) -> bool:
-    return isinstance(part, Mapping) and isinstance(part.get("part_kind"), str)
 
 
 def _said(part: Mapping[str, Any]) -> Message:

@@ -91,8 +91,8 @@ class Copying:
         )
 
     async def _attempt(self, info: SessionInfo) -> None:
-        session = info.session
-        there = await self.target.store.info(session)
+        source, target, session = self.source, self.target, info.session
+        there = await target.store.info(session)
         if there is not None and (await self._same(info, there)):
             self._skipped.append(session)
             return
@@ -103,14 +103,14 @@ class Copying:
                 session=session,
             )
         try:
-            staging = Staging(
-                self.source.store, self.target.store, info, self.on_progress, self._repacking()
-            )
+            encrypted = source.protection.encryption or target.protection.encryption
+            repacking = Repacking(source.protection, target.protection) if encrypted else None
+            staging = Staging(source.store, target.store, info, self.on_progress, repacking)
             checkpoints = await staging.copy(replace=self.replace)
         except SessionExpiredError:
             self._expired.append(session)
             return
-        copy = await self.target.store.info(session)
+        copy = await target.store.info(session)
         size_bytes = None if copy is None else copy.size_bytes
         self._copied.append(
             CopiedSession(session=session, checkpoints=checkpoints, size_bytes=size_bytes)
@@ -128,11 +128,6 @@ class Copying:
             return ours == await _shapes(self.target.store, info.session, heads)
         except (CorruptSessionError, DecryptionError):
             return False
-
-    def _repacking(self) -> Repacking | None:
-        """How values get from one protection to the other, unless nothing is encrypted."""
-        here, there = self.source.protection, self.target.protection
-        return Repacking(here, there) if here.encryption or there.encryption else None
 
 
 async def _shapes(
