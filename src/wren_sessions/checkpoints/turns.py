@@ -36,6 +36,7 @@ from weakref import WeakValueDictionary
 from wren_sessions._locks import Lock
 from wren_sessions._lru import LRU
 from wren_sessions.checkpoints.outcomes import busy
+from wren_sessions.delta.protection import unprotected
 from wren_sessions.errors import ConfigurationError, WrenSessionsError
 from wren_sessions.keys import check_session, encode
 from wren_sessions.protocols import AsyncTurnStore, SessionStore, TurnStore, taking_turns
@@ -65,7 +66,7 @@ def where(store: SessionStore) -> Where:
     """What is equal for two stores that have the same sessions, as far as that is known."""
     if store.persistent:
         return store.location, store.keys.prefix
-    return id(getattr(store, "unprotected", store))
+    return id(unprotected(store))
 
 
 class Rules:

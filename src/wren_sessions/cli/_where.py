@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wren_sessions.config import NOTHING, Settings, open_store
+from wren_sessions.delta.protection import unprotected
 from wren_sessions.errors import ConfigurationError, StoreUnavailableError
 from wren_sessions.protocols import SessionStore
 
@@ -84,7 +85,6 @@ def path_of(store: SessionStore) -> Path | None:
 
 def diagnosis_of(store: SessionStore) -> Diagnosis | None:
     """What a store tells about the place it is in; None if it is of a kind that does not."""
-    below = getattr(store, "unprotected", store)  # where it encrypts or compresses
-    diagnose = getattr(below, "diagnose", None)
+    diagnose = getattr(unprotected(store), "diagnose", None)
     found: Diagnosis | None = None if diagnose is None else diagnose()
     return found

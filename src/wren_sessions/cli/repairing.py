@@ -21,6 +21,7 @@ from wren_sessions.cli._command import Run
 from wren_sessions.cli._exits import code_of
 from wren_sessions.cli._names import PAGE, address_of
 from wren_sessions.cli._progress import progress_bar
+from wren_sessions.delta.protection import unprotected
 from wren_sessions.errors import (
     ConfigurationError,
     SessionError,
@@ -189,8 +190,7 @@ def _agreed(run: Run, session: str) -> bool:
 
 def _saved(run: Run, session: str, folder: Path) -> Path:
     """Keep a session as it is, damaged, in a file."""
-    below = getattr(run.store, "unprotected", run.store)
-    dump = getattr(below, "dump", None)
+    dump = getattr(unprotected(run.store), "dump", None)
     data = None if dump is None else dump(session)
     if data is None:
         raise ConfigurationError(

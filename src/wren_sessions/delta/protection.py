@@ -26,6 +26,7 @@ from wren_sessions.delta.base import DeltaBase, Plain
 from wren_sessions.delta.cover import first_inline, last_inline
 from wren_sessions.delta.extents import Piece
 from wren_sessions.errors import DecryptionError, SerializationError
+from wren_sessions.protocols import SessionStore
 from wren_sessions.serializers._elements import boundaries, cuts, header_length
 from wren_sessions.serializers.budget import surplus
 from wren_sessions.serializers.compression import Compression, decompress
@@ -200,6 +201,12 @@ def protection_of(store: object) -> Protection:
     """What a store wants done with the values that are kept in it."""
     found = getattr(store, "protection", PLAIN)
     return found if isinstance(found, Protection) else PLAIN
+
+
+def unprotected(store: SessionStore) -> SessionStore:
+    """The store below encryption and compression; the store itself if it has neither."""
+    below: SessionStore = getattr(store, "unprotected", store)
+    return below
 
 
 def is_sealed(kind: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, at_once
-from wren_sessions.delta.protection import Protection, protection_of
+from wren_sessions.delta.protection import Protection, protection_of, unprotected
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.stores.protected.owner_keys import OwnerKeys, owner_keys_of
 
@@ -52,7 +52,7 @@ class StoreApi:
         return cls(
             place=store,
             store=Unsuspended(store),
-            below=Unsuspended(_below(store)),
+            below=Unsuspended(unprotected(store)),
             owner_keys=owner_keys_of(store),
             protection=protection_of(store),
             off=at_once,
@@ -65,13 +65,8 @@ class StoreApi:
         return cls(
             place=store,
             store=store.aio,
-            below=_below(store).aio,
+            below=unprotected(store).aio,
             owner_keys=owner_keys_of(store.aio),
             protection=protection_of(store),
             off=asyncio.to_thread,
         )
-
-
-def _below(store: SessionStore) -> SessionStore:
-    below: SessionStore = getattr(store, "unprotected", store)
-    return below

@@ -33,7 +33,7 @@ _OWN_FIELDS: Final = {"channel_values", "channel_versions", "versions_seen"}
 
 
 def counted(checkpoint: Checkpoint, counter: Counter) -> Checkpoint:
-    """A checkpoint with the kind of versions that a saver makes; nothing else is changed."""
+    """A checkpoint whose versions are converted to the kind that a saver makes."""
     seen = checkpoint["versions_seen"]
     changed = {
         **checkpoint,
@@ -93,8 +93,8 @@ def _values(a: Mapping[str, Any], b: Mapping[str, Any], serde: Serializer) -> Di
 def same(a: Any, b: Any, serde: Serializer) -> bool:
     """Whether two values are the same, part by part: types count, the order of sets does not.
 
-    A list may stand for a tuple where the target's serializer knows no tuples. LangGraph's is one:
-    it makes lists of them, as of ``("human", "Hello")``, and its savers live with it.
+    A list equals a tuple if the target's serializer has no tuples. LangGraph's turns them into
+    lists, such as ``("human", "Hello")``, and so do its savers.
     """
     if type(a) is not type(b) and (
         {type(a), type(b)} != {list, tuple}
@@ -137,7 +137,7 @@ def by_task(writes: Sequence[PendingWrite]) -> list[PendingWrite]:
 def covered(
     ours: Sequence[PendingWrite], theirs: Sequence[PendingWrite], serde: Serializer
 ) -> bool:
-    """Whether `theirs` has all of `ours`, where it may have replaced those that are special."""
+    """Whether `theirs` has all of `ours`; special writes may have been replaced there."""
     rest = list(theirs)
     for write in ours:
         task, channel, value = write
@@ -151,7 +151,7 @@ def covered(
 
 
 def paths(writes: Sequence[PendingWrite]) -> list[str]:
-    """A task path for each write, with which LangGraph's order is the order they are in.
+    """Task paths with which LangGraph sorts these writes in the order they are in.
 
     Savers do not tell the paths. None are needed where the order is by task and index.
     """

@@ -117,7 +117,7 @@ class Copying:
         )
 
     async def _same(self, info: SessionInfo, there: SessionInfo) -> bool:
-        """Whether both stores hold the same of a session; what is damaged there is not."""
+        """Whether both stores have the same of a session; damaged data in the target never is."""
         if info.state != there.state:
             return False
         heads = dict(await self.source.store.heads(info.session))

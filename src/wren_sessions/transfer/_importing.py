@@ -79,7 +79,7 @@ class Importing:
 
 
 class _Thread:
-    """One thread on its way."""
+    """The import of one thread."""
 
     def __init__(self, job: Importing, thread: Any, source: Source, target: Target) -> None:
         self._job = job
@@ -92,7 +92,7 @@ class _Thread:
         self._written = self._skipped = 0
 
     async def move(self, entries: Sequence[Entry]) -> ImportedThread:
-        """Move it: these checkpoints, in this order."""
+        """Import these checkpoints, in this order."""
         there = {entry.name for entry in (await self._target.begin())}
         self._there = set(there)
         ahead = self._compared(entries, there)
@@ -111,7 +111,7 @@ class _Thread:
         )
 
     def _compared(self, entries: Collection[Entry], there: Collection[Name]) -> bool:
-        """Whether the target has all that the source has, and went on from there."""
+        """Whether the target has all of the source, and has continued from there."""
         names = {entry.name for entry in entries}
         oldest = min((entry.id for entry in entries), default="")
         foreign = sorted(name for name in there if name not in names and name[1] >= oldest)
@@ -198,7 +198,7 @@ class _Thread:
             self._differs(entry, unlike)
 
     async def _check_heads(self, entries: Collection[Entry]) -> None:
-        """Make sure that both sides go on from the same checkpoints."""
+        """Make sure that both sides continue from the same checkpoints."""
         theirs = await self._source.heads(self._thread, entries)
         ours = await self._target.source.heads(self._thread, entries)
         for namespace, head in theirs.items():

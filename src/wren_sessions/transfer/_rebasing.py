@@ -22,14 +22,14 @@ from wren_sessions.records import ArenaParts, Span, Stored, merge_spans
 
 
 class Place(NamedTuple):
-    """Where a part of an arena is in another."""
+    """Where a part of one arena is in the other."""
 
     span: Span
     offset: int
 
 
 class Places:
-    """Where the parts of an arena are in another."""
+    """Where the parts of one arena are in the other."""
 
     def __init__(self) -> None:
         self._places: list[Place] = []
@@ -38,14 +38,14 @@ class Places:
         return iter(self._places)
 
     def add(self, place: Place) -> None:
-        """Learn a place; none of its bytes has one."""
+        """Add the place of bytes that had none."""
         at = bisect_right(self._places, place)
         for side in (at, at - 1):  # the right neighbour first: its index stays
             place = self._joined(side, place)
         self._places.insert(bisect_right(self._places, place), place)
 
     def _joined(self, at: int, place: Place) -> Place:
-        """Take a neighbour that goes on where this one ends, in both arenas, into this one."""
+        """Merge a place with a neighbour that is adjacent to it in both arenas."""
         if not 0 <= at < len(self._places):
             return place
         first, second = sorted((self._places[at], place))

@@ -25,7 +25,7 @@ MAX_KNOWN: Final = 16
 
 
 class Conversion(Protocol):
-    """Changes records on their way."""
+    """Changes records while they are copied."""
 
     def read(
         self, name: Name, body: CheckpointRecord, data: dict[str, Typed]
@@ -41,7 +41,7 @@ class Conversion(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Repacked:
-    """A record for the target, and what is remembered of it once it is there."""
+    """A record for the target, and what to remember of it once it is written."""
 
     record: Record
     body: CheckpointRecord
@@ -49,7 +49,7 @@ class Repacked:
 
 
 class Repacking:
-    """The records of one session on their way.
+    """Repacks the records of one session while they are copied.
 
     Args:
         source: what the values are protected by.

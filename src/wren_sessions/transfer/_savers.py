@@ -51,7 +51,7 @@ class Saver(Protocol):
         """Write a task's pending writes."""
 
     async def list(self, config: RunnableConfig | None, keep: Keep, **options: Any) -> Listed:
-        """What is kept of each checkpoint; what is listed is reduced as it comes."""
+        """What is kept of each checkpoint; the rest is dropped as it comes."""
 
 
 class BlockingSaver:

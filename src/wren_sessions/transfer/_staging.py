@@ -76,7 +76,7 @@ class Source(Protocol):
 
 
 class Staging:
-    """One session on its way.
+    """The copy of one session.
 
     Args:
         source: where the session is.
@@ -128,7 +128,7 @@ class Staging:
     # --- writing ---
 
     async def _begin(self) -> None:
-        """Make the session that is written to, as old and as pinned as the source is."""
+        """Create the session that is written to, with the age and pin of the source."""
         life = self._info.life
         done = await self._make(life.created_ms)
         if done.outcome == "expired" and life.pinned:
@@ -290,7 +290,7 @@ class Staging:
         return append
 
     async def _lead(self) -> None:
-        """Make the source's latest checkpoints the latest, where the order of writing does not.
+        """Make the source's latest checkpoints the latest, if the order of writing did not.
 
         A checkpoint that was written again later may be the latest although it was written first.
         """
@@ -311,7 +311,7 @@ class Staging:
     # --- verification ---
 
     async def _verify(self) -> None:
-        """Make sure that the target holds what the source does."""
+        """Make sure that the target has what the source has."""
         ours = await self._source.heads(self._info.session)
         theirs = await self._target.heads(self._staging)
         if dict(ours) != dict(theirs):
@@ -373,7 +373,7 @@ def _pending(name: Name, stored: Stored, writes: Sequence[WriteBody]) -> Writes 
 
 
 def _digest(body: bytes, writes: Iterable[StoredWrite]) -> bytes:
-    """What tells a record and its pending writes from others."""
+    """Identifies the contents of a record and its pending writes."""
     plain = sorted((write.key, plain_frame(write.body)) for write in writes)
     return sha256(repr((plain_frame(body), plain)).encode()).digest()
 

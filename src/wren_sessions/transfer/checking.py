@@ -25,7 +25,7 @@ from wren_sessions.checkpoints.codec import bodies_of
 from wren_sessions.checkpoints.snapshots import read_record, reading
 from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import opened
-from wren_sessions.delta.protection import Protection
+from wren_sessions.delta.protection import Protection, unprotected
 from wren_sessions.errors import (
     ConflictError,
     CorruptSessionError,
@@ -123,7 +123,7 @@ async def _check(api: StoreApi, session: str) -> SessionCheck:
 
 def _known(store: SessionStore, session: str) -> tuple[frozenset[Name], bool]:
     """The names of a session's records, none where the store cannot tell; and if it is counted."""
-    below = getattr(store, "unprotected", store)
+    below = unprotected(store)
     names, counted = getattr(below, "names", None), getattr(below, "counted", None)
     try:
         found = frozenset() if names is None else frozenset(names(session))
