@@ -1,9 +1,9 @@
 """A session store on any key-value service that can compare and set: one value per session.
 
-What a session is, and what each operation makes of it, `MemoryStore` knows. So an operation takes
-the session's value, restores it into an empty memory store, runs there, and puts the dump of what
-came of it back, if nobody changed the value meanwhile; else it starts again. That makes it whole or
-not at all, without a lock. What was refused, or only looked at, leaves the value as it is.
+`MemoryStore` knows what a session is, and what each operation does. So an operation reads the
+session's value, restores it into an empty memory store, and runs there. Then it writes the dump of
+the result back, if nobody has changed the value meanwhile. Otherwise it starts again. So it happens
+completely or not at all, without a lock. If it was refused, or only read, the value stays the same.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 class KeyValue(Protocol):
-    """What a service must be able to do: three operations, each of them atomic.
+    """The operations that a service needs: three, each of them atomic.
 
-    What its driver raises has to leave here as an error of `wren_sessions.errors`: an outage as
-    `StoreUnavailableError`, never as None. Its location is shown to people: no password.
+    Turn the driver's exceptions into errors of `wren_sessions.errors`. An outage is a
+    `StoreUnavailableError`, never None. The location is shown to people: no password in it.
     """
 
     location: str
@@ -37,11 +37,11 @@ class KeyValue(Protocol):
         ...
 
     def swap(self, key: str, old: bytes | None, new: bytes | None) -> bool:
-        """Put `new` in the place of `old`; None is no value. False if `old` is not there."""
+        """Replace `old` with `new`; None means no value. False if the value is not `old`."""
         ...
 
     def keys(self, prefix: str, after: str, limit: int) -> Sequence[str]:
-        """At most `limit` keys that begin with `prefix`, in order, the first ones after `after`."""
+        """Keys with this prefix that come after `after`: the first `limit` of them, in order."""
         ...
 
 
@@ -51,7 +51,7 @@ class KeyValueStore:
     Args:
         service: where the values are.
         ttl: how long sessions live; None for 24 hours after the last write.
-        prefix: what keys of sessions begin with.
+        prefix: the beginning of all keys.
         clock: gives milliseconds since 1970, the same on all machines that share the service; None
             for the system's clock.
     """
@@ -78,7 +78,7 @@ class KeyValueStore:
         return cls(dictionary_at(url), ttl=ttl, prefix=prefix)
 
     def _run(self, session: str, operation: Callable[[MemoryStore], T], *others: str) -> T:
-        """Run an operation on a session; it may read others, and changes only the one."""
+        """Run an operation that changes one session, and may read others."""
         key = self.keys.session_key(session)
         while True:
             value = self._service.get(key)
@@ -104,7 +104,7 @@ class KeyValueStore:
         return self._run(commit.session, lambda memory: memory.commit(commit))
 
     def prune(self, prune: records.Prune) -> records.Committed:
-        """Drop records and what only they need."""
+        """Delete records and what only they need."""
         return self._run(prune.session, lambda memory: memory.prune(prune))
 
     def load(
@@ -132,11 +132,11 @@ class KeyValueStore:
         return self._run(session, lambda memory: memory.heads(session))
 
     def info(self, session: str) -> records.SessionInfo | None:
-        """Tell what is known of a session."""
+        """Describe a session without reading it."""
         return self._run(session, lambda memory: memory.info(session))
 
     def touch(self, session: str) -> records.Life | None:
-        """Start the idle time again."""
+        """Restart the idle timeout."""
         return self._run(session, lambda memory: memory.touch(session))
 
     def set_ttl(self, session: str, idle: Duration | None) -> records.Life | None:
@@ -144,7 +144,7 @@ class KeyValueStore:
         return self._run(session, lambda memory: memory.set_ttl(session, idle))
 
     def pin(self, session: str, *, pinned: bool = True) -> records.Life | None:
-        """Keep a session for good, or let it expire again."""
+        """Never let a session expire, or let it expire again."""
         return self._run(session, lambda memory: memory.pin(session, pinned=pinned))
 
     def delete(self, session: str) -> bool:
@@ -191,7 +191,7 @@ class KeyValueStore:
         self._service.get(self.keys.session_key("ping"))
 
     def close(self) -> None:
-        """Give back the threads; the service belongs to whoever made it."""
+        """End the threads; the service belongs to the caller."""
         self.aio.shutdown()
 
     def __enter__(self) -> Self:

@@ -37,7 +37,7 @@ UNKNOWN: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """Such a value at a checkpoint.
+    """The value of a DeltaChannel at a checkpoint.
 
     Attributes:
         value: the value, if it `is_known`.
@@ -58,7 +58,7 @@ class Delta:
 def deltas_in(
     serde: Serializer, session: str, head: Head, metadata: Mapping[str, Any]
 ) -> dict[str, Delta]:
-    """The values of such channels that a checkpoint stores itself, by channel."""
+    """The values of DeltaChannels that a checkpoint stores itself, by channel."""
     counted = _counters(metadata)
     channels = channels_of(serde, "")
     found: dict[str, Delta] = {}
@@ -83,7 +83,7 @@ async def deltas_apart(
     head: Head,
     metadata: Mapping[str, Any],
 ) -> dict[str, Delta]:
-    """The values of those that it does not store."""
+    """The values of DeltaChannels that a checkpoint does not store."""
     apart = channels_apart(metadata, head.body.versions, head.data)
     values = await values_apart(checkpoints, serde, session, head.stored.name, apart)
     return {channel: Delta(value) for channel, value in values.items()}
@@ -102,7 +102,7 @@ async def values_apart(
 def channels_apart(
     metadata: Mapping[str, Any], versions: Collection[str], values: Collection[str]
 ) -> list[str]:
-    """The channels whose value lives in what was written to them, and not at a checkpoint."""
+    """The channels whose value is not stored at the checkpoint, but as the writes to them."""
     return [name for name in _counters(metadata) if name in versions and name not in values]
 
 
@@ -113,11 +113,11 @@ def counters_after(
     changed: AbstractSet[str],
     removed: AbstractSet[str],
 ) -> dict[str, tuple[int, int]]:
-    """What LangGraph counts since such a value was stored: updates and steps.
+    """LangGraph's counters since a value was stored: updates and steps.
 
-    It counts none of both where it has stored the value itself. Here there is always one step, so
-    that the channel is known for what it is; and no update where it was taken out of the state,
-    which leaves None in its place.
+    LangGraph sets both to zero if it has just stored the value. Here there is always one step, so
+    that the channel is recognised as a DeltaChannel. If it was removed from the state, None is
+    stored in its place, and there is no update.
 
     Args:
         metadata: of the checkpoint before.
@@ -139,9 +139,9 @@ def _counters(metadata: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
 
 
 def check_settled(session: str, head: Head, channels: set[str], serde: Serializer) -> None:
-    """Make sure that no step was left half done that wrote to these channels.
+    """Check that no unfinished step wrote to these channels.
 
-    Whatever continues the checkpoint would take what was written for its own.
+    The next checkpoint would otherwise count these writes as its own.
 
     Raises:
         ConflictError: there is such a step.
@@ -173,7 +173,7 @@ def unknown(session: str, channel: str) -> NoReturn:
 
 
 def unwrapped(value: Any) -> Any:
-    """What LangGraph stores of such a channel, without what is around it."""
+    """The value of such a channel, without the wrapper that LangGraph stores."""
     if type(value).__name__ == _SNAPSHOT:
         return value.value
     if type(value).__name__ == "PlainObject" and value.type_name.endswith(_SNAPSHOT):
@@ -183,7 +183,7 @@ def unwrapped(value: Any) -> Any:
 
 
 def replayed(history: History) -> tuple[Any, list[Any]]:
-    """What a value begins with, None for nothing, and what was written to it since."""
+    """The stored value that a channel starts from (None for none), and the writes since."""
     base = unwrapped(history.seed[0]) if history.seed else None
     writes = [value for _, _, value in history.writes]
     for at, value in enumerate(writes):

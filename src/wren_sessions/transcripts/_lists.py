@@ -55,14 +55,14 @@ class Elements:
         return self._counts[part]
 
     def shorten(self, count: int, places: tuple[Span, ...]) -> None:
-        """Become the list that these were before they grew."""
+        """Shorten these to the list as it was before it grew."""
         if count < len(self.parts):
             self.parts, self._counts = self.parts[:count], None
         self.places = places
 
 
 def split_list(kind: str, data: bytes) -> list[bytes] | None:
-    """The elements of a list; None where the data are none that can be taken apart."""
+    """The elements of a list; None if the data cannot be split."""
     head = header_length(data)
     if not head or (kind == KIND and data[head : head + 1] in _EXTENSIONS):
         return None  # no list, or a value of another type, which begins with a mark
@@ -81,7 +81,7 @@ def split_list(kind: str, data: bytes) -> list[bytes] | None:
 
 
 def places_of(value: StoredValue) -> tuple[int, tuple[Span, ...]] | None:
-    """How many elements a stored list has, and where they lie in the arena.
+    """How many elements a stored list has, and where they are in the arena.
 
     None where that cannot be told without reading it.
     """
@@ -137,7 +137,7 @@ class Change:
 
 
 def compare(older: Elements, newer: Elements, wanted: Sequence[int]) -> Change:
-    """What can be said of some elements of the newer list; nothing of those that are unclear."""
+    """What is known of elements of the newer list; unclear ones are left out."""
     change = Change()
     common = shared_start(older.parts, newer.parts)
     if common == len(older.parts):

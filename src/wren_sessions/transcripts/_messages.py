@@ -45,7 +45,7 @@ _ATTRIBUTES: Final = (
 
 
 def messages_of(value: Any) -> tuple[Message, ...]:
-    """The messages in a value: of a list those of each element, else those that it is."""
+    """The messages in a value: in each element of a list, or in the value itself."""
     return answered(message for group in groups_of(value) for message in group)
 
 
@@ -58,7 +58,7 @@ def groups_of(value: Any) -> tuple[tuple[Message, ...], ...]:
 
 
 def answered(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """Messages whose calls of tools know their results."""
+    """Messages whose tool calls have their results."""
     found = tuple(messages)
     results: dict[str, str] = {}
     for message in found:
@@ -80,7 +80,7 @@ def _with_results(message: Message, results: Mapping[str, str]) -> Message:
 def message_of(raw: Any) -> Message:
     """One message, without time and checkpoint; what is not understood is shown as JSON.
 
-    Where several were said in one, it is the first that is no instruction.
+    If there are several in one, it is the first that is not an instruction.
     """
     if isinstance(raw, str):
         return Message(role="human", text=str(raw))  # as LangChain takes it

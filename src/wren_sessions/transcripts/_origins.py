@@ -165,7 +165,7 @@ class Origins:
         return read_record(self._session, stored, arena, protection, self._serde)
 
     def _growth(self, body: CheckpointRecord, newer: Elements) -> int | None:
-        """How many elements the list had where it only grew since; None where that is not seen."""
+        """The length of the list, if it has only grown since; None if this cannot be seen."""
         value = body.values.get(self._channel)
         if value is None:
             return 0

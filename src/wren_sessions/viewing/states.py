@@ -59,7 +59,7 @@ _NAMES: Final = 200
 
 
 class Viewer(PlainSerializer):
-    """`PlainSerializer` for looking: what it refuses is an object that says why."""
+    """`PlainSerializer` for viewers: a value that it refuses becomes an object that says why."""
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         """The value, or a `PlainObject` of type ``unreadable``."""
@@ -70,7 +70,7 @@ class Viewer(PlainSerializer):
 
 
 def checkpoints_of(store: SessionStore) -> Checkpoints:
-    """The checkpoints of a store, remembering nothing."""
+    """The checkpoints of a store, without a cache."""
     return Checkpoints(Unsuspended(store), Cache(0), (), protection_of(store))
 
 
