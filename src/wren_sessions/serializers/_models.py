@@ -8,6 +8,7 @@ and extras, ``__fields_set__``, and a slot for each private attribute.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
 from typing import Any, Final
 
 from wren_sessions.errors import SerializationError
@@ -52,7 +53,6 @@ class ModelProfile(Profile):
     def __init__(self, kind: type, base: type) -> None:
         super().__init__(kind)
         self.slots: list[Any] = [space(base)[name] for name in FOUR]
-        self._others = State(kind, FOUR)
         own = space(kind)
         fields = own.get("__pydantic_fields__") or own.get("model_fields") or {}
         self.defaults: Defaults = _declared(fields)
@@ -66,6 +66,11 @@ class ModelProfile(Profile):
         }
         self.private_names: Collection[str] = private.keys()
         self.open: bool = (attribute(kind, "model_config") or {}).get("extra") == "allow"
+
+    @cached_property
+    def _others(self) -> State:
+        """What instances have besides fields: usual messages are read without it."""
+        return State(self.kind, FOUR)
 
     def write(self, value: Any) -> list[Any]:
         try:
