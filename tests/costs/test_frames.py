@@ -108,3 +108,26 @@ def test_a_warm_step_runs_no_more_of_us_than_it_did(
             and ran.calls <= most.calls
         )
         assert within, f"{step} on {backend} ran {ran}, and may run {most}"
+
+
+@pytest.mark.parametrize(
+    ("value", "most"),
+    [
+        pytest.param([AIMessage("hello " * 100, id="1")], 7, id="messages"),
+        pytest.param(AIMessage("hello " * 100, id="1"), 10, id="message"),
+        pytest.param({"messages": [AIMessage("hello " * 100, id="1")]}, 11, id="update"),
+        pytest.param("hello " * 100, 4, id="text"),
+        pytest.param(None, 2, id="nothing"),
+    ],
+)
+def test_pending_writes_are_read_together(value: object, most: int) -> None:
+    """Of hundreds of them each costs its checks and its objects, and no read of its own."""
+    calls: list[int] = []
+    with SessionSaver.from_url("memory://") as saver:
+        config = saver.put(BEFORE, empty_checkpoint(), {}, {})
+        for number in range(100):
+            saver.put_writes(config, [("it", value)], f"task-{number}")
+            if number in {49, 99}:
+                saver.get_tuple(BEFORE)
+                calls.append(frames_of(lambda: saver.get_tuple(BEFORE)).calls)
+    assert (calls[1] - calls[0]) / 50 <= most

@@ -23,7 +23,7 @@ from langgraph.store.base import GetOp, Item, SearchItem
 
 from values import drawn, kinds
 from values.comparing import same
-from wren_sessions import PlainSerializer, SafeSerializer, SerializationError
+from wren_sessions import PlainSerializer, SafeSerializer, SerializationError, UnsafeTypeError
 from wren_sessions.serializers import _writing
 from wren_sessions.serializers import messages as messages_module
 
@@ -234,6 +234,38 @@ def test_an_exception_is_stored_as_langgraph_does() -> None:
         SAFE.dumps_typed({"error": ValueError("no")})
 
 
+@MODERATE
+@given(st.lists(drawn.values, min_size=2, max_size=5))
+def test_values_read_together_are_what_each_is_alone(values: list[Any]) -> None:
+    """Whatever they are."""
+    stored = [SAFE.dumps_typed(value) for value in values]
+    together = SAFE.loads_together(stored)
+    assert all(same(found, values[at]) for at, found in together.items())
+    alone = len(stored) - len(together)  # one list of messages, one other, and what is not packed
+    assert alone <= 2 + sum(kind != "safe" for kind, _ in stored)
+
+
+def test_one_value_that_may_not_be_built_is_found_among_many() -> None:
+    """None of those that are read together is given out, and each alone says what is wrong."""
+    stored = [SAFE.dumps_typed(value) for value in ("a", kinds.Answer(answerText="b"), "c")]
+    strict = SafeSerializer(allow=[], strict=True)
+    assert strict.loads_together(stored) == {}
+    assert strict.loads_typed(stored[0]) == "a"
+    with pytest.raises(UnsafeTypeError):
+        strict.loads_typed(stored[1])
+
+
+@pytest.mark.parametrize("kind", list(b"tsqkBDnopv"))
+def test_the_beginning_of_an_envelope_takes_none_of_what_is_read_with_it(kind: int) -> None:
+    """A marker that stands alone is damage, wherever it stands among other values."""
+    alone = ("safe", bytes([0xD4, 0xF0, kind]))
+    others = [SAFE.dumps_typed(value) for value in ("a", (1,))]
+    with pytest.raises(SerializationError):
+        SAFE.loads_typed(alone)
+    for at in range(3):
+        assert SAFE.loads_together([*others[:at], alone, *others[at:]]) == {}
+
+
 def test_values_read_together_end_where_each_does() -> None:
     """What one damaged value lacks and the next has too much of is not read as two sound ones."""
     serde = SafeSerializer()
@@ -242,9 +274,11 @@ def test_values_read_together_end_where_each_does() -> None:
     both = serde.dumps_typed([AIMessage("one"), AIMessage("two")])[1]
     sound = [(kind, data) for data in (one, two, both, three)]
     assert serde.loads_together(sound) == dict(enumerate(map(serde.loads_typed, sound)))
-    plain = [(kind, serde.dumps_typed(value)[1]) for value in (1, [2, 3], {"a": 4}, "b")]
-    assert serde.loads_together(plain) == {0: 1, 1: [2, 3], 2: {"a": 4}, 3: "b"}
+    others = [(kind, serde.dumps_typed(value)[1]) for value in (1, [2, 3], {"a": 4}, "b", (5,))]
+    assert serde.loads_together(others) == {0: 1, 1: [2, 3], 2: {"a": 4}, 3: "b", 4: (5,)}
+    tuples = [serde.dumps_typed(value)[1] for value in ((1,), (1, 2))]
     for bad in (
+        [(kind, b"\x93" + tuples[0][1:]), (kind, b"\x92" + tuples[1][1:])],
         [
             (kind, b"\x92\x01"),
             (kind, b"\x02\x03"),

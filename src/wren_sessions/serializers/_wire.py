@@ -231,26 +231,27 @@ def array_length(data: bytes) -> tuple[int, int]:
 
 
 def bordered(parts: Collection[bytes]) -> bytes:
-    """An array of values, each followed by the border, to be read at once.
+    """An array of values with a border before and behind each, to be read at once.
 
-    The border shows that each part ends where its own value does. If a damaged part lacks what the
+    The borders show that each part ends where its own value does. If a damaged part lacks what the
     next one has too much of, they are an array when they are put together, but of other values.
 
     Args:
         parts: each the bytes of one value.
     """
-    return array_header(2 * len(parts)) + _PACKED_BORDER.join((*parts, b""))
+    return array_header(2 * len(parts) + 1) + _PACKED_BORDER.join((b"", *parts, b""))
 
 
-def within_borders(found: list[Any]) -> list[Any]:
+def within_borders(found: Any) -> list[Any]:
     """The values of such an array.
 
     Raises:
-        ValueError: one does not end where its part does.
+        ValueError: one of them does not end where its part does.
     """
-    if found[1::2] != [_BORDER] * (len(found) // 2):
+    borders = found[::2] if type(found) is list else []
+    if {*map(type, borders)} != {bytes} or {*borders} != {_BORDER}:
         raise ValueError
-    return found[::2]
+    return found[1::2]  # type: ignore[no-any-return] # a list, too
 
 
 def usual_kind(kind: bytes, mask: int) -> bytes:

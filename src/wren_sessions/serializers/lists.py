@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, repeat
 from operator import attrgetter, itemgetter, methodcaller
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -217,21 +218,32 @@ class MessageLists:
         Args:
             stored: the bytes of each.
         """
+        return iter(self._at_once(stored, partial(read_lists, table=self._table, many=True)))
+
+    def _at_once(
+        self, stored: Collection[bytes], read: Callable[[bytes], list[Any]]
+    ) -> Sequence[Any]:
+        """Several values, checked and read as one; none where that cannot be done.
+
+        Args:
+            stored: the bytes of each.
+            read: reads them, put together with borders.
+        """
         whole = bordered(stored)
         if len(whole) > self._limits.sure_bytes or fault_of(whole) is not None:
-            return iter(())
+            return ()
         self._limits.check_depth(whole, DEEPEST_READ + 1)
         budget = budget_for(len(whole), self._limits.max_memory_bytes)
         budget.build(whole)
-        found = unhurried(len(whole), read_lists, whole, self._table, many=True)
-        if not found:  # the general way will count them
+        found = unhurried(len(whole), read, whole)
+        if not found:  # who reads them one by one will count them
             budget.undo()
-        return iter(found)
+        return found
 
 
 def begins_usual(data: bytes) -> bool:
     """Whether data are a list that begins with a usual message."""
-    return _MARK in data[:_BEGINNING] and header_length(data) > 0
+    return 0 < header_length(data) < data.find(_MARK, 0, _BEGINNING)
 
 
 class Shape(NamedTuple):

@@ -46,13 +46,12 @@ from wren_sessions.serializers._wire import (
     MARK,
     Build,
     Table,
-    bordered,
     no_extension,
     read,
     within_borders,
 )
 from wren_sessions.serializers._writing import Lower, Packing, lowering, pack, written
-from wren_sessions.serializers.budget import budget_for, current_budget
+from wren_sessions.serializers.budget import current_budget
 from wren_sessions.serializers.limits import DEEPEST_READ, Limits
 from wren_sessions.serializers.lists import MessageLists, begins_usual, read_lists
 from wren_sessions.serializers.messages import KINDS, Messages
@@ -189,31 +188,36 @@ class SafeSerializer(MessageLists):
             raise
 
     def loads_together(self, stored: Sequence[tuple[str, bytes]]) -> dict[int, Any]:
-        """The values that can be read together in two calls, by their index.
+        """The values that can be read together, in two calls, by their index.
 
-        These are the usual values of pending writes: lists of messages, and short plain data. If
-        something is wrong with one of them, none is read. `loads_typed` then raises the error.
+        Pending writes are often hundreds of small values: lists of messages, and others. If
+        something is wrong with one of either, none of them is read. `loads_typed` then raises the
+        error.
 
         Args:
             stored: type tag and bytes of each.
         """
-        plain: dict[int, bytes] = {}
-        lists: dict[int, bytes] = {}
-        for at, (kind, data) in enumerate(stored if self._reads_lists else ()):
-            if kind == KIND and MARK not in data and len(data) <= self._short_bytes:
-                plain[at] = data
-            elif kind == KIND and begins_usual(data):
-                lists[at] = data
         found: dict[int, Any] = {}
-        if len(plain) > 1:
-            whole = bordered(plain.values())
-            with suppress(Exception):
-                budget_for(len(whole), self._limits.max_memory_bytes).build(whole)
-                values = unpackb(whole, ext_hook=no_extension, unicode_errors="surrogatepass")
-                found |= zip(plain, within_borders(values), strict=True)
+        lists: dict[int, bytes] = {}
+        others: dict[int, bytes] = {}
+        for at, (kind, data) in enumerate(stored if self._reads_lists else ()):
+            if kind == KIND:
+                (lists if begins_usual(data) else others)[at] = data
+            elif kind == "null" and not data:
+                found[at] = None
+        if len(others) > 1:
+            found |= zip(others, self._at_once(others.values(), self._read_many), strict=False)
         if len(lists) > 1:
             found |= zip(lists, self.load_lists([*lists.values()]), strict=False)
         return found
+
+    def _read_many(self, whole: bytes) -> list[Any]:
+        """Values with borders; none if something is wrong with one of them, or has changed."""
+        if self._plan.declares and self._plan.concerns(whole):
+            return []
+        with suppress(WrenSessionsError, ValueError):
+            return within_borders(read(whole, self._table))
+        return []
 
     def carried(self, before: tuple[str, bytes], after: bytes) -> bytes:
         """A new value of a channel with what is kept aside of the one before it.
