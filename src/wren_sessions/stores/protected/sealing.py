@@ -18,7 +18,6 @@ from typing import Final, NamedTuple, TypeVar
 from wren_sessions._locks import Lock
 from wren_sessions._lru import LRU
 from wren_sessions._walks import RecordWalk
-from wren_sessions.checkpoints.codec import compressed, is_sealed_body, opened_frame, sealed_frame
 from wren_sessions.delta.extents import digest
 from wren_sessions.errors import (
     ConfigurationError,
@@ -26,7 +25,7 @@ from wren_sessions.errors import (
     CorruptSessionError,
     DecryptionError,
 )
-from wren_sessions.keys import HiddenOwner, check_owner
+from wren_sessions.keys import check_owner
 from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore
 from wren_sessions.records import (
     Commit,
@@ -41,20 +40,19 @@ from wren_sessions.records import (
     SessionPage,
     Start,
     Stored,
-    StoredWrite,
 )
 from wren_sessions.serializers.compression import Compression
 from wren_sessions.serializers.keyring import UID_BYTES, Keyring
 from wren_sessions.stores._checks import check_commit, check_notes, noted_meanwhile
 from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.protected import headers
+from wren_sessions.stores.protected.bodies import Bodies
 from wren_sessions.stores.protected.headers import Header
 from wren_sessions.stores.protected.owner_keys import OwnerKeys
 
 ATTEMPTS: Final = 5
 PAGE: Final = 100
 MAX_KNOWN: Final = 10_000
-_NOTES: Final = "notes"
 
 T = TypeVar("T")
 
@@ -93,7 +91,7 @@ class Sealing:
     ) -> None:
         self._store = store
         self._keyring = keyring
-        self._compression = compression
+        self._bodies = Bodies(keyring, compression)
         self._owner_keys = owner_keys
         self._lock = Lock()
         self._sessions: LRU[str, _Known] = LRU(MAX_KNOWN)
@@ -109,7 +107,7 @@ class Sealing:
     async def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
         if self._keyring is None:
-            return await self._store.commit(self._with_bodies(commit, None))
+            return await self._store.commit(self._bodies.seal(commit, None))
         check_commit(commit)  # before its names are bound to what is sealed
         if commit.owner is not None:
             commit = replace(commit, owner=self._hidden(commit.owner))
@@ -165,7 +163,7 @@ class Sealing:
     ) -> tuple[Commit, bytes]:
         """The commit as it is stored, and the uid it is sealed with."""
         uid = (known.uid if known else None) or secrets.token_bytes(UID_BYTES)
-        sealed = self._with_bodies(commit, uid, key)
+        sealed = self._bodies.seal(commit, uid, key)
         if known is None:
             sealed = replace(sealed, new=True)
         elif not commit.new and commit.incarnation is None:
@@ -185,34 +183,6 @@ class Sealing:
             sums = digest(record.body)
             header = Header(state=state, uid=uid, head=record.name[1], digest=sums, owner_key=key)
         return replace(sealed, state=headers.seal(keyring, commit.session, header)), uid
-
-    def _with_bodies(self, commit: Commit, uid: bytes | None, key: str | None = None) -> Commit:
-        record, writes = commit.record, commit.writes
-        if record is not None:
-            body = self._closed("record", uid, record.name, record.body, key)
-            record = replace(record, body=body)
-        if writes is not None:
-            name = writes.name
-            entries = tuple(
-                replace(entry, body=self._closed("write", uid, (*name, entry.key), entry.body, key))
-                for entry in writes.entries
-            )
-            writes = replace(writes, entries=entries)
-        return replace(commit, record=record, writes=writes)
-
-    def _closed(
-        self,
-        purpose: str,
-        uid: bytes | None,
-        names: tuple[str, ...],
-        body: bytes,
-        key: str | None,
-    ) -> bytes:
-        if self._compression is not None:
-            body = compressed(body, self._compression)
-        if self._keyring is None or uid is None:
-            return body
-        return sealed_frame(self._keyring.seal(purpose, uid, names, body, key))
 
     async def prune(self, prune: Prune) -> Committed:
         """See `SessionStore.prune`. The header gets another checkpoint if its own is pruned."""
@@ -290,7 +260,7 @@ class Sealing:
                 f"nothing of session {session!r} is encrypted yet, and notes about it would be "
                 "readable: save it first, and note something then"
             )
-        there = await self._with_keys(partial(self._noted, info.notes, header.uid))
+        there = await self._with_keys(partial(self._bodies.open_notes, info.notes, header.uid))
         owners = {expect.owner, self._hidden(expect.owner)}  # as `info` or `list_owned` says it
         if there.owner not in owners or there.about != expect.about:
             raise noted_meanwhile(session)
@@ -302,7 +272,7 @@ class Sealing:
             renew = (header.owner_key or info.notes.owner) is not None
             header = replace(header, owner_key=key)
         if about and header.uid is not None:
-            seal = partial(self._keyring.seal, _NOTES, header.uid, (), about, header.owner_key)
+            seal = partial(self._bodies.seal_notes, about, header.uid, header.owner_key)
             about = await self._with_keys(seal)
         # First whose it is: stopped in between, no key of somebody else's has sealed anything.
         life = await store.annotate(session, Notes(owner, about), info.notes)
@@ -354,20 +324,6 @@ class Sealing:
             return owner
         return self._keyring.encryption.hidden_owner(owner)
 
-    def _noted(self, notes: Notes, uid: bytes | None) -> Notes:
-        """The opened annotations; empty if they are another session's, or the key is missing."""
-        if self._keyring is None:
-            return notes
-        if notes.owner is not None and self._keyring.encryption.hides_owners:
-            notes = notes._replace(owner=HiddenOwner(notes.owner))
-        if not notes.about:
-            return notes
-        try:
-            theirs, about = self._keyring.open(_NOTES, (), notes.about)
-        except DecryptionError:
-            theirs, about = None, b""
-        return notes._replace(about=about if theirs is not None and theirs == uid else b"")
-
     async def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
         self._forget(session)
@@ -397,7 +353,9 @@ class Sealing:
             _check_head(session, header, loaded.stored)
         known = _known(loaded.life, header.uid, header.state, header.owner_key)
         self._remember(session, known)
-        stored = await self._with_keys(partial(self._opened, session, header.uid, loaded.stored))
+        stored = await self._with_keys(
+            partial(self._bodies.open, session, header.uid, loaded.stored)
+        )
         return replace(loaded, stored=stored, state=header.state)
 
     async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
@@ -409,7 +367,7 @@ class Sealing:
         if known is None or known.incarnation != scanned.life.incarnation:
             known = await self._look(session)
         uid = known.uid if known else None
-        opening = (partial(self._opened, session, uid, stored) for stored in scanned.records)
+        opening = (partial(self._bodies.open, session, uid, stored) for stored in scanned.records)
         records = [await self._with_keys(work) for work in opening]
         return replace(scanned, records=tuple(records))
 
@@ -418,7 +376,7 @@ class Sealing:
         info, header = await self._header(session)
         if info is None or header is None:
             return info
-        notes = await self._with_keys(partial(self._noted, info.notes, header.uid))
+        notes = await self._with_keys(partial(self._bodies.open_notes, info.notes, header.uid))
         return replace(info, state=header.state, notes=notes)
 
     async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
@@ -434,43 +392,10 @@ class Sealing:
         try:
             header = headers.read(self._keyring, info.session, info.state)
         except DecryptionError:
-            return replace(info, notes=self._noted(info.notes, None))
-        return replace(info, state=header.state, notes=self._noted(info.notes, header.uid))
-
-    def _opened(self, session: str, uid: bytes | None, stored: Stored) -> Stored:
-        name = stored.name
-        writes = [
-            StoredWrite(
-                write.key, self._body("write", session, uid, (*name, write.key), write.body)
-            )
-            for write in stored.writes
-        ]
-        body = self._body("record", session, uid, name, stored.body)
-        return replace(stored, body=body, writes=tuple(writes))
-
-    def _body(
-        self, purpose: str, session: str, uid: bytes | None, names: tuple[str, ...], body: bytes
-    ) -> bytes:
-        keyring = self._keyring
-        assert keyring is not None  # noqa: S101 -- checked by the caller
-        what = f"the {purpose} {'/'.join(names)!r}"
-        if not is_sealed_body(body):
-            if not keyring.encryption.migrate:
-                headers.refuse_plain(session, what)
-            return body
-        try:
-            theirs, found = keyring.open(purpose, names, opened_frame(body))
-        except DecryptionError as error:
-            raise DecryptionError(
-                f"{what} of session {session!r}: {error.message}", session=session
-            ) from error
-        if theirs != uid:
-            raise DecryptionError(
-                f"{what} of session {session!r} is another session's: somebody moved it; restore "
-                "the session from a copy, or delete it",
-                session=session,
-            )
-        return found
+            return replace(info, notes=self._bodies.open_notes(info.notes, None))
+        return replace(
+            info, state=header.state, notes=self._bodies.open_notes(info.notes, header.uid)
+        )
 
     # --- what is known of sessions ---
 
