@@ -2,24 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from saver.fixtures import backend, face
 
-import pytest
-import pytest_asyncio
-
-from saver.backends import BACKENDS, FACES, Backend, place
-
-
-@pytest_asyncio.fixture(params=BACKENDS)
-async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
-    """An empty place for sessions."""
-    opened = Backend(request.param, place(request.param, request))
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture(params=FACES)
-def face(request: pytest.FixtureRequest) -> str:
-    """Which methods are tested."""
-    name: str = request.param
-    return name
+__all__ = ["backend", "face"]

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
-from saver.backends import BACKENDS, FACES, SAVERS, Backend, place
+from saver.backends import SAVERS, Backend
 from saver.calls import Calls
+from saver.fixtures import backend, face
 from wren_sessions import Sessions, SessionSaver
 
-
-@pytest_asyncio.fixture(params=BACKENDS)
-async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
-    """An empty place for sessions."""
-    opened = Backend(request.param, place(request.param, request))
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture(params=FACES)
-def face(request: pytest.FixtureRequest) -> str:
-    """Which methods of a saver are tested."""
-    name: str = request.param
-    return name
+__all__ = ["backend", "face"]
 
 
 @pytest.fixture
