@@ -25,7 +25,6 @@ from wren_sessions import (
     open_store,
     rekey,
 )
-from wren_sessions.archives._restoring import restore_session
 from wren_sessions.errors import SessionExistsError
 from wren_sessions.keys import StagingId
 from wren_sessions.records import Start
@@ -91,7 +90,7 @@ class Operations:
     def restore(self) -> None:
         """An archive in the place of what is there."""
         with opened(self._url, OLD) as store:
-            restore_session(store, self._file, session="s", replace=True)
+            Sessions(store).restore(self._file, "s", replace=True)
 
     def rekey(self) -> None:
         """A change of keys."""

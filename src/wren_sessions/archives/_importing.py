@@ -11,6 +11,7 @@ from wren_sessions.errors import SessionExistsError
 from wren_sessions.keys import check_session
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Committed, SessionInfo
+from wren_sessions.transfer._api import StoreApi
 from wren_sessions.transfer._repacking import Repacking
 from wren_sessions.transfer._reports import OnProgress
 from wren_sessions.transfer._staging import Source, Staging
@@ -63,22 +64,19 @@ class _Landing(Staging):
         return await super()._make(None if self._renew else created_ms)
 
 
-async def landed(
-    export: Export, target: AsyncSessionStore, plan: ImportPlan, protection: Protection
-) -> str:
+async def landed(export: Export, api: StoreApi, plan: ImportPlan) -> str:
     """Import a session and return its id.
 
     Args:
         export: the session.
-        target: the store to import it into.
+        api: of the store to import it into.
         plan: how to import it.
-        protection: how to encrypt and compress its values in the store.
 
     Raises:
         SessionExistsError: there is a session with this id, and it must not be replaced.
         SessionExpiredError: it is older than the store's maximum age.
     """
-    session = plan.name(export)
+    target, session = api.store, plan.name(export)
     there = await target.info(session)
     if there is not None and not plan.replace:
         raise SessionExistsError(
@@ -88,5 +86,5 @@ async def landed(
         )
     source = ExportSource(export)
     info = await source.info(session)
-    await _Landing(source, target, info, plan, protection).copy(replace=plan.replace)
+    await _Landing(source, target, info, plan, api.protection).copy(replace=plan.replace)
     return session

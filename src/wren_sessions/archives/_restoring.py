@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from wren_sessions._blocking import run
-from wren_sessions.archives._importing import ImportPlan
+from wren_sessions.archives._importing import ImportPlan, landed
 from wren_sessions.archives._parsing import Export
 from wren_sessions.archives._sealed import unsealed
-from wren_sessions.archives._transfer import abring_in, bring_in, only_export
+from wren_sessions.archives._transfer import only_export
 from wren_sessions.errors import (
     SessionExpiredError,
     SessionNotFoundError,
@@ -20,30 +20,20 @@ from wren_sessions.errors import (
 )
 from wren_sessions.protocols import SessionStore
 from wren_sessions.stores.protected.owner_keys import owner_keys_of
+from wren_sessions.transfer._api import StoreApi
 
 SESSION_FILE: Final = "session.jsonl"
 
 
-def restore_session(
-    store: SessionStore, archive: str | Path | HasExport, *, session: str | None, replace: bool
+async def restored(
+    api: StoreApi, archive: str | Path | HasExport, *, session: str | None, replace: bool
 ) -> str:
     """Restore a session from its file, and return its id."""
-    export = read_archive(store, archive)
+    export = await api.off(partial(read_archive, api.place, archive))
     try:
-        return bring_in(store, export, ImportPlan(session, replace=replace))
+        return await landed(export, api, ImportPlan(session, replace=replace))
     except SessionExpiredError:  # it may not be as old as it is
-        return bring_in(store, export, ImportPlan(session, replace=replace, renew=True))
-
-
-async def arestore_session(
-    store: SessionStore, archive: str | Path | HasExport, *, session: str | None, replace: bool
-) -> str:
-    """The same with the store's async API."""
-    export = await asyncio.to_thread(read_archive, store, archive)
-    try:
-        return await abring_in(store, export, ImportPlan(session, replace=replace))
-    except SessionExpiredError:  # it may not be as old as it is
-        return await abring_in(store, export, ImportPlan(session, replace=replace, renew=True))
+        return await landed(export, api, ImportPlan(session, replace=replace, renew=True))
 
 
 class HasExport(Protocol):

@@ -7,17 +7,15 @@ from contextlib import suppress
 from itertools import islice
 from typing import Final
 
-from wren_sessions._arguments import check_store
-from wren_sessions._blocking import Unsuspended, run
+from wren_sessions._blocking import run
 from wren_sessions._walks import aall_sessions, all_sessions
 from wren_sessions.archives._exporting import Exporting
 from wren_sessions.archives._importing import ImportPlan, landed
 from wren_sessions.archives._parsing import Export, exports
 from wren_sessions.archives._sealed import unsealed
-from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import CorruptSessionError, SessionNotFoundError
 from wren_sessions.protocols import SessionStore
-from wren_sessions.stores.protected.owner_keys import owner_keys_of
+from wren_sessions.transfer._api import StoreApi
 from wren_sessions.transfer._reports import OnProgress
 
 SESSION_FILE: Final = "session.jsonl"
@@ -44,8 +42,8 @@ def export_session(
         CorruptSessionError: the stored data is damaged.
         DecryptionError: the store does not have the key.
     """
-    check_store(store, "export_session")
-    export = Exporting(Unsuspended(store), session, protection_of(store), on_progress=on_progress)
+    api = StoreApi.blocking(store, "export_session")
+    export = Exporting(api.store, session, api.protection, on_progress=on_progress)
     while (lines := run(export.more())) is not None:
         yield from lines
 
@@ -54,8 +52,8 @@ async def aexport_session(
     store: SessionStore, session: str, *, on_progress: OnProgress | None = None
 ) -> AsyncIterator[str]:
     """The same with the store's async API; see `export_session`."""
-    check_store(store, "export_session")
-    export = Exporting(store.aio, session, protection_of(store), on_progress=on_progress)
+    api = StoreApi.awaitable(store, "aexport_session")
+    export = Exporting(api.store, session, api.protection, on_progress=on_progress)
     while (lines := await export.more()) is not None:
         for line in lines:
             yield line
@@ -73,8 +71,9 @@ def export_sessions(store: SessionStore, sessions: Iterable[str] | None = None) 
         for session in sessions:
             yield from export_session(store, session)
         return
-    for session in (info.session for info in all_sessions(store)):
-        export = Exporting(Unsuspended(store), session, protection_of(store))
+    api = StoreApi.blocking(store, "export_sessions")
+    for info in all_sessions(store):
+        export = Exporting(api.store, info.session, api.protection)
         with suppress(SessionNotFoundError):  # it ended since it was listed
             yield from run(export.more()) or ()
         while export.opening and (lines := run(export.more())) is not None:
@@ -90,8 +89,9 @@ async def aexport_sessions(
             async for line in aexport_session(store, session):
                 yield line
         return
+    api = StoreApi.awaitable(store, "aexport_sessions")
     async for info in aall_sessions(store):
-        export = Exporting(store.aio, info.session, protection_of(store))
+        export = Exporting(api.store, info.session, api.protection)
         with suppress(SessionNotFoundError):  # it ended since it was listed
             for line in await export.more() or ():
                 yield line
@@ -134,10 +134,8 @@ def import_session(
         FormatVersionError: a newer version of this package wrote it.
         ConflictError: another process is importing the same session.
     """
-    check_store(store, "import_session")
     plan = ImportPlan(session=session, replace=replace, renew=renew, on_progress=on_progress)
-    lines = run(unsealed(lines, owner_keys_of(store)))
-    return bring_in(store, only_export(lines), plan)
+    return run(_imported(StoreApi.blocking(store, "import_session"), lines, plan))
 
 
 async def aimport_session(
@@ -150,10 +148,12 @@ async def aimport_session(
     on_progress: OnProgress | None = None,
 ) -> str:
     """The same with the store's async API; see `import_session`."""
-    check_store(store, "import_session")
     plan = ImportPlan(session=session, replace=replace, renew=renew, on_progress=on_progress)
-    lines = await unsealed(lines, owner_keys_of(store.aio))
-    return await abring_in(store, only_export(lines), plan)
+    return await _imported(StoreApi.awaitable(store, "aimport_session"), lines, plan)
+
+
+async def _imported(api: StoreApi, lines: Iterable[str | bytes], plan: ImportPlan) -> str:
+    return await landed(only_export(await unsealed(lines, api.owner_keys)), api, plan)
 
 
 def import_sessions(
@@ -169,9 +169,10 @@ def import_sessions(
     One session is in memory at a time. Each id is yielded once its session is imported. If there is
     an error, the sessions imported before it stay.
     """
+    api = StoreApi.blocking(store, "import_sessions")
     plan = ImportPlan(replace=replace, renew=renew, on_progress=on_progress)
-    for export in exports(run(unsealed(lines, owner_keys_of(store)))):
-        yield bring_in(store, export, plan)
+    for export in exports(run(unsealed(lines, api.owner_keys))):
+        yield run(landed(export, api, plan))
 
 
 async def aimport_sessions(
@@ -183,19 +184,10 @@ async def aimport_sessions(
     on_progress: OnProgress | None = None,
 ) -> AsyncIterator[str]:
     """The same with the store's async API; see `import_sessions`."""
+    api = StoreApi.awaitable(store, "aimport_sessions")
     plan = ImportPlan(replace=replace, renew=renew, on_progress=on_progress)
-    for export in exports(await unsealed(lines, owner_keys_of(store.aio))):
-        yield await abring_in(store, export, plan)
-
-
-def bring_in(store: SessionStore, export: Export, plan: ImportPlan) -> str:
-    """Import a session and return its id."""
-    return run(landed(export, Unsuspended(store), plan, protection_of(store)))
-
-
-async def abring_in(store: SessionStore, export: Export, plan: ImportPlan) -> str:
-    """The same with the store's async API."""
-    return await landed(export, store.aio, plan, protection_of(store))
+    for export in exports(await unsealed(lines, api.owner_keys)):
+        yield await landed(export, api, plan)
 
 
 def only_export(lines: Iterable[str | bytes]) -> Export:

@@ -191,9 +191,11 @@ class AsyncSessions:
         self, archive: str | Path | Archive, session_id: str | None = None, *, replace: bool = False
     ) -> Session:
         """See `Sessions.restore`. The file is read in another thread."""
-        from wren_sessions.archives._restoring import arestore_session
+        from wren_sessions.archives._restoring import restored  # when it is asked for
+        from wren_sessions.transfer._api import StoreApi
 
-        id_ = await arestore_session(self.store, archive, session=session_id, replace=replace)
+        api = StoreApi.awaitable(self.store, "restore")
+        id_ = await restored(api, archive, session=session_id, replace=replace)
         return await self.load(id_)
 
     @staticmethod

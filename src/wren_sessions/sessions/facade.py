@@ -419,9 +419,11 @@ class Sessions:
             CorruptSessionError: the archive is damaged; nothing was written.
             FormatVersionError: a newer version of this package wrote it.
         """
-        from wren_sessions.archives._restoring import restore_session
+        from wren_sessions.archives._restoring import restored  # when it is asked for
+        from wren_sessions.transfer._api import StoreApi
 
-        id_ = restore_session(self.store, archive, session=session_id, replace=replace)
+        api = StoreApi.blocking(self.store, "restore")
+        id_ = run(restored(api, archive, session=session_id, replace=replace))
         return self.load(id_)
 
     @staticmethod
