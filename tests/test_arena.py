@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Final, TypeAlias
@@ -338,10 +339,42 @@ def test_elements_begin_at_boundaries_and_are_long_enough(
     data = history(*case)[-1]
     found = boundaries(data, header_length(data))
     ends = {*found, len(data)}
-    for start, end in elements(found, len(data)):
+    for start, end in elements(data, header_length(data)):
         assert end - start >= MIN_ELEMENT_BYTES
         assert start in ends
         assert end in ends
+
+
+NUMBERS: Final = [random.Random(at).randrange(-2_000, 70_000) for at in range(20_000)]
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        pytest.param(msgpack.packb(NUMBERS), id="numbers"),
+        pytest.param(bytes(at % 127 for at in NUMBERS), id="bytes like numbers"),
+    ],
+)
+def test_tiny_elements_are_not_looked_at_one_by_one(whole: bytes) -> None:
+    """What moved is still found; few calls of our own, and a small index."""
+    shelf = Shelf()
+    shelf.put(whole)
+    bounds = boundaries(whole, header_length(whole))
+    moved = whole[bounds[0] : bounds[3]] + whole[bounds[-9_000] :]  # as if some were dropped
+    calls = 0
+
+    def count(_: object, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        shelf.put(moved)
+    finally:
+        sys.setprofile(None)
+    assert shelf.appended_bytes < 1_000
+    assert calls < len(bounds) / 2
+    assert len(shelf.known[-1]._places) < len(bounds) / 8
 
 
 @pytest.mark.parametrize(

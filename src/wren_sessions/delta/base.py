@@ -8,7 +8,7 @@ from zlib import crc32
 
 from wren_sessions.delta.extents import Extent, Piece, Sum, checksum, digest, unpack
 from wren_sessions.records import ArenaParts, Span
-from wren_sessions.serializers._elements import boundaries, elements
+from wren_sessions.serializers._elements import elements
 from wren_sessions.serializers.budget import most_objects, objects_bytes
 
 MAX_OTHERS: Final = 8  # known values that one is compared with
@@ -277,8 +277,7 @@ class DeltaBase:
         return place
 
     def _index(self) -> None:
-        bounds = boundaries(self.body, self._indexed)
-        for start, end in elements(bounds, len(self.body)):
+        for start, end in elements(self.body, self._indexed):
             self._places.setdefault(hash(self.body[start:end]), start)
         self._indexed = len(self.body)
 

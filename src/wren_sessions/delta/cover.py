@@ -98,7 +98,7 @@ def _cover_elements(
         return [Run(None, at, len(data) - at)] if at < len(data) else []
     runs: list[Run] = []
     literal = at
-    for begin, end in elements(boundaries(data, start), len(data)):
+    for begin, end in elements(data, start):
         if begin < at:
             continue
         found = _find(data, begin, end, known)

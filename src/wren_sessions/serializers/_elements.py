@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
+from zlib import crc32
 
 import msgpack
 
@@ -13,6 +14,14 @@ MIN_ELEMENT_BYTES: Final = 64
 _DESCEND_EXT_BYTES: Final = 4_096
 _LONG_ARRAY: Final = 8
 _DEPTH: Final = 6
+_SCALAR: Final = re.compile(  # nil, booleans and numbers
+    rb"[\x00-\x7f\xc0\xc2\xc3\xe0-\xff]|[\xcc\xd0].|[\xcd\xd1]..|[\xca\xce\xd2].{4}|[\xcb\xcf\xd3].{8}",
+    re.DOTALL,
+)
+_SCALARS: Final = re.compile(b"(?:%b)++" % _SCALAR.pattern, re.DOTALL)
+_TINY_BYTES: Final = 16  # elements are tiny if they are shorter on average
+_MANY: Final = 4_096
+_THINNED: Final = 16
 _ARRAYS: Final = {**dict.fromkeys(range(0x90, 0xA0), 1), 0xDC: 3, 0xDD: 5}  # header's length
 _MAPS: Final = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
 _LARGE_EXTS: Final = {0xC8: 4, 0xC9: 6}  # header's length
@@ -23,13 +32,24 @@ def header_length(data: bytes | memoryview) -> int:
     return _ARRAYS.get(data[0], 0) if data else 0
 
 
-def elements(bounds: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
-    """From each boundary to the first one at least `MIN_ELEMENT_BYTES` behind it."""
-    ends = [*bounds, size]
-    for start in bounds:
-        at = bisect_left(ends, start + MIN_ELEMENT_BYTES)
-        if at < len(ends):
-            yield start, ends[at]
+def elements(data: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
+    """From each boundary to the first one at least `MIN_ELEMENT_BYTES` behind it.
+
+    Of many tiny elements, one in `_THINNED` is taken, by what stands there: so the same ones are in
+    another value, wherever they are.
+    """
+    bounds, size = boundaries(data, start), len(data)
+    starts: Iterable[int] = bounds
+    if len(bounds) > max(_MANY, (size - start) // _TINY_BYTES):
+        starts = (at for at in bounds if crc32(data[at : at + 8]) % _THINNED == 0)
+    ends = iter([*bounds, size])
+    end = next(ends)
+    for begin in starts:
+        while end - begin < MIN_ELEMENT_BYTES:
+            if (behind := next(ends, None)) is None:
+                return
+            end = behind
+        yield begin, end
 
 
 def cuts(bounds: Sequence[int], end: int) -> Iterator[tuple[int, int]]:
@@ -55,8 +75,12 @@ def _walked(data: bytes, start: int, end: int, depth: int) -> list[int]:
     found: list[int] = []
     walk = _Walk(data, start, unpacker, found)
     with suppress(Exception):  # no msgpack, or too deep: then these are all we know
-        while start + unpacker.tell() < end:
-            walk.element(depth)
+        while (at := start + unpacker.tell()) < end:
+            if (run := _SCALARS.match(data, at, end)) is None:
+                walk.element(depth)
+            else:  # many tiny ones, such as bytes that look like numbers, are not walked one by one
+                found += [at + each.start() for each in _SCALAR.finditer(run[0])]
+                unpacker.read_bytes(run.end() - at)
     return [at for at in found if at < end]
 
 
@@ -71,6 +95,13 @@ class _Walk:
         self.unpacker = unpacker
         self.found = found
 
+    def flat(self, count: int) -> None:
+        """Note elements that are not looked into."""
+        offset, found, unpacker = self.offset, self.found, self.unpacker
+        for _ in range(count):
+            found.append(offset + unpacker.tell())
+            unpacker.skip()
+
     def element(self, depth: int) -> None:
         at = self.offset + self.unpacker.tell()
         self.found.append(at)
@@ -78,8 +109,11 @@ class _Walk:
         if depth and kind in _ARRAYS:
             size = self.unpacker.read_array_header()
             below = depth - 1 if size <= _LONG_ARRAY else 0
-            for _ in range(size):
-                self.element(below)
+            if below:
+                for _ in range(size):
+                    self.element(below)
+            else:
+                self.flat(size)
         elif depth and kind in _MAPS:
             for _ in range(self.unpacker.read_map_header()):
                 self.unpacker.skip()
