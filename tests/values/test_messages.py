@@ -17,6 +17,7 @@ from langchain_core.messages import (
     SystemMessage,
     ToolMessage,
 )
+from langchain_core.runnables import AddableDict
 
 from values import kinds
 from values.comparing import same
@@ -275,3 +276,24 @@ def test_a_list_that_takes_too_much_memory_to_read_is_refused_where_it_is_packed
             lambda packed: shown.append(packed.head),
         )
     assert not shown
+
+
+def test_a_list_that_another_thread_appends_to_is_packed_as_it_was() -> None:
+    """It grows while an object in it is lowered; all that is packed is as long as its head says."""
+    messages: list[Any] = [*map(HumanMessage, map(str, range(500))), HumanMessage("last")]
+    messages[3] = AddableDict(a=1)
+    serde = SafeSerializer()
+    lower = serde._lower
+
+    def growing(value: Any) -> Any:
+        messages.append(HumanMessage("new"))
+        return lower(value)
+
+    serde.dumps_typed(messages[:1])
+    serde._messages._lower = growing
+    for count in (501, 502):
+        assert len(serde.loads_typed(serde.dumps_typed(messages))) == count
+        assert len(messages) == count + 1
+    shown = serde.dump_list(messages, lambda packed: packed.head + bytes(packed.elements))
+    assert shown is not None
+    assert len(serde.loads_typed(("safe", shown))) == 503

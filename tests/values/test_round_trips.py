@@ -26,6 +26,8 @@ from values.comparing import same
 from wren_sessions import PlainSerializer, SafeSerializer, SerializationError, UnsafeTypeError
 from wren_sessions.serializers import _writing
 from wren_sessions.serializers import messages as messages_module
+from wren_sessions.serializers._wire import marker
+from wren_sessions.serializers.limits import Limits
 
 SAFE: Final = SafeSerializer()
 # Drawing nested values is what takes the time.
@@ -66,6 +68,25 @@ def test_a_value_has_the_same_bytes_whether_or_not_it_is_looked_at_level_by_leve
             patch.setattr(messages_module, "orjson", None)
             general = SafeSerializer().dumps_typed(whole)
         assert SafeSerializer().dumps_typed(whole) == general
+
+
+@pytest.mark.parametrize("length", [0, 1, 3])
+def test_what_another_thread_changes_meanwhile_is_not_packed_by_halves(length: int) -> None:
+    """A list is as long as its head says, although it changes while an object is lowered."""
+    items: list[Any] = []
+
+    def lower(_: Any) -> list[Any]:
+        items[:] = [0] * length  # as another thread may
+        return [marker(b"t"), 1]
+
+    whole = [items, {"a": items}]
+    items += [kinds.Frozen("x"), "y"]
+    assert _writing.Packing(lower).pack(whole) is None
+    items[:] = [kinds.Frozen("x"), "y"]
+    packing = _writing.Packing(lower)
+    limits = Limits()
+    data = _writing.written(whole, packing, SAFE._lower, lambda: SAFE._lower, limits)
+    assert same(SAFE.loads_typed(("safe", data)), [[0] * length, {"a": [0] * length}])
 
 
 @pytest.mark.parametrize(

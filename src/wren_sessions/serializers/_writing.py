@@ -21,8 +21,8 @@ from wren_sessions.errors import SerializationError
 from wren_sessions.serializers import _standard
 from wren_sessions.serializers._deep import Part, Unsorted
 from wren_sessions.serializers._standard import Write, write_int, write_odd_dict
-from wren_sessions.serializers._wire import marker
-from wren_sessions.serializers.limits import DEEPEST, Limits, over
+from wren_sessions.serializers._wire import MARK, marker
+from wren_sessions.serializers.limits import DEEPEST, Limits, fault_of, over
 
 Lower = Callable[[Any], Any]
 
@@ -185,7 +185,9 @@ class Packing:
     def pack(self, value: Any) -> bytes | None:
         """The bytes of a dict or list; None for anything else, and if nobody can say so.
 
-        orjson comes second: it takes tuples, and has no limit to their depth.
+        orjson comes second: it takes tuples, and has no limit to their depth. While an object is
+        lowered, another thread may change the length of a list whose head is packed already. Then
+        the bytes are not whole.
         """
         if orjson is None or (type(value) is not dict and type(value) is not list):
             return None
@@ -197,6 +199,8 @@ class Packing:
             data: bytes = packer.pack(value)
             orjson.dumps(value, _check_object, STRICT_JSON)
         except PACKING_ERRORS:
+            return None
+        if MARK in data and fault_of(data) is not None:
             return None
         if len(data) < _KEPT_BYTES:
             self._packers.append(packer)

@@ -152,7 +152,8 @@ class MessageLists:
         if not self._packs_lists or not self._messages.begins(value):
             return None
         unchanged = earlier is not None and earlier.begins(value)
-        rest = value[earlier.count :] if earlier and unchanged else value
+        known = earlier.count if earlier and unchanged else 0
+        rest = value[known:]  # another thread may append to it
         try:
             packer = _packers.pop()
         except IndexError:
@@ -169,7 +170,8 @@ class MessageLists:
             whole = size + (earlier.size_bytes if earlier and unchanged else 0)
             if not unchanged or whole <= self._limits.sure_bytes:
                 with data[len(array_header(len(rest))) :] as elements:
-                    found = look(PackedList(KIND, array_header(len(value)), elements, unchanged))
+                    head = array_header(known + len(rest))
+                    found = look(PackedList(KIND, head, elements, unchanged))
         packer.reset()
         if size < _KEPT_LIST_BYTES:
             _packers.append(packer)

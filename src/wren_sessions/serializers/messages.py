@@ -101,6 +101,7 @@ class Messages:
         try:
             if len(messages) <= _AT_ONCE:
                 return self._part(messages)
+            messages = messages[:]  # another thread may append to it
             parts: list[bytes | memoryview] = [array_header(len(messages))]
             for at in range(0, len(messages), _AT_ONCE):
                 part = messages[at : at + _AT_ONCE]
