@@ -103,6 +103,21 @@ async def test_early_writes_follow_their_checkpoint_into_a_new_session(
     await backend.close()
 
 
+async def test_a_prune_leaves_early_writes_what_they_share_with_earlier_checkpoints(
+    saver: SessionSaver,
+) -> None:
+    """A prune knows the bytes that checkpoints refer to; these writes have no checkpoint yet."""
+    at = await Chain(saver).put("c1", {"x": LONG})
+    begun = await get(saver, at)
+    await saver.aput_writes(config(checkpoint_id="c3"), [("x", LONG), ("y", [*LONG, 1])], "task")
+    elsewhere = SessionSaver(saver.store)
+    await Chain.continuing(elsewhere, begun).put("c2", {"x": 1})
+    await elsewhere.aprune([THREAD])
+    at = await Chain.continuing(saver, begun).put("c3", {"z": 1})
+    assert await pending(saver, at) == [("task", "x", LONG), ("task", "y", [*LONG, 1])]
+    assert await pending(elsewhere, at) == await pending(saver, at)
+
+
 async def test_early_writes_of_a_run_do_not_go_to_the_next_session(saver: SessionSaver) -> None:
     """Somebody deletes the session while a run is on its way, and begins another one."""
     await Chain(saver).put("c1", {"x": 1})

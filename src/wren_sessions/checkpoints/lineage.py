@@ -37,7 +37,8 @@ A put has everything of a session if it is in the root namespace, no subgraph ha
 and no channel depends on its history (LangGraph's ``DeltaChannel``).
 
 **A write that comes before its checkpoint** belongs to the life in which its run began. If that is
-over or not known, it waits until the checkpoint is stored.
+over or not known, or the write shares bytes with other checkpoints, it waits until the checkpoint
+is stored.
 
 `Lineage` is what a process knows of one session. It has no lock and does no I/O.
 """

@@ -3,9 +3,9 @@
 They belong to a checkpoint that may not have arrived yet: LangGraph sends both at once, and either
 may come first. If the writes come first, they are stored at once when it is known in which life of
 the session their run began: the commit says so, and a deleted session does not come back as a few
-writes without a checkpoint. They also wait in this process until their checkpoint is stored. If it
-was not known to which life they belong, or the checkpoint has begun another one, they are written
-then.
+writes without a checkpoint. They also wait in this process until their checkpoint is stored. They
+are written then if it was not known to which life they belong, if the checkpoint has begun another
+one, or if they refer to bytes of other checkpoints: a prune may free those in the meantime.
 
 `lineage` explains what happens to them if the session went away.
 """
@@ -152,7 +152,10 @@ class Pending:
         """
         if not begun:  # it may come at any moment, or another process has written it
             life = self._cache.life_looked_at(session)
-            if life and await self._added(self._commit(session, name, batch, life, records)):
+            early = life and self._commit(session, name, batch, life, records)
+            # A prune keeps the bytes that checkpoints refer to, and these writes have none yet.
+            shares = early and early.writes and early.writes.spans
+            if life and early and not shares and await self._added(early):
                 batch = batch._replace(incarnation=life.incarnation)
             elif await self._added(self._commit(session, name, batch, own=name), name):
                 return None
