@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+import pytest_asyncio
+import redis.asyncio
 from redis import exceptions as driver
 from redis.connection import Connection
 
-from wren_sessions.stores.redis.wire import is_quiet, packed, reply_of
+from wren_sessions.stores.redis.wire import areply_of, awrite, is_quiet, packed, reply_of
 
 LONG = b"$70000\r\n" + b"x" * 70_000 + b"\r\n"
 REPLIES = [
     b"$5\r\nhello\r\n",
     b"$0\r\n\r\n",
     b"$4\r\n\r\n\r\n\r\n",
-    b"_\r\n",
     b"+OK\r\n",
     b":12\r\n",
     b"*0\r\n",
     b"*3\r\n$1\r\na\r\n$0\r\n\r\n$2\r\nbc\r\n",
-    b"*2\r\n$1\r\na\r\n_\r\n",
     b"*2\r\n$1\r\na\r\n*2\r\n$1\r\nb\r\n:3\r\n",
-    b"%1\r\n$1\r\na\r\n:3\r\n",
     LONG,
     b"*2\r\n$1\r\na\r\n" + LONG,
 ]
@@ -112,3 +113,113 @@ def test_a_command_is_packed_as_the_driver_packs_it() -> None:
     command = ("EVALSHA", b"sha", b"1", "kéy", b"", b"\r\n\x00\xff", b"x" * 100_000)
     theirs: Any = Connection().pack_command(*command)
     assert packed(command) == b"".join(theirs)
+
+
+# --- asyncio --------------------------------------------------------------------------------------
+
+
+class AsyncEnds:
+    """The same with a connection of asyncio's driver."""
+
+    def __init__(self) -> None:
+        self.connection: Any = redis.asyncio.Connection()
+
+    async def open(self) -> None:
+        """Connect both ends."""
+        ours, self.server = socket.socketpair()
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        self.connection._reader, self.connection._writer = reader, self._writer
+        self.connection.socket_timeout = 5
+        self.connection._parser.on_connect(self.connection)
+
+    async def can_read(self) -> bool:
+        """Whether there is something to read."""
+        theirs = getattr(self.connection, "can_read", None)
+        return bool(await (theirs or self.connection.can_read_destructive)())  # before 8.0
+
+    async def close(self) -> None:
+        """Close both, as far as the test has not."""
+        self.server.close()
+        await self.connection.disconnect(nowait=True)
+        self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+
+@pytest_asyncio.fixture
+async def async_ends() -> AsyncIterator[AsyncEnds]:
+    """Both ends of a connection."""
+    made = AsyncEnds()
+    await made.open()
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize("raw", REPLIES, ids=lambda raw: repr(raw[:24]))
+async def test_an_awaited_reply_is_what_the_driver_reads(async_ends: AsyncEnds, raw: bytes) -> None:
+    """Whatever its form, and none of it is left over or asked for in vain."""
+    async_ends.server.sendall(raw)
+    theirs = await async_ends.connection.read_response(disable_decoding=True)
+    async_ends.server.sendall(raw)
+    assert await areply_of(async_ends.connection) == theirs
+    assert not await async_ends.can_read()
+
+
+@pytest.mark.parametrize("at", [1, 3, 5, 9, 12])
+async def test_an_awaited_reply_that_comes_in_two_pieces_is_read_whole(
+    async_ends: AsyncEnds, at: int
+) -> None:
+    """The first piece is given back, wherever it ends."""
+    raw = b"*2\r\n$5\r\nhello\r\n$0\r\n\r\n"
+    async_ends.server.sendall(raw[:at])
+    read_response = async_ends.connection.read_response
+
+    async def driver_reads(**kwargs: Any) -> Any:
+        async_ends.server.sendall(raw[at:])
+        return await read_response(**kwargs)
+
+    async_ends.connection.read_response = driver_reads
+    assert await areply_of(async_ends.connection) == [b"hello", b""]
+
+
+async def test_two_replies_at_once_are_read_one_by_one(async_ends: AsyncEnds) -> None:
+    """The second one is given back with the first, which the driver then reads."""
+    async_ends.server.sendall(b"$1\r\na\r\n$1\r\nb\r\n")
+    assert await areply_of(async_ends.connection) == b"a"
+    assert await areply_of(async_ends.connection) == b"b"
+
+
+async def test_an_error_is_raised_by_who_awaits(async_ends: AsyncEnds) -> None:
+    """As the driver raises it."""
+    async_ends.server.sendall(b"-NOSCRIPT No matching script\r\n")
+    with pytest.raises(driver.NoScriptError):
+        await areply_of(async_ends.connection)
+
+
+async def test_no_awaited_answer_in_time_is_a_timeout(async_ends: AsyncEnds) -> None:
+    """It was waited for once, and the connection is closed."""
+    async_ends.connection.socket_timeout = 0.01
+    with pytest.raises(driver.TimeoutError):
+        await areply_of(async_ends.connection)
+    assert not async_ends.connection.is_connected
+
+
+@pytest.mark.parametrize("before", [b"", b"$5\r\nhel"])
+async def test_a_closed_asyncio_connection_is_lost(async_ends: AsyncEnds, before: bytes) -> None:
+    """Whatever came before, there is no reply."""
+    async_ends.server.sendall(before)
+    async_ends.server.close()
+    with pytest.raises(driver.ConnectionError):
+        await areply_of(async_ends.connection)
+
+
+async def test_a_long_command_is_written_whole(async_ends: AsyncEnds) -> None:
+    """So is a short one, which does not go through the driver."""
+    short, long = packed(("ECHO", b"a")), packed(("ECHO", b"x" * 100_000))
+    await awrite(async_ends.connection, short)
+    writing = asyncio.create_task(awrite(async_ends.connection, long))
+    whole, there = short + long, b""
+    while len(there) < len(whole):
+        there += await asyncio.to_thread(async_ends.server.recv, 65_536)
+    await writing
+    assert there == whole

@@ -12,7 +12,7 @@ import redis.asyncio.connection
 import redis.connection
 
 from wren_sessions.stores.redis import connection
-from wren_sessions.stores.redis.wire import reply_of
+from wren_sessions.stores.redis.wire import areply_of, awrite, reply_of
 
 
 class Trips:
@@ -55,7 +55,8 @@ def counted_trips() -> Iterator[Trips]:
                 kind, "send_packed_command", _noting(kind.send_packed_command, trips.sent)
             )
             patch.setattr(kind, "read_response", _noting(kind.read_response, trips.read))
-        patch.setattr(f"{connection.__name__}.reply_of", _noting(reply_of, trips.read))
+        for ours, note in ((reply_of, trips.read), (areply_of, trips.read), (awrite, trips.sent)):
+            patch.setattr(f"{connection.__name__}.{ours.__name__}", _noting(ours, note))
         yield trips
 
 

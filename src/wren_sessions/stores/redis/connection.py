@@ -31,7 +31,7 @@ import redis.asyncio
 from redis import exceptions as driver
 from redis.client import NEVER_DECODE
 
-from wren_sessions.stores.redis.wire import is_quiet, packed, reply_of
+from wren_sessions.stores.redis.wire import areply_of, awrite, is_quiet, packed, reply_of
 
 C = TypeVar("C", redis.Redis, redis.asyncio.Redis)
 Command: TypeAlias = tuple[Any, ...]
@@ -39,7 +39,6 @@ _Lost: TypeAlias = Callable[[Any, Exception], Any]
 
 RAW: Final = {NEVER_DECODE: True}
 _MOVES: Final = "should_reconnect"  # whether the server said that it goes away: redis-py 6.4 and on
-_BUFFER_BYTES: Final = 32_768  # half of what asyncio takes before a writer has to wait
 
 _UNUSABLE = (driver.ConnectionError, driver.TimeoutError, OSError)
 
@@ -197,8 +196,8 @@ class AsyncLine:
         kept = await self.connection.get_connection()
 
         async def trip() -> Any:
-            await _write(kept, packed(command))
-            return await kept.read_response(disable_decoding=True)
+            await awrite(kept, packed(command))
+            return await areply_of(kept)
 
         return await kept.retry.call_with_retry(trip, lambda error: self._lost(kept, error))
 
@@ -210,19 +209,6 @@ class AsyncLine:
 
 async def _adisconnect(connection: Any, _: Exception) -> None:
     await connection.disconnect()
-
-
-async def _write(connection: Any, command: bytes) -> None:
-    """Send a command; at once where the buffer takes it all, as a time limit costs a task."""
-    if not connection.is_connected or len(command) > _BUFFER_BYTES:
-        await connection.send_packed_command([command])
-        return
-    await connection.check_health()
-    limit, connection.socket_timeout = connection.socket_timeout, None
-    try:
-        await connection.send_packed_command([command], check_health=False)
-    finally:
-        connection.socket_timeout = limit
 
 
 def _is_plain(client: redis.Redis | redis.asyncio.Redis) -> bool:
