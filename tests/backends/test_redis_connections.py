@@ -219,11 +219,11 @@ async def test_the_server_sees_who_is_connected(
 @pytest.mark.parametrize("face", FACES)
 async def test_an_idle_connection_is_checked(redis_url: str, admin: redis.Redis, face: str) -> None:
     """With `health_check_interval` a PING goes before the command."""
-    async with opened(redis_url, health_check_interval=0.001) as store:
+    async with opened(redis_url, health_check_interval=0.05) as store:
         there = face_of(store, face)
         await there.heads(SESSION)
         admin.config_resetstat()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.06)
         await there.heads(SESSION)
         assert admin.info("commandstats")["cmdstat_ping"]["calls"] >= 1
 
