@@ -20,6 +20,7 @@ SOURCE = Path(wren_sessions.__file__).parent
 LUA = {path.stem: path.read_text("utf-8") for path in SOURCE.rglob("*.lua")}
 MOST_FRAGMENTS = 36  # a bound that is only ever lowered
 FRAGMENT_LINES = 4
+MOST_LINES = 50  # of a function, without its signature and its docstring
 MOST_OF_A_PATTERN = 200  # characters; a longer text is a docstring
 HANDS_ON = {"transcripts._data"}  # a transcript's methods hand it to the modules that write it
 
@@ -111,6 +112,17 @@ def test_few_functions_are_fragments() -> None:
     """
     found = fragments(MODULES)
     assert len(found) <= MOST_FRAGMENTS, "\n".join(found)
+
+
+def test_no_function_is_too_long() -> None:
+    """What takes more lines is several ideas."""
+    found = {
+        f"{name}.{node.name}": lines(node)
+        for name, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, Function)
+    }
+    assert {name: count for name, count in found.items() if count > MOST_LINES} == {}
 
 
 def test_a_fragment_is_found() -> None:

@@ -166,11 +166,6 @@ def _snapshot(
     if channels is not None:
         values_today(values, channels)
     arena.learn(body.values.values())
-    writes = writes_of(session, stored, body) if stored.writes else []
-    if len(writes) > 1:
-        in_order(writes)
-    if channels is not None:
-        writes = writes_today(writes, channels)
     found = Snapshot(
         name=stored.name,
         parent_id=body.parent_id,
@@ -181,13 +176,7 @@ def _snapshot(
         rest=rest,
         metadata=metadata,
         writes=_read_writes(
-            session,
-            writes,
-            arena,
-            serde,
-            channels,
-            protection=protection,
-            what=f"a pending write of {what}",
+            session, stored, body, arena, serde, channels=channels, protection=protection
         ),
         below=stored.below,
     )
@@ -388,15 +377,24 @@ def in_order(writes: list[WriteBody]) -> list[WriteBody]:
 
 def _read_writes(
     session: str,
-    writes: list[WriteBody],
+    stored: Stored,
+    body: CheckpointRecord,
     arena: ArenaParts,
     serde: Serializer,
-    channels: GraphChannels | None,
     *,
+    channels: GraphChannels | None,
     protection: Protection,
-    what: str,
 ) -> list[tuple[str, str, Any]]:
+    """The pending writes of a checkpoint, in LangGraph's order."""
+    if not stored.writes:
+        return []
+    what = f"a pending write of checkpoint {stored.name[1]!r}"
     about = f"{what} of session {session!r}"
+    writes = writes_of(session, stored, body)
+    if len(writes) > 1:
+        in_order(writes)
+    if channels is not None:
+        writes = writes_today(writes, channels)
     typed: list[tuple[str, bytes]] = []
     for write in writes:
         small = _small(write.value)
