@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final
 
 from wren_sessions.errors import SerializationError
@@ -36,6 +37,7 @@ _WIRING: Final = re.compile(
 )
 
 
+@lru_cache(4_096)  # each put asks of each channel with a number
 def is_internal(channel: object) -> bool:
     """Whether a channel is LangGraph's own: its input, its triggers, its tasks."""
     if not isinstance(channel, str):  # version 0.1.0 saved such keys

@@ -7,11 +7,11 @@ it through its own methods.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from wren_sessions._tokens import new_token
 from wren_sessions.checkpoints.codec import WriteBody, encode_write
 from wren_sessions.checkpoints.draft import Put, draft
 from wren_sessions.checkpoints.get import Reading
@@ -173,7 +173,7 @@ class SessionTarget:
         writes, witnesses = self._writes(entry.name, writes_of(found))
         commit = Commit(
             session=session,
-            token=secrets.token_urlsafe(8),
+            token=new_token(),
             new=life is None,
             incarnation=None if life is None else life.incarnation,
             revision=None if life is None else life.revision,
@@ -191,7 +191,7 @@ class SessionTarget:
         writes, witnesses = self._writes(entry.name, writes_of(found))
         commit = Commit(
             session=self._session,
-            token=secrets.token_urlsafe(8),
+            token=new_token(),
             incarnation=None if self._now is None else self._now.incarnation,
             witnesses=witnesses,
             writes=writes,

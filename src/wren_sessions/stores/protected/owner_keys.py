@@ -14,7 +14,6 @@ contain the keys, and could be read after the keys were destroyed.
 from __future__ import annotations
 
 import json
-import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from wren_sessions._tokens import new_token
 from wren_sessions._walks import SessionWalk
 from wren_sessions.errors import ConfigurationError, ConflictError, DecryptionError
 from wren_sessions.protocols import AsyncSessionStore, SessionStore, knowing_owners
@@ -149,7 +149,7 @@ class OwnerKeys:
             about["lent"] = True
         commit = Commit(
             session=key_id,
-            token=secrets.token_urlsafe(8),
+            token=new_token(),
             new=seen is None,
             incarnation=None if seen is None else seen.life.incarnation,
             revision=None if seen is None else seen.life.revision,

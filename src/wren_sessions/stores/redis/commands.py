@@ -58,10 +58,11 @@ from wren_sessions.records import (
 from wren_sessions.stores._checks import check_notes, noted_meanwhile
 from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.redis.replies import (
+    REFUSED,
     OwnedLife,
+    corrupt,
     crc_of,
     read_arena,
-    read_checked,
     read_committed,
     read_heads,
     read_life,
@@ -71,6 +72,7 @@ from wren_sessions.stores.redis.replies import (
     read_owned_life,
     read_scanned,
     read_turn,
+    refuse,
     segments_of,
 )
 from wren_sessions.stores.redis.scripts import Script, script
@@ -144,10 +146,21 @@ class Plan(NamedTuple, Generic[T]):
         return reply
 
     def result(self, reply: Any) -> T:
-        """What the method returns, from the reply of the script or the replies of the commands."""
+        """What the method returns, from the reply of the script or the replies of the commands.
+
+        Raises:
+            CorruptSessionError: what stands at the key is no session of this package, or damaged.
+            FormatVersionError: a newer version of this package wrote it.
+        """
         if self.script is None:
             return self.read(reply)
-        return read_checked(self.session, self.read, reply)
+        words = (reply if isinstance(reply, bytes) else reply[0]).split(b" ")
+        if words[0] in REFUSED:
+            refuse(self.session, words)
+        try:
+            return self.read(words, reply)
+        except (ValueError, TypeError, LookupError):
+            corrupt(self.session, "what its key holds is damaged")
 
 
 class Owned(NamedTuple):

@@ -6,7 +6,7 @@ Whatever is not as it was written is a `CorruptSessionError` that names the sess
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 from zlib import crc32
@@ -47,31 +47,12 @@ META_WORDS: Final = {b"1": 9, b"2": 10}  # by format version
 MAX_DIGITS: Final = 15  # of any number, as in _common.lua
 
 
-def read_checked(session: str, read: Callable[[list[bytes], Any], T], reply: Any) -> T:
-    """Read what a script replied: one text, or a list that starts with one.
-
-    Args:
-        session: the session that it is about.
-        read: takes the text's words and the reply.
-        reply: as the driver gave it.
-
-    Raises:
-        CorruptSessionError: what stands at the key is no session of this package, or damaged.
-        FormatVersionError: a newer version of this package wrote it.
-    """
-    words = (reply if isinstance(reply, bytes) else reply[0]).split(b" ")
-    if words[0] in _REFUSED:
-        _refuse(session, words)
-    try:
-        return read(words, reply)
-    except (ValueError, TypeError, LookupError):
-        corrupt(session, "what its key holds is damaged")
+REFUSED: Final = (b"foreign", b"version")
+"""What a script says first where it does not know what stands at the key."""
 
 
-_REFUSED: Final = (b"foreign", b"version")
-
-
-def _refuse(session: str, words: list[bytes]) -> NoReturn:
+def refuse(session: str, words: list[bytes]) -> NoReturn:
+    """Raise the error for one of these."""
     if words[0] == b"version":
         _newer(session, words[1])
     raise CorruptSessionError(
