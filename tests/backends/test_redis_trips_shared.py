@@ -106,9 +106,10 @@ class Crowd:
         """Make all lanes busy, and start the calls behind that."""
         await self._start("ping")
         self._proxy.hold()
-        lanes = min(LANES, self._connections())
+        lanes, before = min(LANES, self._connections()), len(self._proxy.requests)
         busy = [self._start("ping") for _ in range(lanes)]
         await until(lambda: self._under_way() == lanes)
+        await until(lambda: len(self._proxy.requests) >= before + lanes)
         waiting = []
         for number, call in enumerate(calls, 1):
             waiting.append(self._start(*call))

@@ -14,7 +14,10 @@ import redis.asyncio
 from redis import exceptions as driver
 from redis.connection import Connection
 
+from backends.faces import FACES, face_of
+from wren_sessions.stores.redis import RedisStore
 from wren_sessions.stores.redis.wire import areply_of, awrite, is_quiet, packed, reply_of
+from wren_sessions.testing.build import SESSION
 
 LONG = b"$70000\r\n" + b"x" * 70_000 + b"\r\n"
 REPLIES = [
@@ -113,6 +116,31 @@ def test_a_command_is_packed_as_the_driver_packs_it() -> None:
     command = ("EVALSHA", b"sha", b"1", "kéy", b"", b"\r\n\x00\xff", b"x" * 100_000)
     theirs: Any = Connection().pack_command(*command)
     assert packed(command) == b"".join(theirs)
+
+
+@pytest.mark.redis_server
+@pytest.mark.parametrize("face", FACES)
+async def test_a_connection_of_the_applications_own_class_is_asked(
+    redis_url: str, face: str
+) -> None:
+    """Where it reads replies in its own way, it reads ours, too."""
+    read: list[Any] = []
+
+    class Own(Connection):
+        def read_response(self, *args: Any, **options: Any) -> Any:
+            read.append(super().read_response(*args, **options))
+            return read[-1]
+
+    class AsyncOwn(redis.asyncio.Connection):
+        async def read_response(self, *args: Any, **options: Any) -> Any:
+            read.append(await super().read_response(*args, **options))
+            return read[-1]
+
+    theirs: Any = (redis, Own) if face == "sync" else (redis.asyncio, AsyncOwn)
+    pool = theirs[0].ConnectionPool.from_url(redis_url, connection_class=theirs[1])
+    async with RedisStore.from_client(theirs[0].Redis(connection_pool=pool)) as store:
+        await face_of(store, face).info(SESSION)
+    assert any(type(reply) is bytes and reply.endswith(b" miss") for reply in read)
 
 
 # --- asyncio --------------------------------------------------------------------------------------
