@@ -232,6 +232,18 @@ async def test_no_awaited_answer_in_time_is_a_timeout(async_ends: AsyncEnds) -> 
     assert not async_ends.connection.is_connected
 
 
+async def test_a_reply_that_comes_with_the_time_limit_is_late(async_ends: AsyncEnds) -> None:
+    """A reader that was told of the limit says so to whoever reads next: it is not used again."""
+    connection = async_ends.connection
+    reading = asyncio.create_task(areply_of(connection))
+    await asyncio.sleep(0)
+    connection._reader.feed_data(b"$1\r\na\r\n")
+    connection._reader.set_exception(TimeoutError())
+    with pytest.raises(driver.TimeoutError):
+        await reading
+    assert not connection.is_connected
+
+
 @pytest.mark.parametrize("before", [b"", b"$5\r\nhel"])
 async def test_a_closed_asyncio_connection_is_lost(async_ends: AsyncEnds, before: bytes) -> None:
     """Whatever came before, there is no reply."""

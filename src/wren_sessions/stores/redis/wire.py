@@ -82,7 +82,8 @@ async def areply_of(connection: Any) -> Any:
     if not connection.health_check_interval:
         reader: asyncio.StreamReader = connection._reader  # noqa: SLF001 -- nor to this one
         seen = await _seen(reader, connection.socket_timeout)
-        if (reply := _whole(seen)) is not None:
+        late = reader.exception() is not None  # it came with the time limit, which the reader keeps
+        if not late and (reply := _whole(seen)) is not None:
             return reply
         if seen and not reader.at_eof():
             reader.feed_data(seen)
