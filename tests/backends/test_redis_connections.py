@@ -376,3 +376,27 @@ async def test_a_client_that_traces_commands_sees_each_of_ours(
     assert await commits(Traced.from_url(redis_url))
     monkeypatch.setattr(kind, "execute_command", traced)
     assert await commits(kind.from_url(redis_url))
+
+
+@pytest.mark.parametrize("name", ["send_command", "read_response"])
+@pytest.mark.parametrize("face", FACES)
+async def test_a_connection_of_the_applications_own_sends_each_of_our_commands(
+    redis_url: str, face: str, name: str
+) -> None:
+    """Whichever of its methods is their own is called, to trace commands, for example."""
+    theirs: Any = redis.Connection if face == "sync" else redis.asyncio.Connection
+    seen: list[int] = []
+
+    def traced(self: Any, *given: Any, **options: Any) -> Any:
+        seen.append(1)
+        return getattr(theirs, name)(self, *given, **options)
+
+    kind = type("Traced", (theirs,), {name: traced})
+    clients: Any = redis if face == "sync" else redis.asyncio
+    pool = clients.ConnectionPool.from_url(redis_url, connection_class=kind)
+    store = RedisStore.from_client(clients.Redis(connection_pool=pool))
+    await face_of(store, face).commit(put("1"))
+    before = len(seen)
+    await face_of(store, face).commit(put("2", new=False))
+    assert len(seen) == before + 1
+    await store.aio.close()

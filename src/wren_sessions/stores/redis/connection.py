@@ -221,7 +221,7 @@ def _is_plain(client: redis.Redis | redis.asyncio.Redis) -> bool:
     )
 
 
-_OVER_IT: Final = ("send_packed_command", "read_response")
+_OVER_IT: Final = ("send_command", "pack_command", "send_packed_command", "read_response")
 
 
 def _found(there: object, *names: str) -> list[Any]:
