@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from wren_sessions.errors import (
     SessionGoneError,
     SessionNotFoundError,
 )
+from wren_sessions.keys import StagingId
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Commit
 from wren_sessions.serializers.encryption import Encryption
@@ -174,3 +176,56 @@ async def test_what_nobody_can_read_stops_nothing(face: str, tmp_path: Path) -> 
     assert "owner who was erased" in report.unreadable["a-erased"]
     assert "the key 'other'" in report.unreadable["d-other"]
     assert Sessions(opened(NEW)).load("z-fine").state == {"text": "z-fine"}
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("late", ["info", "copy"])
+@pytest.mark.parametrize("face", ["sync", "async"])
+async def test_two_who_rewrite_a_session_at_once(face: str, late: str, *, again: bool) -> None:
+    """What the other has begun under the temporary name never takes the place of the session."""
+    below = MemoryStore()
+    chat(store_with(below, OLD))
+    before = history(store_with(below, OLD))
+    Sessions(store_with(below, OLD)).annotate("t", owner="ann")
+    other = store_with(below, NEW, OLD)
+    staging = StagingId("t")
+    real: Any = getattr(below, late)
+    last = len(spied(below, late, lambda: rekey(store_with(below, NEW, OLD), unused_for=None)))
+    chat(store_with(below, OLD, NEW), 1)
+    calls: list[Any] = []
+
+    def meddled(*args: Any, **options: Any) -> Any:
+        if type(args[0]) is StagingId:
+            calls.append(args)
+            if len(calls) == last:
+                other.delete(staging)
+                if again:
+                    other.commit(Commit(session=staging, token="other", new=True, state=b"{}"))
+        return real(*args, **options)
+
+    setattr(below, late, meddled)
+    report = await rewritten(face, store_with(below, NEW, OLD), unused_for=None)
+    assert len(calls) >= last > 0
+    assert report == RekeyReport(rewritten=(), busy=("t",))
+    assert history(store_with(below, NEW, OLD))[-len(before) :] == before
+    info = below.info("t")
+    assert info is not None
+    assert info.owner == "ann"
+
+
+def spied(store: MemoryStore, name: str, work: Callable[[], object]) -> list[Any]:
+    """The calls of a method for a session that is still being made, while something is done."""
+    calls: list[Any] = []
+    real: Any = getattr(store, name)
+
+    def spying(*args: Any, **options: Any) -> Any:
+        if type(args[0]) is StagingId:
+            calls.append(args)
+        return real(*args, **options)
+
+    setattr(store, name, spying)
+    try:
+        work()
+    finally:
+        setattr(store, name, real)
+    return calls

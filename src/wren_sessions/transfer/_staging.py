@@ -112,8 +112,10 @@ class Staging:
             await self._begin()
             count = await self._records()
             await self._lead()
-            await self._verify()
-            await self._target.copy(self._staging, self._info.session, replace=replace)
+            life = await self._verify()
+            target = self._info.session
+            if not await self._target.copy(self._staging, target, replace=replace, expect=life):
+                self._taken()
         except Exception:
             await self._drop()
             raise
@@ -174,12 +176,15 @@ class Staging:
 
     def _life(self, done: Committed) -> Life:
         if done.outcome != "done" or done.life is None:
-            raise ConflictError(
-                f"somebody else wrote or deleted what session {self._info.session!r} was being "
-                "copied to: is it being copied twice? Nothing of it is there: try again",
-                session=self._info.session,
-            )
+            self._taken()
         return done.life
+
+    def _taken(self) -> NoReturn:
+        raise ConflictError(
+            f"somebody else wrote or deleted what session {self._info.session!r} was being "
+            "copied to: is it being copied twice? Nothing of it is there: try again",
+            session=self._info.session,
+        )
 
     async def _records(self) -> int:
         entries = await self._entries()
@@ -310,20 +315,23 @@ class Staging:
 
     # --- verification ---
 
-    async def _verify(self) -> None:
-        """Make sure that the target has what the source has."""
+    async def _verify(self) -> Life:
+        """Make sure that the target has what the source has; the life of what is there."""
         ours = await self._source.heads(self._info.session)
         theirs = await self._target.heads(self._staging)
         if dict(ours) != dict(theirs):
-            self._damaged("its latest checkpoints differ when read back")
+            await self._differs("its latest checkpoints differ when read back")
         await self._check_records(theirs)
         for place in self._places:
             for span, offset in _chunks(place.span, place.offset):
                 await self._check_bytes(span, Span(offset, span.length))
         info = await self._target.info(self._staging)
-        if info is None or info.state != self._info.state:
-            self._damaged("its header differs when read back")
+        if info is None or info.life.incarnation != self._incarnation:
+            self._taken()
+        if info.state != self._info.state:
+            await self._differs("its header differs when read back")
         await self._scan([Start("")], 1)
+        return info.life
 
     async def _check_records(self, heads: Sequence[Name]) -> None:
         scan = partial(self._target.scan, self._staging)
@@ -332,9 +340,11 @@ class Staging:
         while (page := await walk.next_page()) is not None:
             for stored in page.records:
                 if missing.pop(stored.name, b"") != _digest(stored.body, stored.writes):
-                    self._damaged(f"checkpoint {stored.name[1]!r} differs when read back")
+                    await self._differs(f"checkpoint {stored.name[1]!r} differs when read back")
         if missing:
-            self._damaged(f"checkpoint {next(iter(missing))[1]!r} is not there when read back")
+            await self._differs(
+                f"checkpoint {next(iter(missing))[1]!r} is not there when read back"
+            )
 
     async def _check_bytes(self, source: Span, target: Span) -> None:
         ours = await self._source.read(self._info.session, (source,))
@@ -342,7 +352,13 @@ class Staging:
         if ours is None:
             await self._scan([Start("")], 1)  # pruned meanwhile?
         if ours is None or theirs is None or ours.get(source) != theirs.get(target):
-            self._damaged("its arena differs when read back")
+            await self._differs("its arena differs when read back")
+
+    async def _differs(self, what: str) -> NoReturn:
+        info = await self._target.info(self._staging)
+        if info is None or info.life.incarnation != self._incarnation:
+            self._taken()  # it is another copy of the session, not yet complete
+        self._damaged(what)
 
     def _damaged(self, what: str) -> NoReturn:
         raise CorruptSessionError(

@@ -233,10 +233,12 @@ class Sealing:
         state, expect = copy.state, copy.expect
         if self._keyring is not None:
             info, header = await self._header(copy.source)
-            if info is not None and header is not None and header.uid is not None:
+            if info is None or header is None:
+                return None
+            expect = expect or info.life  # what is sealed for the source, no other session can open
+            if header.uid is not None:
                 copied = header if state is None else replace(header, state=state)
                 state = headers.seal(self._keyring, copy.target, copied)
-                expect = expect or info.life
         return await self._store.copy(
             copy.source, copy.target, replace=copy.replace, state=state, expect=expect
         )
