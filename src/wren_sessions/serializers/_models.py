@@ -124,10 +124,11 @@ class ModelProfile(Profile):
         if type(extra) not in {dict, type(None)}:
             self.refuse("was stored with damaged extras")
         value: Any = object.__new__(self.kind)
-        state = {**self.completed(fields, self.defaults), **others}
-        self._others.put(value, state)
-        for slot, part in zip(self.slots[1:], (names, extra, self._privates(private)), strict=True):
-            slot.__set__(value, part)
+        self._others.put(value, {**self.completed(fields, self.defaults), **others})
+        _, of_names, of_extra, of_private = self.slots
+        of_names.__set__(value, names)
+        of_extra.__set__(value, extra)
+        of_private.__set__(value, self._privates(private))
         return value
 
     def _privates(self, stored: dict[str, Any] | None) -> dict[str, Any] | None:

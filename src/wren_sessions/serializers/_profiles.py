@@ -147,8 +147,8 @@ class Profile:
 
     def completed(self, fields: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
         """The fields in the data, in the class's order, and the defaults of those it lacks."""
-        unknown = fields.keys() - defaults.keys()
-        if unknown:
+        if not fields.keys() <= defaults.keys():
+            unknown = fields.keys() - defaults.keys()
             self.changed(
                 f"was stored with {listed(unknown)}, which the class does not have; give it that "
                 "again (with a default), or read the value with PlainSerializer and write it anew",

@@ -37,9 +37,9 @@ class State:
 
     def put(self, value: Any, state: Mapping[str, Any]) -> Any:
         """Set all of a new instance's attributes."""
-        kept = {name: item for name, item in state.items() if name not in self.slots}
-        for name in state.keys() & self.slots.keys():
-            self.slots[name].__set__(value, state[name])
+        kept = dict(state)
+        for name in state.keys() & self.slots.keys() if self.slots else ():
+            self.slots[name].__set__(value, kept.pop(name))
         if kept and self._dict is None:
             raise SerializationError(
                 f"a {self._name} was stored with {listed(kept)}, for which it has no slot",
