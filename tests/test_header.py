@@ -27,8 +27,10 @@ def parsed(data: bytes) -> Any:
 
 def head(values: dict[Any, Any], **options: Any) -> Any:
     """A header, read again."""
-    given = {"checkpoint_id": "c1", "timestamp": "2025-11-08T14:57:39+00:00", "metadata": {}}
-    return parsed(header(values, **{**given, **options}))
+    given = {"timestamp": "2025-11-08T14:57:39+00:00", "metadata": {}}
+    found = header(("", "c1"), values, **{**given, **options})
+    assert found is not None
+    return parsed(found)
 
 
 def test_it_has_the_shape_of_the_guide() -> None:
@@ -151,3 +153,8 @@ def test_any_text_is_valid_json(text: str) -> None:
     expected = text.encode("utf-8", "replace").decode()
     assert found["checkpoint"]["named"] == expected
     assert found["metadata"]["source"] == expected
+
+
+def test_a_subgraphs_checkpoint_changes_no_header() -> None:
+    """The header is the root graph's."""
+    assert header(("sub:1", "c1"), {"n": 1}, timestamp="", metadata={}) is None

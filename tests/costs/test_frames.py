@@ -36,13 +36,13 @@ class Most:
 
 
 MOST: Final = {
-    ("memory", "put"): Most(28, 88, 103),
+    ("memory", "put"): Most(28, 87, 102),
     ("memory", "put_writes"): Most(20, 51, 55),
     ("memory", "get_tuple"): Most(28, 94, 119),
-    ("file", "put"): Most(32, 106, 124),
+    ("file", "put"): Most(32, 105, 123),
     ("file", "put_writes"): Most(26, 68, 76),
     ("file", "get_tuple"): Most(31, 112, 137),
-    ("redis", "put"): Most(30, 91, 109),
+    ("redis", "put"): Most(30, 90, 108),
     ("redis", "put_writes"): Most(23, 60, 67),
     ("redis", "get_tuple"): Most(32, 118, 151),
 }

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, encode_record
-from wren_sessions.checkpoints.header import header
 from wren_sessions.checkpoints.readable import SURE_BYTES, check_readable
 from wren_sessions.checkpoints.record_cache import Known
 from wren_sessions.checkpoints.renaming import about_both, check_names, to_both, values_to_write
@@ -64,22 +63,6 @@ class Put:
     def has_history(self) -> bool:
         """Whether a channel's value lives in the writes of ancestors (`DeltaChannel`)."""
         return bool(self.metadata.get("counters_since_delta_snapshot"))
-
-    def header(self, strings: Collection[str]) -> bytes | None:
-        """The session's header with this checkpoint; None where it is not the root graph's.
-
-        Args:
-            strings: channels whose strings may stand in it.
-        """
-        if self.name[0] != "":
-            return None
-        return header(
-            self.values,
-            checkpoint_id=self.name[1],
-            timestamp=self.rest.get("ts"),
-            metadata=self.metadata,
-            strings=strings,
-        )
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from wren_sessions.checkpoints.channels import is_internal
+from wren_sessions.records import Name
 
 orjson: Any
 try:  # comes with langchain, but not on every platform
@@ -29,28 +30,31 @@ _MAX_INT: Final = 2**63  # what other readers of JSON take without rounding or r
 
 
 def header(
+    name: Name,
     values: Mapping[str, Any],
     *,
-    checkpoint_id: str,
     timestamp: object,
     metadata: Mapping[str, Any],
     strings: Collection[str] = (),
-) -> bytes:
-    """The header of a session whose latest checkpoint this is.
+) -> bytes | None:
+    """The header of a session whose latest checkpoint this is; None if it is a subgraph's.
 
     Args:
+        name: the checkpoint's namespace and id.
         values: the channels.
-        checkpoint_id: the checkpoint's id.
         timestamp: when it was made, ISO 8601.
         metadata: the checkpoint's metadata, of which step and source are shown.
         strings: the channels whose strings may be shown.
     """
+    namespace, checkpoint_id = name
+    if namespace != "":
+        return None
     shown: dict[str, object] = {}
-    for name, value in values.items():
-        if isinstance(value, _SHOWN) and not is_internal(name):
-            is_fit = name in strings if isinstance(value, str) else _is_number(value)
-            if is_fit and type(name) is str:  # version 0.1.0 saved other keys
-                shown[name] = value
+    for channel, value in values.items():
+        if isinstance(value, _SHOWN) and not is_internal(channel):
+            is_fit = channel in strings if isinstance(value, str) else _is_number(value)
+            if is_fit and type(channel) is str:  # version 0.1.0 saved other keys
+                shown[channel] = value
     messages = values.get("messages")
     if isinstance(messages, list):
         shown["message_count"] = len(messages)
@@ -59,10 +63,10 @@ def header(
         "version": VERSION,
         "checkpoint_id": checkpoint_id,
     }
-    for name in _METADATA:
-        found = metadata.get(name)
+    for field in _METADATA:
+        found = metadata.get(field)
         if isinstance(found, str) or _is_number(found):
-            about[name] = found
+            about[field] = found
     fields = {"checkpoint": shown, "metadata": about, "config": {}}
     if orjson is not None and _SAME.issuperset(map(type, (*shown.values(), *about.values()))):
         try:

@@ -264,7 +264,7 @@ def _new_header(survey: Survey, drop: Collection[Name], head: str | None) -> byt
         return empty_header("") if ("", survey.heads.get("")) in drop else None
     entry = survey.entries["", head]
     timestamp = entry.rest.get("ts")
-    return header({}, checkpoint_id=entry.name[1], timestamp=timestamp, metadata=entry.metadata)
+    return header(entry.name, {}, timestamp=timestamp, metadata=entry.metadata)
 
 
 def _busy(session: str) -> ConflictError:

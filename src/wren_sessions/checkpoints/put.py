@@ -17,6 +17,7 @@ from dataclasses import replace
 from wren_sessions._tokens import new_token
 from wren_sessions.checkpoints.draft import Draft, Put, draft
 from wren_sessions.checkpoints.get import Reading
+from wren_sessions.checkpoints.header import header
 from wren_sessions.checkpoints.lineage import check_expired
 from wren_sessions.checkpoints.outcomes import check, expired, gone
 from wren_sessions.checkpoints.pending import Pending
@@ -106,7 +107,13 @@ class Writing:
             turn=turn,
             owner=put.owner,
             record=ours.record,
-            state=put.header(self._header_strings),
+            state=header(
+                put.name,
+                put.values,
+                timestamp=put.rest.get("ts"),
+                metadata=put.metadata,
+                strings=self._header_strings,
+            ),
         )
 
     # --- the less usual ---------------------------------------------------------------------------

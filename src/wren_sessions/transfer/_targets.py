@@ -15,6 +15,7 @@ from wren_sessions._tokens import new_token
 from wren_sessions.checkpoints.codec import WriteBody, encode_write
 from wren_sessions.checkpoints.draft import Put, draft
 from wren_sessions.checkpoints.get import Reading
+from wren_sessions.checkpoints.header import header
 from wren_sessions.checkpoints.readable import check_readable
 from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache, Known
 from wren_sessions.checkpoints.versions import Version
@@ -180,7 +181,13 @@ class SessionTarget:
             witnesses=tuple(dict.fromkeys((*ours.witnesses, *witnesses))),
             record=ours.record,
             writes=writes,
-            state=put.header(self._header_strings),
+            state=header(
+                put.name,
+                put.values,
+                timestamp=put.rest.get("ts"),
+                metadata=put.metadata,
+                strings=self._header_strings,
+            ),
         )
         self._now, base = await self._done(commit)
         ours.resolve(base)

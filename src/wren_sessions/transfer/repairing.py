@@ -79,7 +79,7 @@ async def _repair(api: StoreApi, check: SessionCheck, on_progress: OnProgress | 
     whole = Whole(store, check)
     repacking = Repacking(protection, protection) if protection.wraps else None
     try:
-        info = replace(check.info, state=await whole.header(protection))
+        info = replace(check.info, state=await whole.header(protection) or b"")
         staging = Staging(whole, store, info, on_progress, repacking)
         return await staging.copy(replace=info.life)
     except ChangedError:
@@ -136,7 +136,7 @@ class Whole:
         """See `SessionStore.read`."""
         return await self.store.read(session, spans)
 
-    async def header(self, protection: Protection) -> bytes:
+    async def header(self, protection: Protection) -> bytes | None:
         """The header of a session whose latest checkpoint is the newest whole one."""
         session = self.check.session
         stored = await self._record(session, ("", self.check.latest or ""))
@@ -145,8 +145,8 @@ class Whole:
             raise ChangedError
         found, _ = read_snapshot(session, stored, ArenaView(arena), PlainSerializer(), protection)
         return header(
+            stored.name,
             found.values,
-            checkpoint_id=stored.name[1],
             timestamp=found.rest.get("ts"),
             metadata=found.metadata,
         )
