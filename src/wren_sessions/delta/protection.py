@@ -30,6 +30,7 @@ from wren_sessions.protocols import SessionStore
 from wren_sessions.serializers._elements import boundaries, cuts, header_length
 from wren_sessions.serializers.budget import surplus
 from wren_sessions.serializers.compression import Compression, decompress
+from wren_sessions.serializers.encryption import Encryption
 from wren_sessions.serializers.keyring import UID_BYTES, Keyring
 from wren_sessions.serializers.limits import check_sequence
 
@@ -79,7 +80,7 @@ class Protection:
         self, keyring: Keyring | None = None, compression: Compression | None = None
     ) -> None:
         self.keyring = keyring
-        self.encryption = None if keyring is None else keyring.encryption
+        self.encryption: Encryption | None = None if keyring is None else keyring.encryption
         self.compression = compression
         self._mode = "sealed" if keyring else "zstd" if compression else None
         self.wraps: bool = self._mode is not None
