@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from enum import Enum, IntEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wren_sessions.checkpoints.header import empty_header, header
+from wren_sessions.records import Name
 
 SECRET: Final = "what was said"
 
@@ -25,10 +27,17 @@ def parsed(data: bytes) -> Any:
     return json.loads(data.decode("utf-8"), parse_constant=refuse)
 
 
-def head(values: dict[Any, Any], **options: Any) -> Any:
+class Checkpoint(NamedTuple):
+    """What a header is made of besides the values."""
+
+    name: Name = ("", "c1")
+    rest: Mapping[str, Any] = {"ts": "2025-11-08T14:57:39+00:00"}
+    metadata: Mapping[str, Any] = {}
+
+
+def head(values: dict[Any, Any], strings: Sequence[str] = (), **given: Any) -> Any:
     """A header, read again."""
-    given = {"timestamp": "2025-11-08T14:57:39+00:00", "metadata": {}}
-    found = header(("", "c1"), values, **{**given, **options})
+    found = header(Checkpoint(**given), values, strings)
     assert found is not None
     return parsed(found)
 
@@ -84,7 +93,7 @@ def test_any_state_gives_strict_json_without_its_strings(
     values: dict[str, Any], step: Any, timestamp: Any
 ) -> None:
     """Whatever the channels hold, numbers and booleans are all that is shown of them."""
-    found = head(values, metadata={"step": step, "source": step}, timestamp=timestamp)
+    found = head(values, metadata={"step": step, "source": step}, rest={"ts": timestamp})
     shown = found["checkpoint"]
     messages = values.get("messages")
     if isinstance(messages, list):
@@ -157,4 +166,4 @@ def test_any_text_is_valid_json(text: str) -> None:
 
 def test_a_subgraphs_checkpoint_changes_no_header() -> None:
     """The header is the root graph's."""
-    assert header(("sub:1", "c1"), {"n": 1}, timestamp="", metadata={}) is None
+    assert header(Checkpoint(name=("sub:1", "c1")), {"n": 1}) is None

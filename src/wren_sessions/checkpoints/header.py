@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from wren_sessions.checkpoints.channels import is_internal
 from wren_sessions.records import Name
@@ -29,24 +29,33 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), de
 _MAX_INT: Final = 2**63  # what other readers of JSON take without rounding or refusing it
 
 
+class Latest(Protocol):
+    """What a header tells of a checkpoint: a `Put`, a `Snapshot`, or an `Entry` of a prune."""
+
+    @property
+    def name(self) -> Name:
+        """Namespace and checkpoint id."""
+
+    @property
+    def rest(self) -> Mapping[str, Any]:
+        """What the checkpoint holds besides its channels, of which the timestamp is shown."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Its metadata, of which step and source are shown."""
+
+
 def header(
-    name: Name,
-    values: Mapping[str, Any],
-    *,
-    timestamp: object,
-    metadata: Mapping[str, Any],
-    strings: Collection[str] = (),
+    latest: Latest, values: Mapping[str, Any], strings: Collection[str] = ()
 ) -> bytes | None:
     """The header of a session whose latest checkpoint this is; None if it is a subgraph's.
 
     Args:
-        name: the checkpoint's namespace and id.
+        latest: the checkpoint.
         values: the channels.
-        timestamp: when it was made, ISO 8601.
-        metadata: the checkpoint's metadata, of which step and source are shown.
         strings: the channels whose strings may be shown.
     """
-    namespace, checkpoint_id = name
+    namespace, checkpoint_id = latest.name
     if namespace != "":
         return None
     shown: dict[str, object] = {}
@@ -59,12 +68,12 @@ def header(
     if isinstance(messages, list):
         shown["message_count"] = len(messages)
     about: dict[str, object] = {
-        "timestamp": str(timestamp),
+        "timestamp": str(latest.rest.get("ts")),
         "version": VERSION,
         "checkpoint_id": checkpoint_id,
     }
     for field in _METADATA:
-        found = metadata.get(field)
+        found = latest.metadata.get(field)
         if isinstance(found, str) or _is_number(found):
             about[field] = found
     fields = {"checkpoint": shown, "metadata": about, "config": {}}

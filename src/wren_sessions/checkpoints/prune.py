@@ -240,6 +240,13 @@ def _entry(session: str, stored: Stored, serde: Serializer) -> Entry:
 
 
 def _prune(session: str, survey: Survey, drop: Collection[Name], heads: Mapping[str, str]) -> Prune:
+    head, state = heads.get(""), None
+    # The header tells which checkpoint is the latest now. Its numbers come back with the next one:
+    # they are in the values, which a prune does not read.
+    if head is not None:
+        state = header(survey.entries["", head], {})
+    elif ("", survey.heads.get("")) in drop:
+        state = empty_header("")
     kept = (entry for name, entry in survey.entries.items() if name not in drop)
     dropped = (survey.entries[name] for name in drop)
     return Prune(
@@ -250,21 +257,8 @@ def _prune(session: str, survey: Survey, drop: Collection[Name], heads: Mapping[
         keep=merge_spans(span for entry in kept for span in entry.spans),
         free=merge_spans(span for entry in dropped for span in entry.spans),
         heads=tuple(heads.items()),
-        state=_new_header(survey, drop, heads.get("")),
+        state=state,
     )
-
-
-def _new_header(survey: Survey, drop: Collection[Name], head: str | None) -> bytes | None:
-    """The header of a session that gets another latest checkpoint; None if it does not.
-
-    It tells which checkpoint is the latest now. Its numbers come back with the next one: they are
-    in the values, which a prune does not read.
-    """
-    if head is None:
-        return empty_header("") if ("", survey.heads.get("")) in drop else None
-    entry = survey.entries["", head]
-    timestamp = entry.rest.get("ts")
-    return header(entry.name, {}, timestamp=timestamp, metadata=entry.metadata)
 
 
 def _busy(session: str) -> ConflictError:

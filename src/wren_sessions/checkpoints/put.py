@@ -107,13 +107,7 @@ class Writing:
             turn=turn,
             owner=put.owner,
             record=ours.record,
-            state=header(
-                put.name,
-                put.values,
-                timestamp=put.rest.get("ts"),
-                metadata=put.metadata,
-                strings=self._header_strings,
-            ),
+            state=header(put, put.values, self._header_strings),
         )
 
     # --- the less usual ---------------------------------------------------------------------------

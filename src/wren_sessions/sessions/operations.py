@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
+from wren_sessions._tokens import new_token
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import check_state
 from wren_sessions.checkpoints.draft import Put
@@ -194,7 +195,7 @@ class SessionOperations:
                 return None
         commit = Commit(
             session=session_id,
-            token=secrets.token_urlsafe(8),
+            token=new_token(),
             new=True,
             turn=self._checkpoints.turn(session_id),
             state=empty_header(now.isoformat()),

@@ -8,7 +8,6 @@ target copies it to its final name in one step.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace as replace_in
@@ -18,6 +17,7 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import Final, NoReturn, Protocol
 
+from wren_sessions._tokens import new_token
 from wren_sessions._walks import RecordWalk
 from wren_sessions.checkpoints.codec import WriteBody, encode_record, encode_write, plain_frame
 from wren_sessions.checkpoints.snapshots import body_of, writes_of
@@ -154,7 +154,7 @@ class Staging:
     async def _make(self, created_ms: int | None) -> Committed:
         commit = Commit(
             session=self._staging,
-            token=secrets.token_urlsafe(8),
+            token=new_token(),
             new=True,
             created_ms=created_ms,
             state=self._info.state,
@@ -164,7 +164,7 @@ class Staging:
     async def _commit(self, record: Record | None, writes: Writes | None) -> int:
         commit = Commit(
             session=self._staging,
-            token=secrets.token_urlsafe(8),
+            token=new_token(),
             incarnation=self._incarnation,
             record=record,
             writes=writes,

@@ -181,13 +181,7 @@ class SessionTarget:
             witnesses=tuple(dict.fromkeys((*ours.witnesses, *witnesses))),
             record=ours.record,
             writes=writes,
-            state=header(
-                put.name,
-                put.values,
-                timestamp=put.rest.get("ts"),
-                metadata=put.metadata,
-                strings=self._header_strings,
-            ),
+            state=header(put, put.values, self._header_strings),
         )
         self._now, base = await self._done(commit)
         ours.resolve(base)

@@ -144,12 +144,7 @@ class Whole:
         if arena is None:
             raise ChangedError
         found, _ = read_snapshot(session, stored, ArenaView(arena), PlainSerializer(), protection)
-        return header(
-            stored.name,
-            found.values,
-            timestamp=found.rest.get("ts"),
-            metadata=found.metadata,
-        )
+        return header(found, found.values)
 
     async def _record(self, session: str, name: Name) -> Stored:
         """A whole record, without the pending writes that are damaged."""
