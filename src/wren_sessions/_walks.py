@@ -107,10 +107,10 @@ def all_sessions(
 
 
 async def aall_sessions(
-    store: SessionStore, owner: str | None = None
+    store: AsyncSessionStore, owner: str | None = None
 ) -> AsyncIterator[SessionInfo]:
-    """The same for asynchronous callers."""
-    walk = SessionWalk(store.aio, owner=owner)
+    """The same for asynchronous callers, and for what is written once for both."""
+    walk = SessionWalk(store, owner=owner)
     while (page := await walk.next_page()) is not None:
         for info in page:
             yield info

@@ -320,7 +320,7 @@ class AsyncSessionArchiver:
     async def archive_completed(self) -> tuple[Archive, ...]:
         """See `SessionArchiver.archive_completed`."""
         found = []
-        async for info in aall_sessions(self._archiver._store):  # noqa: SLF001
+        async for info in aall_sessions(self._archiver._store.aio):  # noqa: SLF001
             if self._completion.denied(info) or await self._archived(info):
                 continue
             with suppress(SessionNotFoundError):  # it ended since it was listed

@@ -90,7 +90,7 @@ async def aexport_sessions(
                 yield line
         return
     api = StoreApi.awaitable(store, "aexport_sessions")
-    async for info in aall_sessions(store):
+    async for info in aall_sessions(api.store):
         export = Exporting(api.store, info.session, api.protection)
         with suppress(SessionNotFoundError):  # it ended since it was listed
             for line in await export.more() or ():

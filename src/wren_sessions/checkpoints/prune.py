@@ -20,7 +20,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
-from wren_sessions._walks import RecordWalk, SessionWalk
+from wren_sessions._walks import RecordWalk, aall_sessions
 from wren_sessions.checkpoints.codec import CheckpointRecord, record_of
 from wren_sessions.checkpoints.header import empty_header, header
 from wren_sessions.checkpoints.order import in_order
@@ -171,10 +171,9 @@ class Pruning:
 
     async def prune_all(self, choose: Choice, serde: Serializer) -> int:
         """The same for every session of the store, page by page; errors as `prune`."""
-        walk, dropped = SessionWalk(self._store), 0
-        while (page := await walk.next_page()) is not None:
-            for info in page:
-                dropped += await self.prune(info.session, choose, serde)
+        dropped = 0
+        async for info in aall_sessions(self._store):
+            dropped += await self.prune(info.session, choose, serde)
         return dropped
 
     async def retain(self, session: str, keep_last: int, serde: Serializer) -> None:

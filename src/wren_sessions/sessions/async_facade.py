@@ -151,7 +151,7 @@ class AsyncSessions:
     def owned(self, owner: str) -> AsyncIterator[SessionInfo]:
         """See `Sessions.owned`."""
         knowing_owners(self.store)
-        return aall_sessions(self.store, owner=owner)
+        return aall_sessions(self.store.aio, owner=owner)
 
     async def touch(self, session_id: str) -> Life:
         """See `Sessions.touch`."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from wren_sessions._walks import RecordWalk, SessionWalk
+from wren_sessions._walks import RecordWalk, aall_sessions
 from wren_sessions.errors import (
     ConflictError,
     CorruptSessionError,
@@ -63,10 +63,8 @@ class Copying:
                         session=session,
                     )
         else:
-            walk = SessionWalk(self.source.store)
-            while (page := await walk.next_page()) is not None:
-                for info in page:
-                    await self._session(info.session)
+            async for info in aall_sessions(self.source.store):
+                await self._session(info.session)
         return CopyReport(
             copied=tuple(self._copied),
             skipped=tuple(self._skipped),

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from wren_sessions._blocking import Unsuspended
-from wren_sessions._walks import RecordWalk, SessionWalk
+from wren_sessions._walks import RecordWalk, aall_sessions
 from wren_sessions.checkpoints.codec import record_of
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.langgraph.convert import session_of
@@ -140,11 +140,7 @@ class SessionSource(Source):
 
     async def threads(self) -> dict[Any, list[Entry] | None]:
         """All sessions; their checkpoints are listed one session at a time."""
-        found: dict[Any, list[Entry] | None] = {}
-        walk = SessionWalk(self._store)
-        while (page := await walk.next_page()) is not None:
-            found |= dict.fromkeys(info.session for info in page)
-        return found
+        return {info.session: None async for info in aall_sessions(self._store)}
 
     async def entries(self, thread: Any) -> list[Entry]:
         """The checkpoints of a thread, in any order."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, Protocol, Self
 
 from wren_sessions._blocking import run
-from wren_sessions._walks import SessionWalk
+from wren_sessions._walks import aall_sessions
 from wren_sessions.archives._owned import archives_of, remove
 from wren_sessions.errors import ConfigurationError, ConflictError
 from wren_sessions.keys import StagingId, check_owner
@@ -236,23 +236,21 @@ class _Erasing:
     async def _each(self, *, delete: bool = False) -> bool:
         """Find all sessions of the owner, and delete them if asked; whether there were any."""
         store, keyless = self.api.store, self.api.owner_keys is None
-        walk = SessionWalk(store, owner=self.owner)
         found = False
-        while (page := await walk.next_page()) is not None:
-            for info in page:
-                found = True
-                if keyless and is_owner_key(key_id(info.state) or ""):
-                    raise ConfigurationError(
-                        f"session {info.session!r} is encrypted with a key of its owner, and no "
-                        "store of owners' keys is configured. The key would stay, and copies could "
-                        "still be read: pass owner_keys=, or set WREN_SESSIONS_OWNER_KEYS"
-                    )
-                if delete:
-                    await store.delete(info.session)
-                    await store.delete(StagingId(info.session))  # if a copy was interrupted
-                self._sessions[info.session] = None
-                if delete and self.on_progress is not None:
-                    self.on_progress(Progress(self.owner, len(self._sessions), 0))
+        async for info in aall_sessions(store, self.owner):
+            found = True
+            if keyless and is_owner_key(key_id(info.state) or ""):
+                raise ConfigurationError(
+                    f"session {info.session!r} is encrypted with a key of its owner, and no store "
+                    "of owners' keys is configured. The key would stay, and copies could still be "
+                    "read: pass owner_keys=, or set WREN_SESSIONS_OWNER_KEYS"
+                )
+            if delete:
+                await store.delete(info.session)
+                await store.delete(StagingId(info.session))  # if a copy was interrupted
+            self._sessions[info.session] = None
+            if delete and self.on_progress is not None:
+                self.on_progress(Progress(self.owner, len(self._sessions), 0))
         return found
 
     def _find_archives(self) -> None:

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Final, Self
 
 from wren_sessions._blocking import run
-from wren_sessions._walks import RecordWalk, SessionWalk
+from wren_sessions._walks import RecordWalk, aall_sessions
 from wren_sessions.checkpoints.codec import is_sealed_body, opened_frame
 from wren_sessions.checkpoints.snapshots import body_of, writes_of
 from wren_sessions.delta.protection import chunk_key_id
@@ -176,11 +176,7 @@ class _Rekeying:
 
     async def all_sessions(self) -> list[str]:
         """All sessions; what is written while they are rewritten has the newest key already."""
-        found: list[str] = []
-        walk = SessionWalk(self.api.below)
-        while (page := await walk.next_page()) is not None:
-            found += [info.session for info in page]
-        return found
+        return [info.session async for info in aall_sessions(self.api.below)]
 
     async def run_each(self, sessions: Iterable[str], *, asked: bool) -> None:
         for session in sessions:

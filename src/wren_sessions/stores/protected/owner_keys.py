@@ -22,7 +22,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from wren_sessions._tokens import new_token
-from wren_sessions._walks import SessionWalk
+from wren_sessions._walks import aall_sessions
 from wren_sessions.errors import ConfigurationError, ConflictError, DecryptionError
 from wren_sessions.protocols import AsyncSessionStore, SessionStore, knowing_owners
 from wren_sessions.records import Commit, SessionInfo
@@ -130,11 +130,7 @@ class OwnerKeys:
 
     async def _all(self, owner: str | None) -> list[SessionInfo]:
         """The keys of an owner; None for all owners."""
-        found: list[SessionInfo] = []
-        walk = SessionWalk(self.store, owner=owner)
-        while (page := await walk.next_page()) is not None:
-            found += page
-        return found
+        return [info async for info in aall_sessions(self.store, owner)]
 
     async def _write(
         self,
