@@ -31,8 +31,10 @@ field                           what
 ==============================  ===================================================================
 
 Besides, there is one sorted set per owner, ``<prefix>::owner:<owner>``: the names of the sessions
-by when they were last written. Only sessions with an owner are in one. It is an index: it may hold
-the names of sessions that are no longer there, which go when a listing meets them.
+by when they were last written and, behind a colon and with a minus in front of the time, by when
+they end. The set ends with the last of them. Only sessions with an owner are in one. It is an
+index: it may hold the names of sessions that are no longer there, which go when a listing meets
+them.
 
 Ids are percent-encoded where they hold a separator, a glob or brace, a space or a control
 character. Two different (prefix, session, namespace, checkpoint) never meet in one name, every

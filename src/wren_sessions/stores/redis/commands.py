@@ -20,15 +20,14 @@ from secrets import randbits, token_hex
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgpack
-from redis.crc import key_slot
 
 from wren_sessions._lru import LRU
 from wren_sessions.keys import (
+    ABOUT,
     META,
     KeySpace,
     StagingId,
     check_owner,
-    decode,
     encode,
     encode_namespace,
     parse_record_field,
@@ -59,11 +58,13 @@ from wren_sessions.stores._checks import check_notes, noted_meanwhile
 from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.redis.replies import (
     REFUSED,
+    Gone,
     OwnedLife,
     corrupt,
     crc_of,
     read_arena,
     read_committed,
+    read_gone,
     read_heads,
     read_life,
     read_loaded,
@@ -164,10 +165,17 @@ class Plan(NamedTuple, Generic[T]):
 
 
 class Owned(NamedTuple):
-    """Whose a session is, and when its owner's listing was last told that it was written."""
+    """Whose a session is, and what its owner's listing was told of it.
+
+    Attributes:
+        owner: whose it is.
+        listed_ms: when the listing was last told that it was written.
+        ends_ms: when it ends, as the listing was told; None for never, 0 if that is not known.
+    """
 
     owner: str
     listed_ms: int
+    ends_ms: int | None = 0
 
 
 class Commands:
@@ -340,52 +348,6 @@ class Commands:
         check_notes(session, notes)
         return self._scripted("annotate", session, (_noted(expect), _noted(notes)), read)
 
-    def owned(
-        self, owner: str, before: tuple[int, str] | None, limit: int
-    ) -> Plan[tuple[int, list[tuple[str, int]]]]:
-        """The first half of `OwnerStore.list_owned`: how many there are, and some of them."""
-
-        def read(words: list[bytes], reply: Any) -> tuple[int, list[tuple[str, int]]]:
-            names = [decode(name.decode()) for name in reply[1::2]]
-            return int(words[1]), list(zip(names, map(int, reply[2::2]), strict=True))
-
-        at = ("", "") if before is None else (str(before[0]), encode(before[1]))
-        return self._of_owner(
-            owner, "owned", (b"%d" % limit, *(part.encode() for part in at)), read
-        )
-
-    def list_in(
-        self, owner: str, sessions: Sequence[str], life: Life | None, out_ms: int = 0
-    ) -> Plan[None]:
-        """Have an owner's listing say when a session was written; or that some are not theirs.
-
-        Args:
-            owner: the owner.
-            sessions: the sessions.
-            life: the life of these; None to take them out.
-            out_ms: those that were written later stay.
-        """
-        when, ends = b"", b"-"
-        if life is not None:
-            when = b"%d" % life.updated_ms
-            if life.deadline_ms is not None and self.ttl.refresh != "read":
-                ends = b"%d" % life.deadline_ms
-        names = [encode(session).encode() for session in sessions]
-        args = (when, b"%d" % out_ms, ends, *names)
-        return self._of_owner(owner, "list_in", args, lambda *_: None)
-
-    def _of_owner(
-        self,
-        owner: str,
-        name: str,
-        args: Sequence[bytes],
-        read: Callable[[list[bytes], Any], T],
-    ) -> Plan[T]:
-        key, nonce, found = self.keys.owner_key(owner).encode(), _nonce(), script(name)
-        command = (*found.with_key, key, *args, nonce)
-        at = None if self.one_place else key_slot(key)
-        return Plan("", read, (command,), nonce, found, at=at)
-
     def touch(self, session: str) -> Plan[OwnedLife | None]:
         """See `SessionStore.touch`."""
         return self._lifetime(session, b"touch")
@@ -409,9 +371,11 @@ class Commands:
         args = (self._policy_of(step.session).encode(), step.what.encode(), words.encode())
         return self._scripted("turn", step.session, args, read_turn)
 
-    def delete(self, session: str) -> Plan[bool]:
-        """See `SessionStore.delete`."""
-        return plain(session, lambda replies: bool(replies[0]), ("UNLINK", self.key(session)))
+    def delete(self, session: str) -> Plan[Gone]:
+        """See `SessionStore.delete`. Whatever stands at the key goes."""
+        key = self.key(session)
+        look = (("HGET", key, ABOUT.encode()), ("PTTL", key), ("TIME",))
+        return plain(session, read_gone, *look, ("UNLINK", key), any_type=True)
 
     def dump(self, session: str) -> Plan[bytes | None]:
         """A session's key, as Redis's RESTORE takes it."""
@@ -487,6 +451,18 @@ def plain(
     """A plan of plain commands, with a PING behind them that gives back the nonce."""
     nonce = _nonce()
     return Plan(session, read, (*commands, ("PING", nonce)), nonce, any_type=any_type)
+
+
+def of_key(
+    name: str,
+    key: bytes,
+    args: Sequence[bytes],
+    read: Callable[[list[bytes], Any], T],
+    at: int | None = None,
+) -> Plan[T]:
+    """A plan of a script with a key that is no session's."""
+    nonce, found = _nonce(), script(name)
+    return Plan("", read, ((*found.with_key, key, *args, nonce),), nonce, found, at=at)
 
 
 def _names(fields: Sequence[bytes]) -> tuple[Name, ...]:

@@ -6,7 +6,7 @@ Whatever is not as it was written is a `CorruptSessionError` that names the sess
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 from zlib import crc32
@@ -43,6 +43,7 @@ T = TypeVar("T")
 FORMAT: Final = 2
 SEGMENT_BYTES: Final = 2_032  # as in _common.lua; why this size: docs/explanation/storage.md
 NO_KEY: Final = -2  # what PTTL says of a key that is not there
+NO_END: Final = -1  # and of one that stays
 META_WORDS: Final = {b"1": 9, b"2": 10}  # by format version
 MAX_DIGITS: Final = 15  # of any number, as in _common.lua
 
@@ -103,16 +104,55 @@ def read_life(words: list[bytes]) -> Life | None:
 
 
 class OwnedLife(NamedTuple):
-    """A life, and whose the session is."""
+    """A life, and whose the session is.
+
+    Attributes:
+        life: the life.
+        owner: whose the session is.
+        former: whose the session was that had no end, and that was replaced by a copy.
+    """
 
     life: Life
     owner: str | None
+    former: str | None = None
 
 
 def read_owned_life(words: list[bytes], _: Any) -> OwnedLife | None:
-    """The life behind the status word, and the owner behind it; None for a miss."""
+    """The life behind the status word, and the owners behind it; None for a miss."""
     life = read_life(words)
-    return None if life is None else OwnedLife(life, _holder(words[8]) or None)
+    return None if life is None else OwnedLife(life, *(_holder(w) or None for w in words[8:]))
+
+
+class Gone(NamedTuple):
+    """What was deleted.
+
+    Attributes:
+        there: whether anything was.
+        now_ms: the server's clock.
+        owner: whose the session was if it had no end, so that its owner's listing has none either.
+    """
+
+    there: bool
+    now_ms: int
+    owner: str | None
+
+
+def read_gone(replies: list[Any]) -> Gone:
+    """The answer to a deletion. A damaged name of an owner is nobody's: the session is gone."""
+    about, left_ms, (seconds, micros), count = replies
+    try:
+        owner = read_notes(about).owner if left_ms == NO_END else None
+    except ValueError:
+        owner = None
+    return Gone(bool(count), int(seconds) * 1_000 + int(micros) // 1_000, owner)
+
+
+def read_owned_load(
+    read: Callable[[list[bytes], Any], Loaded | None], words: list[bytes], reply: Any
+) -> tuple[Loaded | None, str | None]:
+    """The answer to a load that renews the session's life, and whose the session is."""
+    owner = None if words[0] == b"miss" else _holder(words.pop()) or None
+    return read(words, reply), owner
 
 
 def read_notes(about: bytes | None) -> Notes:
@@ -139,6 +179,8 @@ def read_committed(words: list[bytes], _: Any) -> Committed:
         base, owner = int(words[8]), _holder(words[9]) or None
         return Committed(outcome="done", now_ms=life.now_ms, life=life, base=base, owner=owner)
     now_ms, life_now = int(words[1]), None
+    if words[0] == b"deleted":
+        return Committed(outcome="done", now_ms=now_ms, owner=_holder(words[2]) or None)
     if len(words) > 2:  # noqa: PLR2004 -- status and time
         life_now = _life_at(words, 2)
     turn = None
@@ -155,7 +197,6 @@ _OUTCOMES: Final[dict[bytes, Outcome]] = {
     b"stale": "stale",
     b"exists": "exists",
     b"expired": "expired",
-    b"deleted": "done",  # a prune of all there was
     b"held": "held",
 }
 

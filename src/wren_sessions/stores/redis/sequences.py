@@ -7,24 +7,34 @@ suspends.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from redis.crc import key_slot
 
 from wren_sessions.errors import StoreUnavailableError
 from wren_sessions.keys import StagingId
-from wren_sessions.records import Commit, Committed, Life, Notes, SessionInfo, SessionPage
+from wren_sessions.records import (
+    Commit,
+    Committed,
+    Life,
+    Loaded,
+    Notes,
+    Prune,
+    SessionInfo,
+    SessionPage,
+)
 from wren_sessions.stores._checks import check_limit, make_owned_cursor, parse_owned_cursor
 from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.redis.cluster_walk import Place, Walk
 from wren_sessions.stores.redis.commands import Commands, Owned, Plan
 from wren_sessions.stores.redis.listing import ListingCommands
-from wren_sessions.stores.redis.replies import OwnedLife
+from wren_sessions.stores.redis.owned import LATE_MS, Entry, OwnedCommands
+from wren_sessions.stores.redis.replies import Gone, OwnedLife, read_owned_load
 
 Run: TypeAlias = Callable[[Plan[Any]], Awaitable[Any]]
 
 _TRIES: Final = 5
-LATE_MS: Final = 1_000  # how late an owner's listing may be in a cluster
 
 
 class Sequences:
@@ -37,6 +47,7 @@ class Sequences:
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
         self._listing = ListingCommands(commands.keys)
+        self._owned = OwnedCommands(commands)
 
     async def list_sessions(self, run: Run, cursor: str | None, limit: int) -> SessionPage:
         """See `SessionStore.list_sessions`."""
@@ -65,18 +76,54 @@ class Sequences:
             late_ms = done.now_ms - (known.listed_ms if known else 0)
             listed = owned and late_ms < LATE_MS
         if not listed:
-            await run(self._commands.list_in(owner, [commit.session], life))
-            owned = False
-        if not owned:
+            await self._list_in(run, owner, commit.session, life)
+        elif not owned:
             owners.keep(life.incarnation, Owned(owner, done.now_ms))
+
+    async def _list_in(self, run: Run, owner: str, session: str, life: Life) -> None:
+        await run(self._owned.list_in(owner, {session: life}))
+        known = Owned(owner, life.now_ms, self._owned.end_of(life))
+        self._commands.owners.keep(life.incarnation, known)
 
     async def listed(self, run: Run, session: str, found: OwnedLife | None) -> Life | None:
         """See to it that the owner's listing knows a session that was copied or lives longer."""
         if found is None:
             return None
-        if found.owner is not None and type(session) is not StagingId:
-            await run(self._commands.list_in(found.owner, [session], found.life))
-        return found.life
+        life, owner, former = found
+        if type(session) is StagingId:
+            return life
+        if owner is not None:
+            await self._list_in(run, owner, session, life)
+        if former is not None and former != owner:
+            await run(self._owned.list_in(former, out=[session], out_ms=life.updated_ms))
+        return life
+
+    async def load(self, run: Run, load: Plan[Any]) -> Loaded | None:
+        """See `SessionStore.load`: reading renews the session, and its owner's listing is told."""
+        found: tuple[Loaded | None, str | None]
+        found = await run(load._replace(read=partial(read_owned_load, load.read)))
+        loaded, owner = found
+        if loaded is not None and owner is not None:
+            known = self._commands.owners.get(loaded.life.incarnation)
+            ends_ms = known.ends_ms if known is not None and known.owner == owner else 0
+            if self._owned.is_wrong(ends_ms, loaded.life):
+                await self._list_in(run, owner, load.session, loaded.life)
+        return loaded
+
+    async def prune(self, run: Run, prune: Prune) -> Committed:
+        """See `SessionStore.prune`."""
+        done: Committed = await run(self._commands.prune(prune))
+        if done.owner is not None:
+            out = self._owned.list_in(done.owner, out=[prune.session], out_ms=done.now_ms)
+            await run(out)
+        return done
+
+    async def delete(self, run: Run, session: str) -> bool:
+        """See `SessionStore.delete`."""
+        gone: Gone = await run(self._commands.delete(session))
+        if gone.owner is not None:
+            await run(self._owned.list_in(gone.owner, out=[session], out_ms=gone.now_ms))
+        return gone.there
 
     async def annotate(self, run: Run, session: str, notes: Notes, expect: Notes) -> Life | None:
         """See `OwnerStore.annotate`."""
@@ -84,7 +131,7 @@ class Sequences:
         if life is None:
             return None
         if expect.owner is not None and expect.owner != notes.owner:
-            await run(self._commands.list_in(expect.owner, [session], None, life.updated_ms))
+            await run(self._owned.list_in(expect.owner, out=[session], out_ms=life.updated_ms))
         self._commands.owners.pop(life.incarnation, None)
         return await self.listed(run, session, OwnedLife(life, notes.owner))
 
@@ -92,17 +139,25 @@ class Sequences:
         """See `OwnerStore.list_owned`."""
         limit, place = check_limit(limit), f"redis {self._commands.keys.owner_key(owner)}"
         before = parse_owned_cursor(place, cursor)
-        total, found = await run(self._commands.owned(owner, before, limit + 1))
-        some = found[:limit]
-        names = [self._commands.key(session) for session, _ in some]
-        infos = {info.session: info for info in await self._infos(run, names)} if names else {}
-        theirs = tuple(infos[id_] for id_, _ in some if id_ in infos and infos[id_].owner == owner)
-        gone = [id_ for id_, _ in some if id_ not in infos or infos[id_].owner != owner]
-        if gone:
-            await run(self._commands.list_in(owner, gone, None, max(when for _, when in some)))
-        last, when = some[-1] if some else ("", 0)
-        more = make_owned_cursor(place, when, last) if len(found) > limit else None
-        return SessionPage(sessions=theirs, cursor=more, total=total - len(gone))
+        total, found = await run(self._owned.owned(owner, before, limit + 1))
+        some: list[Entry] = found[:limit]
+        names = [self._commands.key(entry.session) for entry in some]
+        infos = await self._infos(run, names) if names else ()
+        theirs = {info.session: info for info in infos if info.owner == owner}
+        gone = [entry.session for entry in some if entry.session not in theirs]
+        late = {
+            info.session: info.life
+            for session, _, ends_ms in some
+            if (info := theirs.get(session)) and self._owned.is_wrong(ends_ms, info.life)
+        }
+        if gone or late:
+            last_ms = max(entry.written_ms for entry in some)
+            await run(self._owned.list_in(owner, late, out=gone, out_ms=last_ms))
+        sessions = tuple(theirs[entry.session] for entry in some if entry.session in theirs)
+        more = None
+        if len(found) > limit:
+            more = make_owned_cursor(place, some[-1].written_ms, some[-1].session)
+        return SessionPage(sessions=sessions, cursor=more, total=total - len(gone))
 
     async def _infos(self, run: Run, names: list[bytes]) -> Sequence[SessionInfo]:
         page: SessionPage = (await run(self._listing.list_sessions(names, None))).page

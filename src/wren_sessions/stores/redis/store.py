@@ -17,7 +17,7 @@ import redis.asyncio
 from wren_sessions._blocking import run
 from wren_sessions._locks import Lock
 from wren_sessions.errors import ConfigurationError, hides_arguments
-from wren_sessions.keys import DEFAULT_PREFIX, KeySpace
+from wren_sessions.keys import DEFAULT_PREFIX, KeySpace, StagingId
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
     ArenaParts,
@@ -240,7 +240,7 @@ class RedisStore(Closing):
 
     def prune(self, prune: Prune) -> Committed:
         """See `SessionStore.prune`."""
-        return self._run(self._commands.prune(prune))
+        return run(self.sequences.prune(self._awaited, prune))
 
     def load(
         self,
@@ -250,7 +250,10 @@ class RedisStore(Closing):
         held: Held | None = None,
     ) -> Loaded | None:
         """See `SessionStore.load`."""
-        return self._run(self._commands.load(session, namespace, checkpoint_id, held))
+        plan = self._commands.load(session, namespace, checkpoint_id, held)
+        if self.ttl.refresh == "read" and type(session) is not StagingId:
+            return run(self.sequences.load(self._awaited, plan))
+        return self._run(plan)
 
     def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
@@ -301,7 +304,7 @@ class RedisStore(Closing):
 
     def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
-        return self._run(self._commands.delete(session))
+        return run(self.sequences.delete(self._awaited, session))
 
     def copy(
         self,
@@ -396,7 +399,7 @@ class AsyncRedisStore:
 
     async def prune(self, prune: Prune) -> Committed:
         """See `SessionStore.prune`."""
-        return await self._run(self._plans.prune(prune))
+        return await self._store.sequences.prune(self._run, prune)
 
     async def load(
         self,
@@ -406,7 +409,10 @@ class AsyncRedisStore:
         held: Held | None = None,
     ) -> Loaded | None:
         """See `SessionStore.load`."""
-        return await self._run(self._plans.load(session, namespace, checkpoint_id, held))
+        plan = self._plans.load(session, namespace, checkpoint_id, held)
+        if self._store.ttl.refresh == "read" and type(session) is not StagingId:
+            return await self._store.sequences.load(self._run, plan)
+        return await self._run(plan)
 
     async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
@@ -459,7 +465,7 @@ class AsyncRedisStore:
 
     async def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
-        return await self._run(self._plans.delete(session))
+        return await self._store.sequences.delete(self._run, session)
 
     async def copy(
         self,

@@ -1,4 +1,5 @@
--- What makes a copy, whichever way its fields come; its life, and whose it is. ARGV is that of copy.lua, up to 7.
+-- What makes a copy, whichever way its fields come; its life, whose it is, and whose what it replaced was if
+-- that had no end. ARGV is that of copy.lua, up to 7.
 
 local function as_expected(known, there)
   if known == '' then return true end
@@ -10,7 +11,7 @@ local function copied(target, life, now, fill)
   if redis.call('EXISTS', target) == 1 then
     local raw = redis.call('TYPE', target).ok == 'hash' and redis.call('HGET', target, ':meta')
     if raw and string.match(raw, '^%S+ (%S+)') == ARGV[3] then
-      return 'done ' .. life_text(target, open(target), now) .. owner_of(target)
+      return 'done ' .. life_text(target, open(target), now) .. owner_of(target) .. ' -'
     end
     if ARGV[4] ~= '1' then return 'exists' end
   end
@@ -20,10 +21,11 @@ local function copied(target, life, now, fill)
   life.updated = now
   local ends = deadline(life, now, ARGV[1], ARGV[2])
   if ends and ends <= now then return 'expired' end
+  local former = lasting_owner_of(target)
   fill()
   if redis.call('HDEL', target, ':turn') == 1 and life.count then life.count = life.count - 1 end
   redis.call('HSET', target, ':meta', meta(life))
   if ARGV[5] ~= '' then redis.call('HSET', target, 'state', ARGV[5]) end
   expire(target, ends)
-  return 'done ' .. life_text(target, life, now, ends or false) .. owner_of(target)
+  return 'done ' .. life_text(target, life, now, ends or false) .. owner_of(target) .. former
 end

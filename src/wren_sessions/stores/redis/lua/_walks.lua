@@ -5,6 +5,13 @@ local function owner_of(key)
   return ' ' .. string.match(redis.call('HGET', key, ':about') or '-', '^%S+')
 end
 
+-- The same of a session without an end, and of others -: the set of its owner's sessions has no end either,
+-- until it is told that the session is gone.
+local function lasting_owner_of(key)
+  if redis.call('PTTL', key) ~= -1 or redis.call('TYPE', key).ok ~= 'hash' then return ' -' end
+  return owner_of(key)
+end
+
 local function open(key) return life_of(key, redis.call('HGET', key, ':meta')) end
 
 local function meta(life)

@@ -4,7 +4,8 @@
 -- ARGV  1 idle ms or -   2 max age ms or -   3 the copy's incarnation   4 '1' to replace
 --       5 the copy's header, or ''
 --       6 incarnation and revision that the session has, or ''   7 the same of what is replaced
--- Reply 'done <life> <owner or ->' | 'miss' | 'exists' | 'conflict' | 'expired' | 'foreign' | 'version <v>'
+-- Reply 'done <life> <owner or -> <owner of what was replaced, if that had no end, or ->' | 'miss'
+--       | 'exists' | 'conflict' | 'expired' | 'foreign' | 'version <v>'
 -- A copy that was made already with this incarnation is answered as the first time.
 local life, refusal = open(K)
 if refusal then return refusal end

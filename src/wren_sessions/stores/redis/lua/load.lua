@@ -5,7 +5,8 @@
 --       2 the most bytes of the arena to reply
 --       3 '', or what the caller has of the arena: an incarnation, and spans in ascending order
 -- Reply {'done <life> <id> <parts> <segments, or - for too many> <spans of the writes>',
---        record, header, parts of the log …, key and body of replaceable writes …, segments …}
+--        record, header, parts of the log …, key and body of replaceable writes …, segments …}; where
+--        refresh is `read`, the first text ends with the owner or -
 --       | 'miss' | 'foreign' | 'version <v>'
 -- The segments are those that the spans touch, but for what the caller has, each once, in
 -- ascending order.
@@ -120,4 +121,5 @@ end
 reply[1] = table.concat(
   {'done', life_text(K, life, now, ends), id, parts, count, linked}, ' '
 )
+if refresh == 'read' then reply[1] = reply[1] .. owner_of(K) end
 return reply

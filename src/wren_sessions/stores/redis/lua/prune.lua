@@ -4,7 +4,7 @@
 -- ARGV  1 incarnation   2 revision   3 header or ''
 --       4 the checkpoints, 5 what are to be heads: words, pairs of /namespace and id
 --       6 numbers of segments, as words   7 a new incarnation, or ''
--- Reply 'done <life> 0' | 'deleted <now>' | 'gone <now> [<life>]' | 'conflict <now> <life>'
+-- Reply 'done <life> 0' | 'deleted <now> <owner or ->' | 'gone <now> [<life>]' | 'conflict <now> <life>'
 --       | 'foreign' | 'version <v>'
 -- The arena's last segment stays, for the next commit fills it. A prune that has given the session this
 -- incarnation already is answered as the first time.
@@ -116,8 +116,9 @@ if emptied then
   end
   if above then above[3] = '-' end
   if life.last_ns == '-' then
+    local whose = lasting_owner_of(K)
     redis.call('UNLINK', K)
-    return 'deleted ' .. int(now)
+    return 'deleted ' .. int(now) .. whose
   end
 end
 for ns, h in pairs(heads) do

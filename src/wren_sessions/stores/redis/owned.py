@@ -1,0 +1,108 @@
+"""What to send to Redis for the listings of owners, and how to read the answer: pure, no I/O.
+
+A listing is a sorted set, which has for each session when it was written and when it ends; see
+``lua/_owners.lua``. It ends with the session that ends last. A commit on a single server tells it
+in the same step. What cannot tells it afterwards, and perhaps late: a commit in a cluster, and
+reading where that renews a session. So it is told an end that is later by as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from redis.crc import key_slot
+
+from wren_sessions.keys import decode, encode
+from wren_sessions.records import Life
+from wren_sessions.stores.redis.commands import Commands, Plan, of_key
+
+LATE_MS: Final = 1_000  # how late a listing may be told of a write in a cluster
+READ_LATE_MS: Final = 60_000  # and of reading that renews a session; at most a tenth of its life
+
+
+class Entry(NamedTuple):
+    """A session in its owner's listing.
+
+    Attributes:
+        session: its id.
+        written_ms: when it was written.
+        ends_ms: when it ends, as the listing was told; None for never, 0 if it was not.
+    """
+
+    session: str
+    written_ms: int
+    ends_ms: int | None
+
+
+class OwnedCommands:
+    """Commands for the listings of owners.
+
+    Args:
+        commands: those for the sessions of the store.
+    """
+
+    def __init__(self, commands: Commands) -> None:
+        self._keys = commands.keys
+        self._one_place = commands.one_place
+        self._by_reading = commands.ttl.refresh == "read"
+
+    def owned(
+        self, owner: str, before: tuple[int, str] | None, limit: int
+    ) -> Plan[tuple[int, list[Entry]]]:
+        """The first half of `OwnerStore.list_owned`: how many there are, and some of them."""
+
+        def read(words: list[bytes], reply: Any) -> tuple[int, list[Entry]]:
+            names = [decode(name.decode()) for name in reply[1::3]]
+            ends = [None if word == b"-" else int(word or 0) for word in reply[3::3]]
+            return int(words[1]), list(map(Entry, names, map(int, reply[2::3]), ends))
+
+        at = ("", "") if before is None else (str(before[0]), encode(before[1]))
+        args = (b"%d" % limit, *(part.encode() for part in at))
+        key = self._keys.owner_key(owner).encode()
+        return of_key("owned", key, args, read, self._at(key))
+
+    def list_in(
+        self,
+        owner: str,
+        lives: Mapping[str, Life] | None = None,
+        *,
+        out: Sequence[str] = (),
+        out_ms: int = 0,
+    ) -> Plan[None]:
+        """Tell a listing when sessions were written and when they end, or that they are gone.
+
+        Args:
+            owner: the owner.
+            lives: the lives of sessions that are the owner's.
+            out: sessions that are not, or not any more.
+            out_ms: of these, those that were written later stay.
+        """
+        words = [f"{encode(session)} {out_ms} out" for session in out]
+        for session, life in (lives or {}).items():
+            ends_ms = self.end_of(life)
+            words.append(
+                f"{encode(session)} {life.updated_ms} {'-' if ends_ms is None else ends_ms}"
+            )
+        key = self._keys.owner_key(owner).encode()
+        args = (" ".join(words).encode(),)
+        return of_key("list_in", key, args, lambda *_: None, self._at(key))
+
+    def _at(self, key: bytes) -> int | None:
+        return None if self._one_place else key_slot(key)
+
+    def end_of(self, life: Life) -> int | None:
+        """When a session ends, as its owner's listing is told; None for never."""
+        if life.deadline_ms is None:
+            return None
+        late_ms = 0 if self._one_place else LATE_MS
+        if self._by_reading:
+            late_ms = max(late_ms, min(READ_LATE_MS, (life.deadline_ms - life.now_ms) // 10))
+        return life.deadline_ms + late_ms
+
+    def is_wrong(self, ends_ms: int | None, life: Life) -> bool:
+        """Whether a listing was told an end of a session that is too early, or much too late."""
+        should_ms = self.end_of(life)
+        if ends_ms is None or should_ms is None or life.deadline_ms is None:
+            return ends_ms is not should_ms
+        return not life.deadline_ms <= ends_ms <= should_ms + LATE_MS
