@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import replace
@@ -18,6 +20,7 @@ from wren_sessions.records import Committed, Life, Loaded, Scanned
 
 THREAD: Final = "cli_20251108_145739"
 CONFIG: Final[Any] = {"configurable": {"thread_id": THREAD}}
+_PAUSE_S: Final = 0.001
 LATER_MS: Final = 25 * 3_600_000
 CALLS: Final = frozenset({"commit", "load", "scan", "read", "heads", "namespaces", "prune"})
 
@@ -35,6 +38,7 @@ class MeddledStore:
         anew: whether a graph looked for its thread next, and so began after it.
         puts_since: how many checkpoints were to be written since.
         late_ms: by how much the store's clock is ahead in its answers.
+        under_way: how many calls were made and not answered yet.
     """
 
     def __init__(self, store: SessionStore) -> None:
@@ -45,6 +49,7 @@ class MeddledStore:
         self.anew = False
         self.puts_since = 0
         self.late_ms = 0
+        self.under_way = 0
         self._lock = threading.Lock()
 
     @property
@@ -58,16 +63,27 @@ class MeddledStore:
             return found
 
         def call(*args: Any, **options: Any) -> Any:
-            self.before(name, args)
-            return self.told(found(*args, **options))
+            while not self.begin(name, args):
+                time.sleep(_PAUSE_S)
+            try:
+                return self.told(found(*args, **options))
+            finally:
+                self.end()
 
         return call
 
-    def before(self, name: str, args: tuple[Any, ...]) -> None:
-        """Count a call, and let it happen if it is time."""
+    def begin(self, name: str, args: tuple[Any, ...]) -> bool:
+        """Count a call, and let it happen if it is time; not yet while other calls are under way.
+
+        Returns:
+            Whether the call may be made now.
+        """
         puts = name == "commit" and args[0].record is not None
         looks = name == "load" and args[1:3] in {("", None), ("",), ()}
         with self._lock:
+            if self.under_way and self.calls + 1 == self.at:
+                return False
+            self.under_way += 1
             self.calls += 1
             now = self.calls == self.at
             if self.calls >= self.at > 0:
@@ -75,6 +91,12 @@ class MeddledStore:
                 self.puts_since += puts
         if now:
             self.happen()
+        return True
+
+    def end(self) -> None:
+        """A call was answered."""
+        with self._lock:
+            self.under_way -= 1
 
     def told(self, answer: Any) -> Any:
         """The answer, by a clock that may be ahead."""
@@ -105,8 +127,12 @@ class _Face:
             return found
 
         async def call(*args: Any, **options: Any) -> Any:
-            self._meddled.before(name, args)
-            return self._meddled.told(await found(*args, **options))
+            while not self._meddled.begin(name, args):  # noqa: ASYNC110 -- threads end calls, too
+                await asyncio.sleep(_PAUSE_S)
+            try:
+                return self._meddled.told(await found(*args, **options))
+            finally:
+                self._meddled.end()
 
         return call
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +16,8 @@ from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME, SCHEDULED
 from saver.backends import Backend, place
 from saver.chains import THREAD, Chain, config, get, pending, revision
 from wren_sessions import ConfigurationError, MemoryStore, SessionSaver
-from wren_sessions.records import Start
+from wren_sessions.protocols import SessionStore
+from wren_sessions.records import Commit, Committed, Loaded, Start
 
 SORTED = hasattr(base, "writes_sort_key")  # LangGraph's own memory did not always sort them
 LONG = [f"message {number} " * 20 for number in range(40)]
@@ -85,6 +86,58 @@ async def test_writes_of_a_run_that_overtake_their_checkpoint_are_stored_at_once
     at = await Chain.continuing(saver, await get(saver, at)).put("c3", {"x": 3})
     assert await pending(saver, at) == [("task", "a", LONG)]
     assert await revision(saver.store) == 5
+
+
+class _SlowStore:
+    """A store that writes no further checkpoint before it is told to.
+
+    Attributes:
+        go_on: lets it write them.
+    """
+
+    def __init__(self, store: SessionStore) -> None:
+        self._store = store
+        self.go_on = asyncio.Event()
+
+    @property
+    def aio(self) -> Any:
+        """The awaitable face."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Write pending writes at once, and checkpoints later."""
+        if commit.record is not None:
+            await self.go_on.wait()
+        return await self._store.aio.commit(commit)
+
+    async def load(self, *args: Any) -> Loaded | None:
+        """As the store does."""
+        return await self._store.aio.load(*args)
+
+
+@pytest.mark.parametrize("value", [1, LONG])
+async def test_writes_are_stored_while_their_checkpoint_is_on_its_way(
+    saver: SessionSaver, value: Any
+) -> None:
+    """What a node wrote is in the store when `aput_writes` returns; the put does not wait."""
+    chain = Chain(saver)
+    await chain.put("c1", {"x": 1})
+    slow = _SlowStore(saver.store)
+    other = SessionSaver(cast("SessionStore", slow))
+    putting = asyncio.create_task(
+        Chain.continuing(other, await get(other, config())).put("c2", {"x": 2})
+    )
+    await asyncio.sleep(0)
+    await other.aput_writes(config(checkpoint_id="c2"), [("a", value)], "task", "~1")
+    assert await revision(saver.store) == 2
+    assert (await get(saver, config())).checkpoint["id"] == "c1"
+    slow.go_on.set()
+    at = await putting
+    assert await revision(saver.store) == 3
+    assert await pending(saver, at) == await pending(other, at) == [("task", "a", value)]
 
 
 @pytest.mark.parametrize("name", ["memory", "file"])

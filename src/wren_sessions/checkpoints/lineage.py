@@ -36,9 +36,9 @@ after it, an interrupt or an error  `SessionExpiredError`: the next put does not
 A put has everything of a session if it is in the root namespace, no subgraph has its own memory,
 and no channel depends on its history (LangGraph's ``DeltaChannel``).
 
-**A write that comes before its checkpoint** belongs to the life in which its run began. If that is
-over or not known, or the write shares bytes with other checkpoints, it waits until the checkpoint
-is stored.
+**A write that comes before its checkpoint** belongs to the life in which its run began, or that of
+the checkpoint which is on its way. If that is over or not known, or the write shares bytes with
+other checkpoints, it waits until the checkpoint is stored.
 
 `Lineage` is what a process knows of one session. It has no lock and does no I/O.
 """

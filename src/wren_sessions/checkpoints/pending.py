@@ -1,11 +1,13 @@
 """Writing pending writes: the results of tasks before their step is done.
 
 They belong to a checkpoint that may not have arrived yet: LangGraph sends both at once, and either
-may come first. If the writes come first, they are stored at once when it is known in which life of
-the session their run began: the commit says so, and a deleted session does not come back as a few
-writes without a checkpoint. They also wait in this process until their checkpoint is stored. They
-are written then if it was not known to which life they belong, if the checkpoint has begun another
-one, or if they refer to bytes of other checkpoints: a prune may free those in the meantime.
+may come first. If the checkpoint is not there yet, or still on its way, the writes are stored at
+once when it is known to which life of the session it will belong: the commit says so, and a deleted
+session does not come back as a few writes without a checkpoint. So neither waits for the other.
+
+They also wait in this process until their checkpoint is stored. They are written then if it was not
+known to which life they belong, if the checkpoint has begun another one, or if they refer to bytes
+of other checkpoints: a prune may free those in the meantime.
 
 `lineage` explains what happens to them if the session went away.
 """
@@ -22,7 +24,7 @@ from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, Write
 from wren_sessions.checkpoints.lineage import check_expired
 from wren_sessions.checkpoints.outcomes import check, expired
 from wren_sessions.checkpoints.readable import SURE_BYTES, check_readable
-from wren_sessions.checkpoints.record_cache import Cache
+from wren_sessions.checkpoints.record_cache import Cache, KnownForWrites
 from wren_sessions.checkpoints.renaming import MIRRORS, check_names
 from wren_sessions.checkpoints.turns import Rules, token_in, turns_on
 from wren_sessions.delta.encoder import INLINE_BYTES, DeltaEncoder, Serializer, dump
@@ -121,9 +123,10 @@ class Pending:
         typed = _dumped(session, name, writes, serde)
         batch = _Batch(task_id, task_path, typed)
         try:
-            life, begun, records = self._cache.for_writes(session, name)
+            known = self._cache.for_writes(session, name)
+            life, records = known.life, known.records
             if life is None:
-                life = await self._hold(session, name, batch, records, begun=begun)
+                life = await self._hold(session, name, batch, known)
                 records = self._cache.records(session)
             if life is not None:
                 await self._write(session, name, batch, life, records)
@@ -143,23 +146,25 @@ class Pending:
                 await self._write(session, name, batch, life, self._cache.records(session))
 
     async def _hold(
-        self, session: str, name: Name, batch: _Batch, records: Records, *, begun: bool
+        self, session: str, name: Name, batch: _Batch, known: KnownForWrites
     ) -> Life | None:
         """Store writes before their checkpoint if possible, and let them wait for it.
 
         Returns:
             The life of the checkpoint, if it is there by now, and the writes are not.
         """
-        if not begun:  # it may come at any moment, or another process has written it
-            life = self._cache.life_looked_at(session)
-            early = life and self._commit(session, name, batch, life, records)
-            # A prune keeps the bytes that checkpoints refer to, and these writes have none yet.
-            shares = early and early.writes and early.writes.spans
-            if life and early and not shares and await self._added(early):
-                batch = batch._replace(incarnation=life.incarnation)
-            elif await self._added(self._commit(session, name, batch, own=name), name):
-                return None
-        return self._cache.hold(session, name, batch)
+        life = known.expected if known.begun else self._cache.life_looked_at(session)
+        early = life and self._commit(session, name, batch, life, known.records)
+        # A prune keeps the bytes that checkpoints refer to, and these writes have none yet.
+        shares = early and early.writes and early.writes.spans
+        if life and early and not shares and await self._added(early):
+            batch = batch._replace(incarnation=life.incarnation)
+        elif not known.begun and await self._added(
+            self._commit(session, name, batch, own=name), name
+        ):
+            return None  # another process has written the checkpoint
+        there = self._cache.hold(session, name, batch)
+        return None if there and there.incarnation == batch.incarnation else there
 
     async def _added(self, commit: Commit, there: Name | None = None) -> bool:
         """Make a commit of writes, perhaps of a checkpoint that is there; whether it was done."""

@@ -45,6 +45,22 @@ class Known(NamedTuple):
     persistent_subgraphs: bool
 
 
+class KnownForWrites(NamedTuple):
+    """What is known of a checkpoint when pending writes of it are to be written.
+
+    Attributes:
+        life: the life that it belongs to, if it is there.
+        records: all records of its session, the last used first.
+        begun: whether it is being written.
+        expected: the life that it will belong to then, as far as that is known.
+    """
+
+    life: Life | None
+    records: Sequence[tuple[Name, CheckpointRecord]]
+    begun: bool
+    expected: Life | None = None
+
+
 class _Session:
     __slots__ = ("records", "size_bytes")
 
@@ -208,23 +224,18 @@ class Cache:
             lineage.begun.pop(name, None)
             return lineage.held.pop(name, [])
 
-    def for_writes(
-        self, session: str, name: Name
-    ) -> tuple[Life | None, bool, Sequence[tuple[Name, CheckpointRecord]]]:
-        """What is known when pending writes of a checkpoint are to be written.
-
-        Returns:
-            The life of the checkpoint, if it is there; whether it is being written; and the records
-            of its session, the last used first.
-        """
+    def for_writes(self, session: str, name: Name) -> KnownForWrites:
+        """What is known when pending writes of a checkpoint are to be written."""
         with self._lock:
             lineage = self._lineages.get(session)
             if lineage is None:
-                return None, False, ()
+                return KnownForWrites(None, (), begun=False)
             remembered = self._sessions.get(session)
             records = list(remembered.records.items()) if remembered else []
             records.reverse()
-            return lineage.of(name), name in lineage.begun, records
+            life, begun = lineage.of(name), name in lineage.begun
+            expected = lineage.life(lineage.begun[name]) if begun else None
+            return KnownForWrites(life, records, begun, expected)
 
     def hold(self, session: str, name: Name, writes: Any) -> Life | None:
         """Let pending writes wait for their checkpoint; gives its life if it is there by now."""
