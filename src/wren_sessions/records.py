@@ -248,7 +248,9 @@ class Prune:
         incarnation: the `Life.incarnation` that this was computed from.
         revision: the `Life.revision` that this was computed from. A commit since then makes it a
             ``"conflict"``.
-        drop: the records to delete. It is no error if one does not exist.
+        drop: the records to delete. It is no error if one does not exist. In their namespaces, a
+            store may also delete pending writes whose record never came, if it would be lower than
+            all records that remain: whoever wrote them has ended, or is far behind.
         keep: all parts of the arena that the remaining records refer to.
         free: the parts that only deleted records refer to. The space in these parts that is not in
             `keep` is freed. Offsets never change.

@@ -230,9 +230,12 @@ class Model:
         if session.revision != prune.revision:
             return self._committed("conflict", prune.session)
         had_any = bool(session.checkpoints)
+        before = {ns: ids[0] for ns, _ in prune.drop if (ids := session.ids(ns))}
         for name in prune.drop:
             session.checkpoints.pop(name, None)
             session.pending.pop(name, None)
+        for namespace, top in before.items():
+            _drop_waiting(session, namespace, [*session.ids(namespace), top])
         if had_any and not session.checkpoints:
             del self.sessions[prune.session]
             return self._committed("done", prune.session)
@@ -345,6 +348,14 @@ def _add(session: Session, writes: Writes) -> None:
     for entry in writes.entries:
         if entry.replace or entry.key not in pending.writes:
             pending.writes[entry.key] = entry.body, writes.spans
+
+
+def _drop_waiting(session: Session, namespace: str, ids: list[str]) -> None:
+    """Drop pending writes of checkpoints that are not there, and would be below all of these."""
+    lowest = min(id_.encode() for id_ in ids)
+    for name in session.waiting():
+        if name[0] == namespace and name[1].encode() < lowest:
+            del session.pending[name]
 
 
 def _mend_heads(session: Session, named: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ import operator
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from langgraph.checkpoint.base.id import uuid6
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send, interrupt
 
@@ -20,6 +21,7 @@ from wren_sessions import (
 )
 from wren_sessions.checkpoints.runs import MAX_RUNS, MAX_SESSIONS, Runs
 from wren_sessions.records import Commit, Committed, Prune
+from wren_sessions.testing.build import add, pending, put, write
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 WORDS = "some words that take room in the arena " * 40
@@ -81,6 +83,27 @@ def size(saver: SessionSaver) -> int:
 def plain(backend: Backend) -> SessionSaver:
     """A saver that keeps everything."""
     return SessionSaver(backend.store())
+
+
+async def test_writes_whose_checkpoint_never_came_go(backend: Backend) -> None:
+    """A process that ends between the writes and their checkpoint leaves nothing for good."""
+    store = backend.store()
+    saver = SessionSaver(store)
+    chat(saver).invoke({"turn": 0}, THREAD)
+    early = (write("task", 0, b"early"), write("task", -1, WORDS.encode(), replaces=True))
+    never, again = str(uuid6()), str(uuid6())
+    for lost in (never, again):
+        store.commit(add(lost, *early[:1], session="t"))
+        store.commit(add(lost, *early, session="t"))
+    chat(saver).invoke({"turn": 0}, THREAD)
+    to_come = str(uuid6())
+    store.commit(add(to_come, *early, session="t"))
+    saver.prune(["t"], strategy="keep_latest")
+    for lost in (never, again):
+        store.commit(put(lost, session="t"))
+        assert await pending(store.aio, lost, session="t") == {}
+    store.commit(put(to_come, session="t"))
+    assert len(await pending(store.aio, to_come, session="t")) == len(early)
 
 
 def test_the_last_checkpoints_are_kept(plain: SessionSaver) -> None:

@@ -77,6 +77,19 @@ class PruneContract(ContractBase):
         await done(face, put("2"))
         assert await pending(face, "2") == {}
 
+    async def test_writes_whose_record_can_come_stay(self, face: AsyncSessionStore) -> None:
+        """Whatever is dropped below: in their own namespace or in another one."""
+        for checkpoint_id in ("1", "2", "4"):
+            await done(face, put(checkpoint_id))
+        places = (("", "3"), ("", "5"), ("child", "1"))
+        for ns, checkpoint_id in places:
+            await done(face, add(checkpoint_id, write("task", 0, b"early"), ns=ns))
+        await self.pruned(face, ("", "1"))
+        await self.pruned(face, heads=(("", "2"),))
+        for ns, checkpoint_id in places:
+            await done(face, put(checkpoint_id, ns=ns))
+            assert await pending(face, checkpoint_id, ns=ns) == {"task/0": b"early"}
+
     async def test_a_record_that_is_not_there_is_no_error(self, face: AsyncSessionStore) -> None:
         """Dropping what is not there changes no record."""
         await done(face, put("1"))

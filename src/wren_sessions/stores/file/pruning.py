@@ -22,6 +22,7 @@ _DROP: Final = (
     "DELETE FROM records WHERE sid = ? AND namespace = ? AND id = ?",
     "DELETE FROM writes WHERE sid = ? AND namespace = ? AND id = ?",
 )
+_DROP_WAITING: Final = "DELETE FROM writes WHERE sid = ? AND namespace = ? AND id < ?"
 _LINK: Final = "UPDATE records SET lower = ? WHERE sid = ? AND namespace = ? AND id = ?"
 _DROP_HEAD: Final = "DELETE FROM heads WHERE sid = ? AND namespace = ?"
 _SET_HEAD: Final = """
@@ -80,6 +81,8 @@ def _drop(
         connection.executemany(statement, [(*place, id_) for id_ in ids])
     if not found or leads is None:
         return False, row.log
+    if ids:  # of records that never came, and would lie below all that are left
+        connection.execute(_DROP_WAITING, (*place, found[kept[0] if kept else -1][0]))
     if not kept:
         connection.execute(_DROP_HEAD, place)
         return True, 0

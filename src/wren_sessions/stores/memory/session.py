@@ -354,17 +354,20 @@ class Session:
     def prune(self, prune: Prune, now_ms: int) -> int:
         """Drop records with their writes, and free their room; how many bytes that were."""
         before = self.size_bytes
+        lowest = {ns: kept.ids[-1] for ns, _ in prune.drop if (kept := self.namespaces.get(ns))}
         for namespace, checkpoint_id in prune.drop:
             kept = self.namespaces.get(namespace)
             record = kept.drop(checkpoint_id) if kept else None
             if record:
                 self.size_bytes -= len(record.body) + _name_bytes((namespace, checkpoint_id))
-            writes = self.writes.pop((namespace, checkpoint_id), None)
-            if writes:
-                self.size_bytes -= _name_bytes((namespace, checkpoint_id))
-                self.size_bytes -= sum(len(k.encode()) + len(w.body) for k, w in writes.items())
+            self._drop_writes((namespace, checkpoint_id))
             if kept and not kept.ids:
                 del self.namespaces[namespace]
+        lowest |= {ns: kept.ids[0] for ns in lowest if (kept := self.namespaces.get(ns))}
+        for name in [name for name in self.writes if name[1] < lowest.get(name[0], "")]:
+            self._drop_writes(
+                name
+            )  # their record never came, and would lie below all that are left
         named = dict(prune.heads)
         for namespace, kept in self.namespaces.items():
             kept.lead(named.get(namespace))
@@ -377,6 +380,12 @@ class Session:
         self.updated_ms = now_ms
         self.revision += 1
         return before - self.size_bytes
+
+    def _drop_writes(self, name: Name) -> None:
+        writes = self.writes.pop(name, None)
+        if writes:
+            self.size_bytes -= _name_bytes(name)
+            self.size_bytes -= sum(len(k.encode()) + len(w.body) for k, w in writes.items())
 
     def copy(self, now_ms: int, state: bytes | None) -> Session:
         """An independent copy, written now, with an incarnation, perhaps a header of its own."""

@@ -6,7 +6,8 @@
 --       6 numbers of segments, as words   7 a new incarnation, or ''
 -- Reply 'done <life> 0' | 'deleted <now> <owner or ->' | 'gone <now> [<life>]' | 'conflict <now> <life>'
 --       | 'foreign' | 'version <v>'
--- The arena's last segment stays, for the next commit fills it. A prune that has given the session this
+-- The arena's last segment stays, for the next commit fills it. In the namespaces of which checkpoints are
+-- dropped, pending writes go whose checkpoint is not there and would lie below all that are left. A prune that has given the session this
 -- incarnation already is answered as the first time.
 local now = now_ms()
 local life, refusal = open(K)
@@ -23,10 +24,7 @@ local function set(field, value)
   out[#out + 1] = value
 end
 
-local function drop_record(ns, id)
-  dropped[ns] = dropped[ns] or {}
-  dropped[ns][id] = true
-  drop(record_field(ns, id))
+local function drop_log(ns, id)
   local field = log_field(ns, id)
   local log = log_of(field, redis.call('HGET', K, field))
   if not log then return end
@@ -39,7 +37,12 @@ local function drop_record(ns, id)
 end
 
 local named = {}
-for ns, id in string.gmatch(ARGV[4], '(%S+) (%S+)') do drop_record(ns, id) end
+for ns, id in string.gmatch(ARGV[4], '(%S+) (%S+)') do
+  dropped[ns] = dropped[ns] or {}
+  dropped[ns][id] = true
+  drop(record_field(ns, id))
+  drop_log(ns, id)
+end
 for ns, id in string.gmatch(ARGV[5], '(%S+) (%S+)') do
   if not (dropped[ns] and dropped[ns][id]) and record(ns, id) then named[ns] = id end
 end
@@ -48,8 +51,8 @@ for n in string.gmatch(ARGV[6], '%d+') do
   if tonumber(n) ~= last then drop(':a' .. n) end
 end
 
--- A namespace's chain of ids without what is dropped; the highest id that is left, if any. `leasts` gets
--- what the logs of those that are left hold at least, as the records above them say.
+-- A namespace's chain of ids without what is dropped; the highest and the lowest id that are left, if any.
+-- `leasts` gets what the logs of those that are left hold at least, as the records above them say.
 local function relink(ns, id, leasts)
   local gone, top, above, least = dropped[ns], nil, nil, nil
   local function point(lower)
@@ -71,15 +74,16 @@ local function relink(ns, id, leasts)
     least, id = w[6], after
   end
   point(NO_ID)
-  return top
+  return top, above and above.id
 end
 
-local heads, emptied = {}, false
+local heads, emptied, lowest = {}, false, {}
 for ns, gone in pairs(dropped) do
   local h = head(life, ns)
   if h then
     local leasts = {}
-    local top = relink(ns, h[2], leasts)
+    local top, low = relink(ns, h[2], leasts)
+    lowest[ns] = low or h[2]
     local leads = named[ns] or gone[h[1]] and top or h[1]
     if leads ~= h[1] and h[4] then h[4] = leasts[leads] or '-' end
     h[1] = leads
@@ -97,6 +101,13 @@ for ns, id in pairs(named) do
     if id ~= h[1] and h[4] then h[4] = '-' end
     h[1] = id
     heads[ns] = h
+  end
+end
+
+if next(lowest) then
+  for _, field in ipairs(redis.call('HKEYS', K)) do
+    local ns, id = string.match(field, '^:w(/[^/]*)/([^/]+)$')
+    if lowest[ns] and not dropped[ns][id] and below(id, lowest[ns]) then drop_log(ns, id) end
   end
 end
 
