@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
@@ -16,10 +17,12 @@ from redis.connection import Connection
 
 from backends.faces import FACES, face_of
 from wren_sessions.stores.redis import RedisStore
-from wren_sessions.stores.redis.wire import areply_of, awrite, is_quiet, packed, reply_of
+from wren_sessions.stores.redis.wire import areply_of, awrite, exchange, is_quiet, packed
 from wren_sessions.testing.build import SESSION
 
+PING = packed(("PING",))
 LONG = b"$70000\r\n" + b"x" * 70_000 + b"\r\n"
+SEGMENT = b"$2032\r\n" + b"y" * 2_032 + b"\r\n"
 REPLIES = [
     b"$5\r\nhello\r\n",
     b"$0\r\n\r\n",
@@ -31,7 +34,11 @@ REPLIES = [
     b"*2\r\n$1\r\na\r\n*2\r\n$1\r\nb\r\n:3\r\n",
     LONG,
     b"*2\r\n$1\r\na\r\n" + LONG,
+    b"*40\r\n" + 40 * SEGMENT,
+    b"*41\r\n" + 40 * SEGMENT + b":5\r\n",
+    b"*3\r\n" + LONG + b":-1\r\n" + SEGMENT,
 ]
+PAIRS = [b"*2\r\n$5\r\nhello\r\n$0\r\n\r\n", b"*2\r\n$1\r\na\r\n*1\r\n:12\r\n"]
 
 
 class Ends:
@@ -60,31 +67,36 @@ def test_a_reply_is_what_the_driver_reads(ends: Ends, raw: bytes) -> None:
     ends.server.sendall(raw)
     theirs = ends.connection.read_response(disable_decoding=True)
     ends.server.sendall(raw)
-    assert reply_of(ends.connection) == theirs
+    assert exchange(ends.connection, PING) == theirs
     assert not ends.connection.can_read()
     assert is_quiet(ends.connection)
 
 
-@pytest.mark.parametrize("at", [1, 3, 5, 9, 12])
-def test_a_reply_that_comes_in_two_pieces_is_read_whole(ends: Ends, at: int) -> None:
-    """The first piece alone is no reply, wherever it ends."""
-    raw = b"*2\r\n$5\r\nhello\r\n$0\r\n\r\n"
-    ends.server.sendall(raw[:at])
-    read_response = ends.connection.read_response
+@pytest.mark.parametrize("raw", PAIRS)
+@pytest.mark.parametrize("at", [1, 3, 5, 9, 12, 15])
+def test_a_reply_that_comes_in_two_pieces_is_read_whole(ends: Ends, raw: bytes, at: int) -> None:
+    """The first piece alone is no reply, wherever it ends, and whoever reads the second one."""
 
-    def driver_reads(**kwargs: Any) -> Any:
+    def send_the_rest() -> None:
+        while not is_quiet(ends.connection):
+            pass
         ends.server.sendall(raw[at:])
-        return read_response(**kwargs)
 
-    ends.connection.read_response = driver_reads
-    assert reply_of(ends.connection) == [b"hello", b""]
+    ends.server.sendall(raw)
+    theirs = ends.connection.read_response(disable_decoding=True)
+    ends.server.sendall(raw[:at])
+    sending = threading.Thread(target=send_the_rest)
+    sending.start()
+    assert exchange(ends.connection, PING) == theirs
+    sending.join()
+    assert not ends.connection.can_read()
 
 
 def test_what_stands_behind_a_reply_is_left_there(ends: Ends) -> None:
     """Two replies at once are two replies, and a connection with the second one is not quiet."""
     ends.server.sendall(b"$1\r\na\r\n$1\r\nb\r\n")
     assert not is_quiet(ends.connection)
-    assert reply_of(ends.connection) == b"a"
+    assert exchange(ends.connection, PING) == b"a"
     assert ends.connection.can_read()
 
 
@@ -92,23 +104,51 @@ def test_an_error_is_raised(ends: Ends) -> None:
     """As the driver raises it."""
     ends.server.sendall(b"-NOSCRIPT No matching script\r\n")
     with pytest.raises(driver.NoScriptError):
-        reply_of(ends.connection)
+        exchange(ends.connection, PING)
 
 
 def test_no_answer_in_time_is_a_timeout(ends: Ends) -> None:
     """It was waited for once, and the connection is closed."""
     ends.connection._sock.settimeout(0.01)
     with pytest.raises(driver.TimeoutError):
-        reply_of(ends.connection)
+        exchange(ends.connection, PING)
     assert ends.connection._sock is None
 
 
-def test_a_closed_connection_is_lost(ends: Ends) -> None:
-    """It is not quiet, and there is no reply."""
-    ends.server.close()
+def test_a_reply_that_does_not_end_is_a_timeout(ends: Ends) -> None:
+    """However far it came, the connection is closed, and not used in the middle of it."""
+    ends.connection._sock.settimeout(0.01)
+    ends.server.sendall(LONG[:-1])
+    with pytest.raises(driver.TimeoutError):
+        exchange(ends.connection, PING)
+    assert ends.connection._sock is None
+
+
+def test_a_command_that_nobody_takes_is_a_timeout(ends: Ends) -> None:
+    """A part of it was sent, and the connection is closed."""
+    ends.connection._sock.settimeout(0.01)
+    with pytest.raises(driver.TimeoutError):
+        exchange(ends.connection, packed(("ECHO", b"x" * 4_000_000)))
+    assert ends.connection._sock is None
+
+
+@pytest.mark.parametrize("came", [b"", b"*2\r\n$1\r\na\r\n", LONG[:-1]])
+def test_a_closed_connection_is_lost(ends: Ends, came: bytes) -> None:
+    """It is not quiet, and there is no reply, whatever came of it."""
+    ends.server.sendall(came)
+    ends.server.shutdown(socket.SHUT_WR)
     assert not is_quiet(ends.connection)
     with pytest.raises(driver.ConnectionError):
-        reply_of(ends.connection)
+        exchange(ends.connection, PING)
+    assert ends.connection._sock is None
+
+
+def test_a_command_to_a_closed_connection_is_lost(ends: Ends) -> None:
+    """It cannot be sent."""
+    ends.server.close()
+    with pytest.raises(driver.ConnectionError):
+        exchange(ends.connection, PING)
+    assert ends.connection._sock is None
 
 
 def test_a_command_is_packed_as_the_driver_packs_it() -> None:
@@ -193,21 +233,21 @@ async def test_an_awaited_reply_is_what_the_driver_reads(async_ends: AsyncEnds, 
     assert not await async_ends.can_read()
 
 
-@pytest.mark.parametrize("at", [1, 3, 5, 9, 12])
+@pytest.mark.parametrize("raw", PAIRS)
+@pytest.mark.parametrize("at", [1, 3, 5, 9, 12, 15])
 async def test_an_awaited_reply_that_comes_in_two_pieces_is_read_whole(
-    async_ends: AsyncEnds, at: int
+    async_ends: AsyncEnds, raw: bytes, at: int
 ) -> None:
-    """The first piece is given back, wherever it ends."""
-    raw = b"*2\r\n$5\r\nhello\r\n$0\r\n\r\n"
+    """The first piece alone is no reply, wherever it ends, and whoever reads the second one."""
+    async_ends.server.sendall(raw)
+    theirs = await async_ends.connection.read_response(disable_decoding=True)
     async_ends.server.sendall(raw[:at])
-    read_response = async_ends.connection.read_response
-
-    async def driver_reads(**kwargs: Any) -> Any:
-        async_ends.server.sendall(raw[at:])
-        return await read_response(**kwargs)
-
-    async_ends.connection.read_response = driver_reads
-    assert await areply_of(async_ends.connection) == [b"hello", b""]
+    reading = asyncio.create_task(areply_of(async_ends.connection))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    async_ends.server.sendall(raw[at:])
+    assert await reading == theirs
+    assert not await async_ends.can_read()
 
 
 async def test_two_replies_at_once_are_read_one_by_one(async_ends: AsyncEnds) -> None:

@@ -19,7 +19,6 @@ example, the client is asked.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from copy import copy
 from inspect import getattr_static
@@ -31,7 +30,7 @@ import redis.asyncio
 from redis import exceptions as driver
 from redis.client import NEVER_DECODE
 
-from wren_sessions.stores.redis.wire import areply_of, awrite, is_quiet, packed, reply_of
+from wren_sessions.stores.redis.wire import areply_of, awrite, exchange, is_quiet, packed
 
 C = TypeVar("C", redis.Redis, redis.asyncio.Redis)
 Command: TypeAlias = tuple[Any, ...]
@@ -75,10 +74,11 @@ class OneConnection(_Finished, redis.ConnectionPool):
     def get_connection(self, *_: Any, **__: Any) -> Any:
         """The connection, which has nothing to read."""
         kept = self._kept
-        if kept is None or kept.pid != os.getpid():
+        if kept is None:
             kept = self._kept = self.connection_class(**self.connection_kwargs)
         try:
-            kept.connect()
+            if getattr(kept, "_sock", None) is None:
+                kept.connect()
             if not (getattr(kept, _MOVES, bool)() or (not is_quiet(kept) and kept.can_read())):
                 return kept
         except _UNUSABLE:  # it was closed meanwhile
@@ -117,13 +117,10 @@ class Line:
         """Send one command, and give its reply as bytes."""
         if not self._plain:
             return self.client.execute_command(*command, **RAW)
-        kept = self.connection.get_connection()
-
-        def trip() -> Any:
-            kept.send_packed_command([packed(command)])
-            return reply_of(kept)
-
-        return kept.retry.call_with_retry(trip, lambda error: self._lost(kept, error))
+        kept, raw = self.connection.get_connection(), packed(command)
+        return kept.retry.call_with_retry(
+            lambda: exchange(kept, raw), lambda error: self._lost(kept, error)
+        )
 
 
 def _disconnect(connection: Any, _: Exception) -> None:

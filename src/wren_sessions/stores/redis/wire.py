@@ -1,17 +1,17 @@
 """What goes over a connection, written and read in one piece.
 
 Around a command that the server runs in thirty microseconds, the driver spends as long again: it
-packs the arguments one by one, asks three times of the system whether there is something to read,
-makes a time limit for each task, and reads a reply line by line. What nearly every call needs is
-short, so it is here: arguments that are bytes, and a reply that is one text, or a list of texts,
-and came in one piece. What came is looked at before it is taken, or given back. So the driver reads
-all other replies from where they begin: errors, what is long, and what a blocking connection gets
-over TLS.
+packs the arguments one by one, makes a time limit for each task, and reads a reply line by line.
+What nearly every call needs is simpler, so it is here: arguments that are bytes, and a reply that
+is one text, or a list of texts, however long. If a reply turns out to be something else, such as an
+error, all that came of it is given back, and the driver reads it from where it begins. The driver
+also reads what a blocking connection gets over TLS.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import select
 import socket
@@ -21,11 +21,13 @@ from typing import Any, Final
 
 from redis import exceptions as driver
 
-_MOST_BYTES: Final = 65_536  # of a reply
+_PIECE_BYTES: Final = 65_536  # to read at once
+_LARGE_BYTES: Final = 1_048_576  # the same in the middle of a long text
 _BUFFER_BYTES: Final = 32_768  # half of what asyncio takes before a writer has to wait
 _END: Final = b"\r\n"
 _LIST: Final = re.compile(rb"\*(\d{1,6})\r\n")
-_TEXT: Final = re.compile(rb"\$(\d{1,6})\r\n")
+_TEXT: Final = re.compile(rb"\$(\d{1,9})\r\n")
+_BEGINNING: Final = re.compile(rb"(\$\d{0,9}\r?)?")  # of a text, as far as it came
 
 
 def packed(command: Sequence[Any]) -> bytes:
@@ -47,25 +49,51 @@ def is_quiet(connection: Any) -> bool:
     return not poll.poll(0)
 
 
-def reply_of(connection: Any) -> Any:
-    """The reply to what was sent, as bytes.
+def exchange(connection: Any, command: bytes) -> Any:
+    """Send a packed command, and read its reply, as bytes.
 
     Raises:
         Exception: one of the driver's.
     """
     sock = getattr(connection, "_sock", None)
-    if type(sock) is socket.socket and not connection.health_check_interval:
-        try:
-            seen = sock.recv(_MOST_BYTES, socket.MSG_PEEK)
-        except TimeoutError:
-            connection.disconnect()
-            raise driver.TimeoutError("Timeout reading from socket") from None
-        except OSError:  # the driver says what it is
-            seen = b""
-        if (reply := _whole(seen)) is not None:
-            sock.recv(len(seen))
+    if type(sock) is not socket.socket or connection.health_check_interval:
+        connection.send_packed_command([command])
+        return connection.read_response(disable_decoding=True)
+    try:
+        sock.sendall(command)
+        came = sock.recv(_PIECE_BYTES)
+        if (reply := _whole(came)) is not None:
             return reply
-    return connection.read_response(disable_decoding=True)
+        reply = _in_pieces(connection, sock, came)
+    except TimeoutError:
+        connection.disconnect()
+        raise driver.TimeoutError("Timeout reading from socket") from None
+    except OSError as error:
+        connection.disconnect()
+        raise driver.ConnectionError(f"Error while talking to the server: {error}") from error
+    return connection.read_response(disable_decoding=True) if reply is None else reply
+
+
+def _in_pieces(connection: Any, sock: socket.socket, came: bytes) -> Any:
+    """A reply that began with what came; None if the driver has to read it."""
+    reply = _Pieces(came)
+    while reply.missing and (piece := sock.recv(reply.room)):
+        reply.add(piece)
+    if reply.value is None:
+        _give_back(connection._parser, bytes(reply.came))  # noqa: SLF001 -- it has no public name
+    return reply.value
+
+
+def _give_back(parser: Any, came: bytes) -> None:
+    """Have the driver's parser begin with what came."""
+    if (hiredis := getattr(parser, "_reader", None)) is not None:
+        hiredis.feed(came)
+        return
+    buffer = parser._buffer._buffer  # noqa: SLF001 -- it reads from there
+    at = buffer.tell()
+    buffer.seek(0, io.SEEK_END)
+    buffer.write(came)
+    buffer.seek(at)
 
 
 async def awrite(connection: Any, command: bytes) -> None:
@@ -81,17 +109,31 @@ async def areply_of(connection: Any) -> Any:
     """See `reply_of`."""
     if not connection.health_check_interval:
         reader: asyncio.StreamReader = connection._reader  # noqa: SLF001 -- nor to this one
-        seen = await _seen(reader, connection.socket_timeout)
-        late = reader.exception() is not None  # it came with the time limit, which the reader keeps
-        if not late and (reply := _whole(seen)) is not None:
+        came = await _seen(reader, connection.socket_timeout)
+        if reader.exception() is None and (reply := _whole(came)) is not None:
             return reply
-        if seen and not reader.at_eof():
-            reader.feed_data(seen)
+        if came and (reply := await _all_seen(reader, connection.socket_timeout, came)) is not None:
+            return reply
     return await connection.read_response(disable_decoding=True)
 
 
+async def _all_seen(reader: asyncio.StreamReader, limit: float | None, came: bytes) -> Any:
+    """See `_in_pieces`."""
+    reply = _Pieces(came)
+    while reply.missing and reader.exception() is None and (piece := await _seen(reader, limit)):
+        reply.add(piece)
+    if reader.exception() is None and reply.value is not None:
+        return reply.value
+    if not reader.at_eof():
+        reader.feed_data(bytes(reply.came))
+    return None
+
+
 async def _seen(reader: asyncio.StreamReader, limit: float | None) -> bytes:
-    """All that came, so that what is given back is the first again; nothing where that failed."""
+    """All that came, so that what is given back is the first again; nothing where that failed.
+
+    It may have come with the time limit, which the reader keeps as its exception.
+    """
     late = None
     if limit is not None:
         late = asyncio.get_running_loop().call_later(limit, reader.set_exception, TimeoutError())
@@ -104,18 +146,71 @@ async def _seen(reader: asyncio.StreamReader, limit: float | None) -> bytes:
             late.cancel()
 
 
-def _whole(seen: bytes) -> bytes | list[bytes] | None:
+def _whole(came: bytes) -> bytes | list[bytes] | None:
     """The reply that bytes are, if it is one text or a list of texts; None if it is another."""
     texts: list[bytes] = []
-    head = _LIST.match(seen)
+    head = _LIST.match(came)
     at, count = (head.end(), int(head[1])) if head else (0, 1)
     while len(texts) < count:
-        if (length := _TEXT.match(seen, at)) is None:
+        if (length := _TEXT.match(came, at)) is None:
             return None
         begin = length.end()
         end = begin + int(length[1])
-        texts.append(seen[begin:end])
+        texts.append(came[begin:end])
         at = end + 2
-    if at != len(seen):
+    if at != len(came):
         return None
     return texts if head else texts[0]
+
+
+class _Pieces:
+    """A reply that comes in several pieces.
+
+    Args:
+        came: the first one.
+
+    Attributes:
+        came: all of them so far.
+        missing: how many bytes it takes to go on; 0 if it is whole, or something else.
+    """
+
+    def __init__(self, came: bytes) -> None:
+        head = _LIST.match(came)
+        self._at, self._count = (head.end(), int(head[1])) if head else (0, 1)
+        self._is_list = head is not None
+        self._texts: list[slice] = []
+        self.came: bytearray = bytearray(came)
+        self.missing: int = self._go_on()
+
+    def add(self, piece: bytes) -> None:
+        """Add the next one."""
+        self.came += piece
+        self.missing -= len(piece)
+        if self.missing <= 0:
+            self.missing = self._go_on()
+
+    def _go_on(self) -> int:
+        """Find the texts that came; how many bytes are missing to the end of the next, at least."""
+        while len(self._texts) < self._count:
+            if (length := _TEXT.match(self.came, self._at)) is None:
+                return 1 if _BEGINNING.fullmatch(self.came, self._at) else 0
+            text = slice(length.end(), length.end() + int(length[1]))
+            if (missing := text.stop + 2 - len(self.came)) > 0:
+                return missing
+            self._texts.append(text)
+            self._at = text.stop + 2
+        return 0
+
+    @property
+    def room(self) -> int:
+        """How many bytes to read at once."""
+        return min(max(self.missing, _PIECE_BYTES), _LARGE_BYTES)
+
+    @property
+    def value(self) -> bytes | list[bytes] | None:
+        """The text or the texts, if that is all that came."""
+        if len(self._texts) < self._count or self._at != len(self.came):
+            return None
+        with memoryview(self.came) as view:
+            texts = [bytes(view[text]) for text in self._texts]
+        return texts if self._is_list else texts[0]
