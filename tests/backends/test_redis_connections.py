@@ -16,6 +16,7 @@ from redis.credentials import CredentialProvider
 
 from backends.faces import FACES, face_of, opened
 from backends.proxy import Proxy, proxy_to
+from backends.trips import counted_trips
 from certificates import Certificates, make_certificates
 from cli.running import in_process
 from recording import CANARY, assert_no_canary
@@ -214,6 +215,35 @@ async def test_the_server_sees_who_is_connected(
         (ours,) = [one for one in admin.client_list() if one["name"] == name]
         assert ours["resp"] == str(protocol)
         assert ours.get("lib-name") in {None, f"redis-py(wren-sessions_v{__version__})"}
+
+
+@pytest.mark.parametrize("face", FACES)
+async def test_a_login_is_one_trip(redis_url: str, admin: redis.Redis, face: str) -> None:
+    """Password, names and database are sent together, before the first call."""
+    admin.execute_command("ACL", "SETUSER", "app", "on", "~*", "+@all", f">{CANARY}")
+    name = f"together-{face}"
+    url = f"{redis_url.replace('://', f'://app:{CANARY}@', 1)}?db=3&client_name={name}"
+    with counted_trips() as trips:
+        async with opened(url) as store:
+            there = face_of(store, face)
+            assert await trips.of(there.ping) == 2
+            (ours,) = [one for one in admin.client_list() if one["name"] == name]
+            assert (ours["db"], ours["user"]) == ("3", "app")
+
+
+@pytest.mark.parametrize("face", FACES)
+async def test_who_may_not_say_its_name_may_log_in(
+    redis_url: str, admin: redis.Redis, face: str
+) -> None:
+    """What only helps the server's administrator may be refused; the given name may not."""
+    rights = ("on", "~*", "+@all", "-client", f">{CANARY}")
+    admin.execute_command("ACL", "SETUSER", "app", *rights)
+    url = redis_url.replace("://", f"://app:{CANARY}@", 1)
+    async with opened(url) as store:
+        await face_of(store, face).ping()
+    async with opened(f"{url}?client_name=mine", retries=0) as store:
+        with pytest.raises(StoreUnavailableError, match="access rules"):
+            await face_of(store, face).ping()
 
 
 @pytest.mark.parametrize("face", FACES)

@@ -12,7 +12,7 @@ import redis.asyncio.connection
 import redis.connection
 
 from wren_sessions.stores.redis import connection
-from wren_sessions.stores.redis.wire import areply_of, awrite, reply_of
+from wren_sessions.stores.redis.wire import areply_of, awrite, exchange
 
 
 class Trips:
@@ -55,8 +55,9 @@ def counted_trips() -> Iterator[Trips]:
                 kind, "send_packed_command", _noting(kind.send_packed_command, trips.sent)
             )
             patch.setattr(kind, "read_response", _noting(kind.read_response, trips.read))
-        for ours, note in ((reply_of, trips.read), (areply_of, trips.read), (awrite, trips.sent)):
+        for ours, note in ((areply_of, trips.read), (awrite, trips.sent)):
             patch.setattr(f"{connection.__name__}.{ours.__name__}", _noting(ours, note))
+        patch.setattr(f"{connection.__name__}.{exchange.__name__}", _exchanging(trips))
         yield trips
 
 
@@ -66,5 +67,18 @@ def _noting(original: Callable[..., Any], note: Callable[[object], None]) -> Cal
     def noting(connection: object, *args: Any, **kwargs: Any) -> Any:
         note(connection)
         return original(connection, *args, **kwargs)
+
+    return noting
+
+
+def _exchanging(trips: Trips) -> Callable[[object, bytes], Any]:
+    """The function that sends and reads, which may have the driver do so."""
+
+    def noting(connection: object, command: bytes) -> Any:
+        trips.sent(connection)
+        try:
+            return exchange(connection, command)
+        finally:
+            trips.read(connection)
 
     return noting

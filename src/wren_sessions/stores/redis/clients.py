@@ -29,6 +29,7 @@ from redis.retry import Retry
 
 from wren_sessions import __version__
 from wren_sessions.errors import ConfigurationError
+from wren_sessions.stores.redis.login import PROTOCOL, alog_in, log_in
 
 Address: TypeAlias = tuple[str, int]
 
@@ -47,7 +48,7 @@ def blocking_client(url: str, options: dict[str, Any]) -> redis.Redis | Fleet[re
     Raises:
         ConfigurationError: the URL or an option cannot be used.
     """
-    completed = _completed(options, Retry)
+    completed = _completed(options, Retry, log_in)
     try:
         if (several := _several(url, redis.connection.parse_url)) is not None:
             none = Retry(NoBackoff(), 0)
@@ -68,7 +69,7 @@ def asyncio_client(
     url: str, options: dict[str, Any]
 ) -> redis.asyncio.Redis | Fleet[redis.asyncio.Redis]:
     """An asyncio client for a URL, for one event loop; errors as `blocking_client`."""
-    completed = _completed(options, AsyncRetry)
+    completed = _completed(options, AsyncRetry, alog_in)
     try:
         if (several := _several(url, redis.asyncio.connection.parse_url)) is not None:
             none = AsyncRetry(NoBackoff(), 0)
@@ -103,7 +104,9 @@ def _check(pool: Any) -> None:
     pool.connection_class(**pool.connection_kwargs)
 
 
-def _completed(options: dict[str, Any], kind: type[Retry | AsyncRetry]) -> dict[str, Any]:
+def _completed(
+    options: dict[str, Any], kind: type[Retry | AsyncRetry], login: Callable[[Any], Any]
+) -> dict[str, Any]:
     """The options, with ours where nothing is said.
 
     A command whose connection was lost is repeated, which is safe: a commit is applied once however
@@ -115,7 +118,10 @@ def _completed(options: dict[str, Any], kind: type[Retry | AsyncRetry]) -> dict[
     retry: Any = given.get("retry") or Retry(EqualJitterBackoff(cap=0.5, base=0.02), repeats, lost)
     if not isinstance(retry, kind):  # a policy is the same, its two classes are not
         retry = kind(retry._backoff, retry._retries, retry._supported_errors)  # noqa: SLF001
-    return {**_DEFAULTS, **_introduction(), "retry_on_error": [*lost], **given, "retry": retry}
+    ours = {**_DEFAULTS, **_introduction(), "retry_on_error": [*lost], "redis_connect_func": login}
+    if "maint_notifications_config" not in given:  # which only the driver's default protocol has
+        ours["protocol"] = PROTOCOL
+    return {**ours, **given, "retry": retry}
 
 
 @cache
