@@ -31,6 +31,7 @@ from servers import (
 from wren_sessions import __version__, open_store
 from wren_sessions.errors import StoreTimeoutError, StoreUnavailableError, WrenSessionsError
 from wren_sessions.stores.redis import RedisStore
+from wren_sessions.stores.redis.wire import packed
 from wren_sessions.testing.build import SESSION, put
 
 pytestmark = pytest.mark.redis_server
@@ -425,6 +426,51 @@ async def test_a_connection_of_the_applications_own_sends_each_of_our_commands(
     clients: Any = redis if face == "sync" else redis.asyncio
     pool = clients.ConnectionPool.from_url(redis_url, connection_class=kind)
     store = RedisStore.from_client(clients.Redis(connection_pool=pool))
+    await face_of(store, face).commit(put("1"))
+    before = len(seen)
+    await face_of(store, face).commit(put("2", new=False))
+    assert len(seen) == before + 1
+    await store.aio.close()
+
+
+class Packer:
+    """Packs commands for the driver, and counts them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def pack(self, *command: Any) -> list[bytes]:
+        """A command."""
+        self.count += 1
+        return [packed(command)]
+
+
+def test_a_packer_of_the_applications_own_packs_each_of_our_commands(redis_url: str) -> None:
+    """We do not pack them ourselves then."""
+    packer = Packer()
+    client = redis.Redis.from_url(redis_url, command_packer=packer)
+    with client, RedisStore.from_client(client) as store:
+        store.commit(put("1"))
+        before = packer.count
+        store.commit(put("2", new=False))
+        assert packer.count == before + 1
+
+
+@pytest.mark.parametrize("face", FACES)
+async def test_a_parser_of_the_applications_own_reads_each_of_our_replies(
+    redis_url: str, face: str
+) -> None:
+    """We do not read them ourselves then."""
+    clients: Any = redis if face == "sync" else redis.asyncio
+    theirs: Any = clients.connection.DefaultParser
+    seen: list[int] = []
+
+    def counted(self: Any, *given: Any, **options: Any) -> Any:
+        seen.append(1)
+        return theirs.read_response(self, *given, **options)
+
+    kind = type("Counting", (theirs,), {"read_response": counted})
+    store = RedisStore.from_client(clients.Redis.from_url(redis_url, parser_class=kind, protocol=2))
     await face_of(store, face).commit(put("1"))
     before = len(seen)
     await face_of(store, face).commit(put("2", new=False))

@@ -15,10 +15,7 @@ import redis.asyncio
 from redis import exceptions as driver
 from redis.connection import Connection
 
-from backends.faces import FACES, face_of
-from wren_sessions.stores.redis import RedisStore
-from wren_sessions.stores.redis.wire import areply_of, awrite, exchange, is_quiet, packed
-from wren_sessions.testing.build import SESSION
+from wren_sessions.stores.redis.wire import aexchange, exchange, is_quiet, packed
 
 PING = packed(("PING",))
 LONG = b"$70000\r\n" + b"x" * 70_000 + b"\r\n"
@@ -158,31 +155,6 @@ def test_a_command_is_packed_as_the_driver_packs_it() -> None:
     assert packed(command) == b"".join(theirs)
 
 
-@pytest.mark.redis_server
-@pytest.mark.parametrize("face", FACES)
-async def test_a_connection_of_the_applications_own_class_is_asked(
-    redis_url: str, face: str
-) -> None:
-    """Where it reads replies in its own way, it reads ours, too."""
-    read: list[Any] = []
-
-    class Own(Connection):
-        def read_response(self, *args: Any, **options: Any) -> Any:
-            read.append(super().read_response(*args, **options))
-            return read[-1]
-
-    class AsyncOwn(redis.asyncio.Connection):
-        async def read_response(self, *args: Any, **options: Any) -> Any:
-            read.append(await super().read_response(*args, **options))
-            return read[-1]
-
-    theirs: Any = (redis, Own) if face == "sync" else (redis.asyncio, AsyncOwn)
-    pool = theirs[0].ConnectionPool.from_url(redis_url, connection_class=theirs[1])
-    async with RedisStore.from_client(theirs[0].Redis(connection_pool=pool)) as store:
-        await face_of(store, face).info(SESSION)
-    assert any(type(reply) is bytes and reply.endswith(b" miss") for reply in read)
-
-
 # --- asyncio --------------------------------------------------------------------------------------
 
 
@@ -229,7 +201,7 @@ async def test_an_awaited_reply_is_what_the_driver_reads(async_ends: AsyncEnds, 
     async_ends.server.sendall(raw)
     theirs = await async_ends.connection.read_response(disable_decoding=True)
     async_ends.server.sendall(raw)
-    assert await areply_of(async_ends.connection) == theirs
+    assert await aexchange(async_ends.connection, PING) == theirs
     assert not await async_ends.can_read()
 
 
@@ -242,7 +214,7 @@ async def test_an_awaited_reply_that_comes_in_two_pieces_is_read_whole(
     async_ends.server.sendall(raw)
     theirs = await async_ends.connection.read_response(disable_decoding=True)
     async_ends.server.sendall(raw[:at])
-    reading = asyncio.create_task(areply_of(async_ends.connection))
+    reading = asyncio.create_task(aexchange(async_ends.connection, PING))
     for _ in range(10):
         await asyncio.sleep(0)
     async_ends.server.sendall(raw[at:])
@@ -253,29 +225,29 @@ async def test_an_awaited_reply_that_comes_in_two_pieces_is_read_whole(
 async def test_two_replies_at_once_are_read_one_by_one(async_ends: AsyncEnds) -> None:
     """The second one is given back with the first, which the driver then reads."""
     async_ends.server.sendall(b"$1\r\na\r\n$1\r\nb\r\n")
-    assert await areply_of(async_ends.connection) == b"a"
-    assert await areply_of(async_ends.connection) == b"b"
+    assert await aexchange(async_ends.connection, PING) == b"a"
+    assert await aexchange(async_ends.connection, PING) == b"b"
 
 
 async def test_an_error_is_raised_by_who_awaits(async_ends: AsyncEnds) -> None:
     """As the driver raises it."""
     async_ends.server.sendall(b"-NOSCRIPT No matching script\r\n")
     with pytest.raises(driver.NoScriptError):
-        await areply_of(async_ends.connection)
+        await aexchange(async_ends.connection, PING)
 
 
 async def test_no_awaited_answer_in_time_is_a_timeout(async_ends: AsyncEnds) -> None:
     """It was waited for once, and the connection is closed."""
     async_ends.connection.socket_timeout = 0.01
     with pytest.raises(driver.TimeoutError):
-        await areply_of(async_ends.connection)
+        await aexchange(async_ends.connection, PING)
     assert not async_ends.connection.is_connected
 
 
 async def test_a_reply_that_comes_with_the_time_limit_is_late(async_ends: AsyncEnds) -> None:
     """A reader that was told of the limit says so to whoever reads next: it is not used again."""
     connection = async_ends.connection
-    reading = asyncio.create_task(areply_of(connection))
+    reading = asyncio.create_task(aexchange(connection, PING))
     await asyncio.sleep(0)
     connection._reader.feed_data(b"$1\r\na\r\n")
     connection._reader.set_exception(TimeoutError())
@@ -290,16 +262,14 @@ async def test_a_closed_asyncio_connection_is_lost(async_ends: AsyncEnds, before
     async_ends.server.sendall(before)
     async_ends.server.close()
     with pytest.raises(driver.ConnectionError):
-        await areply_of(async_ends.connection)
+        await aexchange(async_ends.connection, PING)
 
 
 async def test_a_long_command_is_written_whole(async_ends: AsyncEnds) -> None:
     """So is a short one, which does not go through the driver."""
-    short, long = packed(("ECHO", b"a")), packed(("ECHO", b"x" * 100_000))
-    await awrite(async_ends.connection, short)
-    writing = asyncio.create_task(awrite(async_ends.connection, long))
-    whole, there = short + long, b""
-    while len(there) < len(whole):
-        there += await asyncio.to_thread(async_ends.server.recv, 65_536)
-    await writing
-    assert there == whole
+    for command in (packed(("ECHO", b"a")), packed(("ECHO", b"x" * 100_000))):
+        writing, there = asyncio.create_task(aexchange(async_ends.connection, command)), b""
+        while len(there) < len(command):
+            there += await asyncio.to_thread(async_ends.server.recv, 65_536)
+        async_ends.server.sendall(b"$1\r\na\r\n")
+        assert (await writing, there) == (b"a", command)

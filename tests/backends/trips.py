@@ -12,7 +12,7 @@ import redis.asyncio.connection
 import redis.connection
 
 from wren_sessions.stores.redis import connection
-from wren_sessions.stores.redis.wire import areply_of, awrite, exchange
+from wren_sessions.stores.redis.wire import aexchange, exchange
 
 
 class Trips:
@@ -55,9 +55,8 @@ def counted_trips() -> Iterator[Trips]:
                 kind, "send_packed_command", _noting(kind.send_packed_command, trips.sent)
             )
             patch.setattr(kind, "read_response", _noting(kind.read_response, trips.read))
-        for ours, note in ((areply_of, trips.read), (awrite, trips.sent)):
-            patch.setattr(f"{connection.__name__}.{ours.__name__}", _noting(ours, note))
-        patch.setattr(f"{connection.__name__}.{exchange.__name__}", _exchanging(trips))
+        patch.setattr(connection, "exchange", _exchanging(trips))
+        patch.setattr(connection, "aexchange", _aexchanging(trips))
         yield trips
 
 
@@ -78,6 +77,19 @@ def _exchanging(trips: Trips) -> Callable[[object, bytes], Any]:
         trips.sent(connection)
         try:
             return exchange(connection, command)
+        finally:
+            trips.read(connection)
+
+    return noting
+
+
+def _aexchanging(trips: Trips) -> Callable[[object, bytes], Awaitable[Any]]:
+    """The same of asyncio."""
+
+    async def noting(connection: object, command: bytes) -> Any:
+        trips.sent(connection)
+        try:
+            return await aexchange(connection, command)
         finally:
             trips.read(connection)
 

@@ -30,7 +30,7 @@ import redis.asyncio
 from redis import exceptions as driver
 from redis.client import NEVER_DECODE
 
-from wren_sessions.stores.redis.wire import areply_of, awrite, exchange, is_quiet, packed
+from wren_sessions.stores.redis.wire import aexchange, exchange, is_quiet, packed
 
 C = TypeVar("C", redis.Redis, redis.asyncio.Redis)
 Command: TypeAlias = tuple[Any, ...]
@@ -190,13 +190,10 @@ class AsyncLine:
         """See `Line.execute`."""
         if not self._plain:
             return await self.client.execute_command(*command, **RAW)
-        kept = await self.connection.get_connection()
-
-        async def trip() -> Any:
-            await awrite(kept, packed(command))
-            return await areply_of(kept)
-
-        return await kept.retry.call_with_retry(trip, lambda error: self._lost(kept, error))
+        kept, raw = await self.connection.get_connection(), packed(command)
+        return await kept.retry.call_with_retry(
+            lambda: aexchange(kept, raw), lambda error: self._lost(kept, error)
+        )
 
     @property
     def free(self) -> bool:
@@ -210,15 +207,17 @@ async def _adisconnect(connection: Any, _: Exception) -> None:
 
 def _is_plain(client: redis.Redis | redis.asyncio.Redis) -> bool:
     """Whether the driver's own functions send a client's commands, with nothing around them."""
-    kind = client.connection_pool.connection_class
+    kind, kwargs = client.connection_pool.connection_class, client.connection_pool.connection_kwargs
     theirs = (*_found(client, "execute_command", "parse_response"), *_found(kind, *_OVER_IT))
-    return all(
+    parts = [kwargs[name] for name in _IN_IT if kwargs.get(name) is not None]
+    return all(part.__module__.startswith("redis.") for part in parts) and all(
         type(one) is FunctionType and one.__globals__["__name__"].startswith("redis.")
         for one in theirs
     )
 
 
 _OVER_IT: Final = ("send_command", "pack_command", "send_packed_command", "read_response")
+_IN_IT: Final = ("command_packer", "encoder_class", "parser_class")
 
 
 def _found(there: object, *names: str) -> list[Any]:
@@ -234,8 +233,7 @@ def _over(connection: OneConnection | OneAsyncConnection, client: C) -> C:
     for name in ("single_connection_client", "_single_connection_client"):
         if name in its:
             its[name] = False
-    its["response_callbacks"] = copy(client.response_callbacks)
-    found.set_response_callback("PING", _as_it_is)
+    its["response_callbacks"] = {**client.response_callbacks, "PING": _as_it_is}
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -51,15 +50,6 @@ def send_together(line: Line, plans: Sequence[Plan[Any]]) -> list[Any]:
 
 async def asend(line: AsyncLine, plan: Plan[Any]) -> Any:
     """See `send`."""
-    task = asyncio.current_task()
-    cancelled = task.cancelling() if task else 0
-    replies = await _asend(line, plan)
-    if task and task.cancelling() > cancelled:  # lost by `wait_for` of Python 3.11, in the driver
-        raise asyncio.CancelledError
-    return replies
-
-
-async def _asend(line: AsyncLine, plan: Plan[Any]) -> Any:
     if len(plan.commands) > 1 or plan.asking:
         return _answer((await asend_together(line, [plan]))[0])
     await line.connection.begin()

@@ -63,9 +63,9 @@ class LoopClients:
     async def current(self) -> LoopClient:
         """The running loop's client, made when first asked for."""
         loop = asyncio.get_running_loop()
-        with self._lock:
-            if (found := self._clients.get(loop)) is not None:
-                return found
+        if (found := self._clients.get(loop)) is not None:
+            return found
+        with self._lock:  # only this thread adds this loop
             self._clients = {at: kept for at, kept in self._clients.items() if not at.is_closed()}
             found = self._clients[loop] = LoopClient(self._make())
         await found.open()

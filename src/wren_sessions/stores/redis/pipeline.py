@@ -154,7 +154,7 @@ class TaskPipelines:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client  # the lanes' connections ask its pool where a primary is
-        self._lanes = [AsyncLine(client) for _ in range(_lanes_of(client))]
+        self._lanes: list[AsyncLine] = []  # as many as were needed at the same time
         self._patience_s = _patience_of(client)
         self._queue: deque[_Waiting] = deque()
         self._shared: set[asyncio.Task[None]] = set()  # the event loop does not keep its tasks
@@ -168,12 +168,16 @@ class TaskPipelines:
             self._queue.append(waiting)
             self._look_again()
             return await waiting.reply
-        lane.task = asyncio.current_task()
+        task = lane.task = asyncio.current_task()
+        cancelled = task.cancelling() if task else 0
         try:
-            return await asend(lane, plan)
+            answer = await asend(lane, plan)
         finally:
             lane.task = None
             self._go_on()
+        if task and task.cancelling() > cancelled:  # lost by `wait_for` of 3.11, in the driver
+            raise asyncio.CancelledError
+        return answer
 
     async def close(self) -> None:
         """Close the connections; later trips open them again."""
@@ -182,7 +186,13 @@ class TaskPipelines:
         await disconnect_sentinels(self._client)
 
     def _free_lane(self) -> AsyncLine | None:
-        return next((lane for lane in self._lanes if lane.free), None)
+        for lane in self._lanes:
+            if lane.free:
+                return lane
+        if len(self._lanes) == _lanes_of(self._client):
+            return None
+        self._lanes.append(AsyncLine(self._client))
+        return self._lanes[-1]
 
     def _go_on(self) -> None:
         """A trip is over: those who wait go."""

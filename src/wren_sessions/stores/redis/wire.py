@@ -96,24 +96,21 @@ def _give_back(parser: Any, came: bytes) -> None:
     buffer.seek(at)
 
 
-async def awrite(connection: Any, command: bytes) -> None:
-    """Send a packed command; at once where the buffer takes it: a time limit costs a task."""
-    small = len(command) <= _BUFFER_BYTES
-    if small and connection.is_connected and not connection.health_check_interval:
-        connection._writer.write(command)  # noqa: SLF001 -- there is no other way to its stream
+async def aexchange(connection: Any, command: bytes) -> Any:
+    """See `exchange`. A short command is written at once: a time limit for that costs a task."""
+    reader: asyncio.StreamReader | None = connection._reader  # noqa: SLF001 -- no public name
+    if reader is None or connection.health_check_interval:
+        await connection.send_packed_command([command])
+        return await connection.read_response(disable_decoding=True)
+    if len(command) <= _BUFFER_BYTES:
+        connection._writer.write(command)  # noqa: SLF001 -- nor this one
     else:
         await connection.send_packed_command([command])
-
-
-async def areply_of(connection: Any) -> Any:
-    """See `reply_of`."""
-    if not connection.health_check_interval:
-        reader: asyncio.StreamReader = connection._reader  # noqa: SLF001 -- nor to this one
-        came = await _seen(reader, connection.socket_timeout)
-        if reader.exception() is None and (reply := _whole(came)) is not None:
-            return reply
-        if came and (reply := await _all_seen(reader, connection.socket_timeout, came)) is not None:
-            return reply
+    came = await _seen(reader, connection.socket_timeout)
+    if reader.exception() is None and (reply := _whole(came)) is not None:
+        return reply
+    if came and (reply := await _all_seen(reader, connection.socket_timeout, came)) is not None:
+        return reply
     return await connection.read_response(disable_decoding=True)
 
 
