@@ -183,6 +183,36 @@ def test_namespaces_of_single_tasks_go_with_their_checkpoint(plain: SessionSaver
     assert graph.get_state(THREAD).values["turn"] == 1
 
 
+@pytest.mark.parametrize("keep_last", [1, 2, 3])
+@pytest.mark.parametrize("durability", ["sync", "exit"])
+def test_retention_keeps_a_subgraph_that_waits_for_an_answer(
+    backend: Backend, durability: str, keep_last: int
+) -> None:
+    """Also where its checkpoint is stored before the one that ran it."""
+    spoken: list[int] = []
+
+    def note(state: Talk) -> Talk:
+        spoken.append(state.get("turn", 0))
+        return speak(state)
+
+    inner = StateGraph(Talk)
+    inner.add_node("speak", note)
+    inner.add_node("wait", wait)
+    inner.add_edge(START, "speak")
+    inner.add_edge("speak", "wait")
+    builder = StateGraph(Talk)
+    builder.add_node("inner", inner.compile())
+    builder.add_edge(START, "inner")
+    retention = Retention(keep_last=keep_last)
+    graph = builder.compile(checkpointer=SessionSaver(backend.store(), retention=retention))
+    for turn in range(4):
+        for given in ({"turn": turn}, Command(resume="answer")):
+            graph.invoke(given, THREAD, durability=durability)
+    assert spoken == [0, 1, 2, 3]
+    heads = backend.store().heads("t")
+    assert len([namespace for namespace, _ in heads if namespace]) <= keep_last + 1
+
+
 def test_retention_keeps_sessions_small(backend: Backend) -> None:
     """A saver that retains ten steps never has more than twice as many, and loses no state."""
     saver = SessionSaver(backend.store(), retention=Retention(keep_last=10))

@@ -328,13 +328,19 @@ def of_runs(run_ids: Collection[str]) -> Choice:
 
 
 def _belongs(survey: Survey, name: Name, roots: Collection[str]) -> bool:
-    """Whether a record is of a namespace that outlives its task, or of a task that is kept."""
+    """Whether a record is of a namespace that outlives its task, or of a task that is kept.
+
+    A task's checkpoints may be stored before the one that ran it. That one is on its way, unless it
+    would be earlier than all that are kept.
+    """
     namespace, head = name[0], survey.heads.get(name[0])
     if ":" not in namespace or head is None or (namespace, head) not in survey.entries:
         return True
     parents = survey.entries[namespace, head].metadata.get("parents") or {}
     root = parents.get("")
-    return root is None or root in roots
+    if root is None or root in roots:
+        return True
+    return ("", root) not in survey.entries and root > min(roots, default="")
 
 
 def _with_history(survey: Survey, keep: Collection[Name]) -> set[Name]:
