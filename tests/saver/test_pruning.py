@@ -205,9 +205,10 @@ def test_retention_keeps_a_subgraph_that_waits_for_an_answer(
     builder.add_edge(START, "inner")
     retention = Retention(keep_last=keep_last)
     graph = builder.compile(checkpointer=SessionSaver(backend.store(), retention=retention))
+    options: Any = {"durability": durability}
     for turn in range(4):
-        for given in ({"turn": turn}, Command(resume="answer")):
-            graph.invoke(given, THREAD, durability=durability)
+        graph.invoke({"turn": turn}, THREAD, **options)
+        graph.invoke(Command(resume="answer"), THREAD, **options)
     assert spoken == [0, 1, 2, 3]
     heads = backend.store().heads("t")
     assert len([namespace for namespace, _ in heads if namespace]) <= keep_last + 1
