@@ -44,12 +44,15 @@ class Writer:
         )
         self.connection.execute("CREATE TABLE texts (text TEXT UNIQUE)")
         self.chore: Operation | None = None
-        self.commits = GroupCommit(self._begin, lambda: self.chore, Lock())
+        self.commits = GroupCommit(self._begin, self._commit, lambda: self.chore, Lock())
         self.outcomes: dict[str, object] = {}
 
     def _begin(self) -> sqlite3.Connection:
         self.connection.execute("BEGIN IMMEDIATE")
         return self.connection
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        connection.execute("COMMIT")
 
     def add(self, text: str, then: Callable[[], None] = lambda: None) -> None:
         """Insert a text, and note what came of it."""

@@ -59,7 +59,8 @@ class Row(NamedTuple):
 
     def alive(self, now_ms: int) -> bool:
         """Whether its deadline is still to come."""
-        return not past(self.deadline_ms, now_ms)
+        deadline_ms = self.deadline_ms
+        return deadline_ms is None or deadline_ms > now_ms
 
     def deadline(self, policy: TTLPolicy, now_ms: int) -> int | None:
         """When it would expire if it were used now."""
@@ -136,6 +137,7 @@ _ROW_KINDS: Final = (
     _OPTIONAL,
 )
 _ROWS: Final = frozenset(product(*_ROW_KINDS))
+_row: Callable[[Sequence[Any]], Row] = partial(tuple.__new__, Row)
 
 
 def row_of(cells: Sequence[Any]) -> Row:
@@ -157,7 +159,7 @@ def row_of(cells: Sequence[Any]) -> Row:
         and (own_idle in {None, "none"} or (type(own_idle) is int and 1 <= own_idle <= MAX_MS))
     ):
         damaged("sessions", sid, "a number in it is out of range")
-    return Row._make(cells)
+    return _row(cells)
 
 
 def header_of(state: object, row: Row) -> bytes:
@@ -229,9 +231,13 @@ def writes_of(
     return writes, spans, sum([crc32(key.encode()) for key in keys]) & MASK
 
 
+pack_span: Final = _PAIR.pack
+"""One span as it stands in a row: its offset and its length."""
+
+
 def pack_spans(spans: Iterable[Span]) -> bytes:
-    """Spans as they stand in a row: pairs of offset and length."""
-    return b"".join([_PAIR.pack(*span) for span in spans])
+    """Spans as they stand in a row, one behind the other."""
+    return b"".join([pack_span(*span) for span in spans])
 
 
 def unpack_spans(packed: bytes, table: str, row: object, *, ordered: bool = True) -> list[Span]:

@@ -31,6 +31,7 @@ from wren_sessions.errors import StoreUnavailableError, WrenSessionsError
 from wren_sessions.stores.file import log
 from wren_sessions.stores.file.errors import SQLITE_ERRORS, SQLiteError, is_passing, translated
 from wren_sessions.stores.file.group_commit import GroupCommit, Operation
+from wren_sessions.stores.file.known import Known
 from wren_sessions.stores.file.opening import (
     Identity,
     Place,
@@ -58,7 +59,12 @@ class Database:
     Args:
         place: the file.
         chore: gives an operation to run along with a commit, if there is one to be done.
+
+    Attributes:
+        known: what the writer's connection wrote last; for operations of `write`.
     """
+
+    known: Known
 
     def __init__(self, place: Place, chore: Callable[[], Operation | None]) -> None:
         self._place = place
@@ -78,7 +84,7 @@ class Database:
         self._log_grows = False
         with _naming:  # one turn for all stores of this process on one file
             self._turn = _turns.setdefault(self._place.path, Lock())
-        self._commits = GroupCommit(self._begin, self._chore, self._turn)
+        self._commits = GroupCommit(self._begin, self._commit, self._chore, self._turn)
 
     # --- using it ---------------------------------------------------------------------------------
 
@@ -103,10 +109,13 @@ class Database:
         try:
             with self._gate:
                 if brief and self._writer is not None and not self._turn.locked():
-                    with suppress(*SQLITE_ERRORS), self._turn:  # the error may be the connection's
-                        kept = self._current_writer()
-                        if kept is not None:
-                            return _transact(kept.connection, operation)
+                    try:
+                        with self._turn:
+                            kept = self._current_writer()
+                            if kept is not None:
+                                return _transact(kept.connection, operation)
+                    except SQLITE_ERRORS:  # it may be the connection's
+                        pass
                 with self._reading:
                     return self._read(operation)
         except SQLITE_ERRORS as error:
@@ -230,6 +239,7 @@ class Database:
         if kept is None:
             self._writer = kept = self._connect()
             self._doubted = False
+            self.known = Known(kept.connection)
             kept.connection.execute("PRAGMA busy_timeout = 0")
             self._batches = 0
             self._log_grows = self._place.synchronous == "full"
@@ -237,9 +247,15 @@ class Database:
         if self._batches % log.LOOK_EVERY == 0 and log.is_long(self._place.path):
             self._restart_log(kept.connection)
         execute_patiently(kept.connection, "BEGIN IMMEDIATE", self._place)
+        self.known.begun()
         if self._log_grows and self._batches % log.LENGTHEN_EVERY == log.LENGTHEN_EVERY // 2:
             self._log_grows = log.lengthen(self._place.path)
         return kept.connection
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        """End a write transaction."""
+        connection.execute("COMMIT")
+        self.known.committed()
 
     def _current_writer(self) -> _Kept | None:
         """The writer's connection, if it is good; called by whoever has the turn."""

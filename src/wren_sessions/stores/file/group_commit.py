@@ -41,6 +41,7 @@ class GroupCommit(LeaderQueue[Operation]):
 
     Args:
         begin: begins a write transaction and gives its connection; called by whoever leads alone.
+        commit: ends it, so that what was written stays.
         chore: gives an operation to run along with a batch, if there is one to be done.
         turn: held during a transaction; what else writes the file in this process shares it, so
             that it waits here and not by asking SQLite again and again.
@@ -49,11 +50,13 @@ class GroupCommit(LeaderQueue[Operation]):
     def __init__(
         self,
         begin: Callable[[], sqlite3.Connection],
+        commit: Callable[[sqlite3.Connection], None],
         chore: Callable[[], Operation | None],
         turn: Lock,
     ) -> None:
         super().__init__()
         self._begin = begin
+        self._commit = commit
         self._chore = chore
         self._turn = turn
 
@@ -81,7 +84,7 @@ class GroupCommit(LeaderQueue[Operation]):
             answer = operation(connection)
             if chore is not None:
                 _run_chore(connection, chore)
-            connection.execute("COMMIT")
+            self._commit(connection)
         except BaseException:
             _roll_back(connection)
             raise
@@ -109,7 +112,7 @@ class GroupCommit(LeaderQueue[Operation]):
                 _run_chore(connection, chore)
             committing = True
             if connection.in_transaction:
-                connection.execute("COMMIT")
+                self._commit(connection)
             batch.settled = True
         except sqlite3.Error as error:
             _roll_back(connection)

@@ -50,13 +50,15 @@ _LOWER: Final = """(SELECT max(l.id) FROM records l
     WHERE l.sid = r.sid AND l.namespace = r.namespace AND l.id < r.id)"""
 _ABOVE: Final = """(SELECT a.lower FROM records a
     WHERE a.sid = r.sid AND a.namespace = r.namespace AND a.id > r.id ORDER BY a.id LIMIT 1)"""
+_ANY_WRITES: Final = """EXISTS (SELECT 1 FROM writes w
+    WHERE w.sid = r.sid AND w.namespace = r.namespace AND w.id = r.id)"""
 _RECORD: Final = sessions.select(f"""s.state, h.head, h.records, h.log, {_ABOVE},
-        r.id, r.base, r.spans, r.body, r.lower, {_LOWER}
+        r.id, r.base, r.spans, r.body, r.lower, {_LOWER}, {_ANY_WRITES}
     FROM sessions s LEFT JOIN heads h ON h.sid = s.sid AND h.namespace = ?
     LEFT JOIN records r ON r.sid = s.sid AND r.namespace = ? AND r.id = ?
     WHERE {sessions.OF_KEY}""")
 _HEAD: Final = sessions.select(f"""s.state, h.head, h.records, h.log, NULL,
-        r.id, r.base, r.spans, r.body, r.lower, {_LOWER}
+        r.id, r.base, r.spans, r.body, r.lower, {_LOWER}, {_ANY_WRITES}
     FROM sessions s LEFT JOIN heads h ON h.sid = s.sid AND h.namespace = ?
     LEFT JOIN records r ON r.sid = s.sid AND r.namespace = h.namespace AND r.id = h.head
     WHERE {sessions.OF_KEY}""")
@@ -107,7 +109,7 @@ _PAGE: Final = sessions.select(f"""n.owner, n.about, s.name, s.state
 BRIEF_BYTES: Final = 2_097_152
 """So much is read in about a millisecond, the time that a writer may have to wait for it."""
 
-_BEHIND: Final = 11  # columns behind those of the session
+_BEHIND: Final = 12  # columns behind those of the session
 _TOP: Final = b""  # SQLite sorts every blob behind every text
 
 
@@ -220,12 +222,14 @@ def _whole(
         connection: to the file.
         sid: the session's number.
         namespace: the record's namespace.
-        cells: those of the record, and the next lower id.
+        cells: those of the record, the next lower id, and whether there are writes.
     """
-    *own, lower, below = cells
+    *own, lower, below, any_writes = cells
     name, base, spans, body = record_of(own)
-    found = connection.execute(_WRITES_OF, (sid, namespace, name)).fetchall()
-    found.sort()  # by their numbers, which are all different
+    found = []
+    if any_writes:
+        found = connection.execute(_WRITES_OF, (sid, namespace, name)).fetchall()
+        found.sort()  # by their numbers, which are all different
     writes, linked, total = writes_of(name, found)
     if below is not None and type(below) is not str:
         name_of(below, name)

@@ -130,11 +130,13 @@ def renew(connection: sqlite3.Connection, row: Row) -> None:
     sweep_in_time(connection, row)
 
 
-def sweep_in_time(connection: sqlite3.Connection, row: Row) -> None:
-    """Have a session looked at no later than its deadline."""
+def sweep_in_time(connection: sqlite3.Connection, row: Row) -> Row:
+    """Have a session looked at no later than its deadline; its row is returned as it is then."""
     deadline_ms, sweep_ms = row.deadline_ms, row.sweep_ms
-    if deadline_ms is not None and (sweep_ms is None or deadline_ms < sweep_ms):
-        connection.execute(_SWEEP_AT, (deadline_ms, row.sid))
+    if deadline_ms is None or (sweep_ms is not None and sweep_ms <= deadline_ms):
+        return row
+    connection.execute(_SWEEP_AT, (deadline_ms, row.sid))
+    return row._replace(sweep_ms=deadline_ms)
 
 
 def copy(connection: sqlite3.Connection, row: Row, target: str, state: bytes | None) -> None:

@@ -156,7 +156,12 @@ class FileStore(Closing):
 
     def _committing(self, commit: Commit) -> Callable[[sqlite3.Connection], Committed]:
         return lambda connection: writing.commit(
-            connection, self._keys.prefix, commit, self._ttl.of(commit.session), self._clock()
+            connection,
+            self._key(commit.session),
+            commit,
+            self._ttl.of(commit.session),
+            self._clock(),
+            known=self._database.known,
         )
 
     def _commit_all(self, commits: Sequence[Commit]) -> list[Committed | Exception]:

@@ -1,6 +1,7 @@
 """A commit on the tables: its conditions, then what it writes.
 
-One statement answers all conditions; a second witness takes one more. The numbers of `counts` go
+One statement answers all conditions, unless this process wrote the session last and remembers what
+it wrote (`known`); a second witness takes one more. The numbers of `counts` go
 into rows that are written anyway, if the checkpoint becomes the latest of its namespace, and if a
 pending write belongs to the latest checkpoint of the root namespace. Otherwise they take a
 statement of their own. Everything here runs inside a transaction and reads no clock.
@@ -9,10 +10,10 @@ statement of their own. Everything here runs inside a transaction and reads no c
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
-from typing import Final, NamedTuple, TypeAlias
+from functools import cache, partial
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from wren_sessions.records import (
     Commit,
@@ -33,12 +34,14 @@ from wren_sessions.stores.file.cells import (
     deadline_ms,
     link,
     name_of,
+    pack_span,
     pack_spans,
     past,
     row_of,
     weight,
 )
 from wren_sessions.stores.file.counts import count_namespaces, summed
+from wren_sessions.stores.file.known import Known, Latest
 from wren_sessions.stores.file.schema import ARENA_BITS
 from wren_sessions.stores.file.sessions import Key
 from wren_sessions.ttl import TTLPolicy
@@ -48,7 +51,7 @@ _RECENT: Final = 16  # tokens kept: more than are on their way at once, for one 
 _RECORD: Final = (
     """r.token, r.base, h.head, h.log,
         (SELECT max(t.id) FROM records t WHERE t.sid = s.sid AND t.namespace = ?),
-        EXISTS (SELECT 1 FROM writes e WHERE e.sid = s.sid AND e.namespace = ? AND e.id = ?)""",
+        EXISTS (SELECT 1 FROM writes e WHERE e.sid = s.sid AND e.namespace = ? AND e.id >= ?)""",
     """LEFT JOIN records r ON r.sid = s.sid AND r.namespace = ? AND r.id = ?
     LEFT JOIN heads h ON h.sid = s.sid AND h.namespace = ?""",
 )
@@ -127,7 +130,7 @@ class _Seen(NamedTuple):
         head: of the record's namespace.
         log: the sum of the writes of that head; None where it is not known.
         top: the highest id of the record's namespace.
-        early: whether there are writes of the record before it comes.
+        early: whether there are writes of the record before it comes, or of one with a higher id.
         witness: the session's sid if the first witness is there.
         leads: the head of the namespace of the commit's writes.
         replaced: whether the first of the commit's writes that replace others is there.
@@ -151,12 +154,30 @@ class _Seen(NamedTuple):
     owner: str | None = None
 
 
+_seen: Callable[[tuple[Any, ...]], _Seen] = partial(tuple.__new__, _Seen)
+
+
 def commit(
-    connection: sqlite3.Connection, prefix: str, commit: Commit, policy: TTLPolicy, now_ms: int
+    connection: sqlite3.Connection,
+    key: Key,
+    commit: Commit,
+    policy: TTLPolicy,
+    now_ms: int,
+    *,
+    known: Known,
 ) -> Committed:
-    """Write a commit, if its conditions hold."""
-    key = Key(prefix, commit.session)
-    seen = _look(connection, key, commit, now_ms)
+    """Write a commit, if its conditions hold.
+
+    Args:
+        connection: in a write transaction.
+        key: the session's.
+        commit: what to write.
+        policy: how long the session lives.
+        now_ms: the store's clock.
+        known: what the connection's last commits wrote.
+    """
+    remembered = _remembered(known, key, commit, now_ms)
+    seen = remembered or _look(connection, key, commit, now_ms)
     base = _applied(commit, seen)
     if base is not None:
         return _answer("done", seen.row, now_ms, base)
@@ -183,6 +204,8 @@ def commit(
     after = _write(connection, commit, row, seen, (now_ms, ends_ms))
     if (owner := seen.owner or commit.owner) is not None:
         noting.written(connection, after, seen.owner, commit.owner)
+    head = _head_after(commit, seen, remembered=remembered is not None)
+    known.keep(key, None if head is None else Latest(after, head, seen.turn, owner))
     return _answer("done", after, now_ms, row.arena_end if commit.record else 0, owner)
 
 
@@ -197,8 +220,13 @@ def _answer(
 
 
 @cache
-def _looking(*, record: bool, witness: bool, writes: bool, replaced: bool) -> str:
-    """The statement that answers all conditions; it asks for what a commit has."""
+def _looking(what: tuple[bool, bool, bool, bool]) -> str:
+    """The statement that answers all conditions; it asks for what a commit has.
+
+    Args:
+        what: whether that is a record, a witness, writes, and one that replaces another.
+    """
+    record, witness, writes, replaced = what
     parts = (
         _RECORD if record else _NO_RECORD,
         _WITNESSED if witness else ("NULL", ""),
@@ -211,40 +239,63 @@ def _looking(*, record: bool, witness: bool, writes: bool, replaced: bool) -> st
 
 
 def _look(connection: sqlite3.Connection, key: Key, commit: Commit, now_ms: int) -> _Seen:
-    columns: list[str] = []
-    joins: list[str] = []
+    asked: tuple[str, ...] = ()
     namespace = replaced = None
     if commit.record:
         namespace, id_ = commit.record.name
-        columns, joins = [namespace, namespace, id_], [namespace, id_, namespace]
+        asked = (namespace, namespace, id_, namespace, id_, namespace)
     if commit.witnesses:
-        joins += commit.witnesses[0]
+        asked += commit.witnesses[0]
     if commit.writes:
-        joins.append(commit.writes.name[0])
+        asked += (commit.writes.name[0],)
         for entry in commit.writes.entries:
             if entry.replace:
                 replaced = entry.key
-                joins += (*commit.writes.name, replaced)
+                asked += (*commit.writes.name, replaced)
                 break
-    statement = _looking(
-        record=commit.record is not None,
-        witness=bool(commit.witnesses),
-        writes=commit.writes is not None,
-        replaced=replaced is not None,
-    )
-    found = connection.execute(statement, (*columns, *joins, *key)).fetchone()
+    record, witness, writes = bool(commit.record), bool(commit.witnesses), bool(commit.writes)
+    statement = _looking((record, witness, writes, replaced is not None))
+    found = connection.execute(statement, asked + key).fetchone()
     if found is None:
         return _Seen()
     row = row_of(found[:-_BEHIND])
     if not row.alive(now_ms):
         return _Seen(rest_sid=row.sid)
-    token, base, head, log, top, early, there, leads, old, turn, owner = found[-_BEHIND:]
+    token, base, head, log, *rest = found[-_BEHIND:]
     if head is not None:
         if type(head) is not str:
             name_of(head, row.sid, "heads", "head")
         log = row.log if namespace == "" else count_of(log, row.sid, "heads", "log")
-    about = (namespace, head, log, top, early)
-    return _Seen(row, None, token, base, *about, there, leads, old, turn, owner)
+    return _seen((row, None, token, base, namespace, head, log, *rest))
+
+
+def _remembered(known: Known, key: Key, commit: Commit, now_ms: int) -> _Seen | None:
+    """The same from memory; None if it does not hold any more, or the commit asks for more."""
+    latest = known.of(key)
+    if latest is None:
+        return None
+    row, head, turn, owner = latest
+    record, writes, name = commit.record, commit.writes, ("", head)
+    if not row.alive(now_ms) or (commit.witnesses and commit.witnesses != (name,)):
+        return None
+    if record and (record.name[0] or record.name[1] <= head):
+        return None
+    if writes and (writes.name != name or any(entry.replace for entry in writes.entries)):
+        return None
+    if not known.holds():
+        return None
+    about = ("" if record else None, head, row.log, head, 0)
+    return _seen((row, None, None, None, *about, row.sid, head, 0, turn, owner))
+
+
+def _head_after(commit: Commit, seen: _Seen, *, remembered: bool) -> str | None:
+    """The latest root checkpoint after a commit, if all that `Latest` says of it is known."""
+    if not commit.record:
+        return seen.leads if remembered else None
+    name = commit.record.name
+    own = not commit.writes or commit.writes.name in {name, ("", seen.head)}
+    highest = seen.top is None or name[1] > seen.top
+    return name[1] if own and highest and not name[0] and not seen.early else None
 
 
 def _applied(commit: Commit, seen: _Seen) -> int | None:
@@ -270,7 +321,7 @@ def _refusal(connection: sqlite3.Connection, commit: Commit, seen: _Seen) -> Out
         return "gone"
     if commit.revision not in {None, row.revision}:
         return "conflict"
-    if not _all_there(connection, commit.witnesses, seen, row.sid):
+    if commit.witnesses and not _all_there(connection, commit.witnesses, seen, row.sid):
         return "stale"
     latest = not (commit.latest and commit.record) or seen.head == commit.record.parent_id
     return None if latest else "conflict"
@@ -279,11 +330,11 @@ def _refusal(connection: sqlite3.Connection, commit: Commit, seen: _Seen) -> Out
 def _all_there(
     connection: sqlite3.Connection, witnesses: Sequence[Name], seen: _Seen, sid: int
 ) -> bool:
-    if witnesses and seen.witness is None:
+    if seen.witness is None:
         if seen.head == witnesses[0][1] and seen.namespace == witnesses[0][0]:
             damaged("heads", sid, f"the record that is the head, {seen.head!r:.200}, is lost")
         return False
-    return all(
+    return len(witnesses) == 1 or all(
         connection.execute(_IS_THERE, (sid, *witness)).fetchone() for witness in witnesses[1:]
     )
 
@@ -322,17 +373,15 @@ def _write(
         elif added:
             _count_writes(connection, row.sid, commit.writes.name, added, leads=id_ == head)
     after = row.written(*times, arena, tokens, counts)
-    _update(connection, after, commit.state if leads else None)
-    return after
+    return _update(connection, after, commit.state if leads else None)
 
 
-def _update(connection: sqlite3.Connection, row: Row, state: bytes | None) -> None:
+def _update(connection: sqlite3.Connection, row: Row, state: bytes | None) -> Row:
     life = (row.updated_ms, row.deadline_ms, row.revision)
     arena = (row.arena_end, row.arena_tail)
     rest = (row.tokens, row.namespaces, row.log)
     connection.execute(_UPDATE, (*life, *arena, *rest, state, row.sid))
-    if row.deadline_ms is not None:
-        sessions.sweep_in_time(connection, row)
+    return row if row.deadline_ms is None else sessions.sweep_in_time(connection, row)
 
 
 # --- a checkpoint ---------------------------------------------------------------------------------
@@ -395,11 +444,11 @@ def _pack_with_own(record: Record, end: int) -> bytes:
     """All spans of a record, packed; `end` is where its own bytes start."""
     size = len(record.append)
     if not record.spans:
-        return pack_spans([Span(end, size)]) if size else b""
+        return pack_span(end, size) if size else b""
     if len(record.spans) == 1:
         ((offset, length),) = record.spans
         if length and offset + length == end:  # a list that grew
-            return pack_spans([Span(offset, length + size)])
+            return pack_span(offset, length + size)
     return pack_spans(merge_spans((*record.spans, Span(end, size))))
 
 
