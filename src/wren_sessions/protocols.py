@@ -219,7 +219,8 @@ class SessionStore(Protocol):
             source: the session to copy.
             target: the copy's id, which must not be the source's.
             replace: whether to replace an existing session with that id. A life: replace only that
-                session, and only if nobody has written it since.
+                session, and only if nobody has written it since; a `Seen`: nor pinned or annotated
+                it, nor set its timeout.
             state: the copy's header; None for the source's.
             expect: a life of the source: copy it only if nobody has written it since.
 

@@ -23,9 +23,9 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from operator import itemgetter
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 from wren_sessions.ttl import Override
 
@@ -326,6 +326,29 @@ class Life:
     def ttl_ms(self) -> int | None:
         """Milliseconds until it expires, from the store's answer on; None for never."""
         return None if self.deadline_ms is None else max(0, self.deadline_ms - self.now_ms)
+
+
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
+class Seen(Life):
+    """A life with what can change without a new revision: a condition that nothing at all changed.
+
+    Attributes:
+        idle: see `SessionInfo`.
+        notes: see `SessionInfo`.
+    """
+
+    idle: Override
+    notes: Notes
+
+    @classmethod
+    def of(cls, info: SessionInfo) -> Self:
+        """A session as it was looked at."""
+        parts = {each.name: getattr(info.life, each.name) for each in fields(Life)}
+        return cls(**parts, idle=info.idle, notes=info.notes)
+
+    def is_as(self, there: Seen) -> bool:
+        """Whether the pin, the timeout and the notes are the same."""
+        return (self.pinned, self.idle, self.notes) == (there.pinned, there.idle, there.notes)
 
 
 class Notes(NamedTuple):

@@ -215,8 +215,13 @@ def test_migrations_mend_it(cli: Cli, filled: str, tmp_path: Path) -> None:
 
 
 def test_migrate_rewrites_once(cli: Cli, filled: str, tmp_path: Path) -> None:
-    """A dry run writes nothing; the second run has nothing to do; in use is left out."""
+    """A dry run writes nothing; the second run has nothing to do; in use is left out.
+
+    A session keeps the timeout that it has of its own.
+    """
     deploy(tmp_path, NEW)
+    with open_store(filled, dotenv=False) as store:
+        store.set_ttl("s0", "2h")
     argv = ("migrate", "--app", "shop:migrations", "--unused-for", "0")
     before = changes(filled, tmp_path)
     dry = cli(*argv, url=filled)
@@ -230,6 +235,10 @@ def test_migrate_rewrites_once(cli: Cli, filled: str, tmp_path: Path) -> None:
     assert done.code == 0
     assert {each["result"] for each in done.json} == {"migrated"}
     assert len(done.json) == 6
+    with open_store(filled, dotenv=False) as store:
+        info = store.info("s0")
+        assert info is not None
+        assert info.idle == 7_200_000
     again = cli(*argv, "--write", url=filled)
     assert again.lines == []
     assert "0 migrated, 7 need nothing" in again.err

@@ -11,7 +11,7 @@ from wren_sessions.errors import (
     SessionExpiredError,
 )
 from wren_sessions.keys import check_session
-from wren_sessions.records import Life
+from wren_sessions.records import Life, Seen
 from wren_sessions.ttl import TTLPolicy
 
 
@@ -35,12 +35,12 @@ class Copy:
         if check_session(self.source) == check_session(self.target):
             raise ConfigurationError(f"cannot copy session {self.source!r} onto itself")
 
-    def check(self, source: Life, target: Life | None) -> None:
+    def check(self, source: Life, target: Seen | None) -> None:
         """Refuse it where its conditions do not hold.
 
         Args:
             source: the life of the source.
-            target: that of the session that has the target's id; None if there is none.
+            target: the session that has the target's id; None if there is none.
 
         Raises:
             ConflictError: one of them is not as `expect` or `replace` says.
@@ -52,6 +52,8 @@ class Copy:
                 or (known.incarnation, known.revision) != (there.incarnation, there.revision)
             ):
                 raise self.conflict()
+        if isinstance(self.replace, Seen) and target and not self.replace.is_as(target):
+            raise self.conflict()
         if target is not None and not self.replace:
             raise self.exists()
 
@@ -66,7 +68,7 @@ class Copy:
     def conflict(self) -> ConflictError:
         """The error for sessions that are not as they were looked at."""
         return ConflictError(
-            f"session {self.source!r} was not copied to {self.target!r}: one of them was written "
+            f"session {self.source!r} was not copied to {self.target!r}: one of them was changed "
             "meanwhile; try again",
             session=self.source,
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
 
 from wren_sessions.errors import ConflictError
 from wren_sessions.protocols import AsyncSessionStore
-from wren_sessions.records import Prune
+from wren_sessions.records import Prune, Seen
 from wren_sessions.testing.build import SESSION, commit, done, info, loaded, put
 from wren_sessions.testing.contract_base import ContractBase
 
@@ -91,6 +92,27 @@ class HeaderContract(ContractBase):
         with pytest.raises(ConflictError):
             await face.copy(SESSION, TARGET, replace=life)
         assert await face.info(TARGET) is None
+
+    async def test_a_copy_over_what_was_seen(self, face: AsyncSessionStore) -> None:
+        """Nor is a target that was pinned since, or has another timeout."""
+        await done(face, put("1"))
+        await done(face, put("2", session=TARGET))
+        changes: tuple[Callable[[], Awaitable[object]], ...] = (
+            lambda: face.pin(TARGET),
+            lambda: face.set_ttl(TARGET, "2h"),
+            lambda: face.set_ttl(TARGET, None),
+            lambda: face.set_ttl(TARGET, "2h"),
+            lambda: face.pin(TARGET, pinned=False),
+        )
+        for change in changes:
+            seen = Seen.of(await info(face, TARGET))
+            await change()
+            with pytest.raises(ConflictError):
+                await face.copy(SESSION, TARGET, replace=seen)
+            assert (await loaded(face, session=TARGET)).stored.name == ("", "2")
+        seen = Seen.of(await info(face, TARGET))
+        assert await face.copy(SESSION, TARGET, replace=seen) is not None
+        assert (await loaded(face, session=TARGET)).stored.name == ("", "1")
 
     async def test_an_idle_timeout_of_its_own_is_told(self, face: AsyncSessionStore) -> None:
         """None where the session follows the policy."""

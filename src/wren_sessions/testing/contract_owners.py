@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
 
 from wren_sessions.errors import ConfigurationError, ConflictError, InvalidSessionIdError
 from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore
-from wren_sessions.records import NOTHING_NOTED, Notes
+from wren_sessions.records import NOTHING_NOTED, Notes, Seen
 from wren_sessions.testing.build import SESSION, add, done, info, listed, loaded, prune, put, write
 from wren_sessions.testing.contract_base import ContractBase, FaceOf, MakeStore, PassTime
 from wren_sessions.testing.contract_turns import OpenTurns
@@ -231,6 +232,20 @@ class OwnerContract(ContractBase):
         assert set(await self.ids(owned, "ann")) == {SESSION, "copy"}
         await self.note(owned, Notes("bob"), session="copy", expect=ANNS)
         assert (await self.ids(owned, "ann"), await self.ids(owned, "bob")) == ([SESSION], ["copy"])
+
+    async def test_a_copy_over_what_was_noted(self, owned: AsyncSessionStore) -> None:
+        """A session that got other notes since it was seen is not replaced; one that did not is."""
+        await done(owned, put("1"))
+        await done(owned, put("2", session="there", owner="ann"))
+        changes = (Notes("ann"), ANNS, Notes("bob", ANNS.about), NOTHING_NOTED)
+        for before, after in pairwise(changes):
+            seen = Seen.of(await info(owned, "there"))
+            await self.note(owned, after, session="there", expect=before)
+            with pytest.raises(ConflictError):
+                await owned.copy(SESSION, "there", replace=seen)
+            assert (await info(owned, "there")).notes == after
+        assert await owned.copy(SESSION, "there", replace=Seen.of(await info(owned, "there")))
+        assert (await loaded(owned, session="there")).stored.name == ("", "1")
 
     async def test_a_page_goes_on_where_it_ended(
         self, owned: AsyncSessionStore, pass_time: PassTime

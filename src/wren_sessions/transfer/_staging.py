@@ -39,6 +39,7 @@ from wren_sessions.records import (
     Prune,
     Record,
     Scanned,
+    Seen,
     SessionInfo,
     Span,
     Start,
@@ -106,7 +107,13 @@ class Staging:
         self._written: dict[Name, bytes] = {}
 
     async def copy(self, *, replace: bool | Life) -> int:
-        """Copy it; how many records it has. See `SessionStore.copy` for `replace`."""
+        """Copy it; how many records it has. See `SessionStore.copy` for `replace`.
+
+        A life to be replaced is that of the source: nobody may have annotated or pinned it since,
+        or set its timeout. This would be lost, for none of it is a new revision.
+        """
+        if isinstance(replace, Life):
+            replace = Seen.of(replace_in(self._info, life=replace))
         await self._target.delete(self._staging)  # of a copy that was interrupted
         try:
             await self._begin()

@@ -94,10 +94,13 @@ def _one(
 
 
 def _rewritten(store: SessionStore, serde: Serializer, info: SessionInfo) -> bool:
-    """Rewrite a session; False if somebody wrote it meanwhile."""
+    """Rewrite a session; False if somebody changed it meanwhile."""
+    whole = store.info(info.session)  # a listing does not tell the session's own timeout
+    if whole is None:
+        return False
     face, protection = Unsuspended(store), protection_of(store)
     repacking = Repacking(protection, protection, _Today(serde), serde)
-    staging = Staging(face, face, info, None, repacking)
+    staging = Staging(face, face, whole, None, repacking)
     try:
         run(staging.copy(replace=info.life))
     except (ChangedError, ConflictError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 import sqlite3
 
-from wren_sessions.records import Life
+from wren_sessions.records import Life, Seen, SessionInfo
 from wren_sessions.stores._copies import Copy
-from wren_sessions.stores.file import sessions
+from wren_sessions.stores.file import noting, sessions
 from wren_sessions.stores.file.sessions import Key
 from wren_sessions.ttl import TTLPolicy
 
@@ -28,8 +28,17 @@ def copy(
     if row is None:
         return None
     there = sessions.find_any(connection, Key(prefix, copy.target))
-    alive = there if there and there.alive(now_ms) else None
-    copy.check(row.life(now_ms), alive and alive.life(now_ms))
+    seen = None
+    if there and there.alive(now_ms):
+        found = SessionInfo(
+            session=copy.target,
+            life=there.life(now_ms),
+            state=b"",
+            idle=there.own_idle,
+            notes=noting.find(connection, there.sid),
+        )
+        seen = Seen.of(found)
+    copy.check(row.life(now_ms), seen)
     row = row._replace(
         incarnation=secrets.token_hex(8),
         updated_ms=now_ms,

@@ -123,6 +123,12 @@ def notes_of(owner: object, about: object, sid: int) -> Notes:
     return Notes(owner, about)
 
 
+def find(connection: sqlite3.Connection, sid: int) -> Notes:
+    """What is noted about a session."""
+    owner, about = connection.execute(_NOTES, (sid,)).fetchone() or (None, None)
+    return notes_of(owner, about, sid)
+
+
 def annotate(
     connection: sqlite3.Connection, key: Key, notes: Notes, expect: Notes, now_ms: int
 ) -> Life | None:
@@ -130,9 +136,7 @@ def annotate(
     row = sessions.find(connection, key, now_ms)
     if row is None:
         return None
-    found = connection.execute(_NOTES, (row.sid,)).fetchone()
-    owner, about = found or (None, None)
-    if notes_of(owner, about, row.sid) != expect:
+    if find(connection, row.sid) != expect:
         raise noted_meanwhile(key.session)
     if notes == NOTHING_NOTED:
         connection.execute(_DROP_NOTES, (row.sid,))

@@ -30,6 +30,7 @@ from wren_sessions.records import (
     Outcome,
     Prune,
     Scanned,
+    Seen,
     SessionInfo,
     SessionPage,
     Span,
@@ -247,7 +248,8 @@ class MemoryStore(Closing):
             if original is None:
                 return None
             there = self._index.find(target, now_ms)
-            copy.check(original.life(now_ms), there.life(now_ms) if there else None)
+            seen = Seen.of(there.info(target, now_ms)) if there else None
+            copy.check(original.life(now_ms), seen)
             made = original.copy(now_ms, state)
             if not made.renew(self._ttl.of(target), now_ms):
                 raise copy.too_old(self._ttl)

@@ -36,6 +36,7 @@ from wren_sessions.records import (
     Notes,
     Prune,
     Scanned,
+    Seen,
     SessionInfo,
     SessionPage,
     Start,
@@ -239,9 +240,27 @@ class Sealing:
             if header.uid is not None:
                 copied = header if state is None else replace(header, state=state)
                 state = headers.seal(self._keyring, copy.target, copied)
+        target = copy.replace
+        if isinstance(target, Seen):
+            target = replace(target, notes=await self._notes_below(copy, target.notes))
         return await self._store.copy(
-            copy.source, copy.target, replace=copy.replace, state=state, expect=expect
+            copy.source, copy.target, replace=target, state=state, expect=expect
         )
+
+    async def _notes_below(self, copy: Copy, seen: Notes) -> Notes:
+        """The notes of what is to be replaced, as the store below has them, if they are as seen."""
+        info, header = await self._header(copy.target)
+        if info is None or header is None:
+            return seen
+        if not await self._noted(info, header, seen):
+            raise copy.conflict()
+        return info.notes
+
+    async def _noted(self, info: SessionInfo, header: Header, expect: Notes) -> bool:
+        """Whether a session has these notes: the owner as `info` or as `list_owned` says it."""
+        there = await self._with_keys(partial(self._bodies.open_notes, info.notes, header.uid))
+        owners = {expect.owner, self._hidden(expect.owner)}
+        return there.owner in owners and there.about == expect.about
 
     async def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
         """See `OwnerStore.annotate`. The annotations are sealed for the session's uid.
@@ -256,15 +275,12 @@ class Sealing:
         info, header = await self._header(session)
         if info is None or header is None:
             return None
-        about = notes.about
-        if about and header.uid is None:
+        if notes.about and header.uid is None:
             raise ConfigurationError(
                 f"nothing of session {session!r} is encrypted yet, and notes about it would be "
                 "readable: save it first, and note something then"
             )
-        there = await self._with_keys(partial(self._bodies.open_notes, info.notes, header.uid))
-        owners = {expect.owner, self._hidden(expect.owner)}  # as `info` or `list_owned` says it
-        if there.owner not in owners or there.about != expect.about:
+        if not await self._noted(info, header, expect):
             raise noted_meanwhile(session)
         owner = info.notes.owner if notes.owner == expect.owner else self._hidden(notes.owner)
         given, renew = self._owner_keys is not None and owner != info.notes.owner, False
@@ -273,14 +289,30 @@ class Sealing:
             key = None if owner is None else await self._owner_keys.of(owner)
             renew = (header.owner_key or info.notes.owner) is not None
             header = replace(header, owner_key=key)
-        if about and header.uid is not None:
-            seal = partial(self._bodies.seal_notes, about, header.uid, header.owner_key)
-            about = await self._with_keys(seal)
         # First whose it is: stopped in between, no key of somebody else's has sealed anything.
-        life = await store.annotate(session, Notes(owner, about), info.notes)
+        life = await self._note(info, header, notes._replace(owner=owner))
         if not given or life is None:
             return life
         return await self._given_to(session, owner, header.owner_key, renew=renew)
+
+    async def _note(self, info: SessionInfo, header: Header, notes: Notes) -> Life | None:
+        """Note something. A session that was replaced meanwhile has another uid to seal it for."""
+        store: AsyncOwnerStore = self._store  # type: ignore[assignment] # the caller has looked
+        for _ in range(ATTEMPTS):
+            sealed = notes
+            if notes.about and header.uid is not None:
+                args = notes.about, header.uid, header.owner_key
+                about = await self._with_keys(partial(self._bodies.seal_notes, *args))
+                sealed = notes._replace(about=about)
+            life = await store.annotate(info.session, sealed, info.notes)
+            if not notes.about or life is None or life.incarnation == info.life.incarnation:
+                return life
+            again, there = await self._header(info.session)
+            if again is None or there is None:
+                return None
+            info = replace(again, notes=sealed)
+            header = replace(header, uid=there.uid)
+        raise self._busy(info.session)
 
     async def _given_to(
         self, session: str, owner: str | None, key: str | None, *, renew: bool

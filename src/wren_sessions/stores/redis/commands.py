@@ -47,6 +47,7 @@ from wren_sessions.records import (
     Notes,
     Prune,
     Scanned,
+    Seen,
     SessionInfo,
     Span,
     Start,
@@ -413,6 +414,9 @@ class Commands:
 
     def _copying(self, copy: Copy) -> tuple[bytes, ...]:
         there = _life(copy.replace) if isinstance(copy.replace, Life) else b""
+        if isinstance(copy.replace, Seen):
+            pinned, own = copy.replace.pinned, str(copy.replace.idle or "-").encode()
+            there += b" %d %b %b" % (pinned, own, _noted(copy.replace.notes))
         how = (token_hex(8).encode(), b"1" if copy.replace else b"", copy.state or b"")
         return (*self._clocks(copy.target), *how, _expected(copy.expect), there)
 

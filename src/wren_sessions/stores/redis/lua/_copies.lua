@@ -1,9 +1,14 @@
 -- What makes a copy, whichever way its fields come; its life, whose it is, and whose what it replaced was if
 -- that had no end. ARGV is that of copy.lua, up to 7.
 
-local function as_expected(known, there)
+-- Whether a session is as known: its incarnation and revision; perhaps also whether it is pinned, its own
+-- idle timeout, and what :about holds.
+local function as_expected(known, there, key)
   if known == '' then return true end
-  return there and known == there.incarnation .. ' ' .. int(there.revision)
+  if not there then return false end
+  local is = there.incarnation .. ' ' .. int(there.revision)
+  return known == is or known == is .. (there.pinned and ' 1 ' or ' 0 ') .. there.override .. ' '
+    .. (redis.call('HGET', key, ':about') or '')
 end
 
 -- Make `target` a copy of a session with this life; `fill` brings the session's fields there.
@@ -15,8 +20,8 @@ local function copied(target, life, now, fill)
     end
     if ARGV[4] ~= '1' then return 'exists' end
   end
-  if not as_expected(ARGV[6], life) then return 'conflict' end
-  if ARGV[7] ~= '' and not as_expected(ARGV[7], open(target)) then return 'conflict' end
+  if not as_expected(ARGV[6], life, K) then return 'conflict' end
+  if ARGV[7] ~= '' and not as_expected(ARGV[7], open(target), target) then return 'conflict' end
   life.incarnation = ARGV[3]
   life.updated = now
   local ends = deadline(life, now, ARGV[1], ARGV[2])

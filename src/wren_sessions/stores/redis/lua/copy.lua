@@ -3,7 +3,8 @@
 -- KEYS  1 the session   2 the copy
 -- ARGV  1 idle ms or -   2 max age ms or -   3 the copy's incarnation   4 '1' to replace
 --       5 the copy's header, or ''
---       6 incarnation and revision that the session has, or ''   7 the same of what is replaced
+--       6 incarnation and revision that the session has, or ''   7 the same of what is replaced, perhaps
+--         with pin, own idle timeout and what is noted about it: `as_expected` in _copies.lua
 -- Reply 'done <life> <owner or -> <owner of what was replaced, if that had no end, or ->' | 'miss'
 --       | 'exists' | 'conflict' | 'expired' | 'foreign' | 'version <v>'
 -- A copy that was made already with this incarnation is answered as the first time.

@@ -8,5 +8,5 @@ if refusal then return refusal end
 if not life then return 'miss' end
 namespaces(life) -- none of their heads is lost
 -- Here comes _copies.lua.
-if not as_expected(ARGV[1], life) then return 'conflict' end
+if not as_expected(ARGV[1], life, K) then return 'conflict' end
 return {'done', redis.call('HGET', K, ':meta'), redis.call('DUMP', K)}

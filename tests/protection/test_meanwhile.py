@@ -1,0 +1,137 @@
+"""What is noted and set while a session is being rewritten: none of it is a new revision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from saver import graphs
+from wren_sessions import FileStore, MemoryStore, RedisStore, Sessions, SessionSaver, erase_owner
+from wren_sessions.errors import ConflictError
+from wren_sessions.protocols import SessionStore
+from wren_sessions.records import SessionInfo
+from wren_sessions.serializers.encryption import Encryption
+from wren_sessions.stores.protected import ProtectedStore
+from wren_sessions.stores.protected.headers import key_id
+from wren_sessions.transfer.rekey import rekey
+from wren_sessions.ttl import FOREVER
+
+OLD, NEW = Encryption.generate_key("old"), Encryption.generate_key("new")
+CONFIG: Final[Any] = {"configurable": {"thread_id": "t"}}
+HOUR_MS: Final = 3_600_000
+
+Change = tuple[Callable[[SessionStore], object], Callable[[SessionInfo], object], object]
+
+CHANGES: Final[dict[str, Change]] = {
+    "owner": (lambda s: Sessions(s).annotate("t", owner="bob"), lambda i: i.owner, "bob"),
+    "title": (lambda s: Sessions(s).annotate("t", title="two"), lambda i: i.title, "two"),
+    "pin": (lambda s: s.pin("t"), lambda i: i.life.pinned, True),
+    "timeout": (lambda s: s.set_ttl("t", "1h"), lambda i: i.idle, HOUR_MS),
+}
+
+
+@pytest.fixture(params=["memory", "redis"])
+def below(request: pytest.FixtureRequest) -> Iterator[SessionStore]:
+    """A store that encrypts nothing, on which sessions expire after a day."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    with RedisStore.from_url(request.getfixturevalue("redis_url")) as store:
+        yield store
+
+
+def opened(
+    below: SessionStore, *keys: str, owner_keys: SessionStore | None = None
+) -> ProtectedStore:
+    """The store as an application with these keys has it."""
+    return ProtectedStore(below, encryption=Encryption(keys), owner_keys=owner_keys)
+
+
+def talk(store: SessionStore) -> list[Any]:
+    """A chat of some turns; everything that a saver tells of it."""
+    saver = SessionSaver(store)
+    graph: Any = graphs.chat().compile(checkpointer=saver)
+    for turn in range(3):
+        graph.invoke({"messages": [graphs.said(turn, "human")]}, CONFIG)
+    return list(saver.list(CONFIG))
+
+
+def before_the_next(store: SessionStore, name: str, change: Callable[[], object]) -> None:
+    """Change something right before a call of the store."""
+    real = getattr(store, name)
+
+    def late(*args: Any, **options: Any) -> Any:
+        setattr(store, name, real)
+        change()
+        return real(*args, **options)
+
+    setattr(store, name, late)
+
+
+def looked_at(store: SessionStore) -> SessionInfo:
+    """What is known of the session."""
+    info = store.info("t")
+    assert info is not None
+    return info
+
+
+@pytest.mark.parametrize("noted", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_new_key_takes_nothing_back(below: SessionStore, change: str, *, noted: bool) -> None:
+    """A session that changed in the last moment is left as it is, for the next call."""
+    make, look, expected = CHANGES[change]
+    history = talk(opened(below, OLD))
+    if noted:
+        Sessions(opened(below, OLD)).annotate("t", owner="ann", title="one", tags=["kept"])
+    both = opened(below, NEW, OLD)
+    before_the_next(below, "copy", lambda: make(opened(below, NEW, OLD)))
+    assert rekey(both, unused_for=None).busy == ("t",)
+    assert look(looked_at(both)) == expected
+    assert rekey(both, unused_for=None).rewritten == ("t",)
+    new = opened(below, NEW)
+    assert look(looked_at(new)) == expected
+    assert looked_at(new).tags == (("kept",) if noted else ())
+    assert list(SessionSaver(new).list(CONFIG)) == history
+    new.pin("t", pinned=False)
+
+
+def test_a_session_that_is_handed_over_meanwhile_is_sealed_for_its_owner(
+    below: SessionStore, tmp_path: Path
+) -> None:
+    """Nothing of it goes with the key of the one who had it before."""
+    keys = FileStore(tmp_path / "keys.db", ttl=FOREVER)
+    talk(opened(below, OLD, owner_keys=keys))
+    both = opened(below, NEW, OLD, owner_keys=keys)
+    Sessions(both).annotate("t", owner="ann")
+    history = talk(both)
+    other = opened(below, NEW, OLD, owner_keys=keys)
+    before_the_next(below, "copy", lambda: Sessions(other).annotate("t", owner="bob"))
+    assert rekey(both, unused_for=None).busy == ("t",)
+    assert looked_at(both).owner == "bob"
+    (bobs,) = keys.list_owned("bob").sessions
+    assert key_id(looked_at(below).state) == bobs.session
+    before_the_next(below, "copy", lambda: Sessions(other).annotate("t", title="two"))
+    with pytest.raises(ConflictError, match="is in use"):
+        erase_owner(both, "ann", settle=None)
+    assert erase_owner(both, "ann", settle=None).keys == 1
+    last = opened(below, NEW, OLD, owner_keys=keys)
+    assert (looked_at(last).owner, looked_at(last).title) == ("bob", "two")
+    assert list(SessionSaver(last).list(CONFIG)) == history
+
+
+@pytest.mark.parametrize("owner", [None, "ann"])
+def test_what_is_noted_about_a_session_that_is_rewritten_can_be_read(
+    below: SessionStore, owner: str | None
+) -> None:
+    """It is sealed for the session that is there then."""
+    talk(opened(below, OLD))
+    if owner is not None:
+        Sessions(opened(below, OLD)).annotate("t", owner=owner)
+    both = opened(below, NEW, OLD)
+    before_the_next(below, "annotate", lambda: rekey(opened(below, NEW, OLD), unused_for=None))
+    info = Sessions(both).annotate("t", title="two")
+    assert (info.title, looked_at(both).title, looked_at(both).owner) == ("two", "two", owner)
+    assert looked_at(both).life.incarnation == info.life.incarnation
