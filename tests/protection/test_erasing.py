@@ -912,3 +912,57 @@ def test_an_owner_is_listed_three_times(*, owner_keys: bool) -> None:
     below.list_owned = list_owned  # type: ignore[method-assign]
     assert erase_owner(store, "ann", settle=None).sessions == ("a",)
     assert len(asked) == 3
+
+
+# --- what cannot be read --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+async def test_what_nobody_can_read_keeps_no_key(face: str, tmp_path: Path) -> None:
+    """A session from a backup that another erased owner had as well is named; others are kept."""
+    below, keys = MemoryStore(ttl=FOREVER), MemoryStore(ttl=FOREVER)
+    store = ProtectedStore(below, encryption=Encryption([KEY]), owner_keys=keys)
+    sessions = Sessions(store)
+    for session in ("a", "z"):
+        for owner in ("carl", "ann"):
+            talk(store, owner, session, 1)
+            sessions.annotate(session, owner={"carl": "ann", "ann": "bob"}[owner])
+    said = texts(store, "z")
+    (tmp_path / "a").write_bytes(below.dump("a") or b"")
+    assert (await erased(face, store, "carl")).unreadable == {}
+    below.restore("a", (tmp_path / "a").read_bytes())
+    store = ProtectedStore(below, encryption=Encryption([KEY]), owner_keys=keys)
+    receipt = await erased(face, store, "ann")
+    assert (receipt.sessions, receipt.keys, set(receipt.unreadable)) == ((), 1, {"a"})
+    assert "owner who was erased" in receipt.unreadable["a"]
+    assert json.loads(receipt.to_json())["unreadable"] == receipt.unreadable
+    assert texts(store, "z") == said
+    assert keys.list_owned("ann").sessions == ()
+
+
+def test_what_another_key_can_read_keeps_an_owners_key() -> None:
+    """Also where it is the first of all sessions: the others are written anew before it is told."""
+    below, keys = MemoryStore(ttl=FOREVER), MemoryStore(ttl=FOREVER)
+    other = Encryption.generate_key("other")
+
+    def opened(*ring: str) -> ProtectedStore:
+        return ProtectedStore(below, encryption=Encryption(ring), owner_keys=keys)
+
+    Sessions(opened(other, KEY)).save("a", {"turn": 1})
+    Sessions(opened(KEY)).save("z", {"turn": 1})
+    both = opened(KEY, other)
+    for session in ("a", "z"):
+        Sessions(both).annotate(session, owner="ann")
+        Sessions(both).save(session, {"turn": 2})
+        Sessions(both).annotate(session, owner="bob")
+    before = below.info("z")
+    with pytest.raises(DecryptionError, match="the key 'other'"):
+        erase_owner(opened(KEY), "ann", settle=None)
+    after = below.info("z")
+    assert before is not None
+    assert after is not None
+    assert after.life.incarnation != before.life.incarnation
+    assert len(keys.list_owned("ann").sessions) == 1
+    receipt = erase_owner(both, "ann", settle=None)
+    assert (receipt.keys, receipt.unreadable) == (1, {})
+    assert [Sessions(both).load(session).state for session in ("a", "z")] == [{"turn": 2}] * 2

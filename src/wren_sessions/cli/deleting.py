@@ -171,6 +171,8 @@ def _erase(run: Run, owner: str, archives: str | None, *, dry_run: bool, yes: bo
     would = "would be " if dry_run else ""
     for what in (*found.sessions, *map(str, found.archives or ())):
         run.screen.line(f"{what}: {would}erased")
+    for id_, why in found.unreadable.items():
+        run.screen.line(f"{id_}: was {owner}'s before, and cannot be read: {why}")
     ended = f"{found.ended_at:%Y-%m-%d %H:%M:%S} UTC"
     run.screen.note(f"{_summed(found)} {would}erased{'' if dry_run else f', {ended}'}")
     if archives is None:

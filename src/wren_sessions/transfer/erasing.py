@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -58,6 +59,8 @@ class ErasureReceipt:
         began_at: when it began, UTC.
         ended_at: when it was done, UTC.
         dry_run: whether everything was only found, and nothing was erased.
+        unreadable: sessions of others that were this owner's before, and that nobody could read any
+            more, because the key of another owner was destroyed; and why. They stay as they are.
     """
 
     owner: str
@@ -68,6 +71,7 @@ class ErasureReceipt:
     began_at: datetime
     ended_at: datetime
     dry_run: bool = False
+    unreadable: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> str:
         """The receipt as a JSON object, for your records."""
@@ -116,6 +120,10 @@ def erase_owner(
             nothing was erased.
         ConflictError: sessions of the owner are written all the time, or a session that was theirs
             before is in use by its new owner; the key is still there: call it again.
+        DecryptionError: a session that was theirs before needs a key of the app that is not here;
+            the owner's key is still there: add the other one, and call it again.
+        CorruptSessionError: a session is damaged, perhaps one that was theirs before; the owner's
+            key is still there: repair or delete the session, and call it again.
         StoreUnavailableError: the store or an archive cannot be changed; call it again.
     """
     api = StoreApi.blocking(store, "erase_owner")
@@ -149,6 +157,7 @@ class _Erasing:
     scrub: bool
     _sessions: dict[str, None] = field(default_factory=dict)
     _archives: list[Path] = field(default_factory=list)
+    _unreadable: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -190,6 +199,7 @@ class _Erasing:
             began_at=began_at,
             ended_at=datetime.now(UTC),
             dry_run=dry_run,
+            unreadable=self._unreadable,
         )
 
     async def _erase(self) -> int | None:
@@ -210,7 +220,7 @@ class _Erasing:
     async def _destroy(self, keys: OwnerKeys) -> int:
         """Destroy the owner's keys, when nobody else's sessions need them; how many there were."""
         if lent := await keys.lent(self._name):
-            await give_back(self.api, lent)
+            self._unreadable = await give_back(self.api, lent)
         count = await keys.destroy(self._name)
         if hasattr(keys.place, "scrub"):
             await self.api.off(keys.place.scrub)  # its log holds the key until then

@@ -17,7 +17,7 @@ gets a `SessionGoneError`. That is why sessions in use are left for the next cal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Self
@@ -34,10 +34,11 @@ from wren_sessions.errors import (
     DecryptionError,
     FormatVersionError,
     SessionNotFoundError,
+    WrenSessionsError,
 )
-from wren_sessions.protocols import SessionStore
+from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.records import SessionInfo, Start, Stored
-from wren_sessions.serializers.keyring import key_id_of
+from wren_sessions.serializers.keyring import is_owner_key, key_id_of
 from wren_sessions.stores.protected.headers import key_id
 from wren_sessions.transfer._api import StoreApi
 from wren_sessions.transfer._rebasing import ranged
@@ -108,24 +109,36 @@ async def arekey(
     return await _Rekeying.of(api, unused_for, on_progress).run(sessions)
 
 
-async def give_back(api: StoreApi, key_ids: set[str]) -> None:
+async def give_back(api: StoreApi, key_ids: set[str]) -> dict[str, str]:
     """Seal anew what some keys of owners sealed, whoever has it now, so that they can go.
 
     Args:
         api: of the store of the sessions.
         key_ids: of the keys.
 
+    Returns:
+        The sessions that nobody can read any more, because another owner's key was destroyed, and
+        why. They stay as they are.
+
     Raises:
         ConflictError: a session is in use; everything can still be read.
+        DecryptionError: a session cannot be read now, but perhaps with another key of the app; all
+            others are done.
+        CorruptSessionError: a session is damaged; all others are done.
+        FormatVersionError: a newer version wrote a session; all others are done.
     """
     rekeying = _Rekeying.of(api, None, None, only=key_ids)
     await rekeying.run_each(await rekeying.all_sessions(), asked=False)
+    for session, error in rekeying.unreadable.items():
+        if not await rekeying.lacks_owner_key(session):
+            raise error
     if rekeying.busy:
         raise ConflictError(
             f"session {rekeying.busy[0]!r} is in use, and was an erased owner's before: it is "
             "written anew before their key is destroyed. Erase once more when it is not in use",
             session=rekeying.busy[0],
         )
+    return {session: error.message for session, error in rekeying.unreadable.items()}
 
 
 @dataclass(slots=True)
@@ -136,7 +149,7 @@ class _Rekeying:
     only: set[str] | None  # rewrite what these keys sealed, and nothing else
     _rewritten: list[str] = field(default_factory=list)
     _current: list[str] = field(default_factory=list)
-    _unreadable: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, WrenSessionsError] = field(default_factory=dict)
     busy: list[str] = field(default_factory=list)
 
     @classmethod
@@ -171,7 +184,7 @@ class _Rekeying:
             current=tuple(self._current),
             busy=tuple(self.busy),
             owner_keys=keys,
-            unreadable=self._unreadable,
+            unreadable={id_: error.message for id_, error in self.unreadable.items()},
         )
 
     async def all_sessions(self) -> list[str]:
@@ -180,14 +193,12 @@ class _Rekeying:
 
     async def run_each(self, sessions: Iterable[str], *, asked: bool) -> None:
         for session in sessions:
-            if self.only is not None and await self._is_current(session):
-                continue  # without opening it, which may not be possible
             try:
+                if self.only is not None and await self._is_current(session):
+                    continue  # without opening it, which may not be possible
                 found = await self._one(session, asked=asked)
             except _UNREADABLE as error:
-                if self.only is not None:
-                    raise
-                self._unreadable[session] = error.message
+                self.unreadable[session] = error
             else:
                 found.append(session)
 
@@ -226,27 +237,44 @@ class _Rekeying:
             key = await api.owner_keys.find(raw.notes.owner) or ""  # made when it is rewritten
         if self._stale({key_id(raw.state)}, key):
             return False
-        heads = await api.below.heads(session)
-        looks = [(api.below, _keys_of_bodies, key)]
-        if self.only is None:
-            looks.append((api.store, _keys_of_values, keyring.chunk_key))
-        for store, keys_of, right in looks:
-            starts = [Start(namespace) for namespace, _ in heads]
-            walk = RecordWalk(partial(store.scan, session), starts, PAGE)
-            while (page := await walk.next_page()) is not None:
-                for stored in page.records:
-                    if self._stale(keys_of(session, stored), right):
-                        return False
-        return True
+        if await self._any(api.below, session, lambda s: self._stale(_keys_of_bodies(s), key)):
+            return False
+        right = keyring.chunk_key
+        return self.only is not None or not await self._any(
+            api.store, session, lambda s: self._stale(_keys_of_values(session, s), right)
+        )
+
+    async def _any(
+        self, store: AsyncSessionStore, session: str, found: Callable[[Stored], bool]
+    ) -> bool:
+        """Whether a record of a session is so."""
+        starts = [Start(namespace) for namespace, _ in await self.api.below.heads(session)]
+        walk = RecordWalk(partial(store.scan, session), starts, PAGE)
+        while (page := await walk.next_page()) is not None:
+            if any(map(found, page.records)):
+                return True
+        return False
+
+    async def lacks_owner_key(self, session: str) -> bool:
+        """Whether a part of a session is sealed with an owner's key that is not there any more."""
+        api = self.api
+        raw = await api.below.info(session)
+        there = set() if api.owner_keys is None else await api.owner_keys.ids()
+
+        def lacking(found: set[str | None]) -> bool:
+            return any(is_owner_key(key) for key in found - there if key)
+
+        if raw is None or lacking({key_id(raw.state)}):
+            return True
+        return await self._any(api.below, session, lambda s: lacking(_keys_of_bodies(s)))
 
     def _stale(self, found: set[str | None], right: str) -> bool:
         """Whether what was sealed with these keys is to be sealed anew."""
         return not found <= {right} if self.only is None else bool(found & self.only)
 
 
-def _keys_of_bodies(session: str, stored: Stored) -> set[str | None]:
+def _keys_of_bodies(stored: Stored) -> set[str | None]:
     """The keys that a record and its pending writes are sealed with; None for none."""
-    del session
     bodies = (stored.body, *(write.body for write in stored.writes))
     return {key_id_of(opened_frame(b)) if is_sealed_body(b) else None for b in bodies}
 

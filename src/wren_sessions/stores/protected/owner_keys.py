@@ -117,6 +117,10 @@ class OwnerKeys:
         """How many keys an owner has."""
         return len(await self._all(owner))
 
+    async def ids(self) -> set[str]:
+        """The ids of all keys."""
+        return {info.session for info in await self._all(None)}
+
     async def rewrap(self) -> int:
         """Encrypt all keys with the app's newest key, and return how many were changed."""
         count = 0
