@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from contextvars import copy_context
+from types import SimpleNamespace
 from typing import Final
 
 import pytest
@@ -333,6 +334,19 @@ def test_writes_that_nothing_comes_for_are_bounded() -> None:
         cache.hold(SESSION, ("", str(number)), number)
     assert cache.end(SESSION, ("", "0")) == []
     assert cache.end(SESSION, ("", str(MAX_HELD))) == [MAX_HELD]
+
+
+def test_writes_of_a_checkpoint_that_another_continues_do_not_wait() -> None:
+    """It is there, though it was written too long ago to be remembered; what is stored goes."""
+    cache = Cache()
+    cache.live(SESSION, life("a"), FIRST)
+    for number in range(MAX_ORIGINS):
+        cache.live(SESSION, life("a"), ("many tasks", str(number)))
+    stored, kept_here = SimpleNamespace(incarnation="a"), SimpleNamespace(incarnation=None)
+    for writes in (stored, kept_here, stored):
+        assert cache.hold(SESSION, FIRST, writes) is None
+    assert cache.written(SESSION, life("a"), SECOND, body(), FIRST) == []
+    assert cache.end(SESSION, FIRST) == [kept_here]
 
 
 def test_a_checkpoint_that_is_being_written_counts_for_those_within_it() -> None:

@@ -143,6 +143,16 @@ class Lineage:
         else:
             waiting.append(writes)
 
+    def release(self, name: Name, life: Life) -> None:
+        """Let go of what a life has of a checkpoint that is there, for another one continues it.
+
+        So nothing waits for ever if it was written too long ago to be remembered here.
+        """
+        waiting = self.held.pop(name, None)
+        left = [writes for writes in waiting or () if writes.incarnation != life.incarnation]
+        if left:
+            self.held.keep(name, left)
+
 
 looked: ContextVar[tuple[object, str, str | None] | None] = ContextVar("looked", default=None)
 """Where a session was last looked for in this context, which, and in which life it was found.

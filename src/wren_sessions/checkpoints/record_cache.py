@@ -138,7 +138,11 @@ class Cache:
             lineage = self._live(session, life, name)
             self._remember(session, name, body, parent)
             lineage.begun.pop(name, None)
-            return lineage.held.pop(name, []) if lineage.held else []
+            if not lineage.held:
+                return []
+            if parent is not None:
+                lineage.release(parent, life)
+            return lineage.held.pop(name, [])
 
     # --- lives ------------------------------------------------------------------------------------
 
