@@ -54,6 +54,12 @@ def filled(
     return record
 
 
+def waits(cache: Cache, name: Name) -> tuple[Life | None, bool]:
+    """The life of a checkpoint that pending writes are for, and whether it is being written."""
+    known = cache.for_writes(SESSION, name)
+    return known.life, known.begun
+
+
 # --- records --------------------------------------------------------------------------------------
 
 
@@ -314,16 +320,16 @@ def test_threads_leave_the_count_of_bytes_right() -> None:
 def test_writes_wait_for_a_checkpoint_that_is_not_there() -> None:
     """They are given back once, when it is; after that they need not wait."""
     cache = Cache()
-    assert cache.for_writes(SESSION, FIRST)[:2] == (None, False)
+    assert waits(cache, FIRST) == (None, False)
     cache.begin(SESSION, FIRST, None)
-    assert cache.for_writes(SESSION, FIRST)[:2] == (None, True)
+    assert waits(cache, FIRST) == (None, True)
     assert cache.hold(SESSION, FIRST, "one") is None
     assert cache.hold(SESSION, FIRST, "two") is None
     cache.live(SESSION, life(), FIRST)
     assert cache.hold(SESSION, FIRST, "late") == life()
     assert cache.end(SESSION, FIRST) == ["one", "two"]
     assert cache.end(SESSION, FIRST) == []
-    assert cache.for_writes(SESSION, FIRST)[:2] == (life(), False)
+    assert waits(cache, FIRST) == (life(), False)
     assert Cache().end(SESSION, FIRST) == []
 
 
@@ -355,7 +361,7 @@ def test_a_checkpoint_that_is_being_written_counts_for_those_within_it() -> None
     cache.live(SESSION, life("a"), FIRST)
     cache.begin(SESSION, SECOND, life("a"))
     assert cache.life_of(SESSION, [SECOND]) == life("a")
-    assert cache.for_writes(SESSION, SECOND)[:2] == (None, True)
+    assert waits(cache, SECOND) == (None, True)
     cache.end(SESSION, SECOND)
     assert cache.life_of(SESSION, [SECOND]) is None
 
