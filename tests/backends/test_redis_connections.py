@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -230,6 +231,18 @@ async def test_a_login_is_one_trip(redis_url: str, admin: redis.Redis, face: str
             assert await trips.of(there.ping) == 2
             (ours,) = [one for one in admin.client_list() if one["name"] == name]
             assert (ours["db"], ours["user"]) == ("3", "app")
+
+
+@pytest.mark.parametrize("face", FACES)
+async def test_a_new_connection_looks_up_no_package(
+    redis_url: str, face: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names for `CLIENT LIST` are known: reading a package's metadata takes a millisecond."""
+    looked_up: list[str] = []
+    monkeypatch.setattr(importlib.metadata, "version", looked_up.append)
+    async with opened(redis_url) as store:
+        await face_of(store, face).ping()
+    assert not looked_up
 
 
 @pytest.mark.parametrize("face", FACES)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass
-from functools import cache
+from importlib.util import find_spec
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 from urllib.parse import unquote
 
@@ -27,7 +27,6 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import EqualJitterBackoff, NoBackoff
 from redis.retry import Retry
 
-from wren_sessions import __version__
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.stores.redis.login import PROTOCOL, alog_in, log_in
 
@@ -118,23 +117,17 @@ def _completed(
     retry: Any = given.get("retry") or Retry(EqualJitterBackoff(cap=0.5, base=0.02), repeats, lost)
     if not isinstance(retry, kind):  # a policy is the same, its two classes are not
         retry = kind(retry._backoff, retry._retries, retry._supported_errors)  # noqa: SLF001
-    ours = {**_DEFAULTS, **_introduction(), "retry_on_error": [*lost], "redis_connect_func": login}
+    ours = {**_DEFAULTS, **_unnamed(), "retry_on_error": [*lost], "redis_connect_func": login}
     if "maint_notifications_config" not in given:  # which only the driver's default protocol has
         ours["protocol"] = PROTOCOL
     return {**ours, **given, "retry": retry}
 
 
-@cache
-def _introduction() -> dict[str, Any]:
-    """What CLIENT LIST says of our connections, by the name that this redis-py takes it by.
-
-    The driver reads its own version from its package, which takes a millisecond.
-    """
-    try:
-        from redis.driver_info import DriverInfo
-    except ImportError:  # an older one
-        return {"lib_name": f"redis-py(wren-sessions_v{__version__})"}
-    return {"driver_info": DriverInfo().add_upstream_driver("wren-sessions", __version__)}
+def _unnamed() -> dict[str, Any]:
+    """Keeps redis-py from looking up its version, which takes a millisecond: see `log_in`."""
+    if find_spec("redis.driver_info"):
+        return {"driver_info": None}
+    return {"lib_name": None, "lib_version": None}  # an older one
 
 
 # --- several hosts --------------------------------------------------------------------------------

@@ -1,21 +1,23 @@
 """Logs a new connection in, with one trip to the server.
 
 The driver sends the password, the names that ``CLIENT LIST`` shows and the number of the database
-one after another, and waits for each answer. In a process that has just started, this takes as long
-as its first read. Here all of it is sent together. The protocol is RESP2, which needs no word of
-its own. A connection whose URL asks for another protocol logs in as the driver does.
+one after another, and waits for each answer. In a process that has just started, this takes a good
+part of its first read. Here all of it is sent together. The protocol is RESP2, which needs no word
+of its own. If the URL asks for RESP3, the driver logs the connection in, which then says its name.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+import redis
 from redis import exceptions as driver
-from redis.credentials import UsernamePasswordCredentialProvider
 
+from wren_sessions import __version__
 from wren_sessions.stores.redis.wire import packed
 
 PROTOCOL: Final = 2
+_NAME: Final = f"redis-py(wren-sessions_v{__version__})"  # as the driver writes who builds on it
 
 
 class _Step(NamedTuple):
@@ -31,14 +33,14 @@ def log_in(connection: Any) -> None:
     Raises:
         Exception: one of the driver's; or what a provider of passwords raises.
     """
-    if connection.protocol != PROTOCOL:
+    if connection.protocol == PROTOCOL:
+        connection._parser.on_connect(connection)  # noqa: SLF001 -- as the driver begins
+        provider = connection.credential_provider
+        steps = _steps(connection, provider.get_credentials() if provider else None)
+    else:
         connection.on_connect()
-        return
-    connection._parser.on_connect(connection)  # noqa: SLF001 -- as the driver begins
-    provider = _provider(connection)
-    steps = _steps(connection, provider.get_credentials() if provider else ())
-    if steps:
-        connection.send_packed_command(_together(steps), check_health=False)
+        steps = _names(connection)
+    connection.send_packed_command(_together(steps), check_health=False)
     for step in steps:
         try:
             connection.read_response()
@@ -49,14 +51,13 @@ def log_in(connection: Any) -> None:
 
 async def alog_in(connection: Any) -> None:
     """See `log_in`."""
-    if connection.protocol != PROTOCOL:
+    if connection.protocol == PROTOCOL:
+        connection._parser.on_connect(connection)  # noqa: SLF001 -- as the driver begins
+        steps = _steps(connection, await _provided(connection.credential_provider))
+    else:
         await connection.on_connect()
-        return
-    connection._parser.on_connect(connection)  # noqa: SLF001 -- as the driver begins
-    provider = _provider(connection)
-    steps = _steps(connection, await provider.get_credentials_async() if provider else ())
-    if steps:
-        await connection.send_packed_command(_together(steps), check_health=False)
+        steps = _names(connection)
+    await connection.send_packed_command(_together(steps), check_health=False)
     for step in steps:
         try:
             await connection.read_response()
@@ -65,25 +66,42 @@ async def alog_in(connection: Any) -> None:
                 raise
 
 
-def _provider(connection: Any) -> Any:
-    """Who knows the user name and the password; None if there are none."""
-    if connection.credential_provider or not (connection.username or connection.password):
-        return connection.credential_provider
-    return UsernamePasswordCredentialProvider(connection.username, connection.password)
+async def _provided(provider: Any) -> tuple[str, ...] | None:
+    if not hasattr(provider, "get_credentials_async"):  # before 5.1
+        return provider.get_credentials() if provider else None
+    found: tuple[str, ...] = await provider.get_credentials_async()
+    return found
 
 
-def _steps(connection: Any, credentials: tuple[str, ...]) -> list[_Step]:
-    steps = [_Step(("AUTH", *credentials))] if credentials else []
+def _steps(connection: Any, credentials: tuple[str, ...] | None) -> list[_Step]:
+    """All of a login.
+
+    Args:
+        connection: what it is for; it may have a user name and a password itself.
+        credentials: what somebody else gave: the user name and the password, or the password alone.
+    """
+    steps: list[_Step] = []
+    user, password = connection.username, connection.password
+    if credentials is None and (user or password):
+        credentials = (user, password or "") if user else (password,)
+    if credentials:
+        steps.append(_Step(("AUTH", *credentials)))
     if connection.client_name:
         steps.append(_Step(("CLIENT", "SETNAME", connection.client_name)))
-    about = getattr(connection, "driver_info", connection)  # older connections have both themselves
-    name = getattr(about, "formatted_name", None) or getattr(about, "lib_name", None)
-    for what, said in (("LIB-NAME", name), ("LIB-VER", getattr(about, "lib_version", None))):
-        if said:
-            steps.append(_Step(("CLIENT", "SETINFO", what, said), optional=True))
+    steps += _names(connection)
     if connection.db:
         steps.append(_Step(("SELECT", connection.db)))
     return steps
+
+
+def _names(connection: Any) -> list[_Step]:
+    """Says which library this is, which servers know from Redis 7.2 on."""
+    about = getattr(connection, "driver_info", None)
+    named = (
+        (_NAME, redis.__version__) if about is None else (about.formatted_name, about.lib_version)
+    )
+    pairs = zip(("LIB-NAME", "LIB-VER"), named, strict=True)
+    return [_Step(("CLIENT", "SETINFO", *pair), optional=True) for pair in pairs]
 
 
 def _together(steps: list[_Step]) -> list[bytes]:

@@ -59,12 +59,13 @@ class _ThreadLane(LeaderQueue[Plan[Any]]):
 
     def __init__(self, client: redis.Redis) -> None:
         super().__init__()
-        self._line = Line(client)
+        self._client = client
+        self._line: Line | None = None
         self._patience_s = _patience_of(client)
 
     def alone(self, work: Plan[Any]) -> Any:
         """Send one plan."""
-        return send(self._line, work)
+        return send(self._line or self._first_line(), work)
 
     def together(self, tickets: Sequence[Ticket[Plan[Any]]]) -> None:
         """Send plans in one trip, but for those that waited too long."""
@@ -83,7 +84,9 @@ class _ThreadLane(LeaderQueue[Plan[Any]]):
         for ticket in tickets:
             ticket.join(batch)
         try:
-            replies = send_together(self._line, [ticket.work for ticket in tickets])
+            replies = send_together(
+                self._line or self._first_line(), [ticket.work for ticket in tickets]
+            )
         except Exception as error:  # noqa: BLE001 -- it is everybody's answer
             fail_all(tickets, error, batch)
             return
@@ -96,7 +99,13 @@ class _ThreadLane(LeaderQueue[Plan[Any]]):
 
     def close(self) -> None:
         """Close the connection; the next trip opens it again."""
-        self._line.connection.disconnect()
+        if self._line is not None:
+            self._line.connection.disconnect()
+
+    def _first_line(self) -> Line:
+        """Made with the first trip: most processes need one lane."""
+        self._line = Line(self._client)
+        return self._line
 
 
 class ThreadPipelines:
