@@ -15,10 +15,10 @@ from wren_sessions.checkpoints.codec import (
     CheckpointRecord,
     StoredValue,
     WriteBody,
-    bodies_of,
     decode_record,
     encode_record,
     encode_write,
+    writes_of,
 )
 from wren_sessions.checkpoints.versions import Version
 from wren_sessions.delta.extents import Extent, NewExtent
@@ -115,7 +115,7 @@ def _decoded(data: bytes, session: str = SESSION, _: str = WHAT, name: Name = NA
 
 
 def _read_back(write: StoredWrite, session: str = SESSION, name: Name = NAME) -> list[WriteBody]:
-    return bodies_of(session, Stored(name=name, body=b"", base=0, writes=(write,)))
+    return writes_of(session, Stored(name=name, body=b"", base=0, writes=(write,)))
 
 
 @given(writes)

@@ -16,10 +16,10 @@ from wren_sessions import Compression, FileStore, RedisStore, SessionSaver
 from wren_sessions.checkpoints.codec import (
     StoredValue,
     WriteBody,
-    bodies_of,
     compressed,
     encode_write,
     plain_frame,
+    writes_of,
 )
 from wren_sessions.errors import CorruptSessionError
 from wren_sessions.keys import write_key
@@ -100,6 +100,6 @@ def test_a_frame_stays_bound_when_it_is_compressed() -> None:
         Stored(name=("", checkpoint_id), body=b"", base=0, writes=(kept,))
         for checkpoint_id in (FIRST, SECOND)
     )
-    assert bodies_of("s", mine) == [write]
+    assert writes_of("s", mine) == [write]
     with pytest.raises(CorruptSessionError):
-        bodies_of("s", other)
+        writes_of("s", other)

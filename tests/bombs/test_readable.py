@@ -50,11 +50,9 @@ def _counted_from_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "SURE_BYTES", 2_048)
 
 
-def less(
-    size: int, what: str, memory_bytes: int = SMALL, **rest: Any
-) -> AbstractContextManager[None]:
+def less(size: int, memory_bytes: int = SMALL, **rest: Any) -> AbstractContextManager[None]:
     """A call that has less than the usual budget."""
-    return budget.one_call(size, what, memory_bytes, **rest)
+    return budget.Budget(size, memory_bytes, **rest)
 
 
 def dense(number: int = 0) -> list[Any]:
@@ -181,7 +179,7 @@ def test_what_is_too_small_to_be_copied_can_be_moved(
 ) -> None:
     """An earlier release compressed without counting: the error of a copy or export says how."""
     monkeypatch.setattr(encoder, "SPARE_BYTES", 10**12)
-    monkeypatch.setattr(snapshots, "one_call", less)
+    monkeypatch.setattr(snapshots, "Budget", less)
     encryption = Encryption([("new", b"1" * 32)])
     old = None if kind == "compressed" else Encryption([("old", bytes(32))])
     source = ProtectedStore(MemoryStore(), encryption=old, compression=Compression())
@@ -213,7 +211,7 @@ def test_what_is_too_large_to_be_verified_is_not_repaired_away(
     state = {f"key{number}": chr(97 + number) * 140_000 for number in range(6)}
     sessions.save("s", state)
     with monkeypatch.context() as patched:
-        patched.setattr(snapshots, "one_call", less)
+        patched.setattr(snapshots, "Budget", less)
         found = check_session(source, "s")
         (part,) = found.damaged
         assert part.too_large

@@ -25,7 +25,8 @@ from wren_sessions import PlainObject, PlainSerializer, SafeSerializer
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers import lists as reading
 from wren_sessions.serializers import messages as module
-from wren_sessions.serializers._wire import FIELDS, MESSAGES, array_header, array_length
+from wren_sessions.serializers._elements import array_length
+from wren_sessions.serializers._wire import FIELDS, MESSAGES, array_header
 
 CALL: Final = {"name": "f", "args": {"a": [1, {"b": None}]}, "id": "c1", "type": "tool_call"}
 USUAL: Final[list[BaseMessage]] = [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import decimal
 import math
+import sys
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 from uuid import UUID, SafeUUID, uuid1
@@ -87,6 +89,61 @@ def test_what_another_thread_changes_meanwhile_is_not_packed_by_halves(length: i
     limits = Limits()
     data = _writing.written(whole, packing, SAFE._lower, lambda: SAFE._lower, limits)
     assert same(SAFE.loads_typed(("safe", data)), [[0] * length, {"a": [0] * length}])
+
+
+def _meddled(
+    write: Callable[[], Any], box: dict[str, Any], begin: int, end: int
+) -> tuple[Any, int]:
+    """What is written, and in how many steps.
+
+    Meanwhile another thread puts a bytearray into a dict, and takes it out again. Other threads run
+    where Python code does: each such step is counted.
+    """
+    steps = 0
+
+    def step(*_: object) -> None:
+        nonlocal steps
+        steps += 1
+        if steps in {begin, end}:
+            box["odd"] = bytearray(b"x") if steps == begin else None
+
+    box["odd"] = None if begin else bytearray(b"x")
+    sys.setprofile(step)
+    try:
+        stored = write()
+    finally:
+        sys.setprofile(None)
+    return stored, steps
+
+
+@pytest.mark.parametrize("beside", ["plain", "bytes", "object", "tuple", "messages", "list"])
+def test_a_bytearray_never_becomes_bytes_whatever_other_threads_do(beside: str) -> None:
+    """Put in and taken out between any steps: it comes back as it was, or not at all."""
+    box: dict[str, Any] = {"odd": None}
+    serde = SafeSerializer()
+    messages = [HumanMessage("hi", additional_kwargs=box), HumanMessage("there")]
+    box = messages[0].additional_kwargs if beside in {"messages", "list"} else box
+    others: dict[str, Any] = {"bytes": b"y", "object": kinds.Frozen("x"), "tuple": (1,)}
+    box["beside"] = others.get(beside)
+
+    def write() -> Any:
+        if beside == "list":
+            found = serde.dump_list(messages, lambda packed: packed.head + bytes(packed.elements))
+            return ("safe", found) if found is not None else serde.dumps_typed(messages)
+        return serde.dumps_typed(messages if beside == "messages" else box)
+
+    write()
+    _, steps = _meddled(write, box, 0, 0)
+    found = set()
+    for begin in range(steps):
+        end = begin + 1
+        while end <= steps:
+            stored, _ = _meddled(write, box, begin, end)
+            value = serde.loads_typed(stored)
+            value = value[0].additional_kwargs if type(value) is list else value
+            found.add(type(value["odd"]))
+            end += end - begin if begin else 1
+    assert found == {bytearray, type(None)}
 
 
 @pytest.mark.parametrize(

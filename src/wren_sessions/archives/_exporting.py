@@ -16,8 +16,8 @@ from typing import Final, NoReturn
 from wren_sessions._walks import RecordWalk
 from wren_sessions.archives._format import Checkpoint, Lines, Opening, Write
 from wren_sessions.archives._stream import Remembering, Stream
-from wren_sessions.checkpoints.codec import damage, record_of
-from wren_sessions.checkpoints.snapshots import read_record, reading, writes_of
+from wren_sessions.checkpoints.codec import damage, record_of, writes_of
+from wren_sessions.checkpoints.snapshots import read_record, reading
 from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import opened
 from wren_sessions.delta.protection import PLAIN, Protection
@@ -194,7 +194,7 @@ class Exporting:
         return line
 
     def _read(self, stored: Stored, arena: ArenaParts) -> Checkpoint:
-        body, data = read_record(self._session, stored, ArenaView(arena), self._protection)
+        data, body = read_record(self._session, stored, ArenaView(arena), self._protection)
         self._check_keys(stored.name[1], body.versions)
         likely = (stored.name, (stored.name[0], body.parent_id or ""))
         values = {

@@ -47,7 +47,8 @@ from wren_sessions.errors import (
 )
 from wren_sessions.keys import write_key
 from wren_sessions.records import Name, Stored, StoredWrite
-from wren_sessions.serializers.budget import OverBudgetError, one_call
+from wren_sessions.serializers._writing import KEPT_BYTES
+from wren_sessions.serializers.budget import Budget, OverBudgetError
 from wren_sessions.serializers.compression import Compression, decompress
 from wren_sessions.serializers.limits import check_sequence
 
@@ -57,7 +58,6 @@ _NAMED: Final = 4  # … and what is added to two of them where the checksum cov
 _HEADER_BYTES: Final = 6
 _NAMED_HEAD: Final = bytes((FORMAT, _PLAIN | _NAMED))
 _RING: Final = 10  # checkpoints of a ring that its error names
-_KEPT_BYTES: Final = 1_048_576
 _CHECKED_BYTES: Final = 4_096  # what a shorter frame claims to hold is not much either way
 _CODECS: Final = (_PLAIN, _SEALED, _ZSTD, _PLAIN | _NAMED, _ZSTD | _NAMED)
 _PLAIN_HEADS: Final = (_NAMED_HEAD, bytes((FORMAT, _PLAIN)))
@@ -68,7 +68,7 @@ _OPTIONAL_TEXT: Final = frozenset({str, NoneType})
 _SUMS: Final = frozenset({int, bytes})
 
 _PIECES: Final[Callable[[StoredValue], Sequence[Piece]]] = attrgetter("pieces")
-_packers: Final[list[Any]] = []  # they take longer to make than to use; one that failed is left out
+_spare: Final[dict[str, Any]] = {}  # a packer, see `serializers._writing`
 
 
 @dataclass(slots=True)
@@ -115,8 +115,13 @@ class CheckpointRecord:
     encoded: bytes | None = field(default=None, compare=False, repr=False)
     base: int = field(default=0, compare=False, repr=False)
 
-    def again(self) -> CheckpointRecord:
-        """The same record, read again: what is noted of its values is noted in this one alone."""
+    def again(self, stored: Stored) -> CheckpointRecord | None:
+        """The same record, read again; None if that is not what is stored.
+
+        What is noted of its values is noted in this one alone.
+        """
+        if self.encoded != stored.body or self.base != stored.base:
+            return None
         values: dict[str, StoredValue] = {}
         for channel, value in self.values.items():
             values[channel] = StoredValue(value.kind, value.pieces, value.known, value.migrated)
@@ -223,7 +228,7 @@ def decode_record(data: bytes, session: str, what: str, name: Name) -> Checkpoin
         CorruptSessionError: the bytes are not as they were written.
         FormatVersionError: a newer version of this package wrote them.
     """
-    fields = _unframe(data, session, what, _bound(name))
+    fields = _unframe(data, session, what, "\n".join(name).encode())
     try:
         parent_id, head, channels, versions, own, seen, values, *flags = fields
         versions = alike(versions)
@@ -268,18 +273,32 @@ def record_of(session: str, stored: Stored) -> CheckpointRecord:
     return decode_record(stored.body, session, f"checkpoint {stored.name[1]!r}", stored.name)
 
 
-def bodies_of(
-    session: str, stored: Stored, writes: Iterable[StoredWrite] | None = None
+def writes_of(
+    session: str,
+    stored: Stored,
+    body: CheckpointRecord | None = None,
+    *,
+    writes: Iterable[StoredWrite] | None = None,
 ) -> list[WriteBody]:
-    """What a stored record's pending writes say, or some of them, which stand under their own keys.
+    """The pending writes of a checkpoint, as they are listed. They stand under their own keys.
 
-    Errors are those of `decode_record`.
+    Args:
+        session: its session.
+        stored: as it is stored.
+        body: the checkpoint's record, if its values are read along with them.
+        writes: some of them; None for all.
+
+    Raises:
+        CorruptSessionError: one is damaged, or they name the same bytes again and again.
+        FormatVersionError: a newer version of this package wrote them.
     """
-    what = f"a pending write of checkpoint {stored.name[1]!r}"
+    checkpoint = f"checkpoint {stored.name[1]!r}"
+    what = f"a pending write of {checkpoint}"
+    bound = "\n".join(stored.name).encode()
     found: list[WriteBody] = []
-    bound = _bound(stored.name)
-    for key, body in stored.writes if writes is None else writes:
-        fields = _unframe(body, session, what, bound)
+    ranged: list[StoredValue] = []
+    for key, data in stored.writes if writes is None else writes:
+        fields = _unframe(data, session, what, bound)
         try:
             task_id, index, path, channel, kind, *pieces = fields
             if not type(task_id) is type(path) is type(channel) is type(kind) is str:
@@ -291,11 +310,15 @@ def bodies_of(
             value = StoredValue(kind, pieces)
             if len(pieces) != 1 or type(pieces[0]) is not bytes:
                 value.pieces = _unpacked_pieces(pieces)
+                ranged.append(value)
         except _MISSHAPEN as error:
             raise damage(session, what) from error
         if len(pieces) > 1:
             check_shared([value], session, what)
         found.append(WriteBody(task_id, index, path, channel, value))
+    if ranged:
+        ranged += body.values.values() if body else ()
+        check_shared(ranged, session, f"{checkpoint} with its pending writes")
     return found
 
 
@@ -369,10 +392,7 @@ def _unpacked_pieces(packed: list[Any]) -> list[Piece]:
 
 
 def _frame(fields: list[Any], name: Name) -> bytes:
-    try:
-        packer = _packers.pop()
-    except IndexError:
-        packer = msgpack.Packer()
+    packer = _spare.pop("packer", None) or msgpack.Packer()
     try:
         packed: bytes = packer.pack(fields)
     except (TypeError, ValueError, OverflowError) as error:  # the values in it are bytes already
@@ -380,15 +400,10 @@ def _frame(fields: list[Any], name: Name) -> bytes:
             "channel names and versions must be valid Unicode, and numbers of at most 64 bits: "
             f"{error}"
         ) from error
-    if len(packed) < _KEPT_BYTES:  # what it has grown to it keeps
-        _packers.append(packer)
+    if len(packed) < KEPT_BYTES:
+        _spare["packer"] = packer
     summed = crc32(packed) ^ crc32("\n".join(name).encode())
     return _NAMED_HEAD + summed.to_bytes(4, "big") + packed
-
-
-def _bound(name: Name) -> int:
-    """The sum of the name that a frame is bound to."""
-    return crc32("\n".join(name).encode())
 
 
 def _framed(codec: int, data: bytes, bound: int) -> bytes:
@@ -414,7 +429,7 @@ def plain_frame(frame: bytes) -> bytes:
     """A frame as it was before it was compressed; any other one as it is."""
     if frame[:2] not in _ZSTD_HEADS:
         return frame
-    with one_call(len(frame), "a record"):
+    with Budget(len(frame), what="a record"):
         return _reframed(frame, decompress(frame[_HEADER_BYTES:]))
 
 
@@ -433,19 +448,19 @@ def opened_frame(data: bytes) -> bytes:
     return data[2:]
 
 
-def _unframe(data: bytes, session: str, what: str, bound: int) -> Any:
+def _unframe(data: bytes, session: str, what: str, bound: bytes) -> Any:
+    """What is in a frame, which is bound to a name."""
     if len(data) <= _HEADER_BYTES:
         raise damage(session, what)
     if data[:2] != _NAMED_HEAD:
         _check_format(data, session, what)
     packed = data[_HEADER_BYTES:]
-    if not data[1] & _NAMED:
-        bound = 0
-    if (crc32(packed) ^ bound).to_bytes(4, "big") != data[2:_HEADER_BYTES]:
+    summed = crc32(packed) ^ (crc32(bound) if data[1] & _NAMED else 0)
+    if summed.to_bytes(4, "big") != data[2:_HEADER_BYTES]:
         raise damage(session, what)
     try:
         if data[1] & _ZSTD or len(packed) > _CHECKED_BYTES:
-            with one_call(len(data), f"{what} of session {session!r}"):
+            with Budget(len(data), what=f"{what} of session {session!r}"):
                 packed = decompress(packed) if data[1] & _ZSTD else packed
                 check_sequence(packed)
         return msgpack.unpackb(packed, strict_map_key=False)  # bounds every length by len(packed)

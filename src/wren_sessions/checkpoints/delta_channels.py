@@ -18,10 +18,11 @@ from wren_sessions.checkpoints.codec import (
     damage,
     record_of,
     ring,
+    writes_of,
 )
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.renaming import to_today, writes_today
-from wren_sessions.checkpoints.snapshots import in_order, size_of, writes_of
+from wren_sessions.checkpoints.snapshots import in_order, size_of
 from wren_sessions.delta.encoder import Serializer, opened, resolved, value_of
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import SessionGoneError
@@ -34,7 +35,7 @@ from wren_sessions.records import (
     merge_spans,
 )
 from wren_sessions.serializers._channels import GraphChannels, channels_of
-from wren_sessions.serializers.budget import one_call
+from wren_sessions.serializers.budget import Budget
 from wren_sessions.serializers.limits import limits_of
 
 PAGE: Final = 128
@@ -196,7 +197,7 @@ class _Walk:
         """What was found, decoded."""
         found = {channel: History() for channel in self.channels}
         what = f"the history of a channel of session {self.session!r}"
-        with one_call(self.stored_bytes, what, limits_of(serde).max_memory_bytes):
+        with Budget(self.stored_bytes, limits_of(serde).max_memory_bytes, what=what):
             for writes in reversed(self.writes):
                 for write in writes:
                     value = self._value(write.channel, write.value, arena, serde)

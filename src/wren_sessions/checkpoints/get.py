@@ -88,8 +88,9 @@ class Reading:
             FormatVersionError: a newer version of this package wrote it.
             SerializationError: a value cannot be read back.
         """
-        read = partial(self._snapshot, session, serde)
-        return await self._read(session, namespace, checkpoint_id, read)
+        read = partial(read_snapshot, session, serde=serde, protection=self._protection)
+        found = await self._read(session, namespace, checkpoint_id, read)
+        return None if found is None else found[3]
 
     async def with_parent(self, session: str, found: Snapshot) -> Snapshot:
         """A checkpoint, without its parent if that is not there any more.
@@ -115,8 +116,9 @@ class Reading:
         self, session: str, namespace: str, checkpoint_id: str | None, serde: Serializer
     ) -> Head | None:
         """The same, with its values as they are stored. Errors are those of `get`."""
-        read = partial(self._head, session, serde)
-        return await self._read(session, namespace, checkpoint_id, read)
+        read = partial(read_record, session, serde=serde, protection=self._protection)
+        found = await self._read(session, namespace, checkpoint_id, read)
+        return None if found is None else Head(*found)
 
     async def body(
         self, session: str, name: Name, serde: Serializer | None = None
@@ -132,7 +134,7 @@ class Reading:
         if body is None:
             loaded = await self.load(session, *name)
             if loaded is not None:
-                body, _ = read_record(session, *loaded, self._protection, serde)
+                _, body = read_record(session, *loaded, self._protection, serde)
                 self._cache.remember(session, name, body, instead_of=None)
         return body
 
@@ -141,42 +143,28 @@ class Reading:
         session: str,
         namespace: str,
         checkpoint_id: str | None,
-        read: Callable[[_Found, CheckpointRecord | None], T],
-    ) -> T | None:
+        read: Callable[..., tuple[T, CheckpointRecord]],
+    ) -> tuple[Life, Stored, CheckpointRecord, T] | None:
+        """A checkpoint: the session's life, the record, what it says, and what `read` gives."""
         life, last = self._cache.known_of(session, namespace)
         name, record = last or (None, None)
-        known = record.delta_bases() if record else []
-        found = await self._load(session, namespace, checkpoint_id, life, known)
+        known, held = _held(life, record)
+        found = await self._load(session, namespace, checkpoint_id, known, held)
         if found is None:
             return None
-        now, stored, _ = found
+        now, stored, arena = found
         if life is None or life.incarnation != now.incarnation or name != stored.name:
             record = None
         try:
-            return read(found, record)
+            result, body = read(stored, arena, known=record)
         except CorruptSessionError:
             if not known:
                 raise
-        # Perhaps the server lost what we know, and others wrote something else in its place.
-        self._cache.forget(session)
-        return await self._read(session, namespace, checkpoint_id, read)
-
-    def _snapshot(
-        self, session: str, serde: Serializer, found: _Found, known: CheckpointRecord | None
-    ) -> Snapshot:
-        life, stored, arena = found
-        protection = self._protection
-        snapshot, body = read_snapshot(session, stored, arena, serde, protection, known=known)
-        self._cache.remember(session, stored.name, body, instead_of=None, life=life)
-        return snapshot
-
-    def _head(
-        self, session: str, serde: Serializer, found: _Found, _: CheckpointRecord | None
-    ) -> Head:
-        life, stored, arena = found
-        body, data = read_record(session, stored, arena, self._protection, serde)
-        self._cache.remember(session, stored.name, body, instead_of=None, life=life)
-        return Head(life, stored, body, data)
+            # Perhaps the server lost what we know, and others wrote something else in its place.
+            self._cache.forget(session)
+            return await self._read(session, namespace, checkpoint_id, read)
+        self._cache.remember(session, stored.name, body, instead_of=None, life=now)
+        return now, stored, body, result
 
     async def load(
         self, session: str, namespace: str, checkpoint_id: str | None
@@ -200,11 +188,10 @@ class Reading:
         session: str,
         namespace: str,
         checkpoint_id: str | None,
-        life: Life | None = None,
         known: Sequence[DeltaBase] = (),
+        held: Held | None = None,
     ) -> _Found | None:
-        """The same, with the session's life at that moment; what is known need not be sent."""
-        held = _held(life.incarnation, known) if life and known else None
+        """The same, with the session's life at that moment; what is held need not be sent."""
         for _ in range(3):
             loaded = await self.store.load(session, namespace, checkpoint_id, held)
             if namespace == "":
@@ -302,7 +289,7 @@ class Reading:
                 if len(some) == 1:
                     raise
                 for stored in some:
-                    yield read_snapshot(session, stored, arena, serde, self._protection)[0]
+                    yield self._read_next(session, stored, arena, serde)
                 continue
             while found:
                 yield found.pop()
@@ -311,18 +298,29 @@ class Reading:
         self, session: str, records: Sequence[Stored], arena: ArenaView, serde: Serializer
     ) -> list[Snapshot]:
         with reading(session, *records, serde=serde):
-            return [
-                read_snapshot(session, stored, arena, serde, self._protection)[0]
-                for stored in reversed(records)
-            ]
+            return [self._read_next(session, one, arena, serde) for one in reversed(records)]
+
+    def _read_next(
+        self, session: str, stored: Stored, arena: ArenaView, serde: Serializer
+    ) -> Snapshot:
+        """A checkpoint of several; what it holds is known for those after it."""
+        found, body = read_snapshot(session, stored, arena, serde, self._protection)
+        arena.learn(body.values.values())
+        return found
 
 
-def _held(incarnation: str, known: Sequence[DeltaBase]) -> Held:
-    """What need not be sent: the longest parts of what is known."""
+def _held(
+    life: Life | None, record: CheckpointRecord | None
+) -> tuple[list[DeltaBase], Held | None]:
+    """What is known of a record's values, and of that the longest parts, which need not be sent."""
+    known: list[DeltaBase] = []
     spans: list[Span] = []
-    for value in known:
-        for piece in value.pieces:
-            spans.append(Span(piece.offset, piece.length))  # noqa: PERF401 -- one frame
+    for value in record.values.values() if record else ():
+        if value.known is not None:
+            known.append(value.known)
+            spans += [Span(piece.offset, piece.length) for piece in value.known.pieces]
+    if life is None or not known:
+        return known, None
     if len(spans) > MAX_HELD:
         spans = nlargest(MAX_HELD, spans, key=lambda span: span.length)
-    return Held(incarnation, merge_spans(spans))
+    return known, Held(life.incarnation, merge_spans(spans))

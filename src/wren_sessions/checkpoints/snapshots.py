@@ -19,9 +19,8 @@ from wren_sessions.checkpoints.codec import (
     CheckpointRecord,
     StoredValue,
     WriteBody,
-    bodies_of,
-    check_shared,
     record_of,
+    writes_of,
 )
 from wren_sessions.checkpoints.renaming import about_today, to_today, values_today, writes_today
 from wren_sessions.checkpoints.versions import Version
@@ -30,22 +29,19 @@ from wren_sessions.delta.encoder import (
     INLINE_BYTES,
     Serializer,
     load_about,
-    loads,
     opened,
     resolved,
     value_of,
 )
 from wren_sessions.delta.extents import Extent
 from wren_sessions.delta.protection import Protection
-from wren_sessions.errors import SerializationError
 from wren_sessions.records import ArenaParts, Name, Stored
 from wren_sessions.serializers import KIND
 from wren_sessions.serializers._channels import ChannelFunctions, GraphChannels, channels_of
-from wren_sessions.serializers._elements import header_length
 from wren_sessions.serializers._told import TOLD
-from wren_sessions.serializers.budget import MOVE_REMEDY, one_call
+from wren_sessions.serializers.budget import MOVE_REMEDY, Budget
 from wren_sessions.serializers.limits import limits_of
-from wren_sessions.serializers.lists import lists_of
+from wren_sessions.serializers.lists import MessageLists
 from wren_sessions.serializers.safe import SafeSerializer
 
 _SEALED: Final = f"{KIND}+"
@@ -87,7 +83,7 @@ def read_snapshot(
     Args:
         session: its session.
         stored: as it is stored.
-        arena: what it refers to. It learns what this checkpoint holds, for later ones.
+        arena: what it refers to.
         serde: the serializer.
         protection: what happened to values before they were stored.
         known: the record as this process wrote or read it last, perhaps.
@@ -110,8 +106,8 @@ def reading(
     what = f"checkpoint {records[0].name[1]!r} of session {session!r}"
     size = size_of(*records)
     if serde is None:
-        return one_call(size, what, remedy=MOVE_REMEDY)
-    return one_call(size, what, limits_of(serde).max_memory_bytes)
+        return Budget(size, what=what, remedy=MOVE_REMEDY)
+    return Budget(size, limits_of(serde).max_memory_bytes, what=what)
 
 
 def size_of(*records: Stored) -> int:
@@ -137,13 +133,12 @@ def _snapshot(
 ) -> tuple[Snapshot, CheckpointRecord]:
     what = f"checkpoint {stored.name[1]!r}"
     channels = channels_of(serde, stored.name[0]) if getattr(serde, "channels", None) else None
-    if known and channels is None and (known.encoded, known.base) == (stored.body, stored.base):
-        body = known.again()
-    else:
+    body = known.again(stored) if known and channels is None else None
+    if body is None:
         body = body_of(session, stored)
     try:
-        rest, metadata = loads(serde, body.meta, f"{what} of session {session!r}")
-    except SerializationError:
+        rest, metadata = serde.loads_typed(body.meta)
+    except Exception:  # noqa: BLE001 -- whatever a serializer raises
         rest, metadata = load_about(serde, body.meta, f"{what} of session {session!r}")
     if channels is not None:
         to_today(body, channels)
@@ -165,7 +160,6 @@ def _snapshot(
         )
     if channels is not None:
         values_today(values, channels)
-    arena.learn(body.values.values())
     found = Snapshot(
         name=stored.name,
         parent_id=body.parent_id,
@@ -198,8 +192,10 @@ def read_record(
     arena: ArenaView,
     protection: Protection,
     serde: Serializer | None = None,
-) -> tuple[CheckpointRecord, dict[str, tuple[str, bytes]]]:
-    """A record's body with its pieces resolved, and each value's type tag and bytes.
+    *,
+    known: CheckpointRecord | None = None,
+) -> tuple[dict[str, tuple[str, bytes]], CheckpointRecord]:
+    """Type tag and bytes of each value of a record, and its body with its pieces resolved.
 
     Args:
         session: its session.
@@ -208,30 +204,21 @@ def read_record(
         protection: what happened to values before they were stored.
         serde: the serializer that is to read the values, if that is known: its limits hold, and
             channels have the names that it knows.
+        known: see `read_snapshot`.
     """
     with reading(session, stored, serde=serde):
-        return _record(session, stored, arena, protection, serde)
-
-
-def _record(
-    session: str,
-    stored: Stored,
-    arena: ArenaView,
-    protection: Protection,
-    serde: Serializer | None,
-) -> tuple[CheckpointRecord, dict[str, tuple[str, bytes]]]:
-    what = f"checkpoint {stored.name[1]!r}"
-    body = record_of(session, stored)
-    channels = channels_of(serde, stored.name[0])
-    if channels is not None:
-        to_today(body, channels)
-    data: dict[str, tuple[str, bytes]] = {}
-    for channel, value in body.values.items():
-        value.pieces = resolved(value.pieces, stored.base)
-        value.known = _held(value, arena)
-        about = f"channel {channel!r} of {what}"
-        data[channel] = _whole(value) or _read(session, value, arena, protection, about)
-    return body, data
+        channels = channels_of(serde, stored.name[0])
+        body = known.again(stored) if known and channels is None else None
+        if body is None:
+            body = body_of(session, stored)
+        if channels is not None:
+            to_today(body, channels)
+        data: dict[str, tuple[str, bytes]] = {}
+        for channel, value in body.values.items():
+            value.known = _held(value, arena)
+            about = f"channel {channel!r} of checkpoint {stored.name[1]!r}"
+            data[channel] = _whole(value) or _read(session, value, arena, protection, about)
+        return data, body
 
 
 def _whole(value: StoredValue) -> tuple[str, bytes] | None:
@@ -304,6 +291,8 @@ def _held(value: StoredValue, arena: ArenaView) -> DeltaBase | None:
     sealed = value.kind.startswith(_SEALED)
     if not (sealed or value.kind == KIND) or not pieces or set(map(type, pieces)) != _EXTENTS:
         return None
+    if value.known is not None:  # its record stands as it was written or read here
+        return value.known
     for known in arena.known:
         if sealed == (known.plain is not None):
             found = known.continued(pieces, arena)  # type: ignore[arg-type] # extents
@@ -327,8 +316,11 @@ def _unpacked(
         serde: the serializer.
         typed: its type tag and bytes, if they are at hand.
     """
-    lists, known = lists_of(serde), value.known
-    if lists is None or known is None or not isinstance(head := value.pieces[0], bytes):
+    known = value.known
+    if known is None or not isinstance(serde, MessageLists):
+        return None
+    head = value.pieces[0]
+    if not isinstance(head, bytes):
         return None
     earlier, size = known.unpacked
     kind, data = typed or (KIND, b"")
@@ -336,37 +328,12 @@ def _unpacked(
         if known.plain is not None:
             head = head.removeprefix(known.plain.before)
         data = head + known.after(size)
-    found = lists.load_list(kind, data, earlier)
+    found = serde.load_list(kind, data, earlier)
     if found is None:
         return None
     messages, unpacked = found
-    known.unpacked = (unpacked, size + len(data) - header_length(data))
+    known.unpacked = unpacked, known.size if known.plain is None else len(known.plain.body)
     return messages
-
-
-def writes_of(
-    session: str, stored: Stored, body: CheckpointRecord | None = None
-) -> list[WriteBody]:
-    """The pending writes of a checkpoint, as they are listed.
-
-    Args:
-        session: its session.
-        stored: as it is stored.
-        body: the checkpoint's record, if its values are read along with them.
-
-    Raises:
-        CorruptSessionError: one is damaged, or they name the same bytes again and again.
-    """
-    what = f"checkpoint {stored.name[1]!r}"
-    writes = bodies_of(session, stored)
-    values: list[StoredValue] = []
-    for write in writes:
-        if len(write.value.pieces) != 1 or type(write.value.pieces[0]) is not bytes:
-            values.append(write.value)  # noqa: PERF401 -- one frame
-    if values:
-        values += body.values.values() if body else ()
-        check_shared(values, session, f"{what} with its pending writes")
-    return writes
 
 
 def in_order(writes: list[WriteBody]) -> list[WriteBody]:

@@ -26,6 +26,7 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import repeat
 from typing import Any, Final, Self, TypeAlias
 
 from wren_sessions._locks import Lock
@@ -155,6 +156,7 @@ class Counter:
 
 NUMBERS: Final = Counter(None)
 TEXT: Final = Counter(DIGITS)
+_TEXTS: Final = repeat(str)
 
 
 class Kinds:
@@ -170,7 +172,7 @@ class Kinds:
 
     def wrote(self, thread: tuple[str, str], versions: Mapping[str, Version]) -> None:
         """Whoever counts put these versions: that is the kind from now on."""
-        kind = _kind_of(versions)
+        kind = TEXT if any(map(isinstance, versions.values(), _TEXTS)) else NUMBERS
         if versions and self._found.get(thread) is not kind:  # hardly ever
             with self._lock:
                 self._found.keep(thread, kind)
@@ -179,17 +181,10 @@ class Kinds:
         """These versions were read; gives the kind to turn them into, None if they are of it."""
         if not versions:
             return None
-        kind = _kind_of(versions)
+        kind = TEXT if any(map(isinstance, versions.values(), _TEXTS)) else NUMBERS
         kept = self._found.get(thread)
         if kept is None:
             with self._lock:
                 kept = self._found.get(thread) or kind
                 self._found.keep(thread, kept)
         return None if kept is kind else kept
-
-
-def _kind_of(versions: Mapping[str, Version]) -> Counter:
-    for version in versions.values():
-        if isinstance(version, str):
-            return TEXT
-    return NUMBERS

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
-from wren_sessions.checkpoints.snapshots import writes_of
+from wren_sessions.checkpoints.codec import writes_of
 from wren_sessions.records import Stored
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._tree import parsed
 from wren_sessions.serializers._writing import pack as msgpack_of
 from wren_sessions.serializers.budget import MEMORY_BYTES, UNPACKED_SHARE
-from wren_sessions.serializers.lists import PackedList, lists_of
+from wren_sessions.serializers.lists import MessageLists, PackedList
 from wren_sessions.serializers.unreadable import UnreadableValue
 
 _KNOWN: Final = attrgetter("known")
@@ -117,14 +117,14 @@ class DeltaEncoder:
 
     def value(self, channel: str, value: Any, serde: Serializer, session: str) -> StoredValue:
         """Store a channel's value; the session is for errors."""
-        if type(value) is list and self._append and (lists := lists_of(serde)):
+        if type(value) is list and self._append and isinstance(serde, MessageLists):
             same = self._likeliest(channel)
             earlier, size = same.unpacked if same else (None, 0)
             look = partial(self._wrapped if self._wraps else self._listed, channel, same)
             try:
-                found = lists.dump_list(value, partial(look, size), earlier)
+                found = serde.dump_list(value, partial(look, size), earlier)
                 if found is None and earlier is not None:
-                    found = lists.dump_list(value, partial(look, 0))
+                    found = serde.dump_list(value, partial(look, 0))
             except SerializationError as error:
                 raise _unstorable(value, _WHAT % (channel, session), error) from error
             if found is not None:

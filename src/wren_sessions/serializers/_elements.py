@@ -32,6 +32,14 @@ def header_length(data: bytes | memoryview) -> int:
     return _ARRAYS.get(data[0], 0) if data else 0
 
 
+def array_length(data: bytes) -> tuple[int, int]:
+    """How many elements an array has, and how many bytes its header; zeros for anything else."""
+    size = _ARRAYS.get(data[0], 0) if data else 0
+    if size > 1:
+        return int.from_bytes(data[1:size]), size
+    return (data[0] & 0x0F, 1) if size else (0, 0)
+
+
 def elements(data: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
     """From each boundary to the first one at least `MIN_ELEMENT_BYTES` behind it.
 

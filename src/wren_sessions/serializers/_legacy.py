@@ -17,7 +17,7 @@ import msgpack
 
 from wren_sessions.errors import SerializationError, UnsafeTypeError, WrenSessionsError
 from wren_sessions.serializers._standard import BUILDERS, PATHS, build_pattern
-from wren_sessions.serializers.budget import budget_for, one_call
+from wren_sessions.serializers.budget import Budget, budget_for
 from wren_sessions.serializers.limits import Limits
 
 _SINGLE, _POSITIONAL, _KEYWORD, _METHOD, _PYDANTIC_1, _PYDANTIC_2, _NUMPY, _DELTA = range(8)
@@ -65,7 +65,7 @@ def read_legacy(kind: str, data: bytes, objects: Objects, limits: Limits) -> Any
             "serializer that wrote it missing, such as one that decrypts?"
         )
     try:
-        with one_call(len(data), "the stored value", limits.max_memory_bytes):
+        with Budget(len(data), limits.max_memory_bytes):
             return reader[kind](data)
     except WrenSessionsError:
         raise

@@ -6,6 +6,7 @@ Lists of usual messages are built as a whole, by `lists`. This module knows the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Final
 
 from wren_sessions.errors import UnsafeTypeError
@@ -25,29 +26,23 @@ class _MessageBuilder(Builder):
         make: makes what builds them, and their shape if they have one.
     """
 
-    __slots__ = ("_kind", "_loaded", "_make", "_shape")
-
     def __init__(
         self, kind: bytes, make: Callable[[ModelProfile], tuple[Build, Shape | None]]
     ) -> None:
         super().__init__(self._first)
         self._kind = kind
         self._make = make
-        self._loaded = False
-        self._shape: Shape | None = None
-
-    @property
-    def shape(self) -> Shape | None:
-        """How lists are built; None if this builds messages of any form."""
-        if not self._loaded:
-            self._load()
-        return self._shape
 
     def _first(self, items: list[Any]) -> Any:
-        self._load()
+        self.build, _ = self._made()
         return self.build(items)
 
-    def _load(self) -> None:
+    @cached_property
+    def shape(self) -> Shape | None:
+        """How lists are built; None if this builds messages of any form."""
+        return self._made()[1]
+
+    def _made(self) -> tuple[Build, Shape | None]:
         name = MESSAGES[self._kind]
         cls = official(name)
         profile = None if cls is None else model_profile(cls)
@@ -56,8 +51,7 @@ class _MessageBuilder(Builder):
                 f"the value holds a {name}, which the installed langchain-core does not have: "
                 "install langchain-core, or a newer one"
             )
-        self.build, self._shape = self._make(profile)
-        self._loaded = True
+        return self._make(profile)
 
 
 def message_builders() -> dict[bytes, Builder]:

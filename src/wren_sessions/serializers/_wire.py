@@ -68,7 +68,6 @@ from typing import Any, Final
 import msgpack
 
 from wren_sessions.errors import SerializationError, WrenSessionsError
-from wren_sessions.serializers._elements import header_length
 
 KIND: Final = "safe"  # the type tag of a value in this format
 MARKER: Final = -16
@@ -162,14 +161,10 @@ class Builder:
         shape: how lists of such values are built at once; None where they are not.
     """
 
-    __slots__ = ("build",)
+    shape: Any = None
 
     def __init__(self, build: Build) -> None:
         self.build: Build = build
-
-    @property
-    def shape(self) -> Any:
-        return None
 
 
 class Table(dict[bytes, Builder]):
@@ -220,14 +215,6 @@ def array_header(size: int) -> bytes:
     if size < _SHORT:
         return bytes([0x90 | size])
     return b"\xdc" + size.to_bytes(2) if size < _LONG else b"\xdd" + size.to_bytes(4)
-
-
-def array_length(data: bytes) -> tuple[int, int]:
-    """How many elements an array has, and how many bytes its header; zeros for anything else."""
-    size = header_length(data)
-    if size > 1:
-        return int.from_bytes(data[1:size]), size
-    return (data[0] & 0x0F, 1) if size else (0, 0)
 
 
 def bordered(parts: Collection[bytes]) -> bytes:

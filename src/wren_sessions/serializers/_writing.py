@@ -3,16 +3,18 @@
 Most values are dicts and lists of plain data, with a few objects in them. msgpack packs those in
 one call, and calls back for each object, which becomes an envelope (see `_wire`): `Packing`. Then
 orjson looks at the same value, also in one call, since msgpack alone would change some data without
-a word: a bytearray would become bytes.
+a word: a bytearray would become bytes. If another thread ran in between, it may be too late to see
+that. So nothing that holds bytes is packed like this (`holds_bytes`).
 
 Any other value is *lowered* first, level by level, to what msgpack packs natively: `written`. What
-could not be read back is refused there, and never written.
+could not be read back is refused there, and never written. Each level is copied before its types
+are looked at, since another thread may change it.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 import msgpack
@@ -31,7 +33,8 @@ _KEYS: Final = frozenset({str, bytes})
 _CHANGED: Final = frozenset({bytearray, memoryview, msgpack.ExtType, msgpack.Timestamp})
 _SET, _FROZENSET = map(marker, (b"s", b"f"))
 _CALLS_EACH: Final = 2  # that lowering takes at least for each level, in any Python
-_KEPT_BYTES: Final = 1_048_576  # a packer keeps its buffer: one that grew larger is not kept
+_BIN8, _BIN16, _BIN32 = range(0xC4, 0xC7)  # what bytes begin with
+KEPT_BYTES: Final = 1_048_576  # a packer that grew larger is not kept
 
 # Why what was trusted to be plain cannot be packed; looking at each value tells what it is.
 PACKING_ERRORS: Final = (RecursionError, SerializationError, TypeError, ValueError)
@@ -50,10 +53,11 @@ STRICT_JSON: Final = (
     | orjson.OPT_PASSTHROUGH_DATETIME
 )
 
-_packers: Final[list[Any]] = []
-"""Packers that nobody uses now: one takes longer to make than to use. One that failed is left out.
+spare: Final[dict[str, Any]] = {}
+"""The packer that nobody uses now, if there is one: it takes longer to make than to use.
 
-They belong to no thread, since LangGraph begins new threads with each run.
+Whoever packs takes it out, and puts it back when done; not if it failed, nor if it has grown large,
+since it keeps its buffer. It belongs to no thread: LangGraph begins new threads with each run.
 """
 
 
@@ -95,9 +99,15 @@ def _plain_containers(
     later = lower is Part
 
     def lower_list(value: list[Any]) -> list[Any]:
+        if not value:
+            return []
+        value = value.copy()
         return value if holds_scalars(map(type, value)) else [lower(item) for item in value]
 
     def lower_dict(value: dict[Any, Any]) -> Any:
+        if not value:
+            return {}
+        value = value.copy()
         if not holds_keys(map(type, value)):
             check_keys(value)
             return write_odd(value)
@@ -105,9 +115,10 @@ def _plain_containers(
             return value
         return {key: lower(item) for key, item in value.items()}
 
-    def lower_set(value: Collection[Any]) -> list[Any]:
-        check_keys(value)
+    def lower_set(value: set[Any] | frozenset[Any]) -> list[Any]:
         head = _SET if type(value) is set else _FROZENSET
+        value = value.copy()
+        check_keys(value)
         if holds_text(map(type, value)):
             return [head, *sorted(value)]
         elements = list(map(lower, value))
@@ -128,31 +139,25 @@ def _inside(write: Write, lower: Lower) -> Write:
 
 def pack(lowered: Any) -> bytes:
     """Pack what `lowering` gave."""
-    try:
-        packer = _packers.pop()
-    except IndexError:
-        packer = new_packer()
+    packer = spare.pop("packer", None) or new_packer()
     try:
         data: bytes = packer.pack(lowered)
     except UnicodeEncodeError:  # half a surrogate pair: rare, and the other packer is slower
         return new_packer("surrogatepass").pack(lowered)  # type: ignore[no-any-return]
-    if len(data) < _KEPT_BYTES:
-        _packers.append(packer)
+    if len(data) < KEPT_BYTES:
+        spare["packer"] = packer
     return data
 
 
-def pack_each(values: Iterable[Any]) -> list[bytes]:
+def pack_each(values: Sequence[Any]) -> list[bytes]:
     """The bytes of each of some values.
 
     Raises:
         PACKING_ERRORS: one of them is not plain, or not quite: a tuple, a subclass.
     """
-    try:
-        packer = _packers.pop()
-    except IndexError:
-        packer = new_packer()
+    packer = spare.pop("packer", None) or new_packer()
     found = list(map(packer.pack, values))
-    _packers.append(packer)
+    spare["packer"] = packer
     return found
 
 
@@ -180,30 +185,27 @@ class Packing:
 
     def __init__(self, lower: Lower) -> None:
         self._lower = lower
-        self._packers: list[Any] = []  # one that failed is not used again
+        self._spare: dict[str, Any] = {}
 
     def pack(self, value: Any) -> bytes | None:
         """The bytes of a dict or list; None for anything else, and if nobody can say so.
 
-        orjson comes second: it takes tuples, and has no limit to their depth. While an object is
-        lowered, another thread may change the length of a list whose head is packed already. Then
-        the bytes are not whole.
+        orjson comes second: it takes tuples, and has no limit to their depth. Between the two, and
+        while an object is lowered, other threads run. One may change the length of a list whose
+        head is packed already: then the bytes are not whole.
         """
         if orjson is None or (type(value) is not dict and type(value) is not list):
             return None
-        try:
-            packer = self._packers.pop()
-        except IndexError:
-            packer = new_packer(default=self._lowered)
+        packer = self._spare.pop("packer", None) or new_packer(default=self._lowered)
         try:
             data: bytes = packer.pack(value)
             orjson.dumps(value, _check_object, STRICT_JSON)
         except PACKING_ERRORS:
             return None
-        if MARK in data and fault_of(data) is not None:
+        if holds_bytes(data) or (MARK in data and fault_of(data) is not None):
             return None
-        if len(data) < _KEPT_BYTES:
-            self._packers.append(packer)
+        if len(data) < KEPT_BYTES:
+            self._spare["packer"] = packer
         return data
 
     def _lowered(self, value: Any) -> Any:
@@ -214,6 +216,20 @@ def _check_object(value: Any) -> None:
     """Refuse what msgpack packs as something else; it has called back for any other object."""
     if type(value) in _CHANGED:
         raise TypeError
+
+
+def holds_bytes(data: bytes) -> bool:
+    """Whether there are bytes in what was packed, or it takes too long to find out.
+
+    They may have been a bytearray that another thread took away before orjson saw it.
+    """
+    if not (_BIN8 in data or _BIN16 in data or _BIN32 in data):
+        return False
+    try:
+        orjson.dumps(msgpack.unpackb(data, ext_hook=lambda _code, _kind: None))
+    except PACKING_ERRORS:
+        return True
+    return False
 
 
 def written(
@@ -231,7 +247,7 @@ def written(
     Raises:
         SerializationError: it holds what cannot be stored, refers to itself, or is too large.
     """
-    data = pack(value) if type(value) in SCALARS else packing.pack(value)
+    data = packing.pack(value)
     may_be_deep = sys.getrecursionlimit() > _CALLS_EACH * DEEPEST
     if data is not None and len(data) <= limits.free_bytes and not may_be_deep:
         return data

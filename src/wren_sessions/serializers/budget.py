@@ -5,7 +5,7 @@ over and over, millions of empty dicts. So reading counts first. The bytes that 
 are always allowed. For everything beyond them, all values of one call share one budget, which
 `Limits.max_memory_bytes` sets::
 
-    with one_call(stored_bytes, "session 'a'", limits.max_memory_bytes):
+    with Budget(stored_bytes, limits.max_memory_bytes, what="session 'a'"):
         …                         # everything that is read in here counts together
 
 Outside of such a call, each value has a budget of its own.
@@ -95,17 +95,61 @@ MOVE_REMEDY: Final = (  # for copies, exports and the like, which take no serial
 class Budget:
     """What is left of the memory of one call.
 
+    All that is read within it counts. Within another one it counts nothing: that is part of a call
+    which has a budget already. No store is waited for in here: others may read what came for them
+    in the same context.
+
     Args:
         stored_bytes: what is really stored of all that the call reads.
         memory_bytes: how much more than its due it may take.
+        what: what is read, for errors.
+        remedy: what the error says can be done.
     """
 
-    def __init__(self, stored_bytes: int, memory_bytes: int = MEMORY_BYTES) -> None:
+    __slots__ = (
+        "_before",
+        "_memory_bytes",
+        "_objects",
+        "_read",
+        "_remedy",
+        "_token",
+        "_unpacked",
+        "_unsure",
+        "_what",
+    )
+
+    def __init__(
+        self,
+        stored_bytes: int,
+        memory_bytes: int = MEMORY_BYTES,
+        *,
+        what: str = "the stored value",
+        remedy: str = _REMEDY,
+    ) -> None:
         self._memory_bytes = memory_bytes
+        self._what = what
+        self._remedy = remedy
+        self._token: Token[Budget | None] | None = None
         self._objects = self._unsure = memory_bytes + OBJECTS_FACTOR * stored_bytes
         self._unpacked = memory_bytes // UNPACKED_SHARE
         self._read = 0
         self._before = self._read, self._unsure, self._objects
+
+    def __enter__(self) -> None:
+        if current_budget.get() is None:
+            self._token = current_budget.set(self)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            current_budget.reset(self._token)
+            if isinstance(error, OverBudgetError):
+                text = f"{self._what} cannot be read: {error.why}{self._remedy}"
+                raise OverBudgetError(text) from None
 
     def unpack(self, packed_bytes: int, unpacked_bytes: int) -> None:
         """Count what will come out of compression.
@@ -167,46 +211,6 @@ current_budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
 def budget_for(stored_bytes: int, memory_bytes: int = MEMORY_BYTES) -> Budget:
     """The budget of the call that this is part of; else one for so many stored bytes."""
     return current_budget.get() or Budget(stored_bytes, memory_bytes)
-
-
-class one_call:  # noqa: N801 -- for ``with``, as if it were a function
-    """Let all that is read in here share a budget, as part of a call that has one already or not.
-
-    No store is waited for in here: others may read what came for them in the same context.
-
-    Args:
-        stored_bytes: what is really stored of it.
-        what: what is read, for errors.
-        memory_bytes: how much more than its due it may take.
-        remedy: what the error says can be done.
-    """
-
-    __slots__ = ("_memory_bytes", "_remedy", "_stored_bytes", "_token", "_what")
-
-    def __init__(
-        self, stored_bytes: int, what: str, memory_bytes: int = MEMORY_BYTES, remedy: str = _REMEDY
-    ) -> None:
-        self._stored_bytes = stored_bytes
-        self._what = what
-        self._memory_bytes = memory_bytes
-        self._remedy = remedy
-        self._token: Token[Budget | None] | None = None
-
-    def __enter__(self) -> None:
-        if current_budget.get() is None:
-            self._token = current_budget.set(Budget(self._stored_bytes, self._memory_bytes))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._token is not None:
-            current_budget.reset(self._token)
-            if isinstance(error, OverBudgetError):
-                text = f"{self._what} cannot be read: {error.why}{self._remedy}"
-                raise OverBudgetError(text) from None
 
 
 # --- counting -------------------------------------------------------------------------------------

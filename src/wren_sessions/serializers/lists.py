@@ -8,22 +8,23 @@ Building messages one by one takes longer than unpacking them. So the whole list
 field by field, in loops that run in C. The kept objects are never handed out: each call returns new
 messages, with copies of everything in them that can be changed.
 
-A serializer that can do this has the methods of `ListSerializer`. The engine finds out with
-`lists_of`. It stores the lists of any other serializer like other values.
+A serializer that can do this is one of `MessageLists`. The engine stores the lists of any other one
+like other values.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, repeat
 from operator import attrgetter, itemgetter, methodcaller
-from typing import Any, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, NamedTuple, TypeVar
 
 from wren_sessions._gc import unhurried
-from wren_sessions.serializers._elements import header_length
+from wren_sessions.serializers._elements import array_length
 from wren_sessions.serializers._models import FOUR
 from wren_sessions.serializers._wire import (
     KIND,
@@ -31,11 +32,10 @@ from wren_sessions.serializers._wire import (
     Builder,
     Table,
     array_header,
-    array_length,
     bordered,
     within_borders,
 )
-from wren_sessions.serializers._writing import PACKING_ERRORS, new_packer, pack_each
+from wren_sessions.serializers._writing import new_packer, pack_each
 from wren_sessions.serializers.budget import budget_for
 from wren_sessions.serializers.limits import DEEPEST_READ, Limits, fault_of
 from wren_sessions.serializers.messages import Messages
@@ -67,10 +67,12 @@ _SIMPLE: Final = frozenset({str, type(None)})  # equal and of one type: the same
 _PARTS: Final = tuple(map(attrgetter, FOUR))  # not all at once: a tuple each sets off collections
 _DEEPEST: Final = 32
 _MESSAGE_BYTES: Final = 700  # what a message takes besides its texts, about
-_MARK: Final = bytes([0xD6, MARKER & 0xFF]) + b"M"  # where a usual message begins
-_BEGINNING: Final = 16  # the heads of the list and of the message, and the mark
+begins_usual: Final = re.compile(
+    rb"(?:[\x91-\x9f]|\xdc..|\xdd.{4})[\x90-\x9f]\xd6%cM" % (MARKER & 0xFF), re.DOTALL
+).match
+"""Whether data are a list that begins with a usual message: the heads of both, and the mark."""
 _KEPT_LIST_BYTES: Final = 8 * 1_048_576  # a packer keeps its buffer: a larger one is not kept
-_packers: Final[list[Any]] = []  # that nobody uses now; see `_writing`
+_spare: Final[dict[str, Any]] = {}  # a packer, see `_writing`
 _copy: Final = methodcaller("copy")
 _all_values: Final = chain.from_iterable
 
@@ -92,33 +94,8 @@ class PackedList(NamedTuple):
     unchanged: bool
 
 
-@runtime_checkable
-class ListSerializer(Protocol):
-    """A serializer that knows which messages of a list are new."""
-
-    def dump_list(
-        self,
-        value: list[Any],
-        look: Callable[[PackedList], Result | None],
-        earlier: Unpacked | None = None,
-    ) -> Result | None:
-        """Let the bytes of a list of messages be looked at where they are packed."""
-
-    def load_list(
-        self, kind: str, data: bytes, earlier: Unpacked | None = None
-    ) -> tuple[list[Any], Unpacked] | None:
-        """A list of messages again, of which some may have been unpacked before."""
-
-
-def lists_of(serde: object) -> ListSerializer | None:
-    """The serializer itself if it knows which messages of a list are new; else None."""
-    if isinstance(serde, MessageLists):
-        return serde
-    return serde if isinstance(serde, ListSerializer) else None  # slower, by its methods
-
-
 class MessageLists:
-    """What makes a serializer a `ListSerializer`: the base of `SafeSerializer`."""
+    """Knows which messages of a list are new: the base of `SafeSerializer`."""
 
     _limits: Limits
     _messages: Messages
@@ -154,27 +131,21 @@ class MessageLists:
         unchanged = earlier is not None and earlier.begins(value)
         known = earlier.count if earlier and unchanged else 0
         rest = value[known:]  # another thread may append to it
-        try:
-            packer = _packers.pop()
-        except IndexError:
-            packer = new_packer(autoreset=False)
-        try:
-            self._messages.pack(rest, packer)
-        except PACKING_ERRORS:
+        packer = _spare.pop("packer", None) or new_packer(autoreset=False)
+        if not self._messages.pack(rest, packer):
             return None
         found: Result | None = None
-        with memoryview(packer.getbuffer()) as data:
-            size = len(data)
+        head = array_header(known + len(rest))
+        with memoryview(packer.getbuffer()) as elements:
+            size = len(head) + len(elements)
             if size > self._limits.free_bytes:
-                self._limits.check_written(data)
+                self._limits.check_written(array_header(len(rest)) + elements)
             whole = size + (earlier.size_bytes if earlier and unchanged else 0)
             if not unchanged or whole <= self._limits.sure_bytes:
-                with data[len(array_header(len(rest))) :] as elements:
-                    head = array_header(known + len(rest))
-                    found = look(PackedList(KIND, head, elements, unchanged))
+                found = look(PackedList(KIND, head, elements, unchanged))
         packer.reset()
         if size < _KEPT_LIST_BYTES:
-            _packers.append(packer)
+            _spare["packer"] = packer
         return found
 
     def load_list(
@@ -243,11 +214,6 @@ class MessageLists:
         return found
 
 
-def begins_usual(data: bytes) -> bool:
-    """Whether data are a list that begins with a usual message."""
-    return 0 < header_length(data) < data.find(_MARK, 0, _BEGINNING)
-
-
 class Shape(NamedTuple):
     """How usual messages of a class are built, with some fields set.
 
@@ -272,11 +238,11 @@ class Unpacked:
     Attributes:
         count: how many there are.
         size_bytes: of what they were unpacked from, at the most.
+        kept_bytes: how much memory they take, about.
     """
 
     def __init__(self) -> None:
-        self.count = 0
-        self.size_bytes = 0
+        self.count = self.size_bytes = self.kept_bytes = 0
         # Of the usual messages: their parts, …
         self._kinds: list[type] = []
         self._fields: list[dict[str, Any]] = []
@@ -290,11 +256,6 @@ class Unpacked:
         self._setters: list[Callable[[Any, Any], None]] = []
         # The others, with their places in the list.
         self._others: list[tuple[int, list[Any]]] = []
-
-    @property
-    def kept_bytes(self) -> int:
-        """How much memory it takes, about."""
-        return self.size_bytes + _MESSAGE_BYTES * self.count
 
     def first(self, count: int) -> Unpacked:
         """The first of them."""
@@ -310,6 +271,7 @@ class Unpacked:
         found._images = self._images[:changeable]
         found._setters, found._comparable = self._setters, self._comparable
         found.count, found.size_bytes = count, self.size_bytes
+        found.kept_bytes = found.size_bytes + _MESSAGE_BYTES * count
         return found
 
     def grown(self, envelopes: Iterable[list[Any]], size_bytes: int) -> Unpacked:
@@ -326,30 +288,31 @@ class Unpacked:
         found._types, found._images = self._types.copy(), self._images.copy()
         found._setters, found._comparable = self._setters, self._comparable
         for items in envelopes:
-            found._add(items)
+            at = len(found._kinds)
+            shape: Shape | None = items[0].shape
+            if shape is None:
+                found._others.append((at + len(found._others), items))
+                continue
+            kind, names, fields_of, calls, found._setters = shape
+            fields = fields_of(items)
+            found._kinds.append(kind)
+            found._fields.append(fields)
+            found._names.append(names)
+            if calls:
+                found._calls.append(at)
+            types = tuple(map(type, fields.values()))
+            found._types += types
+            if (kind, types) not in _PLAIN or any(map(fields.get, _EMPTY)):
+                found._note_changeable(at, kind, types)
         found.count = len(found._kinds) + len(found._others)
         found.size_bytes = self.size_bytes + size_bytes
+        found.kept_bytes = found.size_bytes + _MESSAGE_BYTES * found.count
         return found
 
-    def _add(self, items: list[Any]) -> None:
-        at = len(self._kinds)
-        shape: Shape | None = items[0].shape
-        if shape is None:
-            self._others.append((at + len(self._others), items))
-            return
-        kind, names, fields_of, calls, self._setters = shape
-        fields = fields_of(items)
-        self._kinds.append(kind)
-        self._fields.append(fields)
-        self._names.append(names)
-        if calls:
-            self._calls.append(at)
-        types = tuple(map(type, fields.values()))
-        self._types += types
-        if (kind, types) in _PLAIN and not any(map(fields.get, _EMPTY)):
-            return
+    def _note_changeable(self, at: int, kind: type, types: tuple[type, ...]) -> None:
+        """Note what has to be copied of a message."""
         before = len(self._changeable)
-        for name, value in fields.items():
+        for name, value in self._fields[at].items():
             if value != _EMPTY[name] if name in _EMPTY else type(value) not in _SIMPLE:
                 inside = _types_in(value)
                 self._comparable = self._comparable and bytes not in inside
@@ -422,7 +385,7 @@ def read_messages(
     Returns:
         The messages, and what they were built from.
     """
-    if not begins_usual(data):
+    if begins_usual(data) is None:
         return None
     try:
         unpacked = earlier.grown(_envelopes(data, table)[0], len(data))

@@ -20,7 +20,15 @@ from typing import Any, Final
 from wren_sessions.serializers._models import ModelProfile, names_to_mask
 from wren_sessions.serializers._standard import Write
 from wren_sessions.serializers._wire import FIELDS, MESSAGES, array_header, marker, usual_kind
-from wren_sessions.serializers._writing import PACKING_ERRORS, STRICT_JSON, Lower, orjson, pack
+from wren_sessions.serializers._writing import (
+    PACKING_ERRORS,
+    SCALARS,
+    STRICT_JSON,
+    Lower,
+    holds_bytes,
+    orjson,
+    pack,
+)
 
 KINDS: Final = {name: kind for kind, name in MESSAGES.items()}
 _MOST_KNOWN: Final = 8
@@ -85,8 +93,11 @@ class Messages:
         def write(message: Any) -> list[Any]:
             lowered: list[Any] = []
             held = self._trusted([message], lowered.append)
-            (items,) = lowered
-            return [items[0], *map(self._lower, items[1:])] if held else items
+            ((mark, *items),) = lowered
+            if held:
+                lower = self._lower
+                items = [item if type(item) in SCALARS else lower(item) for item in items]
+            return [mark, *items]
 
         return write
 
@@ -98,40 +109,41 @@ class Messages:
 
     def packed(self, messages: list[Any]) -> bytes | None:
         """The bytes of a list that begins with a usual message; None if it is not all plain."""
-        try:
-            if len(messages) <= _AT_ONCE:
-                return self._part(messages)
+        if len(messages) > _AT_ONCE:
             messages = messages[:]  # another thread may append to it
-            parts: list[bytes | memoryview] = [array_header(len(messages))]
-            for at in range(0, len(messages), _AT_ONCE):
-                part = messages[at : at + _AT_ONCE]
-                parts.append(memoryview(self._part(part))[len(array_header(len(part))) :])
+            some = (messages[at : at + _AT_ONCE] for at in range(0, len(messages), _AT_ONCE))
+            parts = [(len(array_header(len(part))), self.packed(part)) for part in some]
+            whole = [data[head:] for head, data in parts if data is not None]
+            if len(whole) < len(parts):
+                return None
+            return array_header(len(messages)) + b"".join(whole)
+        lowered: list[Any] = []
+        try:
+            held = self._trusted(messages, lowered.append)
+            data = pack(lowered)  # first: orjson takes tuples, and has no limit to their depth
+            orjson.dumps(held, None, STRICT_JSON)
         except PACKING_ERRORS:
             return None
-        return b"".join(parts)
+        return None if holds_bytes(data) else data
 
-    def _part(self, messages: list[Any]) -> bytes:
-        """The bytes of a list of not too many messages."""
-        lowered: list[Any] = []
-        held = self._trusted(messages, lowered.append)
-        data = pack(lowered)  # first: orjson takes tuples, and has no limit to their depth
-        orjson.dumps(held, None, STRICT_JSON)
-        return data
-
-    def pack(self, messages: list[Any], packer: Any) -> None:
-        """Pack a list of messages, if all that they hold is plain.
+    def pack(self, messages: list[Any], packer: Any) -> bool:
+        """Pack messages, one behind the other, if all that they hold is plain.
 
         Args:
             messages: a list that begins with a usual message, or what follows in such a list.
-            packer: a strict packer: orjson takes tuples and enums, and does not tell.
+            packer: keeps what it packs. A strict one: orjson takes tuples and enums, and does not
+                tell.
 
-        Raises:
-            PACKING_ERRORS: something is not plain: each field must be looked at.
+        Returns:
+            Whether that could be done; if not, each field must be looked at.
         """
-        packer.pack_array_header(len(messages))
-        for at in range(0, len(messages), _AT_ONCE):
-            held = self._trusted(messages[at : at + _AT_ONCE], packer.pack)
-            orjson.dumps(held, None, STRICT_JSON)
+        try:
+            for at in range(0, len(messages), _AT_ONCE):
+                held = self._trusted(messages[at : at + _AT_ONCE], packer.pack)
+                orjson.dumps(held, None, STRICT_JSON)
+        except PACKING_ERRORS:
+            return False
+        return not holds_bytes(array_header(len(messages)) + packer.bytes())
 
     def _trusted(self, messages: list[Any], put: Callable[[list[Any]], None]) -> list[Any]:
         """Put messages, ready to be packed; gives what they hold, which nobody has looked at."""

@@ -50,7 +50,7 @@ from wren_sessions.serializers._wire import (
     read,
     within_borders,
 )
-from wren_sessions.serializers._writing import Lower, Packing, lowering, pack, written
+from wren_sessions.serializers._writing import SCALARS, Lower, Packing, lowering, pack, written
 from wren_sessions.serializers.budget import current_budget
 from wren_sessions.serializers.limits import DEEPEST_READ, Limits
 from wren_sessions.serializers.lists import MessageLists, begins_usual, read_lists
@@ -145,7 +145,7 @@ class SafeSerializer(MessageLists):
         if kind is bytes or kind is bytearray:
             self._limits.check_size(len(obj))
             return kind.__name__, bytes(obj)
-        data = None
+        data = pack(obj) if kind in SCALARS else None
         if kind is list and self._messages.begins(obj):
             data = self._messages.packed(obj)
         if data is None:

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from wren_sessions.checkpoints import Checkpoints
+from wren_sessions.checkpoints.codec import writes_of
 from wren_sessions.checkpoints.delta_channels import History
 from wren_sessions.checkpoints.get import Head
 from wren_sessions.checkpoints.renaming import COUNTERS, writes_today
-from wren_sessions.checkpoints.snapshots import read_value, writes_of
+from wren_sessions.checkpoints.snapshots import read_value
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import ConflictError, SerializationError
 from wren_sessions.records import Name

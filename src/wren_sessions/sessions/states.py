@@ -24,7 +24,7 @@ from wren_sessions.errors import SerializationError
 from wren_sessions.records import Life
 from wren_sessions.serializers import new_checkpoint_id
 from wren_sessions.serializers._channels import channels_of
-from wren_sessions.serializers.budget import one_call
+from wren_sessions.serializers.budget import Budget
 from wren_sessions.sessions.delta_channels import (
     Delta,
     check_settled,
@@ -177,7 +177,7 @@ class States:
             return values
         what = f"the keys of session {session_id!r}"
         typed = dump(self._serde, members, what)
-        with one_call(len(typed[1]), what):
+        with Budget(len(typed[1]), what=what):
             found = loads(self._serde, typed, what)
         for name, member in members.items():
             if type(found.get(name)) is not type(member):

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import messages_channel
-from wren_sessions.checkpoints.codec import CheckpointRecord
-from wren_sessions.checkpoints.snapshots import in_order, read_record, reading, writes_of
+from wren_sessions.checkpoints.codec import CheckpointRecord, writes_of
+from wren_sessions.checkpoints.snapshots import in_order, read_record, reading
 from wren_sessions.checkpoints.waiting import next_step
 from wren_sessions.delta.encoder import Serializer, loads, opened
 from wren_sessions.records import ArenaParts, Stored
-from wren_sessions.serializers.budget import one_call
+from wren_sessions.serializers.budget import Budget
 from wren_sessions.serializers.limits import limits_of
 from wren_sessions.sessions.delta_channels import unwrapped
 from wren_sessions.sessions.operations import SessionOperations, not_found
@@ -69,7 +69,7 @@ class Transcribing:
         if found is None:
             return empty
         stored, arena = found
-        body, data = read_record(session, stored, arena, self._checkpoints.protection, self._serde)
+        data, body = read_record(session, stored, arena, self._checkpoints.protection, self._serde)
         messages = await self._said(session, stored, body, channel, data)
         with reading(session, stored, serde=self._serde):
             asked = tuple(self._questions(session, stored, arena, body))
@@ -126,7 +126,7 @@ class Transcribing:
 
     def _stamp(self, head: tuple[str, bytes]) -> datetime | None:
         """When a checkpoint was made, as far as it says so."""
-        with one_call(len(head[1]), "a checkpoint", limits_of(self._serde).max_memory_bytes):
+        with Budget(len(head[1]), limits_of(self._serde).max_memory_bytes, what="a checkpoint"):
             rest, _ = loads(self._serde, head, "a checkpoint")
         stamp = rest.get("ts") if isinstance(rest, Mapping) else None
         try:

@@ -23,7 +23,7 @@ from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import WrenSessionsError
 from wren_sessions.records import Start, Stored
-from wren_sessions.serializers.budget import one_call
+from wren_sessions.serializers.budget import Budget
 from wren_sessions.serializers.limits import limits_of
 from wren_sessions.transcripts._lists import (
     Elements,
@@ -156,11 +156,11 @@ class Origins:
         if checkpoint_id in self._page:
             return self._page.pop(checkpoint_id)
         found = await self._checkpoints.reading.load(self._session, "", checkpoint_id)
-        return None if found is None else self._record(*found)[0]
+        return None if found is None else self._record(*found)[1]
 
     def _record(
         self, stored: Stored, arena: ArenaView
-    ) -> tuple[CheckpointRecord, dict[str, tuple[str, bytes]]]:
+    ) -> tuple[dict[str, tuple[str, bytes]], CheckpointRecord]:
         protection = self._checkpoints.protection
         return read_record(self._session, stored, arena, protection, self._serde)
 
@@ -191,7 +191,7 @@ class Origins:
         found = await self._checkpoints.reading.load(self._session, "", checkpoint_id)
         if found is None:
             return None
-        kind, data = self._record(*found)[1].get(self._channel, ("null", b""))
+        kind, data = self._record(*found)[0].get(self._channel, ("null", b""))
         self._read_bytes += len(data)
         if self._read_bytes > MAX_READ_BYTES:
             return None
@@ -223,7 +223,7 @@ class Origins:
 
     def _loaded(self, kind: str, data: bytes) -> Any:
         what = f"{self._channel!r} of session {self._session!r}"
-        with one_call(len(data), what, limits_of(self._serde).max_memory_bytes):
+        with Budget(len(data), limits_of(self._serde).max_memory_bytes, what=what):
             return self._serde.loads_typed((kind, data))
 
 

@@ -76,7 +76,7 @@ class Repacking:
     ) -> Repacked:
         """A record, for the target."""
         with reading(session, stored, serde=self._serde):
-            body, data = read_record(session, stored, ArenaView(arena), self._source)
+            data, body = read_record(session, stored, ArenaView(arena), self._source)
             if self._conversion is not None:
                 body, data = self._conversion.read(stored.name, body, data)
         parent = self._known.get((stored.name[0], parent_id or ""))

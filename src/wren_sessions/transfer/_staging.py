@@ -19,8 +19,14 @@ from typing import Final, NoReturn, Protocol
 
 from wren_sessions._tokens import new_token
 from wren_sessions._walks import RecordWalk
-from wren_sessions.checkpoints.codec import WriteBody, encode_record, encode_write, plain_frame
-from wren_sessions.checkpoints.snapshots import body_of, writes_of
+from wren_sessions.checkpoints.codec import (
+    WriteBody,
+    encode_record,
+    encode_write,
+    plain_frame,
+    writes_of,
+)
+from wren_sessions.checkpoints.snapshots import body_of
 from wren_sessions.errors import (
     ConflictError,
     CorruptSessionError,

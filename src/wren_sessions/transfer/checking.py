@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from wren_sessions._blocking import run
 from wren_sessions._walks import RecordWalk
-from wren_sessions.checkpoints.codec import bodies_of
+from wren_sessions.checkpoints.codec import writes_of
 from wren_sessions.checkpoints.snapshots import read_record, reading
 from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import opened
@@ -320,7 +320,7 @@ class Checking:
             return
         with reading(self.session, stored):  # one budget for it and its pending writes
             try:
-                body, _ = read_record(self.session, stored, ArenaView(arena), self.protection)
+                _, body = read_record(self.session, stored, ArenaView(arena), self.protection)
             except DAMAGE as error:
                 self._unreadable(stored.name, error)
                 return
@@ -352,7 +352,7 @@ def lost_writes(
     what = f"a pending write of checkpoint {stored.name[1]!r}"
     for write in stored.writes:
         try:
-            (body,) = bodies_of(session, stored, [write])
+            (body,) = writes_of(session, stored, writes=[write])
             opened(session, body.value, arena, protection, what)
         except DAMAGE as error:
             yield write.key, error

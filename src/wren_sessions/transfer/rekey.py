@@ -24,8 +24,8 @@ from typing import Final, Self
 
 from wren_sessions._blocking import run
 from wren_sessions._walks import RecordWalk, aall_sessions
-from wren_sessions.checkpoints.codec import is_sealed_body, opened_frame
-from wren_sessions.checkpoints.snapshots import body_of, writes_of
+from wren_sessions.checkpoints.codec import is_sealed_body, opened_frame, writes_of
+from wren_sessions.checkpoints.snapshots import body_of
 from wren_sessions.delta.protection import chunk_key_id
 from wren_sessions.errors import (
     ConfigurationError,

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from wren_sessions.checkpoints.channels import BRANCH, is_internal
-from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, record_of
+from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, record_of, writes_of
 from wren_sessions.checkpoints.renaming import MIRRORS, renamed_in, writes_today
-from wren_sessions.checkpoints.snapshots import read_record, reading, writes_of
+from wren_sessions.checkpoints.snapshots import read_record, reading
 from wren_sessions.checkpoints.waiting import INTERRUPT
 from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import Serializer, loads, opened
@@ -61,7 +61,7 @@ def _judged(
     writes = writes_of(session, stored)
     channels = channels_of(app.serde, stored.name[0]) or GraphChannels(ChannelChanges())
     yield from _renames(session, stored, channels, writes)
-    body, data = read_record(session, stored, ArenaView(arena), protection, app.serde)
+    data, body = read_record(session, stored, ArenaView(arena), protection, app.serde)
     shape = app.shape(stored.name[0])
     yield from judged(app.serde, body.meta, "the metadata")
     for channel, typed in data.items():

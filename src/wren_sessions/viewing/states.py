@@ -16,10 +16,10 @@ from wren_sessions._blocking import Unsuspended, run
 from wren_sessions._walks import RecordWalk
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import BRANCH, SENT, is_internal, is_next
-from wren_sessions.checkpoints.codec import CheckpointRecord, record_of
+from wren_sessions.checkpoints.codec import CheckpointRecord, record_of, writes_of
 from wren_sessions.checkpoints.order import Place, just, one
 from wren_sessions.checkpoints.record_cache import Cache
-from wren_sessions.checkpoints.snapshots import Snapshot, in_order, reading, writes_of
+from wren_sessions.checkpoints.snapshots import Snapshot, in_order, reading
 from wren_sessions.checkpoints.waiting import next_step, step_after
 from wren_sessions.delta.encoder import opened, value_of
 from wren_sessions.delta.extents import Extent

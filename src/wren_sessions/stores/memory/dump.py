@@ -17,7 +17,7 @@ import msgpack
 
 from wren_sessions.errors import CorruptSessionError, FormatVersionError, SerializationError
 from wren_sessions.records import Span
-from wren_sessions.serializers.budget import OverBudgetError, one_call
+from wren_sessions.serializers.budget import Budget, OverBudgetError
 from wren_sessions.serializers.limits import check_sequence
 from wren_sessions.stores.memory.arena import Arena
 from wren_sessions.stores.memory.session import KeptRecord, KeptWrite, Namespace, Session
@@ -73,7 +73,7 @@ def unpack(name: str, data: bytes) -> Session:
             session=name,
         )
     try:
-        with one_call(len(packed) // _OF_BYTES, "the dump"):
+        with Budget(len(packed) // _OF_BYTES, what="the dump"):
             check_sequence(packed)
         found, *parts = msgpack.unpackb(packed, use_list=False, strict_map_key=False)
     except OverBudgetError as error:
