@@ -406,15 +406,11 @@ def _frame(fields: list[Any], name: Name) -> bytes:
     return _NAMED_HEAD + summed.to_bytes(4, "big") + packed
 
 
-def _framed(codec: int, data: bytes, bound: int) -> bytes:
-    """Data in a frame; `bound` is the sum of what they are bound to."""
-    return b"%c%c%b%b" % (FORMAT, codec, (crc32(data) ^ bound).to_bytes(4, "big"), data)
-
-
 def _reframed(frame: bytes, data: bytes) -> bytes:
     """A frame with the other form of its data, bound to the same."""
     bound = int.from_bytes(frame[2:_HEADER_BYTES], "big") ^ crc32(frame[_HEADER_BYTES:])
-    return _framed(frame[1] ^ _ZSTD, data, bound)
+    summed = (crc32(data) ^ bound).to_bytes(4, "big")
+    return b"%c%c%b%b" % (FORMAT, frame[1] ^ _ZSTD, summed, data)
 
 
 def compressed(frame: bytes, compression: Compression) -> bytes:
