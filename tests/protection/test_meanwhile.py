@@ -135,3 +135,21 @@ def test_what_is_noted_about_a_session_that_is_rewritten_can_be_read(
     info = Sessions(both).annotate("t", title="two")
     assert (info.title, looked_at(both).title, looked_at(both).owner) == ("two", "two", owner)
     assert looked_at(both).life.incarnation == info.life.incarnation
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_session_that_is_deleted_while_it_is_listed_is_not_there(
+    below: SessionStore, *, anew: bool
+) -> None:
+    """Or the one is listed that was begun in its place: nothing in it was moved there."""
+    talk(opened(below, OLD))
+    found: list[Any] = []
+
+    def delete() -> None:
+        below.delete("t")
+        if anew:
+            found.extend(talk(opened(below, OLD)))
+
+    before_the_next(below, "info", delete)
+    assert list(SessionSaver(opened(below, OLD)).list(CONFIG)) == found
+    assert bool(found) is anew

@@ -381,6 +381,8 @@ class Sealing:
             info = await self._store.info(session)
             if info is None:
                 return None
+            if info.life.incarnation != loaded.life.incarnation:
+                return await self.load(session, namespace, checkpoint_id, held)
             state = info.state
         header = await self._with_keys(partial(headers.read, self._keyring, session, state))
         if namespace == "" and checkpoint_id is None:
@@ -394,12 +396,16 @@ class Sealing:
 
     async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
-        scanned = await self._store.scan(session, starts, limit)
-        if self._keyring is None or scanned.life is None or not scanned.records:
-            return scanned
-        known = self._recall(session)
-        if known is None or known.incarnation != scanned.life.incarnation:
-            known = await self._look(session)
+        known: _Known | None = None
+        for _ in range(ATTEMPTS):
+            scanned = await self._store.scan(session, starts, limit)
+            if self._keyring is None or scanned.life is None or not scanned.records:
+                return scanned
+            incarnation, known = scanned.life.incarnation, self._recall(session)
+            if known is None or known.incarnation != incarnation:
+                known = await self._look(session)
+            if known is not None and known.incarnation == incarnation:
+                break  # otherwise it was deleted in between, and perhaps another one made
         uid = known.uid if known else None
         opening = (partial(self._bodies.open, session, uid, stored) for stored in scanned.records)
         records = [await self._with_keys(work) for work in opening]
