@@ -13,10 +13,10 @@ import redis
 from backends.faces import FACES, face_of, opened
 from backends.trips import Trips, counted_trips
 from wren_sessions import erase_owner
-from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore
-from wren_sessions.records import NOTHING_NOTED, Notes
+from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore, AsyncTurnStore
+from wren_sessions.records import NOTHING_NOTED, Notes, TurnStep
 from wren_sessions.stores.redis import RedisStore
-from wren_sessions.stores.redis.owned import READ_LATE_MS
+from wren_sessions.stores.redis.owned import USED_LATE_MS
 from wren_sessions.testing.build import done, info, prune, put
 from wren_sessions.ttl import Refresh, TTLPolicy
 
@@ -213,6 +213,37 @@ async def test_a_page_of_many_is_corrected_whole(
     assert (page.total, client.zcard(LIST)) == (1, 2)
 
 
+# --- turns ----------------------------------------------------------------------------------------
+
+
+async def test_a_listing_lives_on_with_a_turn_that_is_kept(
+    client: redis.Redis, there: AsyncSessionStore
+) -> None:
+    """A long step renews its session, and the place of it; one more trip now and then."""
+    turns = cast("AsyncTurnStore", there)
+    step = TurnStep(session="one", token="mine", what="take", ttl_ms=60_000)
+    await done(there, put("1", session="known", owner="bob"))
+    await turns.turn(replace(step, session="known"))  # the server knows the scripts
+    await done(there, put("1", session="one", owner="ann"))
+    client.pexpire("langgraph:checkpoint:one:latest", SLOW_MS)
+    client.pexpire(LIST, SLOW_MS)
+    with counted_trips() as trips:
+        assert await trips.of(lambda: turns.turn(step)) == 2
+        for _ in range(5):
+            assert await trips.of(lambda: turns.turn(replace(step, what="keep"))) == 1
+    check_it_outlives(client)
+    await done(there, replace(put("2", parent="1", session="one"), turn="mine"))
+    check_it_outlives(client)
+    await turns.turn(replace(step, what="leave"))
+
+
+def check_it_outlives(client: redis.Redis) -> None:
+    """The listing ends behind its session, by a minute at the most."""
+    session_ms, list_ms = client.pttl("langgraph:checkpoint:one:latest"), client.pttl(LIST)
+    assert session_ms > SLOW_MS
+    assert session_ms - SLOW_MS < list_ms <= session_ms + USED_LATE_MS + SLOW_MS
+
+
 # --- where reading renews -------------------------------------------------------------------------
 
 
@@ -227,9 +258,7 @@ async def test_a_listing_lives_on_with_what_is_read(
     client.pexpire(LIST, SLOW_MS)
     async with opened(redis_url, ttl=store.ttl) as other:
         await other.aio.load("one")
-    session_ms, list_ms = client.pttl("langgraph:checkpoint:one:latest"), client.pttl(LIST)
-    assert session_ms > SLOW_MS
-    assert session_ms < list_ms <= session_ms + READ_LATE_MS + SLOW_MS
+    check_it_outlives(client)
 
 
 @pytest.mark.parametrize("refresh", ["read"])

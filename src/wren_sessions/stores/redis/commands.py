@@ -366,7 +366,7 @@ class Commands:
         args = (*self._clocks(session), what, own)
         return self._scripted("lifetime", session, args, read_owned_life)
 
-    def turn(self, step: TurnStep) -> Plan[TurnState]:
+    def turn(self, step: TurnStep) -> Plan[tuple[TurnState, OwnedLife | None]]:
         """See `TurnStore.turn`."""
         words = f"{step.token} {step.ttl_ms} {step.patience_ms} {encode(step.holder)}"
         args = (self._policy_of(step.session).encode(), step.what.encode(), words.encode())

@@ -2,8 +2,8 @@
 
 A listing is a sorted set, which has for each session when it was written and when it ends; see
 ``lua/_owners.lua``. It ends with the session that ends last. A commit on a single server tells it
-in the same step. What cannot tells it afterwards, and perhaps late: a commit in a cluster, and
-reading where that renews a session. So it is told an end that is later by as much.
+in the same step. What cannot tells it afterwards, and perhaps late: a commit in a cluster, a turn
+that is kept, and reading where that renews a session. So it is told an end that is as much later.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wren_sessions.records import Life
 from wren_sessions.stores.redis.commands import Commands, Plan, of_key
 
 LATE_MS: Final = 1_000  # how late a listing may be told of a write in a cluster
-READ_LATE_MS: Final = 60_000  # and of reading that renews a session; at most a tenth of its life
+USED_LATE_MS: Final = 60_000  # and of a session that is used; at most a tenth of what it lives
 
 
 class Entry(NamedTuple):
@@ -67,6 +67,7 @@ class OwnedCommands:
         owner: str,
         lives: Mapping[str, Life] | None = None,
         *,
+        used: bool = False,
         out: Sequence[str] = (),
         out_ms: int = 0,
     ) -> Plan[None]:
@@ -75,12 +76,13 @@ class OwnedCommands:
         Args:
             owner: the owner.
             lives: the lives of sessions that are the owner's.
+            used: whether they are used, and probably again before the listing is told.
             out: sessions that are not, or not any more.
             out_ms: of these, those that were written later stay.
         """
         words = [f"{encode(session)} {out_ms} out" for session in out]
         for session, life in (lives or {}).items():
-            ends_ms = self.end_of(life)
+            ends_ms = self.end_of(life, used=used)
             words.append(
                 f"{encode(session)} {life.updated_ms} {'-' if ends_ms is None else ends_ms}"
             )
@@ -91,18 +93,18 @@ class OwnedCommands:
     def _at(self, key: bytes) -> int | None:
         return None if self._one_place else key_slot(key)
 
-    def end_of(self, life: Life) -> int | None:
+    def end_of(self, life: Life, *, used: bool = False) -> int | None:
         """When a session ends, as its owner's listing is told; None for never."""
         if life.deadline_ms is None:
             return None
         late_ms = 0 if self._one_place else LATE_MS
-        if self._by_reading:
-            late_ms = max(late_ms, min(READ_LATE_MS, (life.deadline_ms - life.now_ms) // 10))
+        if used or self._by_reading:
+            late_ms = max(late_ms, min(USED_LATE_MS, (life.deadline_ms - life.now_ms) // 10))
         return life.deadline_ms + late_ms
 
     def is_wrong(self, ends_ms: int | None, life: Life) -> bool:
         """Whether a listing was told an end of a session that is too early, or much too late."""
-        should_ms = self.end_of(life)
-        if ends_ms is None or should_ms is None or life.deadline_ms is None:
-            return ends_ms is not should_ms
-        return not life.deadline_ms <= ends_ms <= should_ms + LATE_MS
+        last_ms = self.end_of(life, used=True)
+        if ends_ms is None or last_ms is None or life.deadline_ms is None:
+            return ends_ms is not last_ms
+        return not life.deadline_ms <= ends_ms <= last_ms + LATE_MS

@@ -201,10 +201,11 @@ _OUTCOMES: Final[dict[bytes, Outcome]] = {
 }
 
 
-def read_turn(words: list[bytes], _: Any) -> TurnState:
-    """Who has a turn."""
-    mine, now, holder, since, ahead = words
-    return TurnState(mine == b"mine", int(now), _holder(holder), int(since), int(ahead))
+def read_turn(words: list[bytes], _: Any) -> tuple[TurnState, OwnedLife | None]:
+    """Who has a turn; and the life of an owner's session that lives longer by it."""
+    mine, now, holder, since, ahead, *renewed = words
+    state = TurnState(mine == b"mine", int(now), _holder(holder), int(since), int(ahead))
+    return state, OwnedLife(_life_at(renewed, 0), _holder(renewed[7])) if renewed else None
 
 
 def _holder(word: bytes) -> str:

@@ -23,6 +23,8 @@ from wren_sessions.records import (
     Prune,
     SessionInfo,
     SessionPage,
+    TurnState,
+    TurnStep,
 )
 from wren_sessions.stores._checks import check_limit, make_owned_cursor, parse_owned_cursor
 from wren_sessions.stores._copies import Copy
@@ -80,9 +82,11 @@ class Sequences:
         elif not owned:
             owners.keep(life.incarnation, Owned(owner, done.now_ms))
 
-    async def _list_in(self, run: Run, owner: str, session: str, life: Life) -> None:
-        await run(self._owned.list_in(owner, {session: life}))
-        known = Owned(owner, life.now_ms, self._owned.end_of(life))
+    async def _list_in(
+        self, run: Run, owner: str, session: str, life: Life, *, used: bool = False
+    ) -> None:
+        await run(self._owned.list_in(owner, {session: life}, used=used))
+        known = Owned(owner, life.now_ms, self._owned.end_of(life, used=used))
         self._commands.owners.keep(life.incarnation, known)
 
     async def listed(self, run: Run, session: str, found: OwnedLife | None) -> Life | None:
@@ -104,11 +108,23 @@ class Sequences:
         found = await run(load._replace(read=partial(read_owned_load, load.read)))
         loaded, owner = found
         if loaded is not None and owner is not None:
-            known = self._commands.owners.get(loaded.life.incarnation)
-            ends_ms = known.ends_ms if known is not None and known.owner == owner else 0
-            if self._owned.is_wrong(ends_ms, loaded.life):
-                await self._list_in(run, owner, load.session, loaded.life)
+            await self._used(run, owner, load.session, loaded.life)
         return loaded
+
+    async def turn(self, run: Run, step: TurnStep) -> TurnState:
+        """See `TurnStore.turn`: taking and keeping a turn renews the session, too."""
+        found: tuple[TurnState, OwnedLife | None] = await run(self._commands.turn(step))
+        state, renewed = found
+        if renewed is not None and renewed.owner is not None:
+            await self._used(run, renewed.owner, step.session, renewed.life)
+        return state
+
+    async def _used(self, run: Run, owner: str, session: str, life: Life) -> None:
+        """Tell the owner's listing if it would end too early."""
+        known = self._commands.owners.get(life.incarnation)
+        ends_ms = known.ends_ms if known is not None and known.owner == owner else 0
+        if self._owned.is_wrong(ends_ms, life):
+            await self._list_in(run, owner, session, life, used=True)
 
     async def prune(self, run: Run, prune: Prune) -> Committed:
         """See `SessionStore.prune`."""

@@ -300,7 +300,7 @@ class RedisStore(Closing):
 
     def turn(self, step: TurnStep) -> TurnState:
         """See `TurnStore.turn`."""
-        return self._run(self._commands.turn(step))
+        return run(self.sequences.turn(self._awaited, step))
 
     def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
@@ -461,7 +461,7 @@ class AsyncRedisStore:
 
     async def turn(self, step: TurnStep) -> TurnState:
         """See `TurnStore.turn`."""
-        return await self._run(self._plans.turn(step))
+        return await self._store.sequences.turn(self._run, step)
 
     async def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""

@@ -368,7 +368,8 @@ end
 if KEYS[2] and theirs == string.match(KEYS[2], '[^:]+$') then
   -- Here comes _owners.lua.
   local name = string.match(K, '([^:]+):latest$')
-  listed(KEYS[2], name, now_text, ends, refresh == 'read') -- where reading renews, it may have told more
+  -- What renews a session besides may have told a later end.
+  listed(KEYS[2], name, now_text, ends, refresh == 'read' or mine ~= NONE)
   let_end(KEYS[2])
 end
 return NONCE .. 'done ' .. said .. now_text .. ' ' .. ends_text .. ' ' .. pinned .. ' ' .. revision

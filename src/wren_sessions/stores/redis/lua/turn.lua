@@ -3,13 +3,13 @@
 -- KEYS  1 the session
 -- ARGV  1 three words: idle ms or -, max age ms or -, refresh   2 what: take | keep | leave
 --       3 four words: token, ttl ms, patience ms, who takes it
--- Reply 'mine | other <now> <who has it, or -> <since> <how many wait for longer>' | 'foreign'
---       | 'version <v>'
+-- Reply 'mine | other <now> <who has it, or -> <since> <how many wait for longer> [<life> <owner>]' |
+--       'foreign' | 'version <v>'; with the life of a session that lives longer now, and has an owner
 -- The field :turn is a line of words: see stores/_turns.py, which does the same.
 local idle, max_age, refresh = string.match(ARGV[1], '^(%S+) (%S+) (%S+)$')
 local token, ttl, patience, name = string.match(ARGV[3], '^(%S+) (%d+) (%d+) (%S+)$')
 local what, now = ARGV[2], now_ms()
-local there = redis.call('HMGET', K, ':meta', ':turn')
+local there = redis.call('HMGET', K, ':meta', ':turn', ':about')
 local life, refusal = life_of(K, there[1])
 if refusal then return refusal end
 
@@ -69,6 +69,12 @@ else
 end
 if mine and what ~= 'leave' then
   local last = life.revision == 0 and now + ttl or deadline(life, now, idle, max_age)
-  if life.revision == 0 or refresh ~= 'never' and (not last or last > now) then expire(K, last) end
+  if life.revision == 0 or refresh ~= 'never' and (not last or last > now) then
+    expire(K, last)
+    local theirs = string.match(there[3] or '-', '^%S+')
+    if theirs ~= '-' then
+      return reply(mine) .. ' ' .. life_text(K, life, now, last or false) .. ' ' .. theirs
+    end
+  end
 end
 return reply(mine)
