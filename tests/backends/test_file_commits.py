@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,40 @@ class Writer:
 
     def add_together(self, *adders: Callable[[], None], by: Callable[[], None]) -> None:
         """Run `by` as the leader, once all `adders` wait behind it in one batch."""
-        waiting = threading.Event()
+        leading, waiting = threading.Event(), threading.Event()
 
-        def lead() -> None:
+        def hold(connection: Connection) -> None:
+            leading.set()
             assert waiting.wait(30)
+            sqlite3.Connection.execute(connection, "COMMIT")
 
-        threads = [threading.Thread(target=self.add, args=("first", lead))]
+        self.connection.at_commit = hold
+        self._queue_up(partial(self.add, "first"), leading, waiting, (by, *adders))
+
+    def add_along(
+        self, *adders: Callable[[], None], then: Callable[[], None] = lambda: None
+    ) -> None:
+        """Add "first", during which all `adders` come and wait; then go on with it."""
+        leading, waiting = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            leading.set()
+            assert waiting.wait(30)
+            then()
+
+        self._queue_up(partial(self.add, "first", hold), leading, waiting, adders)
+
+    def _queue_up(
+        self,
+        first: Callable[[], None],
+        leading: threading.Event,
+        waiting: threading.Event,
+        adders: Sequence[Callable[[], None]],
+    ) -> None:
+        threads = [threading.Thread(target=first)]
         threads[0].start()
-        while not self.commits._lead.locked():
-            pass
-        for at, adder in enumerate((by, *adders), start=1):
+        assert leading.wait(30)
+        for at, adder in enumerate(adders, start=1):
             threads.append(threading.Thread(target=adder))
             threads[-1].start()
             while len(self.commits._queue) < at:
@@ -210,6 +235,80 @@ def test_an_interrupt_behind_the_commit_repeats_nothing(writer: Writer) -> None:
     assert writer.outcomes["a"] is KeyboardInterrupt
     assert writer.outcomes["b"] == "b done"
     assert writer.texts() == {"first", "a", "b"}
+
+
+def test_who_comes_while_one_runs_shares_its_transaction(writer: Writer) -> None:
+    """A caller that is alone waits for nobody, but takes along who came before its COMMIT."""
+    writer.add_along(*(adder(writer, text) for text in "abc"))
+    assert writer.outcomes == {text: f"{text} done" for text in ("first", *"abc")}
+    assert writer.texts() == {"first", *"abc"}
+    assert writer.connection.commits == 1
+
+
+def test_who_was_taken_along_fails_alone(writer: Writer) -> None:
+    """The caller that took it along, and the others, are written."""
+    writer.add_along(adder(writer, "a", ValueError("no")), adder(writer, "b"))
+    assert writer.outcomes == {"first": "first done", "a": ValueError, "b": "b done"}
+    assert writer.texts() == {"first", "b"}
+    assert writer.connection.commits == 1
+
+
+def test_the_one_that_fails_leaves_the_others_to_the_next(writer: Writer) -> None:
+    """If a caller's own operation fails, those who came meanwhile are written without it."""
+    writer.add_along(adder(writer, "a"), then=lambda: raise_(ValueError("no")))
+    assert writer.outcomes == {"first": ValueError, "a": "a done"}
+    assert writer.texts() == {"a"}
+
+
+def test_who_was_taken_along_cannot_undo_the_one_that_took_it(writer: Writer) -> None:
+    """Where SQLite rolls everything back because of it, the others are repeated without it."""
+
+    def give_up() -> None:
+        writer.connection.execute("ROLLBACK")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    writer.add_along(lambda: writer.add("a", give_up), adder(writer, "b"))
+    assert writer.outcomes == {"first": "first done", "a": sqlite3.OperationalError, "b": "b done"}
+    assert writer.texts() == {"first", "b"}
+
+
+def test_a_commit_that_fails_is_the_error_of_all_in_it(writer: Writer) -> None:
+    """Also of those who were taken along; the next one is not affected."""
+
+    def refuse(_: Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    writer.connection.at_commit = refuse
+    writer.add_along(adder(writer, "a"), adder(writer, "b"))
+    assert writer.outcomes == dict.fromkeys(("first", "a", "b"), sqlite3.OperationalError)
+    writer.add("c")
+    assert writer.texts() == {"c"}
+
+
+def test_an_interrupt_behind_the_commit_repeats_nobody(writer: Writer) -> None:
+    """Ctrl-C in the thread that took others along: what is stored is their answer."""
+
+    def interrupt(connection: Connection) -> None:
+        sqlite3.Connection.execute(connection, "COMMIT")
+        raise KeyboardInterrupt
+
+    writer.connection.at_commit = interrupt
+    writer.add_along(adder(writer, "a"))
+    assert writer.outcomes == {"first": KeyboardInterrupt, "a": "a done"}
+    assert writer.texts() == {"first", "a"}
+
+
+def test_an_interrupt_before_the_commit_loses_nobody(writer: Writer) -> None:
+    """Ctrl-C while it runs what it took along: that is undone, and done by the next leader."""
+    interrupts = [KeyboardInterrupt()]
+
+    def once() -> None:
+        if interrupts:
+            raise interrupts.pop()
+
+    writer.add_along(lambda: writer.add("a", once), adder(writer, "b"))
+    assert writer.outcomes == {"first": KeyboardInterrupt, "a": "a done", "b": "b done"}
+    assert writer.texts() == {"a", "b"}
 
 
 def test_an_interrupted_follower_withdraws(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:

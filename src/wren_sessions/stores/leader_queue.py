@@ -1,9 +1,10 @@
 """One thread does the work of many threads together.
 
 If there is only one caller, it does its work at once, in its own thread, without the queue. If
-another thread is the leader already, a caller puts its work into the queue. The next leader takes
-the lock and does all work in the queue together. Then it wakes the threads whose work was done, and
-the first one that came later. So many threads share one wait for a disk or a server.
+another thread is the leader already, a caller puts its work into the queue. This leader may still
+take it along (`queued`). Otherwise the next leader takes the lock and does all work in the queue
+together. Then it wakes the threads whose work was done, and the first one that came later. So many
+threads share one wait for a disk or a server.
 
 Rules:
 
@@ -125,11 +126,16 @@ class LeaderQueue(ABC, Generic[W]):
 
     @abstractmethod
     def alone(self, work: W) -> Any:
-        """Do one caller's work."""
+        """Do one caller's work. It may settle what is `queued` meanwhile."""
 
     @abstractmethod
     def together(self, tickets: Sequence[Ticket[W]]) -> None:
         """Settle tickets. What it leaves unsettled, because it was interrupted, is done again."""
+
+    def queued(self) -> list[Ticket[W]]:
+        """What is to be done, the first one first; for the leader."""
+        first = islice(self._queue.copy(), self.most)
+        return [ticket for ticket in first if not ticket.settled]
 
     @property
     def waiting(self) -> int:
@@ -156,7 +162,7 @@ class LeaderQueue(ABC, Generic[W]):
                     return self.alone(work)
         finally:
             if self._queue:
-                self._wake_next()
+                self._dismiss()
         return self._run_queued([work])[0].answer()  # somebody was faster by a hair
 
     def run_all(self, works: Sequence[W]) -> list[Any]:
@@ -191,24 +197,22 @@ class LeaderQueue(ABC, Generic[W]):
         try:
             with self._lead:
                 if not ticket.settled:
-                    self._run_queue()
+                    self.together(self.queued())
         finally:
             if self._queue:
-                self._wake_next()
+                self._dismiss()
+
+    def _dismiss(self) -> None:
+        """Wake those whose work is settled, and whoever is next."""
+        for ticket in self._queue.copy():
+            if ticket.settled:
+                self._forget(ticket)
+                ticket.wake()
+        self._wake_next()
 
     def _wake_next(self) -> None:
         with suppress(IndexError):  # somebody else leads, and has emptied the queue
             self._queue[0].wake()
-
-    def _run_queue(self) -> None:
-        queued = list(islice(self._queue.copy(), self.most))
-        try:
-            self.together([ticket for ticket in queued if not ticket.settled])
-        finally:
-            for ticket in queued:
-                if ticket.settled:
-                    self._forget(ticket)
-                    ticket.wake()
 
     def _forget(self, ticket: Ticket[W]) -> None:
         try:

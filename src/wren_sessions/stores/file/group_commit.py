@@ -3,6 +3,9 @@
 With ``synchronous=full``, on a busy machine with two cores, 200 threads make 2,500 to 9,600 commits
 a second, against 350 with a connection per thread.
 
+A caller that is alone does not wait for others. But those who come while it runs its statements
+share its transaction: LangGraph often calls ``put`` and ``put_writes`` at the same time.
+
 Rules:
 
 - An operation is answered only after its COMMIT. If the COMMIT fails, every operation in it gets
@@ -16,7 +19,7 @@ Rules:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
@@ -61,12 +64,12 @@ class GroupCommit(LeaderQueue[Operation]):
         self._turn = turn
 
     def alone(self, work: Operation) -> Any:
-        """Run an operation in a transaction of its own."""
+        """Run an operation in a transaction, and with it what was queued meanwhile."""
         with self._turn:
             try:
-                return self._run_one(work, self._chore())
+                return self._run_one(work, self._chore(), self._queue)
             except _LostError:
-                return self._run_one(work, None)
+                return self._run_one(work)
 
     def together(self, tickets: Sequence[Ticket[Operation]]) -> None:
         """Run operations, all in one transaction if none of them fails."""
@@ -78,13 +81,22 @@ class GroupCommit(LeaderQueue[Operation]):
             for ticket in tickets:
                 self._run_batch([ticket], _run_together)
 
-    def _run_one(self, operation: Callable[[sqlite3.Connection], T], chore: Operation | None) -> T:
+    def _run_one(
+        self,
+        operation: Callable[[sqlite3.Connection], T],
+        chore: Operation | None = None,
+        queue: Collection[Ticket[Operation]] = (),
+    ) -> T:
+        """Run an operation, and what is in the queue behind it, in a transaction."""
         connection = self._begin()
         try:
             answer = operation(connection)
-            if chore is not None:
-                _run_chore(connection, chore)
-            self._commit(connection)
+            if queue:
+                self._take_along(connection, chore)
+            else:
+                if chore is not None:
+                    _run_chore(connection, chore)
+                self._commit(connection)
         except BaseException:
             _roll_back(connection)
             raise
@@ -105,22 +117,46 @@ class GroupCommit(LeaderQueue[Operation]):
         except Exception as error:  # noqa: BLE001 -- it is everybody's answer
             fail_all(tickets, error, batch)
             return
-        committing = False
         try:
             run(connection, tickets)
-            if chore is not None:
-                _run_chore(connection, chore)
-            committing = True
             if connection.in_transaction:
-                self._commit(connection)
+                self._end(connection, tickets, batch, chore)
             batch.settled = True
         except sqlite3.Error as error:
             _roll_back(connection)
-            fail_all(tickets, error, batch)
+            if not batch.settled:
+                fail_all(tickets, error, batch)
         except BaseException:
-            if committing and not connection.in_transaction:  # interrupted just behind the COMMIT
-                batch.settled = True
             _roll_back(connection)
+            raise
+
+    def _take_along(self, connection: sqlite3.Connection, chore: Operation | None) -> None:
+        """Run what is queued in a transaction, and end that."""
+        tickets, batch = self.queued(), Batch()
+        for ticket in tickets:
+            ticket.join(batch)
+        _run_apart(connection, tickets)
+        self._end(connection, tickets, batch, chore)
+
+    def _end(
+        self,
+        connection: sqlite3.Connection,
+        tickets: Sequence[Ticket[Operation]],
+        batch: Batch,
+        chore: Operation | None,
+    ) -> None:
+        """End a transaction; then the answers of tickets are final, or its error is."""
+        if chore is not None:
+            _run_chore(connection, chore)
+        try:
+            self._commit(connection)
+            batch.settled = True
+        except sqlite3.Error as error:
+            fail_all(tickets, error, batch)
+            raise
+        except BaseException:
+            if not connection.in_transaction:  # interrupted just behind the COMMIT
+                batch.settled = True
             raise
 
 
@@ -150,8 +186,6 @@ def _run_apart(connection: sqlite3.Connection, tickets: Sequence[Ticket[Operatio
 
 def _run_chore(connection: sqlite3.Connection, chore: Operation) -> None:
     """Run a chore; what it wrote is undone if it fails, and nobody is told: it comes again."""
-    if not connection.in_transaction:  # the only operation failed
-        return
     connection.execute("SAVEPOINT chore")
     try:
         chore(connection)
