@@ -396,9 +396,8 @@ class Sealing:
 
     async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
-        known: _Known | None = None
+        scanned, known = await self._store.scan(session, starts, limit), None
         for _ in range(ATTEMPTS):
-            scanned = await self._store.scan(session, starts, limit)
             if self._keyring is None or scanned.life is None or not scanned.records:
                 return scanned
             incarnation, known = scanned.life.incarnation, self._recall(session)
@@ -406,6 +405,7 @@ class Sealing:
                 known = await self._look(session)
             if known is not None and known.incarnation == incarnation:
                 break  # otherwise it was deleted in between, and perhaps another one made
+            scanned = await self._store.scan(session, starts, limit)
         uid = known.uid if known else None
         opening = (partial(self._bodies.open, session, uid, stored) for stored in scanned.records)
         records = [await self._with_keys(work) for work in opening]
