@@ -60,6 +60,11 @@ def waits(cache: Cache, name: Name) -> tuple[Life | None, bool]:
     return known.life, known.begun
 
 
+def written(cache: Cache, name: Name) -> list[object]:
+    """A checkpoint that continues nothing was written; gives the writes that waited for it."""
+    return cache.written(SESSION, life(), name, body(), None)
+
+
 # --- records --------------------------------------------------------------------------------------
 
 
@@ -327,10 +332,24 @@ def test_writes_wait_for_a_checkpoint_that_is_not_there() -> None:
     assert cache.hold(SESSION, FIRST, "two") is None
     cache.live(SESSION, life(), FIRST)
     assert cache.hold(SESSION, FIRST, "late") == life()
-    assert cache.end(SESSION, FIRST) == ["one", "two"]
-    assert cache.end(SESSION, FIRST) == []
+    assert written(cache, FIRST) == ["one", "two"]
+    assert written(cache, FIRST) == []
     assert waits(cache, FIRST) == (life(), False)
-    assert Cache().end(SESSION, FIRST) == []
+    assert written(Cache(), FIRST) == []
+
+
+def test_writes_wait_for_a_checkpoint_that_was_not_written() -> None:
+    """It may be tried again; if the session is deleted, its writes are, too."""
+    cache = Cache()
+    for name in (FIRST, SECOND):
+        cache.begin(SESSION, name, None)
+        assert cache.hold(SESSION, name, name) is None
+        cache.end(SESSION, name)
+    assert waits(cache, FIRST) == (None, False)
+    assert written(cache, FIRST) == [FIRST]
+    cache.absent(SESSION)
+    cache.absent(SESSION, deleted=True)
+    assert written(cache, SECOND) == []
 
 
 def test_writes_that_nothing_comes_for_are_bounded() -> None:
@@ -338,8 +357,8 @@ def test_writes_that_nothing_comes_for_are_bounded() -> None:
     cache = Cache()
     for number in range(MAX_HELD + 5):
         cache.hold(SESSION, ("", str(number)), number)
-    assert cache.end(SESSION, ("", "0")) == []
-    assert cache.end(SESSION, ("", str(MAX_HELD))) == [MAX_HELD]
+    assert written(cache, ("", "0")) == []
+    assert written(cache, ("", str(MAX_HELD))) == [MAX_HELD]
 
 
 def test_writes_of_a_checkpoint_that_another_continues_do_not_wait() -> None:
@@ -352,7 +371,7 @@ def test_writes_of_a_checkpoint_that_another_continues_do_not_wait() -> None:
     for writes in (stored, kept_here, stored):
         assert cache.hold(SESSION, FIRST, writes) is None
     assert cache.written(SESSION, life("a"), SECOND, body(), FIRST) == []
-    assert cache.end(SESSION, FIRST) == [kept_here]
+    assert written(cache, FIRST) == [kept_here]
 
 
 def test_a_checkpoint_that_is_being_written_counts_for_those_within_it() -> None:

@@ -15,7 +15,7 @@ from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME, SCHEDULED
 
 from saver.backends import Backend, place
 from saver.chains import THREAD, Chain, config, get, pending, revision
-from wren_sessions import ConfigurationError, MemoryStore, SessionSaver
+from wren_sessions import ConfigurationError, MemoryStore, SessionSaver, StoreUnavailableError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Commit, Committed, Loaded, Start
 
@@ -138,6 +138,57 @@ async def test_writes_are_stored_while_their_checkpoint_is_on_its_way(
     at = await putting
     assert await revision(saver.store) == 3
     assert await pending(saver, at) == await pending(other, at) == [("task", "a", value)]
+
+
+class _FailingStore(_SlowStore):
+    """A store that loses its connection while it writes the next checkpoint, once.
+
+    Args:
+        store: the store.
+        applied: whether the checkpoint is written, and only the answer is lost.
+    """
+
+    def __init__(self, store: SessionStore, *, applied: bool) -> None:
+        super().__init__(store)
+        self._applied = applied
+        self._left = 1
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Fail if it is a checkpoint."""
+        if commit.record is None or not self._left:
+            return await self._store.aio.commit(commit)
+        self._left = 0
+        await self.go_on.wait()
+        if self._applied:
+            await self._store.aio.commit(commit)
+        raise StoreUnavailableError("the connection was lost")
+
+
+@pytest.mark.parametrize("value", [1, LONG])
+@pytest.mark.parametrize("applied", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+async def test_writes_outlive_a_put_that_fails(
+    saver: SessionSaver, value: Any, *, applied: bool, first: bool
+) -> None:
+    """The checkpoint is tried again, and has what `aput_writes` took in the meantime."""
+    if not first:
+        await Chain(saver).put("c1", {"x": LONG})
+    failing = SessionSaver(cast("SessionStore", _FailingStore(saver.store, applied=applied)))
+
+    async def put() -> Any:
+        chain = Chain(failing)
+        if not first:
+            chain = Chain.continuing(failing, await get(failing, config(checkpoint_id="c1")))
+        return await chain.put("c2", {"x": 2})
+
+    putting = asyncio.create_task(put())
+    await asyncio.sleep(0)
+    await failing.aput_writes(config(checkpoint_id="c2"), [("a", value)], "task", "~1")
+    cast("_FailingStore", failing.store).go_on.set()
+    with pytest.raises(StoreUnavailableError):
+        await putting
+    at = await put()
+    assert await pending(saver, at) == await pending(failing, at) == [("task", "a", value)]
 
 
 @pytest.mark.parametrize("name", ["memory", "file"])

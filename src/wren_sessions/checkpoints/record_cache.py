@@ -199,6 +199,8 @@ class Cache:
             lineage = self._lineages.get(session) or (self._begun(session) if deleted else None)
             if lineage is not None:
                 lineage.present, lineage.deleted = None, deleted
+                if deleted:  # what waits for its checkpoints was deleted with it
+                    lineage.held.clear()
             self._drop(session)
 
     def is_deleted(self, session: str) -> bool:
@@ -219,14 +221,12 @@ class Cache:
             lineage = self._lineages.get(session) or self._begun(session)
             lineage.begun[name] = life.incarnation if life else None
 
-    def end(self, session: str, name: Name) -> list[Any]:
-        """It is no longer being written; gives the pending writes that waited for it."""
+    def end(self, session: str, name: Name) -> None:
+        """It was not written; its pending writes go on waiting, for it may be tried again."""
         with self._lock:
             lineage = self._lineages.get(session)
-            if lineage is None:
-                return []
-            lineage.begun.pop(name, None)
-            return lineage.held.pop(name, [])
+            if lineage is not None:
+                lineage.begun.pop(name, None)
 
     def for_writes(self, session: str, name: Name) -> KnownForWrites:
         """What is known when pending writes of a checkpoint are to be written."""
