@@ -237,21 +237,26 @@ class _Rekeying:
             key = await api.owner_keys.find(raw.notes.owner) or ""  # made when it is rewritten
         if self._stale({key_id(raw.state)}, key):
             return False
-        if await self._any(api.below, session, lambda s: self._stale(_keys_of_bodies(s), key)):
-            return False
-        right = keyring.chunk_key
-        return self.only is not None or not await self._any(
-            api.store, session, lambda s: self._stale(_keys_of_values(session, s), right)
-        )
+        looks = [(api.below, _keys_of_bodies, key)]
+        if self.only is None:
+            looks.append((api.store, partial(_keys_of_values, session), keyring.chunk_key))
+        for store, keys_of, right in looks:
+            if await self._any(store, session, keys_of, partial(self._stale, right=right)):
+                return False
+        return True
 
     async def _any(
-        self, store: AsyncSessionStore, session: str, found: Callable[[Stored], bool]
+        self,
+        store: AsyncSessionStore,
+        session: str,
+        keys_of: Callable[[Stored], set[str | None]],
+        test: Callable[[set[str | None]], bool],
     ) -> bool:
-        """Whether a record of a session is so."""
+        """Whether the keys of a record of a session are so."""
         starts = [Start(namespace) for namespace, _ in await self.api.below.heads(session)]
         walk = RecordWalk(partial(store.scan, session), starts, PAGE)
         while (page := await walk.next_page()) is not None:
-            if any(map(found, page.records)):
+            if any(test(keys_of(stored)) for stored in page.records):
                 return True
         return False
 
@@ -266,7 +271,7 @@ class _Rekeying:
 
         if raw is None or lacking({key_id(raw.state)}):
             return True
-        return await self._any(api.below, session, lambda s: lacking(_keys_of_bodies(s)))
+        return await self._any(api.below, session, _keys_of_bodies, lacking)
 
     def _stale(self, found: set[str | None], right: str) -> bool:
         """Whether what was sealed with these keys is to be sealed anew."""
