@@ -174,14 +174,14 @@ def _others(results: Results) -> dict[str, tuple[str, list[Column]]]:
     serialised = _sizes(results, serialising.NAME, "dumps_ms")
     limited, raw = _sizes(results, limits.NAME, "put_plain_ms"), limits.RAW_BYTES
     return {
-        "A fresh process: first get_tuple, milliseconds, connecting included": (
+        "A fresh process: opening the saver and its first get_tuple, milliseconds": (
             resuming.NAME,
             [
                 column
                 for size in resumed
                 for column in (
                     Column(f"{size:,} messages", size, "get_ms"),
-                    Column("opening before it", size, "open_ms"),
+                    Column("of these, opening", size, "open_ms"),
                     Column("second read", size, "again_ms"),
                 )
             ],

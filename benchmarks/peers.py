@@ -32,6 +32,7 @@ class Peer:
         backend: ``"memory"``, ``"file"``, ``"redis"``, ``"postgres"`` or ``"modules"``.
         package: the distribution it comes from.
         open: opens it: address, face, and whether many tasks will use it at once.
+        imports: the modules that this imports, on both faces.
         ours: whether it is this package's.
     """
 
@@ -39,6 +40,7 @@ class Peer:
     backend: str
     package: str
     open: Opener
+    imports: tuple[str, ...]
     ours: bool = False
 
     @property
@@ -172,19 +174,46 @@ async def _our_file(at: str, face: str, many: bool) -> AsyncIterator[Saver]:  # 
 
 
 OURS: Final = "wren-sessions"
+_LANGGRAPHS: Final = "langgraph.checkpoint"
+_STORES: Final = "wren_sessions.stores"
+_SAVER: Final = ("wren_sessions.config", "wren_sessions.langgraph")
 PEERS: Final = (
-    Peer("InMemorySaver", "memory", "langgraph-checkpoint", _memory),
-    Peer("SqliteSaver", "file", "langgraph-checkpoint-sqlite", _sqlite),
-    Peer("PostgresSaver", "postgres", "langgraph-checkpoint-postgres", _postgres),
-    Peer("ValkeySaver", "redis", "langgraph-checkpoint-aws", _valkey),
-    Peer("RedisSaver", "modules", "langgraph-checkpoint-redis", _official),
-    Peer("wren memory", "memory", OURS, _our_memory, ours=True),
-    Peer("wren file", "file", OURS, _our_file, ours=True),
-    Peer("wren redis", "redis", OURS, _ours, ours=True),
+    Peer("InMemorySaver", "memory", "langgraph-checkpoint", _memory, (f"{_LANGGRAPHS}.memory",)),
+    Peer(
+        "SqliteSaver",
+        "file",
+        "langgraph-checkpoint-sqlite",
+        _sqlite,
+        (f"{_LANGGRAPHS}.sqlite", f"{_LANGGRAPHS}.sqlite.aio"),
+    ),
+    Peer(
+        "PostgresSaver",
+        "postgres",
+        "langgraph-checkpoint-postgres",
+        _postgres,
+        (f"{_LANGGRAPHS}.postgres", f"{_LANGGRAPHS}.postgres.aio"),
+    ),
+    Peer(
+        "ValkeySaver",
+        "redis",
+        "langgraph-checkpoint-aws",
+        _valkey,
+        ("langgraph_checkpoint_aws.checkpoint.valkey",),
+    ),
+    Peer(
+        "RedisSaver",
+        "modules",
+        "langgraph-checkpoint-redis",
+        _official,
+        (f"{_LANGGRAPHS}.redis", f"{_LANGGRAPHS}.redis.aio"),
+    ),
+    Peer("wren memory", "memory", OURS, _our_memory, (*_SAVER, f"{_STORES}.memory"), ours=True),
+    Peer("wren file", "file", OURS, _our_file, (*_SAVER, f"{_STORES}.file"), ours=True),
+    Peer("wren redis", "redis", OURS, _ours, (*_SAVER, f"{_STORES}.redis"), ours=True),
 )
 
 
-REFERENCE: Final = Peer("references only", "memory", "langgraph-checkpoint", _references)
+REFERENCE: Final = Peer("references only", "memory", "langgraph-checkpoint", _references, ())
 """What LangGraph itself takes: what others add is measured above it, where they add little."""
 
 

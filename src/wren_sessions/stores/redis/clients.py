@@ -55,7 +55,7 @@ def blocking_client(url: str, options: dict[str, Any]) -> redis.Redis | Fleet[re
                 return _fleet(redis.ConnectionPool, several, completed, none)
             client: redis.Redis = _primary(redis.sentinel.Sentinel, several, completed, none)
         else:
-            pool: Any = redis.BlockingConnectionPool.from_url(url, **completed)
+            pool: Any = redis.ConnectionPool.from_url(url, **completed)
             client = redis.Redis(connection_pool=pool)
         _check(client.connection_pool)
         return client
