@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -67,6 +67,32 @@ def test_a_reply_is_what_the_driver_reads(ends: Ends, raw: bytes) -> None:
     assert exchange(ends.connection, PING) == theirs
     assert not ends.connection.can_read()
     assert is_quiet(ends.connection)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What sockets are asked to send and to receive, call by call."""
+    made: list[str] = []
+
+    def counted(name: str) -> Callable[..., Any]:
+        def call(self: socket.socket, *args: Any) -> Any:
+            made.append(name)
+            return getattr(super(socket.socket, self), name)(*args)
+
+        return call
+
+    for name in ("send", "sendall", "recv", "recv_into"):
+        monkeypatch.setattr(socket.socket, name, counted(name), raising=False)
+    return made
+
+
+@pytest.mark.parametrize(("raw", "times"), [(REPLIES[0], 1), (REPLIES[6], 1), (LONG, 2)])
+def test_a_reply_is_received_once(ends: Ends, calls: list[str], raw: bytes, times: int) -> None:
+    """It is not looked at before, and a long one is read in large pieces."""
+    ends.server.sendall(raw)
+    calls.clear()
+    exchange(ends.connection, PING)
+    assert calls == ["sendall"] + times * ["recv"]
 
 
 @pytest.mark.parametrize("raw", PAIRS)
@@ -220,6 +246,16 @@ async def test_an_awaited_reply_that_comes_in_two_pieces_is_read_whole(
     async_ends.server.sendall(raw[at:])
     assert await reading == theirs
     assert not await async_ends.can_read()
+
+
+async def test_an_awaited_reply_is_received_once(async_ends: AsyncEnds, calls: list[str]) -> None:
+    """The command is sent at once, and not by another turn of the event loop."""
+    answering = asyncio.create_task(aexchange(async_ends.connection, PING))
+    await asyncio.sleep(0)
+    assert calls == ["send"]
+    async_ends.server.send(REPLIES[0])
+    await answering
+    assert calls == ["send", "send", "recv"]
 
 
 async def test_two_replies_at_once_are_read_one_by_one(async_ends: AsyncEnds) -> None:
