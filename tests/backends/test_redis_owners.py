@@ -12,7 +12,14 @@ import redis
 
 from backends.faces import FACES, face_of, opened
 from backends.trips import Trips, counted_trips
-from wren_sessions import erase_owner
+from wren_sessions import (
+    MemoryStore,
+    Sessions,
+    copy_sessions,
+    erase_owner,
+    export_sessions,
+    import_sessions,
+)
 from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore, AsyncTurnStore
 from wren_sessions.records import NOTHING_NOTED, Notes, TurnStep
 from wren_sessions.stores.redis import RedisStore
@@ -171,6 +178,26 @@ async def test_a_session_that_changes_hands_takes_its_end_along(
     await annotate(there, "two", Notes("bob"), Notes("ann"))
     assert (left(client), left(client, LIST.replace("ann", "bob"))) == (NO_KEY, 1)
     await there.pin("one", pinned=False)
+
+
+def test_what_comes_from_another_store_holds_a_listing(
+    client: redis.Redis, store: RedisStore
+) -> None:
+    """Copies and imports of pinned sessions, also over what is there."""
+    with MemoryStore(ttl="9h") as other:
+        for name in ("one", "two"):
+            Sessions(other).create(name, owner="ann")
+        other.pin("one")
+        copy_sessions(other, store)
+        assert left(client) == NO_END
+        store.pin("one", pinned=False)
+        assert left(client) == 1
+        assert len(list(import_sessions(store, export_sessions(other), replace=True))) == 2
+        assert left(client) == NO_END
+        other.pin("one", pinned=False)
+        assert len(list(import_sessions(store, export_sessions(other), replace=True))) == 2
+    assert left(client) == 1
+    assert {info.session for info in store.list_owned("ann").sessions} == {"one", "two"}
 
 
 def test_an_erased_owner_has_no_listing(client: redis.Redis, store: RedisStore) -> None:

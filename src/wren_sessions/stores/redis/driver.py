@@ -99,15 +99,12 @@ def _commands(plans: Sequence[Plan[Any]]) -> Iterator[tuple[Any, ...]]:
 
 def _outcomes(plans: Sequence[Plan[Any]], replies: Iterable[Any]) -> list[Any]:
     """The reply or replies of each plan, or the error that one of them is."""
-    rest = iter(replies)
-    return [_outcome(plan, _of_plan(plan, rest)) for plan in plans]
-
-
-def _of_plan(plan: Plan[Any], rest: Iterator[Any]) -> list[Any]:
-    """The replies to a plan's commands."""
-    if plan.asking:
-        return list(islice(rest, 2 * len(plan.commands)))[1::2]
-    return list(islice(rest, len(plan.commands)))
+    rest, outcomes = iter(replies), []
+    for plan in plans:
+        each = 2 if plan.asking else 1  # with an ASKING before each command
+        theirs = list(islice(rest, each * len(plan.commands)))
+        outcomes.append(_outcome(plan, theirs[each - 1 :: each]))
+    return outcomes
 
 
 def _outcome(plan: Plan[Any], replies: list[Any]) -> Any:
