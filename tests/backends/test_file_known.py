@@ -52,6 +52,10 @@ BETWEEN: Final[dict[str, Callable[[FileStore], object]]] = {
     "a checkpoint": lambda store: store.commit(put("3", parent="2", append=b"3", token="t4")),
     "a lower checkpoint": lambda store: store.commit(put("15", parent="1", token="t4")),
     "a child's checkpoint": lambda store: store.commit(put("1", ns="child", token="t4")),
+    "a child's checkpoint, and one more": lambda store: (
+        store.commit(put("1", ns="child", token="t4")),
+        store.commit(put("3", parent="2", token="t5")),
+    ),
     "writes": lambda store: store.commit(add("2", write("task", 1, b"more"), token="t4")),
     "writes of an earlier one": lambda store: store.commit(
         add("1", write("task", 1, b"more"), token="t4")
@@ -60,6 +64,10 @@ BETWEEN: Final[dict[str, Callable[[FileStore], object]]] = {
     "early writes, and a checkpoint below": lambda store: (
         store.commit(add("4", write("task", 0, b"early"), token="t4")),
         store.commit(put("3", parent="2", token="t5")),
+    ),
+    "early writes of two": lambda store: (
+        store.commit(add("5", write("task", 0, b"early"), token="t4")),
+        store.commit(add("4", write("task", 0, b"early"), token="t5")),
     ),
     "a header": lambda store: store.commit(commit(state=b"{}", token="t4")),
     "another session": lambda store: store.commit(put("9", session="another", token="t4")),
@@ -94,6 +102,7 @@ AFTER: Final[dict[str, Callable[[], Commit]]] = {
     "the same one again": lambda: put("2", parent="1", append=b"2", token="t9"),
     "the same commit again": lambda: put("2", parent="1", append=b"two", token="t2"),
     "the same writes again": lambda: add("2", write("task", 0, b"first"), token="t3"),
+    "early writes": lambda: add("5", write("task", 7, b"seven"), token="t9"),
     "further writes": lambda: add("2", write("task", 7, b"seven"), token="t9"),
     "writes that replace": lambda: add("2", write("task", 0, b"two", replaces=True), token="t9"),
     "writes of the first life": lambda: add(
@@ -102,6 +111,8 @@ AFTER: Final[dict[str, Callable[[], Commit]]] = {
     "one by its turn": lambda: put("4", parent="2", turn="somebody", token="t9"),
     "one of a revision": lambda: put("4", parent="2", incarnation="t1", revision=3, token="t9"),
     "a child's": lambda: put("1", ns="child", token="t9"),
+    "a child's writes": lambda: add("3", write("task", 0, b"child"), ns="child", token="t9"),
+    "writes of an earlier one": lambda: add("1", write("task", 7, b"seven"), token="t9"),
 }
 
 

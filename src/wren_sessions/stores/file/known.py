@@ -29,14 +29,16 @@ class Latest(NamedTuple):
 
     Attributes:
         row: its row.
-        head: the latest checkpoint of its root namespace. It has the highest id of them, and no
-            pending writes wait for a checkpoint with a higher one.
+        head: the latest checkpoint of its root namespace, which has the highest id of them.
+        early: the highest id of those above, of which there are pending writes already; None if
+            there are none.
         turn: whose turn it is to write the session; None for nobody's.
         owner: whose it is; None for nobody's.
     """
 
     row: Row
     head: str
+    early: str | None
     turn: str | None
     owner: str | None
 

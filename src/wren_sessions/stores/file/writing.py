@@ -51,11 +51,12 @@ _RECENT: Final = 16  # tokens kept: more than are on their way at once, for one 
 _RECORD: Final = (
     """r.token, r.base, h.head, h.log,
         (SELECT max(t.id) FROM records t WHERE t.sid = s.sid AND t.namespace = ?),
-        EXISTS (SELECT 1 FROM writes e WHERE e.sid = s.sid AND e.namespace = ? AND e.id >= ?)""",
+        (SELECT max(e.id) FROM writes e
+            WHERE e.sid = s.sid AND e.namespace = ? AND e.id >= ? AND e.id < x'')""",
     """LEFT JOIN records r ON r.sid = s.sid AND r.namespace = ? AND r.id = ?
     LEFT JOIN heads h ON h.sid = s.sid AND h.namespace = ?""",
 )
-_NO_RECORD: Final = ("NULL, NULL, NULL, NULL, NULL, 0", "")
+_NO_RECORD: Final = ("NULL, NULL, NULL, NULL, NULL, NULL", "")
 _WITNESSED: Final = (
     "w.sid",
     "LEFT JOIN records w ON w.sid = s.sid AND w.namespace = ? AND w.id = ?",
@@ -130,7 +131,8 @@ class _Seen(NamedTuple):
         head: of the record's namespace.
         log: the sum of the writes of that head; None where it is not known.
         top: the highest id of the record's namespace.
-        early: whether there are writes of the record before it comes, or of one with a higher id.
+        early: the highest id of which there are writes before its record comes, if that is not
+            below the commit's record; None if there are none.
         witness: the session's sid if the first witness is there.
         leads: the head of the namespace of the commit's writes.
         replaced: whether the first of the commit's writes that replace others is there.
@@ -146,7 +148,7 @@ class _Seen(NamedTuple):
     head: str | None = None
     log: int | None = None
     top: str | None = None
-    early: int = 0
+    early: str | None = None
     witness: int | None = None
     leads: str | None = None
     replaced: int = 0
@@ -204,8 +206,8 @@ def commit(
     after = _write(connection, commit, row, seen, (now_ms, ends_ms))
     if (owner := seen.owner or commit.owner) is not None:
         noting.written(connection, after, seen.owner, commit.owner)
-    head = _head_after(commit, seen, remembered=remembered is not None)
-    known.keep(key, None if head is None else Latest(after, head, seen.turn, owner))
+    complete = commit.record is not None or remembered is not None
+    known.keep(key, _latest(commit, seen, after, owner) if complete else None)
     return _answer("done", after, now_ms, row.arena_end if commit.record else 0, owner)
 
 
@@ -274,28 +276,32 @@ def _remembered(known: Known, key: Key, commit: Commit, now_ms: int) -> _Seen | 
     latest = known.of(key)
     if latest is None:
         return None
-    row, head, turn, owner = latest
+    row, head, early, turn, owner = latest
     record, writes, name = commit.record, commit.writes, ("", head)
     if not row.alive(now_ms) or (commit.witnesses and commit.witnesses != (name,)):
         return None
     if record and (record.name[0] or record.name[1] <= head):
         return None
-    if writes and (writes.name != name or any(entry.replace for entry in writes.entries)):
+    if writes and (writes.name[0] or any(entry.replace for entry in writes.entries)):
         return None
     if not known.holds():
         return None
-    about = ("" if record else None, head, row.log, head, 0)
+    about = ("" if record else None, head, row.log, head, early)
     return _seen((row, None, None, None, *about, row.sid, head, 0, turn, owner))
 
 
-def _head_after(commit: Commit, seen: _Seen, *, remembered: bool) -> str | None:
-    """The latest root checkpoint after a commit, if all that `Latest` says of it is known."""
-    if not commit.record:
-        return seen.leads if remembered else None
-    name = commit.record.name
-    own = not commit.writes or commit.writes.name in {name, ("", seen.head)}
-    highest = seen.top is None or name[1] > seen.top
-    return name[1] if own and highest and not name[0] and not seen.early else None
+def _latest(commit: Commit, seen: _Seen, after: Row, owner: str | None) -> Latest | None:
+    """What is known of the session after a commit; None if that is not all of it."""
+    record, writes, head, early = commit.record, commit.writes, seen.leads, seen.early
+    if record:
+        namespace, head = record.name
+        if namespace or (seen.top is not None and head <= seen.top):
+            return None
+    if head is None:
+        return None
+    if writes and not writes.name[0]:
+        early = max(early or "", writes.name[1])
+    return Latest(after, head, early if early and early > head else None, seen.turn, owner)
 
 
 def _applied(commit: Commit, seen: _Seen) -> int | None:
@@ -392,7 +398,8 @@ def _put_record(
 ) -> tuple[str, _Counts]:
     """Write a record; its namespace's head is returned, with what the session's row is to say."""
     sid, (namespace, id_) = row.sid, record.name
-    own = summed(connection, sid, record.name) if seen.early and not seen.token else 0
+    early = seen.early is not None and seen.early >= id_ and not seen.token
+    own = summed(connection, sid, record.name) if early else 0
     lower = _lower(connection, row, record.name, seen, own)
     packed = _pack_with_own(record, row.arena_end)
     values = (sid, namespace, id_, token, row.arena_end, packed, record.body, lower)
