@@ -35,6 +35,12 @@ UNREADABLE: Final = (
     "its lists, dicts and numbers would take too much memory to be read again, in addition to 24 "
     "times the stored size"
 )
+_SHORT_BYTES: Final = 65_536
+_spare: Final[dict[str, Any]] = {}
+"""What walks over short data, if nobody uses it now: it takes longer to make than to use.
+
+One that found a fault is left out: it may not have come to the end.
+"""
 _PAIRS: Final = b"k"  # the kind of envelope that has keys and values in one list
 
 
@@ -190,18 +196,25 @@ def fault_of(data: bytes, *, many: bool = False) -> SerializationError | None:
 
     The data are skipped over, which allocates nothing.
     """
-    walk = msgpack.Unpacker(max_buffer_size=len(data) or 1)
+    size, walk = len(data), None
+    if size <= _SHORT_BYTES:
+        walk = _spare.pop("walk", None)
+    if walk is None:
+        walk = msgpack.Unpacker(max_buffer_size=max(size, _SHORT_BYTES))
+    end = walk.tell() + size
     walk.feed(data)
     try:
         walk.skip()
-        while many and walk.tell() < len(data):
+        while many and walk.tell() < end:
             walk.skip()
     except Exception as error:  # noqa: BLE001 -- each kind of damage has its own
         return SerializationError(
             f"the stored value is cut off or damaged ({type(error).__name__})"
         )
-    if walk.tell() != len(data):
+    if walk.tell() != end:
         return SerializationError("the stored value is damaged: something follows it")
+    if size <= _SHORT_BYTES:
+        _spare["walk"] = walk
     return None
 
 
