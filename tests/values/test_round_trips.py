@@ -146,6 +146,15 @@ def test_a_bytearray_never_becomes_bytes_whatever_other_threads_do(beside: str) 
     assert found == {bytearray, type(None)}
 
 
+def test_bytes_of_an_object_are_packed_with_it() -> None:
+    """A UUID has some. Those that stand beside it may be a bytearray's by now."""
+    packing = _writing.Packing(SAFE._lower)
+    whole = {"a": [UUID(int=1), {"b": UUID(int=2)}, [1, [UUID(int=3)]]], "c": "\u0105"}
+    assert packing.pack(whole) == SAFE.dumps_typed(whole)[1]
+    assert packing.pack({**whole, "d": b"x"}) is None
+    assert same(again({**whole, "d": b"x"}), {**whole, "d": b"x"})
+
+
 @pytest.mark.parametrize(
     "odd", [bytearray(b"x"), memoryview(b"x"), msgpack.ExtType(5, b"x"), msgpack.Timestamp(1)]
 )

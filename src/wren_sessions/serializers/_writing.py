@@ -23,7 +23,7 @@ from wren_sessions.errors import SerializationError
 from wren_sessions.serializers import _standard
 from wren_sessions.serializers._deep import Part, Unsorted
 from wren_sessions.serializers._standard import Write, write_int, write_odd_dict
-from wren_sessions.serializers._wire import MARK, marker
+from wren_sessions.serializers._wire import MARK, MARKER, marker
 from wren_sessions.serializers.limits import DEEPEST, Limits, fault_of, over
 
 Lower = Callable[[Any], Any]
@@ -33,6 +33,7 @@ _KEYS: Final = frozenset({str, bytes})
 _CHANGED: Final = frozenset({bytearray, memoryview, msgpack.ExtType, msgpack.Timestamp})
 _SET, _FROZENSET = map(marker, (b"s", b"f"))
 _CALLS_EACH: Final = 2  # that lowering takes at least for each level, in any Python
+_MARKED: Final = (None,)  # in place of a marker, where nothing is built
 _BIN8, _BIN16, _BIN32 = range(0xC4, 0xC7)  # what bytes begin with
 KEPT_BYTES: Final = 1_048_576  # a packer that grew larger is not kept
 
@@ -202,7 +203,7 @@ class Packing:
             orjson.dumps(value, _check_object, STRICT_JSON)
         except PACKING_ERRORS:
             return None
-        if holds_bytes(data) or (MARK in data and fault_of(data) is not None):
+        if holds_bytes(data, _outside) or (MARK in data and fault_of(data) is not None):
             return None
         if len(data) < KEPT_BYTES:
             self._spare["packer"] = packer
@@ -218,18 +219,31 @@ def _check_object(value: Any) -> None:
         raise TypeError
 
 
-def holds_bytes(data: bytes) -> bool:
-    """Whether there are bytes in what was packed, or it takes too long to find out.
+def holds_bytes(data: bytes, within: Callable[[list[Any]], Any] | None = None) -> bool:
+    """Whether there are bytes in what was packed.
 
     They may have been a bytearray that another thread took away before orjson saw it.
+
+    Args:
+        data: what was packed.
+        within: `_outside` for envelopes whose parts were lowered: these may have bytes.
     """
     if not (_BIN8 in data or _BIN16 in data or _BIN32 in data):
         return False
     try:
-        orjson.dumps(msgpack.unpackb(data, ext_hook=lambda _code, _kind: None))
+        orjson.dumps(msgpack.unpackb(data, ext_hook=_marked, list_hook=within))
     except PACKING_ERRORS:
         return True
     return False
+
+
+def _marked(code: int, _kind: bytes) -> Any:
+    return _MARKED if code == MARKER else msgpack.ExtType
+
+
+def _outside(items: list[Any]) -> list[Any] | None:
+    """What is no envelope."""
+    return None if items and items[0] is _MARKED else items
 
 
 def written(
