@@ -1,4 +1,16 @@
-"""Reading checkpoints."""
+"""Reading checkpoints.
+
+Every read asks the store: only the store knows which checkpoint is the latest. It is told which
+parts of the arena this process has (`Held`), and sends the others. A record that this process has
+just written or read is not decoded again, if what is stored is the same.
+
+What is cached is never trusted alone. If a checksum does not fit the cached bytes, perhaps the
+server lost what this process knows. Then the session is forgotten here, and everything is read
+again. Only if it does not fit then either, it is damaged.
+
+A page of checkpoints is one read of records and one of the arena. Their values are read a few at a
+time, the oldest first: newer lists begin with the same messages.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,13 @@
-"""Values whose bytes this process knows, to compare new values with and to read old ones from."""
+"""Values whose bytes this process knows, to compare new values with and to read old ones from.
+
+A `DeltaBase` has the bytes of a value, and the extents of the arena where they lie. A list grows at
+each step, and to copy it each time would cost more than to write what is new. So its bytes are in a
+few parts, each more than twice as long as the next, and `grown` adds one. They are joined, and
+their elements indexed, only when somebody looks for a place in the middle.
+
+An `ArenaView` is what a read refers to: the bytes that the store sent, and what is known here, as
+if all of it had been sent.
+"""
 
 from __future__ import annotations
 

@@ -8,12 +8,11 @@ it through its own methods.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wren_sessions._tokens import new_token
 from wren_sessions.checkpoints.codec import WriteBody, encode_write
-from wren_sessions.checkpoints.draft import Put, draft
+from wren_sessions.checkpoints.draft import draft
 from wren_sessions.checkpoints.get import Reading
 from wren_sessions.checkpoints.header import header
 from wren_sessions.checkpoints.readable import check_readable
@@ -164,7 +163,10 @@ class SessionTarget:
 
     async def write(self, entry: Entry, found: CheckpointTuple) -> None:
         """See `Target`."""
-        put, life, session = self._put_of(entry, found), self._now, self._session
+        life, session, checkpoint = self._now, self._session, found.checkpoint
+        config = config_of(session, entry.namespace, parent_of(found))
+        put = put_of(config, checkpoint, found.metadata, checkpoint["channel_versions"])
+        put.metadata = dict(found.metadata)  # as it is
         parent = None
         if put.parent is not None:
             parent = await self._reading.body(session, put.parent, self._serde)
@@ -207,13 +209,6 @@ class SessionTarget:
         """See `Target`."""
         info = await self._store.info(self._session)
         return None if info is None else info.size_bytes
-
-    def _put_of(self, entry: Entry, found: CheckpointTuple) -> Put:
-        """What to write: every value is taken as it is, whatever the parent has."""
-        checkpoint = found.checkpoint
-        config = config_of(self._session, entry.namespace, parent_of(found))
-        put = put_of(config, checkpoint, found.metadata, checkpoint["channel_versions"])
-        return replace(put, metadata=dict(found.metadata))
 
     def _writes(
         self, name: Name, writes: Sequence[PendingWrite]

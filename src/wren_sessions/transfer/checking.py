@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
@@ -304,15 +305,11 @@ class Checking:
         for stored in fresh:
             self._met.add(stored.name)
             self._next[stored.name] = stored.below or None
-            part = arena if arena is not None else await self._arena(stored)
+            part = arena
+            if part is None:  # of one record alone it may be readable
+                with suppress(*DAMAGE):
+                    part = await self.store.read(self.session, stored.spans)
             self._record(stored, part)
-
-    async def _arena(self, stored: Stored) -> ArenaParts | None:
-        """The arena of one record, where that of its page cannot be read."""
-        try:
-            return await self.store.read(self.session, stored.spans)
-        except DAMAGE:
-            return None
 
     def _record(self, stored: Stored, arena: ArenaParts | None) -> None:
         if arena is None:
