@@ -88,11 +88,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize(("raw", "times"), [(REPLIES[0], 1), (REPLIES[6], 1), (LONG, 2)])
 def test_a_reply_is_received_once(ends: Ends, calls: list[str], raw: bytes, times: int) -> None:
-    """It is not looked at before, and a long one is read in large pieces."""
+    """It is not looked at before; the driver receives the rest of a long one."""
     ends.server.sendall(raw)
     calls.clear()
     exchange(ends.connection, PING)
-    assert calls == ["sendall"] + times * ["recv"]
+    assert calls[:2] == ["sendall", "recv"]
+    assert len(calls) == 1 + times
 
 
 @pytest.mark.parametrize("raw", PAIRS)

@@ -3,9 +3,9 @@
 Around a command that the server runs in thirty microseconds, the driver spends as long again: it
 packs the arguments one by one, makes a time limit for each task, and reads a reply line by line.
 What nearly every call needs is simpler, so it is here: arguments that are bytes, and a reply that
-is one text, or a list of texts, however long. If a reply turns out to be something else, such as an
-error, all that came of it is given back, and the driver reads it from where it begins. The driver
-also reads what a blocking connection gets over TLS.
+is one text, or a list of texts. If a reply turns out to be something else, such as an error, all
+that came of it is given back, and the driver reads it from where it begins. The driver also reads
+what a blocking connection gets over TLS, or in several pieces: there it is as quick.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from typing import Any, Final
 from redis import exceptions as driver
 
 _PIECE_BYTES: Final = 65_536  # to read at once
-_LARGE_BYTES: Final = 1_048_576  # the same in the middle of a long text
 _BUFFER_BYTES: Final = 32_768  # half of what asyncio takes before a writer has to wait
 _END: Final = b"\r\n"
 _LIST: Final = re.compile(rb"\*(\d{1,6})\r\n")
@@ -64,24 +63,14 @@ def exchange(connection: Any, command: bytes) -> Any:
         came = sock.recv(_PIECE_BYTES)
         if (reply := _whole(came)) is not None:
             return reply
-        reply = _in_pieces(connection, sock, came)
+        _give_back(connection._parser, came)  # noqa: SLF001 -- it has no public name
     except TimeoutError:
         connection.disconnect()
         raise driver.TimeoutError("Timeout reading from socket") from None
     except OSError as error:
         connection.disconnect()
         raise driver.ConnectionError(f"Error while talking to the server: {error}") from error
-    return connection.read_response(disable_decoding=True) if reply is None else reply
-
-
-def _in_pieces(connection: Any, sock: socket.socket, came: bytes) -> Any:
-    """A reply that began with what came; None if the driver has to read it."""
-    reply = _Pieces(came)
-    while reply.missing and (piece := sock.recv(reply.room)):
-        reply.add(piece)
-    if reply.value is None:
-        _give_back(connection._parser, bytes(reply.came))  # noqa: SLF001 -- it has no public name
-    return reply.value
+    return connection.read_response(disable_decoding=True)
 
 
 def _give_back(parser: Any, came: bytes) -> None:
@@ -115,7 +104,7 @@ async def aexchange(connection: Any, command: bytes) -> Any:
 
 
 async def _all_seen(reader: asyncio.StreamReader, limit: float | None, came: bytes) -> Any:
-    """See `_in_pieces`."""
+    """A reply that began with what came; None if the driver has to read it."""
     reply = _Pieces(came)
     while reply.missing and reader.exception() is None and (piece := await _seen(reader, limit)):
         reply.add(piece)
@@ -197,11 +186,6 @@ class _Pieces:
             self._texts.append(text)
             self._at = text.stop + 2
         return 0
-
-    @property
-    def room(self) -> int:
-        """How many bytes to read at once."""
-        return min(max(self.missing, _PIECE_BYTES), _LARGE_BYTES)
 
     @property
     def value(self) -> bytes | list[bytes] | None:
