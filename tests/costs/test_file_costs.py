@@ -158,6 +158,17 @@ async def test_a_get_is_5_statements_and_no_sync(store: FileStore, meter: Meter)
         assert (cost.syncs, cost.pages) == (0, 0)
 
 
+async def test_a_warm_get_without_pending_writes_is_3_statements(
+    store: FileStore, meter: Meter
+) -> None:
+    """BEGIN, one SELECT and COMMIT: the arena is known, and there are no writes to be read."""
+    chat = await Chat(SessionSaver(store)).grow(SHORT)
+    await chat.latest()
+    assert (await meter.of(chat.latest)).statements <= 3
+    await chat.write()
+    assert (await meter.of(chat.latest)).statements <= 4
+
+
 async def test_ten_checkpoints_are_listed_in_three_reads(store: FileStore, meter: Meter) -> None:
     """However long the history: statements do not grow with it, and nothing is written."""
     chat = Chat(SessionSaver(store))
