@@ -364,10 +364,9 @@ class Session:
             if kept and not kept.ids:
                 del self.namespaces[namespace]
         lowest |= {ns: kept.ids[0] for ns in lowest if (kept := self.namespaces.get(ns))}
-        for name in [name for name in self.writes if name[1] < lowest.get(name[0], "")]:
-            self._drop_writes(
-                name
-            )  # their record never came, and would lie below all that are left
+        never_came = [name for name in self.writes if name[1] < lowest.get(name[0], "")]
+        for name in never_came:  # and would lie below all that are left
+            self._drop_writes(name)
         named = dict(prune.heads)
         for namespace, kept in self.namespaces.items():
             kept.lead(named.get(namespace))

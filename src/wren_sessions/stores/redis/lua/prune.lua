@@ -6,9 +6,9 @@
 --       6 numbers of segments, as words   7 a new incarnation, or ''
 -- Reply 'done <life> 0' | 'deleted <now> <owner or ->' | 'gone <now> [<life>]' | 'conflict <now> <life>'
 --       | 'foreign' | 'version <v>'
--- The arena's last segment stays, for the next commit fills it. In the namespaces of which checkpoints are
--- dropped, pending writes go whose checkpoint is not there and would lie below all that are left. A prune that has given the session this
--- incarnation already is answered as the first time.
+-- The arena's last segment stays, for the next commit fills it. Where checkpoints of a namespace are
+-- dropped, so are its pending writes whose checkpoint never came and would be lower than all that are left.
+-- A prune that has given the session this incarnation already is answered as the first time.
 local now = now_ms()
 local life, refusal = open(K)
 if refusal then return refusal end
