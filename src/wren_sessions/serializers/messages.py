@@ -111,12 +111,14 @@ class Messages:
         """The bytes of a list that begins with a usual message; None if it is not all plain."""
         if len(messages) > _AT_ONCE:
             messages = messages[:]  # another thread may append to it
-            some = (messages[at : at + _AT_ONCE] for at in range(0, len(messages), _AT_ONCE))
-            parts = [(len(array_header(len(part))), self.packed(part)) for part in some]
-            whole = [data[head:] for head, data in parts if data is not None]
-            if len(whole) < len(parts):
-                return None
-            return array_header(len(messages)) + b"".join(whole)
+            whole = [array_header(len(messages))]
+            for at in range(0, len(messages), _AT_ONCE):
+                some = messages[at : at + _AT_ONCE]
+                data = self.packed(some)
+                if data is None:
+                    return None
+                whole.append(data[len(array_header(len(some))) :])
+            return b"".join(whole)
         lowered: list[Any] = []
         try:
             held = self._trusted(messages, lowered.append)
