@@ -222,6 +222,20 @@ async def test_a_prune_leaves_early_writes_what_they_share_with_earlier_checkpoi
     assert await pending(elsewhere, at) == await pending(saver, at)
 
 
+async def test_a_prune_leaves_early_writes_of_a_machine_whose_clock_is_slow(
+    saver: SessionSaver,
+) -> None:
+    """Their checkpoint comes, though its id is lower than those of all that are there."""
+    chain = Chain(saver)
+    await chain.put("c4")
+    await chain.put("c5")
+    begun = await get(saver, config())
+    await saver.aput_writes(config(checkpoint_id="c3"), [("x", 1), (INTERRUPT, "?")], "task")
+    await SessionSaver(saver.store).aprune([THREAD])
+    at = await Chain.continuing(saver, begun).put("c3", {"z": 1})
+    assert sorted(await pending(saver, at)) == [("task", INTERRUPT, "?"), ("task", "x", 1)]
+
+
 async def test_early_writes_of_a_run_do_not_go_to_the_next_session(saver: SessionSaver) -> None:
     """Somebody deletes the session while a run is on its way, and begins another one."""
     await Chain(saver).put("c1", {"x": 1})

@@ -135,14 +135,22 @@ class Pending:
             raise
 
     async def flush(
-        self, session: str, name: Name, waiting: Sequence[_Batch], life: Life | None
+        self,
+        session: str,
+        name: Name,
+        waiting: Sequence[_Batch],
+        life: Life | None,
+        *,
+        again: bool = False,
     ) -> None:
         """Write what waited for a checkpoint that is there now; errors as `put_writes`.
 
-        What is stored already is there, unless the checkpoint has begun another life.
+        What is stored already is there, unless the checkpoint has begun another life. `again` is
+        for a checkpoint of a machine whose clock is slow: a prune took its writes for those of one
+        that never came, if its id is lower than that of the checkpoint it continues.
         """
         for batch in waiting:
-            if life is None or batch.incarnation != life.incarnation:
+            if again or life is None or batch.incarnation != life.incarnation:
                 await self._write(session, name, batch, life, self._cache.records(session))
 
     async def _hold(

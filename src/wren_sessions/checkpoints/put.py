@@ -86,7 +86,8 @@ class Writing:
             ours.resolve(done.base)
             waiting = self._cache.written(session, done.life, name, ours.body, parent)
             if waiting:
-                await self.pending.flush(session, name, waiting, done.life)
+                again = ours.body.skewed  # a prune may have dropped them: see `flush`
+                await self.pending.flush(session, name, waiting, done.life, again=again)
         except BaseException:
             self._cache.end(session, name)
             self._cache.forget(session)
