@@ -32,6 +32,7 @@ from servers import (
 from wren_sessions import __version__, open_store
 from wren_sessions.errors import StoreTimeoutError, StoreUnavailableError, WrenSessionsError
 from wren_sessions.stores.redis import RedisStore
+from wren_sessions.stores.redis.clients import Fleet, asyncio_client, blocking_client
 from wren_sessions.stores.redis.wire import packed
 from wren_sessions.testing.build import SESSION, put
 
@@ -489,3 +490,20 @@ async def test_a_parser_of_the_applications_own_reads_each_of_our_replies(
     await face_of(store, face).commit(put("2", new=False))
     assert len(seen) == before + 1
     await store.aio.close()
+
+
+SEVERAL: Final = ("redis+sentinel://localhost:1,localhost:2/service", "redis+cluster://localhost:1")
+
+
+@pytest.mark.parametrize("url", ["redis://localhost:1", *SEVERAL])
+@pytest.mark.parametrize("make", [blocking_client, asyncio_client])
+def test_what_a_url_says_counts(url: str, make: Callable[[str, dict[str, Any]], Any]) -> None:
+    """Not our defaults, whether it names a server, Sentinels or a cluster."""
+    pool = _pool(make(f"{url}?socket_timeout=3&protocol=3&timeout=2", {"client_name": "app"}))
+    said = [pool.connection_kwargs[name] for name in ("socket_timeout", "protocol", "client_name")]
+    assert said == [3.0, 3, "app"]
+    assert pool.connection_kwargs["socket_connect_timeout"] == 5.0
+
+
+def _pool(made: Any) -> Any:
+    return made.like if isinstance(made, Fleet) else made.connection_pool

@@ -43,9 +43,9 @@ MOST: Final = {
     ("file", "put"): Most(33, 108, 125),
     ("file", "put_writes"): Most(27, 75, 82),
     ("file", "get_tuple"): Most(31, 97, 118),
-    ("redis", "put"): Most(30, 88, 106),
-    ("redis", "put_writes"): Most(23, 60, 67),
-    ("redis", "get_tuple"): Most(32, 104, 133),
+    ("redis", "put"): Most(30, 85, 103),
+    ("redis", "put_writes"): Most(23, 57, 64),
+    ("redis", "get_tuple"): Most(32, 100, 129),
 }
 
 

@@ -164,6 +164,39 @@ class _FailingStore(_SlowStore):
         raise StoreUnavailableError("the connection was lost")
 
 
+class _FailingFlush(_SlowStore):
+    """A store that loses its connection behind a checkpoint, while it writes what waited for it."""
+
+    def __init__(self, store: SessionStore, at: int) -> None:
+        super().__init__(store)
+        self._at = at
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Fail if it is the n-th commit of pending writes behind the checkpoint."""
+        if commit.record is None and self.go_on.is_set():
+            self._at -= 1
+            if self._at == 0:
+                raise StoreUnavailableError("the connection was lost")
+        return await super().commit(commit)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+async def test_writes_outlive_a_put_that_fails_behind_its_checkpoint(
+    saver: SessionSaver, at: int
+) -> None:
+    """Those that waited for it, and could not be written then, are written by the next try."""
+    failing = SessionSaver(cast("SessionStore", _FailingFlush(saver.store, at)))
+    putting = asyncio.create_task(Chain(failing).put("c2", {"x": 2}))
+    await asyncio.sleep(0)
+    for task in "abc":  # the first put of a session: nobody knows its life yet
+        await failing.aput_writes(config(checkpoint_id="c2"), [("a", LONG)], task, "~1")
+    cast("_FailingFlush", failing.store).go_on.set()
+    with pytest.raises(StoreUnavailableError):
+        await putting
+    there = await Chain(failing).put("c2", {"x": 2})
+    assert await pending(saver, there) == [(task, "a", LONG) for task in "abc"]
+
+
 @pytest.mark.parametrize("value", [1, LONG])
 @pytest.mark.parametrize("applied", [False, True])
 @pytest.mark.parametrize("first", [False, True])

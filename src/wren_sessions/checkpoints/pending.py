@@ -145,13 +145,26 @@ class Pending:
     ) -> None:
         """Write what waited for a checkpoint that is there now; errors as `put_writes`.
 
-        What is stored already is there, unless the checkpoint has begun another life. `again` is
-        for a checkpoint of a machine whose clock is slow: a prune took its writes for those of one
-        that never came, if its id is lower than that of the checkpoint it continues.
+        What is stored already is there, unless the checkpoint has begun another life. If one cannot
+        be written, it and those behind it wait for the checkpoint to be tried again.
+
+        Args:
+            session: the session.
+            name: the checkpoint.
+            waiting: the writes.
+            life: the life of the checkpoint.
+            again: write them all once more: the checkpoint's id is lower than its parent's (a slow
+                clock), so a prune may have dropped them.
         """
-        for batch in waiting:
-            if again or life is None or batch.incarnation != life.incarnation:
-                await self._write(session, name, batch, life, self._cache.records(session))
+        done = 0
+        try:
+            for batch in waiting:
+                if again or life is None or batch.incarnation != life.incarnation:
+                    await self._write(session, name, batch, life, self._cache.records(session))
+                done += 1
+        except BaseException:
+            self._cache.hold_again(session, name, waiting[done:])
+            raise
 
     async def _hold(
         self, session: str, name: Name, batch: _Batch, known: KnownForWrites

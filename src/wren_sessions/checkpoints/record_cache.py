@@ -250,6 +250,13 @@ class Cache:
             lineage.hold(name, writes)
             return None
 
+    def hold_again(self, session: str, name: Name, writes: Sequence[Any]) -> None:
+        """Let them wait once more, though it is there: its put failed, and may be tried again."""
+        with self._lock:
+            lineage = self._lineages.get(session) or self._begun(session)
+            for each in writes:
+                lineage.hold(name, each)
+
     def has_persistent_subgraphs(self, session: str, life: Life | None) -> bool:
         """Whether a subgraph is known to have a memory of its own in a life of the session."""
         with self._lock:

@@ -486,7 +486,8 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         found = await checkpoints.reading.get(session, namespace, checkpoint_id, self.serde)
         if found is None:
             return None
-        found = await checkpoints.reading.with_parent(session, found)
+        if found.below != found.parent_id:
+            found = await checkpoints.reading.with_parent(session, found)
         whole = self._tuple(config["configurable"]["thread_id"], session, found)
         return whole if checkpoint_id is None else named_by(config, whole)
 

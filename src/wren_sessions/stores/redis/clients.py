@@ -9,6 +9,7 @@ of their own. A cluster's URL names some of its nodes: ``redis+cluster://host:63
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass
@@ -47,15 +48,17 @@ def blocking_client(url: str, options: dict[str, Any]) -> redis.Redis | Fleet[re
     Raises:
         ConfigurationError: the URL or an option cannot be used.
     """
-    completed = _completed(options, Retry, log_in)
+    parse = redis.connection.parse_url
     try:
-        if (several := _several(url, redis.connection.parse_url)) is not None:
+        several = _several(url, parse)
+        completed = _completed(_given(url, parse, several, options), Retry, log_in)
+        if several is not None:
             none = Retry(NoBackoff(), 0)
             if not several.service:
                 return _fleet(redis.ConnectionPool, several, completed, none)
             client: redis.Redis = _primary(redis.sentinel.Sentinel, several, completed, none)
         else:
-            pool: Any = redis.ConnectionPool.from_url(url, **completed)
+            pool: Any = redis.ConnectionPool(**completed)
             client = redis.Redis(connection_pool=pool)
         _check(client.connection_pool)
         return client
@@ -68,16 +71,18 @@ def asyncio_client(
     url: str, options: dict[str, Any]
 ) -> redis.asyncio.Redis | Fleet[redis.asyncio.Redis]:
     """An asyncio client for a URL, for one event loop; errors as `blocking_client`."""
-    completed = _completed(options, AsyncRetry, alog_in)
+    parse = redis.asyncio.connection.parse_url
     try:
-        if (several := _several(url, redis.asyncio.connection.parse_url)) is not None:
+        several = _several(url, parse)
+        completed = _completed(_given(url, parse, several, options), AsyncRetry, alog_in)
+        if several is not None:
             none = AsyncRetry(NoBackoff(), 0)
             if not several.service:
                 return _fleet(redis.asyncio.ConnectionPool, several, completed, none)
             kind = redis.asyncio.sentinel.Sentinel
             client: redis.asyncio.Redis = _primary(kind, several, completed, none)
         else:
-            pool: Any = redis.asyncio.ConnectionPool.from_url(url, **completed)
+            pool: Any = redis.asyncio.ConnectionPool(**completed)
             client = redis.asyncio.Redis(connection_pool=pool)
         _check(client.connection_pool)
         return client
@@ -103,6 +108,20 @@ def _check(pool: Any) -> None:
     pool.connection_class(**pool.connection_kwargs)
 
 
+def _given(
+    url: str, parse: Callable[[str], Any], several: _Several | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """What the URL and the options say; of one server's URL, the URL counts, as in redis-py."""
+    if several is not None:
+        given = {**several.options, **options}
+    else:
+        given = {**options, **parse(url)}
+        if "connection_class" in options:
+            given["connection_class"] = options["connection_class"]
+    given.pop("timeout", None)  # how long to wait for a place in a pool: no call does
+    return given
+
+
 def _completed(
     options: dict[str, Any], kind: type[Retry | AsyncRetry], login: Callable[[Any], Any]
 ) -> dict[str, Any]:
@@ -117,7 +136,10 @@ def _completed(
     retry: Any = given.get("retry") or Retry(EqualJitterBackoff(cap=0.5, base=0.02), repeats, lost)
     if not isinstance(retry, kind):  # a policy is the same, its two classes are not
         retry = kind(retry._backoff, retry._retries, retry._supported_errors)  # noqa: SLF001
-    ours = {**_DEFAULTS, **_unnamed(), "retry_on_error": [*lost], "redis_connect_func": login}
+    ours = {**_DEFAULTS, "retry_on_error": [*lost]}
+    if kind is Retry or sys.version_info < (3, 14):
+        ours |= {**_unnamed(), "redis_connect_func": login}
+    # Else redis-py asks whether the login is a coroutine with what Python 3.14 warns of.
     if "maint_notifications_config" not in given:  # which only the driver's default protocol has
         ours["protocol"] = PROTOCOL
     return {**ours, **given, "retry": retry}
@@ -180,7 +202,7 @@ def _primary(kind: Any, several: _Several, completed: dict[str, Any], none: Any)
         completed: options.
         none: repeats nothing: where one Sentinel does not answer, the next one is asked.
     """
-    options = {**several.options, **completed}
+    options = {**completed}
     if options.pop("connection_class", None) is not None:
         options["ssl"] = True
     theirs = {
@@ -272,7 +294,7 @@ class Fleet(Generic[C]):
 
 
 def _fleet(kind: Any, several: _Several, completed: dict[str, Any], none: Any) -> Fleet[Any]:
-    options = {**several.options, **completed, "retry": none, "retry_on_error": []}
+    options = {**completed, "retry": none, "retry_on_error": []}
     patience_s = options.pop("failover_timeout", FAILOVER_S)
     host, port = several.addresses[0]
     like = kind(**options, host=host, port=port)

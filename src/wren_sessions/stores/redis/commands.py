@@ -12,9 +12,10 @@ its reply (see `scripts`), and which a PING behind plain commands gives back.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
 from secrets import randbits, token_hex
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -197,19 +198,18 @@ class Commands:
         self.owners: LRU[str, Owned] = LRU(MAX_OWNED)
         self.ttl = ttl
         age = _word(ttl.max_age_ms)
-        self._policy = f"{_word(ttl.idle_ms)} {age} {ttl.refresh}"
-        self._staging_policy = f"!{STAGING_MS} {age} write"  # see `TTLPolicy.of`
+        policy = f"{_word(ttl.idle_ms)} {age} {ttl.refresh}"
+        # By the type of a session's id: see `TTLPolicy.of`.
+        staging: dict[type[str], str] = {StagingId: f"!{STAGING_MS} {age} write"}
+        self._policies = defaultdict(lambda: policy, staging)
         self._max_bytes = b"%d" % INLINE_BYTES
 
     def key(self, session: str) -> bytes:
         """The session's key."""
         return self.keys.session_key(session).encode()
 
-    def _policy_of(self, session: str) -> str:
-        return self._staging_policy if type(session) is StagingId else self._policy
-
     def _clocks(self, session: str) -> list[bytes]:
-        return self._policy_of(session).encode().split(b" ")[:2]
+        return self._policies[type(session)].encode().split(b" ")[:2]
 
     def _scripted(
         self,
@@ -251,7 +251,7 @@ class Commands:
             known = self.owners.get(commit.incarnation)
             listing = known and known.owner
         words = (
-            f"{commit.token} {owner} {commit.turn or _NONE} {self._policy_of(commit.session)} "
+            f"{commit.token} {owner} {commit.turn or _NONE} {self._policies[type(commit.session)]} "
             f"{'1' if commit.new else '2' if commit.latest else '0'} "
             f"{commit.incarnation or _NONE} {_NONE if revision is None else revision} "
             f"{_NONE if created is None else created} "
@@ -292,7 +292,7 @@ class Commands:
     ) -> Plan[Loaded | None]:
         """See `SessionStore.load`."""
         wanted = _NONE if checkpoint_id is None else _id(checkpoint_id)
-        words = f"{self._policy_of(session)} {_ns(namespace)} {wanted}".encode()
+        words = f"{self._policies[type(session)]} {_ns(namespace)} {wanted}".encode()
         there = "" if held is None else f"{held.incarnation} {_spans(held.spans)}"
         read = partial(read_loaded, session, namespace, held)
         return self._scripted("load", session, (words, self._max_bytes, there.encode()), read)
@@ -369,7 +369,7 @@ class Commands:
     def turn(self, step: TurnStep) -> Plan[tuple[TurnState, OwnedLife | None]]:
         """See `TurnStore.turn`."""
         words = f"{step.token} {step.ttl_ms} {step.patience_ms} {encode(step.holder)}"
-        args = (self._policy_of(step.session).encode(), step.what.encode(), words.encode())
+        args = (self._policies[type(step.session)].encode(), step.what.encode(), words.encode())
         return self._scripted("turn", step.session, args, read_turn)
 
     def delete(self, session: str) -> Plan[Gone]:
@@ -495,6 +495,7 @@ def _word(number: int | None, none: str = "-") -> str:
     return none if number is None else str(number)
 
 
+@lru_cache(1_024)
 def _ns(namespace: str) -> str:
     return "/" + encode_namespace(namespace) if namespace else "/"
 

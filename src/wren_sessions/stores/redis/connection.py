@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from copy import copy
+from functools import partial
 from inspect import getattr_static
 from types import FunctionType
 from typing import Any, Final, TypeAlias, TypeVar
@@ -119,7 +120,7 @@ class Line:
             return self.client.execute_command(*command, **RAW)
         kept, raw = self.connection.get_connection(), packed(command)
         return kept.retry.call_with_retry(
-            lambda: exchange(kept, raw), lambda error: self._lost(kept, error)
+            partial(exchange, kept, raw), lambda error: self._lost(kept, error)
         )
 
 
@@ -192,7 +193,7 @@ class AsyncLine:
             return await self.client.execute_command(*command, **RAW)
         kept, raw = await self.connection.get_connection(), packed(command)
         return await kept.retry.call_with_retry(
-            lambda: aexchange(kept, raw), lambda error: self._lost(kept, error)
+            partial(aexchange, kept, raw), lambda error: self._lost(kept, error)
         )
 
     @property

@@ -2,8 +2,8 @@
 
 The driver sends the password, the names that ``CLIENT LIST`` shows and the number of the database
 one after another, and waits for each answer. In a process that has just started, this takes a good
-part of its first read. Here all of it is sent together. The protocol is RESP2, which needs no word
-of its own. If the URL asks for RESP3, the driver logs the connection in, which then says its name.
+part of its first read. Here all of it is sent together, over RESP2, which needs no HELLO. If the
+URL asks for RESP3, the driver logs in, and only the library's name is sent here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def log_in(connection: Any) -> None:
     else:
         connection.on_connect()
         steps = _names(connection)
-    connection.send_packed_command(_together(steps), check_health=False)
+    connection.send_packed_command(_together(connection, steps), check_health=False)
     for step in steps:
         try:
             connection.read_response()
@@ -57,7 +57,7 @@ async def alog_in(connection: Any) -> None:
     else:
         await connection.on_connect()
         steps = _names(connection)
-    await connection.send_packed_command(_together(steps), check_health=False)
+    await connection.send_packed_command(_together(connection, steps), check_health=False)
     for step in steps:
         try:
             await connection.read_response()
@@ -96,13 +96,15 @@ def _steps(connection: Any, credentials: tuple[str, ...] | None) -> list[_Step]:
 
 def _names(connection: Any) -> list[_Step]:
     """Says which library this is, which servers know from Redis 7.2 on."""
-    about = getattr(connection, "driver_info", None)
-    named = (
-        (_NAME, redis.__version__) if about is None else (about.formatted_name, about.lib_version)
-    )
-    pairs = zip(("LIB-NAME", "LIB-VER"), named, strict=True)
+    about = (
+        getattr(connection, "driver_info", None) or connection
+    )  # older ones have both themselves
+    name = getattr(about, "formatted_name", None) or getattr(about, "lib_name", None) or _NAME
+    version = getattr(about, "lib_version", None) or redis.__version__
+    pairs = (("LIB-NAME", name), ("LIB-VER", version))
     return [_Step(("CLIENT", "SETINFO", *pair), optional=True) for pair in pairs]
 
 
-def _together(steps: list[_Step]) -> list[bytes]:
-    return [b"".join([packed(step.command) for step in steps])]
+def _together(connection: Any, steps: list[_Step]) -> list[bytes]:
+    encode = connection.encoder.encode  # a password may have another encoding than UTF-8
+    return [b"".join([packed(list(map(encode, step.command))) for step in steps])]
