@@ -325,6 +325,31 @@ async def test_reading_tells_a_listing_now_and_then(there: AsyncSessionStore) ->
         assert await of_load(trips, there, "one") == 1
 
 
+@pytest.mark.parametrize("refresh", ["read"])
+@pytest.mark.parametrize("call", ["load", "turn"])
+async def test_a_listing_that_cannot_be_told_fails_no_call(
+    client: redis.Redis, store: RedisStore, redis_url: str, face: str, call: str
+) -> None:
+    """The session is read, or its turn taken; the listing is told with the next use."""
+    await done(store.aio, put("1", session="one", owner="ann"))
+    client.pexpire(LIST, SLOW_MS)
+    session_key = "langgraph:checkpoint:one:latest"
+    client.execute_command("ACL", "SETUSER", "few", "on", ">few", "+@all", f"~{session_key}")
+    step = TurnStep(session="one", token="mine", what="take", ttl_ms=60_000)
+    try:
+        async with opened(redis_url.replace("//", "//few:few@"), ttl=store.ttl) as limited:
+            there = face_of(limited, face)
+            if call == "load":
+                assert await there.load("one") is not None
+            else:
+                assert (await cast("AsyncTurnStore", there).turn(step)).mine
+    finally:
+        client.execute_command("ACL", "DELUSER", "few")
+    assert client.pttl(LIST) <= SLOW_MS
+    await face_of(store, face).load("one")
+    check_it_outlives(client)
+
+
 async def of_load(trips: Trips, face: AsyncSessionStore, session: str) -> int:
     """How many trips a load makes."""
     return await trips.of(lambda: face.load(session))

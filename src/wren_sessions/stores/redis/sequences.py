@@ -6,6 +6,7 @@ suspends.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -35,6 +36,8 @@ from wren_sessions.stores.redis.owned import LATE_MS, Entry, OwnedCommands
 from wren_sessions.stores.redis.replies import Gone, OwnedLife, read_owned_load
 
 Run: TypeAlias = Callable[[Plan[Any]], Awaitable[Any]]
+
+logger: Final = logging.getLogger("wren_sessions")
 
 _TRIES: Final = 5
 
@@ -104,6 +107,8 @@ class Sequences:
 
     async def load(self, run: Run, load: Plan[Any]) -> Loaded | None:
         """See `SessionStore.load`: reading renews the session, and its owner's listing is told."""
+        if type(load.session) is StagingId:
+            return await run(load)  # type: ignore[no-any-return] # what the plan reads
         found: tuple[Loaded | None, str | None]
         found = await run(load._replace(read=partial(read_owned_load, load.read)))
         loaded, owner = found
@@ -120,11 +125,19 @@ class Sequences:
         return state
 
     async def _used(self, run: Run, owner: str, session: str, life: Life) -> None:
-        """Tell the owner's listing if it would end too early."""
+        """Tell the owner's listing if it would end too early.
+
+        The call has its answer already, so it does not fail if the listing cannot be told, such as
+        on another node. The next use tells it, and a page that is read corrects it.
+        """
         known = self._commands.owners.get(life.incarnation)
         ends_ms = known.ends_ms if known is not None and known.owner == owner else 0
-        if self._owned.is_wrong(ends_ms, life):
+        if not self._owned.is_wrong(ends_ms, life):
+            return
+        try:
             await self._list_in(run, owner, session, life, used=True)
+        except StoreUnavailableError as error:
+            logger.debug("the owner's listing was not told of session %r: %s", session, error)
 
     async def prune(self, run: Run, prune: Prune) -> Committed:
         """See `SessionStore.prune`."""

@@ -17,7 +17,7 @@ import redis.asyncio
 from wren_sessions._blocking import run
 from wren_sessions._locks import Lock
 from wren_sessions.errors import ConfigurationError, hides_arguments
-from wren_sessions.keys import DEFAULT_PREFIX, KeySpace, StagingId
+from wren_sessions.keys import DEFAULT_PREFIX, KeySpace
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
     ArenaParts,
@@ -251,7 +251,7 @@ class RedisStore(Closing):
     ) -> Loaded | None:
         """See `SessionStore.load`."""
         plan = self._commands.load(session, namespace, checkpoint_id, held)
-        if self.ttl.refresh == "read" and type(session) is not StagingId:
+        if self.ttl.refresh == "read":
             return run(self.sequences.load(self._awaited, plan))
         return self._run(plan)
 
@@ -410,7 +410,7 @@ class AsyncRedisStore:
     ) -> Loaded | None:
         """See `SessionStore.load`."""
         plan = self._plans.load(session, namespace, checkpoint_id, held)
-        if self._store.ttl.refresh == "read" and type(session) is not StagingId:
+        if self._store.ttl.refresh == "read":
             return await self._store.sequences.load(self._run, plan)
         return await self._run(plan)
 
