@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +14,7 @@ from saver import graphs
 from wren_sessions import FileStore, MemoryStore, RedisStore, Sessions, SessionSaver, erase_owner
 from wren_sessions.errors import ConflictError
 from wren_sessions.protocols import SessionStore
-from wren_sessions.records import SessionInfo
+from wren_sessions.records import Loaded, SessionInfo, Start
 from wren_sessions.serializers.encryption import Encryption
 from wren_sessions.stores.protected import ProtectedStore
 from wren_sessions.stores.protected.headers import key_id
@@ -69,6 +71,22 @@ def before_the_next(store: SessionStore, name: str, change: Callable[[], object]
         return real(*args, **options)
 
     setattr(store, name, late)
+
+
+def before_each(store: SessionStore, names: tuple[str, ...], change: Callable[[], object]) -> None:
+    """Change something right before each call of these, but for those that the change makes."""
+    changing = False
+
+    def late(real: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        nonlocal changing
+        if not changing:
+            changing = True
+            change()
+            changing = False
+        return real(*args, **options)
+
+    for name in names:
+        setattr(store, name, partial(late, getattr(store, name)))
 
 
 def looked_at(store: SessionStore) -> SessionInfo:
@@ -153,3 +171,28 @@ def test_a_session_that_is_deleted_while_it_is_listed_is_not_there(
     before_the_next(below, "info", delete)
     assert list(SessionSaver(opened(below, OLD)).list(CONFIG)) == found
     assert bool(found) is anew
+
+
+@pytest.mark.parametrize("call", ["load", "scan"])
+def test_a_session_that_is_made_anew_at_each_look_is_told(below: SessionStore, call: str) -> None:
+    """A read ends, also of a store that loads no header, and says nothing of a moved checkpoint."""
+    load = below.load
+
+    def without_state(*args: Any, **options: Any) -> Loaded | None:
+        loaded = load(*args, **options)
+        return loaded and replace(loaded, state=b"")
+
+    def make_anew() -> None:
+        below.delete("t")
+        Sessions(opened(below, OLD)).save("t", {"n": 1})
+
+    below.load = without_state  # type: ignore[method-assign]
+    make_anew()
+    before_each(below, ("load", "scan", "info"), make_anew)
+    store = opened(below, OLD)
+    reads: dict[str, Callable[[], object]] = {
+        "load": lambda: store.load("t"),
+        "scan": lambda: store.scan("t", [Start("")], 10),
+    }
+    with pytest.raises(ConflictError, match="nothing was: try again"):
+        reads[call]()

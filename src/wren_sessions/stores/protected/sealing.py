@@ -373,17 +373,20 @@ class Sealing:
         held: Held | None = None,
     ) -> Loaded | None:
         """See `SessionStore.load`."""
-        loaded = await self._store.load(session, namespace, checkpoint_id, held)
-        if loaded is None or self._keyring is None:
-            return loaded
-        state = loaded.state
-        if not state:  # a store that does not return it
-            info = await self._store.info(session)
+        for _ in range(ATTEMPTS):
+            loaded = await self._store.load(session, namespace, checkpoint_id, held)
+            if loaded is None or self._keyring is None:
+                return loaded
+            if state := loaded.state:
+                break
+            info = await self._store.info(session)  # of a store that does not return it
             if info is None:
                 return None
-            if info.life.incarnation != loaded.life.incarnation:
-                return await self.load(session, namespace, checkpoint_id, held)
             state = info.state
+            if info.life.incarnation == loaded.life.incarnation:
+                break  # otherwise it was deleted in between, and another one made
+        else:
+            raise self._busy(session)
         header = await self._with_keys(partial(headers.read, self._keyring, session, state))
         if namespace == "" and checkpoint_id is None:
             _check_head(session, header, loaded.stored)
@@ -396,8 +399,8 @@ class Sealing:
 
     async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
-        scanned, known = await self._store.scan(session, starts, limit), None
         for _ in range(ATTEMPTS):
+            scanned = await self._store.scan(session, starts, limit)
             if self._keyring is None or scanned.life is None or not scanned.records:
                 return scanned
             incarnation, known = scanned.life.incarnation, self._recall(session)
@@ -405,8 +408,9 @@ class Sealing:
                 known = await self._look(session)
             if known is not None and known.incarnation == incarnation:
                 break  # otherwise it was deleted in between, and perhaps another one made
-            scanned = await self._store.scan(session, starts, limit)
-        uid = known.uid if known else None
+        else:
+            raise self._busy(session)
+        uid = known.uid
         opening = (partial(self._bodies.open, session, uid, stored) for stored in scanned.records)
         records = [await self._with_keys(work) for work in opening]
         return replace(scanned, records=tuple(records))
@@ -476,7 +480,7 @@ class Sealing:
     def _busy(self, session: str) -> ConflictError:
         return ConflictError(
             f"session {session!r} was made, deleted or encrypted by others each time it was to be "
-            "written; nothing was: try again",
+            "read or written; nothing was: try again",
             session=session,
         )
 
