@@ -50,6 +50,7 @@ from wren_sessions.serializers.keyring import is_owner_key
 from wren_sessions.stores.protected.headers import key_id
 from wren_sessions.testing import FakeClock
 from wren_sessions.testing.build import add, write
+from wren_sessions.transfer.rekey import _Rekeying
 from wren_sessions.ttl import FOREVER, TTLPolicy
 
 KEY, NEW = Encryption.generate_key("k1"), Encryption.generate_key("k2")
@@ -917,9 +918,15 @@ def test_an_owner_is_listed_three_times(*, owner_keys: bool) -> None:
 # --- what cannot be read --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("deleted", [False, True])
 @pytest.mark.parametrize("face", ["sync", "async"])
-async def test_what_nobody_can_read_keeps_no_key(face: str, tmp_path: Path) -> None:
-    """A session from a backup that another erased owner had as well is named; others are kept."""
+async def test_what_nobody_can_read_keeps_no_key(
+    face: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, deleted: bool
+) -> None:
+    """A session from a backup that another erased owner had as well is named if it is there still.
+
+    The others are kept.
+    """
     below, keys = MemoryStore(ttl=FOREVER), MemoryStore(ttl=FOREVER)
     store = ProtectedStore(below, encryption=Encryption([KEY]), owner_keys=keys)
     sessions = Sessions(store)
@@ -932,9 +939,18 @@ async def test_what_nobody_can_read_keeps_no_key(face: str, tmp_path: Path) -> N
     assert (await erased(face, store, "carl")).unreadable == {}
     below.restore("a", (tmp_path / "a").read_bytes())
     store = ProtectedStore(below, encryption=Encryption([KEY]), owner_keys=keys)
+    lacks = _Rekeying.lacks_owner_key
+
+    async def lacks_owner_key(rekeying: _Rekeying, session: str) -> bool:
+        if deleted:
+            below.delete(session)
+        return await lacks(rekeying, session)
+
+    monkeypatch.setattr(_Rekeying, "lacks_owner_key", lacks_owner_key)
     receipt = await erased(face, store, "ann")
-    assert (receipt.sessions, receipt.keys, set(receipt.unreadable)) == ((), 1, {"a"})
-    assert "owner who was erased" in receipt.unreadable["a"]
+    named = set() if deleted else {"a"}
+    assert (receipt.sessions, receipt.keys, set(receipt.unreadable)) == ((), 1, named)
+    assert all("owner who was erased" in why for why in receipt.unreadable.values())
     assert json.loads(receipt.to_json())["unreadable"] == receipt.unreadable
     assert texts(store, "z") == said
     assert keys.list_owned("ann").sessions == ()

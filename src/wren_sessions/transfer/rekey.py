@@ -129,9 +129,12 @@ async def give_back(api: StoreApi, key_ids: set[str]) -> dict[str, str]:
     """
     rekeying = _Rekeying.of(api, None, None, only=key_ids)
     await rekeying.run_each(await rekeying.all_sessions(), asked=False)
-    for session, error in rekeying.unreadable.items():
-        if not await rekeying.lacks_owner_key(session):
+    for session, error in list(rekeying.unreadable.items()):
+        if await rekeying.lacks_owner_key(session):
+            continue
+        if await api.below.info(session) is not None:
             raise error
+        del rekeying.unreadable[session]  # it was deleted in between
     if rekeying.busy:
         raise ConflictError(
             f"session {rekeying.busy[0]!r} is in use, and was an erased owner's before: it is "
@@ -269,7 +272,9 @@ class _Rekeying:
         def lacking(found: set[str | None]) -> bool:
             return any(is_owner_key(key) for key in found - there if key)
 
-        if raw is None or lacking({key_id(raw.state)}):
+        if raw is None:
+            return False
+        if lacking({key_id(raw.state)}):
             return True
         return await self._any(api.below, session, _keys_of_bodies, lacking)
 
