@@ -108,8 +108,8 @@ async def _all_seen(reader: asyncio.StreamReader, limit: float | None, came: byt
     reply = _Pieces(came)
     while reply.missing and reader.exception() is None and (piece := await _seen(reader, limit)):
         reply.add(piece)
-    if reader.exception() is None and reply.value is not None:
-        return reply.value
+    if reader.exception() is None and (value := reply.value) is not None:
+        return value
     if not reader.at_eof():
         reader.feed_data(bytes(reply.came))
     return None
