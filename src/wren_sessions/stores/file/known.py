@@ -24,7 +24,7 @@ from wren_sessions.stores.file.sessions import Key
 _MOST: Final = 1_024
 
 
-class Latest(NamedTuple):
+class Remembered(NamedTuple):
     """A session as it is in the file.
 
     Attributes:
@@ -52,7 +52,7 @@ class Known:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._sessions: dict[Key, Latest] = {}
+        self._sessions: dict[Key, Remembered] = {}
         self._version = self._data_version()
         self._changes = 0
         self._open = False
@@ -67,7 +67,7 @@ class Known:
         """The transaction is in the file."""
         self._open = False
 
-    def of(self, key: Key) -> Latest | None:
+    def of(self, key: Key) -> Remembered | None:
         """A session as this connection wrote it; None if something else has written since."""
         if self._connection.total_changes != self._changes:
             self._sessions.clear()
@@ -81,7 +81,7 @@ class Known:
             self._sessions.clear()
         return version == before
 
-    def keep(self, key: Key, latest: Latest | None) -> None:
+    def keep(self, key: Key, latest: Remembered | None) -> None:
         """Remember how a commit left a session; None for what the next one has to ask for."""
         if latest is None:
             self._sessions.pop(key, None)

@@ -41,7 +41,7 @@ from wren_sessions.stores.file.cells import (
     weight,
 )
 from wren_sessions.stores.file.counts import count_namespaces, summed
-from wren_sessions.stores.file.known import Known, Latest
+from wren_sessions.stores.file.known import Known, Remembered
 from wren_sessions.stores.file.schema import ARENA_BITS
 from wren_sessions.stores.file.sessions import Key
 from wren_sessions.ttl import TTLPolicy
@@ -119,7 +119,7 @@ _Counts: TypeAlias = tuple[int | None, int | None]
 _BEHIND: Final = 11  # columns behind those of the session
 
 
-class _Seen(NamedTuple):
+class _Found(NamedTuple):
     """What the tables hold of what a commit asks for.
 
     Attributes:
@@ -156,7 +156,7 @@ class _Seen(NamedTuple):
     owner: str | None = None
 
 
-_seen: Callable[[tuple[Any, ...]], _Seen] = partial(tuple.__new__, _Seen)
+_found: Callable[[tuple[Any, ...]], _Found] = partial(tuple.__new__, _Found)
 
 
 def commit(
@@ -240,7 +240,7 @@ def _looking(what: tuple[bool, bool, bool, bool]) -> str:
     return sessions.select(f"{source} WHERE {sessions.OF_KEY}")
 
 
-def _look(connection: sqlite3.Connection, key: Key, commit: Commit, now_ms: int) -> _Seen:
+def _look(connection: sqlite3.Connection, key: Key, commit: Commit, now_ms: int) -> _Found:
     asked: tuple[str, ...] = ()
     namespace = replaced = None
     if commit.record:
@@ -259,19 +259,19 @@ def _look(connection: sqlite3.Connection, key: Key, commit: Commit, now_ms: int)
     statement = _looking((record, witness, writes, replaced is not None))
     found = connection.execute(statement, asked + key).fetchone()
     if found is None:
-        return _Seen()
+        return _Found()
     row = row_of(found[:-_BEHIND])
     if not row.alive(now_ms):
-        return _Seen(rest_sid=row.sid)
+        return _Found(rest_sid=row.sid)
     token, base, head, log, *rest = found[-_BEHIND:]
     if head is not None:
         if type(head) is not str:
             name_of(head, row.sid, "heads", "head")
         log = row.log if namespace == "" else count_of(log, row.sid, "heads", "log")
-    return _seen((row, None, token, base, namespace, head, log, *rest))
+    return _found((row, None, token, base, namespace, head, log, *rest))
 
 
-def _remembered(known: Known, key: Key, commit: Commit, now_ms: int) -> _Seen | None:
+def _remembered(known: Known, key: Key, commit: Commit, now_ms: int) -> _Found | None:
     """The same from memory; None if it does not hold any more, or the commit asks for more."""
     latest = known.of(key)
     if latest is None:
@@ -287,10 +287,10 @@ def _remembered(known: Known, key: Key, commit: Commit, now_ms: int) -> _Seen | 
     if not known.holds():
         return None
     about = ("" if record else None, head, row.log, head, early)
-    return _seen((row, None, None, None, *about, row.sid, head, 0, turn, owner))
+    return _found((row, None, None, None, *about, row.sid, head, 0, turn, owner))
 
 
-def _latest(commit: Commit, seen: _Seen, after: Row, owner: str | None) -> Latest | None:
+def _latest(commit: Commit, seen: _Found, after: Row, owner: str | None) -> Remembered | None:
     """What is known of the session after a commit; None if that is not all of it."""
     record, writes, head, early = commit.record, commit.writes, seen.leads, seen.early
     if record:
@@ -301,10 +301,10 @@ def _latest(commit: Commit, seen: _Seen, after: Row, owner: str | None) -> Lates
         return None
     if writes and not writes.name[0]:
         early = max(early or "", writes.name[1])
-    return Latest(after, head, early if early and early > head else None, seen.turn, owner)
+    return Remembered(after, head, early if early and early > head else None, seen.turn, owner)
 
 
-def _applied(commit: Commit, seen: _Seen) -> int | None:
+def _applied(commit: Commit, seen: _Found) -> int | None:
     """The base that a commit got when it was applied before; None if it was not."""
     if seen.row is None:
         return None
@@ -316,7 +316,7 @@ def _applied(commit: Commit, seen: _Seen) -> int | None:
     return 0 if made_it or commit.token in seen.row.tokens.split() else None
 
 
-def _refusal(connection: sqlite3.Connection, commit: Commit, seen: _Seen) -> Outcome | None:
+def _refusal(connection: sqlite3.Connection, commit: Commit, seen: _Found) -> Outcome | None:
     row = seen.row
     if row is None:
         builds_on = (commit.incarnation, commit.revision, commit.turn) != (None, None, None)
@@ -334,7 +334,7 @@ def _refusal(connection: sqlite3.Connection, commit: Commit, seen: _Seen) -> Out
 
 
 def _all_there(
-    connection: sqlite3.Connection, witnesses: Sequence[Name], seen: _Seen, sid: int
+    connection: sqlite3.Connection, witnesses: Sequence[Name], seen: _Found, sid: int
 ) -> bool:
     if seen.witness is None:
         if seen.head == witnesses[0][1] and seen.namespace == witnesses[0][0]:
@@ -356,7 +356,7 @@ def _write(
     connection: sqlite3.Connection,
     commit: Commit,
     row: Row,
-    seen: _Seen,
+    seen: _Found,
     times: tuple[int, int | None],
 ) -> Row:
     """Write the parts of a commit and its session's row, which is returned."""
@@ -394,7 +394,7 @@ def _update(connection: sqlite3.Connection, row: Row, state: bytes | None) -> Ro
 
 
 def _put_record(
-    connection: sqlite3.Connection, row: Row, record: Record, token: str, seen: _Seen
+    connection: sqlite3.Connection, row: Row, record: Record, token: str, seen: _Found
 ) -> tuple[str, _Counts]:
     """Write a record; its namespace's head is returned, with what the session's row is to say."""
     sid, (namespace, id_) = row.sid, record.name
@@ -423,7 +423,7 @@ def _put_record(
 
 
 def _lower(
-    connection: sqlite3.Connection, row: Row, name: Name, seen: _Seen, own: int
+    connection: sqlite3.Connection, row: Row, name: Name, seen: _Found, own: int
 ) -> int | None:
     """What a record is to say of the next lower one; the one above it is told of it."""
     namespace, id_ = name
