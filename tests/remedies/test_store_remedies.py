@@ -573,14 +573,14 @@ def test_what_somebody_put_in_its_place(fault: str, path: Path) -> None:
 # --- others at work -------------------------------------------------------------------------------
 
 
-@tries("one of them was written meanwhile; try again", "nothing was: try again")
+@tries("one of them was changed meanwhile; try again", "nothing was: try again")
 def test_others_are_at_work() -> None:
     """When they rest, it works."""
     store = MemoryStore()
     sessions = Sessions(store)
     life = sessions.save("s", {"n": 1}).life
     sessions.save("s", {"n": 2})
-    with pytest.raises(ConflictError, match="written meanwhile; try again"):
+    with pytest.raises(ConflictError, match="changed meanwhile; try again"):
         store.copy("s", "t", expect=life)
     info = store.info("s")
     assert info
