@@ -155,6 +155,17 @@ def test_bytes_of_an_object_are_packed_with_it() -> None:
     assert same(again({**whole, "d": b"x"}), {**whole, "d": b"x"})
 
 
+@pytest.mark.parametrize("length", [0, 1, 127, 128, 191, 196, 255, 256, 32_768, 65_536])
+def test_bytes_are_told_from_letters_and_lengths_that_look_like_them(length: int) -> None:
+    """In UTF-8, a letter from U+0100 to U+01BF begins as bytes do; so does the length 196."""
+    letters = "".join(map(chr, range(0x100, 0x1C0)))
+    texts = [letters, {letters: [217, "x" * 196, "\u0105" * 98, [None] * 197]}]
+    assert not _writing.holds_bytes(msgpack.packb(texts))
+    for odd in ([*texts, bytes(length)], [217, bytes(length), texts], {"a": [bytes(length)]}):
+        assert _writing.holds_bytes(msgpack.packb(odd))
+    assert _writing.Packing(SAFE._lower).pack(texts) == SAFE.dumps_typed(texts)[1]
+
+
 @pytest.mark.parametrize(
     "odd", [bytearray(b"x"), memoryview(b"x"), msgpack.ExtType(5, b"x"), msgpack.Timestamp(1)]
 )

@@ -35,6 +35,7 @@ _SET, _FROZENSET = map(marker, (b"s", b"f"))
 _CALLS_EACH: Final = 2  # that lowering takes at least for each level, in any Python
 _MARKED: Final = (None,)  # in place of a marker, where nothing is built
 _BIN8, _BIN16, _BIN32 = range(0xC4, 0xC7)  # what bytes begin with
+_REFUSED: Final = -2  # as the longest bytes: empty ones are longer (-1 would stand for no limit)
 KEPT_BYTES: Final = 1_048_576  # a packer that grew larger is not kept
 
 # Why what was trusted to be plain cannot be packed; looking at each value tells what it is.
@@ -203,7 +204,9 @@ class Packing:
             orjson.dumps(value, _check_object, STRICT_JSON)
         except PACKING_ERRORS:
             return None
-        if holds_bytes(data, _outside) or (MARK in data and fault_of(data) is not None):
+        if holds_bytes(data) and not _only_in_envelopes(data):
+            return None
+        if MARK in data and fault_of(data) is not None:
             return None
         if len(data) < KEPT_BYTES:
             self._spare["packer"] = packer
@@ -219,26 +222,35 @@ def _check_object(value: Any) -> None:
         raise TypeError
 
 
-def holds_bytes(data: bytes, within: Callable[[list[Any]], Any] | None = None) -> bool:
+def holds_bytes(data: bytes) -> bool:
     """Whether there are bytes in what was packed.
 
-    They may have been a bytearray that another thread took away before orjson saw it.
-
-    Args:
-        data: what was packed.
-        within: `_outside` for envelopes whose parts were lowered: these may have bytes.
+    They may have been a bytearray that another thread took away before orjson saw it. Letters such
+    as ą begin with the same byte as bytes do. So this also runs for text in many languages, and has
+    to be quick: reading ends at the first bytes, and texts are not decoded.
     """
     if not (_BIN8 in data or _BIN16 in data or _BIN32 in data):
         return False
     try:
-        orjson.dumps(msgpack.unpackb(data, ext_hook=_marked, list_hook=within))
+        msgpack.unpackb(data, raw=True, use_list=False, max_bin_len=_REFUSED, ext_hook=_marked)
     except PACKING_ERRORS:
         return True
     return False
 
 
-def _marked(code: int, _kind: bytes) -> Any:
-    return _MARKED if code == MARKER else msgpack.ExtType
+def _only_in_envelopes(data: bytes) -> bool:
+    """Whether all bytes are in envelopes: the parts of objects were copied and looked at."""
+    try:
+        orjson.dumps(msgpack.unpackb(data, ext_hook=_marked, list_hook=_outside))
+    except PACKING_ERRORS:
+        return False
+    return True
+
+
+def _marked(code: int, _kind: bytes) -> tuple[None]:
+    if code != MARKER:
+        raise ValueError
+    return _MARKED
 
 
 def _outside(items: list[Any]) -> list[Any] | None:

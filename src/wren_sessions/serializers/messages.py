@@ -145,7 +145,7 @@ class Messages:
                 orjson.dumps(held, None, STRICT_JSON)
         except PACKING_ERRORS:
             return False
-        return not holds_bytes(array_header(len(messages)) + packer.bytes())
+        return not holds_bytes(b"".join((array_header(len(messages)), packer.getbuffer())))
 
     def _trusted(self, messages: list[Any], put: Callable[[list[Any]], None]) -> list[Any]:
         """Put messages, ready to be packed; gives what they hold, which nobody has looked at."""
