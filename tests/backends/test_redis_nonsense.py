@@ -189,11 +189,12 @@ def test_a_connection_with_an_unread_answer_is_not_used_again(redis_url: str) ->
     with RedisStore.from_url(redis_url, max_connections=1) as store:
         store.commit(put("1"))
         (lane,) = store._pipelines._lanes  # type: ignore[union-attr]
-        kept = lane._line.connection._kept
+        connection = lane._line.connection  # type: ignore[union-attr]
+        kept = connection._kept
         kept.send_command("ECHO", "late")
-        lane._line.connection.unfinished = True
+        connection.unfinished = True
         assert store.load(SESSION) is not None
-        assert lane._line.connection._kept is not kept
+        assert connection._kept is not kept
 
 
 async def test_a_client_of_one_loop_serves_another(redis_url: str) -> None:
