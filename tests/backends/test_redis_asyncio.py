@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 import redis
 
-from backends.faces import FACES, face_of, opened
+from backends.faces import face_of, opened
 from backends.processes import run_code
 from backends.proxy import Proxy, proxy_to
 from servers import ServerAddress
@@ -82,25 +82,11 @@ print(store.info("cli_20251108_145739").life.revision)
 """
 
 
-@pytest.fixture(params=FACES)
-def face(request: pytest.FixtureRequest) -> str:
-    """Which methods are called."""
-    name: str = request.param
-    return name
-
-
 @pytest_asyncio.fixture
 async def store(redis_url: str) -> AsyncIterator[RedisStore]:
     """A store with connections of its own."""
     async with opened(redis_url) as store:
         yield store
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    """A client that looks at the server's clients."""
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
 
 
 def connections(client: redis.Redis) -> set[str]:

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from backends.chats import TEXT, THREAD, Chat
-from backends.faces import FACES, face_of, opened, saver_on
+from backends.faces import face_of, opened, saver_on
 from wren_sessions.errors import (
     CorruptSessionError,
     DecryptionError,
@@ -45,13 +45,6 @@ def server(redis_url: str) -> Iterator[redis.Redis]:
     """A client with which to do damage."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
-
-
-@pytest.fixture(params=FACES)
-def face(request: pytest.FixtureRequest) -> str:
-    """Which methods are called."""
-    name: str = request.param
-    return name
 
 
 async def refused(

@@ -16,7 +16,7 @@ import redis
 import redis.asyncio
 
 from backends.chats import THREAD, Chat
-from backends.faces import FACES, face_of, opened, saver_on
+from backends.faces import face_of, opened, saver_on
 from recording import CANARY, assert_no_canary
 from servers import RedisServer, ServerAddress, free_port, start_server
 from wren_sessions import Encryption, SessionSaver, Settings, open_store
@@ -57,13 +57,6 @@ def admin(open_server: RedisServer) -> Iterator[redis.Redis]:
         yield client
         client.config_set("maxmemory", 0)
         client.flushall()
-
-
-@pytest.fixture(params=FACES)
-def face(request: pytest.FixtureRequest) -> str:
-    """Which methods are called."""
-    name: str = request.param
-    return name
 
 
 # --- the way to the server ------------------------------------------------------------------------

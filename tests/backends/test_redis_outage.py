@@ -10,7 +10,7 @@ import pytest_asyncio
 import redis
 
 from backends.chats import THREAD, Chat
-from backends.faces import FACES, face_of, opened, saver_on
+from backends.faces import face_of, opened, saver_on
 from servers import RedisServer, start_server
 from wren_sessions.errors import SessionGoneError, StoreUnavailableError
 from wren_sessions.protocols import AsyncSessionStore
@@ -44,13 +44,6 @@ def server() -> Iterator[RedisServer]:
     """A server of the test's own, which keeps what it acknowledged."""
     with start_server(*DURABLE) as server:
         yield server
-
-
-@pytest.fixture(params=FACES)
-def face(request: pytest.FixtureRequest) -> str:
-    """Which methods are called."""
-    name: str = request.param
-    return name
 
 
 @pytest_asyncio.fixture

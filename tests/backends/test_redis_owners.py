@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 import redis
 
-from backends.faces import FACES, face_of, opened
+from backends.faces import face_of, opened
 from backends.trips import Trips, counted_trips
 from wren_sessions import (
     MemoryStore,
@@ -32,20 +32,6 @@ HOUR_MS: Final = 3_600_000
 NO_END: Final = -1
 NO_KEY: Final = -2
 SLOW_MS: Final = 60_000  # what a busy machine may take from one look to the next
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    """A client that looks at the listing itself."""
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture(params=FACES)
-def face(request: pytest.FixtureRequest) -> str:
-    """Which methods are called."""
-    name: str = request.param
-    return name
 
 
 @pytest.fixture

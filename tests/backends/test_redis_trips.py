@@ -54,13 +54,6 @@ def trips() -> Iterator[Trips]:
         yield trips
 
 
-@pytest.fixture(params=FACES)
-def face(request: pytest.FixtureRequest) -> str:
-    """Which methods are called."""
-    name: str = request.param
-    return name
-
-
 @pytest_asyncio.fixture(params=POLICIES)
 async def store(
     redis_url: str, face: str, request: pytest.FixtureRequest

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 import pytest
 import redis
 
-from backends.faces import FACES, opened
+from backends.faces import opened
 from backends.processes import run_code
 from backends.proxy import Proxy, proxy_to
 from backends.trips import counted_trips
@@ -54,25 +54,11 @@ print(status)
 """
 
 
-@pytest.fixture(params=FACES)
-def face(request: pytest.FixtureRequest) -> str:
-    """Which methods are called."""
-    name: str = request.param
-    return name
-
-
 @pytest.fixture
 def proxy(redis_url: str, redis_server: ServerAddress) -> Iterator[Proxy]:
     """A proxy to the server, which can keep replies back."""
     with proxy_to(redis_server.host, redis_server.port) as proxy:
         yield proxy
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    """A client of the server itself."""
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
 
 
 async def until(holds: Callable[[], bool]) -> None:
