@@ -9,15 +9,18 @@ ended when that returns. There is no event loop, no thread and no second copy of
     answer = run(engine.rename("old", "new"))
 
 A coroutine that waits for anything else (a lock, a timer, a task) cannot be run so, and `run` says
-that it is a mistake of ours.
+that it is a mistake of ours. For another call it waits with a `Signal`: that of a blocking caller
+stops its thread, and any thread and any event loop may send it.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
 
-from wren_sessions.protocols import SessionStore, knowing_owners
+from wren_sessions.protocols import AsyncSessionStore, SessionStore, knowing_owners
 from wren_sessions.records import (
     ArenaParts,
     Commit,
@@ -57,6 +60,60 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 async def at_once(work: Callable[[], T]) -> T:
     """Call what blocks. Asynchronous callers have `asyncio.to_thread` in its place."""
     return work()
+
+
+class Signal(Protocol):
+    """What one call waits for, and another one sends, once."""
+
+    def send(self) -> None:
+        """Let the other call go on. Does not wait."""
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for it; whether it was sent in time."""
+
+
+class ThreadSignal:
+    """A signal for a blocking caller. Waiting stops the thread, and does not suspend."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def send(self) -> None:
+        """See `Signal.send`."""
+        self._lock.release()
+
+    async def wait(self, seconds: float) -> bool:
+        """See `Signal.wait`."""
+        return self._lock.acquire(timeout=seconds)
+
+
+class LoopSignal:
+    """A signal for a caller on the event loop that runs now."""
+
+    def __init__(self) -> None:
+        import asyncio
+
+        self._loop = asyncio.get_running_loop()
+        self._sent = asyncio.Event()
+
+    def send(self) -> None:
+        """See `Signal.send`."""
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+            self._loop.call_soon_threadsafe(self._sent.set)
+
+    async def wait(self, seconds: float) -> bool:
+        """See `Signal.wait`."""
+        import asyncio
+
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._sent.wait(), seconds)
+        return self._sent.is_set()
+
+
+def signal_for(store: AsyncSessionStore) -> Signal:
+    """A signal for those who call this store."""
+    return ThreadSignal() if isinstance(store, Unsuspended) else LoopSignal()
 
 
 class Unsuspended:

@@ -15,7 +15,12 @@ from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME, SCHEDULED
 
 from saver.backends import Backend, place
 from saver.chains import THREAD, Chain, config, get, pending, revision
-from wren_sessions import ConfigurationError, MemoryStore, SessionSaver, StoreUnavailableError
+from wren_sessions import (
+    ConfigurationError,
+    MemoryStore,
+    SessionSaver,
+    StoreUnavailableError,
+)
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Commit, Committed, Loaded, Start
 
@@ -74,7 +79,10 @@ async def test_writes_may_come_before_their_checkpoint(saver: SessionSaver) -> N
 async def test_writes_of_a_run_that_overtake_their_checkpoint_are_stored_at_once(
     saver: SessionSaver,
 ) -> None:
-    """Another process that writes the checkpoint has them, and they cost one commit in all."""
+    """Another process that writes the checkpoint has them.
+
+    They cost one commit, or none: those that share bytes with others go with their checkpoint.
+    """
     at = await Chain(saver).put("c1", {"x": 1})
     begun = await get(saver, config())  # as LangGraph does before a run
     await saver.aput_writes(config(checkpoint_id="c2"), [("a", LONG)], "task", "~1")
@@ -85,7 +93,7 @@ async def test_writes_of_a_run_that_overtake_their_checkpoint_are_stored_at_once
     await saver.aput_writes(config(checkpoint_id="c3"), [("a", LONG)], "task", "~1")
     at = await Chain.continuing(saver, await get(saver, at)).put("c3", {"x": 3})
     assert await pending(saver, at) == [("task", "a", LONG)]
-    assert await revision(saver.store) == 5
+    assert await revision(saver.store) == 4
 
 
 class _SlowStore:
@@ -164,36 +172,77 @@ class _FailingStore(_SlowStore):
         raise StoreUnavailableError("the connection was lost")
 
 
-class _FailingFlush(_SlowStore):
-    """A store that loses its connection behind a checkpoint, while it writes what waited for it."""
+class _FailingWrites(_SlowStore):
+    """A store that loses its connection behind a checkpoint, while pending writes are written.
+
+    Args:
+        store: the store.
+        at: which commit of pending writes fails.
+    """
 
     def __init__(self, store: SessionStore, at: int) -> None:
         super().__init__(store)
         self._at = at
 
     async def commit(self, commit: Commit) -> Committed:
-        """Fail if it is the n-th commit of pending writes behind the checkpoint."""
-        if commit.record is None and self.go_on.is_set():
+        """Fail if it is that one."""
+        if commit.record is None:
             self._at -= 1
             if self._at == 0:
                 raise StoreUnavailableError("the connection was lost")
         return await super().commit(commit)
 
 
+async def test_what_put_writes_has_taken_is_in_the_store_in_a_first_turn_too(
+    saver: SessionSaver,
+) -> None:
+    """Nobody knows the session's life before its first put: so `aput_writes` waits for that."""
+    slow = SessionSaver(cast("SessionStore", _SlowStore(saver.store)))
+    putting = asyncio.create_task(Chain(slow).put("c2", {"x": 2}))
+    await asyncio.sleep(0)
+    at = config(checkpoint_id="c2")
+    writing = [asyncio.create_task(slow.aput_writes(at, [("a", LONG)], task)) for task in "abc"]
+    done, _ = await asyncio.wait(writing, timeout=0.01)
+    assert not done
+    cast("_SlowStore", slow.store).go_on.set()
+    for number, task in enumerate(writing, 1):
+        await task
+        assert len(await pending(saver, at)) >= number
+    await putting
+    assert await pending(saver, at) == [(task, "a", LONG) for task in "abc"]
+
+
+async def test_writes_that_came_before_a_first_checkpoint_are_part_of_its_commit(
+    saver: SessionSaver,
+) -> None:
+    """There is no moment in which the checkpoint is stored without them."""
+    for task in "abc":
+        await saver.aput_writes(config(checkpoint_id="c1"), [("a", LONG)], task, "~1")
+    at = await Chain(saver).put("c1", {"x": 1})
+    assert await revision(saver.store) == 1
+    assert await pending(SessionSaver(saver.store), at) == [(task, "a", LONG) for task in "abc"]
+
+
 @pytest.mark.parametrize("at", [1, 2, 3])
-async def test_writes_outlive_a_put_that_fails_behind_its_checkpoint(
+async def test_writes_that_cannot_be_stored_behind_their_checkpoint_are_not_taken(
     saver: SessionSaver, at: int
 ) -> None:
-    """Those that waited for it, and could not be written then, are written by the next try."""
-    failing = SessionSaver(cast("SessionStore", _FailingFlush(saver.store, at)))
+    """Of several that waited for a session's first put, one fails, and says so."""
+    failing = SessionSaver(cast("SessionStore", _FailingWrites(saver.store, at)))
     putting = asyncio.create_task(Chain(failing).put("c2", {"x": 2}))
     await asyncio.sleep(0)
-    for task in "abc":  # the first put of a session: nobody knows its life yet
-        await failing.aput_writes(config(checkpoint_id="c2"), [("a", LONG)], task, "~1")
-    cast("_FailingFlush", failing.store).go_on.set()
-    with pytest.raises(StoreUnavailableError):
-        await putting
-    there = await Chain(failing).put("c2", {"x": 2})
+    there = config(checkpoint_id="c2")
+    writing = [
+        asyncio.create_task(failing.aput_writes(there, [("a", LONG)], task, "~1")) for task in "abc"
+    ]
+    await asyncio.sleep(0)
+    cast("_FailingWrites", failing.store).go_on.set()
+    await putting
+    taken = await asyncio.gather(*writing, return_exceptions=True)
+    failed = [task for task, error in zip("abc", taken, strict=True) if error]
+    assert len(failed) == 1
+    assert await pending(saver, there) == [(t, "a", LONG) for t in "abc" if t not in failed]
+    await failing.aput_writes(there, [("a", LONG)], failed[0], "~1")
     assert await pending(saver, there) == [(task, "a", LONG) for task in "abc"]
 
 
@@ -216,10 +265,15 @@ async def test_writes_outlive_a_put_that_fails(
 
     putting = asyncio.create_task(put())
     await asyncio.sleep(0)
-    await failing.aput_writes(config(checkpoint_id="c2"), [("a", value)], "task", "~1")
+    there = config(checkpoint_id="c2")
+    writing = asyncio.create_task(failing.aput_writes(there, [("a", value)], "task", "~1"))
+    await asyncio.wait([writing], timeout=0.01)  # it may wait for the put
     cast("_FailingStore", failing.store).go_on.set()
     with pytest.raises(StoreUnavailableError):
         await putting
+    await writing
+    if applied:  # only the answer was lost
+        assert await pending(saver, there) == [("task", "a", value)]
     at = await put()
     assert await pending(saver, at) == await pending(failing, at) == [("task", "a", value)]
 

@@ -38,7 +38,7 @@ and no channel depends on its history (LangGraph's ``DeltaChannel``).
 
 **A write that comes before its checkpoint** belongs to the life in which its run began, or that of
 the checkpoint which is on its way. If that is over or not known, or the write shares bytes with
-other checkpoints, it waits until the checkpoint is stored.
+other checkpoints, it is stored with the checkpoint, or behind it: see `pending`.
 
 `Lineage` is what a process knows of one session. It has no lock and does no I/O.
 """
@@ -49,6 +49,7 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any, Final
 
+from wren_sessions._blocking import Signal
 from wren_sessions._lru import LRU
 from wren_sessions.checkpoints.outcomes import gone
 from wren_sessions.records import Life, Name
@@ -78,10 +79,11 @@ class Lineage:
         origins: the incarnations of checkpoints.
         begun: the same for checkpoints that are being written, as far as it is known: the session
             may expire, and the checkpoint begin another life.
+        awaited: what to send when one of those is stored, or has failed.
         held: pending writes of checkpoints that are not there yet.
     """
 
-    __slots__ = ("begun", "deleted", "held", "origins", "present", "seen")
+    __slots__ = ("awaited", "begun", "deleted", "held", "origins", "present", "seen")
 
     def __init__(self) -> None:
         self.present: str | None = None
@@ -89,6 +91,7 @@ class Lineage:
         self.seen: LRU[str, Seen] = LRU(MAX_PAST)
         self.origins: LRU[Name, str] = LRU(MAX_ORIGINS)
         self.begun: dict[Name, str | None] = {}
+        self.awaited: dict[Name, list[Signal]] = {}
         self.held: LRU[Name, list[Any]] = LRU(MAX_HELD)
 
     def life(self, incarnation: str | None) -> Life | None:
@@ -135,8 +138,13 @@ class Lineage:
         self.deleted, self.present = False, incarnation
         return True
 
+    def let_go(self, name: Name) -> None:
+        """Tell those who wait for a checkpoint that it is not being written any more."""
+        for signal in self.awaited.pop(name, ()):
+            signal.send()
+
     def hold(self, name: Name, writes: Any) -> None:
-        """Let pending writes wait for their checkpoint."""
+        """Remember pending writes until their checkpoint is stored."""
         waiting = self.held.get(name)
         if waiting is None:
             self.held.keep(name, [writes])

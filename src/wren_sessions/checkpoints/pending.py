@@ -1,13 +1,14 @@
 """Writing pending writes: the results of tasks before their step is done.
 
 They belong to a checkpoint that may not have arrived yet: LangGraph sends both at once, and either
-may come first. If the checkpoint is not there yet, or still on its way, the writes are stored at
-once when it is known to which life of the session it will belong: the commit says so, and a deleted
-session does not come back as a few writes without a checkpoint. So neither waits for the other.
+may come first. So that no checkpoint is ever stored without the writes that were accepted before:
 
-They also wait in this process until their checkpoint is stored. They are written then if it was not
-known to which life they belong, if the checkpoint has begun another one, or if they refer to bytes
-of other checkpoints: a prune may free those in the meantime.
+- If it is known to which life of the session the checkpoint will belong, the writes are stored at
+  once. The commit names that life: so a deleted session does not come back as a few writes without
+  a checkpoint. They are also remembered here, in case the checkpoint begins another life.
+- If that is not known (a session's first turn), or if they share bytes with other checkpoints,
+  which a prune may free in the meantime, they need their checkpoint. If it is on its way, they wait
+  until it is stored. If it has not come yet, they are remembered here, and are part of its commit.
 
 `lineage` explains what happens to them if the session went away.
 """
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from wren_sessions._blocking import signal_for
 from wren_sessions._tokens import new_token
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, WriteBody, encode_write
 from wren_sessions.checkpoints.lineage import check_expired
@@ -29,6 +31,7 @@ from wren_sessions.checkpoints.renaming import MIRRORS, check_names
 from wren_sessions.checkpoints.turns import Rules, token_in, turns_on
 from wren_sessions.delta.encoder import INLINE_BYTES, DeltaEncoder, Serializer, dump
 from wren_sessions.delta.protection import Protection
+from wren_sessions.errors import StoreUnavailableError
 from wren_sessions.keys import write_key
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Commit, Committed, Life, Name, Write, Writes
@@ -37,6 +40,8 @@ from wren_sessions.serializers.limits import limits_of
 
 logger: Final = logging.getLogger("wren_sessions")
 
+_LOOK_S: Final = 0.5  # a signal may be lost with the thread that should send it
+_LOOKS: Final = 120
 _WHAT: Final = "the write to channel %r of session %r"
 
 Records: TypeAlias = Sequence[tuple[Name, CheckpointRecord]]
@@ -68,7 +73,7 @@ class _Batch(NamedTuple):
         task_id: the task.
         path: its path.
         writes: what it wrote; the values are type tags and bytes.
-        incarnation: the life that has them already; None if they are only here.
+        incarnation: the life that has them already; None if they are not stored yet.
     """
 
     task_id: str
@@ -123,69 +128,77 @@ class Pending:
         typed = _dumped(session, name, writes, serde)
         batch = _Batch(task_id, task_path, typed)
         try:
-            known = self._cache.for_writes(session, name)
-            life, records = known.life, known.records
-            if life is None:
-                life = await self._hold(session, name, batch, known)
-                records = self._cache.records(session)
-            if life is not None:
-                await self._write(session, name, batch, life, records)
+            while (known := self._cache.for_writes(session, name)).life is None:
+                if await self._before(session, name, batch, known):
+                    return
+                await self._until_stored(session, name)
+            await self._write(session, name, batch, known.life, known.records)
         except BaseException:
             self._cache.forget(session)
             raise
 
-    async def flush(
+    def early(
         self,
         session: str,
         name: Name,
-        waiting: Sequence[_Batch],
+        remembered: Sequence[_Batch],
         life: Life | None,
+        records: Records,
         *,
         again: bool = False,
-    ) -> None:
-        """Write what waited for a checkpoint that is there now; errors as `put_writes`.
-
-        What is stored already is there, unless the checkpoint has begun another life. If one cannot
-        be written, it and those behind it wait for the checkpoint to be tried again.
+    ) -> Commit | None:
+        """What came before its checkpoint, as a commit that the checkpoint's is to contain.
 
         Args:
             session: the session.
             name: the checkpoint.
-            waiting: the writes.
-            life: the life of the checkpoint.
-            again: write them all once more: the checkpoint's id is lower than its parent's (a slow
-                clock), so a prune may have dropped them.
-        """
-        done = 0
-        try:
-            for batch in waiting:
-                if again or life is None or batch.incarnation != life.incarnation:
-                    await self._write(session, name, batch, life, self._cache.records(session))
-                done += 1
-        except BaseException:
-            self._cache.hold_again(session, name, waiting[done:])
-            raise
-
-    async def _hold(
-        self, session: str, name: Name, batch: _Batch, known: KnownForWrites
-    ) -> Life | None:
-        """Store writes before their checkpoint if possible, and let them wait for it.
+            remembered: the writes.
+            life: the life of the checkpoint; what is stored in it already is left out.
+            records: what the values may share bytes with.
+            again: leave out nothing: the checkpoint's id is lower than its parent's (a slow clock),
+                so a prune may have dropped what was stored.
 
         Returns:
-            The life of the checkpoint, if it is there by now, and the writes are not.
+            The commit; None if nothing is left.
         """
+        incarnation = None if life is None else life.incarnation
+        left = [
+            batch
+            for batch in remembered
+            if again or batch.incarnation is None or batch.incarnation != incarnation
+        ]
+        return self._commit(session, name, left, life, records) if left else None
+
+    async def _before(self, session: str, name: Name, batch: _Batch, known: KnownForWrites) -> bool:
+        """Store or remember writes before their checkpoint; False if they have to wait for it."""
         life = known.expected if known.begun else self._cache.life_looked_at(session)
-        early = life and self._commit(session, name, batch, life, known.records)
+        early = (
+            life and not known.waits and self._commit(session, name, (batch,), life, known.records)
+        )
         # A prune keeps the bytes that checkpoints refer to, and these writes have none yet.
         shares = early and early.writes and early.writes.spans
         if life and early and not shares and await self._added(early):
             batch = batch._replace(incarnation=life.incarnation)
-        elif not known.begun and await self._added(
-            self._commit(session, name, batch, own=name), name
-        ):
-            return None  # another process has written the checkpoint
-        there = self._cache.hold(session, name, batch)
-        return None if there and there.incarnation == batch.incarnation else there
+        elif known.begun:
+            return False
+        elif await self._added(self._commit(session, name, (batch,), own=name), name):
+            return True  # another process has written the checkpoint
+        return self._cache.hold(session, name, batch, batch.incarnation)
+
+    async def _until_stored(self, session: str, name: Name) -> None:
+        """Wait until a checkpoint that is on its way is stored, or has failed.
+
+        Raises:
+            StoreUnavailableError: that took too long.
+        """
+        for _ in range(_LOOKS):
+            signal = signal_for(self._store)
+            if not self._cache.await_put(session, name, signal) or await signal.wait(_LOOK_S):
+                return
+        raise StoreUnavailableError(
+            f"the pending writes of a task in session {session!r} waited {_LOOKS * _LOOK_S:.0f} s "
+            "for their checkpoint to be stored, and were not written"
+        )
 
     async def _added(self, commit: Commit, there: Name | None = None) -> bool:
         """Make a commit of writes, perhaps of a checkpoint that is there; whether it was done."""
@@ -200,10 +213,10 @@ class Pending:
     async def _write(
         self, session: str, name: Name, batch: _Batch, life: Life | None, records: Records
     ) -> None:
-        done = await self._store.commit(self._commit(session, name, batch, life, records))
+        done = await self._store.commit(self._commit(session, name, (batch,), life, records))
         if done.outcome == "stale":  # what it would have referred to was pruned
             self._cache.forget(session)
-            done = await self._store.commit(self._commit(session, name, batch, life))
+            done = await self._store.commit(self._commit(session, name, (batch,), life))
         if done.outcome == "held":
             self._held(session, done)
         if done.outcome == "expired":
@@ -227,27 +240,29 @@ class Pending:
         self,
         session: str,
         name: Name,
-        batch: _Batch,
+        batches: Sequence[_Batch],
         life: Life | None = None,
         records: Records = (),
         *,
         own: Name | None = None,
     ) -> Commit:
         encoder: DeltaEncoder | None = None
-        task_id, path, writes, _ = batch
         entries: list[Write] = []
         values: list[StoredValue] = []
-        for write, (kind, data) in writes:
-            value = StoredValue(kind, [data])
-            if len(data) >= INLINE_BYTES:
-                encoder = encoder or DeltaEncoder(
-                    None, records, appends=False, protection=self._protection
+        for task_id, path, writes, _ in batches:
+            for write, (kind, data) in writes:
+                value = StoredValue(kind, [data])
+                if len(data) >= INLINE_BYTES:
+                    encoder = encoder or DeltaEncoder(
+                        None, records, appends=False, protection=self._protection
+                    )
+                    value = encoder.packed(write.channel, kind, data)
+                    values.append(value)
+                index, channel = write.index, write.channel
+                body = encode_write(WriteBody(task_id, index, path, channel, value), name)
+                entries.append(
+                    Write(key=write_key(task_id, index), body=body, replace=write.replace)
                 )
-                value = encoder.packed(write.channel, kind, data)
-                values.append(value)
-            body = encode_write(WriteBody(task_id, write.index, path, write.channel, value), name)
-            key = write_key(task_id, write.index)
-            entries.append(Write(key=key, body=body, replace=write.replace))
         there = () if own is None else (own,)
         return Commit(
             session=session,

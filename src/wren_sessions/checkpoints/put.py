@@ -79,35 +79,42 @@ class Writing:
             if known.life is None or known.parent is None or put.life is not None:
                 known, begins = await self._whose(put, serde, known)
             ours = draft(put, serde, known, self._protection)
-            done = await self._store.commit(self._commit(put, ours, known.life, begins=begins))
+            if ours.body.skewed:  # what is stored before it may be pruned: see `Pending.early`
+                known = known._replace(early=self._cache.begin(session, name, None))
+            done = await self._store.commit(self._commit(put, ours, known, begins=begins))
             if done.outcome != "done":
                 ours, done = await self._otherwise(put, serde, known, ours, done, begins=begins)
             assert done.life is not None  # noqa: S101 -- a commit that is done has one
             ours.resolve(done.base)
-            waiting = self._cache.written(session, done.life, name, ours.body, parent)
-            if waiting:
-                again = ours.body.skewed  # a prune may have dropped them: see `flush`
-                await self.pending.flush(session, name, waiting, done.life, again=again)
+            self._cache.written(session, done.life, name, ours.body, parent)
         except BaseException:
             self._cache.end(session, name)
             self._cache.forget(session)
             raise
 
-    def _commit(self, put: Put, ours: Draft, life: Life | None, *, begins: bool) -> Commit:
-        rules = self._rules
+    def _commit(self, put: Put, ours: Draft, known: Known, *, begins: bool) -> Commit:
+        rules, life = self._rules, known.life
         turn = token_in(rules, put.session) if turns_on.get() else None
+        witnesses, writes = ours.witnesses, None
+        early = known.early and self.pending.early(
+            put.session, put.name, known.early, life, known.records, again=ours.body.skewed
+        )
+        if early:
+            writes = early.writes
+            witnesses = tuple(dict.fromkeys((*witnesses, *early.witnesses)))
         latest = rules is not None and rules.latest and turn is None and put.name[0] == ""
         return Commit(
             session=put.session,
             token=new_token(),
             incarnation=None if life is None else life.incarnation,
             revision=put.revision,
-            witnesses=ours.witnesses,
+            witnesses=witnesses,
             new=put.new or begins,
             latest=latest,
             turn=turn,
             owner=put.owner,
             record=ours.record,
+            writes=writes,
             state=header(put, put.values, self._header_strings),
         )
 
@@ -127,10 +134,10 @@ class Writing:
         begins = orphan and life is None
         if (begins and self._cache.knows(session)) or (orphan and put.has_history):
             gone(session)
-        self._cache.begin(session, put.name, life)
+        early = self._cache.begin(session, put.name, life)
         records = [] if life is None else self._cache.records(session)
         persistent_subgraphs = self._cache.has_persistent_subgraphs(session, life)
-        return Known(parent, life, records, persistent_subgraphs), begins
+        return Known(parent, life, records, persistent_subgraphs, early), begins
 
     def _life(self, put: Put) -> Life | None:
         """The life that a checkpoint belongs to; None where it may begin a session."""
@@ -156,13 +163,13 @@ class Writing:
     ) -> tuple[Draft, Committed]:
         """Write a checkpoint whole, where what it builds on has gone, and may have."""
         session, life = put.session, known.life
-        nothing = Known(None, None, (), known.persistent_subgraphs)
+        nothing = known._replace(parent=None, records=())
         if done.outcome == "stale":  # the parent was pruned, the session lives
             self._cache.forget(session)
             if put.has_history:
                 gone(session)
             ours = draft(put, serde, nothing, self._protection)
-            done = await self._store.commit(self._commit(put, ours, life, begins=begins))
+            done = await self._store.commit(self._commit(put, ours, nothing, begins=begins))
         if begins and done.outcome == "exists":
             gone(session)
         if done.outcome == "gone":
@@ -172,8 +179,10 @@ class Writing:
             in_turn = token_in(self._rules, session) is not None
             if put.name[0] != "" or put.has_history or persistent_subgraphs or in_turn:
                 expired(session)  # a turn ends with its session
+            early = self._cache.begin(session, put.name, None)
+            nothing = nothing._replace(life=None, early=early)
             ours = draft(put, serde, nothing, self._protection)
-            again = replace(self._commit(put, ours, None, begins=True), revision=None)
+            again = replace(self._commit(put, ours, nothing, begins=True), revision=None)
             done = await self._store.commit(replace(again, created_ms=life.created_ms))
             if done.outcome == "exists":  # the id has been taken since: that is somebody else's
                 gone(session)

@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+from wren_sessions._blocking import Signal
 from wren_sessions._locks import Lock
 from wren_sessions._lru import LRU
 from wren_sessions.checkpoints.codec import CheckpointRecord
@@ -37,12 +38,14 @@ class Known(NamedTuple):
         life: the life that it belongs to.
         records: all records of the session, the last used first.
         persistent_subgraphs: whether a subgraph has a memory of its own in that life.
+        early: the pending writes that came before it.
     """
 
     parent: CheckpointRecord | None
     life: Life | None
     records: Sequence[tuple[Name, CheckpointRecord]]
     persistent_subgraphs: bool
+    early: Sequence[Any] = ()
 
 
 class KnownForWrites(NamedTuple):
@@ -53,12 +56,15 @@ class KnownForWrites(NamedTuple):
         records: all records of its session, the last used first.
         begun: whether it is being written.
         expected: the life that it will belong to then, as far as that is known.
+        waits: whether there are writes that are not stored before it; others follow them, for of
+            some the first counts, and of some the last.
     """
 
     life: Life | None
     records: Sequence[tuple[Name, CheckpointRecord]]
     begun: bool
     expected: Life | None = None
+    waits: bool = False
 
 
 class _Session:
@@ -120,12 +126,13 @@ class Cache:
                 return Known(found, None, records, persistent_subgraphs=False)
             lineage.begun[name] = life.incarnation
             persistent_subgraphs = lineage.seen[life.incarnation].persistent_subgraphs
-            return Known(found, life, records, persistent_subgraphs)
+            early = tuple(lineage.held.get(name, ())) if lineage.held else ()
+            return Known(found, life, records, persistent_subgraphs, early)
 
     def written(
         self, session: str, life: Life, name: Name, body: CheckpointRecord, parent: Name | None
-    ) -> list[Any]:
-        """A checkpoint was written; gives the pending writes that waited for it.
+    ) -> None:
+        """A checkpoint was written, with the pending writes that came before it.
 
         Args:
             session: its session.
@@ -138,11 +145,12 @@ class Cache:
             lineage = self._live(session, life, name)
             self._remember(session, name, body, parent)
             lineage.begun.pop(name, None)
-            if not lineage.held:
-                return []
-            if parent is not None:
-                lineage.release(parent, life)
-            return lineage.held.pop(name, [])
+            if lineage.awaited:
+                lineage.let_go(name)
+            if lineage.held:
+                lineage.held.pop(name, None)
+                if parent is not None:
+                    lineage.release(parent, life)
 
     # --- lives ------------------------------------------------------------------------------------
 
@@ -215,18 +223,33 @@ class Cache:
             lineage = self._lineages.get(session)
             return lineage is not None and (lineage.deleted or bool(lineage.seen))
 
-    def begin(self, session: str, name: Name, life: Life | None) -> None:
-        """A checkpoint is being written, in this life or as the first of one."""
+    def begin(self, session: str, name: Name, life: Life | None) -> Sequence[Any]:
+        """A checkpoint is being written, in this life or as the first of one.
+
+        Returns:
+            The pending writes that came before. If it is the first of a life, later ones wait.
+        """
         with self._lock:
             lineage = self._lineages.get(session) or self._begun(session)
             lineage.begun[name] = life.incarnation if life else None
+            return tuple(lineage.held.get(name, ()))
 
     def end(self, session: str, name: Name) -> None:
-        """It was not written; its pending writes go on waiting, for it may be tried again."""
+        """It was not written; its pending writes stay, for it may be tried again."""
         with self._lock:
             lineage = self._lineages.get(session)
             if lineage is not None:
                 lineage.begun.pop(name, None)
+                lineage.let_go(name)
+
+    def await_put(self, session: str, name: Name, signal: Signal) -> bool:
+        """Have a signal sent when a checkpoint is written or not; False if it is not on its way."""
+        with self._lock:
+            lineage = self._lineages.get(session)
+            if lineage is None or name not in lineage.begun:
+                return False
+            lineage.awaited.setdefault(name, []).append(signal)
+            return True
 
     def for_writes(self, session: str, name: Name) -> KnownForWrites:
         """What is known when pending writes of a checkpoint are to be written."""
@@ -239,23 +262,31 @@ class Cache:
             records.reverse()
             life, begun = lineage.of(name), name in lineage.begun
             expected = lineage.life(lineage.begun[name]) if begun else None
-            return KnownForWrites(life, records, begun, expected)
+            held = lineage.held.get(name) if lineage.held else None
+            waits = held is not None and held[-1].incarnation is None
+            return KnownForWrites(life, records, begun, expected, waits)
 
-    def hold(self, session: str, name: Name, writes: Any) -> Life | None:
-        """Let pending writes wait for their checkpoint; gives its life if it is there by now."""
+    def hold(self, session: str, name: Name, writes: Any, incarnation: str | None) -> bool:
+        """Remember pending writes until their checkpoint is stored, for its commit.
+
+        Args:
+            session: their session.
+            name: the checkpoint.
+            writes: the writes.
+            incarnation: the life that they are stored in; None if they are not stored.
+
+        Returns:
+            Whether that is enough. It is not if the checkpoint is there by now, or on its way, in
+            a life that does not have them.
+        """
         with self._lock:
             lineage = self._lineages.get(session) or self._begun(session)
             if life := lineage.of(name):
-                return life
+                return life.incarnation == incarnation
+            if name in lineage.begun and (incarnation or "") != lineage.begun[name]:
+                return False
             lineage.hold(name, writes)
-            return None
-
-    def hold_again(self, session: str, name: Name, writes: Sequence[Any]) -> None:
-        """Let them wait once more, though it is there: its put failed, and may be tried again."""
-        with self._lock:
-            lineage = self._lineages.get(session) or self._begun(session)
-            for each in writes:
-                lineage.hold(name, each)
+            return True
 
     def has_persistent_subgraphs(self, session: str, life: Life | None) -> bool:
         """Whether a subgraph is known to have a memory of its own in a life of the session."""
