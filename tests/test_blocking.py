@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar, cast
 
 import pytest
 
-from wren_sessions._blocking import Unsuspended, run
+from wren_sessions._blocking import Signal, Unsuspended, run, signal_for
 from wren_sessions.errors import StoreUnavailableError, WrenSessionsError
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.stores.memory import MemoryStore
@@ -201,3 +202,35 @@ def test_a_blocking_engine_runs_inside_an_event_loop() -> None:
         return run(engine_store.commit(put("1"))).outcome
 
     assert asyncio.run(application()) == "done"
+
+
+def test_a_thread_waits_for_a_signal_of_another() -> None:
+    """A blocking caller stops its thread, and its coroutine does not suspend."""
+    signal = signal_for(Unsuspended(MemoryStore()))
+    assert run(signal.wait(0.0)) is False
+    sender = threading.Timer(0.01, signal.send)
+    sender.start()
+    assert run(signal.wait(30)) is True
+    sender.join()
+
+
+async def test_a_loop_goes_on_while_a_call_waits_for_a_signal() -> None:
+    """It is sent by a thread, and waiting ends in time if it is not sent."""
+    signal = signal_for(MemoryStore().aio)
+    assert await signal.wait(0.0) is False
+    sender = threading.Timer(0.01, signal.send)
+    sender.start()
+    went_on = asyncio.create_task(asyncio.sleep(0))
+    assert await signal.wait(30) is True
+    assert went_on.done()
+    assert await signal.wait(30) is True
+    sender.join()
+
+
+def test_a_signal_to_a_loop_that_has_ended_is_no_error() -> None:
+    """The call that waited was cancelled with its loop, and the put that sends it goes on."""
+
+    async def made() -> Signal:
+        return signal_for(MemoryStore().aio)
+
+    asyncio.run(made()).send()

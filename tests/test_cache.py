@@ -6,7 +6,7 @@ import os
 import threading
 from contextvars import copy_context
 from types import SimpleNamespace
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -60,9 +60,30 @@ def waits(cache: Cache, name: Name) -> tuple[Life | None, bool]:
     return known.life, known.begun
 
 
-def written(cache: Cache, name: Name) -> list[object]:
-    """A checkpoint that continues nothing was written; gives the writes that waited for it."""
-    return cache.written(SESSION, life(), name, body(), None)
+def early(incarnation: str | None = None) -> Any:
+    """Pending writes of a checkpoint that is not there; None: they are not stored yet."""
+    return SimpleNamespace(incarnation=incarnation)
+
+
+def written(cache: Cache, name: Name) -> tuple[Any, ...]:
+    """A checkpoint that continues nothing is written; gives the writes that came before it."""
+    waited = cache.begin(SESSION, name, life())
+    cache.written(SESSION, life(), name, body(), None)
+    return tuple(waited)
+
+
+class _Sent:
+    """A signal that counts how often it was sent."""
+
+    times = 0
+
+    def send(self) -> None:
+        """Count."""
+        self.times += 1
+
+    async def wait(self, seconds: float) -> bool:
+        """Nobody does."""
+        raise NotImplementedError(seconds)
 
 
 # --- records --------------------------------------------------------------------------------------
@@ -322,43 +343,81 @@ def test_threads_leave_the_count_of_bytes_right() -> None:
 # --- what is on its way ---------------------------------------------------------------------------
 
 
-def test_writes_wait_for_a_checkpoint_that_is_not_there() -> None:
-    """They are given back once, when it is; after that they need not wait."""
+def test_writes_are_remembered_for_a_checkpoint_that_is_not_there() -> None:
+    """They are given once, to the put that writes it; after that none need be remembered."""
     cache = Cache()
+    one, two = early(), early()
     assert waits(cache, FIRST) == (None, False)
+    assert cache.hold(SESSION, FIRST, one)
+    assert cache.for_writes(SESSION, FIRST).waits
+    assert cache.hold(SESSION, FIRST, two)
+    assert written(cache, FIRST) == (one, two)
+    assert not cache.hold(SESSION, FIRST, early())
+    assert cache.hold(SESSION, FIRST, early("a"))
+    assert written(cache, FIRST) == ()
+    assert waits(cache, FIRST) == (life(), False)
+    assert written(Cache(), FIRST) == ()
+
+
+def test_writes_of_a_checkpoint_on_its_way_are_remembered_only_if_they_are_stored() -> None:
+    """Its commit has been made: it cannot take them in any more."""
+    cache = Cache()
     cache.begin(SESSION, FIRST, None)
     assert waits(cache, FIRST) == (None, True)
-    assert cache.hold(SESSION, FIRST, "one") is None
-    assert cache.hold(SESSION, FIRST, "two") is None
-    cache.live(SESSION, life(), FIRST)
-    assert cache.hold(SESSION, FIRST, "late") == life()
-    assert written(cache, FIRST) == ["one", "two"]
-    assert written(cache, FIRST) == []
-    assert waits(cache, FIRST) == (life(), False)
-    assert written(Cache(), FIRST) == []
+    assert not cache.hold(SESSION, FIRST, early())
+    assert not cache.hold(SESSION, FIRST, early("a"))
+    cache.begin(SESSION, FIRST, life("a"))
+    assert not cache.hold(SESSION, FIRST, early())
+    assert not cache.hold(SESSION, FIRST, early("b"))
+    stored = early("a")
+    assert cache.hold(SESSION, FIRST, stored)
+    assert not cache.for_writes(SESSION, FIRST).waits
+    assert cache.begin(SESSION, FIRST, None) == (stored,)  # it begins another life
 
 
-def test_writes_wait_for_a_checkpoint_that_was_not_written() -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_who_waits_for_a_checkpoint_on_its_way_is_told_once(*, fails: bool) -> None:
+    """Also if it was not written; nobody waits for one that is not on its way."""
+    cache = Cache()
+    first, second, other = _Sent(), _Sent(), _Sent()
+    assert not cache.await_put(SESSION, FIRST, first)
+    cache.begin(SESSION, FIRST, None)
+    cache.begin(SESSION, SECOND, None)
+    assert cache.await_put(SESSION, FIRST, first)
+    assert cache.await_put(SESSION, FIRST, second)
+    assert cache.await_put(SESSION, SECOND, other)
+    for _ in range(2):
+        if fails:
+            cache.end(SESSION, FIRST)
+        else:
+            cache.written(SESSION, life(), FIRST, body(), None)
+    assert (first.times, second.times, other.times) == (1, 1, 0)
+    assert not cache.await_put(SESSION, FIRST, first)
+
+
+def test_writes_stay_for_a_checkpoint_that_was_not_written() -> None:
     """It may be tried again; if the session is deleted, its writes are, too."""
     cache = Cache()
-    for name in (FIRST, SECOND):
-        cache.begin(SESSION, name, None)
-        assert cache.hold(SESSION, name, name) is None
+    held = {name: early() for name in (FIRST, SECOND)}
+    for name, writes in held.items():
+        assert cache.hold(SESSION, name, writes)
+        assert cache.begin(SESSION, name, None) == (writes,)
         cache.end(SESSION, name)
     assert waits(cache, FIRST) == (None, False)
-    assert written(cache, FIRST) == [FIRST]
+    assert written(cache, FIRST) == (held[FIRST],)
     cache.absent(SESSION)
     cache.absent(SESSION, deleted=True)
-    assert written(cache, SECOND) == []
+    assert written(cache, SECOND) == ()
 
 
 def test_writes_that_nothing_comes_for_are_bounded() -> None:
     """A checkpoint that is never written does not keep its writes in memory for ever."""
     cache = Cache()
-    for number in range(MAX_HELD + 5):
-        cache.hold(SESSION, ("", str(number)), number)
-    assert written(cache, ("", "0")) == []
-    assert written(cache, ("", str(MAX_HELD))) == [MAX_HELD]
+    held = [early() for _ in range(MAX_HELD + 5)]
+    for number, writes in enumerate(held):
+        cache.hold(SESSION, ("", str(number)), writes)
+    assert written(cache, ("", "0")) == ()
+    assert written(cache, ("", str(MAX_HELD))) == (held[MAX_HELD],)
 
 
 def test_writes_of_a_checkpoint_that_another_continues_do_not_wait() -> None:
@@ -367,11 +426,11 @@ def test_writes_of_a_checkpoint_that_another_continues_do_not_wait() -> None:
     cache.live(SESSION, life("a"), FIRST)
     for number in range(MAX_ORIGINS):
         cache.live(SESSION, life("a"), ("many tasks", str(number)))
-    stored, kept_here = SimpleNamespace(incarnation="a"), SimpleNamespace(incarnation=None)
+    stored, kept_here = early("a"), early()
     for writes in (stored, kept_here, stored):
-        assert cache.hold(SESSION, FIRST, writes) is None
-    assert cache.written(SESSION, life("a"), SECOND, body(), FIRST) == []
-    assert written(cache, FIRST) == [kept_here]
+        assert cache.hold(SESSION, FIRST, writes)
+    cache.written(SESSION, life("a"), SECOND, body(), FIRST)
+    assert written(cache, FIRST) == (kept_here,)
 
 
 def test_a_checkpoint_that_is_being_written_counts_for_those_within_it() -> None:

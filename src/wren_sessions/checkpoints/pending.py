@@ -183,7 +183,7 @@ class Pending:
             return False
         elif await self._added(self._commit(session, name, (batch,), own=name), name):
             return True  # another process has written the checkpoint
-        return self._cache.hold(session, name, batch, batch.incarnation)
+        return self._cache.hold(session, name, batch)
 
     async def _until_stored(self, session: str, name: Name) -> None:
         """Wait until a checkpoint that is on its way is stored, or has failed.

@@ -266,14 +266,8 @@ class Cache:
             waits = held is not None and held[-1].incarnation is None
             return KnownForWrites(life, records, begun, expected, waits)
 
-    def hold(self, session: str, name: Name, writes: Any, incarnation: str | None) -> bool:
+    def hold(self, session: str, name: Name, writes: Any) -> bool:
         """Remember pending writes until their checkpoint is stored, for its commit.
-
-        Args:
-            session: their session.
-            name: the checkpoint.
-            writes: the writes.
-            incarnation: the life that they are stored in; None if they are not stored.
 
         Returns:
             Whether that is enough. It is not if the checkpoint is there by now, or on its way, in
@@ -282,8 +276,8 @@ class Cache:
         with self._lock:
             lineage = self._lineages.get(session) or self._begun(session)
             if life := lineage.of(name):
-                return life.incarnation == incarnation
-            if name in lineage.begun and (incarnation or "") != lineage.begun[name]:
+                return bool(life.incarnation == writes.incarnation)
+            if name in lineage.begun and (writes.incarnation or "") != lineage.begun[name]:
                 return False
             lineage.hold(name, writes)
             return True
