@@ -341,10 +341,10 @@ class Seen(Life):
     notes: Notes
 
     @classmethod
-    def of(cls, info: SessionInfo) -> Self:
+    def of(cls, life: Life, idle: Override, notes: Notes) -> Self:
         """A session as it was looked at."""
-        parts = {each.name: getattr(info.life, each.name) for each in fields(Life)}
-        return cls(**parts, idle=info.idle, notes=info.notes)
+        parts = {each.name: getattr(life, each.name) for each in fields(Life)}
+        return cls(**parts, idle=idle, notes=notes)
 
     def is_as(self, there: Seen) -> bool:
         """Whether the pin, the timeout and the notes are the same."""

@@ -35,12 +35,13 @@ class Copy:
         if check_session(self.source) == check_session(self.target):
             raise ConfigurationError(f"cannot copy session {self.source!r} onto itself")
 
-    def check(self, source: Life, target: Seen | None) -> None:
+    def check(self, source: Life, target: Life | None) -> None:
         """Refuse it where its conditions do not hold.
 
         Args:
             source: the life of the source.
-            target: the session that has the target's id; None if there is none.
+            target: that of the session that has the target's id, a `Seen` where `replace` is one;
+                None if there is none.
 
         Raises:
             ConflictError: one of them is not as `expect` or `replace` says.
@@ -52,7 +53,9 @@ class Copy:
                 or (known.incarnation, known.revision) != (there.incarnation, there.revision)
             ):
                 raise self.conflict()
-        if isinstance(self.replace, Seen) and target and not self.replace.is_as(target):
+        if isinstance(self.replace, Seen) and not (
+            isinstance(target, Seen) and self.replace.is_as(target)
+        ):
             raise self.conflict()
         if target is not None and not self.replace:
             raise self.exists()

@@ -18,6 +18,7 @@ from wren_sessions.records import (
     Name,
     Prune,
     Record,
+    Seen,
     SessionInfo,
     Span,
     Start,
@@ -155,6 +156,12 @@ async def info(face: AsyncSessionStore, session: str = SESSION) -> SessionInfo:
     found = await face.info(session)
     assert found is not None
     return replace(found, life=replace(found.life, now_ms=0))
+
+
+async def seen(face: AsyncSessionStore, session: str = SESSION) -> Seen:
+    """A session as it is now: the condition that nothing of it changes."""
+    found = await info(face, session)
+    return Seen.of(found.life, found.idle, found.notes)
 
 
 async def scan_ids(

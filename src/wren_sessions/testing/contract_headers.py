@@ -9,8 +9,8 @@ import pytest
 
 from wren_sessions.errors import ConflictError
 from wren_sessions.protocols import AsyncSessionStore
-from wren_sessions.records import Prune, Seen
-from wren_sessions.testing.build import SESSION, commit, done, info, loaded, put
+from wren_sessions.records import Prune
+from wren_sessions.testing.build import SESSION, commit, done, info, loaded, put, seen
 from wren_sessions.testing.contract_base import ContractBase
 
 TARGET = "the copy"
@@ -105,13 +105,13 @@ class HeaderContract(ContractBase):
             lambda: face.pin(TARGET, pinned=False),
         )
         for change in changes:
-            seen = Seen.of(await info(face, TARGET))
+            before = await seen(face, TARGET)
             await change()
             with pytest.raises(ConflictError):
-                await face.copy(SESSION, TARGET, replace=seen)
+                await face.copy(SESSION, TARGET, replace=before)
             assert (await loaded(face, session=TARGET)).stored.name == ("", "2")
-        seen = Seen.of(await info(face, TARGET))
-        assert await face.copy(SESSION, TARGET, replace=seen) is not None
+        as_it_is = await seen(face, TARGET)
+        assert await face.copy(SESSION, TARGET, replace=as_it_is) is not None
         assert (await loaded(face, session=TARGET)).stored.name == ("", "1")
 
     async def test_an_idle_timeout_of_its_own_is_told(self, face: AsyncSessionStore) -> None:

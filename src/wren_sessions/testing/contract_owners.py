@@ -11,8 +11,19 @@ import pytest
 
 from wren_sessions.errors import ConfigurationError, ConflictError, InvalidSessionIdError
 from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore
-from wren_sessions.records import NOTHING_NOTED, Notes, Seen
-from wren_sessions.testing.build import SESSION, add, done, info, listed, loaded, prune, put, write
+from wren_sessions.records import NOTHING_NOTED, Notes
+from wren_sessions.testing.build import (
+    SESSION,
+    add,
+    done,
+    info,
+    listed,
+    loaded,
+    prune,
+    put,
+    seen,
+    write,
+)
 from wren_sessions.testing.contract_base import ContractBase, FaceOf, MakeStore, PassTime
 from wren_sessions.testing.contract_turns import OpenTurns
 
@@ -239,12 +250,12 @@ class OwnerContract(ContractBase):
         await done(owned, put("2", session="there", owner="ann"))
         changes = (Notes("ann"), ANNS, Notes("bob", ANNS.about), NOTHING_NOTED)
         for before, after in pairwise(changes):
-            seen = Seen.of(await info(owned, "there"))
+            as_it_was = await seen(owned, "there")
             await self.note(owned, after, session="there", expect=before)
             with pytest.raises(ConflictError):
-                await owned.copy(SESSION, "there", replace=seen)
+                await owned.copy(SESSION, "there", replace=as_it_was)
             assert (await info(owned, "there")).notes == after
-        assert await owned.copy(SESSION, "there", replace=Seen.of(await info(owned, "there")))
+        assert await owned.copy(SESSION, "there", replace=await seen(owned, "there"))
         assert (await loaded(owned, session="there")).stored.name == ("", "1")
 
     async def test_a_page_goes_on_where_it_ended(

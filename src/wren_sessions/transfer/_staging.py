@@ -119,7 +119,7 @@ class Staging:
         or set its timeout. This would be lost, for none of it is a new revision.
         """
         if isinstance(replace, Life):
-            replace = Seen.of(replace_in(self._info, life=replace))
+            replace = Seen.of(replace, self._info.idle, self._info.notes)
         await self._target.delete(self._staging)  # of a copy that was interrupted
         try:
             await self._begin()

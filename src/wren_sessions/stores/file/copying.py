@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 
-from wren_sessions.records import Life, Seen, SessionInfo
+from wren_sessions.records import Life, Seen
 from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.file import noting, sessions
 from wren_sessions.stores.file.sessions import Key
@@ -28,17 +28,10 @@ def copy(
     if row is None:
         return None
     there = sessions.find_any(connection, Key(prefix, copy.target))
-    seen = None
-    if there and there.alive(now_ms):
-        found = SessionInfo(
-            session=copy.target,
-            life=there.life(now_ms),
-            state=b"",
-            idle=there.own_idle,
-            notes=noting.find(connection, there.sid),
-        )
-        seen = Seen.of(found)
-    copy.check(row.life(now_ms), seen)
+    target = there.life(now_ms) if there and there.alive(now_ms) else None
+    if there and target and isinstance(copy.replace, Seen):
+        target = Seen.of(target, there.own_idle, noting.find(connection, there.sid))
+    copy.check(row.life(now_ms), target)
     row = row._replace(
         incarnation=secrets.token_hex(8),
         updated_ms=now_ms,

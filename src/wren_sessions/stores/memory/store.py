@@ -248,7 +248,7 @@ class MemoryStore(Closing):
             if original is None:
                 return None
             there = self._index.find(target, now_ms)
-            seen = Seen.of(there.info(target, now_ms)) if there else None
+            seen = Seen.of(there.life(now_ms), there.override, there.notes) if there else None
             copy.check(original.life(now_ms), seen)
             made = original.copy(now_ms, state)
             if not made.renew(self._ttl.of(target), now_ms):
