@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from redis import Redis
@@ -941,10 +942,10 @@ async def test_what_nobody_can_read_keeps_no_key(
     store = ProtectedStore(below, encryption=Encryption([KEY]), owner_keys=keys)
     lacks = _Rekeying.lacks_owner_key
 
-    async def lacks_owner_key(rekeying: _Rekeying, session: str) -> bool:
+    async def lacks_owner_key(rekeying: _Rekeying, session: str, there: set[str]) -> bool | None:
         if deleted:
             below.delete(session)
-        return await lacks(rekeying, session)
+        return await lacks(rekeying, session, there)
 
     monkeypatch.setattr(_Rekeying, "lacks_owner_key", lacks_owner_key)
     receipt = await erased(face, store, "ann")
@@ -982,3 +983,23 @@ def test_what_another_key_can_read_keeps_an_owners_key() -> None:
     receipt = erase_owner(both, "ann", settle=None)
     assert (receipt.keys, receipt.unreadable) == (1, {})
     assert [Sessions(both).load(session).state for session in ("a", "z")] == [{"turn": 2}] * 2
+
+
+def test_however_many_nobody_can_read_the_keys_are_listed_once() -> None:
+    """Listing the keys of all owners takes as many trips as there are pages of them."""
+    below, keys = MemoryStore(ttl=FOREVER), MemoryStore(ttl=FOREVER)
+    store = ProtectedStore(below, encryption=Encryption([KEY]), owner_keys=keys)
+    lost = ("a", "b", "c")
+    for session in (*lost, "z"):
+        Sessions(store).create(session, owner="carl", state={"n": 1})
+        Sessions(store).annotate(session, owner="ann")
+    Sessions(store).annotate("z", owner="bob")
+    kept = {session: below.dump(session) or b"" for session in lost}
+    erase_owner(store, "ann", settle=None)
+    for session, dump in kept.items():
+        below.restore(session, dump)
+    store = ProtectedStore(below, encryption=Encryption([KEY]), owner_keys=keys)
+    with mock.patch.object(keys, "list_sessions", wraps=keys.list_sessions) as listed:
+        receipt = erase_owner(store, "carl", settle=None)
+    assert set(receipt.unreadable) == set(lost)
+    assert listed.call_count == 1

@@ -129,19 +129,21 @@ async def give_back(api: StoreApi, key_ids: set[str]) -> dict[str, str]:
     """
     rekeying = _Rekeying.of(api, None, None, only=key_ids)
     await rekeying.run_each(await rekeying.all_sessions(), asked=False)
-    for session, error in list(rekeying.unreadable.items()):
-        if await rekeying.lacks_owner_key(session):
-            continue
-        if await api.below.info(session) is not None:
+    unreadable = {}
+    there = await api.owner_keys.ids() if rekeying.unreadable and api.owner_keys else set()
+    for session, error in rekeying.unreadable.items():
+        lacks = await rekeying.lacks_owner_key(session, there)
+        if lacks is False:
             raise error
-        del rekeying.unreadable[session]  # it was deleted in between
+        if lacks:
+            unreadable[session] = error.message
     if rekeying.busy:
         raise ConflictError(
             f"session {rekeying.busy[0]!r} is in use, and was an erased owner's before: it is "
             "written anew before their key is destroyed. Erase once more when it is not in use",
             session=rekeying.busy[0],
         )
-    return {session: error.message for session, error in rekeying.unreadable.items()}
+    return unreadable
 
 
 @dataclass(slots=True)
@@ -263,20 +265,24 @@ class _Rekeying:
                 return True
         return False
 
-    async def lacks_owner_key(self, session: str) -> bool:
-        """Whether a part of a session is sealed with an owner's key that is not there any more."""
-        api = self.api
-        raw = await api.below.info(session)
-        there = set() if api.owner_keys is None else await api.owner_keys.ids()
+    async def lacks_owner_key(self, session: str, there: set[str]) -> bool | None:
+        """Whether a part of a session is sealed with an owner's key that is not there any more.
+
+        Args:
+            session: its id.
+            there: the ids of all keys of owners.
+
+        Returns:
+            None if the session was deleted in between.
+        """
 
         def lacking(found: set[str | None]) -> bool:
             return any(is_owner_key(key) for key in found - there if key)
 
-        if raw is None:
-            return False
-        if lacking({key_id(raw.state)}):
+        if await self._any(self.api.below, session, _keys_of_bodies, lacking):
             return True
-        return await self._any(api.below, session, _keys_of_bodies, lacking)
+        raw = await self.api.below.info(session)
+        return None if raw is None else lacking({key_id(raw.state)})
 
     def _stale(self, found: set[str | None], right: str) -> bool:
         """Whether what was sealed with these keys is to be sealed anew."""
