@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from saver import graphs
-from wren_sessions import FileStore, MemoryStore, RedisStore, Sessions, SessionSaver, erase_owner
-from wren_sessions.errors import ConflictError
+from wren_sessions import (
+    FileStore,
+    MemoryStore,
+    RedisStore,
+    Sessions,
+    SessionSaver,
+    copy_sessions,
+    erase_owner,
+    export_session,
+)
+from wren_sessions.errors import ConflictError, SessionGoneError, SessionNotFoundError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Loaded, SessionInfo, Start
 from wren_sessions.serializers.encryption import Encryption
@@ -23,6 +33,7 @@ from wren_sessions.ttl import FOREVER
 
 OLD, NEW = Encryption.generate_key("old"), Encryption.generate_key("new")
 CONFIG: Final[Any] = {"configurable": {"thread_id": "t"}}
+ANNS: Final[Any] = {"configurable": {"thread_id": "t", "user_id": "ann"}}
 HOUR_MS: Final = 3_600_000
 
 Change = tuple[Callable[[SessionStore], object], Callable[[SessionInfo], object], object]
@@ -173,20 +184,37 @@ def test_a_session_that_is_deleted_while_it_is_listed_is_not_there(
     assert bool(found) is anew
 
 
-@pytest.mark.parametrize("call", ["load", "scan"])
-def test_a_session_that_is_made_anew_at_each_look_is_told(below: SessionStore, call: str) -> None:
-    """A read ends, also of a store that loads no header, and says nothing of a moved checkpoint."""
-    load = below.load
+def without_headers(store: SessionStore) -> None:
+    """Let a store load no header: it may leave it out."""
+    load = store.load
 
     def without_state(*args: Any, **options: Any) -> Loaded | None:
         loaded = load(*args, **options)
         return loaded and replace(loaded, state=b"")
 
+    store.load = without_state  # type: ignore[method-assign]
+
+
+def test_a_session_that_is_written_before_its_header_is_read_is_read_anew(
+    below: SessionStore,
+) -> None:
+    """The header is not of the checkpoint that was loaded: nobody put an older one in its place."""
+    writer, reader = opened(below, OLD), opened(below, OLD)
+    Sessions(writer).save("t", {"n": 1})
+    without_headers(below)
+    before_the_next(below, "info", lambda: Sessions(writer).save("t", {"n": 2}))
+    assert Sessions(reader).load("t").state == {"n": 2}
+
+
+@pytest.mark.parametrize("call", ["load", "scan"])
+def test_a_session_that_is_made_anew_at_each_look_is_told(below: SessionStore, call: str) -> None:
+    """A read ends, also of a store that loads no header, and says nothing of a moved checkpoint."""
+
     def make_anew() -> None:
         below.delete("t")
         Sessions(opened(below, OLD)).save("t", {"n": 1})
 
-    below.load = without_state  # type: ignore[method-assign]
+    without_headers(below)
     make_anew()
     before_each(below, ("load", "scan", "info"), make_anew)
     store = opened(below, OLD)
@@ -196,3 +224,87 @@ def test_a_session_that_is_made_anew_at_each_look_is_told(below: SessionStore, c
     }
     with pytest.raises(ConflictError, match="nothing was: try again"):
         reads[call]()
+
+
+# --- an owner who is erased while their session is used -------------------------------------------
+
+Use = Callable[[ProtectedStore], object]
+
+
+def ask(store: ProtectedStore) -> object:
+    """One more turn of the owner's chat."""
+    graph: Any = graphs.chat().compile(checkpointer=SessionSaver(store, owner_key="user_id"))
+    return graph.invoke({"messages": [graphs.said(9, "human")]}, ANNS, durability="sync")
+
+
+def update(store: ProtectedStore) -> object:
+    """Change the state of the chat."""
+    graph: Any = graphs.chat().compile(checkpointer=SessionSaver(store, owner_key="user_id"))
+    return graph.update_state(ANNS, {"messages": [graphs.said(9, "human")]})
+
+
+def copied(store: ProtectedStore) -> object:
+    """Copy all sessions to another store."""
+    return copy_sessions(store, MemoryStore())
+
+
+USES: Final[dict[str, Use]] = {
+    "turn": ask,
+    "update": update,
+    "history": lambda store: list(SessionSaver(store).list(CONFIG)),
+    "load": lambda store: Sessions(store).get("t"),
+    "save": lambda store: Sessions(store).save("t", {"n": 1}),
+    "annotate": lambda store: Sessions(store).annotate("t", title="two"),
+    "hand over": lambda store: Sessions(store).annotate("t", owner="bob"),
+    "fork": lambda store: Sessions(store).fork("t", "fork"),
+    "prune": lambda store: SessionSaver(store).prune(["t"], keep_last=1),
+    "export": lambda store: list(export_session(store, "t")),
+    "copy": copied,
+}
+
+
+CALLS: Final = ("load", "commit", "scan", "info", "annotate", "prune", "heads", "read", "copy")
+
+
+def behind(store: SessionStore, number: int, change: Callable[[], object]) -> list[str]:
+    """Change something right behind a call of the store; the calls, as they are made."""
+    made: list[str] = []
+    changing = False
+
+    def call(name: str, real: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        nonlocal changing
+        found = real(*args, **options)
+        if not changing:
+            made.append(name)
+            if len(made) == number:
+                changing = True
+                change()
+                changing = False
+        return found
+
+    for name in CALLS:
+        setattr(store, name, partial(call, name, getattr(store, name)))
+    return made
+
+
+@pytest.mark.parametrize("same", [False, True], ids=["another process", "the same"])
+@pytest.mark.parametrize("use", USES)
+def test_who_uses_a_session_whose_owner_is_erased_is_told_that_it_is_gone(
+    use: str, *, same: bool
+) -> None:
+    """Behind whichever call: not that its key is missing. No key of the owner is made anew."""
+    for number in count(1):
+        below, keys = MemoryStore(ttl=FOREVER), MemoryStore(ttl=FOREVER)
+        store = opened(below, OLD, owner_keys=keys)
+        user = store if same else opened(below, OLD, owner_keys=keys)
+        ask(store)
+        made = behind(below, number, partial(erase_owner, store, "ann", settle=None))
+        left = 0
+        try:
+            USES[use](user)
+        except (SessionGoneError, SessionNotFoundError, ConflictError):
+            left = len(keys.list_owned("ann").sessions)
+        assert left == 0, made
+        if len(made) < number:
+            break
+    assert number > 1

@@ -19,7 +19,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from wren_sessions import MemoryStore, Sessions, SessionSaver
 from wren_sessions.errors import CorruptSessionError, DecryptionError, WrenSessionsError
 from wren_sessions.protocols import SessionStore
-from wren_sessions.records import Commit, Record, Write, Writes
+from wren_sessions.records import Commit, Name, Prune, Record, Write, Writes
 from wren_sessions.serializers.encryption import Encryption
 from wren_sessions.stores.file import FileStore
 from wren_sessions.stores.protected import ProtectedStore
@@ -146,7 +146,19 @@ def test_an_older_checkpoint_under_a_newer_header() -> None:
         read(store, "s")
 
 
-def test_an_older_form_of_the_same_checkpoint() -> None:
+def pruned(store: SessionStore, *drop: Name) -> None:
+    """Drop checkpoints of a session, and give it another header."""
+    found = store.info("s")
+    assert found is not None
+    life = found.life
+    prune = Prune(
+        session="s", incarnation=life.incarnation, revision=life.revision, drop=drop, state=b"{}"
+    )
+    assert protected(store).prune(prune).outcome == "done"
+
+
+@pytest.mark.parametrize("since", ["nothing", "a prune", "a later one was dropped"])
+def test_an_older_form_of_the_same_checkpoint(since: str) -> None:
     """A checkpoint that was written again is the one that the header has a digest of."""
     store = MemoryStore()
     saver = SessionSaver(protected(store))
@@ -156,6 +168,12 @@ def test_an_older_form_of_the_same_checkpoint() -> None:
     saver.put(config, checkpoint, {}, {"x": 1})
     old = stored(store, "s")
     saver.put(config, checkpoint | {"channel_values": {"x": 2}}, {}, {"x": 1})
+    if since == "a prune":
+        pruned(store)
+    if since == "a later one was dropped":
+        at: Any = {"configurable": config["configurable"] | {"checkpoint_id": "c1"}}
+        saver.put(at, checkpoint | {"id": "c2", "channel_values": {"x": 3}}, {}, {"x": 1})
+        pruned(store, ("", "c2"))
     assert read(store, "s").state == {"x": 2}
     plant(store, "s", record=record("c1", old.body))
     with pytest.raises(CorruptSessionError, match=FOUND):

@@ -362,8 +362,6 @@ class Staging:
     async def _check_bytes(self, source: Span, target: Span) -> None:
         ours = await self._source.read(self._info.session, (source,))
         theirs = await self._target.read(self._staging, (target,))
-        if ours is None:
-            await self._scan([Start("")], 1)  # pruned meanwhile?
         if ours is None or theirs is None or ours.get(source) != theirs.get(target):
             await self._differs("its arena differs when read back")
 
@@ -371,6 +369,7 @@ class Staging:
         info = await self._target.info(self._staging)
         if info is None or info.life.incarnation != self._incarnation:
             self._taken()  # it is another copy of the session, not yet complete
+        await self._scan([Start("")], 1)  # is the source still what was copied?
         self._damaged(what)
 
     def _damaged(self, what: str) -> NoReturn:

@@ -7,6 +7,7 @@ compressed before they are sealed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -84,6 +85,12 @@ class Bodies:
         ]
         body = self._opened("record", session, uid, name, stored.body)
         return replace(stored, body=body, writes=tuple(writes))
+
+    def open_all(
+        self, session: str, uid: bytes | None, records: Iterable[Stored]
+    ) -> tuple[Stored, ...]:
+        """The same for some records of a session."""
+        return tuple(self.open(session, uid, stored) for stored in records)
 
     def _opened(
         self, purpose: str, session: str, uid: bytes | None, names: tuple[str, ...], body: bytes

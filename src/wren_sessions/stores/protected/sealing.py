@@ -120,11 +120,13 @@ class Sealing:
             if self._owner_keys is not None:
                 owner, key = await self._owner_key(commit, known)
             work = partial(self._sealed, self._keyring, commit, known, key)
-            sealed, uid = await self._with_keys(work)
+            made = await self._unless_gone(commit.session, known and known.incarnation, work)
+            if made is None:
+                continue
+            sealed, uid = made
             done = await self._store.commit(sealed)
-            if done.outcome == "done":
-                if done.life is not None:
-                    self._remember(commit.session, _known(done.life, uid, owner_key=key))
+            if done.outcome == "done" and done.life is not None:
+                self._remember(commit.session, _known(done.life, uid, owner_key=key))
                 if self._owner_keys is not None and (owner is not None or key is None):
                     await self._check_owner(commit.session, done.owner, owner, key)
                 return done
@@ -136,10 +138,16 @@ class Sealing:
     async def _owner_key(
         self, commit: Commit, known: _Known | None
     ) -> tuple[str | None, str | None]:
-        """The owner's key to seal a commit with, and who that is if the key was not known yet."""
+        """The owner's key to seal a commit with, and who that is if the key was not known yet.
+
+        A commit to a session that is gone is refused: no key is made for it, perhaps of an owner
+        who was erased.
+        """
         assert self._owner_keys is not None  # noqa: S101 -- checked by the caller
         if known is not None and known.owner_key is not None:
             return None, known.owner_key
+        if commit.incarnation not in {None, known and known.incarnation}:
+            return None, None
         if known is not None and known.owner is None and commit.owner is not None:
             known = await self._look(commit.session)  # is it somebody else's?
         owner = (known and known.owner) or commit.owner
@@ -158,6 +166,23 @@ class Sealing:
     async def _with_keys(self, work: Callable[[], T]) -> T:
         """Seal or open something, and fetch the owner keys that it needs."""
         return work() if self._owner_keys is None else await self._owner_keys.call(work)
+
+    async def _unless_gone(
+        self, session: str, incarnation: str | None, work: Callable[[], T]
+    ) -> T | None:
+        """Seal or open something of a session; None if it went away meanwhile: look again.
+
+        An erasure deletes the sessions of an owner before it destroys the key. Who has read such a
+        session, or knows it, learns of both only now.
+        """
+        try:
+            return await self._with_keys(work)
+        except DecryptionError:
+            info = await self._store.info(session)
+            if info is not None and info.life.incarnation == incarnation:
+                raise
+        self._forget(session)
+        return None
 
     def _sealed(
         self, keyring: Keyring, commit: Commit, known: _Known | None, key: str | None
@@ -190,32 +215,37 @@ class Sealing:
         if self._keyring is not None:
             info, header = await self._header(prune.session)
             if info is not None and header is not None and header.uid is not None:
-                state, head = prune.state, header.head
-                if head is not None:
-                    head = await self._head_after(prune, head)
-                if state is not None or head != header.head:
-                    header = replace(header, state=state or header.state, head=head, digest=b"")
-                    sealed = headers.seal(self._keyring, prune.session, header)
+                after = await self._header_after(prune, header)
+                if after != header:
+                    work = partial(headers.seal, self._keyring, prune.session, after)
+                    sealed = await self._unless_gone(prune.session, info.life.incarnation, work)
+                    if sealed is None:
+                        return await self.prune(prune)
                     prune = replace(prune, state=sealed)
         return await self._store.prune(prune)
 
-    async def _head_after(self, prune: Prune, head: str) -> str | None:
-        """The head of the root namespace after a prune."""
+    async def _header_after(self, prune: Prune, header: Header) -> Header:
+        """The header after a prune, with the digest of the checkpoint that it names."""
+        after = header if prune.state is None else replace(header, state=prune.state)
+        if header.head is None:
+            return after
         named = dict(prune.heads).get("")
         if named is not None and ("", named) not in prune.drop:
             start = Start("", f"{named}\0")
             scanned = await self._store.scan(prune.session, [start], 1)
             if [stored.name[1] for stored in scanned.records] == [named]:
-                return named
-        return (await self._highest_left(prune)) if ("", head) in prune.drop else head
+                return _naming(after, scanned.records[0])
+        if ("", header.head) not in prune.drop:
+            return after
+        return _naming(after, await self._highest_left(prune))
 
-    async def _highest_left(self, prune: Prune) -> str | None:
-        """The highest id of the root namespace that a prune leaves."""
+    async def _highest_left(self, prune: Prune) -> Stored | None:
+        """The checkpoint of the highest id of the root namespace that a prune leaves."""
         walk = RecordWalk(partial(self._store.scan, prune.session), [Start("")], PAGE)
         while (page := await walk.next_page()) is not None:
             for stored in page.records:
                 if stored.name not in prune.drop:
-                    return stored.name[1]
+                    return stored
         return None
 
     async def copy(self, copy: Copy) -> Life | None:
@@ -239,7 +269,10 @@ class Sealing:
             expect = expect or info.life  # what is sealed for the source, no other session can open
             if header.uid is not None:
                 copied = header if state is None else replace(header, state=state)
-                state = headers.seal(self._keyring, copy.target, copied)
+                work = partial(headers.seal, self._keyring, copy.target, copied)
+                state = await self._unless_gone(copy.source, info.life.incarnation, work)
+                if state is None:
+                    raise copy.conflict()
         target = copy.replace
         if isinstance(target, Seen):
             target = replace(target, notes=await self._notes_below(copy, target.notes))
@@ -302,7 +335,10 @@ class Sealing:
             sealed = notes
             if notes.about and header.uid is not None:
                 args = notes.about, header.uid, header.owner_key
-                about = await self._with_keys(partial(self._bodies.seal_notes, *args))
+                work = partial(self._bodies.seal_notes, *args)
+                about = await self._unless_gone(info.session, info.life.incarnation, work)
+                if about is None:
+                    raise noted_meanwhile(info.session)
                 sealed = notes._replace(about=about)
             life = await store.annotate(info.session, sealed, info.notes)
             if not notes.about or life is None or life.incarnation == info.life.incarnation:
@@ -324,8 +360,11 @@ class Sealing:
             self._forget(session)
             if info is None or header is None or header.uid is None or info.notes.owner != owner:
                 return None if info is None else info.life
-            sealed = headers.seal(self._keyring, session, replace(header, owner_key=key))
-            life = info.life
+            life, header = info.life, replace(header, owner_key=key)
+            work = partial(headers.seal, self._keyring, session, header)
+            sealed = await self._unless_gone(session, life.incarnation, work)
+            if sealed is None:
+                continue
             prune = Prune(
                 session=session,
                 incarnation=life.incarnation,
@@ -377,24 +416,29 @@ class Sealing:
             loaded = await self._store.load(session, namespace, checkpoint_id, held)
             if loaded is None or self._keyring is None:
                 return loaded
-            if state := loaded.state:
-                break
-            info = await self._store.info(session)  # of a store that does not return it
-            if info is None:
-                return None
-            state = info.state
-            if info.life.incarnation == loaded.life.incarnation:
-                break  # otherwise it was deleted in between, and another one made
-        else:
-            raise self._busy(session)
-        header = await self._with_keys(partial(headers.read, self._keyring, session, state))
-        if namespace == "" and checkpoint_id is None:
+            if not loaded.state:  # of a store that does not return it
+                info = await self._store.info(session)
+                if info is None:
+                    return None
+                now, then = info.life, loaded.life
+                if (now.incarnation, now.revision) != (then.incarnation, then.revision):
+                    continue  # it was written in between, or deleted and another one made
+                loaded = replace(loaded, state=info.state)
+            latest = namespace == "" and checkpoint_id is None
+            work = partial(self._opened, self._keyring, session, loaded, latest=latest)
+            opened = await self._unless_gone(session, loaded.life.incarnation, work)
+            if opened is not None:
+                return opened
+        raise self._busy(session)
+
+    def _opened(self, keyring: Keyring, session: str, loaded: Loaded, *, latest: bool) -> Loaded:
+        """What was loaded, opened with the header that came with it."""
+        header = headers.read(keyring, session, loaded.state)
+        if latest:
             _check_head(session, header, loaded.stored)
         known = _known(loaded.life, header.uid, header.state, header.owner_key)
         self._remember(session, known)
-        stored = await self._with_keys(
-            partial(self._bodies.open, session, header.uid, loaded.stored)
-        )
+        stored = self._bodies.open(session, header.uid, loaded.stored)
         return replace(loaded, stored=stored, state=header.state)
 
     async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
@@ -406,14 +450,13 @@ class Sealing:
             incarnation, known = scanned.life.incarnation, self._recall(session)
             if known is None or known.incarnation != incarnation:
                 known = await self._look(session)
-            if known is not None and known.incarnation == incarnation:
-                break  # otherwise it was deleted in between, and perhaps another one made
-        else:
-            raise self._busy(session)
-        uid = known.uid
-        opening = (partial(self._bodies.open, session, uid, stored) for stored in scanned.records)
-        records = [await self._with_keys(work) for work in opening]
-        return replace(scanned, records=tuple(records))
+            if known is None or known.incarnation != incarnation:
+                continue  # it was deleted in between, and perhaps another one made
+            work = partial(self._bodies.open_all, session, known.uid, scanned.records)
+            records = await self._unless_gone(session, incarnation, work)
+            if records is not None:
+                return replace(scanned, records=records)
+        raise self._busy(session)
 
     async def info(self, session: str) -> SessionInfo | None:
         """See `SessionStore.info`."""
@@ -455,13 +498,17 @@ class Sealing:
         return known
 
     async def _header(self, session: str) -> tuple[SessionInfo | None, Header | None]:
-        info = await self._store.info(session)
-        if info is None or self._keyring is None:
-            return info, None
-        if not info.life.revision and not info.state:  # a turn created it: it is still empty
-            return info, Header(state=b"", uid=None)
-        reading = partial(headers.read, self._keyring, session, info.state)
-        return info, await self._with_keys(reading)
+        for _ in range(ATTEMPTS):
+            info = await self._store.info(session)
+            if info is None or self._keyring is None:
+                return info, None
+            if not info.life.revision and not info.state:  # a turn created it: it is still empty
+                return info, Header(state=b"", uid=None)
+            reading = partial(headers.read, self._keyring, session, info.state)
+            header = await self._unless_gone(session, info.life.incarnation, reading)
+            if header is not None:
+                return info, header
+        raise self._busy(session)
 
     def _recall(self, session: str) -> _Known | None:
         with self._lock:
@@ -489,6 +536,13 @@ def _known(
     life: Life, uid: bytes | None, state: bytes = b"", owner_key: str | None = None
 ) -> _Known:
     return _Known(life.incarnation, uid, life.revision, state, owner_key)
+
+
+def _naming(header: Header, stored: Stored | None) -> Header:
+    """A header that names a checkpoint as the latest."""
+    if stored is None:
+        return replace(header, head=None, digest=b"")
+    return replace(header, head=stored.name[1], digest=digest(stored.body))
 
 
 def _lacks_header(commit: Commit) -> bool:
