@@ -60,7 +60,7 @@ class Lock:
         renew_in_child(self)
 
     def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(False):  # to name the argument takes as long as the call
             self._wait()
         self._turns += 1
         self._thread = get_ident()

@@ -11,7 +11,8 @@ A session has
 - one **life**: when the session was created and when it ends. It ends as a whole.
 
 None of these objects is changed after its creation. They are not frozen, because freezing takes one
-call per field, and every step of a session creates five objects.
+call per field, and every step of a session creates five objects. Pass their fields by name. Only
+where a step creates them do we pass them by position: for names, Python makes a dict each time.
 
 A `Commit` is everything one atomic write does; `Committed` is its answer. The store assigns offsets
 in the arena: a record's own bytes (`Record.append`) start at `Stored.base`. So two writers need no
@@ -140,7 +141,7 @@ _NOTHING: Final = memoryview(b"")
 # --- what goes in ---------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, kw_only=True, unsafe_hash=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Record:
     """A checkpoint to write. It replaces one with the same name.
 
@@ -162,7 +163,7 @@ class Record:
     spans: tuple[Span, ...] = ()
 
 
-@dataclass(slots=True, kw_only=True, unsafe_hash=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Write:
     """One pending write.
 
@@ -177,7 +178,7 @@ class Write:
     replace: bool = False
 
 
-@dataclass(slots=True, kw_only=True, unsafe_hash=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Writes:
     """Pending writes of one checkpoint, which need not exist yet.
 
@@ -192,7 +193,7 @@ class Writes:
     spans: tuple[Span, ...] = ()
 
 
-@dataclass(slots=True, kw_only=True, unsafe_hash=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Commit:
     """Everything that one atomic write does.
 
@@ -299,7 +300,7 @@ class TurnStep:
 # --- what comes out -------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, kw_only=True, unsafe_hash=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Life:
     """The life of a session, by the store's own clock. Times are milliseconds since 1970.
 
@@ -390,7 +391,7 @@ Outcome: TypeAlias = Literal["done", "gone", "conflict", "stale", "exists", "exp
 """What became of a commit; `Committed` says what each means."""
 
 
-@dataclass(slots=True, kw_only=True, unsafe_hash=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Committed:
     """The answer to a `Commit` or a `Prune`.
 

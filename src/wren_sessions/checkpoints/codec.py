@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from operator import is_ as _is
 from types import NoneType
 from typing import Any, Final, NoReturn
 from zlib import crc32
@@ -64,6 +63,7 @@ _PLAIN_HEADS: Final = (_NAMED_HEAD, bytes((FORMAT, _PLAIN)))
 _ZSTD_HEADS: Final = (bytes((FORMAT, _ZSTD)), bytes((FORMAT, _ZSTD | _NAMED)))
 _MISSHAPEN: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
+_OWN: Final = object()  # no node is this
 _OPTIONAL_TEXT: Final = frozenset({str, NoneType})
 _SUMS: Final = frozenset({int, bytes})
 
@@ -171,28 +171,28 @@ def encode_record(body: CheckpointRecord, name: Name) -> bytes:
     channels: dict[str, int] = {}
     versions: dict[Any, int] = {}
     texts: list[Version] = []
-    tables: list[list[int]] = []
-    for pairs in (body.versions, *body.seen.values()):
-        table: list[int] = []
+    tables: dict[Any, list[int]] = {}
+    usual = True  # so far, they are as `alike` makes them
+    for node, pairs in ((_OWN, body.versions), *body.seen.items()):
+        table = tables[node] = []
         for channel, version in pairs.items():
             # 1, 1.0 and True are different versions
             key = version if type(version) is str else (type(version), version)
             if key not in versions:
                 versions[key] = len(texts)
-                texts.append(stored(version))
+                text = stored(version)
+                texts.append(text)
+                usual = usual and key is version is not text
             table += channels.setdefault(channel, len(channels)), versions[key]
-        tables.append(table)
-    own, *seen = tables
+    own = tables.pop(_OWN)
     values = _packed_values(body.values, channels)
-    nodes = dict(zip(body.seen, seen, strict=True))
-    fields: list[Any] = [body.parent_id, body.meta, list(channels), texts, own, nodes, values]
+    fields: list[Any] = [body.parent_id, body.meta, list(channels), texts, own, tables, values]
     if body.skewed:
         fields += [body.persistent_subgraphs, True]
     elif body.persistent_subgraphs:
         fields.append(True)
     encoded = _frame(fields, name)
-    plain = _OPTIONAL_TEXT.issuperset(map(type, (*versions, *channels, *body.seen, body.parent_id)))
-    if plain and not any(map(_is, texts, versions)):  # they are as `alike` makes them
+    if usual and _OPTIONAL_TEXT.issuperset(map(type, (*channels, *tables, body.parent_id))):
         body.encoded = encoded
     return encoded
 
@@ -200,7 +200,7 @@ def encode_record(body: CheckpointRecord, name: Name) -> bytes:
 def _packed_values(values: Mapping[str, StoredValue], channels: dict[str, int]) -> list[list[Any]]:
     """Values as a record has them, the channels by their numbers."""
     found = []
-    ranged = 0
+    ranged, many = 0, False
     for channel, value in values.items():
         packed: list[Any] = [channels.setdefault(channel, len(channels)), value.kind]
         found.append(packed)
@@ -210,7 +210,8 @@ def _packed_values(values: Mapping[str, StoredValue], channels: dict[str, int]) 
             else:
                 packed.append((*piece, 1) if type(piece) is NewExtent else piece)
                 ranged += piece[1]
-    if ranged > SHARED_BYTES or max(map(len, found), default=0) > MAX_RANGES:
+        many = many or len(packed) > MAX_RANGES
+    if many or ranged > SHARED_BYTES:
         _refuse_shared(values.values())
     return found
 

@@ -22,7 +22,7 @@ from wren_sessions.serializers._channels import channels_of
 from wren_sessions.serializers.limits import limits_of
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Put:
     """A checkpoint to write.
 
@@ -107,7 +107,7 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
         check_names(session, {*put.changed, *given}, channels)
         given = values_to_write(given, channels)
         about = about_both(put.rest, put.metadata, channels)
-    encoder = DeltaEncoder(parent, known.records, protection=protection)
+    encoder = DeltaEncoder(parent, known.records, protection)
     values: dict[str, StoredValue] = {}
     for channel in {**put.versions, **given}:
         stored = None
@@ -136,11 +136,11 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
         every = [*whole.values.items(), ("its metadata", StoredValue(body.meta[0], [body.meta[1]]))]
         check_readable(session, every, limits_of(serde).max_memory_bytes, encoder)
     record = Record(
-        name=put.name,
-        parent_id=parent_id,
-        body=encode_record(whole, put.name),
-        append=bytes(encoder.appended),
-        spans=encoder.spans(values.values()),
+        put.name,
+        parent_id,
+        encode_record(whole, put.name),
+        bytes(encoder.appended),
+        encoder.spans(values.values()),
     )
     own = [put.parent] if parent is not None and put.parent else []
     return Draft(record, body, encoder.witnesses(own), encoder.large)

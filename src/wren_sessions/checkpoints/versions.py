@@ -22,6 +22,7 @@ The versions of one record are converted to one kind whenever it is read:
 from __future__ import annotations
 
 import random
+import re
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ _STORED_DIGITS: Final = 10
 _PADDED: Final = DIGITS - _STORED_DIGITS
 _PADDING: Final = "0" * _PADDED
 _NEXT: Final = _STORED_DIGITS + 1
-_ENDS: Final = frozenset({"", "."})  # what may stand behind a counter
+_is_padded: Final = re.compile(f"{_PADDING}[0-9]{{{_STORED_DIGITS}}}(?:\\.|\\Z)").match
 _ALPHABET: Final = string.ascii_letters + string.digits
 
 
@@ -70,12 +71,8 @@ def next_version(current: Any) -> Version:
 
 def stored(version: Version) -> Version:
     """A version as it is stored: without the zeros that every reader puts back."""
-    if not isinstance(version, str) or not version.startswith(_PADDING):
-        return version
-    short = version[_PADDED:]
-    counter = short[:_STORED_DIGITS]
-    counts = len(counter) == _STORED_DIGITS and counter.isdecimal() and counter.isascii()
-    return short if counts and short[_STORED_DIGITS:_NEXT] in _ENDS else version
+    padded = _is_padded(version) if isinstance(version, str) else None
+    return version if padded is None else version[_PADDED:]  # type: ignore[index] # it is text
 
 
 def alike(versions: Sequence[Any]) -> list[Any]:

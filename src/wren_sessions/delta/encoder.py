@@ -85,8 +85,8 @@ class DeltaEncoder:
     Args:
         parent: the record that the new one continues, if it is known.
         records: all records known of the session, the last used first.
-        appends: whether what is new goes to the arena; else it stays inline.
         protection: what happens to values before.
+        appends: whether what is new goes to the arena; else it stays inline.
 
     Attributes:
         appended: what is new.
@@ -99,9 +99,9 @@ class DeltaEncoder:
         self,
         parent: CheckpointRecord | None,
         records: Sequence[tuple[Name, CheckpointRecord]],
+        protection: Protection = PLAIN,
         *,
         appends: bool = True,
-        protection: Protection = PLAIN,
     ) -> None:
         self.appended: bytearray = bytearray()
         self.large: list[Large | Grown] = []

@@ -119,17 +119,18 @@ def put_of(
     rest: dict[str, Any] = dict(checkpoint)
     for field in _OWN_FIELDS:
         rest.pop(field, None)
+    parents = metadata.get("parents")
     return Put(
-        session=session,
-        name=(namespace, checkpoint["id"]),
-        parent=None if parent_id is None else (namespace, parent_id),
-        values=checkpoint["channel_values"],
-        versions=checkpoint["channel_versions"],
-        seen=checkpoint["versions_seen"],
-        rest=rest,
-        metadata=metadata_of(get_checkpoint_metadata(config, metadata)),
-        changed=new_versions.keys(),
-        within=tuple((metadata.get("parents") or {}).items()),
+        session,
+        (namespace, checkpoint["id"]),
+        None if parent_id is None else (namespace, parent_id),
+        checkpoint["channel_values"],
+        checkpoint["channel_versions"],
+        checkpoint["versions_seen"],
+        rest,
+        metadata_of(get_checkpoint_metadata(config, metadata)),
+        new_versions.keys(),
+        tuple(parents.items()) if parents else (),
     )
 
 

@@ -166,7 +166,7 @@ class SafeSerializer(MessageLists):
             SerializationError: it is damaged, too large, or of an unknown kind.
         """
         kind, stored = data
-        if kind == KIND and len(stored) <= self._short_bytes and MARK not in stored:
+        if kind == KIND and len(stored) <= self._short_bytes and stored.find(MARK) < 0:
             budget = current_budget.get()
             if budget is not None:
                 budget.build(stored)

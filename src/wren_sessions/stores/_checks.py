@@ -71,8 +71,11 @@ def check_commit(commit: Commit) -> None:
             parts += record.name[0], record.parent_id
     if writes is not None:
         parts += writes.name
-    usual = _TEXT.issuperset(map(type, parts)) and "".join(parts).isascii() and all(parts[1::2])
-    if not usual or max(map(len, parts), default=0) > MAX_ID_BYTES:
+    usual = _TEXT.issuperset(map(type, parts))
+    if usual:
+        together = "".join(parts)
+        usual = len(together) <= MAX_ID_BYTES and together.isascii() and all(parts[1::2])
+    if not usual:
         for namespace, checkpoint_id in zip(parts[::2], parts[1::2], strict=True):
             _check_name(namespace, checkpoint_id)
 

@@ -148,13 +148,13 @@ class Session:
     def life(self, now_ms: int) -> Life:
         """Its life, for the caller."""
         return Life(
-            incarnation=self.incarnation,
-            created_ms=self.created_ms,
-            updated_ms=self.updated_ms,
-            now_ms=now_ms,
-            deadline_ms=self.deadline_ms,
-            pinned=self.pinned,
-            revision=self.revision,
+            self.incarnation,
+            self.created_ms,
+            self.updated_ms,
+            now_ms,
+            self.deadline_ms,
+            self.pinned,
+            self.revision,
         )
 
     def info(self, name: str, now_ms: int, size_bytes: int | None = None) -> SessionInfo:
@@ -238,7 +238,8 @@ class Session:
 
     def plan(self, commit: Commit, now_ms: int, deadline_ms: int | None) -> Change:
         """What a commit would change. Changes nothing."""
-        kept, leads, grown_bytes, accepted = None, False, 0, dict[str, KeptWrite]()
+        kept, leads, grown_bytes = None, False, 0
+        accepted: dict[str, KeptWrite] = {}
         record, writes, state = commit.record, commit.writes, commit.state
         if record:
             namespace, checkpoint_id = record.name
@@ -265,8 +266,18 @@ class Session:
         if state is None or (record and not leads):
             state = self.state
         grown_bytes += len(state) - len(self.state)
-        after = self.size_bytes + grown_bytes, self.revision + 1, now_ms, deadline_ms
-        return Change(commit, kept, leads, accepted, state, grown_bytes, *after)
+        return Change(
+            commit,
+            kept,
+            leads,
+            accepted,
+            state,
+            grown_bytes,
+            self.size_bytes + grown_bytes,
+            self.revision + 1,
+            now_ms,
+            deadline_ms,
+        )
 
     def apply(self, change: Change) -> None:
         """Make the planned change."""

@@ -469,4 +469,4 @@ def _system_ms() -> int:
 def _committed(outcome: Outcome, session: Session | None, now_ms: int, base: int = 0) -> Committed:
     life = session.life(now_ms) if session else None
     owner = session.notes.owner if session else None
-    return Committed(outcome=outcome, now_ms=now_ms, life=life, base=base, owner=owner)
+    return Committed(outcome, now_ms, life, base, None, owner)
