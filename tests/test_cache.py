@@ -420,6 +420,15 @@ def test_writes_that_nothing_comes_for_are_bounded() -> None:
     assert written(cache, ("", str(MAX_HELD))) == (held[MAX_HELD],)
 
 
+def test_writes_of_many_subgraphs_of_one_step_are_remembered() -> None:
+    """While a step's checkpoints are on their way, the others come, however many there are."""
+    cache = Cache()
+    cache.begin(SESSION, FIRST, None)
+    names = [(f"sub:{number}", "c") for number in range(3 * MAX_HELD)]
+    assert all(cache.hold(SESSION, name, early()) for name in names)
+    assert all(len(written(cache, name)) == 1 for name in names)
+
+
 def test_writes_of_a_checkpoint_that_another_continues_do_not_wait() -> None:
     """It is there, though it was written too long ago to be remembered; what is stored goes."""
     cache = Cache()

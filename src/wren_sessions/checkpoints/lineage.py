@@ -56,7 +56,7 @@ from wren_sessions.records import Life, Name
 
 MAX_PAST: Final = 4  # lives of one session
 MAX_ORIGINS: Final = 64  # checkpoints of one session
-MAX_HELD: Final = 64  # checkpoints of one session that pending writes wait for
+MAX_HELD: Final = 64  # checkpoints of one session that pending writes wait for in vain
 
 
 class Seen:
@@ -92,7 +92,7 @@ class Lineage:
         self.origins: LRU[Name, str] = LRU(MAX_ORIGINS)
         self.begun: dict[Name, str | None] = {}
         self.awaited: dict[Name, list[Signal]] = {}
-        self.held: LRU[Name, list[Any]] = LRU(MAX_HELD)
+        self.held: dict[Name, list[Any]] = {}
 
     def life(self, incarnation: str | None) -> Life | None:
         """A life, by its incarnation."""
@@ -144,12 +144,13 @@ class Lineage:
             signal.send()
 
     def hold(self, name: Name, writes: Any) -> None:
-        """Remember pending writes until their checkpoint is stored."""
-        waiting = self.held.get(name)
-        if waiting is None:
-            self.held.keep(name, [writes])
-        else:
-            waiting.append(writes)
+        """Remember pending writes until their checkpoint is stored.
+
+        If nothing is on its way, those that have waited longest are forgotten: their put failed.
+        """
+        self.held.setdefault(name, []).append(writes)
+        while len(self.held) > MAX_HELD and not self.begun:
+            del self.held[next(iter(self.held))]
 
     def release(self, name: Name, life: Life) -> None:
         """Let go of what a life has of a checkpoint that is there, for another one continues it.
@@ -159,7 +160,7 @@ class Lineage:
         waiting = self.held.pop(name, None)
         left = [writes for writes in waiting or () if writes.incarnation != life.incarnation]
         if left:
-            self.held.keep(name, left)
+            self.held[name] = left
 
 
 looked: ContextVar[tuple[object, str, str | None] | None] = ContextVar("looked", default=None)
