@@ -4,6 +4,10 @@ A listing is a sorted set, which has for each session when it was written and wh
 ``lua/_owners.lua``. It ends with the session that ends last. A commit on a single server tells it
 in the same step. What cannot tells it afterwards, and perhaps late: a commit in a cluster, a turn
 that is kept, and reading where that renews a session. So it is told an end that is as much later.
+
+In a cluster, a listing may be on a node that is down while its sessions are not. So it is told of a
+session before the session becomes its owner's, and an end that is later by the longest time that a
+node may be down (`OUTAGE_MS`). Until then it needs to be told nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ from wren_sessions.records import Life
 from wren_sessions.stores.redis.commands import Commands, Plan, of_key
 
 LATE_MS: Final = 1_000  # how late a listing may be told of a write in a cluster
+OUTAGE_MS: Final = 3_600_000  # and where it cannot be told; at most an idle timeout
+AGAIN_MS: Final = 60_000  # for how long a listing that could not be told is left alone
 USED_LATE_MS: Final = 60_000  # and of a session that is used; at most a tenth of what it lives
 
 
@@ -46,6 +52,11 @@ class OwnedCommands:
         self._keys = commands.keys
         self._one_place = commands.one_place
         self._by_reading = commands.ttl.refresh == "read"
+        limits = (commands.ttl.idle_ms, commands.ttl.max_age_ms)
+        self._lives_ms = min((ms for ms in limits if ms is not None), default=None)
+        self._late_ms = 0
+        if not commands.one_place:
+            self._late_ms = max(LATE_MS, min(OUTAGE_MS, self._lives_ms or OUTAGE_MS))
 
     def owned(
         self, owner: str, before: tuple[int, str] | None, limit: int
@@ -90,6 +101,17 @@ class OwnedCommands:
         args = (" ".join(words).encode(),)
         return of_key("list_in", key, args, lambda *_: None, self._at(key))
 
+    def announce(self, owner: str, session: str) -> Plan[int | None]:
+        """Tell a listing that a session is about to be written; when that ends, None for never."""
+        lives_ms = self._lives_ms and self._lives_ms + self._late_ms
+
+        def read(words: list[bytes], _: Any) -> int | None:
+            return lives_ms and int(words[1]) + lives_ms
+
+        key = self._keys.owner_key(owner).encode()
+        args = (f"{encode(session)} {lives_ms or '-'} soon".encode(),)
+        return of_key("list_in", key, args, read, self._at(key))
+
     def _at(self, key: bytes) -> int | None:
         return None if self._one_place else key_slot(key)
 
@@ -97,7 +119,7 @@ class OwnedCommands:
         """When a session ends, as its owner's listing is told; None for never."""
         if life.deadline_ms is None:
             return None
-        late_ms = 0 if self._one_place else LATE_MS
+        late_ms = self._late_ms
         if used or self._by_reading:
             late_ms = max(late_ms, min(USED_LATE_MS, (life.deadline_ms - life.now_ms) // 10))
         return life.deadline_ms + late_ms
@@ -105,6 +127,11 @@ class OwnedCommands:
     def is_wrong(self, ends_ms: int | None, life: Life) -> bool:
         """Whether a listing was told an end of a session that is too early, or much too late."""
         last_ms = self.end_of(life, used=True)
-        if ends_ms is None or last_ms is None or life.deadline_ms is None:
+        if ends_ms is None or last_ms is None:
             return ends_ms is not last_ms
-        return not life.deadline_ms <= ends_ms <= last_ms + LATE_MS
+        return not covers(ends_ms, life) or ends_ms > last_ms + LATE_MS
+
+
+def covers(ends_ms: int | None, life: Life) -> bool:
+    """Whether a listing that was told this end stays for as long as the session."""
+    return ends_ms is None or (life.deadline_ms is not None and life.deadline_ms <= ends_ms)

@@ -30,9 +30,9 @@ from wren_sessions.records import (
 from wren_sessions.stores._checks import check_limit, make_owned_cursor, parse_owned_cursor
 from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.redis.cluster_walk import Place, Walk
-from wren_sessions.stores.redis.commands import Commands, Owned, Plan
+from wren_sessions.stores.redis.commands import MAX_OWNED, Commands, Owned, Plan
 from wren_sessions.stores.redis.listing import ListingCommands
-from wren_sessions.stores.redis.owned import LATE_MS, Entry, OwnedCommands
+from wren_sessions.stores.redis.owned import AGAIN_MS, LATE_MS, Entry, OwnedCommands, covers
 from wren_sessions.stores.redis.replies import Gone, OwnedLife, read_owned_load
 
 Run: TypeAlias = Callable[[Plan[Any]], Awaitable[Any]]
@@ -53,6 +53,7 @@ class Sequences:
         self._commands = commands
         self._listing = ListingCommands(commands.keys)
         self._owned = OwnedCommands(commands)
+        self._untold: dict[str, int] = {}  # owners whose listings could not be told: until when
 
     async def list_sessions(self, run: Run, cursor: str | None, limit: int) -> SessionPage:
         """See `SessionStore.list_sessions`."""
@@ -66,6 +67,25 @@ class Sequences:
         return await self.listed(run, copy.target, await run(self._commands.copy(copy)))
 
     # --- owners ---
+
+    async def commit(self, run: Run, commit: Commit, plan: Plan[Committed]) -> Committed:
+        """See `SessionStore.commit`, of a commit with an owner to a cluster.
+
+        The owner's listing is told first, unless the session is known to be somebody's. So if it
+        cannot be told, nothing is written.
+        """
+        owners, owner, announced = self._commands.owners, commit.owner, None
+        known = commit.incarnation and owners.get(commit.incarnation)
+        if owner is not None and not known and type(commit.session) is not StagingId:
+            ends_ms = await run(self._owned.announce(owner, commit.session))
+            self._untold.pop(owner, None)
+            announced = Owned(owner, 0, ends_ms)
+        done: Committed = await run(plan)
+        if done.life is not None and done.owner is not None:
+            if announced is not None and done.owner == owner:
+                owners.keep(done.life.incarnation, announced)
+            await self.committed(run, commit, done)
+        return done
 
     async def committed(self, run: Run, commit: Commit, done: Committed) -> None:
         """See to it that the owner's listing knows of a commit that is done."""
@@ -88,9 +108,53 @@ class Sequences:
     async def _list_in(
         self, run: Run, owner: str, session: str, life: Life, *, used: bool = False
     ) -> None:
-        await run(self._owned.list_in(owner, {session: life}, used=used))
-        known = Owned(owner, life.now_ms, self._owned.end_of(life, used=used))
-        self._commands.owners.keep(life.incarnation, known)
+        """Tell a listing of a session. That may fail if it stays for as long as the session."""
+        owners = self._commands.owners
+        known = owners.get(life.incarnation)
+        sure = known is not None and known.owner == owner and covers(known.ends_ms, life)
+        plan = self._owned.list_in(owner, {session: life}, used=used)
+        if await self._tell(run, plan, owner, session, life.now_ms, sure=used or sure):
+            ends_ms = self._owned.end_of(life, used=used)
+            owners.keep(life.incarnation, Owned(owner, life.now_ms, ends_ms))
+
+    async def _list_out(self, run: Run, owner: str, session: str, now_ms: int) -> None:
+        """Tell a listing that a session is not in it. If it cannot be told, a page finds out."""
+        plan = self._owned.list_in(owner, out=[session], out_ms=now_ms)
+        await self._tell(run, plan, owner, session, now_ms, sure=True)
+
+    async def _tell(
+        self, run: Run, plan: Plan[None], owner: str, session: str, now_ms: int, *, sure: bool
+    ) -> bool:
+        """Tell a listing something after the call itself is done; whether it was told.
+
+        Args:
+            run: sends plans.
+            plan: what it is told.
+            owner: whose listing it is.
+            session: what it is about.
+            now_ms: the server's clock.
+            sure: whether the listing is right, or corrected when it is read, if it is not told.
+                Then that is no error, and the listing is left alone for some time.
+        """
+        if sure and now_ms < self._untold.get(owner, 0):
+            return False
+        try:
+            await run(plan)
+        except StoreUnavailableError as error:
+            log = logger.debug if owner in self._untold else logger.warning
+            log(
+                "the list %s could not be updated for session %r; reading the list, or writing the "
+                "session again, will update it: %s",
+                *(self._commands.keys.owner_key(owner), session, error),
+            )
+            if len(self._untold) >= MAX_OWNED:
+                self._untold.clear()
+            self._untold[owner] = now_ms + AGAIN_MS
+            if not sure:
+                raise
+            return False
+        self._untold.pop(owner, None)
+        return True
 
     async def listed(self, run: Run, session: str, found: OwnedLife | None) -> Life | None:
         """See to it that the owner's listing knows a session that was copied or lives longer."""
@@ -102,7 +166,7 @@ class Sequences:
         if owner is not None:
             await self._list_in(run, owner, session, life)
         if former is not None and former != owner:
-            await run(self._owned.list_in(former, out=[session], out_ms=life.updated_ms))
+            await self._list_out(run, former, session, life.updated_ms)
         return life
 
     async def load(self, run: Run, load: Plan[Any]) -> Loaded | None:
@@ -127,48 +191,56 @@ class Sequences:
     async def _used(self, run: Run, owner: str, session: str, life: Life) -> None:
         """Tell the owner's listing if it would end too early.
 
-        The call has its answer already, so it does not fail if the listing cannot be told, such as
-        on another node. The next use tells it, and a page that is read corrects it.
+        The call does not fail if it cannot be told: the next use tells it.
         """
         known = self._commands.owners.get(life.incarnation)
         ends_ms = known.ends_ms if known is not None and known.owner == owner else 0
-        if not self._owned.is_wrong(ends_ms, life):
-            return
-        try:
+        if self._owned.is_wrong(ends_ms, life):
             await self._list_in(run, owner, session, life, used=True)
-        except StoreUnavailableError as error:
-            logger.debug("the owner's listing was not told of session %r: %s", session, error)
 
     async def prune(self, run: Run, prune: Prune) -> Committed:
         """See `SessionStore.prune`."""
         done: Committed = await run(self._commands.prune(prune))
         if done.owner is not None:
-            out = self._owned.list_in(done.owner, out=[prune.session], out_ms=done.now_ms)
-            await run(out)
+            await self._list_out(run, done.owner, prune.session, done.now_ms)
         return done
 
     async def delete(self, run: Run, session: str) -> bool:
         """See `SessionStore.delete`."""
         gone: Gone = await run(self._commands.delete(session))
         if gone.owner is not None:
-            await run(self._owned.list_in(gone.owner, out=[session], out_ms=gone.now_ms))
+            await self._list_out(run, gone.owner, session, gone.now_ms)
         return gone.there
 
     async def annotate(self, run: Run, session: str, notes: Notes, expect: Notes) -> Life | None:
-        """See `OwnerStore.annotate`."""
-        life: Life | None = await run(self._commands.annotate(session, notes, expect))
+        """See `OwnerStore.annotate`. Nothing is noted if a new owner's listing cannot be told."""
+        plan: Plan[Life | None] = self._commands.annotate(session, notes, expect)
+        owner, told = notes.owner, None
+        if owner == expect.owner or type(session) is StagingId:
+            return await run(plan)  # type: ignore[no-any-return] # what the plan reads
+        if owner is not None:
+            seen: SessionInfo | None = await run(self._commands.info(session))
+            if seen is not None and seen.notes in {expect, notes}:
+                await run(self._owned.list_in(owner, {session: seen.life}))
+                told = Owned(owner, 0, self._owned.end_of(seen.life))
+        life: Life | None = await run(plan)
         if life is None:
             return None
-        if expect.owner is not None and expect.owner != notes.owner:
-            await run(self._owned.list_in(expect.owner, out=[session], out_ms=life.updated_ms))
+        if expect.owner is not None:
+            await self._list_out(run, expect.owner, session, life.updated_ms)
         self._commands.owners.pop(life.incarnation, None)
-        return await self.listed(run, session, OwnedLife(life, notes.owner))
+        if told is not None:
+            self._commands.owners.keep(life.incarnation, told)
+        if owner is not None:
+            await self._list_in(run, owner, session, life)
+        return life
 
     async def list_owned(self, run: Run, owner: str, cursor: str | None, limit: int) -> SessionPage:
         """See `OwnerStore.list_owned`."""
         limit, place = check_limit(limit), f"redis {self._commands.keys.owner_key(owner)}"
         before = parse_owned_cursor(place, cursor)
         total, found = await run(self._owned.owned(owner, before, limit + 1))
+        self._untold.pop(owner, None)
         some: list[Entry] = found[:limit]
         names = [self._commands.key(entry.session) for entry in some]
         infos = await self._infos(run, names) if names else ()

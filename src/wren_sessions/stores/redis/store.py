@@ -233,7 +233,10 @@ class RedisStore(Closing):
 
     def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
-        done = self._run(self._commands.commit(commit))
+        plan = self._commands.commit(commit)
+        if commit.owner is not None and not self._commands.one_place:
+            return run(self.sequences.commit(self._awaited, commit, plan))
+        done = self._run(plan)
         if done.owner is not None:
             run(self.sequences.committed(self._awaited, commit, done))
         return done
@@ -392,7 +395,10 @@ class AsyncRedisStore:
 
     async def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
-        done = await self._run(self._plans.commit(commit))
+        plan = self._plans.commit(commit)
+        if commit.owner is not None and not self._plans.one_place:
+            return await self._store.sequences.commit(self._run, commit, plan)
+        done = await self._run(plan)
         if done.owner is not None:
             await self._store.sequences.committed(self._run, commit, done)
         return done
