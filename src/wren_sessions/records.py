@@ -503,7 +503,7 @@ class SessionInfo:
         size_bytes: its size in the store; None in listings, where this would cost too much, and if
             the server does not report it.
         idle: the session's own idle timeout in milliseconds, or ``"none"``. None if it follows the
-            store's policy, and in listings.
+            store's policy.
         notes: its owner, title, tags and attributes.
     """
 

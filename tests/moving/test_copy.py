@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import pytest
 from langgraph.types import Command
@@ -17,8 +18,10 @@ from wren_sessions import (
     ConflictError,
     CopyReport,
     CorruptSessionError,
+    Encryption,
     MemoryStore,
     Progress,
+    ProtectedStore,
     Retention,
     SessionExistsError,
     SessionNotFoundError,
@@ -28,6 +31,8 @@ from wren_sessions import (
     TTLPolicy,
     acopy_sessions,
     copy_sessions,
+    export_session,
+    import_session,
 )
 from wren_sessions.keys import StagingId
 from wren_sessions.protocols import SessionStore
@@ -185,6 +190,91 @@ async def test_again(backend: Backend, face: str) -> None:
         await copied(face, source, target)
 
 
+SETTINGS: dict[str, Callable[[SessionStore], object]] = {
+    "owner": lambda store: Sessions(store).annotate("t", owner="ann"),
+    "title": lambda store: Sessions(store).annotate("t", title="one"),
+    "pin": lambda store: store.pin("t"),
+    "no pin": lambda store: store.pin("t", pinned=False),
+    "timeout": lambda store: store.set_ttl("t", "2h"),
+    "no timeout": lambda store: store.set_ttl("t", None),
+    "no title": lambda store: Sessions(store).annotate("t", title=""),
+}
+
+
+def settings(store: SessionStore) -> tuple[object, ...]:
+    """What is copied of a session besides its contents."""
+    info = known(store)
+    return info.notes, info.idle, info.life.pinned, info.life.created_ms
+
+
+async def test_what_was_noted_or_set_since(backend: Backend, face: str) -> None:
+    """It is no new revision, and makes another session all the same, on either side."""
+    source, target = backend.store(), MemoryStore()
+    Sessions(source).save("t", {"n": 1})
+    await copied(face, source, target)
+    for change in SETTINGS.values():
+        change(source)
+        with pytest.raises(SessionExistsError, match=r"other notes|another pin"):
+            await copied(face, source, target)
+        assert settings(target) != settings(source)
+        assert (await copied(face, source, target, replace=True)).copied
+        assert settings(target) == settings(source)
+        assert (await copied(face, source, target)).skipped == ("t",)
+    Sessions(target).annotate("t", tags=["theirs"])
+    with pytest.raises(SessionExistsError):
+        await copied(face, source, target)
+    source.delete("t")  # it would not expire
+
+
+def test_a_session_of_another_age() -> None:
+    """A session that was imported as created now is not the one that is copied."""
+    clock = FakeClock()
+    source, target = MemoryStore(clock=clock), MemoryStore(clock=clock)
+    Sessions(source).save("t", {"n": 1})
+    lines = list(export_session(source, "t"))
+    clock.advance("1h")
+    import_session(target, lines, renew=True)
+    with pytest.raises(SessionExistsError, match="another time of creation"):
+        copy_sessions(source, target)
+
+
+def test_what_is_the_same_is_not_read_again() -> None:
+    """No byte of the arena; nor any record where it can be told without that it is not the same."""
+    source, target = MemoryStore(), MemoryStore()
+    talk(SessionSaver(source), 3)
+    copy_sessions(source, target)
+    with (
+        mock.patch.object(source, "read") as read,
+        mock.patch.object(source, "scan", wraps=source.scan) as scan,
+    ):
+        assert copy_sessions(source, target).skipped == ("t",)
+        assert scan.call_count == 1
+        source.pin("t")
+        with pytest.raises(SessionExistsError):
+            copy_sessions(source, target)
+    assert (read.call_count, scan.call_count) == (0, 1)
+
+
+@pytest.mark.parametrize("secrets_", [(None, b"t" * 16), (b"s" * 16, None), (b"s" * 16, b"t" * 16)])
+async def test_an_owner_is_the_same_however_a_store_hides_it(
+    face: str, secrets_: tuple[bytes | None, bytes | None]
+) -> None:
+    """A copy to a store that hides owners, or from one, is skipped the second time."""
+    key = Encryption.generate_key("k")
+    source, target = (
+        ProtectedStore(MemoryStore(), encryption=Encryption([key], owner_secret=secret))
+        if secret
+        else MemoryStore()
+        for secret in secrets_
+    )
+    Sessions(source).create("t", owner="ann", state={"n": 1})
+    assert (await copied(face, source, target)).copied
+    assert (await copied(face, source, target)).skipped == ("t",)
+    Sessions(source).annotate("t", owner="bob")
+    with pytest.raises(SessionExistsError, match="another owner"):
+        await copied(face, source, target)
+
+
 def test_the_target_went_on_elsewhere() -> None:
     """Another header or another latest checkpoint makes another session."""
     source, target = MemoryStore(), MemoryStore()
@@ -231,6 +321,8 @@ def test_sessions_that_are_too_old() -> None:
     assert report.expired == ("old",)
     assert sessions_of(target) == {"kept", "young"}
     assert known(target, "kept").life.pinned
+    again = copy_sessions(source, target)
+    assert (again.skipped, again.expired) == (("kept", "young"), ("old",))  # its age was lost
 
 
 # --- disturbances ---------------------------------------------------------------------------------

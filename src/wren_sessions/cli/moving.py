@@ -57,11 +57,11 @@ def copy(
 ) -> None:
     """Copy sessions to another store: the named ones, those of an owner, or all.
 
-    Checkpoints, pending writes, age and pin are copied. The remaining time starts again, by the
-    target's lifetime (set it in its URL: ?ttl=24h). Sessions that were copied before are skipped,
-    so you can run an interrupted copy again. If the target has a different session with the same
-    id, that session is not replaced, unless you pass --replace. The others are copied, and the exit
-    code is 6. The source is only read.
+    Checkpoints, pending writes, age, pin, idle timeout, owner, title and tags are copied. The
+    remaining time starts again, by the target's lifetime (set it in its URL: ?ttl=24h). Sessions
+    that are the same in the target already are skipped, so you can run an interrupted copy again.
+    If the target has a different session with the same id, that session is not replaced, unless you
+    pass --replace. The others are copied, and the exit code is 6. The source is only read.
     """
     where = Where(target_url, to_prefix, run.where.env_file)
     source, target = run.store, run.opened(open_there(where, may_make=True))

@@ -10,8 +10,9 @@ import pytest
 from wren_sessions.errors import ConflictError
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Prune
-from wren_sessions.testing.build import SESSION, commit, done, info, loaded, put, seen
+from wren_sessions.testing.build import SESSION, commit, done, info, listed, loaded, put, seen
 from wren_sessions.testing.contract_base import ContractBase
+from wren_sessions.ttl import Override
 
 TARGET = "the copy"
 TWO_HOURS_MS = 7_200_000
@@ -115,11 +116,17 @@ class HeaderContract(ContractBase):
         assert (await loaded(face, session=TARGET)).stored.name == ("", "1")
 
     async def test_an_idle_timeout_of_its_own_is_told(self, face: AsyncSessionStore) -> None:
-        """None where the session follows the policy."""
+        """None where the session follows the policy; listings tell it, too."""
+
+        async def told() -> Override:
+            found = (await info(face)).idle
+            assert (await listed(face))[SESSION].idle == found
+            return found
+
         await done(face, commit(new=True))
-        assert (await info(face)).idle is None
+        assert await told() is None
         await face.set_ttl(SESSION, "2h")
-        assert (await info(face)).idle == TWO_HOURS_MS
+        assert await told() == TWO_HOURS_MS
         await face.set_ttl(SESSION, None)
-        assert (await info(face)).idle == "none"
+        assert await told() == "none"
         await face.set_ttl(SESSION, "2h")  # so that it does not stay behind

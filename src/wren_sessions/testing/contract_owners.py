@@ -91,6 +91,13 @@ class OwnerContract(ContractBase):
         assert (await info(owned)).notes == ANNS
         assert (await loaded(owned, "1")).stored.name == ("", "1")
 
+    async def test_an_owners_listing_tells_an_idle_timeout(self, owned: AsyncSessionStore) -> None:
+        """As `info` does."""
+        await done(owned, put("1", owner="ann"))
+        await owned.set_ttl(SESSION, "2h")
+        page = await cast("AsyncOwnerStore", owned).list_owned("ann")
+        assert [entry.idle for entry in page.sessions] == [(await info(owned)).idle]
+
     async def test_what_is_not_there_is_a_miss(self, owned: AsyncSessionStore) -> None:
         """Nothing is made."""
         assert not await self.note(owned, ANNS)

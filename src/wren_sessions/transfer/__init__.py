@@ -111,12 +111,12 @@ def copy_sessions(
 ) -> CopyReport:
     """Copy complete sessions from one store to another.
 
-    It copies records, pending writes, header, creation time, idle timeout and pin. It decodes no
-    values, and data that checkpoints share stays shared. Encrypted data is decrypted with the
-    source's keys and encrypted with the target's. A session appears in the target at once, complete
-    and verified. Until then it has a temporary name, which no listing shows. Leftovers of an
-    interrupted copy expire an hour after they were last written. Run an interrupted copy again:
-    sessions that were copied before are skipped.
+    It copies records, pending writes, header, creation time, idle timeout, pin, owner and notes. It
+    decodes no values, and data that checkpoints share stays shared. Encrypted data is decrypted
+    with the source's keys and encrypted with the target's. A session appears in the target at once,
+    complete and verified. Until then it has a temporary name, which no listing shows. Leftovers of
+    an interrupted copy expire an hour after they were last written. Run an interrupted copy again:
+    sessions that are the same in both stores, in all that is copied, are skipped.
 
     It does not copy the remaining time, which starts again by the target's policy, the revision,
     and pending writes of a checkpoint that was never written.

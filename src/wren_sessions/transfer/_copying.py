@@ -1,13 +1,15 @@
 """Copies sessions from one store to another, except those that are there already.
 
-A session that exists in the target is compared by the contents of its records, without their
-offsets. If the contents are equal, it was copied before. If the source is written during the copy
-of a session, that copy starts again.
+A session that exists in the target is compared in everything that a copy takes along: first in what
+is known of it without reading it, such as its notes, then in the contents of its records, without
+their offsets. If all is equal, it was copied before. If the source is written during the copy of a
+session, that copy starts again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -30,6 +32,7 @@ from wren_sessions.transfer._reports import CopiedSession, CopyReport, OnProgres
 from wren_sessions.transfer._staging import PAGE, ChangedError, Staging
 
 ATTEMPTS: Final = 3
+DIFFERENT: Final = "different contents"
 
 
 @dataclass(slots=True)
@@ -91,15 +94,17 @@ class Copying:
     async def _attempt(self, info: SessionInfo) -> None:
         source, target, session = self.source, self.target, info.session
         there = await target.store.info(session)
-        if there is not None and (await self._same(info, there)):
-            self._skipped.append(session)
-            return
-        if there is not None and not self.replace:
-            raise SessionExistsError(
-                f"session {session!r} is in the target already, with different contents: leave it "
-                "out, delete it there, or pass replace=True",
-                session=session,
-            )
+        if there is not None:
+            what = self._setting(info, there) or await self._contents(info)
+            if what is None:
+                self._skipped.append(session)
+                return
+            if not self.replace:
+                raise SessionExistsError(
+                    f"session {session!r} is in the target already, with {what}: leave it out, "
+                    "delete it there, or pass replace=True",
+                    session=session,
+                )
         try:
             encrypted = source.protection.encryption or target.protection.encryption
             repacking = Repacking(source.protection, target.protection) if encrypted else None
@@ -114,18 +119,35 @@ class Copying:
             CopiedSession(session=session, checkpoints=checkpoints, size_bytes=size_bytes)
         )
 
-    async def _same(self, info: SessionInfo, there: SessionInfo) -> bool:
-        """Whether both stores have the same of a session; damaged data in the target never is."""
-        if info.state != there.state:
-            return False
-        heads = dict(await self.source.store.heads(info.session))
-        ours = await _shapes(self.source.store, info.session, heads)
-        try:
-            if heads != dict(await self.target.store.heads(info.session)):
-                return False
-            return ours == await _shapes(self.target.store, info.session, heads)
-        except (CorruptSessionError, DecryptionError):
-            return False
+    def _setting(self, info: SessionInfo, there: SessionInfo) -> str | None:
+        """What differs between a session and its copy, besides records; None if nothing does."""
+        encryption, owner = self.target.protection.encryption, info.owner
+        if encryption is not None and owner is not None:
+            owner = encryption.hidden_owner(owner)
+        if info.notes._replace(owner=owner) != there.notes:
+            return "another owner or other notes"
+        if (info.life.pinned, info.idle) != (there.life.pinned, there.idle):
+            return "another pin or idle timeout"
+        if info.life.created_ms != there.life.created_ms and not self._lost_its_age(info, there):
+            return "another time of creation"
+        return None if info.state == there.state else DIFFERENT
+
+    def _lost_its_age(self, info: SessionInfo, there: SessionInfo) -> bool:
+        """Whether a copy counts as created when it was made: it is pinned, and too old."""
+        max_age_ms = self.target.place.ttl.max_age_ms
+        age_ms = there.life.now_ms - info.life.created_ms
+        return info.life.pinned and max_age_ms is not None and age_ms >= max_age_ms
+
+    async def _contents(self, info: SessionInfo) -> str | None:
+        """The same for the records; damaged data in the target always differ."""
+        session, source, target = info.session, self.source.store, self.target.store
+        heads = dict(await source.heads(session))
+        ours = await _shapes(source, session, heads)
+        with suppress(CorruptSessionError, DecryptionError):
+            same = heads == dict(await target.heads(session))
+            if same and ours == await _shapes(target, session, heads):
+                return None
+        return DIFFERENT
 
 
 async def _shapes(

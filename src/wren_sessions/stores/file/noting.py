@@ -170,5 +170,6 @@ def _info(cells: Sequence[Any], now_ms: int) -> SessionInfo:
         session=session,
         life=row.life(now_ms),
         state=header_of(state, row),
+        idle=row.own_idle,
         notes=notes_of(owner, about, row.sid),
     )

@@ -415,6 +415,7 @@ def page(
                 session=session,
                 life=row.life(now_ms),
                 state=header_of(state, row),
+                idle=row.own_idle,
                 notes=notes_of(owner, about, row.sid),
             )
             listed.append(info)

@@ -431,9 +431,10 @@ def read_listed(
     words = [] if meta is None else meta.split()
     if session is None or not words or len(words) != META_WORDS.get(words[0]):
         return None
-    if max(len(words[at]) for at in (2, 3, 5)) > MAX_DIGITS:
+    if max(len(words[at]) for at in (2, 3, 4, 5)) > MAX_DIGITS:
         return None
     try:
+        idle = read_override(words[4])
         life = Life(
             incarnation=words[1].decode(),
             created_ms=int(words[2]),
@@ -445,4 +446,6 @@ def read_listed(
         )
     except ValueError:
         return None
-    return SessionInfo(session=session, life=life, state=state or b"", notes=read_notes(about))
+    return SessionInfo(
+        session=session, life=life, state=state or b"", idle=idle, notes=read_notes(about)
+    )
