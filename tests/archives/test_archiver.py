@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +176,50 @@ async def test_a_sweep_archives_what_was_missed(
     found = await use("archive_completed")
     assert sorted(archive.session for archive in found) == ["plain", "s0", "s2"]
     assert await use("archive_completed") == ()
+
+
+SETTINGS: dict[str, Callable[[Sessions], object]] = {
+    "owner": lambda sessions: sessions.annotate("s", owner="ann"),
+    "title": lambda sessions: sessions.annotate("s", title="one"),
+    "timeout": lambda sessions: sessions.set_ttl("s", "2h"),
+    "pin": lambda sessions: sessions.pin("s"),
+    "no timeout": lambda sessions: sessions.set_ttl("s", None),
+    "no pin": lambda sessions: sessions.pin("s", pinned=False),
+    "no owner": lambda sessions: sessions.annotate("s", owner=""),
+}
+
+
+def settings(sessions: Sessions, session: str) -> tuple[object, ...]:
+    """What is archived of a session besides its contents."""
+    info = sessions.store.info(session)
+    assert info is not None
+    return info.notes, info.idle, info.life.pinned
+
+
+async def test_what_was_noted_or_set_since_is_archived(
+    backend: Backend, face: str, tmp_path: Path
+) -> None:
+    """It is no new revision, and is in the archive all the same; once."""
+    use = Face(face, backend.store(), tmp_path)
+    sessions = use.sessions
+    sessions.save("s", {"is_complete": True})
+    archive = await use("archive_if_complete", "s")
+    for number, change in enumerate(SETTINGS.values()):
+        change(sessions)
+        before = archive.export.read_text()
+        if number % 2:
+            assert await use("archive_if_complete", "s") == archive
+        else:
+            assert await use("archive_completed") == (archive,)
+        after = archive.export.read_text()
+        assert after != before
+        await use.restore(archive, "again", replace=True)
+        assert settings(sessions, "again") == settings(sessions, "s")
+        sessions.delete("again")
+        assert await use("archive_completed") == ()
+        assert await use("archive_if_complete", "s") == archive
+        assert archive.export.read_text() == after
+    sessions.delete("s")  # it would not expire
 
 
 async def test_what_says_that_a_session_is_over_can_be_chosen(face: str, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from remedies.proposals import tries
 from saver import graphs
 from servers import RedisServer, find_executable, unavailable
 from wren_sessions import (
+    Archive,
     ConfigurationError,
     ConflictError,
     CorruptSessionError,
@@ -47,7 +48,7 @@ from wren_sessions._blocking import run
 from wren_sessions.keys import StagingId
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Commit, Committed, SessionPage, Start
-from wren_sessions.serializers.keyring import is_owner_key
+from wren_sessions.serializers.keyring import Keyring, is_owner_key
 from wren_sessions.stores.protected.headers import key_id
 from wren_sessions.testing import FakeClock
 from wren_sessions.testing.build import add, write
@@ -449,6 +450,50 @@ def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
         assert store.info("new") is None
         archive.export.write_bytes(whole)
         assert Sessions(store).restore(archive, "new").id == "new"
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+@pytest.mark.parametrize("opened", ["owner keys", "hidden"], indirect=True)
+@pytest.mark.parametrize("url", ["memory", "file"], indirect=True)
+async def test_a_sealed_archive_says_whether_it_is_up_to_date(
+    opened: SessionStore, face: str, tmp_path: Path
+) -> None:
+    """Also after something was noted or set: without being opened, and without telling what."""
+    sessions = Sessions(opened)
+    sessions.create("a", owner="ann", state={"is_complete": True})
+    archiver = SessionArchiver(opened, tmp_path / "archives")
+
+    async def completed() -> tuple[Archive, ...]:
+        both = archiver if face == "sync" else archiver.aio
+        found: Any = both.archive_completed()
+        return tuple(found if face == "sync" else await found)
+
+    def title() -> None:
+        sessions.annotate("a", title=MARK)
+
+    def without_settings() -> None:
+        first, rest = archive.export.read_text().split("\n", 1)
+        fields = json.loads(first)
+        assert fields.pop("settings")
+        archive.export.write_text(f"{json.dumps(fields, separators=(',', ':'))}\n{rest}")
+
+    (archive,) = await completed()
+    changes: tuple[Callable[[], object], ...] = (
+        title,
+        lambda: sessions.pin("a"),
+        lambda: sessions.set_ttl("a", "2h"),
+        without_settings,  # as it was written before it said it
+    )
+    for change in changes:
+        change()
+        assert await completed() == (archive,)
+        written = archive.export.read_bytes()
+        with mock.patch.object(Keyring, "open", autospec=True, side_effect=Keyring.open) as opens:
+            assert await completed() == ()
+        assert "archive" not in {call.args[1] for call in opens.call_args_list}
+        assert archive.export.read_bytes() == written
+        assert MARK.encode() not in written
+    assert sessions.restore(archive, "again").life.pinned
 
 
 # --- keys of owners -------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from wren_sessions.archives._contents import Collecting, Contents
 from wren_sessions.archives._files import refuse_links, write_files
 from wren_sessions.archives._paths import folder_name
 from wren_sessions.archives._restoring import SESSION_FILE, opened
-from wren_sessions.archives._sealed import about_of, sealed, unsealed
+from wren_sessions.archives._sealed import About, about_of, is_current, sealed, unsealed
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.delta.encoder import Serializer
@@ -160,19 +160,28 @@ class SessionArchiver:
             FormatVersionError: a newer version of this package wrote it.
             StoreUnavailableError: it cannot be read, or its folder is a symbolic link.
         """
+        about = self._about(session)
+        if about is None:
+            return None
+        return self._archive(about.session, about.incarnation, about.revision)
+
+    def _about(self, session: str) -> About | None:
+        """What is known about the archive of a session; None if there is none."""
         folder = self.folder(session)
         refuse_links(self.root, folder)
         path = folder / SESSION_FILE
         try:
             with opened(path) as file:
-                about = about_of(file.readline(), str(path))
+                return about_of(file.readline(), str(path))
         except SessionNotFoundError:
             return None
+
+    def _archive(self, session: str, incarnation: str, revision: int) -> Archive:
         return Archive(
-            session=about.session,
-            folder=folder,
-            incarnation=about.incarnation,
-            revision=about.revision,
+            session=session,
+            folder=self.folder(session),
+            incarnation=incarnation,
+            revision=revision,
         )
 
     def read(self, path: Path) -> str:
@@ -209,7 +218,9 @@ class SessionArchiver:
         return self._write(run(self._collecting.collect(session)))
 
     def archive_if_complete(self, session: str) -> Archive | None:
-        """Archive a session if it is complete and was written since it was last archived.
+        """Archive a session if it is complete and has changed since it was last archived.
+
+        Also if only its owner, notes, pin or idle timeout changed.
 
         Returns:
             Its archive; None if the session is not complete.
@@ -222,7 +233,7 @@ class SessionArchiver:
         return self._archived(self._store.info(session)) or self.archive(session)
 
     def archive_completed(self) -> tuple[Archive, ...]:
-        """Archive all complete sessions that were written since they were last archived.
+        """Archive all complete sessions that have changed since they were last archived.
 
         Looks at every session of the store: at its header, and at its latest checkpoint unless the
         header says that the session is not complete.
@@ -244,20 +255,15 @@ class SessionArchiver:
         if info is None:
             return None
         with suppress(CorruptSessionError, FormatVersionError):  # then it is written again
-            found = self.find(info.session)
-            life = info.life
-            if found and (found.incarnation, found.revision) == (life.incarnation, life.revision):
-                return found
+            about, keys = self._about(info.session), owner_keys_of(self._store)
+            if about is not None and run(is_current(about, info, keys)):
+                return self._archive(info.session, about.incarnation, about.revision)
         return None
 
     def _write(self, contents: Contents) -> Archive:
         opening = contents.opening
-        archive = Archive(
-            session=opening.session,
-            folder=self.folder(opening.session),
-            incarnation=opening.life.incarnation,
-            revision=opening.life.revision,
-        )
+        life = opening.life
+        archive = self._archive(opening.session, life.incarnation, life.revision)
         newer = self._newer(archive)
         if newer is not None:
             return newer

@@ -1,7 +1,9 @@
 """Files of archives that only an owner's key decrypts: two lines of JSON.
 
 The first line names the session and the owner, so that the file can be found and removed without
-the key. The second line is the content of the file, encrypted for its session and name::
+the key. It also has an encrypted digest of the session's settings, so that an archive that is up to
+date is known without opening it. The second line is the content of the file, encrypted for its
+session and name::
 
     {"format":"wren-sessions/sealed","version":1,"session":"cli_1","file":"session.jsonl","owner":…}
     {"sealed":"…base64…"}
@@ -14,12 +16,14 @@ import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 from wren_sessions.archives._format import Opening
 from wren_sessions.archives._parsing import opening_of
 from wren_sessions.errors import CorruptSessionError, DecryptionError, FormatVersionError
+from wren_sessions.records import SessionInfo
 from wren_sessions.serializers.keyring import UID_BYTES, Keyring
 from wren_sessions.stores.protected.owner_keys import OwnerKeys
 
@@ -27,15 +31,55 @@ _FORMAT: Final = "wren-sessions/sealed"
 _VERSION: Final = 1
 _BEGINS: Final = f'{{"format":"{_FORMAT}"'.encode()
 _PURPOSE: Final = "archive"
+_SETTINGS: Final = "archive settings"
 
 
 class About(NamedTuple):
-    """What is known about an archive without decrypting it."""
+    """What is known about an archive without decrypting it.
+
+    Attributes:
+        session: the session's id.
+        owner: its owner; None if it has none.
+        incarnation: see `Life.incarnation`.
+        revision: see `Life.revision`.
+        settings: what `settings_of` gave; empty if the file does not say it, as earlier ones.
+        sealed: whether the file is encrypted, and `settings` too.
+    """
 
     session: str
     owner: str | None
     incarnation: str
     revision: int
+    settings: bytes
+    sealed: bool
+
+
+def settings_of(known: Opening | SessionInfo) -> bytes:
+    """A digest of what can change in a session without a new revision."""
+    owner, about = known.notes
+    parts = [known.life.pinned, known.idle, owner, about.decode("utf-8", "surrogateescape")]
+    return sha256(json.dumps(parts).encode()).digest()
+
+
+async def is_current(about: About, info: SessionInfo, keys: OwnerKeys | None) -> bool:
+    """Whether an archive is of a session as it is now, in its contents and its settings.
+
+    If the key for the archive is missing, only the contents are compared: without it, the session
+    could not be archived again.
+    """
+    life = info.life
+    if (about.incarnation, about.revision) != (life.incarnation, life.revision):
+        return False
+    settings = about.settings
+    if about.sealed and settings:
+        if keys is None:
+            return True
+        opening = partial(keys.keyring.open, _SETTINGS, (about.session,), settings)
+        try:
+            _, settings = await keys.call(opening)
+        except DecryptionError:
+            return True
+    return settings == settings_of(info)
 
 
 class _Rejoined:
@@ -74,6 +118,8 @@ def _sealed(keyring: Keyring, key: str, owner: str, opening: Opening, *named: st
         "revision": opening.life.revision,
     }
     names, uid = (opening.session, file), secrets.token_bytes(UID_BYTES)
+    settings = keyring.seal(_SETTINGS, uid, (opening.session,), settings_of(opening), key)
+    about["settings"] = b64encode(settings).decode()
     data = keyring.seal(_PURPOSE, uid, names, text.encode(), key)
     lines = (about, {"sealed": b64encode(data).decode()})
     return "".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in lines)
@@ -84,7 +130,9 @@ def about_of(line: bytes, name: str | None = None) -> About:
     if line.startswith(_BEGINS):
         return _about(line)[0]
     found = opening_of(line, name)
-    return About(found.session, found.notes.owner, found.life.incarnation, found.life.revision)
+    owner, life = found.notes.owner, found.life
+    settings = settings_of(found)
+    return About(found.session, owner, life.incarnation, life.revision, settings, sealed=False)
 
 
 async def unsealed(lines: Iterable[str | bytes], keys: OwnerKeys | None) -> Iterable[str | bytes]:
@@ -128,11 +176,16 @@ def _about(line: bytes) -> tuple[About, str]:
             found=version,
             supported=_VERSION,
         )
-    about = About(*map(fields.get, About._fields))  # type: ignore[arg-type] # checked here
-    kinds = (str, str, str, int, str)
-    if not all(map(isinstance, (*about, fields.get("file")), kinds)):
-        _damaged(str(about.session))
-    return about, str(fields["file"])
+    names = ("session", "owner", "incarnation", "revision", "file")
+    found: list[Any] = [*map(fields.get, names), fields.get("settings", "")]
+    if not all(map(isinstance, found, (str, str, str, int, str, str))):
+        _damaged(str(found[0]))
+    session, owner, incarnation, revision, file, text = found
+    try:
+        settings = b64decode(text, validate=True)
+    except ValueError:
+        _damaged(session)
+    return About(session, owner, incarnation, revision, settings, sealed=True), file
 
 
 def _fields(line: str | bytes) -> dict[str, Any]:

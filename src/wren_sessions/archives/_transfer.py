@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import Final
 
 from wren_sessions._blocking import run
 from wren_sessions._walks import aall_sessions, all_sessions
@@ -17,8 +16,6 @@ from wren_sessions.errors import CorruptSessionError, SessionNotFoundError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.transfer._api import StoreApi
 from wren_sessions.transfer._reports import OnProgress
-
-SESSION_FILE: Final = "session.jsonl"
 
 
 def export_session(
