@@ -88,9 +88,10 @@ async def test_a_session_ends_whole_at_its_deadline(
     client: redis.Redis, open_store: Open, face: str
 ) -> None:
     """The server removes the key when the deadline comes, and no call finds a part of it."""
-    there = face_of(open_store(ttl=TTLPolicy(idle="150ms")), face)
+    there = face_of(open_store(ttl=TTLPolicy(idle="1h")), face)
     await done(there, put("1", append=bytes(10_000), state=b"{}"))
-    life = (await done(there, add("1", write("task", 0, b"value")))).life
+    await done(there, add("1", write("task", 0, b"value")))
+    life = await there.set_ttl(SESSION, "150ms")
     assert life is not None
     assert life.deadline_ms == life.now_ms + 150
     wait_for_the_end(client, life.deadline_ms)
@@ -103,13 +104,16 @@ async def test_the_maximum_age_ends_a_session_in_use(
     client: redis.Redis, open_store: Open, face: str
 ) -> None:
     """However often it is written, a session ends at its maximum age."""
-    there = face_of(open_store(ttl=TTLPolicy(idle="10s", max_age="1s")), face)
+    there = face_of(open_store(ttl=TTLPolicy(idle="10h", max_age="1h")), face)
     life = (await done(there, put("1"))).life
     assert life is not None
     for number in range(5):
         assert (await done(there, put(f"2{number}", session=SESSION))).life is not None
-        assert deadline_of(client) == life.created_ms + 1_000
-    wait_for_the_end(client, life.created_ms + 1_000)
+        assert deadline_of(client) == life.created_ms + HOUR_MS
+    await there.delete(SESSION)
+    old = (await done(there, put("1", created_ms=life.now_ms + 1_000 - HOUR_MS))).life
+    assert old is not None
+    wait_for_the_end(client, old.created_ms + HOUR_MS)
     assert await there.load(SESSION) is None
 
 

@@ -13,7 +13,7 @@ from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.memory import InMemorySaver
 from redis import Redis
 
-from contract.test_redis import RealTime
+from contract.real_time import RealTime
 from places import PLACES, Place
 from saver.apps import App
 from saver.scenarios import SCENARIOS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TypeAlias
 
@@ -12,6 +11,7 @@ import redis.asyncio
 from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 
 from backends.fake_time import fake_time
+from contract.real_time import RealTime
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.stores.redis import RedisStore
 from wren_sessions.testing import FakeClock, MakeStore, MakeTenant, PassTime, StoreContract
@@ -26,7 +26,7 @@ from wren_sessions.testing.contract_records import RecordContract
 from wren_sessions.testing.contract_scans import ScanContract
 from wren_sessions.testing.contract_sessions import SessionContract
 from wren_sessions.testing.contract_writes import WriteContract
-from wren_sessions.ttl import Duration, TTLPolicy, to_ms
+from wren_sessions.ttl import TTLPolicy
 
 Client: TypeAlias = redis.Redis | redis.asyncio.Redis
 
@@ -47,21 +47,6 @@ def tenants_on(client: Client) -> MakeTenant:
         return RedisStore.from_client(client, ttl=ttl, prefix=prefix)
 
     return make
-
-
-class RealTime(ContractBase):
-    """Time passes on the server, so the tests wait for it."""
-
-    tick = "200ms"
-
-    @pytest.fixture
-    def pass_time(self) -> PassTime:
-        """Wait."""
-
-        def wait(duration: Duration) -> None:
-            time.sleep(to_ms(duration) / 1_000)
-
-        return wait
 
 
 class FakeServers(StoreContract):

@@ -9,7 +9,8 @@ import pytest_asyncio
 import redis
 import redis.asyncio
 
-from contract.test_redis import AwaitedOnly, RealTime, TransportContract
+from contract.real_time import RealTime
+from contract.test_redis import AwaitedOnly, TransportContract
 from servers import ClusterServers
 from wren_sessions.protocols import SessionStore
 from wren_sessions.stores.redis import RedisStore
