@@ -204,6 +204,10 @@ class Unsuspended:
         """See `OwnerStore.list_owned`."""
         return knowing_owners(self._store).list_owned(owner, cursor, limit)
 
+    async def delete_owned(self, session: str, owner: str) -> bool:
+        """See `OwnerStore.delete_owned`."""
+        return knowing_owners(self._store).delete_owned(session, owner)
+
     async def ping(self) -> None:
         """See `SessionStore.ping`."""
         self._store.ping()

@@ -345,6 +345,13 @@ class OwnerStore(Protocol):
                 at least 1.
         """
 
+    def delete_owned(self, session: str, owner: str) -> bool:
+        """Delete a session, if it is this owner's. False if it did not exist.
+
+        Raises:
+            ConflictError: it is not this owner's; nothing was deleted.
+        """
+
 
 def knowing_owners(store: object) -> OwnerStore:
     """The store, if it supports owners.
@@ -372,6 +379,9 @@ class AsyncOwnerStore(Protocol):
         self, owner: str, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:
         """See `OwnerStore.list_owned`."""
+
+    async def delete_owned(self, session: str, owner: str) -> bool:
+        """See `OwnerStore.delete_owned`."""
 
 
 class AsyncTurnStore(Protocol):

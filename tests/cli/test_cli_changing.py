@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypedDict
 from urllib.parse import unquote
@@ -14,6 +15,7 @@ from langgraph.graph import START, StateGraph
 
 from cli.running import Cli, Result, Terminal, apart
 from wren_sessions import FileStore, Sessions, SessionSaver, open_store
+from wren_sessions.protocols import SessionStore
 from wren_sessions.testing import FakeClock
 from wren_sessions.ttl import TTLPolicy
 
@@ -179,6 +181,45 @@ def test_what_was_written_meanwhile_is_kept(
     kept = {row["id"] for row in found if not row["deleted"]}
     assert kept == {"hostile"}
     assert "hostile" in ids(cli, file_url)
+
+
+CHANGES: Final[dict[str, Callable[[SessionStore], object]]] = {
+    "owner": lambda store: Sessions(store).annotate("hostile", owner="bob"),
+    "pin": lambda store: store.pin("hostile"),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "when"), [("owner", "asked"), ("pin", "asked"), ("owner", "looked at")]
+)
+def test_what_was_given_away_or_pinned_meanwhile_is_kept(
+    cli: Cli, file_url: str, monkeypatch: pytest.MonkeyPatch, change: str, when: str
+) -> None:
+    """A choice by owner holds for the owner's sessions, to the last moment."""
+    from wren_sessions.cli import deleting
+
+    with open_store(file_url) as store:
+        for session in ("hostile", "empty"):
+            Sessions(store).annotate(session, owner="ann")
+
+    def agreed(run: Any, rows: list[Any]) -> bool:
+        if when == "asked":
+            with open_store(file_url) as store:
+                CHANGES[change](store)
+        return True
+
+    delete = FileStore.delete_owned
+
+    def handed_over(self: FileStore, session: str, owner: str) -> bool:
+        if when == "looked at" and session == "hostile":
+            CHANGES[change](self)
+        return delete(self, session, owner)
+
+    monkeypatch.setattr(deleting, "_agreed", agreed)
+    monkeypatch.setattr(FileStore, "delete_owned", handed_over)
+    chosen = ("delete", "--owner", "ann", "--older-than", "1ms", "--json")
+    found = {row["id"]: row["deleted"] for row in cli(*chosen, url=file_url).json}
+    assert found == {"hostile": False, "empty": True}
 
 
 @pytest.mark.parametrize(

@@ -182,16 +182,17 @@ def test_it_is_completed_by_another_call(
     """Where the first one stopped in the middle."""
     for number in range(3):
         talk(opened, "ann", f"a{number}", 1)
-    delete = type(opened).delete
+    store: Any = type(opened)
+    delete = store.delete_owned
     done: list[str] = []
 
-    def stops(self: Any, session: str) -> bool:
+    def stops(self: Any, session: str, owner: str) -> bool:
         if done:
             raise KeyboardInterrupt
         done.append(session)
-        return bool(delete(self, session))
+        return bool(delete(self, session, owner))
 
-    monkeypatch.setattr(type(opened), "delete", stops)
+    monkeypatch.setattr(store, "delete_owned", stops)
     with pytest.raises(KeyboardInterrupt):
         erase_owner(opened, "ann", settle=None)
     monkeypatch.undo()
@@ -207,15 +208,15 @@ def test_an_owner_who_is_written_all_the_time_is_told(monkeypatch: pytest.Monkey
     """It ends, and the key is still there; once nobody writes, all goes."""
     store = MemoryStore()
     talk(store, "ann", "a", 1)
-    delete = store.delete
+    delete = store.delete_owned
 
-    def writes(session: str) -> bool:
-        gone = delete(session)
+    def writes(session: str, owner: str) -> bool:
+        gone = delete(session, owner)
         Sessions(store).save("a", {"n": 1})
         Sessions(store).annotate("a", owner="ann")
         return gone
 
-    monkeypatch.setattr(store, "delete", writes)
+    monkeypatch.setattr(store, "delete_owned", writes)
     with pytest.raises(ConflictError, match="all the time"):
         erase_owner(store, "ann")
     monkeypatch.undo()
@@ -720,6 +721,50 @@ async def test_a_session_that_was_handed_over_outlives_its_first_owner(
         if to:
             erase_owner(store, to, settle=None)
             assert store.list_sessions().sessions == ()
+
+
+@pytest.mark.parametrize("to", ["bob", ""])
+@pytest.mark.parametrize("face", ["sync", "async"])
+async def test_a_session_that_is_handed_over_before_it_is_deleted_stays(
+    face: str, to: str, opened: SessionStore, tmp_path: Path
+) -> None:
+    """It was listed as the owner's, and is somebody else's by then; so are its archive and copy."""
+    talk(opened, "ann", "given", 1)
+    talk(opened, "ann", "own", 1)
+    said = texts(opened, "given")
+    archiver = SessionArchiver(opened, tmp_path / "archives")
+    archives = [archiver.archive(session).folder for session in ("given", "own")]
+    below: Any = getattr(opened, "unprotected", opened)
+    done: list[str] = []
+
+    def handed_over(session: str) -> None:
+        if session == "given" and not done:
+            done.append(session)
+            Sessions(opened).annotate("given", owner=to)
+            archiver.archive("given")
+            below.commit(Commit(session=StagingId("given"), token="copy", state=b"{}"))
+
+    deleted, awaited = below.delete_owned, below.aio.delete_owned
+
+    def late(session: str, owner: str) -> bool:
+        handed_over(session)
+        return bool(deleted(session, owner))
+
+    async def alate(session: str, owner: str) -> bool:
+        handed_over(session)
+        return bool(await awaited(session, owner))
+
+    with (
+        mock.patch.object(below, "delete_owned", late),
+        mock.patch.object(below.aio, "delete_owned", alate),
+    ):
+        receipt = await erased(face, opened, "ann", archives=archiver)
+    assert (receipt.sessions, receipt.archives) == (("own",), (archives[1],))
+    assert texts(opened, "given") == said
+    assert archiver.find("given") is not None
+    written_anew = getattr(opened, "owner_keys", None) is not None  # which deletes what was begun
+    assert below.delete(StagingId("given")) is not written_anew
+    assert opened.info("own") is None
 
 
 @tries("given to another owner; nothing was written. If it is still there, run it again")

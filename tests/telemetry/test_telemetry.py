@@ -77,14 +77,17 @@ async def use_all(store: SessionStore, face: str) -> None:
         patience_ms=0,
         holder=f"{CANARY}-holder",
     )
+    theirs = (f"{CANARY}-1", f"{CANARY}-owner")
     if face == "sync":
         store.ping()
         store.read(f"{CANARY}-1", [])
         store.turn(step)  # type: ignore[attr-defined] # these stores have turns
+        store.delete_owned(*theirs)  # type: ignore[attr-defined] # and owners
     else:
         await store.aio.ping()
         await store.aio.read(f"{CANARY}-1", [])
         await store.aio.turn(step)  # type: ignore[attr-defined] # these stores have turns
+        await store.aio.delete_owned(*theirs)  # type: ignore[attr-defined] # and owners
     await calls.get(f"{CANARY}-none")
     await calls.delete(f"{CANARY}-1")
     await calls.delete(f"{CANARY}-2")

@@ -22,7 +22,9 @@ from wren_sessions.cli._names import (
 )
 from wren_sessions.cli._progress import progress_bar
 from wren_sessions.cli._where import diagnosis_of
-from wren_sessions.errors import ConfigurationError, SessionNotFoundError
+from wren_sessions.errors import ConfigurationError, ConflictError, SessionNotFoundError
+from wren_sessions.protocols import knowing_owners
+from wren_sessions.records import Life
 from wren_sessions.sessions.operations import not_found
 from wren_sessions.transfer.erasing import ErasureReceipt, erase_owner
 from wren_sessions.viewing.overview import STATUSES, Overview, overview, with_status
@@ -116,7 +118,7 @@ def delete(
         _list(run, rows)
     elif yes or _agreed(run, rows):
         for row in rows:
-            _delete(run, row, strict=not by_choice)
+            _delete(run, row, owner, strict=not by_choice)
     else:
         run.code = FAILED
         run.screen.note("Nothing was deleted.")
@@ -223,18 +225,26 @@ def _about(row: Overview) -> str:
     return ", ".join([*parts, *(["pinned"] if row.life.pinned else [])])
 
 
-def _delete(run: Run, row: Overview, *, strict: bool) -> None:
+def _delete(run: Run, row: Overview, owner: str | None, *, strict: bool) -> None:
     """Delete one session. If it was not named, only if it has not changed since it was chosen."""
     if not strict:
         now = run.store.info(row.session)
-        if now is None or (now.life.incarnation, now.life.revision) != (
-            row.life.incarnation,
-            row.life.revision,
-        ):
-            _tell(run, row, "kept: it was written or went away meanwhile", deleted=False)
+        if now is None or _known(now.life) != _known(row.life):
+            _tell(run, row, "kept: it was written, pinned or went away meanwhile", deleted=False)
             return
-    done = run.store.delete(row.session)
+    try:
+        if owner is None:
+            done = run.store.delete(row.session)
+        else:
+            done = knowing_owners(run.store).delete_owned(row.session, owner)
+    except ConflictError:
+        _tell(run, row, "kept: it was given to somebody else meanwhile", deleted=False)
+        return
     _tell(run, row, "deleted" if done else "had gone already", deleted=done)
+
+
+def _known(life: Life) -> tuple[str, int, bool]:
+    return life.incarnation, life.revision, life.pinned
 
 
 def _tell(run: Run, row: Overview, what: str, *, deleted: bool) -> None:

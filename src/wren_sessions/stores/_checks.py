@@ -100,6 +100,13 @@ def noted_meanwhile(session: str) -> ConflictError:
     )
 
 
+def not_theirs(session: str) -> ConflictError:
+    """The error for a session that should be an owner's."""
+    return ConflictError(
+        f"session {session!r} has another owner, or none, and was not deleted", session=session
+    )
+
+
 def check_prune(prune: Prune) -> None:
     """Refuse a prune in which an id cannot be a name.
 

@@ -173,6 +173,11 @@ class ThreadedStore:
         store = knowing_owners(self._store)
         return await self._run(partial(store.list_owned, owner, cursor, limit))
 
+    async def delete_owned(self, session: str, owner: str) -> bool:
+        """See `OwnerStore.delete_owned`."""
+        store = knowing_owners(self._store)
+        return await self._run(partial(store.delete_owned, session, owner))
+
     async def turn(self, step: TurnStep) -> TurnState:
         """See `TurnStore.turn`."""
         return await self._run(partial(taking_turns(self._store).turn, step))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 OPERATIONS: Final = (
     *("commit", "prune", "load", "scan", "read", "heads", "info", "list_sessions", "touch"),
-    *("set_ttl", "pin", "delete", "copy", "annotate", "list_owned", "turn", "ping"),
+    *("set_ttl", "pin", "delete", "copy", "annotate", "list_owned", "delete_owned", "turn", "ping"),
 )
 """The methods of a store that are traced, if the store has them."""
 

@@ -241,6 +241,33 @@ class OwnerContract(ContractBase):
         await face.delete("pinned")
         assert await self.ids(face, "pinned") == []
 
+    async def test_a_session_is_deleted_if_it_is_its_owners(self, owned: AsyncSessionStore) -> None:
+        """Whatever else is noted; what is somebody else's, or nobody's, stays as it is."""
+        face = cast("AsyncOwnerStore", owned)
+        await done(owned, put("1", owner="ann"))
+        assert await self.note(owned, ANNS, expect=Notes("ann"))
+        for session, theirs in (("bobs", "bob"), ("nobodys", None)):
+            await done(owned, put("1", session=session, owner=theirs))
+            before = await info(owned, session)
+            with pytest.raises(ConflictError, match="was not deleted"):
+                await face.delete_owned(session, "ann")
+            assert await info(owned, session) == before
+        assert await face.delete_owned(SESSION, "ann") is True
+        assert await owned.info(SESSION) is None
+        assert await face.delete_owned(SESSION, "ann") is False
+        assert (await self.ids(owned, "ann"), await self.ids(owned, "bob")) == ([], ["bobs"])
+
+    @pytest.mark.parametrize("owner", ODD)
+    async def test_any_owners_session_is_deleted(
+        self, owned: AsyncSessionStore, owner: str
+    ) -> None:
+        """Also where it never expires; then the owner's list ends, too."""
+        await done(owned, put("1", owner=owner))
+        await owned.pin(SESSION)
+        assert await cast("AsyncOwnerStore", owned).delete_owned(SESSION, owner)
+        assert await self.ids(owned, owner) == []
+        assert await owned.info(SESSION) is None
+
     async def test_a_copy_is_its_owners(self, owned: AsyncSessionStore) -> None:
         """With what is noted about it; the two are noted about apart from then on."""
         await done(owned, put("1"))
@@ -337,5 +364,7 @@ class OwnerContract(ContractBase):
                 await face.list_owned(owner)  # type: ignore[arg-type] # wrong on purpose
             with pytest.raises(InvalidSessionIdError, match="owner"):
                 await face.annotate(SESSION, Notes(owner), NOTHING_NOTED)  # type: ignore[arg-type]
+            with pytest.raises(InvalidSessionIdError, match="owner"):
+                await face.delete_owned(SESSION, owner)  # type: ignore[arg-type]
             with pytest.raises(InvalidSessionIdError, match="owner"):
                 await owned.commit(put("2", owner=owner))

@@ -26,7 +26,7 @@ from wren_sessions._walks import aall_sessions
 from wren_sessions.archives._owned import archives_of, remove
 from wren_sessions.errors import ConfigurationError, ConflictError
 from wren_sessions.keys import StagingId, check_owner
-from wren_sessions.protocols import SessionStore, knowing_owners
+from wren_sessions.protocols import AsyncOwnerStore, SessionStore, knowing_owners
 from wren_sessions.serializers.keyring import is_owner_key
 from wren_sessions.stores.protected.headers import key_id
 from wren_sessions.stores.protected.owner_keys import OwnerKeys
@@ -207,6 +207,7 @@ class _Erasing:
         keys, off = self.api.owner_keys, self.api.off
         if keys is None:
             await self._each()  # before anything is deleted: keys that are not here are an error
+            self._sessions.clear()
         else:
             await keys.end(self._name)
         await self._delete()
@@ -246,6 +247,7 @@ class _Erasing:
     async def _each(self, *, delete: bool = False) -> bool:
         """Find all sessions of the owner, and delete them if asked; whether there were any."""
         store, keyless = self.api.store, self.api.owner_keys is None
+        knowing: AsyncOwnerStore = store  # type: ignore[assignment] # it was checked
         found = False
         async for info in aall_sessions(store, self.owner):
             found = True
@@ -256,7 +258,10 @@ class _Erasing:
                     "read: pass owner_keys=, or set WREN_SESSIONS_OWNER_KEYS"
                 )
             if delete:
-                await store.delete(info.session)
+                try:
+                    await knowing.delete_owned(info.session, self.owner)
+                except ConflictError:
+                    continue  # it was given to somebody else since it was listed
                 await store.delete(StagingId(info.session))  # if a copy was interrupted
             self._sessions[info.session] = None
             if delete and self.on_progress is not None:
@@ -265,8 +270,8 @@ class _Erasing:
 
     def _find_archives(self) -> None:
         if self.root is not None:
-            found = archives_of(self.root, {self.owner, self._name}, self._sessions)
-            self._archives = list(dict.fromkeys([*self._archives, *found]))
+            owners = {self.owner, self._name}
+            self._archives = list(archives_of(self.root, owners, self._sessions))
 
     def _remove(self) -> None:
         """Remove archives, and what is left of deleted sessions in the store's file."""

@@ -13,6 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, get_args
 
 from wren_sessions._arguments import check_callable, check_whole_number
@@ -43,6 +44,7 @@ from wren_sessions.stores._checks import (
     check_notes,
     check_prune,
     check_scan,
+    not_theirs,
     parse_cursor,
     parse_owned_cursor,
 )
@@ -184,16 +186,23 @@ class FileStore(Closing):
     def delete(self, session: str) -> bool:
         """See `SessionStore.delete`. Its bytes in the file are overwritten."""
         check_session(session)
+        return self._database.write(partial(self._delete, session, None), session)
 
-        def delete(connection: sqlite3.Connection) -> bool:
-            sid = sessions.find_sid(connection, self._key(session), self._clock())
-            if sid is None:
-                return False
-            sessions.forget(connection, sid)
-            self._sweeper.shrink(connection)
-            return True
+    def delete_owned(self, session: str, owner: str) -> bool:
+        """See `OwnerStore.delete_owned`."""
+        check_notes(session, Notes(owner))
+        return self._database.write(partial(self._delete, session, owner), session)
 
-        return self._database.write(delete, session)
+    def _delete(self, session: str, owner: str | None, connection: sqlite3.Connection) -> bool:
+        """Delete a session; if an owner is given, only if it is theirs."""
+        sid = sessions.find_sid(connection, self._key(session), self._clock())
+        if sid is None:
+            return False
+        if owner is not None and noting.find(connection, sid).owner != owner:
+            raise not_theirs(session)
+        sessions.forget(connection, sid)
+        self._sweeper.shrink(connection)
+        return True
 
     def copy(
         self,

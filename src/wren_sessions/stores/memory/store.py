@@ -48,6 +48,7 @@ from wren_sessions.stores._checks import (
     check_scan,
     make_cursor,
     make_owned_cursor,
+    not_theirs,
     noted_meanwhile,
     parse_cursor,
     parse_owned_cursor,
@@ -360,6 +361,17 @@ class MemoryStore(Closing):
             total = self._index.owners.count(owner)
         more = make_owned_cursor(place, *found[limit - 1]) if len(found) > limit else None
         return SessionPage(sessions=infos, cursor=more, total=total)
+
+    def delete_owned(self, session: str, owner: str) -> bool:
+        """See `OwnerStore.delete_owned`."""
+        check_notes(session, Notes(owner))
+        with self._lock:
+            there = self._index.find(session, self._now_ms())
+            if there is None:
+                return False
+            if there.notes.owner != owner:
+                raise not_theirs(session)
+            return self._index.drop(session)
 
     # --- dumps ------------------------------------------------------------------------------------
 

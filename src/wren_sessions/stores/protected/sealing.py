@@ -402,6 +402,13 @@ class Sealing:
         self._forget(session)
         return await self._store.delete(session)
 
+    async def delete_owned(self, session: str, owner: str) -> bool:
+        """See `OwnerStore.delete_owned`."""
+        store: AsyncOwnerStore = self._store  # type: ignore[assignment] # the caller has looked
+        check_owner(owner)
+        self._forget(session)
+        return await store.delete_owned(session, self._hidden(owner) or owner)
+
     # --- reading ---
 
     async def load(

@@ -178,6 +178,10 @@ class ProtectedStore(Closing):
         """See `SessionStore.delete`."""
         return run(self._sealing.delete(session))
 
+    def delete_owned(self, session: str, owner: str) -> bool:
+        """See `OwnerStore.delete_owned`."""
+        return run(self._sealing.delete_owned(session, owner))
+
     def copy(
         self,
         source: str,
@@ -300,6 +304,10 @@ class AsyncProtectedStore:
     async def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
         return await self._sealing.delete(session)
+
+    async def delete_owned(self, session: str, owner: str) -> bool:
+        """See `OwnerStore.delete_owned`."""
+        return await self._sealing.delete_owned(session, owner)
 
     async def copy(
         self,

@@ -56,7 +56,7 @@ from wren_sessions.records import (
     TurnStep,
     Write,
 )
-from wren_sessions.stores._checks import check_notes, noted_meanwhile
+from wren_sessions.stores._checks import check_notes, not_theirs, noted_meanwhile
 from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.redis.replies import (
     REFUSED,
@@ -66,6 +66,7 @@ from wren_sessions.stores.redis.replies import (
     crc_of,
     read_arena,
     read_committed,
+    read_deleted,
     read_gone,
     read_heads,
     read_life,
@@ -377,6 +378,16 @@ class Commands:
         key = self.key(session)
         look = (("HGET", key, ABOUT.encode()), ("PTTL", key), ("TIME",))
         return plain(session, read_gone, *look, ("UNLINK", key), any_type=True)
+
+    def delete_owned(self, session: str, owner: str) -> Plan[Gone]:
+        """See `OwnerStore.delete_owned`."""
+
+        def read(words: list[bytes], _: Any) -> Gone:
+            if words[0] == b"conflict":
+                raise not_theirs(session)
+            return read_deleted(words)
+
+        return self._scripted("delete_owned", session, (check_owner(owner).encode(),), read)
 
     def dump(self, session: str) -> Plan[bytes | None]:
         """A session's key, as Redis's RESTORE takes it."""

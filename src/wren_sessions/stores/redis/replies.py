@@ -147,6 +147,13 @@ def read_gone(replies: list[Any]) -> Gone:
     return Gone(bool(count), int(seconds) * 1_000 + int(micros) // 1_000, owner)
 
 
+def read_deleted(words: list[bytes]) -> Gone:
+    """The answer to a deletion of an owner's session."""
+    if words[0] == b"miss":
+        return Gone(there=False, now_ms=0, owner=None)
+    return Gone(there=True, now_ms=int(words[1]), owner=_holder(words[2]) or None)
+
+
 def read_owned_load(
     read: Callable[[list[bytes], Any], Loaded | None], words: list[bytes], reply: Any
 ) -> tuple[Loaded | None, str | None]:

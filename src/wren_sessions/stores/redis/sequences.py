@@ -205,9 +205,11 @@ class Sequences:
             await self._list_out(run, done.owner, prune.session, done.now_ms)
         return done
 
-    async def delete(self, run: Run, session: str) -> bool:
-        """See `SessionStore.delete`."""
-        gone: Gone = await run(self._commands.delete(session))
+    async def delete(self, run: Run, session: str, owner: str | None = None) -> bool:
+        """See `SessionStore.delete`, and with an owner `OwnerStore.delete_owned`."""
+        commands = self._commands
+        plan = commands.delete(session) if owner is None else commands.delete_owned(session, owner)
+        gone: Gone = await run(plan)
         if gone.owner is not None:
             await self._list_out(run, gone.owner, session, gone.now_ms)
         return gone.there

@@ -309,6 +309,10 @@ class RedisStore(Closing):
         """See `SessionStore.delete`."""
         return run(self.sequences.delete(self._awaited, session))
 
+    def delete_owned(self, session: str, owner: str) -> bool:
+        """See `OwnerStore.delete_owned`."""
+        return run(self.sequences.delete(self._awaited, session, owner))
+
     def copy(
         self,
         source: str,
@@ -472,6 +476,10 @@ class AsyncRedisStore:
     async def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
         return await self._store.sequences.delete(self._run, session)
+
+    async def delete_owned(self, session: str, owner: str) -> bool:
+        """See `OwnerStore.delete_owned`."""
+        return await self._store.sequences.delete(self._run, session, owner)
 
     async def copy(
         self,
