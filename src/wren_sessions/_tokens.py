@@ -9,11 +9,12 @@ snapshot of a virtual machine, goes on with the same generator in each copy.
 from __future__ import annotations
 
 import os
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from random import Random
 from time import time_ns
 from typing import Final
 
+_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _random: Final = Random()  # noqa: S311 -- unique, not secret
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_random.seed)
@@ -22,4 +23,4 @@ if hasattr(os, "register_at_fork"):
 def new_token() -> str:
     """A new token: 11 characters, all of them letters, digits, ``-`` and ``_``."""
     bits = _random.getrandbits(64) ^ time_ns()
-    return urlsafe_b64encode(bits.to_bytes(8, "big"))[:11].decode()
+    return b2a_base64(bits.to_bytes(8, "big"))[:11].translate(_SAFE).decode()

@@ -34,6 +34,9 @@ Name: TypeAlias = tuple[str, str]
 """(namespace, checkpoint id): the name of a record within its session."""
 
 
+_BELOW: Final = -(1 << 64)  # any offset
+
+
 class Span(NamedTuple):
     """A range of the arena, in bytes."""
 
@@ -46,19 +49,23 @@ class Span(NamedTuple):
         return self.offset + self.length
 
 
-def merge_spans(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """The same bytes in the fewest spans, in ascending order."""
+def merge_spans(spans: Iterable[tuple[int, int]]) -> tuple[Span, ...]:
+    """The same bytes in the fewest spans, in ascending order.
+
+    Args:
+        spans: offset and length of each.
+    """
     merged: list[Span] = []
-    end = -1
-    for span in sorted(spans):
-        offset, length = span
-        if merged and offset <= end:
-            if offset + length > end:
-                start, end = merged[-1].offset, offset + length
-                merged[-1] = Span(start, end - start)
-        elif length:
-            merged.append(span)
+    start = end = _BELOW
+    for offset, length in sorted(spans):
+        if offset > end:
+            if start < end:
+                merged.append(Span(start, end - start))
+            start, end = offset, offset + length
+        elif offset + length > end:
             end = offset + length
+    if start < end:
+        merged.append(Span(start, end - start))
     return tuple(merged)
 
 

@@ -102,17 +102,19 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
     session, (namespace, id_), parent = put.session, put.name, known.parent
     parent_id, given = put.parent[1] if put.parent else None, put.values
     channels = channels_of(serde, namespace) if getattr(serde, "channels", None) else None
-    about = [dict(put.rest), dict(put.metadata)]
+    about = [{**put.rest}, {**put.metadata}]
     if channels is not None:
         check_names(session, {*put.changed, *given}, channels)
         given = values_to_write(given, channels)
         about = about_both(put.rest, put.metadata, channels)
     encoder = DeltaEncoder(parent, known.records, protection)
     values: dict[str, StoredValue] = {}
-    for channel in {**put.versions, **given}:
+    versions, changed = put.versions, put.changed
+    before: Mapping[str, Version] = {} if parent is None else parent.versions
+    for channel in {**versions, **given}:
         stored = None
-        if parent is not None and channel in put.versions and channel not in put.changed:
-            now, then = put.versions[channel], parent.versions.get(channel)
+        if channel in before and channel not in changed:
+            now, then = versions.get(channel), before[channel]
             if type(now) is type(then) and (now == then or as_text(now) == as_text(then)):
                 stored = encoder.inherited(channel)
             if stored is not None and stored.migrated and channel in put.values:
@@ -121,11 +123,14 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
             stored = encoder.value(channel, given[channel], serde, session)
         if stored is not None:
             values[channel] = stored
+    seen: dict[str, dict[str, Version]] = {}
+    for node, own in put.seen.items():
+        seen[node] = {**own}
     body = CheckpointRecord(
         parent_id,
         dump(serde, about, "the metadata of checkpoint %r of session %r", id_, session),
-        dict(put.versions),
-        dict(zip(put.seen, map(dict, put.seen.values()), strict=True)),
+        {**versions},
+        seen,
         values,
         known.persistent_subgraphs,
         # Ids do not tell the order from here on: see `wren_sessions.checkpoints.order`.
@@ -142,5 +147,5 @@ def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> 
         bytes(encoder.appended),
         encoder.spans(values.values()),
     )
-    own = [put.parent] if parent is not None and put.parent else []
-    return Draft(record, body, encoder.witnesses(own), encoder.large)
+    parents = [put.parent] if parent is not None and put.parent else []
+    return Draft(record, body, encoder.witnesses(parents), encoder.large)

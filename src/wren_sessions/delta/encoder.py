@@ -216,7 +216,7 @@ class DeltaEncoder:
     def inherited(self, channel: str) -> StoredValue | None:
         """The parent's value of a channel; None if it may not be taken over."""
         found = self._parent.values.get(channel) if self._parent else None
-        if found is None or self._must_be_sealed(found):
+        if found is None or (self._protection.encryption and self._must_be_sealed(found)):
             return None
         if found.known is not None and found.known.plain is not None:
             self.clear_bytes += len(found.known.plain.body)
@@ -227,7 +227,7 @@ class DeltaEncoder:
 
     def _must_be_sealed(self, value: StoredValue) -> bool:
         """Whether it is plain data in the arena, from before encryption was on."""
-        if not self._protection.encryption or is_sealed(value.kind):
+        if is_sealed(value.kind):
             return False
         return any(isinstance(piece, Extent) for piece in value.pieces)
 
@@ -264,12 +264,12 @@ class DeltaEncoder:
 
     def spans(self, values: Iterable[StoredValue]) -> tuple[Span, ...]:
         """The parts of the arena that were there before and that values refer to."""
-        spans: list[Span] = []
+        spans: list[tuple[int, int]] = []
         for value in values:
             for piece in value.pieces:
                 if type(piece) is Extent:
-                    spans.append(Span(piece[0], piece[1]))  # noqa: PERF401 -- one frame
-        return merge_spans(spans) if len(spans) > 1 else tuple(spans)
+                    spans.append(piece[:2])  # noqa: PERF401 -- one frame
+        return merge_spans(spans) if len(spans) > 1 else tuple(map(Span._make, spans))
 
     def witnesses(self, own: Sequence[Name]) -> tuple[Name, ...]:
         """The records that the values refer into, besides the record's `own` parent."""

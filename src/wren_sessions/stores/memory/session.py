@@ -245,7 +245,9 @@ class Session:
             namespace, checkpoint_id = record.name
             there = self.namespaces.get(namespace, _NOTHING)
             base, size = self.arena.end, len(record.append)
-            spans = merge_spans((*record.spans, Span(base, size)))
+            spans = record.spans
+            if size or len(spans) > 1:
+                spans = merge_spans((*spans, (base, size)))
             kept = KeptRecord(record.body, base, spans, commit.token)
             head = there.head
             leads = checkpoint_id >= head or record.parent_id == head or there is _NOTHING
@@ -285,7 +287,9 @@ class Session:
         if commit.record and change.record:
             namespace, checkpoint_id = commit.record.name
             self.arena.append(commit.record.append)
-            kept = self.namespaces.setdefault(namespace, Namespace())
+            kept = self.namespaces.get(namespace)
+            if kept is None:
+                kept = self.namespaces[namespace] = Namespace()
             kept.put(checkpoint_id, change.record, leads=change.leads)
         elif commit.token not in self.recent:
             self.recent.append(commit.token)
