@@ -12,7 +12,13 @@ import pytest
 
 from wren_sessions.checkpoints import record_cache as _cache
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue
-from wren_sessions.checkpoints.lineage import MAX_HELD, MAX_ORIGINS, MAX_PAST, is_persistent
+from wren_sessions.checkpoints.lineage import (
+    EARLY_S,
+    MAX_EARLY,
+    MAX_ORIGINS,
+    MAX_PAST,
+    is_persistent,
+)
 from wren_sessions.checkpoints.record_cache import MAX_RECORDS, Cache
 from wren_sessions.delta.base import DeltaBase
 from wren_sessions.delta.extents import Extent
@@ -395,38 +401,63 @@ def test_who_waits_for_a_checkpoint_on_its_way_is_told_once(*, fails: bool) -> N
     assert not cache.await_put(SESSION, FIRST, first)
 
 
-def test_writes_stay_for_a_checkpoint_that_was_not_written() -> None:
-    """It may be tried again; if the session is deleted, its writes are, too."""
+def test_writes_stay_for_a_checkpoint_whose_put_failed() -> None:
+    """It may be tried again, with them; if the session is deleted, its writes are, too."""
     cache = Cache()
-    held = {name: early() for name in (FIRST, SECOND)}
-    for name, writes in held.items():
+    waiting = {name: early() for name in (FIRST, SECOND)}
+    for name, writes in waiting.items():
         assert cache.hold(SESSION, name, writes)
         assert cache.begin(SESSION, name, None) == (writes,)
         cache.end(SESSION, name)
     assert waits(cache, FIRST) == (None, False)
-    assert written(cache, FIRST) == (held[FIRST],)
+    assert written(cache, FIRST) == (waiting[FIRST],)
     cache.absent(SESSION)
     cache.absent(SESSION, deleted=True)
     assert written(cache, SECOND) == ()
 
 
-def test_writes_that_nothing_comes_for_are_bounded() -> None:
-    """A checkpoint that is never written does not keep its writes in memory for ever."""
+def test_writes_of_a_checkpoint_whose_put_failed_are_remembered_only_if_they_are_stored() -> None:
+    """It may be there: so what waits for it is tried with the next of them."""
     cache = Cache()
-    held = [early() for _ in range(MAX_HELD + 5)]
-    for number, writes in enumerate(held):
-        cache.hold(SESSION, ("", str(number)), writes)
-    assert written(cache, ("", "0")) == ()
-    assert written(cache, ("", str(MAX_HELD))) == (held[MAX_HELD],)
-
-
-def test_writes_of_many_subgraphs_of_one_step_are_remembered() -> None:
-    """While a step's checkpoints are on their way, the others come, however many there are."""
-    cache = Cache()
+    waiting = early()
+    cache.hold(SESSION, FIRST, waiting)
     cache.begin(SESSION, FIRST, None)
-    names = [(f"sub:{number}", "c") for number in range(3 * MAX_HELD)]
-    assert all(cache.hold(SESSION, name, early()) for name in names)
-    assert all(len(written(cache, name)) == 1 for name in names)
+    cache.end(SESSION, FIRST)
+    known = cache.for_writes(SESSION, FIRST)
+    assert (known.failed, known.early) == (True, (waiting,))
+    assert not cache.hold(SESSION, FIRST, early())
+    assert cache.hold(SESSION, FIRST, early("a"))
+    cache.found(SESSION, life(), FIRST)
+    assert cache.begin(SESSION, FIRST, None) == ()
+    assert not cache.for_writes(SESSION, FIRST).failed
+
+
+def test_writes_that_nothing_comes_for_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest go when they have waited for long, and never while their step may be saved."""
+    now_s = [1_000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now_s[0])
+    cache = Cache()
+    names = [("", str(number)) for number in range(3 * MAX_EARLY)]
+    for name in names:
+        cache.hold(SESSION, name, early())
+    now_s[0] += EARLY_S - 1
+    cache.hold(SESSION, SECOND, early())
+    assert all(cache.for_writes(SESSION, name).waits for name in names)
+    now_s[0] += 1
+    cache.hold(SESSION, SECOND, early())
+    left = [name for name in names if cache.for_writes(SESSION, name).waits]
+    assert left == names[-MAX_EARLY + 1 :]
+
+
+@pytest.mark.parametrize("behind", [None, "a"])
+def test_writes_that_are_not_stored_count_whatever_came_behind_them(behind: str | None) -> None:
+    """Later ones of their task must not overtake them, though another task's are stored."""
+    cache = Cache()
+    cache.hold(SESSION, FIRST, early("a"))
+    assert not cache.for_writes(SESSION, FIRST).waits
+    cache.hold(SESSION, FIRST, early())
+    cache.hold(SESSION, FIRST, early(behind))
+    assert cache.for_writes(SESSION, FIRST).waits
 
 
 def test_writes_of_a_checkpoint_that_another_continues_do_not_wait() -> None:

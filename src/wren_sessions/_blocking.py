@@ -116,6 +116,17 @@ def signal_for(store: AsyncSessionStore) -> Signal:
     return ThreadSignal() if isinstance(store, Unsuspended) else LoopSignal()
 
 
+def stops_a_loop(store: AsyncSessionStore) -> bool:
+    """Whether a call that waits stops an event loop, which others may need to go on."""
+    if not isinstance(store, Unsuspended):
+        return False
+    import asyncio
+
+    with suppress(RuntimeError):
+        return asyncio.get_running_loop() is not None
+    return False
+
+
 class Unsuspended:
     """A blocking store behind asynchronous methods that never suspend.
 

@@ -1,7 +1,8 @@
-"""Pending writes whose checkpoint is not stored yet: killed processes, and threads."""
+"""Pending writes whose checkpoint is not stored yet: killed processes, threads, lost answers."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -12,11 +13,12 @@ from typing import Any, Final, cast
 
 import pytest
 from langgraph.checkpoint.base import Checkpoint, empty_checkpoint
+from langgraph.checkpoint.serde.types import INTERRUPT
 
-from saver.chains import config
+from saver.chains import config, pending
 from wren_sessions import FileStore, MemoryStore, SessionSaver, StoreUnavailableError
 from wren_sessions.protocols import SessionStore
-from wren_sessions.records import Commit, Committed
+from wren_sessions.records import Commit, Committed, Loaded
 
 CHECKPOINT: Final[Checkpoint] = {**empty_checkpoint(), "id": "c1"}
 
@@ -91,8 +93,105 @@ def test_writes_are_not_taken_if_their_checkpoint_hangs(monkeypatch: pytest.Monk
     with ThreadPoolExecutor() as threads:
         putting = threads.submit(saver.put, config(), CHECKPOINT, {}, {})
         assert held.writing.wait(30)
-        with pytest.raises(StoreUnavailableError, match="waited 0 s for their checkpoint"):
+        with pytest.raises(StoreUnavailableError, match="waited 0 s for the checkpoint 'c1'"):
             saver.put_writes(config(checkpoint_id="c1"), [("a", 1)], "task")
         held.go_on.set()
         putting.result(30)
     assert saver.get_tuple(config(checkpoint_id="c1")) is not None
+
+
+async def test_a_call_that_stops_the_loop_of_its_put_does_not_stop_it_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A blocking `put_writes` on the thread of an event loop keeps that loop from the put."""
+    monkeypatch.setattr("wren_sessions.checkpoints.pending._LOOK_S", 0.01)
+    slow = _Awaited(MemoryStore())
+    saver = SessionSaver(cast("SessionStore", slow))
+    putting = asyncio.create_task(saver.aput(config(), CHECKPOINT, {}, {}))
+    await asyncio.sleep(0)
+    with pytest.raises(StoreUnavailableError, match="waited 0 s"):
+        saver.put_writes(config(checkpoint_id="c1"), [("a", 1)], "task")
+    slow.go_on.set()
+    await putting
+    assert (await pending(saver, config(checkpoint_id="c1"))) == []
+
+
+class _Awaited:
+    """A store whose commits are answered late: those of pending writes when it is told to.
+
+    Attributes:
+        go_on: lets them be answered.
+        lost: the answers of checkpoints' commits that are lost before one comes.
+    """
+
+    def __init__(self, store: SessionStore) -> None:
+        self._store = store
+        self.go_on = asyncio.Event()
+        self.lost = 0
+
+    @property
+    def aio(self) -> Any:
+        """The awaitable face."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Commit at once, and answer late or not at all."""
+        done = await self._store.aio.commit(commit)
+        if commit.record is not None and self.lost:
+            self.lost -= 1
+            raise StoreUnavailableError("the answer was lost")
+        await self.go_on.wait()
+        return done
+
+    async def load(self, *args: Any) -> Loaded | None:
+        """As the store does."""
+        return await self._store.aio.load(*args)
+
+
+async def test_writes_that_a_failed_put_overtakes_are_with_its_checkpoint() -> None:
+    """They found no checkpoint; when they hear so, it is there, and its put has failed."""
+    store = MemoryStore()
+    slow = _Awaited(store)
+    slow.lost = 1
+    saver, at = SessionSaver(cast("SessionStore", slow)), config(checkpoint_id="c1")
+    writing = asyncio.create_task(saver.aput_writes(at, [(INTERRUPT, "?")], "task"))
+    await asyncio.sleep(0)
+    with pytest.raises(StoreUnavailableError):
+        await saver.aput(config(), CHECKPOINT, {}, {})
+    slow.go_on.set()
+    await writing
+    assert await pending(SessionSaver(store), at) == [("task", INTERRUPT, "?")]
+
+
+async def test_a_put_that_is_tried_again_does_not_bring_back_an_older_question() -> None:
+    """What came before it is part of its commit, and a newer one was stored behind it."""
+    slow = _Awaited(MemoryStore())
+    slow.lost = 1
+    slow.go_on.set()
+    saver, at = SessionSaver(cast("SessionStore", slow)), config(checkpoint_id="c1")
+    await saver.aput_writes(at, [(INTERRUPT, "old")], "task")
+    with pytest.raises(StoreUnavailableError):
+        await saver.aput(config(), CHECKPOINT, {}, {})
+    await saver.aput_writes(at, [(INTERRUPT, "new")], "task")
+    await saver.aput(config(), CHECKPOINT, {}, {})
+    assert await pending(saver, at) == [("task", INTERRUPT, "new")]
+
+
+async def test_writes_of_a_checkpoint_that_could_not_be_stored_are_refused() -> None:
+    """Its put may go on behind the error; so writes without it would be lost if it came."""
+    slow = _Awaited(MemoryStore())
+    saver, there = SessionSaver(cast("SessionStore", slow)), config("other", checkpoint_id="c1")
+    putting = asyncio.create_task(saver.aput(config("other"), CHECKPOINT, {}, {}))
+    await asyncio.sleep(0)
+    putting.cancel()
+    await asyncio.wait([putting])
+    slow.go_on.set()
+    slow.delete("other")  # as if the commit had not come yet
+    with pytest.raises(StoreUnavailableError, match="checkpoint 'c1' of session 'other'"):
+        await saver.aput_writes(there, [("a", 1)], "task")
+    await saver.aput(config("other"), CHECKPOINT, {}, {})
+    await saver.aput_writes(there, [("a", 1)], "task")
+    assert await pending(saver, there) == [("task", "a", 1)]

@@ -252,7 +252,10 @@ async def test_writes_that_cannot_be_stored_behind_their_checkpoint_are_not_take
 async def test_writes_outlive_a_put_that_fails(
     saver: SessionSaver, value: Any, *, applied: bool, first: bool
 ) -> None:
-    """The checkpoint is tried again, and has what `aput_writes` took in the meantime."""
+    """The checkpoint is tried again, and has what `aput_writes` took in the meantime.
+
+    What had to wait for it is not taken, unless it is there.
+    """
     if not first:
         await Chain(saver).put("c1", {"x": LONG})
     failing = SessionSaver(cast("SessionStore", _FailingStore(saver.store, applied=applied)))
@@ -271,10 +274,14 @@ async def test_writes_outlive_a_put_that_fails(
     cast("_FailingStore", failing.store).go_on.set()
     with pytest.raises(StoreUnavailableError):
         await putting
-    await writing
+    (error,) = await asyncio.gather(writing, return_exceptions=True)
     if applied:  # only the answer was lost
         assert await pending(saver, there) == [("task", "a", value)]
     at = await put()
+    if error:
+        assert isinstance(error, StoreUnavailableError)
+        assert not applied
+        await failing.aput_writes(at, [("a", value)], "task", "~1")
     assert await pending(saver, at) == await pending(failing, at) == [("task", "a", value)]
 
 

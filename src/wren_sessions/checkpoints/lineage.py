@@ -45,6 +45,7 @@ other checkpoints, it is stored with the checkpoint, or behind it: see `pending`
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any, Final
@@ -56,7 +57,9 @@ from wren_sessions.records import Life, Name
 
 MAX_PAST: Final = 4  # lives of one session
 MAX_ORIGINS: Final = 64  # checkpoints of one session
-MAX_HELD: Final = 64  # checkpoints of one session that pending writes wait for in vain
+MAX_EARLY: Final = 64  # checkpoints of one session that are waited for however long it takes
+EARLY_S: Final = 900.0  # others are waited for as long as this
+MAX_FAILED: Final = 64  # checkpoints of one session
 
 
 class Seen:
@@ -67,6 +70,23 @@ class Seen:
     def __init__(self, life: Life) -> None:
         self.life: Life = life
         self.persistent_subgraphs: bool = False
+
+
+class Early:
+    """Pending writes that came before their checkpoint.
+
+    Attributes:
+        batches: the writes, as they came; each knows the incarnation that it is stored in, if any.
+        unstored: whether some are not stored.
+        since_s: when the first came, by this process's own clock.
+    """
+
+    __slots__ = ("batches", "since_s", "unstored")
+
+    def __init__(self, since_s: float) -> None:
+        self.batches: list[Any] = []
+        self.unstored: bool = False
+        self.since_s: float = since_s
 
 
 class Lineage:
@@ -80,10 +100,12 @@ class Lineage:
         begun: the same for checkpoints that are being written, as far as it is known: the session
             may expire, and the checkpoint begin another life.
         awaited: what to send when one of those is stored, or has failed.
-        held: pending writes of checkpoints that are not there yet.
+        failed: checkpoints whose put failed. They may be there all the same: an answer was lost, or
+            a driver still repeats the call.
+        early: pending writes of checkpoints that are not there yet.
     """
 
-    __slots__ = ("awaited", "begun", "deleted", "held", "origins", "present", "seen")
+    __slots__ = ("awaited", "begun", "deleted", "early", "failed", "origins", "present", "seen")
 
     def __init__(self) -> None:
         self.present: str | None = None
@@ -92,7 +114,8 @@ class Lineage:
         self.origins: LRU[Name, str] = LRU(MAX_ORIGINS)
         self.begun: dict[Name, str | None] = {}
         self.awaited: dict[Name, list[Signal]] = {}
-        self.held: dict[Name, list[Any]] = {}
+        self.failed: LRU[Name, None] = LRU(MAX_FAILED)
+        self.early: dict[Name, Early] = {}
 
     def life(self, incarnation: str | None) -> Life | None:
         """A life, by its incarnation."""
@@ -146,21 +169,30 @@ class Lineage:
     def hold(self, name: Name, writes: Any) -> None:
         """Remember pending writes until their checkpoint is stored.
 
-        If nothing is on its way, those that have waited longest are forgotten: their put failed.
+        If many checkpoints never come, because their run has failed, the oldest are given up.
         """
-        self.held.setdefault(name, []).append(writes)
-        while len(self.held) > MAX_HELD and not self.begun:
-            del self.held[next(iter(self.held))]
+        now_s = time.monotonic()
+        early = self.early.get(name)
+        if early is None:
+            early = self.early[name] = Early(now_s)
+        early.batches.append(writes)
+        early.unstored = early.unstored or writes.incarnation is None
+        while len(self.early) > MAX_EARLY:
+            oldest = next(iter(self.early))
+            if now_s - self.early[oldest].since_s < EARLY_S:
+                break
+            del self.early[oldest]
 
     def release(self, name: Name, life: Life) -> None:
         """Let go of what a life has of a checkpoint that is there, for another one continues it.
 
         So nothing waits for ever if it was written too long ago to be remembered here.
         """
-        waiting = self.held.pop(name, None)
-        left = [writes for writes in waiting or () if writes.incarnation != life.incarnation]
-        if left:
-            self.held[name] = left
+        early = self.early.get(name)
+        if early is not None:
+            early.batches = [each for each in early.batches if each.incarnation != life.incarnation]
+            if not early.batches:
+                del self.early[name]
 
 
 looked: ContextVar[tuple[object, str, str | None] | None] = ContextVar("looked", default=None)

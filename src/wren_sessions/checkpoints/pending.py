@@ -9,6 +9,7 @@ may come first. So that no checkpoint is ever stored without the writes that wer
 - If that is not known (a session's first turn), or if they share bytes with other checkpoints,
   which a prune may free in the meantime, they need their checkpoint. If it is on its way, they wait
   until it is stored. If it has not come yet, they are remembered here, and are part of its commit.
+- If its put has failed, it may be there all the same. They are stored if it is, and refused if not.
 
 `lineage` explains what happens to them if the session went away.
 """
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from wren_sessions._blocking import signal_for
+from wren_sessions._blocking import signal_for, stops_a_loop
 from wren_sessions._tokens import new_token
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, WriteBody, encode_write
 from wren_sessions.checkpoints.lineage import check_expired
@@ -181,8 +182,15 @@ class Pending:
             batch = batch._replace(incarnation=life.incarnation)
         elif known.begun:
             return False
-        elif await self._added(self._commit(session, name, (batch,), own=name), name):
-            return True  # another process has written the checkpoint
+        elif known.failed or not known.waits:
+            commit = self._commit(session, name, (*known.early, batch), own=name)
+            if await self._added(commit, name):
+                return True  # it is there: written by another process, or its answer was lost
+            if known.failed:
+                raise StoreUnavailableError(
+                    f"the checkpoint {name[1]!r} of session {session!r} could not be stored, so "
+                    "the pending writes of its tasks were not stored either"
+                )
         return self._cache.hold(session, name, batch)
 
     async def _until_stored(self, session: str, name: Name) -> None:
@@ -191,13 +199,14 @@ class Pending:
         Raises:
             StoreUnavailableError: that took too long.
         """
-        for _ in range(_LOOKS):
+        looks = 2 if stops_a_loop(self._store) else _LOOKS  # the put may be on that loop
+        for _ in range(looks):
             signal = signal_for(self._store)
             if not self._cache.await_put(session, name, signal) or await signal.wait(_LOOK_S):
                 return
         raise StoreUnavailableError(
-            f"the pending writes of a task in session {session!r} waited {_LOOKS * _LOOK_S:.0f} s "
-            "for their checkpoint to be stored, and were not written"
+            f"the pending writes of a task in session {session!r} waited {looks * _LOOK_S:.0f} s "
+            f"for the checkpoint {name[1]!r} to be stored, and were not stored"
         )
 
     async def _added(self, commit: Commit, there: Name | None = None) -> bool:
@@ -207,7 +216,10 @@ class Pending:
             self._held(commit.session, done)
         if done.outcome != "done" or done.life is None:
             return False
-        self._cache.live(commit.session, done.life, there)
+        if there is None:
+            self._cache.live(commit.session, done.life)
+        else:
+            self._cache.found(commit.session, done.life, there)
         return True
 
     async def _write(

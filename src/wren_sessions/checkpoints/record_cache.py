@@ -56,8 +56,10 @@ class KnownForWrites(NamedTuple):
         records: all records of its session, the last used first.
         begun: whether it is being written.
         expected: the life that it will belong to then, as far as that is known.
-        waits: whether there are writes that are not stored before it; others follow them, for of
-            some the first counts, and of some the last.
+        waits: whether writes of it wait for it that are not stored. Others then follow them: of
+            some the first counts, of some the last.
+        failed: whether its put failed, though it may be there all the same.
+        early: what waits for it, if its put failed.
     """
 
     life: Life | None
@@ -65,6 +67,8 @@ class KnownForWrites(NamedTuple):
     begun: bool
     expected: Life | None = None
     waits: bool = False
+    failed: bool = False
+    early: Sequence[Any] = ()
 
 
 class _Session:
@@ -125,8 +129,10 @@ class Cache:
             if life is None:
                 return Known(found, None, records, persistent_subgraphs=False)
             lineage.begun[name] = life.incarnation
+            lineage.failed.pop(name, None)
             persistent_subgraphs = lineage.seen[life.incarnation].persistent_subgraphs
-            early = tuple(lineage.held.get(name, ())) if lineage.held else ()
+            waiting = lineage.early.get(name)
+            early = tuple(waiting.batches) if waiting else ()
             return Known(found, life, records, persistent_subgraphs, early)
 
     def written(
@@ -147,8 +153,8 @@ class Cache:
             lineage.begun.pop(name, None)
             if lineage.awaited:
                 lineage.let_go(name)
-            if lineage.held:
-                lineage.held.pop(name, None)
+            if lineage.early:
+                lineage.early.pop(name, None)
                 if parent is not None:
                     lineage.release(parent, life)
 
@@ -208,7 +214,7 @@ class Cache:
             if lineage is not None:
                 lineage.present, lineage.deleted = None, deleted
                 if deleted:  # what waits for its checkpoints was deleted with it
-                    lineage.held.clear()
+                    lineage.early.clear()
             self._drop(session)
 
     def is_deleted(self, session: str) -> bool:
@@ -232,15 +238,24 @@ class Cache:
         with self._lock:
             lineage = self._lineages.get(session) or self._begun(session)
             lineage.begun[name] = life.incarnation if life else None
-            return tuple(lineage.held.get(name, ()))
+            lineage.failed.pop(name, None)
+            waiting = lineage.early.get(name)
+            return tuple(waiting.batches) if waiting else ()
 
     def end(self, session: str, name: Name) -> None:
-        """It was not written; its pending writes stay, for it may be tried again."""
+        """Its put failed; its pending writes stay, for it may be tried again."""
         with self._lock:
             lineage = self._lineages.get(session)
-            if lineage is not None:
-                lineage.begun.pop(name, None)
+            if lineage is not None and name in lineage.begun:
+                del lineage.begun[name]
+                lineage.failed.keep(name, None)
                 lineage.let_go(name)
+
+    def found(self, session: str, life: Life, name: Name) -> None:
+        """A checkpoint is there with all that waited for it, though this process did not see it."""
+        with self._lock:
+            lineage = self._live(session, life, name)
+            lineage.early.pop(name, None)
 
     def await_put(self, session: str, name: Name, signal: Signal) -> bool:
         """Have a signal sent when a checkpoint is written or not; False if it is not on its way."""
@@ -262,22 +277,28 @@ class Cache:
             records.reverse()
             life, begun = lineage.of(name), name in lineage.begun
             expected = lineage.life(lineage.begun[name]) if begun else None
-            held = lineage.held.get(name) if lineage.held else None
-            waits = held is not None and held[-1].incarnation is None
-            return KnownForWrites(life, records, begun, expected, waits)
+            waiting, failed = lineage.early.get(name), name in lineage.failed
+            waits = waiting is not None and waiting.unstored
+            early = tuple(waiting.batches) if failed and waiting else ()
+            return KnownForWrites(life, records, begun, expected, waits, failed, early)
 
     def hold(self, session: str, name: Name, writes: Any) -> bool:
         """Remember pending writes until their checkpoint is stored, for its commit.
 
         Returns:
-            Whether that is enough. It is not if the checkpoint is there by now, or on its way, in
-            a life that does not have them.
+            Whether that is enough. It is not if the checkpoint is there by now, is on its way or
+            may be there, in a life that does not have them.
         """
         with self._lock:
             lineage = self._lineages.get(session) or self._begun(session)
             if life := lineage.of(name):
-                return bool(life.incarnation == writes.incarnation)
+                remembered = self._sessions.get(session)
+                record = remembered.records.get(name) if remembered else None
+                pruned = record is not None and record.skewed  # perhaps, before it was stored
+                return bool(life.incarnation == writes.incarnation) and not pruned
             if name in lineage.begun and (writes.incarnation or "") != lineage.begun[name]:
+                return False
+            if name in lineage.failed and writes.incarnation is None:
                 return False
             lineage.hold(name, writes)
             return True
