@@ -383,6 +383,8 @@ def test_several_loops_in_a_cluster(cluster_url: str) -> None:
         assert store.heads(names[0]) == (("", "4"),)
 
 
+# redis-py 5.0 leaves a socket that it could not connect to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_a_socket_and_a_file_of_certificates_that_are_not_there(tmp_path: Path) -> None:
     """Paths that name nothing: errors of ours, at the first call."""
     for url in (
@@ -501,7 +503,7 @@ def test_what_a_url_says_counts(url: str, make: Callable[[str, dict[str, Any]], 
     """Not our defaults, whether it names a server, Sentinels or a cluster."""
     pool = _pool(make(f"{url}?socket_timeout=3&protocol=3&timeout=2", {"client_name": "app"}))
     said = [pool.connection_kwargs[name] for name in ("socket_timeout", "protocol", "client_name")]
-    assert said == [3.0, 3, "app"]
+    assert said in ([3.0, 3, "app"], [3.0, "3", "app"])  # redis-py 5.0 makes it a number later
     assert pool.connection_kwargs["socket_connect_timeout"] == 5.0
 
 

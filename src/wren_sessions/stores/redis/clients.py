@@ -19,8 +19,10 @@ from urllib.parse import unquote
 
 import redis
 import redis.asyncio
+import redis.asyncio.cluster
 import redis.asyncio.connection
 import redis.asyncio.sentinel
+import redis.cluster
 import redis.connection
 import redis.sentinel
 from redis import exceptions as driver
@@ -294,7 +296,10 @@ class Fleet(Generic[C]):
 
 
 def _fleet(kind: Any, several: _Several, completed: dict[str, Any], none: Any) -> Fleet[Any]:
+    driver_of = redis.asyncio.cluster if kind is redis.asyncio.ConnectionPool else redis.cluster
     options = {**completed, "retry": none, "retry_on_error": []}
+    if hasattr(driver_of, "ClusterParser"):  # before redis-py 6, no other one knows MOVED and ASK
+        options.setdefault("parser_class", driver_of.ClusterParser)
     patience_s = options.pop("failover_timeout", FAILOVER_S)
     host, port = several.addresses[0]
     like = kind(**options, host=host, port=port)

@@ -174,6 +174,7 @@ MEANINGS: Final[tuple[Meaning, ...]] = (
     Meaning(driver.MasterDownError, "", "its primary is down, and it may not answer"),
     Meaning(driver.ClusterDownError, "", "its cluster is down"),
     Meaning(driver.AskError, "", _CLUSTER),
+    Meaning(driver.ResponseError, "MOVED ", _CLUSTER),  # before redis-py 6
     Meaning(driver.ResponseError, "cluster support disabled", _NO_CLUSTER),
     Meaning(
         driver.ClusterCrossSlotError,
