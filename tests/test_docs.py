@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def test_the_examples_of_a_page_run(
     if page in NEEDS and not in_ci():
         pytest.importorskip(NEEDS[page])
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # what a page leaves goes with it
     monkeypatch.syspath_prepend(installed_example_store(tmp_path))
     for name in ("WREN_SESSIONS_URL", "REDIS_URL", "REDIS_HOST"):
         monkeypatch.delenv(name, raising=False)
