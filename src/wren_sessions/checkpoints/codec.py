@@ -28,7 +28,7 @@ from zlib import crc32
 
 import msgpack
 
-from wren_sessions.checkpoints.versions import Version, alike, stored
+from wren_sessions.checkpoints.versions import Version, alike, unpadded
 from wren_sessions.delta.base import DeltaBase
 from wren_sessions.delta.extents import (
     MAX_RANGES,
@@ -180,9 +180,9 @@ def encode_record(body: CheckpointRecord, name: Name) -> bytes:
             key = version if type(version) is str else (type(version), version)
             if key not in versions:
                 versions[key] = len(texts)
-                text = stored(version)
+                text = unpadded(version) if isinstance(version, str) else version
                 texts.append(text)
-                usual = usual and key is version is not text
+                usual = usual and key is version != text
             table += channels.setdefault(channel, len(channels)), versions[key]
     own = tables.pop(_OWN)
     values = _packed_values(body.values, channels)

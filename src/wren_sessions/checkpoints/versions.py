@@ -27,6 +27,7 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from itertools import repeat
 from typing import Any, Final, Self, TypeAlias
 
@@ -71,8 +72,13 @@ def next_version(current: Any) -> Version:
 
 def stored(version: Version) -> Version:
     """A version as it is stored: without the zeros that every reader puts back."""
-    padded = _is_padded(version) if isinstance(version, str) else None
-    return version if padded is None else version[_PADDED:]  # type: ignore[index] # it is text
+    return unpadded(version) if isinstance(version, str) else version
+
+
+@lru_cache(1_024)  # a put has most of its versions from the one before
+def unpadded(version: str) -> str:
+    """The same of a version that is text."""
+    return version[_PADDED:] if _is_padded(version) else version
 
 
 def alike(versions: Sequence[Any]) -> list[Any]:
