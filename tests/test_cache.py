@@ -394,7 +394,7 @@ def test_who_waits_for_a_checkpoint_on_its_way_is_told_once(*, fails: bool) -> N
     assert cache.await_put(SESSION, SECOND, other)
     for _ in range(2):
         if fails:
-            cache.end(SESSION, FIRST)
+            cache.end(SESSION, FIRST, unsure=True)
         else:
             cache.written(SESSION, life(), FIRST, body(), None)
     assert (first.times, second.times, other.times) == (1, 1, 0)
@@ -408,7 +408,7 @@ def test_writes_stay_for_a_checkpoint_whose_put_failed() -> None:
     for name, writes in waiting.items():
         assert cache.hold(SESSION, name, writes)
         assert cache.begin(SESSION, name, None) == (writes,)
-        cache.end(SESSION, name)
+        cache.end(SESSION, name, unsure=True)
     assert waits(cache, FIRST) == (None, False)
     assert written(cache, FIRST) == (waiting[FIRST],)
     cache.absent(SESSION)
@@ -422,14 +422,16 @@ def test_writes_of_a_checkpoint_whose_put_failed_are_remembered_only_if_they_are
     waiting = early()
     cache.hold(SESSION, FIRST, waiting)
     cache.begin(SESSION, FIRST, None)
-    cache.end(SESSION, FIRST)
+    cache.end(SESSION, FIRST, unsure=True)
     known = cache.for_writes(SESSION, FIRST)
-    assert (known.failed, known.early) == (True, (waiting,))
+    assert (known.unsure, known.early) == (True, (waiting,))
     assert not cache.hold(SESSION, FIRST, early())
     assert cache.hold(SESSION, FIRST, early("a"))
     cache.found(SESSION, life(), FIRST)
     assert cache.begin(SESSION, FIRST, None) == ()
-    assert not cache.for_writes(SESSION, FIRST).failed
+    assert not cache.for_writes(SESSION, FIRST).unsure
+    cache.end(SESSION, FIRST, unsure=False)
+    assert not cache.for_writes(SESSION, FIRST).unsure
 
 
 def test_writes_that_nothing_comes_for_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -480,7 +482,7 @@ def test_a_checkpoint_that_is_being_written_counts_for_those_within_it() -> None
     cache.begin(SESSION, SECOND, life("a"))
     assert cache.life_of(SESSION, [SECOND]) == life("a")
     assert waits(cache, SECOND) == (None, True)
-    cache.end(SESSION, SECOND)
+    cache.end(SESSION, SECOND, unsure=True)
     assert cache.life_of(SESSION, [SECOND]) is None
 
 

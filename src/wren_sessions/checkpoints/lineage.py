@@ -59,7 +59,7 @@ MAX_PAST: Final = 4  # lives of one session
 MAX_ORIGINS: Final = 64  # checkpoints of one session
 MAX_EARLY: Final = 64  # checkpoints of one session that are waited for however long it takes
 EARLY_S: Final = 900.0  # others are waited for as long as this
-MAX_FAILED: Final = 64  # checkpoints of one session
+MAX_UNSURE: Final = 64  # checkpoints of one session
 
 
 class Seen:
@@ -100,12 +100,12 @@ class Lineage:
         begun: the same for checkpoints that are being written, as far as it is known: the session
             may expire, and the checkpoint begin another life.
         awaited: what to send when one of those is stored, or has failed.
-        failed: checkpoints whose put failed. They may be there all the same: an answer was lost, or
-            a driver still repeats the call.
+        unsure: checkpoints whose put failed, and which may be there all the same: an answer was
+            lost, or a driver still repeats the call.
         early: pending writes of checkpoints that are not there yet.
     """
 
-    __slots__ = ("awaited", "begun", "deleted", "early", "failed", "origins", "present", "seen")
+    __slots__ = ("awaited", "begun", "deleted", "early", "origins", "present", "seen", "unsure")
 
     def __init__(self) -> None:
         self.present: str | None = None
@@ -114,7 +114,7 @@ class Lineage:
         self.origins: LRU[Name, str] = LRU(MAX_ORIGINS)
         self.begun: dict[Name, str | None] = {}
         self.awaited: dict[Name, list[Signal]] = {}
-        self.failed: LRU[Name, None] = LRU(MAX_FAILED)
+        self.unsure: LRU[Name, None] = LRU(MAX_UNSURE)
         self.early: dict[Name, Early] = {}
 
     def life(self, incarnation: str | None) -> Life | None:

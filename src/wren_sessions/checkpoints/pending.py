@@ -9,7 +9,7 @@ may come first. So that no checkpoint is ever stored without the writes that wer
 - If that is not known (a session's first turn), or if they share bytes with other checkpoints,
   which a prune may free in the meantime, they need their checkpoint. If it is on its way, they wait
   until it is stored. If it has not come yet, they are remembered here, and are part of its commit.
-- If its put has failed, it may be there all the same. They are stored if it is, and refused if not.
+- If its put has failed without a clear answer, they are stored if it is there, and refused if not.
 
 `lineage` explains what happens to them if the session went away.
 """
@@ -182,11 +182,11 @@ class Pending:
             batch = batch._replace(incarnation=life.incarnation)
         elif known.begun:
             return False
-        elif known.failed or not known.waits:
+        elif known.unsure or not known.waits:
             commit = self._commit(session, name, (*known.early, batch), own=name)
             if await self._added(commit, name):
                 return True  # it is there: written by another process, or its answer was lost
-            if known.failed:
+            if known.unsure:
                 raise StoreUnavailableError(
                     f"the checkpoint {name[1]!r} of session {session!r} could not be stored, so "
                     "the pending writes of its tasks were not stored either"

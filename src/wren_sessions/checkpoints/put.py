@@ -25,6 +25,7 @@ from wren_sessions.checkpoints.record_cache import Cache, Known
 from wren_sessions.checkpoints.turns import Rules, token_in, turns_on
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.delta.protection import Protection
+from wren_sessions.errors import StoreUnavailableError, WrenSessionsError
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Commit, Committed, Life
 
@@ -87,8 +88,10 @@ class Writing:
             assert done.life is not None  # noqa: S101 -- a commit that is done has one
             ours.resolve(done.base)
             self._cache.written(session, done.life, name, ours.body, parent)
-        except BaseException:
-            self._cache.end(session, name)
+        except BaseException as error:
+            certain = isinstance(error, WrenSessionsError)
+            unsure = not certain or isinstance(error, StoreUnavailableError)
+            self._cache.end(session, name, unsure=unsure)
             self._cache.forget(session)
             raise
 

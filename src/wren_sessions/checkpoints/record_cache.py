@@ -58,8 +58,8 @@ class KnownForWrites(NamedTuple):
         expected: the life that it will belong to then, as far as that is known.
         waits: whether writes of it wait for it that are not stored. Others then follow them: of
             some the first counts, of some the last.
-        failed: whether its put failed, though it may be there all the same.
-        early: what waits for it, if its put failed.
+        unsure: whether its put failed, and it may be there all the same.
+        early: what waits for it then.
     """
 
     life: Life | None
@@ -67,7 +67,7 @@ class KnownForWrites(NamedTuple):
     begun: bool
     expected: Life | None = None
     waits: bool = False
-    failed: bool = False
+    unsure: bool = False
     early: Sequence[Any] = ()
 
 
@@ -129,7 +129,7 @@ class Cache:
             if life is None:
                 return Known(found, None, records, persistent_subgraphs=False)
             lineage.begun[name] = life.incarnation
-            lineage.failed.pop(name, None)
+            lineage.unsure.pop(name, None)
             persistent_subgraphs = lineage.seen[life.incarnation].persistent_subgraphs
             waiting = lineage.early.get(name)
             early = tuple(waiting.batches) if waiting else ()
@@ -238,17 +238,24 @@ class Cache:
         with self._lock:
             lineage = self._lineages.get(session) or self._begun(session)
             lineage.begun[name] = life.incarnation if life else None
-            lineage.failed.pop(name, None)
+            lineage.unsure.pop(name, None)
             waiting = lineage.early.get(name)
             return tuple(waiting.batches) if waiting else ()
 
-    def end(self, session: str, name: Name) -> None:
-        """Its put failed; its pending writes stay, for it may be tried again."""
+    def end(self, session: str, name: Name, *, unsure: bool) -> None:
+        """Its put failed; its pending writes stay, for it may be tried again.
+
+        Args:
+            session: its session.
+            name: the checkpoint.
+            unsure: whether it may be there all the same.
+        """
         with self._lock:
             lineage = self._lineages.get(session)
             if lineage is not None and name in lineage.begun:
                 del lineage.begun[name]
-                lineage.failed.keep(name, None)
+                if unsure:
+                    lineage.unsure.keep(name, None)
                 lineage.let_go(name)
 
     def found(self, session: str, life: Life, name: Name) -> None:
@@ -277,10 +284,10 @@ class Cache:
             records.reverse()
             life, begun = lineage.of(name), name in lineage.begun
             expected = lineage.life(lineage.begun[name]) if begun else None
-            waiting, failed = lineage.early.get(name), name in lineage.failed
+            waiting, unsure = lineage.early.get(name), name in lineage.unsure
             waits = waiting is not None and waiting.unstored
-            early = tuple(waiting.batches) if failed and waiting else ()
-            return KnownForWrites(life, records, begun, expected, waits, failed, early)
+            early = tuple(waiting.batches) if unsure and waiting else ()
+            return KnownForWrites(life, records, begun, expected, waits, unsure, early)
 
     def hold(self, session: str, name: Name, writes: Any) -> bool:
         """Remember pending writes until their checkpoint is stored, for its commit.
@@ -298,7 +305,7 @@ class Cache:
                 return bool(life.incarnation == writes.incarnation) and not pruned
             if name in lineage.begun and (writes.incarnation or "") != lineage.begun[name]:
                 return False
-            if name in lineage.failed and writes.incarnation is None:
+            if name in lineage.unsure and writes.incarnation is None:
                 return False
             lineage.hold(name, writes)
             return True
