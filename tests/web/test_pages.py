@@ -413,6 +413,20 @@ def test_pictures_are_shown_where_they_are_part_of_the_message() -> None:
 # --- what is new ----------------------------------------------------------------------------------
 
 
+def test_a_list_shows_what_was_noted_since_it_was_last_looked_at(store: SessionStore) -> None:
+    """It is no new revision, so what else is known of the session need not be asked for again."""
+    index = Index()
+    query = Query(text="web_visitor")
+    (before,) = index.find(store, query).rows
+    Sessions(store).annotate("web_visitor", owner="zoe", title="A visit", tags=["new"])
+    index.spoil()
+    counting: Any = Counting(store)
+    (row,) = index.find(counting, query).rows
+    assert counting.calls["info"] == 0
+    assert (row.owner, row.title, row.tags) == ("zoe", "A visit", ("new",))
+    assert (row.status, row.last) == (before.status, before.last)
+
+
 @pytest.mark.parametrize("page", ["session?id=web_visitor", "history?id=web_visitor", "", "inbox"])
 def test_a_page_that_did_not_change_is_not_sent_again(
     writer: TestClient, store: SessionStore, page: str

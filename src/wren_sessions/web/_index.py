@@ -139,11 +139,11 @@ class Index:
         return [row for row in told if row.status == query.status], max(0, len(unknown) - LOOKS)
 
     def _recall(self, row: Overview) -> Overview | None:
-        """What was asked for before, if the session was not written since."""
+        """What was asked for before, if the session was not written since; with its notes now."""
         version, known = self._known.get(row.session, (None, row))
         if version != _version(row):
             return None
-        return known._replace(life=row.life)
+        return known._replace(life=row.life, title=row.title, owner=row.owner, tags=row.tags)
 
     def _asked(self, store: SessionStore, rows: Iterable[Overview]) -> list[Overview]:
         """The same with status and size; without those that have gone."""
