@@ -138,6 +138,18 @@ async def test_a_session_is_not_given_to_somebody_whose_list_cannot_be_told(
     assert left(client) == NO_KEY
 
 
+async def test_a_list_that_is_none_keeps_nobody_from_deleting(
+    client: redis.Redis, there: AsyncSessionStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Something else stands at its key: the session is deleted, and the warning says so."""
+    await done(there, put("1", session="one", owner="ann"))
+    await there.pin("one")
+    client.set(LIST, "no list")
+    assert await there.delete("one")
+    assert LIST in warnings_of(caplog)[0]
+    client.delete(LIST)
+
+
 async def test_a_title_needs_no_list(there: AsyncSessionStore, cut: Cut) -> None:
     """What is noted without another owner is one trip, which no list has a part in."""
     await done(there, put("1", session="one", owner="ann"))
@@ -224,6 +236,32 @@ async def test_a_session_goes_on_while_its_list_cannot_be_told(
     assert set(await listed(there)) == {one, two}
     await done(there, put("4", parent="3", **late))
     assert await listed(there) == [one, two]
+
+
+async def test_a_list_that_may_wait_is_not_waited_for(
+    cluster_url: str,
+    face: str,
+    redis_cluster: ClusterServers,
+    far: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No node has its slot: a call that is done does not wait an hour for one that has."""
+    slot = key_slot(LIST.encode())
+    node = redis_cluster.owner(slot)
+    async with opened(cluster_url, ttl="24h", failover_timeout=3_600) as store:
+        there = face_of(store, face)
+        life = (await done(there, put("1", session=far[0], owner="ann"))).life
+        assert life is not None
+        forget_when(store)
+        redis_cluster.ask(node, "CLUSTER", "DELSLOTS", slot)
+        try:
+            late = put("2", parent="1", session=far[0], owner="ann", incarnation=life.incarnation)
+            await done(there, late)
+        finally:
+            redis_cluster.ask(node, "CLUSTER", "ADDSLOTS", slot)
+            redis_cluster.wait_until_whole()
+        assert LIST in warnings_of(caplog)[0]
+        assert await listed(there) == [far[0]]
 
 
 async def test_what_a_list_would_lack_is_an_error(

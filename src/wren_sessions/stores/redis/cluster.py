@@ -38,6 +38,7 @@ from wren_sessions.stores.redis.errors import CONNECTING
 from wren_sessions.stores.redis.pipeline import TaskPipelines, ThreadPipelines
 
 _PAUSES: Final = EqualJitterBackoff(cap=0.5, base=0.02)
+_HURRIED_S: Final = 1.0
 _HOPS: Final = 5  # so often a plan follows MOVED and ASK at once: nodes may disagree for a moment
 _CORRECTIONS: Final = 64  # of one map, before it is asked for again
 
@@ -147,7 +148,8 @@ class _Router(Generic[N]):
         slots = self._slots or await self._learn(None)
         if plan.fresh:
             slots = await self._again(slots)
-        trial = _Trial(plan, self._fleet.patience_s)
+        patience_s = self._fleet.patience_s
+        trial = _Trial(plan, min(_HURRIED_S, patience_s) if plan.hurried else patience_s)
         while True:
             address = None
             try:

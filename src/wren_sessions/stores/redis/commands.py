@@ -109,6 +109,7 @@ class Plan(NamedTuple, Generic[T]):
         at: in a cluster, a slot or an address, whose node it goes to instead of the key's.
         fresh: whether a cluster's nodes are asked first who has which slots.
         asking: whether the node of a cluster is told before each command that another one sent it.
+        hurried: whether a cluster's node that went away is waited for a second only.
     """
 
     session: str
@@ -121,6 +122,7 @@ class Plan(NamedTuple, Generic[T]):
     at: int | tuple[str, int] | None = None
     fresh: bool = False
     asking: bool = False
+    hurried: bool = False
 
     @property
     def key(self) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from redis.crc import key_slot
 
-from wren_sessions.errors import StoreUnavailableError
+from wren_sessions.errors import CorruptSessionError, StoreUnavailableError
 from wren_sessions.keys import StagingId
 from wren_sessions.records import (
     Commit,
@@ -139,8 +139,8 @@ class Sequences:
         if sure and now_ms < self._untold.get(owner, 0):
             return False
         try:
-            await run(plan)
-        except StoreUnavailableError as error:
+            await run(plan._replace(hurried=sure))
+        except (StoreUnavailableError, CorruptSessionError) as error:
             log = logger.debug if owner in self._untold else logger.warning
             log(
                 "the list %s could not be updated for session %r; reading the list, or writing the "
