@@ -234,3 +234,22 @@ def test_a_signal_to_a_loop_that_has_ended_is_no_error() -> None:
         return signal_for(MemoryStore().aio)
 
     asyncio.run(made()).send()
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_cancel_that_comes_with_a_signal_is_not_lost(turns: int) -> None:
+    """The task that waits ends, however close behind the signal it is cancelled."""
+    signal = signal_for(MemoryStore().aio)
+
+    async def work() -> None:
+        await signal.wait(30)
+        await asyncio.sleep(30)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0.01)
+    signal.send()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task], timeout=30)
+    assert task.cancelled()

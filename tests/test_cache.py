@@ -401,6 +401,18 @@ def test_who_waits_for_a_checkpoint_on_its_way_is_told_once(*, fails: bool) -> N
     assert not cache.await_put(SESSION, FIRST, first)
 
 
+def test_a_forked_child_waits_for_no_put_of_its_parent() -> None:
+    """The thread that makes it is not there; what it writes may be stored or not."""
+    cache = Cache()
+    cache.begin(SESSION, FIRST, None)
+    sent = _Sent()
+    assert cache.await_put(SESSION, FIRST, sent)
+    cache.renew()
+    assert waits(cache, FIRST) == (None, False)
+    assert cache.for_writes(SESSION, FIRST).unsure
+    assert not cache.await_put(SESSION, FIRST, sent)
+
+
 def test_writes_stay_for_a_checkpoint_whose_put_failed() -> None:
     """It may be tried again, with them; if the session is deleted, its writes are, too."""
     cache = Cache()

@@ -107,7 +107,8 @@ class LoopSignal:
         import asyncio
 
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._sent.wait(), seconds)
+            async with asyncio.timeout(seconds):  # `wait_for` of Python 3.11 can lose a cancel
+                await self._sent.wait()
         return self._sent.is_set()
 
 

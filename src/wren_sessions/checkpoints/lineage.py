@@ -175,8 +175,8 @@ class Lineage:
         early = self.early.get(name)
         if early is None:
             early = self.early[name] = Early(now_s)
-        early.batches.append(writes)
         early.unstored = early.unstored or writes.incarnation is None
+        early.batches.append(writes)
         while len(self.early) > MAX_EARLY:
             oldest = next(iter(self.early))
             if now_s - self.early[oldest].since_s < EARLY_S:

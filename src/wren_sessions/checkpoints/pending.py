@@ -200,8 +200,8 @@ class Pending:
             StoreUnavailableError: that took too long.
         """
         looks = 2 if stops_a_loop(self._store) else _LOOKS  # the put may be on that loop
+        signal = signal_for(self._store)
         for _ in range(looks):
-            signal = signal_for(self._store)
             if not self._cache.await_put(session, name, signal) or await signal.wait(_LOOK_S):
                 return
         raise StoreUnavailableError(

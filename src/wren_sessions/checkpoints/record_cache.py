@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from wren_sessions._blocking import Signal
-from wren_sessions._locks import Lock
+from wren_sessions._locks import Lock, renew_in_child
 from wren_sessions._lru import LRU
 from wren_sessions.checkpoints.codec import CheckpointRecord
 from wren_sessions.checkpoints.lineage import Lineage, is_persistent, looked
@@ -96,6 +96,15 @@ class Cache:
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._steps: LRU[str, int] = LRU(MAX_LIVES)
         self.size_bytes: int = 0
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Wait for no put of a parent in its forked child; nobody knows whether it is stored."""
+        for lineage in self._lineages.values():
+            for name in lineage.begun:
+                lineage.unsure.keep(name, None)
+            lineage.begun.clear()
+            lineage.awaited.clear()
 
     def _mend(self) -> None:
         """Forget all records: some may be of a life that is over, or not be counted."""
@@ -270,7 +279,9 @@ class Cache:
             lineage = self._lineages.get(session)
             if lineage is None or name not in lineage.begun:
                 return False
-            lineage.awaited.setdefault(name, []).append(signal)
+            signals = lineage.awaited.setdefault(name, [])
+            if signal not in signals:
+                signals.append(signal)
             return True
 
     def for_writes(self, session: str, name: Name) -> KnownForWrites:
