@@ -22,7 +22,7 @@ from wren_sessions import FileStore, MemoryStore, Sessions, SessionSaver, copy_s
 from wren_sessions.archives import export_session
 from wren_sessions.cli import main
 from wren_sessions.errors import CorruptSessionError, StoreUnavailableError, WrenSessionsError
-from wren_sessions.records import Span, Start
+from wren_sessions.records import NOTHING_NOTED, Seen, Span, Start
 from wren_sessions.testing.build import SESSION, add, put, write
 from wren_sessions.ttl import TTLPolicy
 
@@ -427,3 +427,19 @@ def test_rows_that_contradict_each_other_are_damage(path: Path) -> None:
         change(path, "UPDATE sqlite_sequence SET seq = (1 << 31) - 1")
         with pytest.raises(StoreUnavailableError, match="limit was reached"):
             store.commit(put("1", session="new"))
+
+
+def test_a_session_whose_notes_are_damaged_is_copied_over(tmp_path: Path) -> None:
+    """They are read only where the copy compares them."""
+    path = tmp_path / "sessions.db"
+    with FileStore(path) as store:
+        Sessions(store).save(GRAPH, {"n": 1})
+        Sessions(store).save(OTHER, {"n": 2})
+        Sessions(store).annotate(OTHER, title="one")
+        life = {info.session: info for info in store.list_sessions().sessions}[OTHER].life
+    change(path, "UPDATE notes SET owner = CAST(x'ff' AS TEXT)")
+    with FileStore(path) as store:
+        with pytest.raises(CorruptSessionError, match="notes"):
+            store.copy(GRAPH, OTHER, replace=Seen.of(life, None, NOTHING_NOTED))
+        assert store.copy(GRAPH, OTHER, replace=life) is not None
+        assert Sessions(store).load(OTHER).state == {"n": 1}

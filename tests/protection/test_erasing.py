@@ -33,6 +33,7 @@ from wren_sessions import (
     ProtectedStore,
     SessionArchiver,
     SessionGoneError,
+    SessionNotFoundError,
     Sessions,
     SessionSaver,
     StoreUnavailableError,
@@ -451,6 +452,32 @@ def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
         assert store.info("new") is None
         archive.export.write_bytes(whole)
         assert Sessions(store).restore(archive, "new").id == "new"
+
+
+@pytest.mark.parametrize("opened", ["owner keys", "hidden"], indirect=True)
+def test_an_archive_of_an_owner_who_was_erased_meanwhile_is_not_written(
+    opened: SessionStore, tmp_path: Path
+) -> None:
+    """It would be sealed with a new key, and could be read. Whoever comes back is archived."""
+    talk(opened, "ann", "a", 3)
+    archiver = SessionArchiver(opened, tmp_path / "archives")
+    assert isinstance(opened, ProtectedStore)
+    assert opened.owner_keys is not None
+    archive = archiver._write
+
+    def late(contents: Any) -> Archive:
+        erase_owner(opened, "ann", settle=None)
+        return archive(contents)
+
+    with mock.patch.object(archiver, "_write", late):
+        with pytest.raises(SessionNotFoundError):
+            archiver.archive("a")
+        assert not (tmp_path / "archives").exists()
+        assert run(opened.owner_keys.ids()) == set()
+        talk(opened, "ann", "a", 3)
+        assert archiver.archive_completed() == ()
+    talk(opened, "ann", "a", 3)
+    assert len(archiver.archive_completed()) == 1
 
 
 @pytest.mark.parametrize("face", ["sync", "async"])

@@ -274,7 +274,8 @@ class SessionArchiver:
         }
         keys, owner = owner_keys_of(self._store), contents.opening.notes.owner
         if keys is not None and owner is not None and self._seal:
-            files = run(sealed(keys, owner, contents.opening, files))
+            store = Unsuspended(self._store)
+            files = run(sealed(store, keys, owner, contents.opening, files))
         write_files(self.root, files)
         return archive
 

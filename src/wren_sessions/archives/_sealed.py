@@ -23,8 +23,10 @@ from typing import Any, Final, NamedTuple, NoReturn
 from wren_sessions.archives._format import Opening
 from wren_sessions.archives._parsing import opening_of
 from wren_sessions.errors import CorruptSessionError, DecryptionError, FormatVersionError
+from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import SessionInfo
 from wren_sessions.serializers.keyring import UID_BYTES, Keyring
+from wren_sessions.sessions.operations import not_found
 from wren_sessions.stores.protected.owner_keys import OwnerKeys
 
 _FORMAT: Final = "wren-sessions/sealed"
@@ -96,11 +98,23 @@ class _Rejoined:
 
 
 async def sealed(
-    keys: OwnerKeys, owner: str, opening: Opening, files: Mapping[Path, str]
+    store: AsyncSessionStore,
+    keys: OwnerKeys,
+    owner: str,
+    opening: Opening,
+    files: Mapping[Path, str],
 ) -> dict[Path, str]:
-    """The files of the archive of an owner's session, encrypted with the owner's key."""
+    """The files of the archive of an owner's session, encrypted with the owner's key.
+
+    Raises:
+        SessionNotFoundError: the owner has no key, and the session is gone: the owner was erased.
+    """
     owner = keys.keyring.encryption.hidden_owner(owner)
-    key = await keys.of(owner)
+    key = await keys.find(owner)
+    if key is None:
+        if await store.info(opening.session) is None:
+            not_found(opening.session)
+        key = await keys.of(owner)
     work = partial(_sealed, keys.keyring, key, owner, opening)
     return {path: await keys.call(partial(work, path.name, text)) for path, text in files.items()}
 
