@@ -359,7 +359,8 @@ def knowing_owners(store: object) -> OwnerStore:
     Raises:
         ConfigurationError: it does not.
     """
-    if hasattr(getattr(store, "unprotected", store), "annotate"):
+    below = getattr(store, "unprotected", store)
+    if all(hasattr(below, name) for name in ("annotate", "list_owned", "delete_owned")):
         found: OwnerStore = store  # type: ignore[assignment] # it has the methods
         return found
     raise ConfigurationError(

@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from remedies.proposals import tries
-from wren_sessions import Encryption, MemoryStore, ProtectedStore, Sessions, SessionSaver
+from wren_sessions import (
+    Encryption,
+    MemoryStore,
+    ProtectedStore,
+    Sessions,
+    SessionSaver,
+    erase_owner,
+)
 from wren_sessions.errors import ConfigurationError, ConflictError
 from wren_sessions.records import Life, Notes
 from wren_sessions.stores.threaded import ThreadedStore
@@ -122,11 +129,14 @@ def test_a_store_without_turns() -> None:
 # --- owners ---------------------------------------------------------------------------------------
 
 
+OWNERS: Final = ("annotate", "list_owned", "delete_owned")
+
+
 class Ownerless(Turnless):
     """A store of somebody else's, which does not know owners."""
 
     def __getattr__(self, name: str) -> Any:
-        if name in {"annotate", "list_owned"}:
+        if name in OWNERS:
             raise AttributeError(name)
         return super().__getattr__(name)
 
@@ -144,16 +154,18 @@ def test_a_store_that_knows_no_owners() -> None:
         lambda: sessions.list(owner="ann"),
         lambda: sessions.owned("ann"),
         lambda: SessionSaver(store, owner_key="user_id"),
+        lambda: erase_owner(store, "ann"),
     ):
         with pytest.raises(ConfigurationError, match="Ownerless keeps neither owners nor notes"):
             ask()
     assert not sessions.exists("new")
     SessionSaver(MemoryStore(), owner_key="user_id")
-    for name in ("annotate", "list_owned"):
+    for name in OWNERS:
         method = getattr(MemoryStore, name)
         setattr(Ownerless, name, lambda self, *given, call=method: call(self._memory, *given))
     sessions.annotate("s", owner="ann")
     assert [info.session for info in sessions.owned("ann")] == ["s"]
+    assert erase_owner(store, "ann").sessions == ("s",)
 
 
 class Noting(MemoryStore):
