@@ -358,6 +358,17 @@ async def test_a_source_in_use(backend: Backend, face: str) -> None:
     assert sessions_of(target) == {"t"}
 
 
+@pytest.mark.parametrize("change", ["owner", "title", "timeout", "pin"])
+async def test_a_source_that_is_changed_otherwise(change: str, face: str) -> None:
+    """What is noted or set while a session is copied is copied as well."""
+    source, target = MemoryStore(), MemoryStore()
+    talk(SessionSaver(source), 2)
+    once = when(3, lambda: SETTINGS[change](source))
+    assert len((await copied(face, source, target, on_progress=once)).copied) == 1
+    assert settings(target) == settings(source)
+    assert (await copied(face, source, target)).skipped == ("t",)
+
+
 async def test_a_source_that_goes_away(backend: Backend, face: str) -> None:
     """A session that is deleted while it is copied leaves nothing behind."""
     source, target = backend.store(), MemoryStore()

@@ -63,7 +63,7 @@ CHUNK_BYTES: Final = 1_048_576
 
 
 class ChangedError(Exception):
-    """The source was written while it was being copied."""
+    """The source was written, or something was noted or set, while it was being copied."""
 
 
 class Source(Protocol):
@@ -343,8 +343,20 @@ class Staging:
             self._taken()
         if info.state != self._info.state:
             await self._differs("its header differs when read back")
-        await self._scan([Start("")], 1)
+        await self._check_source()
         return info.life
+
+    async def _check_source(self) -> None:
+        """Make sure that the source is still what was copied, with its pin, timeout and notes."""
+        known, now = self._info, await self._source.info(self._info.session)
+        if now is None or (now.life.incarnation, now.life.revision) != (
+            known.life.incarnation,
+            known.life.revision,
+        ):
+            raise ChangedError
+        seen = Seen.of(known.life, known.idle, known.notes)
+        if not seen.is_as(Seen.of(now.life, now.idle, now.notes)):
+            raise ChangedError
 
     async def _check_records(self, heads: Sequence[Name]) -> None:
         scan = partial(self._target.scan, self._staging)
@@ -369,7 +381,7 @@ class Staging:
         info = await self._target.info(self._staging)
         if info is None or info.life.incarnation != self._incarnation:
             self._taken()  # it is another copy of the session, not yet complete
-        await self._scan([Start("")], 1)  # is the source still what was copied?
+        await self._check_source()
         self._damaged(what)
 
     def _damaged(self, what: str) -> NoReturn:

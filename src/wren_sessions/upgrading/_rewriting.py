@@ -95,7 +95,7 @@ def _one(
 
 def _rewritten(store: SessionStore, serde: Serializer, info: SessionInfo) -> bool:
     """Rewrite a session; False if somebody changed it meanwhile."""
-    whole = store.info(info.session)  # a listing does not tell the session's own timeout
+    whole = store.info(info.session)  # an earlier store's listing may not tell the idle timeout
     if whole is None:
         return False
     face, protection = Unsuspended(store), protection_of(store)
