@@ -212,6 +212,9 @@ def test_a_thread_waits_for_a_signal_of_another() -> None:
     sender.start()
     assert run(signal.wait(30)) is True
     sender.join()
+    for _ in range(2):  # more than one put may end
+        signal.send()
+    assert run(signal.wait(30)) is True
 
 
 async def test_a_loop_goes_on_while_a_call_waits_for_a_signal() -> None:

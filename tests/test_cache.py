@@ -13,10 +13,10 @@ import pytest
 from wren_sessions.checkpoints import record_cache as _cache
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue
 from wren_sessions.checkpoints.lineage import (
-    EARLY_S,
-    MAX_EARLY,
+    MAX_OLD,
     MAX_ORIGINS,
     MAX_PAST,
+    RECENT_S,
     is_persistent,
 )
 from wren_sessions.checkpoints.record_cache import MAX_RECORDS, Cache
@@ -69,6 +69,11 @@ def waits(cache: Cache, name: Name) -> tuple[Life | None, bool]:
 def early(incarnation: str | None = None) -> Any:
     """Pending writes of a checkpoint that is not there; None: they are not stored yet."""
     return SimpleNamespace(incarnation=incarnation)
+
+
+def hold(cache: Cache, name: Name, writes: Any) -> bool:
+    """Remember pending writes that come now; whether that is enough."""
+    return cache.hold(SESSION, name, writes, cache.for_writes(SESSION, name))
 
 
 def written(cache: Cache, name: Name) -> tuple[Any, ...]:
@@ -354,12 +359,12 @@ def test_writes_are_remembered_for_a_checkpoint_that_is_not_there() -> None:
     cache = Cache()
     one, two = early(), early()
     assert waits(cache, FIRST) == (None, False)
-    assert cache.hold(SESSION, FIRST, one)
+    assert hold(cache, FIRST, one)
     assert cache.for_writes(SESSION, FIRST).waits
-    assert cache.hold(SESSION, FIRST, two)
+    assert hold(cache, FIRST, two)
     assert written(cache, FIRST) == (one, two)
-    assert not cache.hold(SESSION, FIRST, early())
-    assert cache.hold(SESSION, FIRST, early("a"))
+    assert not hold(cache, FIRST, early())
+    assert not hold(cache, FIRST, early("a"))
     assert written(cache, FIRST) == ()
     assert waits(cache, FIRST) == (life(), False)
     assert written(Cache(), FIRST) == ()
@@ -370,15 +375,29 @@ def test_writes_of_a_checkpoint_on_its_way_are_remembered_only_if_they_are_store
     cache = Cache()
     cache.begin(SESSION, FIRST, None)
     assert waits(cache, FIRST) == (None, True)
-    assert not cache.hold(SESSION, FIRST, early())
-    assert not cache.hold(SESSION, FIRST, early("a"))
+    assert not hold(cache, FIRST, early())
+    assert not hold(cache, FIRST, early("a"))
     cache.begin(SESSION, FIRST, life("a"))
-    assert not cache.hold(SESSION, FIRST, early())
-    assert not cache.hold(SESSION, FIRST, early("b"))
+    assert not hold(cache, FIRST, early())
+    assert not hold(cache, FIRST, early("b"))
     stored = early("a")
-    assert cache.hold(SESSION, FIRST, stored)
+    assert hold(cache, FIRST, stored)
     assert not cache.for_writes(SESSION, FIRST).waits
     assert cache.begin(SESSION, FIRST, None) == (stored,)  # it begins another life
+
+
+def test_writes_are_enough_if_their_checkpoint_came_while_they_were_stored() -> None:
+    """Unless it came and went meanwhile: a prune may have dropped them before."""
+    cache = Cache()
+    cache.live(SESSION, life("a"))
+    before = cache.for_writes(SESSION, FIRST)
+    cache.begin(SESSION, FIRST, life("a"))
+    on_its_way = cache.for_writes(SESSION, FIRST)
+    cache.written(SESSION, life("a"), FIRST, body(), None)
+    assert not cache.hold(SESSION, FIRST, early("a"), before)
+    assert not cache.hold(SESSION, FIRST, early(), on_its_way)
+    assert not cache.hold(SESSION, FIRST, early("b"), on_its_way)
+    assert cache.hold(SESSION, FIRST, early("a"), on_its_way)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -418,7 +437,7 @@ def test_writes_stay_for_a_checkpoint_whose_put_failed() -> None:
     cache = Cache()
     waiting = {name: early() for name in (FIRST, SECOND)}
     for name, writes in waiting.items():
-        assert cache.hold(SESSION, name, writes)
+        assert hold(cache, name, writes)
         assert cache.begin(SESSION, name, None) == (writes,)
         cache.end(SESSION, name, unsure=True)
     assert waits(cache, FIRST) == (None, False)
@@ -432,14 +451,19 @@ def test_writes_of_a_checkpoint_whose_put_failed_are_remembered_only_if_they_are
     """It may be there: so what waits for it is tried with the next of them."""
     cache = Cache()
     waiting = early()
-    cache.hold(SESSION, FIRST, waiting)
-    cache.begin(SESSION, FIRST, None)
+    hold(cache, FIRST, waiting)
+    cache.live(SESSION, life("a"))
+    cache.begin(SESSION, FIRST, life("a"))
     cache.end(SESSION, FIRST, unsure=True)
     known = cache.for_writes(SESSION, FIRST)
-    assert (known.unsure, known.early) == (True, (waiting,))
-    assert not cache.hold(SESSION, FIRST, early())
-    assert cache.hold(SESSION, FIRST, early("a"))
-    cache.found(SESSION, life(), FIRST)
+    assert (known.unsure, known.early, known.expected) == (True, (waiting,), life("a"))
+    cache.begin(SESSION, FIRST, life("a"))
+    cache.end(SESSION, FIRST, unsure=False)  # the next try fails for certain, the first may come
+    assert cache.for_writes(SESSION, FIRST).unsure
+    assert not hold(cache, FIRST, early())
+    assert not hold(cache, FIRST, early("b"))
+    assert hold(cache, FIRST, early("a"))
+    cache.found(SESSION, life("a"), FIRST)
     assert cache.begin(SESSION, FIRST, None) == ()
     assert not cache.for_writes(SESSION, FIRST).unsure
     cache.end(SESSION, FIRST, unsure=False)
@@ -451,26 +475,63 @@ def test_writes_that_nothing_comes_for_are_bounded(monkeypatch: pytest.MonkeyPat
     now_s = [1_000.0]
     monkeypatch.setattr("time.monotonic", lambda: now_s[0])
     cache = Cache()
-    names = [("", str(number)) for number in range(3 * MAX_EARLY)]
+    names = [("", str(number)) for number in range(3 * MAX_OLD)]
     for name in names:
-        cache.hold(SESSION, name, early())
-    now_s[0] += EARLY_S - 1
-    cache.hold(SESSION, SECOND, early())
+        hold(cache, name, early())
+    now_s[0] += RECENT_S - 1
+    hold(cache, SECOND, early())
     assert all(cache.for_writes(SESSION, name).waits for name in names)
     now_s[0] += 1
-    cache.hold(SESSION, SECOND, early())
+    hold(cache, FIRST, early())
     left = [name for name in names if cache.for_writes(SESSION, name).waits]
-    assert left == names[-MAX_EARLY + 1 :]
+    assert left == names[-MAX_OLD + 2 :]
+
+
+def test_puts_that_may_still_come_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a step with many subgraphs; later, only the last ones."""
+    now_s = [1_000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now_s[0])
+    cache = Cache()
+    names = [("", str(number)) for number in range(3 * MAX_OLD)]
+
+    def unsure() -> list[Name]:
+        return [name for name in names if cache.for_writes(SESSION, name).unsure]
+
+    for name in names:
+        cache.begin(SESSION, name, None)
+        cache.end(SESSION, name, unsure=True)
+    assert unsure() == names
+    now_s[0] += RECENT_S
+    cache.begin(SESSION, FIRST, None)
+    cache.end(SESSION, FIRST, unsure=True)
+    assert unsure() == names[-MAX_OLD + 1 :]
+
+
+def test_a_session_that_waits_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many sessions begin their first turn at once."""
+    monkeypatch.setattr(_cache, "MAX_LIVES", 3)
+    now_s = [1_000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now_s[0])
+    cache = Cache()
+    for number in range(10):
+        session = str(number)
+        cache.hold(session, FIRST, early(), cache.for_writes(session, FIRST))
+    assert all(cache.for_writes(str(number), FIRST).waits for number in range(10))
+    now_s[0] += RECENT_S
+    for number in range(10, 20):
+        cache.live(str(number), life())
+    assert not any(cache.for_writes(str(number), FIRST).waits for number in range(10))
+    assert [n for n in range(20) if cache.life(str(n))] == [17, 18, 19]
 
 
 @pytest.mark.parametrize("behind", [None, "a"])
 def test_writes_that_are_not_stored_count_whatever_came_behind_them(behind: str | None) -> None:
     """Later ones of their task must not overtake them, though another task's are stored."""
     cache = Cache()
-    cache.hold(SESSION, FIRST, early("a"))
+    hold(cache, FIRST, early("a"))
     assert not cache.for_writes(SESSION, FIRST).waits
-    cache.hold(SESSION, FIRST, early())
-    cache.hold(SESSION, FIRST, early(behind))
+    hold(cache, FIRST, early())
+    hold(cache, FIRST, early(behind))
     assert cache.for_writes(SESSION, FIRST).waits
 
 
@@ -482,7 +543,7 @@ def test_writes_of_a_checkpoint_that_another_continues_do_not_wait() -> None:
         cache.live(SESSION, life("a"), ("many tasks", str(number)))
     stored, kept_here = early("a"), early()
     for writes in (stored, kept_here, stored):
-        assert cache.hold(SESSION, FIRST, writes)
+        assert hold(cache, FIRST, writes)
     cache.written(SESSION, life("a"), SECOND, body(), FIRST)
     assert written(cache, FIRST) == (kept_here,)
 

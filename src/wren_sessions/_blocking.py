@@ -63,7 +63,7 @@ async def at_once(work: Callable[[], T]) -> T:
 
 
 class Signal(Protocol):
-    """What one call waits for, and another one sends, once."""
+    """What one call waits for, and others send."""
 
     def send(self) -> None:
         """Let the other call go on. Does not wait."""
@@ -81,7 +81,8 @@ class ThreadSignal:
 
     def send(self) -> None:
         """See `Signal.send`."""
-        self._lock.release()
+        with suppress(RuntimeError):  # it was sent
+            self._lock.release()
 
     async def wait(self, seconds: float) -> bool:
         """See `Signal.wait`."""

@@ -48,7 +48,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from wren_sessions._blocking import Signal
 from wren_sessions._lru import LRU
@@ -57,9 +57,8 @@ from wren_sessions.records import Life, Name
 
 MAX_PAST: Final = 4  # lives of one session
 MAX_ORIGINS: Final = 64  # checkpoints of one session
-MAX_EARLY: Final = 64  # checkpoints of one session that are waited for however long it takes
-EARLY_S: Final = 900.0  # others are waited for as long as this
-MAX_UNSURE: Final = 64  # checkpoints of one session
+RECENT_S: Final = 900.0  # for how long a checkpoint may still come whose writes or put did
+MAX_OLD: Final = 64  # checkpoints of one session whose writes or put came before that
 
 
 class Seen:
@@ -89,6 +88,18 @@ class Early:
         self.since_s: float = since_s
 
 
+class Unsure(NamedTuple):
+    """A put that failed without a clear answer.
+
+    Attributes:
+        incarnation: the life that it was for, as far as that is known.
+        since_s: when it failed, by this process's own clock.
+    """
+
+    incarnation: str | None
+    since_s: float
+
+
 class Lineage:
     """The lives of one session, and which checkpoint belongs to which of them.
 
@@ -114,7 +125,7 @@ class Lineage:
         self.origins: LRU[Name, str] = LRU(MAX_ORIGINS)
         self.begun: dict[Name, str | None] = {}
         self.awaited: dict[Name, list[Signal]] = {}
-        self.unsure: LRU[Name, None] = LRU(MAX_UNSURE)
+        self.unsure: dict[Name, Unsure] = {}
         self.early: dict[Name, Early] = {}
 
     def life(self, incarnation: str | None) -> Life | None:
@@ -167,21 +178,23 @@ class Lineage:
             signal.send()
 
     def hold(self, name: Name, writes: Any) -> None:
-        """Remember pending writes until their checkpoint is stored.
-
-        If many checkpoints never come, because their run has failed, the oldest are given up.
-        """
-        now_s = time.monotonic()
+        """Remember pending writes until their checkpoint is stored."""
         early = self.early.get(name)
         if early is None:
-            early = self.early[name] = Early(now_s)
+            early = self.early[name] = Early(time.monotonic())
+            _give_up_old(self.early)
         early.unstored = early.unstored or writes.incarnation is None
         early.batches.append(writes)
-        while len(self.early) > MAX_EARLY:
-            oldest = next(iter(self.early))
-            if now_s - self.early[oldest].since_s < EARLY_S:
-                break
-            del self.early[oldest]
+
+    def fail(self, name: Name, incarnation: str | None) -> None:
+        """Remember that a put failed without a clear answer."""
+        self.unsure[name] = Unsure(incarnation, time.monotonic())
+        _give_up_old(self.unsure)
+
+    def is_busy(self) -> bool:
+        """Whether checkpoints are on their way, or may still come."""
+        waiting: list[Early | Unsure] = [*self.early.values(), *self.unsure.values()]
+        return bool(self.begun) or any(map(_is_recent, waiting))
 
     def release(self, name: Name, life: Life) -> None:
         """Let go of what a life has of a checkpoint that is there, for another one continues it.
@@ -193,6 +206,19 @@ class Lineage:
             early.batches = [each for each in early.batches if each.incarnation != life.incarnation]
             if not early.batches:
                 del self.early[name]
+
+
+def _is_recent(each: Early | Unsure) -> bool:
+    return time.monotonic() - each.since_s < RECENT_S
+
+
+def _give_up_old(waiting: dict[Name, Early] | dict[Name, Unsure]) -> None:
+    """Forget the oldest, but none that may still come, as those of a step with many subgraphs."""
+    while len(waiting) > MAX_OLD:
+        oldest = next(iter(waiting))
+        if _is_recent(waiting[oldest]):
+            break
+        del waiting[oldest]
 
 
 looked: ContextVar[tuple[object, str, str | None] | None] = ContextVar("looked", default=None)

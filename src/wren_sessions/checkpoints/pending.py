@@ -172,7 +172,9 @@ class Pending:
 
     async def _before(self, session: str, name: Name, batch: _Batch, known: KnownForWrites) -> bool:
         """Store or remember writes before their checkpoint; False if they have to wait for it."""
-        life = known.expected if known.begun else self._cache.life_looked_at(session)
+        life = known.expected
+        if not (known.begun or known.unsure):
+            life = self._cache.life_looked_at(session)
         early = (
             life and not known.waits and self._commit(session, name, (batch,), life, known.records)
         )
@@ -191,7 +193,7 @@ class Pending:
                     f"the checkpoint {name[1]!r} of session {session!r} could not be stored, so "
                     "the pending writes of its tasks were not stored either"
                 )
-        return self._cache.hold(session, name, batch)
+        return self._cache.hold(session, name, batch, known)
 
     async def _until_stored(self, session: str, name: Name) -> None:
         """Wait until a checkpoint that is on its way is stored, or has failed.

@@ -55,7 +55,7 @@ class KnownForWrites(NamedTuple):
         life: the life that it belongs to, if it is there.
         records: all records of its session, the last used first.
         begun: whether it is being written.
-        expected: the life that it will belong to then, as far as that is known.
+        expected: the life that it will belong to, as far as its put, or the last one, said so.
         waits: whether writes of it wait for it that are not stored. Others then follow them: of
             some the first counts, of some the last.
         unsure: whether its put failed, and it may be there all the same.
@@ -92,7 +92,7 @@ class Cache:
     def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
         self._max_bytes = max_bytes
         self._lock = Lock(self._mend)
-        self._lineages: LRU[str, Lineage] = LRU(MAX_LIVES)
+        self._lineages: OrderedDict[str, Lineage] = OrderedDict()
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._steps: LRU[str, int] = LRU(MAX_LIVES)
         self.size_bytes: int = 0
@@ -101,8 +101,8 @@ class Cache:
     def renew(self) -> None:
         """Wait for no put of a parent in its forked child; nobody knows whether it is stored."""
         for lineage in self._lineages.values():
-            for name in lineage.begun:
-                lineage.unsure.keep(name, None)
+            for name, incarnation in lineage.begun.items():
+                lineage.fail(name, incarnation)
             lineage.begun.clear()
             lineage.awaited.clear()
 
@@ -138,7 +138,6 @@ class Cache:
             if life is None:
                 return Known(found, None, records, persistent_subgraphs=False)
             lineage.begun[name] = life.incarnation
-            lineage.unsure.pop(name, None)
             persistent_subgraphs = lineage.seen[life.incarnation].persistent_subgraphs
             waiting = lineage.early.get(name)
             early = tuple(waiting.batches) if waiting else ()
@@ -162,6 +161,8 @@ class Cache:
             lineage.begun.pop(name, None)
             if lineage.awaited:
                 lineage.let_go(name)
+            if lineage.unsure:
+                lineage.unsure.pop(name, None)
             if lineage.early:
                 lineage.early.pop(name, None)
                 if parent is not None:
@@ -210,10 +211,14 @@ class Cache:
         return lineage
 
     def _begun(self, session: str) -> Lineage:
-        lineage = Lineage()
-        gone = self._lineages.keep(session, lineage)
-        if gone is not None:
-            self._drop(gone[0])
+        lineage = self._lineages[session] = Lineage()
+        for _ in range(len(self._lineages) - MAX_LIVES):
+            oldest = next(iter(self._lineages))
+            if self._lineages[oldest].is_busy():
+                self._lineages.move_to_end(oldest)
+            else:
+                del self._lineages[oldest]
+                self._drop(oldest)
         return lineage
 
     def absent(self, session: str, *, deleted: bool = False) -> None:
@@ -247,7 +252,6 @@ class Cache:
         with self._lock:
             lineage = self._lineages.get(session) or self._begun(session)
             lineage.begun[name] = life.incarnation if life else None
-            lineage.unsure.pop(name, None)
             waiting = lineage.early.get(name)
             return tuple(waiting.batches) if waiting else ()
 
@@ -262,15 +266,16 @@ class Cache:
         with self._lock:
             lineage = self._lineages.get(session)
             if lineage is not None and name in lineage.begun:
-                del lineage.begun[name]
+                incarnation = lineage.begun.pop(name)
                 if unsure:
-                    lineage.unsure.keep(name, None)
+                    lineage.fail(name, incarnation)
                 lineage.let_go(name)
 
     def found(self, session: str, life: Life, name: Name) -> None:
         """A checkpoint is there with all that waited for it, though this process did not see it."""
         with self._lock:
             lineage = self._live(session, life, name)
+            lineage.unsure.pop(name, None)
             lineage.early.pop(name, None)
 
     def await_put(self, session: str, name: Name, signal: Signal) -> bool:
@@ -293,30 +298,38 @@ class Cache:
             remembered = self._sessions.get(session)
             records = list(remembered.records.items()) if remembered else []
             records.reverse()
-            life, begun = lineage.of(name), name in lineage.begun
+            life, begun, unsure = lineage.of(name), name in lineage.begun, lineage.unsure.get(name)
             expected = lineage.life(lineage.begun[name]) if begun else None
-            waiting, unsure = lineage.early.get(name), name in lineage.unsure
+            if unsure and not begun:
+                expected = lineage.life(unsure.incarnation)
+            waiting = lineage.early.get(name)
             waits = waiting is not None and waiting.unstored
             early = tuple(waiting.batches) if unsure and waiting else ()
-            return KnownForWrites(life, records, begun, expected, waits, unsure, early)
+            return KnownForWrites(life, records, begun, expected, waits, bool(unsure), early)
 
-    def hold(self, session: str, name: Name, writes: Any) -> bool:
+    def hold(self, session: str, name: Name, writes: Any, known: KnownForWrites) -> bool:
         """Remember pending writes until their checkpoint is stored, for its commit.
+
+        Args:
+            session: their session.
+            name: the checkpoint.
+            writes: the writes.
+            known: what was known when they came.
 
         Returns:
             Whether that is enough. It is not if the checkpoint is there by now, is on its way or
-            may be there, in a life that does not have them.
+            may be there, in a life that does not have them. Nor if it came and went meanwhile: a
+            prune may have dropped them before.
         """
         with self._lock:
             lineage = self._lineages.get(session) or self._begun(session)
+            incarnation = writes.incarnation
             if life := lineage.of(name):
-                remembered = self._sessions.get(session)
-                record = remembered.records.get(name) if remembered else None
-                pruned = record is not None and record.skewed  # perhaps, before it was stored
-                return bool(life.incarnation == writes.incarnation) and not pruned
-            if name in lineage.begun and (writes.incarnation or "") != lineage.begun[name]:
-                return False
-            if name in lineage.unsure and writes.incarnation is None:
+                return known.begun and bool(life.incarnation == incarnation)
+            put_in = [lineage.begun[name]] if name in lineage.begun else []
+            if name in lineage.unsure:
+                put_in.append(lineage.unsure[name].incarnation)
+            if any(incarnation is None or each != incarnation for each in put_in):
                 return False
             lineage.hold(name, writes)
             return True
