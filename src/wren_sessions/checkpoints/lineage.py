@@ -57,8 +57,8 @@ from wren_sessions.records import Life, Name
 
 MAX_PAST: Final = 4  # lives of one session
 MAX_ORIGINS: Final = 64  # checkpoints of one session
-RECENT_S: Final = 900.0  # for how long a checkpoint may still come whose writes or put did
-MAX_OLD: Final = 64  # checkpoints of one session whose writes or put came before that
+RECENT_S: Final = 900.0  # how long a checkpoint may take to come behind its writes or a failed put
+MAX_OLD: Final = 64  # checkpoints of one session that are remembered for longer than that
 
 
 class Seen:

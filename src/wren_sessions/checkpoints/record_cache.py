@@ -265,11 +265,12 @@ class Cache:
         """
         with self._lock:
             lineage = self._lineages.get(session)
-            if lineage is not None and name in lineage.begun:
-                incarnation = lineage.begun.pop(name)
-                if unsure:
-                    lineage.fail(name, incarnation)
-                lineage.let_go(name)
+            if lineage is None:
+                return
+            if unsure and name in lineage.begun:
+                lineage.fail(name, lineage.begun[name])
+            lineage.begun.pop(name, None)
+            lineage.let_go(name)
 
     def found(self, session: str, life: Life, name: Name) -> None:
         """A checkpoint is there with all that waited for it, though this process did not see it."""
