@@ -11,14 +11,9 @@ from typing import Any, Final
 import pytest
 
 from wren_sessions.checkpoints import record_cache as _cache
+from wren_sessions.checkpoints.arriving import MAX_OLD, RECENT_S
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue
-from wren_sessions.checkpoints.lineage import (
-    MAX_OLD,
-    MAX_ORIGINS,
-    MAX_PAST,
-    RECENT_S,
-    is_persistent,
-)
+from wren_sessions.checkpoints.lineage import MAX_ORIGINS, MAX_PAST, is_persistent
 from wren_sessions.checkpoints.record_cache import MAX_RECORDS, Cache
 from wren_sessions.delta.base import DeltaBase
 from wren_sessions.delta.extents import Extent
@@ -463,7 +458,7 @@ def test_writes_of_a_checkpoint_whose_put_failed_are_remembered_only_if_they_are
     assert not hold(cache, FIRST, early())
     assert not hold(cache, FIRST, early("b"))
     assert hold(cache, FIRST, early("a"))
-    cache.found(SESSION, life("a"), FIRST)
+    assert cache.found(SESSION, FIRST)[0] is waiting
     assert cache.begin(SESSION, FIRST, None) == ()
     assert not cache.for_writes(SESSION, FIRST).unsure
     cache.end(SESSION, FIRST, unsure=False)

@@ -9,8 +9,8 @@ ended when that returns. There is no event loop, no thread and no second copy of
     answer = run(engine.rename("old", "new"))
 
 A coroutine that waits for anything else (a lock, a timer, a task) cannot be run so, and `run` says
-that it is a mistake of ours. For another call it waits with a `Signal`: that of a blocking caller
-stops its thread, and any thread and any event loop may send it.
+that it is a mistake of ours. To wait for another call, it uses a `Signal`, which any thread and any
+event loop may send: that of a blocking caller stops its thread.
 """
 
 from __future__ import annotations

@@ -45,20 +45,17 @@ other checkpoints, it is stored with the checkpoint, or behind it: see `pending`
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from wren_sessions._blocking import Signal
 from wren_sessions._lru import LRU
+from wren_sessions.checkpoints.arriving import Arriving
 from wren_sessions.checkpoints.outcomes import gone
 from wren_sessions.records import Life, Name
 
 MAX_PAST: Final = 4  # lives of one session
 MAX_ORIGINS: Final = 64  # checkpoints of one session
-RECENT_S: Final = 900.0  # how long a checkpoint may take to come behind its writes or a failed put
-MAX_OLD: Final = 64  # checkpoints of one session that are remembered for longer than that
 
 
 class Seen:
@@ -71,35 +68,6 @@ class Seen:
         self.persistent_subgraphs: bool = False
 
 
-class Early:
-    """Pending writes that came before their checkpoint.
-
-    Attributes:
-        batches: the writes, as they came; each knows the incarnation that it is stored in, if any.
-        unstored: whether some are not stored.
-        since_s: when the first came, by this process's own clock.
-    """
-
-    __slots__ = ("batches", "since_s", "unstored")
-
-    def __init__(self, since_s: float) -> None:
-        self.batches: list[Any] = []
-        self.unstored: bool = False
-        self.since_s: float = since_s
-
-
-class Unsure(NamedTuple):
-    """A put that failed without a clear answer.
-
-    Attributes:
-        incarnation: the life that it was for, as far as that is known.
-        since_s: when it failed, by this process's own clock.
-    """
-
-    incarnation: str | None
-    since_s: float
-
-
 class Lineage:
     """The lives of one session, and which checkpoint belongs to which of them.
 
@@ -108,25 +76,17 @@ class Lineage:
         deleted: this process deleted the session, and has not looked for it since.
         seen: the lives, by incarnation.
         origins: the incarnations of checkpoints.
-        begun: the same for checkpoints that are being written, as far as it is known: the session
-            may expire, and the checkpoint begin another life.
-        awaited: what to send when one of those is stored, or has failed.
-        unsure: checkpoints whose put failed, and which may be there all the same: an answer was
-            lost, or a driver still repeats the call.
-        early: pending writes of checkpoints that are not there yet.
+        arriving: the checkpoints that are not there yet.
     """
 
-    __slots__ = ("awaited", "begun", "deleted", "early", "origins", "present", "seen", "unsure")
+    __slots__ = ("arriving", "deleted", "origins", "present", "seen")
 
     def __init__(self) -> None:
         self.present: str | None = None
         self.deleted: bool = False
         self.seen: LRU[str, Seen] = LRU(MAX_PAST)
         self.origins: LRU[Name, str] = LRU(MAX_ORIGINS)
-        self.begun: dict[Name, str | None] = {}
-        self.awaited: dict[Name, list[Signal]] = {}
-        self.unsure: dict[Name, Unsure] = {}
-        self.early: dict[Name, Early] = {}
+        self.arriving: Arriving = Arriving()
 
     def life(self, incarnation: str | None) -> Life | None:
         """A life, by its incarnation."""
@@ -140,11 +100,12 @@ class Lineage:
 
     def expected(self, names: Iterable[Name]) -> Life | None:
         """The life of the first of these checkpoints that is known, there or being written."""
+        begun = self.arriving.begun
         for name in names:
             origin = self.origins.get(name)
             seen = self.seen.get(origin) if origin else None
             if seen is None:
-                seen = self.seen.get(self.begun.get(name) or "")
+                seen = self.seen.get(begun.get(name) or "")
             if seen is not None:
                 return seen.life
         return None
@@ -171,54 +132,6 @@ class Lineage:
             return False  # or a late answer about a past one
         self.deleted, self.present = False, incarnation
         return True
-
-    def let_go(self, name: Name) -> None:
-        """Tell those who wait for a checkpoint that it is not being written any more."""
-        for signal in self.awaited.pop(name, ()):
-            signal.send()
-
-    def hold(self, name: Name, writes: Any) -> None:
-        """Remember pending writes until their checkpoint is stored."""
-        early = self.early.get(name)
-        if early is None:
-            early = self.early[name] = Early(time.monotonic())
-            _give_up_old(self.early)
-        early.unstored = early.unstored or writes.incarnation is None
-        early.batches.append(writes)
-
-    def fail(self, name: Name, incarnation: str | None) -> None:
-        """Remember that a put failed without a clear answer."""
-        self.unsure[name] = Unsure(incarnation, time.monotonic())
-        _give_up_old(self.unsure)
-
-    def is_busy(self) -> bool:
-        """Whether checkpoints are on their way, or may still come."""
-        waiting: list[Early | Unsure] = [*self.early.values(), *self.unsure.values()]
-        return bool(self.begun) or any(map(_is_recent, waiting))
-
-    def release(self, name: Name, life: Life) -> None:
-        """Let go of what a life has of a checkpoint that is there, for another one continues it.
-
-        So nothing waits for ever if it was written too long ago to be remembered here.
-        """
-        early = self.early.get(name)
-        if early is not None:
-            early.batches = [each for each in early.batches if each.incarnation != life.incarnation]
-            if not early.batches:
-                del self.early[name]
-
-
-def _is_recent(each: Early | Unsure) -> bool:
-    return time.monotonic() - each.since_s < RECENT_S
-
-
-def _give_up_old(waiting: dict[Name, Early] | dict[Name, Unsure]) -> None:
-    """Forget the oldest, but none that may still come, as those of a step with many subgraphs."""
-    while len(waiting) > MAX_OLD:
-        oldest = next(iter(waiting))
-        if _is_recent(waiting[oldest]):
-            break
-        del waiting[oldest]
 
 
 looked: ContextVar[tuple[object, str, str | None] | None] = ContextVar("looked", default=None)

@@ -11,6 +11,9 @@ may come first. So that no checkpoint is ever stored without the writes that wer
   until it is stored. If it has not come yet, they are remembered here, and are part of its commit.
 - If its put has failed without a clear answer, they are stored if it is there, and refused if not.
 
+Of a checkpoint that is not known here, the first write asks the store whether it is there: another
+process may have written it.
+
 `lineage` explains what happens to them if the session went away.
 """
 
@@ -138,7 +141,7 @@ class Pending:
             self._cache.forget(session)
             raise
 
-    def early(
+    def commit_of(
         self,
         session: str,
         name: Name,
@@ -186,12 +189,13 @@ class Pending:
             return False
         elif known.unsure or not known.waits:
             commit = self._commit(session, name, (*known.early, batch), own=name)
-            if await self._added(commit, name):
-                return True  # it is there: written by another process, or its answer was lost
+            if await self._added(commit, name):  # another process wrote it, or its answer was lost
+                await self._store_rest(session, name, known.early)
+                return True
             if known.unsure:
                 raise StoreUnavailableError(
-                    f"the checkpoint {name[1]!r} of session {session!r} could not be stored, so "
-                    "the pending writes of its tasks were not stored either"
+                    f"the checkpoint {name[1]!r} of session {session!r} could not be stored, or "
+                    "its answer was lost; the pending writes of its tasks were not stored"
                 )
         return self._cache.hold(session, name, batch, known)
 
@@ -218,11 +222,16 @@ class Pending:
             self._held(commit.session, done)
         if done.outcome != "done" or done.life is None:
             return False
-        if there is None:
-            self._cache.live(commit.session, done.life)
-        else:
-            self._cache.found(commit.session, done.life, there)
+        self._cache.live(commit.session, done.life, there)
         return True
+
+    async def _store_rest(self, session: str, name: Name, stored: Sequence[_Batch]) -> None:
+        """Store what was remembered for a checkpoint that is there, but for what is stored."""
+        ids = set(map(id, stored))
+        early = self._cache.found(session, name)
+        rest = [batch for batch in early if batch.incarnation is None and id(batch) not in ids]
+        if rest:  # it came while the checkpoint was found
+            await self._added(self._commit(session, name, rest, own=name), name)
 
     async def _write(
         self, session: str, name: Name, batch: _Batch, life: Life | None, records: Records

@@ -80,7 +80,7 @@ class Writing:
             if known.life is None or known.parent is None or put.life is not None:
                 known, begins = await self._whose(put, serde, known)
             ours = draft(put, serde, known, self._protection)
-            if ours.body.skewed:  # what is stored before it may be pruned: see `Pending.early`
+            if ours.body.skewed:  # what is stored before it may be pruned: see `Pending.commit_of`
                 known = known._replace(early=self._cache.begin(session, name, None))
             done = await self._store.commit(self._commit(put, ours, known, begins=begins))
             if done.outcome != "done":
@@ -89,8 +89,8 @@ class Writing:
             ours.resolve(done.base)
             self._cache.written(session, done.life, name, ours.body, parent)
         except BaseException as error:
-            certain = isinstance(error, WrenSessionsError)
-            unsure = not certain or isinstance(error, StoreUnavailableError)
+            refused = isinstance(error, WrenSessionsError)
+            unsure = not refused or isinstance(error, StoreUnavailableError)
             self._cache.end(session, name, unsure=unsure)
             self._cache.forget(session)
             raise
@@ -99,7 +99,7 @@ class Writing:
         rules, life = self._rules, known.life
         turn = token_in(rules, put.session) if turns_on.get() else None
         witnesses, writes = ours.witnesses, None
-        early = known.early and self.pending.early(
+        early = known.early and self.pending.commit_of(
             put.session, put.name, known.early, life, known.records, again=ours.body.skewed
         )
         if early:

@@ -1,14 +1,15 @@
-"""What a process caches of the sessions it works on.
+"""What a process remembers of the sessions it works on.
 
-It caches two things. Each has a limit, and the least recently used is removed first:
-
-- the *lineage* of a session: its lives, and which checkpoints were seen in which;
-- the *records* written or read last, with the bytes of their large values. So the next step can be
+- The *lineage* of a session: its lives, and which checkpoints were seen in which.
+- The *records* written or read last, with the bytes of their large values. So the next step can be
   written without reading its parent, and an unchanged record is not decoded again.
+- The checkpoints that are *arriving*: being written, or with pending writes that came before them.
 
-The cache is never trusted alone: every read and write asks the store. If a record is not in the
-cache, it costs one more read and nothing else. All cached records belong to the session's present
-life. When another life is seen, they are removed.
+The first two are a cache. They have limits, and the least recently used is removed first. They are
+never trusted alone: every read and write asks the store, and what is not remembered costs one more
+read. All records belong to the session's present life. When another life is seen, they are removed.
+
+The third is no cache: see `arriving`. A session is not forgotten while its checkpoints may come.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class KnownForWrites(NamedTuple):
         records: all records of its session, the last used first.
         begun: whether it is being written.
         expected: the life that it will belong to, as far as its put, or the last one, said so.
-        waits: whether writes of it wait for it that are not stored. Others then follow them: of
-            some the first counts, of some the last.
+        waits: whether some of its writes are remembered and not stored. Later ones must not
+            overtake them: of some the first counts, of some the last.
         unsure: whether its put failed, and it may be there all the same.
         early: what waits for it then.
     """
@@ -101,10 +102,10 @@ class Cache:
     def renew(self) -> None:
         """Wait for no put of a parent in its forked child; nobody knows whether it is stored."""
         for lineage in self._lineages.values():
-            for name, incarnation in lineage.begun.items():
-                lineage.fail(name, incarnation)
-            lineage.begun.clear()
-            lineage.awaited.clear()
+            for name, incarnation in lineage.arriving.begun.items():
+                lineage.arriving.fail(name, incarnation)
+            lineage.arriving.begun.clear()
+            lineage.arriving.awaited.clear()
 
     def _mend(self) -> None:
         """Forget all records: some may be of a life that is over, or not be counted."""
@@ -137,9 +138,9 @@ class Cache:
                 records.reverse()
             if life is None:
                 return Known(found, None, records, persistent_subgraphs=False)
-            lineage.begun[name] = life.incarnation
+            lineage.arriving.begun[name] = life.incarnation
             persistent_subgraphs = lineage.seen[life.incarnation].persistent_subgraphs
-            waiting = lineage.early.get(name)
+            waiting = lineage.arriving.early.get(name)
             early = tuple(waiting.batches) if waiting else ()
             return Known(found, life, records, persistent_subgraphs, early)
 
@@ -158,15 +159,15 @@ class Cache:
         with self._lock:
             lineage = self._live(session, life, name)
             self._remember(session, name, body, parent)
-            lineage.begun.pop(name, None)
-            if lineage.awaited:
-                lineage.let_go(name)
-            if lineage.unsure:
-                lineage.unsure.pop(name, None)
-            if lineage.early:
-                lineage.early.pop(name, None)
+            lineage.arriving.begun.pop(name, None)
+            if lineage.arriving.awaited:
+                lineage.arriving.let_go(name)
+            if lineage.arriving.unsure:
+                lineage.arriving.unsure.pop(name, None)
+            if lineage.arriving.early:
+                lineage.arriving.early.pop(name, None)
                 if parent is not None:
-                    lineage.release(parent, life)
+                    lineage.arriving.release(parent, life)
 
     # --- lives ------------------------------------------------------------------------------------
 
@@ -203,18 +204,18 @@ class Cache:
     def _live(self, session: str, life: Life, name: Name | None) -> Lineage:
         lineage = self._lineages.get(session)
         if lineage is None:
-            lineage = self._begun(session)
+            lineage = self._new_lineage(session)
         else:
             self._lineages.move_to_end(session)
         if lineage.add(life, name):
             self._drop(session)
         return lineage
 
-    def _begun(self, session: str) -> Lineage:
+    def _new_lineage(self, session: str) -> Lineage:
         lineage = self._lineages[session] = Lineage()
         for _ in range(len(self._lineages) - MAX_LIVES):
             oldest = next(iter(self._lineages))
-            if self._lineages[oldest].is_busy():
+            if self._lineages[oldest].arriving.is_busy():
                 self._lineages.move_to_end(oldest)
             else:
                 del self._lineages[oldest]
@@ -224,11 +225,13 @@ class Cache:
     def absent(self, session: str, *, deleted: bool = False) -> None:
         """The session was looked for and is not there, or was deleted by this process."""
         with self._lock:
-            lineage = self._lineages.get(session) or (self._begun(session) if deleted else None)
+            lineage = self._lineages.get(session) or (
+                self._new_lineage(session) if deleted else None
+            )
             if lineage is not None:
                 lineage.present, lineage.deleted = None, deleted
                 if deleted:  # what waits for its checkpoints was deleted with it
-                    lineage.early.clear()
+                    lineage.arriving.early.clear()
             self._drop(session)
 
     def is_deleted(self, session: str) -> bool:
@@ -250,9 +253,9 @@ class Cache:
             The pending writes that came before. If it is the first of a life, later ones wait.
         """
         with self._lock:
-            lineage = self._lineages.get(session) or self._begun(session)
-            lineage.begun[name] = life.incarnation if life else None
-            waiting = lineage.early.get(name)
+            lineage = self._lineages.get(session) or self._new_lineage(session)
+            lineage.arriving.begun[name] = life.incarnation if life else None
+            waiting = lineage.arriving.early.get(name)
             return tuple(waiting.batches) if waiting else ()
 
     def end(self, session: str, name: Name, *, unsure: bool) -> None:
@@ -267,25 +270,28 @@ class Cache:
             lineage = self._lineages.get(session)
             if lineage is None:
                 return
-            if unsure and name in lineage.begun:
-                lineage.fail(name, lineage.begun[name])
-            lineage.begun.pop(name, None)
-            lineage.let_go(name)
+            if unsure and name in lineage.arriving.begun:
+                lineage.arriving.fail(name, lineage.arriving.begun[name])
+            lineage.arriving.begun.pop(name, None)
+            lineage.arriving.let_go(name)
 
-    def found(self, session: str, life: Life, name: Name) -> None:
-        """A checkpoint is there with all that waited for it, though this process did not see it."""
+    def found(self, session: str, name: Name) -> Sequence[Any]:
+        """A checkpoint is there, though no put of it has ended well; gives what waited for it."""
         with self._lock:
-            lineage = self._live(session, life, name)
-            lineage.unsure.pop(name, None)
-            lineage.early.pop(name, None)
+            lineage = self._lineages.get(session)
+            if lineage is None:
+                return ()
+            lineage.arriving.unsure.pop(name, None)
+            early = lineage.arriving.early.pop(name, None)
+            return early.batches if early else ()
 
     def await_put(self, session: str, name: Name, signal: Signal) -> bool:
         """Have a signal sent when a checkpoint is written or not; False if it is not on its way."""
         with self._lock:
             lineage = self._lineages.get(session)
-            if lineage is None or name not in lineage.begun:
+            if lineage is None or name not in lineage.arriving.begun:
                 return False
-            signals = lineage.awaited.setdefault(name, [])
+            signals = lineage.arriving.awaited.setdefault(name, [])
             if signal not in signals:
                 signals.append(signal)
             return True
@@ -299,17 +305,21 @@ class Cache:
             remembered = self._sessions.get(session)
             records = list(remembered.records.items()) if remembered else []
             records.reverse()
-            life, begun, unsure = lineage.of(name), name in lineage.begun, lineage.unsure.get(name)
-            expected = lineage.life(lineage.begun[name]) if begun else None
+            life, begun, unsure = (
+                lineage.of(name),
+                name in lineage.arriving.begun,
+                lineage.arriving.unsure.get(name),
+            )
+            expected = lineage.life(lineage.arriving.begun[name]) if begun else None
             if unsure and not begun:
                 expected = lineage.life(unsure.incarnation)
-            waiting = lineage.early.get(name)
+            waiting = lineage.arriving.early.get(name)
             waits = waiting is not None and waiting.unstored
             early = tuple(waiting.batches) if unsure and waiting else ()
             return KnownForWrites(life, records, begun, expected, waits, bool(unsure), early)
 
     def hold(self, session: str, name: Name, writes: Any, known: KnownForWrites) -> bool:
-        """Remember pending writes until their checkpoint is stored, for its commit.
+        """Remember pending writes for the commit of their checkpoint, unless that has moved on.
 
         Args:
             session: their session.
@@ -318,21 +328,21 @@ class Cache:
             known: what was known when they came.
 
         Returns:
-            Whether that is enough. It is not if the checkpoint is there by now, is on its way or
-            may be there, in a life that does not have them. Nor if it came and went meanwhile: a
+            Whether nothing more need be done. It must if the checkpoint is there by now, is on its
+            way or may be there, in a life that does not have them; or if it came since `known`: a
             prune may have dropped them before.
         """
         with self._lock:
-            lineage = self._lineages.get(session) or self._begun(session)
+            lineage = self._lineages.get(session) or self._new_lineage(session)
             incarnation = writes.incarnation
             if life := lineage.of(name):
                 return known.begun and bool(life.incarnation == incarnation)
-            put_in = [lineage.begun[name]] if name in lineage.begun else []
-            if name in lineage.unsure:
-                put_in.append(lineage.unsure[name].incarnation)
+            put_in = [lineage.arriving.begun[name]] if name in lineage.arriving.begun else []
+            if name in lineage.arriving.unsure:
+                put_in.append(lineage.arriving.unsure[name].incarnation)
             if any(incarnation is None or each != incarnation for each in put_in):
                 return False
-            lineage.hold(name, writes)
+            lineage.arriving.hold(name, writes)
             return True
 
     def has_persistent_subgraphs(self, session: str, life: Life | None) -> bool:

@@ -1,0 +1,116 @@
+"""Checkpoints of one session that are not stored yet, and pending writes that came before them.
+
+This is not a cache. Writes that were accepted must be stored with their checkpoint, whatever
+becomes of its put (see `pending`). So nothing is forgotten that may still be stored: a put that is
+on its way, or failed a short time ago without a clear answer, and writes that came a short time
+ago. Of what is older, a few are kept.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final, NamedTuple
+
+from wren_sessions._blocking import Signal
+from wren_sessions.records import Life, Name
+
+RECENT_S: Final = 900.0  # how long a checkpoint may take to come behind its writes or a failed put
+MAX_OLD: Final = 64  # checkpoints of one session that are remembered for longer than that
+
+
+class Early:
+    """Pending writes that came before their checkpoint.
+
+    Attributes:
+        batches: the writes, as they came; each knows the incarnation that it is stored in, if any.
+        unstored: whether some are not stored.
+        since_s: when the first came, by this process's own clock.
+    """
+
+    __slots__ = ("batches", "since_s", "unstored")
+
+    def __init__(self, since_s: float) -> None:
+        self.batches: list[Any] = []
+        self.unstored: bool = False
+        self.since_s: float = since_s
+
+
+class Unsure(NamedTuple):
+    """A put that failed without a clear answer.
+
+    Attributes:
+        incarnation: the life that it was for, as far as that is known.
+        since_s: when it failed, by this process's own clock.
+    """
+
+    incarnation: str | None
+    since_s: float
+
+
+class Arriving:
+    """What this process knows of checkpoints that are not there yet. Has no lock, does no I/O.
+
+    Attributes:
+        begun: the incarnations of those that are being written, as far as it is known: the session
+            may expire, and the checkpoint begin another life.
+        awaited: what to send when one of them is stored, or has failed.
+        unsure: those whose put failed, and which may be there all the same: an answer was lost, or
+            a driver still repeats the call.
+        early: the pending writes that came before.
+    """
+
+    __slots__ = ("awaited", "begun", "early", "unsure")
+
+    def __init__(self) -> None:
+        self.begun: dict[Name, str | None] = {}
+        self.awaited: dict[Name, list[Signal]] = {}
+        self.unsure: dict[Name, Unsure] = {}
+        self.early: dict[Name, Early] = {}
+
+    def let_go(self, name: Name) -> None:
+        """Tell those who wait for a checkpoint that it is not being written any more."""
+        for signal in self.awaited.pop(name, ()):
+            signal.send()
+
+    def hold(self, name: Name, writes: Any) -> None:
+        """Remember pending writes until their checkpoint is stored."""
+        early = self.early.get(name)
+        if early is None:
+            early = self.early[name] = Early(time.monotonic())
+            _give_up_old(self.early)
+        early.unstored = early.unstored or writes.incarnation is None
+        early.batches.append(writes)
+
+    def fail(self, name: Name, incarnation: str | None) -> None:
+        """Remember that a put failed without a clear answer."""
+        self.unsure[name] = Unsure(incarnation, time.monotonic())
+        _give_up_old(self.unsure)
+
+    def is_busy(self) -> bool:
+        """Whether checkpoints are on their way, or may still come."""
+        waiting: list[Early | Unsure] = [*self.early.values(), *self.unsure.values()]
+        return bool(self.begun) or any(map(_is_recent, waiting))
+
+    def release(self, name: Name, life: Life) -> None:
+        """Let go of what a life has of a checkpoint that is there, for another one continues it.
+
+        So nothing waits for ever if it was written too long ago to be remembered here.
+        """
+        early = self.early.get(name)
+        if early is not None:
+            early.batches = [each for each in early.batches if each.incarnation != life.incarnation]
+            if not early.batches:
+                del self.early[name]
+
+
+def _is_recent(each: Early | Unsure) -> bool:
+    return time.monotonic() - each.since_s < RECENT_S
+
+
+def _give_up_old(waiting: dict[Name, Early] | dict[Name, Unsure]) -> None:
+    """Forget the oldest, but none that may still come, as those of a step with many subgraphs."""
+    while len(waiting) > MAX_OLD:
+        oldest = next(iter(waiting))
+        if _is_recent(waiting[oldest]):
+            break
+        del waiting[oldest]
