@@ -283,9 +283,7 @@ class Pending:
                     values.append(value)
                 index, channel = write.index, write.channel
                 body = encode_write(WriteBody(task_id, index, path, channel, value), name)
-                entries.append(
-                    Write(key=write_key(task_id, index), body=body, replace=write.replace)
-                )
+                entries.append(Write(write_key(task_id, index), body, write.replace))
         there = () if own is None else (own,)
         return Commit(
             session=session,
@@ -293,11 +291,7 @@ class Pending:
             incarnation=None if life is None else life.incarnation,
             turn=token_in(self._rules, session) if turns_on.get() else None,
             witnesses=encoder.witnesses(there) if encoder else there,
-            writes=Writes(
-                name=name,
-                entries=tuple(entries),
-                spans=encoder.spans(values) if encoder else (),
-            ),
+            writes=Writes(name, tuple(entries), encoder.spans(values) if encoder else ()),
         )
 
 

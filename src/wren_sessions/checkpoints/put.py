@@ -107,18 +107,19 @@ class Writing:
             witnesses = tuple(dict.fromkeys((*witnesses, *early.witnesses)))
         latest = rules is not None and rules.latest and turn is None and put.name[0] == ""
         return Commit(
-            session=put.session,
-            token=new_token(),
-            incarnation=None if life is None else life.incarnation,
-            revision=put.revision,
-            witnesses=witnesses,
-            new=put.new or begins,
-            latest=latest,
-            turn=turn,
-            owner=put.owner,
-            record=ours.record,
-            writes=writes,
-            state=header(put, put.values, self._header_strings),
+            put.session,
+            new_token(),
+            None if life is None else life.incarnation,
+            put.revision,
+            witnesses,
+            put.new or begins,
+            latest,
+            turn,
+            put.owner,
+            None,  # created now
+            ours.record,
+            writes,
+            header(put, put.values, self._header_strings),
         )
 
     # --- the less usual ---------------------------------------------------------------------------

@@ -129,7 +129,8 @@ class Cache:
                 return Known(None, None, (), persistent_subgraphs=False)
             life = lineage.expected(within if parent is None else (parent, *within))
             remembered = self._sessions.get(session)
-            found, records = None, list[tuple[Name, CheckpointRecord]]()
+            found: CheckpointRecord | None = None
+            records: list[tuple[Name, CheckpointRecord]] = []
             if remembered is not None:
                 self._sessions.move_to_end(session)
                 if parent is not None:
