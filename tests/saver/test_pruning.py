@@ -6,6 +6,7 @@ import operator
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.base.id import uuid6
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send, interrupt
@@ -235,6 +236,26 @@ async def test_retention_works_asynchronously(backend: Backend) -> None:
         await graph.ainvoke({}, THREAD)
     assert len((await graph.aget_state(THREAD)).values["items"]) == 32
     assert len([item async for item in saver.alist(THREAD)]) <= 4
+
+
+def test_steps_side_by_side_do_not_prune_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one prunes, another is stored and does not; the next one does."""
+    saver = SessionSaver(MemoryStore(), retention=Retention(keep_last=1))
+    graph, original, during = chat(saver), saver.store.prune, list[int]()
+
+    def put_meanwhile(prune: Prune) -> Committed:
+        during.append(len(ids(saver)))
+        if len(during) == 1:
+            at: Any = {"configurable": {**THREAD["configurable"], "checkpoint_ns": "other"}}
+            saver.put(at, {**empty_checkpoint(), "id": "c1"}, {}, {})
+            assert len(during) == 1
+        return original(prune)
+
+    graph.invoke({"turn": 0}, THREAD)
+    monkeypatch.setattr(saver.store, "prune", put_meanwhile)
+    graph.invoke({"turn": 0}, THREAD)
+    assert len(during) > 1
+    assert len(ids(saver, thread_id="t", checkpoint_ns="")) == 1
 
 
 def test_checkpoints_of_runs_are_deleted(plain: SessionSaver) -> None:

@@ -136,6 +136,7 @@ class Pruning:
     def __init__(self, store: AsyncSessionStore, cache: Cache) -> None:
         self._store = store
         self._cache = cache
+        self._retaining: set[str] = set()
 
     async def prune(
         self, session: str, choose: Choice, serde: Serializer, *, latest: str | None = None
@@ -180,15 +181,19 @@ class Pruning:
         """Count a step, and prune when there have been as many as are kept.
 
         A step that was written is never failed by this: what goes wrong is logged, and the prune
-        is tried again with one of the next steps.
+        is tried again with one of the next steps. So it is if another step prunes the session just
+        now: those that run side by side would keep each other from it.
         """
-        if self._cache.count(session) < keep_last:
+        if self._cache.count(session) < keep_last or session in self._retaining:
             return
-        self._cache.count(session, begin=True)
         try:
+            self._retaining.add(session)
+            self._cache.count(session, begin=True)
             await self.prune(session, all_but_last(keep_last, tasks=True), serde)
         except WrenSessionsError as error:
             logger.warning("session %r was not pruned: %s", session, error)
+        finally:
+            self._retaining.discard(session)
 
     async def delete(self, session: str) -> bool:
         """Delete a session; False if it was not there."""
