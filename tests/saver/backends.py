@@ -18,6 +18,7 @@ from langgraph.checkpoint.base import (
 
 from wren_sessions import SessionSaver
 from wren_sessions.protocols import SessionStore
+from wren_sessions.records import Commit, Committed, Loaded
 from wren_sessions.serializers.compression import Compression
 from wren_sessions.serializers.encryption import Encryption
 from wren_sessions.stores.file import FileStore
@@ -134,6 +135,33 @@ class BlockingSaver(SessionSaver):
     async def aprune(self, thread_ids: Sequence[str], **options: Any) -> None:
         """The blocking method."""
         self.prune(thread_ids, **options)
+
+
+class Awaited:
+    """A store that is awaited in this object's name: a subclass answers as it likes.
+
+    Args:
+        store: the store.
+    """
+
+    def __init__(self, store: SessionStore) -> None:
+        self.below = store
+
+    @property
+    def aio(self) -> Any:
+        """The awaitable face."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.below, name)
+
+    async def commit(self, commit: Commit) -> Committed:
+        """As the store does."""
+        return await self.below.aio.commit(commit)
+
+    async def load(self, *args: Any) -> Loaded | None:
+        """As the store does."""
+        return await self.below.aio.load(*args)
 
 
 class TellingSaver(SessionSaver):

@@ -15,10 +15,11 @@ import pytest
 from langgraph.checkpoint.base import Checkpoint, empty_checkpoint
 from langgraph.checkpoint.serde.types import INTERRUPT
 
+from saver.backends import Awaited
 from saver.chains import config, pending
 from wren_sessions import FileStore, MemoryStore, SessionSaver, StoreUnavailableError
 from wren_sessions.protocols import SessionStore
-from wren_sessions.records import Commit, Committed, Loaded
+from wren_sessions.records import Commit, Committed
 
 CHECKPOINT: Final[Checkpoint] = {**empty_checkpoint(), "id": "c1"}
 
@@ -100,12 +101,35 @@ def test_writes_are_not_taken_if_their_checkpoint_hangs(monkeypatch: pytest.Monk
     assert saver.get_tuple(config(checkpoint_id="c1")) is not None
 
 
+class _LateStore(Awaited):
+    """A store that answers late: commits of pending writes when it is told to.
+
+    Attributes:
+        go_on: lets it answer.
+        lost: how many answers to checkpoints' commits are lost before one comes.
+    """
+
+    def __init__(self, store: SessionStore) -> None:
+        super().__init__(store)
+        self.go_on = asyncio.Event()
+        self.lost = 0
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Commit at once, and answer late or not at all."""
+        done = await super().commit(commit)
+        if commit.record is not None and self.lost:
+            self.lost -= 1
+            raise StoreUnavailableError("the answer was lost")
+        await self.go_on.wait()
+        return done
+
+
 async def test_a_call_that_stops_the_loop_of_its_put_does_not_stop_it_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A blocking `put_writes` on the thread of an event loop keeps that loop from the put."""
     monkeypatch.setattr("wren_sessions.checkpoints.pending._LOOK_S", 0.01)
-    slow = _Awaited(MemoryStore())
+    slow = _LateStore(MemoryStore())
     saver = SessionSaver(cast("SessionStore", slow))
     putting = asyncio.create_task(saver.aput(config(), CHECKPOINT, {}, {}))
     await asyncio.sleep(0)
@@ -116,45 +140,10 @@ async def test_a_call_that_stops_the_loop_of_its_put_does_not_stop_it_for_long(
     assert (await pending(saver, config(checkpoint_id="c1"))) == []
 
 
-class _Awaited:
-    """A store whose commits are answered late: those of pending writes when it is told to.
-
-    Attributes:
-        go_on: lets them be answered.
-        lost: the answers of checkpoints' commits that are lost before one comes.
-    """
-
-    def __init__(self, store: SessionStore) -> None:
-        self._store = store
-        self.go_on = asyncio.Event()
-        self.lost = 0
-
-    @property
-    def aio(self) -> Any:
-        """The awaitable face."""
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    async def commit(self, commit: Commit) -> Committed:
-        """Commit at once, and answer late or not at all."""
-        done = await self._store.aio.commit(commit)
-        if commit.record is not None and self.lost:
-            self.lost -= 1
-            raise StoreUnavailableError("the answer was lost")
-        await self.go_on.wait()
-        return done
-
-    async def load(self, *args: Any) -> Loaded | None:
-        """As the store does."""
-        return await self._store.aio.load(*args)
-
-
 async def test_writes_that_a_failed_put_overtakes_are_with_its_checkpoint() -> None:
     """They found no checkpoint; when they hear so, it is there, and its put has failed."""
     store = MemoryStore()
-    slow = _Awaited(store)
+    slow = _LateStore(store)
     slow.lost = 1
     saver, at = SessionSaver(cast("SessionStore", slow)), config(checkpoint_id="c1")
     writing = asyncio.create_task(saver.aput_writes(at, [(INTERRUPT, "?")], "task"))
@@ -168,7 +157,7 @@ async def test_writes_that_a_failed_put_overtakes_are_with_its_checkpoint() -> N
 
 async def test_a_put_that_is_tried_again_does_not_bring_back_an_older_question() -> None:
     """What came before it is part of its commit, and a newer one was stored behind it."""
-    slow = _Awaited(MemoryStore())
+    slow = _LateStore(MemoryStore())
     slow.lost = 1
     slow.go_on.set()
     saver, at = SessionSaver(cast("SessionStore", slow)), config(checkpoint_id="c1")
@@ -182,7 +171,7 @@ async def test_a_put_that_is_tried_again_does_not_bring_back_an_older_question()
 
 async def test_writes_of_a_checkpoint_that_could_not_be_stored_are_refused() -> None:
     """Its put may go on behind the error; so writes without it would be lost if it came."""
-    slow = _Awaited(MemoryStore())
+    slow = _LateStore(MemoryStore())
     saver, there = SessionSaver(cast("SessionStore", slow)), config("other", checkpoint_id="c1")
     putting = asyncio.create_task(saver.aput(config("other"), CHECKPOINT, {}, {}))
     await asyncio.sleep(0)

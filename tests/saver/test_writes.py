@@ -13,7 +13,7 @@ from langgraph.checkpoint.base import WRITES_IDX_MAP
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME, SCHEDULED
 
-from saver.backends import Backend, place
+from saver.backends import Awaited, Backend, place
 from saver.chains import THREAD, Chain, config, get, pending, revision
 from wren_sessions import (
     ConfigurationError,
@@ -22,7 +22,7 @@ from wren_sessions import (
     StoreUnavailableError,
 )
 from wren_sessions.protocols import SessionStore
-from wren_sessions.records import Commit, Committed, Loaded, Start
+from wren_sessions.records import Commit, Committed, Start
 
 SORTED = hasattr(base, "writes_sort_key")  # LangGraph's own memory did not always sort them
 LONG = [f"message {number} " * 20 for number in range(40)]
@@ -96,7 +96,7 @@ async def test_writes_of_a_run_that_overtake_their_checkpoint_are_stored_at_once
     assert await revision(saver.store) == 4
 
 
-class _SlowStore:
+class _SlowStore(Awaited):
     """A store that writes no further checkpoint before it is told to.
 
     Attributes:
@@ -104,26 +104,14 @@ class _SlowStore:
     """
 
     def __init__(self, store: SessionStore) -> None:
-        self._store = store
+        super().__init__(store)
         self.go_on = asyncio.Event()
-
-    @property
-    def aio(self) -> Any:
-        """The awaitable face."""
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
 
     async def commit(self, commit: Commit) -> Committed:
         """Write pending writes at once, and checkpoints later."""
         if commit.record is not None:
             await self.go_on.wait()
-        return await self._store.aio.commit(commit)
-
-    async def load(self, *args: Any) -> Loaded | None:
-        """As the store does."""
-        return await self._store.aio.load(*args)
+        return await super().commit(commit)
 
 
 @pytest.mark.parametrize("value", [1, LONG])
@@ -164,11 +152,11 @@ class _FailingStore(_SlowStore):
     async def commit(self, commit: Commit) -> Committed:
         """Fail if it is a checkpoint."""
         if commit.record is None or not self._left:
-            return await self._store.aio.commit(commit)
+            return await self.below.aio.commit(commit)
         self._left = 0
         await self.go_on.wait()
         if self._applied:
-            await self._store.aio.commit(commit)
+            await self.below.aio.commit(commit)
         raise StoreUnavailableError("the connection was lost")
 
 
