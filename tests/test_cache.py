@@ -465,6 +465,17 @@ def test_writes_of_a_checkpoint_whose_put_failed_are_remembered_only_if_they_are
     assert not cache.for_writes(SESSION, FIRST).unsure
 
 
+def test_what_a_put_on_its_way_contains_is_not_given_again() -> None:
+    """Another write that finds its checkpoint would store it behind newer ones of its task."""
+    cache = Cache()
+    waiting = early()
+    hold(cache, FIRST, waiting)
+    assert cache.begin(SESSION, FIRST, None) == (waiting,)
+    assert cache.found(SESSION, FIRST) == ()
+    cache.end(SESSION, FIRST, unsure=True)
+    assert cache.found(SESSION, FIRST) == [waiting]
+
+
 def test_writes_that_nothing_comes_for_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest go when they have waited for long, and never while their step may be saved."""
     now_s = [1_000.0]

@@ -277,10 +277,13 @@ class Cache:
             lineage.arriving.let_go(name)
 
     def found(self, session: str, name: Name) -> Sequence[Any]:
-        """A checkpoint is there, though no put of it has ended well; gives what waited for it."""
+        """A checkpoint is there, though no put of it has ended well; gives what waited for it.
+
+        If its put is on its way, what waited is part of that, and nothing is given.
+        """
         with self._lock:
             lineage = self._lineages.get(session)
-            if lineage is None:
+            if lineage is None or name in lineage.arriving.begun:
                 return ()
             lineage.arriving.unsure.pop(name, None)
             early = lineage.arriving.early.pop(name, None)
