@@ -102,10 +102,11 @@ class Cache:
     def renew(self) -> None:
         """Wait for no put of a parent in its forked child; nobody knows whether it is stored."""
         for lineage in self._lineages.values():
-            for name, incarnation in lineage.arriving.begun.items():
-                lineage.arriving.fail(name, incarnation)
-            lineage.arriving.begun.clear()
-            lineage.arriving.awaited.clear()
+            arriving = lineage.arriving
+            for name, incarnation in arriving.begun.items():
+                arriving.fail(name, incarnation)
+            arriving.begun.clear()
+            arriving.awaited.clear()
 
     def _mend(self) -> None:
         """Forget all records: some may be of a life that is over, or not be counted."""
@@ -160,15 +161,16 @@ class Cache:
         with self._lock:
             lineage = self._live(session, life, name)
             self._remember(session, name, body, parent)
-            lineage.arriving.begun.pop(name, None)
-            if lineage.arriving.awaited:
-                lineage.arriving.let_go(name)
-            if lineage.arriving.unsure:
-                lineage.arriving.unsure.pop(name, None)
-            if lineage.arriving.early:
-                lineage.arriving.early.pop(name, None)
+            arriving = lineage.arriving
+            arriving.begun.pop(name, None)
+            if arriving.awaited:
+                arriving.let_go(name)
+            if arriving.unsure:
+                arriving.unsure.pop(name, None)
+            if arriving.early:
+                arriving.early.pop(name, None)
                 if parent is not None:
-                    lineage.arriving.release(parent, life)
+                    arriving.release(parent, life)
 
     # --- lives ------------------------------------------------------------------------------------
 
@@ -255,8 +257,9 @@ class Cache:
         """
         with self._lock:
             lineage = self._lineages.get(session) or self._new_lineage(session)
-            lineage.arriving.begun[name] = life.incarnation if life else None
-            waiting = lineage.arriving.early.get(name)
+            arriving = lineage.arriving
+            arriving.begun[name] = life.incarnation if life else None
+            waiting = arriving.early.get(name)
             return tuple(waiting.batches) if waiting else ()
 
     def end(self, session: str, name: Name, *, unsure: bool) -> None:
@@ -271,10 +274,11 @@ class Cache:
             lineage = self._lineages.get(session)
             if lineage is None:
                 return
-            if unsure and name in lineage.arriving.begun:
-                lineage.arriving.fail(name, lineage.arriving.begun[name])
-            lineage.arriving.begun.pop(name, None)
-            lineage.arriving.let_go(name)
+            arriving = lineage.arriving
+            if unsure and name in arriving.begun:
+                arriving.fail(name, arriving.begun[name])
+            arriving.begun.pop(name, None)
+            arriving.let_go(name)
 
     def found(self, session: str, name: Name) -> Sequence[Any]:
         """A checkpoint is there, though no put of it has ended well; gives what waited for it.
@@ -309,15 +313,12 @@ class Cache:
             remembered = self._sessions.get(session)
             records = list(remembered.records.items()) if remembered else []
             records.reverse()
-            life, begun, unsure = (
-                lineage.of(name),
-                name in lineage.arriving.begun,
-                lineage.arriving.unsure.get(name),
-            )
-            expected = lineage.life(lineage.arriving.begun[name]) if begun else None
+            life, arriving = lineage.of(name), lineage.arriving
+            begun, unsure = name in arriving.begun, arriving.unsure.get(name)
+            expected = lineage.life(arriving.begun[name]) if begun else None
             if unsure and not begun:
                 expected = lineage.life(unsure.incarnation)
-            waiting = lineage.arriving.early.get(name)
+            waiting = arriving.early.get(name)
             waits = waiting is not None and waiting.unstored
             early = tuple(waiting.batches) if unsure and waiting else ()
             return KnownForWrites(life, records, begun, expected, waits, bool(unsure), early)
@@ -338,15 +339,15 @@ class Cache:
         """
         with self._lock:
             lineage = self._lineages.get(session) or self._new_lineage(session)
-            incarnation = writes.incarnation
+            incarnation, arriving = writes.incarnation, lineage.arriving
             if life := lineage.of(name):
                 return known.begun and bool(life.incarnation == incarnation)
-            put_in = [lineage.arriving.begun[name]] if name in lineage.arriving.begun else []
-            if name in lineage.arriving.unsure:
-                put_in.append(lineage.arriving.unsure[name].incarnation)
+            put_in = [arriving.begun[name]] if name in arriving.begun else []
+            if name in arriving.unsure:
+                put_in.append(arriving.unsure[name].incarnation)
             if any(incarnation is None or each != incarnation for each in put_in):
                 return False
-            lineage.arriving.hold(name, writes)
+            arriving.hold(name, writes)
             return True
 
     def has_persistent_subgraphs(self, session: str, life: Life | None) -> bool:

@@ -176,7 +176,7 @@ class Sealing:
         session, or knows it, learns of both only now.
         """
         try:
-            return work() if self._owner_keys is None else await self._owner_keys.call(work)
+            return await self._with_keys(work)
         except DecryptionError:
             info = await self._store.info(session)
             if info is not None and info.life.incarnation == incarnation:
