@@ -34,6 +34,7 @@ pytestmark = pytest.mark.redis_server
 
 KEY: Final = f"langgraph:checkpoint:{THREAD}:latest"
 HERE: Final = "127.0.0.1"
+NOWHERE: Final = "no-such-host.invalid"
 
 
 @pytest.fixture(scope="module")
@@ -90,16 +91,29 @@ def ways(guarded: int, plain: int) -> dict[str, Way]:
             {"socket_connect_timeout": 0.3, "socket_timeout": 0.3},
         ),
         "closed port": Way(f"redis://:{CANARY}@{HERE}:{free_port()}/0", "check host and port"),
-        "unknown host": Way(f"redis://:{CANARY}@no-such-host.invalid/0", "check host and port"),
+        "unknown host": Way(f"redis://:{CANARY}@{NOWHERE}/0", "check host and port"),
         "no socket": Way(f"unix://:{CANARY}@/no/such/redis.sock?db=3", "check host and port"),
     }
 
 
 @pytest.fixture(params=ways(0, 0))
-def way(request: pytest.FixtureRequest, guarded: RedisServer, open_server: RedisServer) -> Way:
-    """One way after the other."""
+def way(
+    request: pytest.FixtureRequest,
+    guarded: RedisServer,
+    open_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Way:
+    """One way after the other. That a host is unknown is said here at once: a resolver may wait."""
+    look_up = socket.getaddrinfo
+
+    def found(host: Any, *args: Any, **options: Any) -> Any:
+        if host == NOWHERE:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up(host, *args, **options)
+
     if request.param == "no socket" and redis.__version__.startswith("5.0."):
         pytest.skip("redis-py 5.0 leaves such a socket open")
+    monkeypatch.setattr(socket, "getaddrinfo", found)
     return ways(guarded.port, open_server.port)[request.param]
 
 

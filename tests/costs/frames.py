@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
@@ -44,13 +46,25 @@ def frames_of(call: Callable[[], Any]) -> Frames:
                 entered[id(frame)] = frame
 
     before = sys.getprofile()
-    sys.setprofile(profile)
-    try:
-        call()
-    finally:
-        sys.setprofile(before)
+    with _collector_paused():
+        sys.setprofile(profile)
+        try:
+            call()
+        finally:
+            sys.setprofile(before)
     return Frames(
         modules=frozenset(code.co_filename.removeprefix(_ROOT) for code in codes),
         functions=frozenset(codes),
         calls=len(codes),
     )
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """What other tests left is collected before: its `__del__` would count as part of the call."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
