@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from remedies.proposals import tries
-from wren_sessions._locks import Lock
+from wren_sessions._blocking import Lock
 from wren_sessions.errors import SessionExistsError, StoreUnavailableError
 
 

@@ -217,7 +217,7 @@ def test_pages_are_walked_in_one_place() -> None:
 
 def test_what_was_used_last_is_kept_in_one_way() -> None:
     """Entries go because of their number in `LRU` alone; the record cache counts bytes besides."""
-    assert callers(OURS, {"popitem"}) == {"_lru", "checkpoints.record_cache"}
+    assert callers(OURS, {"popitem"}) == {"_blocking", "checkpoints.record_cache"}
 
 
 def test_invisible_characters_have_one_table() -> None:

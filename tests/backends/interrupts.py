@@ -17,7 +17,6 @@ from langgraph.checkpoint.base.id import uuid6
 from wren_sessions import SessionSaver
 
 TRACED: Final = (
-    "wren_sessions/_locks",
     "wren_sessions/_blocking",
     "wren_sessions/checkpoints",
     "wren_sessions/langgraph",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from wren_sessions._locks import Lock
+from wren_sessions._blocking import Lock
 from wren_sessions.errors import StoreUnavailableError
 from wren_sessions.stores.file import FileStore
 from wren_sessions.stores.file.group_commit import GroupCommit, Operation

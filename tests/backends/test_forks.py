@@ -14,7 +14,7 @@ CHILD: Final = """
 import asyncio, os, signal, sys, threading, warnings
 from backends.interrupts import Talk, held
 from wren_sessions import Encryption, SessionSaver, open_store
-from wren_sessions._locks import Lock, _renewed
+from wren_sessions._blocking import Lock, _renewed
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of forks, from Python 3.12 on
 encryption = Encryption(Encryption.generate_key()) if sys.argv[2] else None

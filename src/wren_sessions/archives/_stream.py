@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from zlib import crc32
 
-from wren_sessions._lru import LRU
+from wren_sessions._blocking import LRU
 from wren_sessions.archives._format import Piece, Value
 from wren_sessions.delta.base import DeltaBase, Plain
 from wren_sessions.delta.cover import pack

@@ -49,7 +49,7 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Final
 
-from wren_sessions._lru import LRU
+from wren_sessions._blocking import LRU
 from wren_sessions.checkpoints.arriving import Arriving
 from wren_sessions.checkpoints.outcomes import gone
 from wren_sessions.records import Life, Name

@@ -18,9 +18,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from wren_sessions._blocking import Signal
-from wren_sessions._locks import Lock, renew_in_child
-from wren_sessions._lru import LRU
+from wren_sessions._blocking import LRU, Lock, Signal, renew_in_child
 from wren_sessions.checkpoints.codec import CheckpointRecord
 from wren_sessions.checkpoints.lineage import Lineage, is_persistent, looked
 from wren_sessions.records import Life, Name

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from wren_sessions._locks import Lock
-from wren_sessions._lru import LRU
+from wren_sessions._blocking import LRU, Lock
 
 MAX_RUNS: Final = 10_000
 MAX_SESSIONS: Final = 64  # of one run

@@ -33,8 +33,7 @@ from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 from weakref import WeakValueDictionary
 
-from wren_sessions._locks import Lock
-from wren_sessions._lru import LRU
+from wren_sessions._blocking import LRU, Lock
 from wren_sessions.checkpoints.outcomes import busy
 from wren_sessions.delta.protection import unprotected
 from wren_sessions.errors import ConfigurationError, WrenSessionsError

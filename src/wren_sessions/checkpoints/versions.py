@@ -31,8 +31,7 @@ from functools import lru_cache
 from itertools import repeat
 from typing import Any, Final, Self, TypeAlias
 
-from wren_sessions._locks import Lock
-from wren_sessions._lru import LRU
+from wren_sessions._blocking import LRU, Lock
 from wren_sessions.errors import ConfigurationError
 
 Version: TypeAlias = str | int | float

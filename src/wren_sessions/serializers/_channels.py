@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from wren_sessions._lru import LRU
+from wren_sessions._blocking import LRU
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers._channel_migrations import ChannelChanges, MigrateValue
 from wren_sessions.serializers._stored_objects import called

@@ -16,7 +16,7 @@ import threading
 from typing import Any, Final
 from weakref import WeakValueDictionary, ref
 
-from wren_sessions._locks import renew_in_child
+from wren_sessions._blocking import renew_in_child
 
 _ATTRIBUTE: Final = "__wren_sessions__"
 _DICT: Final = type.__dict__["__dict__"].__get__

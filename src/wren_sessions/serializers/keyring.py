@@ -21,8 +21,7 @@ from hashlib import blake2b, sha256
 from importlib import import_module
 from typing import Any, Final, NamedTuple, NoReturn
 
-from wren_sessions._locks import Lock
-from wren_sessions._lru import LRU
+from wren_sessions._blocking import LRU, Lock
 from wren_sessions.errors import DecryptionError, hides_arguments
 from wren_sessions.serializers.encryption import KEY_BYTES, Encryption
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from wren_sessions._locks import Lock
+from wren_sessions._blocking import Lock
 from wren_sessions.records import Commit, Committed
 
 T = TypeVar("T")

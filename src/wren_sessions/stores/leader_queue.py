@@ -25,7 +25,7 @@ from copy import copy
 from itertools import islice
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
-from wren_sessions._locks import Lock, renew_in_child
+from wren_sessions._blocking import Lock, renew_in_child
 
 T = TypeVar("T")
 W = TypeVar("W")

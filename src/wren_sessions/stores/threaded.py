@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from wren_sessions._locks import Lock
+from wren_sessions._blocking import Lock
 from wren_sessions.protocols import SessionStore, knowing_owners, taking_turns
 from wren_sessions.records import (
     ArenaParts,

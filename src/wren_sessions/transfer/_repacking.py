@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeAlias
 
-from wren_sessions._lru import LRU
+from wren_sessions._blocking import LRU
 from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, encode_record
 from wren_sessions.checkpoints.snapshots import read_record, reading
 from wren_sessions.delta.base import ArenaView

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from wren_sessions._lru import LRU
+from wren_sessions._blocking import LRU
 from wren_sessions.errors import ConflictError
 
 logger = logging.getLogger("wren_sessions")

@@ -26,7 +26,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
-from wren_sessions._locks import Lock
+from wren_sessions._blocking import Lock
 from wren_sessions.errors import StoreUnavailableError, WrenSessionsError
 from wren_sessions.stores.file import log
 from wren_sessions.stores.file.errors import SQLITE_ERRORS, SQLiteError, is_passing, translated

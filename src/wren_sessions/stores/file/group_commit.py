@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
-from wren_sessions._locks import Lock
+from wren_sessions._blocking import Lock
 from wren_sessions.stores.leader_queue import Batch, LeaderQueue, Ticket, fail_all
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from wren_sessions._locks import Lock
+from wren_sessions._blocking import Lock
 from wren_sessions.errors import ConfigurationError, StoreUnavailableError
 from wren_sessions.stores.file.errors import code_of
 from wren_sessions.stores.file.schema import (

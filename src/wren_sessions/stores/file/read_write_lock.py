@@ -13,7 +13,7 @@ from threading import get_ident
 from types import FrameType
 from typing import Final
 
-from wren_sessions._locks import Lock, thread_in
+from wren_sessions._blocking import Lock, thread_in
 
 _PAUSE_S: Final = 0.001
 _LOOKS: Final = 50  # pauses, before somebody looks whether those who are waited for still run

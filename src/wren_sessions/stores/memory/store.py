@@ -13,7 +13,7 @@ from dataclasses import replace as changed
 from itertools import islice
 
 from wren_sessions._arguments import check_callable, check_whole_number
-from wren_sessions._locks import Lock
+from wren_sessions._blocking import Lock
 from wren_sessions.errors import (
     CorruptSessionError,
 )

@@ -15,8 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
-from wren_sessions._locks import Lock
-from wren_sessions._lru import LRU
+from wren_sessions._blocking import LRU, Lock
 from wren_sessions._walks import RecordWalk
 from wren_sessions.delta.extents import digest
 from wren_sessions.errors import (

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import TypeAlias
 
-from wren_sessions._locks import Lock, renew_in_child
+from wren_sessions._blocking import Lock, renew_in_child
 from wren_sessions.stores.redis.cluster import ClusterTasks
 from wren_sessions.stores.redis.pipeline import TaskPipelines
 

@@ -14,8 +14,7 @@ from typing import Any, Final, Self, TypeVar
 import redis
 import redis.asyncio
 
-from wren_sessions._blocking import run
-from wren_sessions._locks import Lock
+from wren_sessions._blocking import Lock, run
 from wren_sessions.errors import ConfigurationError, hides_arguments
 from wren_sessions.keys import DEFAULT_PREFIX, KeySpace
 from wren_sessions.protocols import AsyncSessionStore
