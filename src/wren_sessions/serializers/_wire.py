@@ -61,7 +61,6 @@ for the n-th key of the map (the n-th of `FIELDS`), or a list of names.
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -82,8 +81,6 @@ _MOST_BUILDERS: Final = 1_024
 _MANY_KEYS: Final = 1_000
 _SAME_HASHES: Final = 100
 _SHORT: Final = 16  # elements: an array of fewer has a header of one byte, …
-_BORDER: Final = secrets.token_bytes(8)  # nobody can know it who writes values
-_PACKED_BORDER: Final = b"\xc4\x08" + _BORDER
 _LONG: Final = 65_536  # … one of fewer than these a header of three, and else of five
 
 _BASE: Final = "langchain_core.messages."
@@ -215,30 +212,6 @@ def array_header(size: int) -> bytes:
     if size < _SHORT:
         return bytes([0x90 | size])
     return b"\xdc" + size.to_bytes(2) if size < _LONG else b"\xdd" + size.to_bytes(4)
-
-
-def bordered(parts: Collection[bytes]) -> bytes:
-    """An array of values with a border before and behind each, to be read at once.
-
-    The borders show that each part ends where its own value does. If a damaged part lacks what the
-    next one has too much of, they are an array when they are put together, but of other values.
-
-    Args:
-        parts: each the bytes of one value.
-    """
-    return array_header(2 * len(parts) + 1) + _PACKED_BORDER.join((b"", *parts, b""))
-
-
-def within_borders(found: Any) -> list[Any]:
-    """The values of such an array.
-
-    Raises:
-        ValueError: one of them does not end where its part does.
-    """
-    borders = found[::2] if type(found) is list else []
-    if {*map(type, borders)} != {bytes} or {*borders} != {_BORDER}:
-        raise ValueError
-    return found[1::2]  # type: ignore[no-any-return] # a list, too
 
 
 def usual_kind(kind: bytes, mask: int) -> bytes:

@@ -15,6 +15,7 @@ like other values.
 from __future__ import annotations
 
 import re
+import secrets
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -32,8 +33,6 @@ from wren_sessions.serializers._wire import (
     Builder,
     Table,
     array_header,
-    bordered,
-    within_borders,
 )
 from wren_sessions.serializers._writing import new_packer, pack_each
 from wren_sessions.serializers.budget import budget_for
@@ -73,6 +72,8 @@ begins_usual: Final = re.compile(
 """Whether data are a list that begins with a usual message: the heads of both, and the mark."""
 _KEPT_LIST_BYTES: Final = 8 * 1_048_576  # a packer keeps its buffer: a larger one is not kept
 _spare: Final[dict[str, Any]] = {}  # a packer, see `_writing`
+_BORDER: Final = secrets.token_bytes(8)  # nobody can know it who writes values
+_PACKED_BORDER: Final = b"\xc4\x08" + _BORDER
 _copy: Final = methodcaller("copy")
 _all_values: Final = chain.from_iterable
 
@@ -465,3 +466,30 @@ def _copied(value: Any) -> Any:
     if type(value) is list:
         return [_copied(item) for item in value]
     return value
+
+
+# --- values that are read together ----------------------------------------------------------------
+
+
+def bordered(parts: Collection[bytes]) -> bytes:
+    """An array of values with a border before and behind each, to be read at once.
+
+    The borders show that each part ends where its own value does. If a damaged part lacks what the
+    next one has too much of, they are an array when they are put together, but of other values.
+
+    Args:
+        parts: each the bytes of one value.
+    """
+    return array_header(2 * len(parts) + 1) + _PACKED_BORDER.join((b"", *parts, b""))
+
+
+def within_borders(found: Any) -> list[Any]:
+    """The values of such an array.
+
+    Raises:
+        ValueError: one of them does not end where its part does.
+    """
+    borders = found[::2] if type(found) is list else []
+    if {*map(type, borders)} != {bytes} or {*borders} != {_BORDER}:
+        raise ValueError
+    return found[1::2]  # type: ignore[no-any-return] # a list, too
