@@ -23,8 +23,8 @@ from wren_sessions.serializers._elements import (
     MIN_ELEMENT_BYTES,
     boundaries,
     elements,
-    header_length,
 )
+from wren_sessions.serializers.packing import header_length
 
 Edit: TypeAlias = Callable[[list[Any], random.Random], list[Any]]
 Wrap: TypeAlias = Callable[[list[Any]], bytes]

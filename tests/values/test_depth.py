@@ -20,7 +20,7 @@ from values.test_round_trips import MODERATE
 from wren_sessions import Limits, PlainSerializer, SafeSerializer
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers._deep import Part, lowered_deep
-from wren_sessions.serializers._writing import pack
+from wren_sessions.serializers.packing import pack
 
 SAFE: Final = SafeSerializer()
 ONCE: Final[dict[str, Callable[[Any], Any]]] = {

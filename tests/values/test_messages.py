@@ -24,9 +24,9 @@ from values.comparing import same
 from wren_sessions import PlainObject, PlainSerializer, SafeSerializer
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers import lists as reading
-from wren_sessions.serializers import messages as module
-from wren_sessions.serializers._elements import array_length
-from wren_sessions.serializers._wire import FIELDS, MESSAGES, array_header
+from wren_sessions.serializers import packing
+from wren_sessions.serializers._wire import FIELDS, MESSAGES
+from wren_sessions.serializers.packing import array_header, array_length
 
 CALL: Final = {"name": "f", "args": {"a": [1, {"b": None}]}, "id": "c1", "type": "tool_call"}
 USUAL: Final[list[BaseMessage]] = [
@@ -90,7 +90,7 @@ def test_messages_come_back_the_same(
 ) -> None:
     """Usual and odd ones, in any order, also where the fast libraries are not installed."""
     if not with_libraries:
-        monkeypatch.setattr(module, "orjson", None)
+        monkeypatch.setattr(packing, "orjson", None)
         monkeypatch.setattr(reading, "ormsgpack", None)
     serde = SafeSerializer()
     for _ in range(2):  # a serializer gets to know the classes at first
@@ -110,7 +110,7 @@ def test_both_ways_write_the_same_bytes(
         assert serde.dumps_typed([message])[1] == b"\x91" + alone
         first = serde.dumps_typed(USUAL[0])[1]
         assert serde.dumps_typed([USUAL[0], message])[1] == b"\x92" + first + alone
-    monkeypatch.setattr(module, "orjson", None)
+    monkeypatch.setattr(packing, "orjson", None)
     assert SafeSerializer().dumps_typed([message])[1] == b"\x91" + alone
 
 

@@ -26,8 +26,7 @@ from langgraph.store.base import GetOp, Item, SearchItem
 from values import drawn, kinds
 from values.comparing import same
 from wren_sessions import PlainSerializer, SafeSerializer, SerializationError, UnsafeTypeError
-from wren_sessions.serializers import _writing
-from wren_sessions.serializers import messages as messages_module
+from wren_sessions.serializers import packing
 from wren_sessions.serializers._wire import marker
 from wren_sessions.serializers.limits import Limits
 
@@ -66,8 +65,7 @@ def test_a_value_has_the_same_bytes_whether_or_not_it_is_looked_at_level_by_leve
     """What is packed in one call is what the general way gives, where orjson is not installed."""
     for whole in ([value], {"a": value, "b": [1, {"c": [value]}]}):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_writing, "orjson", None)
-            patch.setattr(messages_module, "orjson", None)
+            patch.setattr(packing, "orjson", None)
             general = SafeSerializer().dumps_typed(whole)
         assert SafeSerializer().dumps_typed(whole) == general
 
@@ -83,11 +81,11 @@ def test_what_another_thread_changes_meanwhile_is_not_packed_by_halves(length: i
 
     whole = [items, {"a": items}]
     items += [kinds.Frozen("x"), "y"]
-    assert _writing.Packing(lower).pack(whole) is None
+    assert packing.Packing(lower).pack(whole) is None
     items[:] = [kinds.Frozen("x"), "y"]
-    packing = _writing.Packing(lower)
+    at_once = packing.Packing(lower)
     limits = Limits()
-    data = _writing.written(whole, packing, SAFE._lower, lambda: SAFE._lower, limits)
+    data = packing.written(whole, at_once, SAFE._lower, lambda: SAFE._lower, limits)
     assert same(SAFE.loads_typed(("safe", data)), [[0] * length, {"a": [0] * length}])
 
 
@@ -148,10 +146,10 @@ def test_a_bytearray_never_becomes_bytes_whatever_other_threads_do(beside: str) 
 
 def test_bytes_of_an_object_are_packed_with_it() -> None:
     """A UUID has some. Those that stand beside it may be a bytearray's by now."""
-    packing = _writing.Packing(SAFE._lower)
+    at_once = packing.Packing(SAFE._lower)
     whole = {"a": [UUID(int=1), {"b": UUID(int=2)}, [1, [UUID(int=3)]]], "c": "\u0105"}
-    assert packing.pack(whole) == SAFE.dumps_typed(whole)[1]
-    assert packing.pack({**whole, "d": b"x"}) is None
+    assert at_once.pack(whole) == SAFE.dumps_typed(whole)[1]
+    assert at_once.pack({**whole, "d": b"x"}) is None
     assert same(again({**whole, "d": b"x"}), {**whole, "d": b"x"})
 
 
@@ -160,10 +158,10 @@ def test_bytes_are_told_from_letters_and_lengths_that_look_like_them(length: int
     """In UTF-8, a letter from U+0100 to U+01BF begins as bytes do; so does the length 196."""
     letters = "".join(map(chr, range(0x100, 0x1C0)))
     texts = [letters, {letters: [217, "x" * 196, "\u0105" * 98, [None] * 197]}]
-    assert not _writing.holds_bytes(msgpack.packb(texts))
+    assert not packing.holds_bytes(msgpack.packb(texts))
     for odd in ([*texts, bytes(length)], [217, bytes(length), texts], {"a": [bytes(length)]}):
-        assert _writing.holds_bytes(msgpack.packb(odd))
-    assert _writing.Packing(SAFE._lower).pack(texts) == SAFE.dumps_typed(texts)[1]
+        assert packing.holds_bytes(msgpack.packb(odd))
+    assert packing.Packing(SAFE._lower).pack(texts) == SAFE.dumps_typed(texts)[1]
 
 
 @pytest.mark.parametrize(

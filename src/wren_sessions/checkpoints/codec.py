@@ -46,10 +46,10 @@ from wren_sessions.errors import (
 )
 from wren_sessions.keys import write_key
 from wren_sessions.records import Name, Stored, StoredWrite
-from wren_sessions.serializers._writing import KEPT_BYTES
 from wren_sessions.serializers.budget import Budget, OverBudgetError
 from wren_sessions.serializers.compression import Compression, decompress
 from wren_sessions.serializers.limits import check_sequence
+from wren_sessions.serializers.packing import KEPT_BYTES
 
 FORMAT: Final = 1
 _PLAIN, _SEALED, _ZSTD = range(3)  # codecs, …
@@ -68,7 +68,7 @@ _OPTIONAL_TEXT: Final = frozenset({str, NoneType})
 _SUMS: Final = frozenset({int, bytes})
 
 _PIECES: Final[Callable[[StoredValue], Sequence[Piece]]] = attrgetter("pieces")
-_spare: Final[dict[str, Any]] = {}  # a packer, see `serializers._writing`
+_spare: Final[dict[str, Any]] = {}  # a packer, see `serializers.packing`
 
 
 @dataclass(slots=True)

@@ -31,8 +31,8 @@ from wren_sessions.serializers._elements import (
     MIN_ELEMENT_BYTES,
     boundaries,
     elements,
-    header_length,
 )
+from wren_sessions.serializers.packing import header_length
 
 MAX_PIECES: Final = 32
 FEWER_PIECES: Final = 24  # how many are left where there would be more; measured: 16 to 24 are best

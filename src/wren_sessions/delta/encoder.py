@@ -19,9 +19,9 @@ from wren_sessions.serializers import KIND, reads_own
 from wren_sessions.serializers._channels import ChannelFunctions
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._tree import parsed
-from wren_sessions.serializers._writing import pack as msgpack_of
 from wren_sessions.serializers.budget import MEMORY_BYTES, UNPACKED_SHARE
 from wren_sessions.serializers.lists import MessageLists, PackedList
+from wren_sessions.serializers.packing import pack as msgpack_of
 from wren_sessions.serializers.unreadable import UnreadableValue
 
 _KNOWN: Final = attrgetter("known")

@@ -39,7 +39,7 @@ from wren_sessions.serializers._wire import (
     read,
     split_version,
 )
-from wren_sessions.serializers._writing import Lower, pack
+from wren_sessions.serializers.packing import Lower, pack
 
 _KEPT: Final = b"K"  # an object, and what is kept aside of it: stands in no stored value
 _KEPT_MARK: Final = marker(_KEPT)

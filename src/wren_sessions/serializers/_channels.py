@@ -18,8 +18,8 @@ from wren_sessions.serializers._stored_objects import called
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._tree import kind_of
 from wren_sessions.serializers._wire import CHANNEL, KIND, marker
-from wren_sessions.serializers._writing import Lower, pack
 from wren_sessions.serializers.migrations import Migrations
+from wren_sessions.serializers.packing import Lower, pack
 from wren_sessions.serializers.unreadable import UnreadableValue
 
 _MARK: Final = marker(CHANNEL)

@@ -10,6 +10,8 @@ from zlib import crc32
 
 import msgpack
 
+from wren_sessions.serializers.packing import ARRAYS
+
 MIN_ELEMENT_BYTES: Final = 64
 _DESCEND_EXT_BYTES: Final = 4_096
 _LONG_ARRAY: Final = 8
@@ -22,22 +24,8 @@ _SCALARS: Final = re.compile(b"(?:%b)++" % _SCALAR.pattern, re.DOTALL)
 _TINY_BYTES: Final = 16  # elements are tiny if they are shorter on average
 _MANY: Final = 4_096
 _THINNED: Final = 16
-_ARRAYS: Final = {**dict.fromkeys(range(0x90, 0xA0), 1), 0xDC: 3, 0xDD: 5}  # header's length
 _MAPS: Final = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
 _LARGE_EXTS: Final = {0xC8: 4, 0xC9: 6}  # header's length
-
-
-def header_length(data: bytes | memoryview) -> int:
-    """How many bytes an array's header has, 0 for any other value."""
-    return _ARRAYS.get(data[0], 0) if data else 0
-
-
-def array_length(data: bytes) -> tuple[int, int]:
-    """How many elements an array has, and how many bytes its header; zeros for anything else."""
-    size = _ARRAYS.get(data[0], 0) if data else 0
-    if size > 1:
-        return int.from_bytes(data[1:size]), size
-    return (data[0] & 0x0F, 1) if size else (0, 0)
 
 
 def elements(data: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
@@ -114,7 +102,7 @@ class _Walk:
         at = self.offset + self.unpacker.tell()
         self.found.append(at)
         kind = self.data[at]
-        if depth and kind in _ARRAYS:
+        if depth and kind in ARRAYS:
             size = self.unpacker.read_array_header()
             below = depth - 1 if size <= _LONG_ARRAY else 0
             if below:

@@ -15,8 +15,8 @@ from wren_sessions.serializers._stored_objects import called
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._tree import kind_of, objects_in
 from wren_sessions.serializers._wire import split_mark, split_version, type_name, with_version
-from wren_sessions.serializers._writing import Lower, pack
 from wren_sessions.serializers.migrations import ClassChanges, Migrations
+from wren_sessions.serializers.packing import Lower, pack
 
 _MASKED: Final = frozenset({b"p", b"v"})
 _PLACE: Final = 3  # of what says which fields were set

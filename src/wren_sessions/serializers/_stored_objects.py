@@ -25,7 +25,7 @@ from wren_sessions.serializers._wire import (
     type_name,
     usual_kind,
 )
-from wren_sessions.serializers._writing import Lower, pack
+from wren_sessions.serializers.packing import Lower, pack
 
 _OF_LIBRARIES: Final = (b"A", b"N", b"U", b"g", b"w", b"x", b"y")
 _SETS: Final = frozenset({b"p", b"v"})  # have a set of the fields that were set

@@ -8,7 +8,7 @@ from wren_sessions.errors import SerializationError, UnsafeTypeError
 from wren_sessions.serializers._resolve import find, name_of, official
 from wren_sessions.serializers._standard import Write
 from wren_sessions.serializers._wire import SUBCLASSES, marker
-from wren_sessions.serializers._writing import Lower
+from wren_sessions.serializers.packing import Lower
 
 _MARK: Final = marker(b"x")
 

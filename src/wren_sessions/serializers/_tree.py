@@ -13,7 +13,7 @@ import msgpack
 
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers._wire import MARKER, damaged, marker
-from wren_sessions.serializers._writing import pack
+from wren_sessions.serializers.packing import pack
 
 OBJECTS: Final = frozenset({b"o", b"p", b"v", b"n", b"e"})
 """The kinds of envelopes that name a class of the application."""

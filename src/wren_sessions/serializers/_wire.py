@@ -80,8 +80,6 @@ _USUAL_BYTES: Final = 4
 _MOST_BUILDERS: Final = 1_024
 _MANY_KEYS: Final = 1_000
 _SAME_HASHES: Final = 100
-_SHORT: Final = 16  # elements: an array of fewer has a header of one byte, …
-_LONG: Final = 65_536  # … one of fewer than these a header of three, and else of five
 
 _BASE: Final = "langchain_core.messages."
 MESSAGES: Final = {
@@ -205,13 +203,6 @@ class Table(dict[bytes, Builder]):
         if len(self) < _MOST_BUILDERS:
             self[kind] = builder
         return builder
-
-
-def array_header(size: int) -> bytes:
-    """What msgpack begins an array with; its own packer takes longer to make than to use."""
-    if size < _SHORT:
-        return bytes([0x90 | size])
-    return b"\xdc" + size.to_bytes(2) if size < _LONG else b"\xdd" + size.to_bytes(4)
 
 
 def usual_kind(kind: bytes, mask: int) -> bytes:

@@ -25,19 +25,22 @@ from operator import attrgetter, itemgetter, methodcaller
 from typing import Any, Final, NamedTuple, TypeVar
 
 from wren_sessions._gc import unhurried
-from wren_sessions.serializers._elements import array_length
 from wren_sessions.serializers._models import FOUR
 from wren_sessions.serializers._wire import (
     KIND,
     MARKER,
     Builder,
     Table,
-    array_header,
 )
-from wren_sessions.serializers._writing import new_packer, pack_each
 from wren_sessions.serializers.budget import budget_for
 from wren_sessions.serializers.limits import DEEPEST_READ, Limits, fault_of
-from wren_sessions.serializers.messages import Messages
+from wren_sessions.serializers.packing import (
+    Messages,
+    array_header,
+    array_length,
+    new_packer,
+    pack_each,
+)
 
 ormsgpack: Any
 try:  # comes with langgraph, but not on every platform
@@ -71,7 +74,7 @@ begins_usual: Final = re.compile(
 ).match
 """Whether data are a list that begins with a usual message: the heads of both, and the mark."""
 _KEPT_LIST_BYTES: Final = 8 * 1_048_576  # a packer keeps its buffer: a larger one is not kept
-_spare: Final[dict[str, Any]] = {}  # a packer, see `_writing`
+_spare: Final[dict[str, Any]] = {}  # a packer, see `packing`
 _BORDER: Final = secrets.token_bytes(8)  # nobody can know it who writes values
 _PACKED_BORDER: Final = b"\xc4\x08" + _BORDER
 _copy: Final = methodcaller("copy")

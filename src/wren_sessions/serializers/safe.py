@@ -49,12 +49,20 @@ from wren_sessions.serializers._wire import (
     no_extension,
     read,
 )
-from wren_sessions.serializers._writing import SCALARS, Lower, Packing, lowering, pack, written
 from wren_sessions.serializers.budget import current_budget
 from wren_sessions.serializers.limits import DEEPEST_READ, Limits
 from wren_sessions.serializers.lists import MessageLists, begins_usual, read_lists, within_borders
-from wren_sessions.serializers.messages import KINDS, Messages
 from wren_sessions.serializers.migrations import Migrations
+from wren_sessions.serializers.packing import (
+    KINDS,
+    SCALARS,
+    Lower,
+    Messages,
+    Packing,
+    lowering,
+    pack,
+    written,
+)
 from wren_sessions.serializers.plain import PLAIN_OBJECTS, PlainObject, plain_called, read_simple
 
 

@@ -21,9 +21,9 @@ import msgpack
 from wren_sessions.checkpoints.codec import StoredValue
 from wren_sessions.delta.protection import is_sealed
 from wren_sessions.records import Span
-from wren_sessions.serializers._elements import header_length
 from wren_sessions.serializers._wire import KIND
 from wren_sessions.serializers.keyring import UID_BYTES
+from wren_sessions.serializers.packing import header_length
 from wren_sessions.transcripts._values import shared_start
 
 _EXTENSIONS: Final = frozenset(bytes([code]) for code in (*range(0xC7, 0xCA), *range(0xD4, 0xD9)))
