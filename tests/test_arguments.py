@@ -20,7 +20,9 @@ from wren_sessions import (
     SessionArchiver,
     Sessions,
     SessionSaver,
+    TTLPolicy,
     copy_sessions,
+    erase_owner,
     export_session,
     import_checkpoints,
     import_session,
@@ -82,6 +84,29 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "ttl in a file": (lambda: FileStore("x.db", ttl=[]), r"\[\] is not a duration"),  # type: ignore[arg-type]
     "ttl on Redis": (lambda: RedisStore.from_url(URL, ttl=True), "True is not a duration"),
     "ttl of a URL": (lambda: open_store("file:x.db", ttl="soon"), "'soon' is not a duration"),
+    "busy_timeout": (
+        lambda: FileStore("x.db", busy_timeout="soon"),
+        "busy_timeout='soon' is not a duration",
+    ),
+    "no busy_timeout": (lambda: FileStore("x.db", busy_timeout=0), "busy_timeout=0 must be"),
+    "ttl, by its name": (lambda: MemoryStore(ttl=0), r"ttl=0 .*TTLPolicy\(idle=None\)"),
+    "max_age": (lambda: TTLPolicy(max_age="x"), "max_age='x' is not a duration"),
+    "idle": (lambda: Sessions(MemoryStore()).set_ttl("s", "x"), "idle='x' is not a duration"),
+    "wait": (
+        lambda: Sessions(MemoryStore()).turn("s", wait=[]),  # type: ignore[arg-type]
+        r"wait=\[\] is not a duration",
+    ),
+    "wait of an update": (
+        lambda: Sessions(MemoryStore()).update("s", dict.clear, wait="x"),
+        "wait='x' is not a duration",
+    ),
+    "ttl of a turn": (lambda: Sessions(MemoryStore()).turn("s", ttl=0), "ttl=0 must be"),
+    "settle": (lambda: erase_owner(MemoryStore(), "ann", settle="x"), "settle='x' is not a"),
+    "prefix of a file": (lambda: FileStore("x.db", prefix=5), "prefix 5 cannot be used"),  # type: ignore[arg-type]
+    "prefix": (lambda: open_store("memory://", prefix=5), "prefix must be a str, not 5"),  # type: ignore[arg-type]
+    "path": (lambda: FileStore(5), "needs the path of a file, not 5"),  # type: ignore[arg-type]
+    "dotenv": (lambda: open_store("memory://", dotenv=5), "dotenv must be True, False or"),  # type: ignore[arg-type]
+    "url": (lambda: RedisStore.from_url(5), "url must be a str, not 5"),  # type: ignore[arg-type]
     "clock": (lambda: MemoryStore(clock=1), "milliseconds since 1970"),  # type: ignore[arg-type]
     "nothing to connect to": (RedisStore, r"RedisStore\.from_url\(url\)"),
     "a URL as a path": (lambda: FileStore("file:x.db"), r"FileStore\('x.db'\)"),

@@ -181,7 +181,8 @@ class KeySpace:
     prefix: str = DEFAULT_PREFIX
 
     def __post_init__(self) -> None:
-        wrong = not self.prefix or self.prefix != self.prefix.strip(":")
+        given: object = self.prefix
+        wrong = not isinstance(given, str) or not given or given != given.strip(":")
         if wrong or _BAD_PREFIX.search(self.prefix) or "::" in self.prefix:
             raise ConfigurationError(
                 f"the key prefix {self.prefix!r} cannot be used: it must be plain text such as "

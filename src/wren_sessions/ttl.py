@@ -40,34 +40,39 @@ MAX_TIME_MS: Final = 250_000_000_000_000
 """No time is further from 1970 than this, in milliseconds: the calendar ends in the year 9999."""
 
 
-def to_ms(duration: Duration) -> int:
+def to_ms(duration: Duration, name: str = "", *, least_ms: int = 1, hint: str = "") -> int:
     """A duration in whole milliseconds.
 
     Args:
         duration: text of numbers with units (ms, s, m, h, d, w; ``"1h30m"``), bare digits as text
             or a number of seconds, or a `timedelta`.
-
-    Returns:
-        Milliseconds, at least 1.
+        name: the argument that it was given as, for the error.
+        least_ms: 1, or 0 if no time at all is allowed.
+        hint: what else may be passed, for the error.
 
     Raises:
-        ConfigurationError: it is not a duration, not positive, or longer than 100 years.
+        ConfigurationError: it is not a duration, too short, or longer than 100 years.
     """
+    shown = f"{name}={duration!r}" if name else repr(duration)
     try:
         ms = _raw_ms(duration)
     except (ValueError, OverflowError):
         ms = math.nan
     if math.isnan(ms):
         raise ConfigurationError(
-            f"{duration!r} is not a duration: write '24h', '1h30m', '250ms' (units: ms, s, m, h, "
+            f"{shown} is not a duration: write '24h', '1h30m', '250ms' (units: ms, s, m, h, "
             "d, w), or a number of seconds"
         )
-    if not 1 <= ms <= MAX_MS:
+    if not least_ms <= ms <= MAX_MS:
         raise ConfigurationError(
-            f"the duration {duration!r} must be at least 1 ms and at most 100 years; "
-            "pass None for no limit"
+            f"the duration {shown} must be at least {least_ms} ms and at most 100 years{hint}"
         )
     return round(ms)
+
+
+def limit_ms(limit: Duration | None, name: str = "") -> int | None:
+    """The same for a limit, where None means that there is none."""
+    return None if limit is None else to_ms(limit, name, hint="; pass None for no limit")
 
 
 def _raw_ms(duration: Duration) -> float:
@@ -153,8 +158,8 @@ class TTLPolicy:
                 f"refresh must be one of 'write', 'read' or 'never', not {refresh!r}"
             )
         set_field = object.__setattr__  # the dataclass is frozen
-        set_field(self, "idle_ms", None if idle is None else to_ms(idle))
-        set_field(self, "max_age_ms", None if max_age is None else to_ms(max_age))
+        set_field(self, "idle_ms", limit_ms(idle, "idle"))
+        set_field(self, "max_age_ms", limit_ms(max_age, "max_age"))
         set_field(self, "refresh", refresh)
 
     def of(self, session: str) -> TTLPolicy:
@@ -222,7 +227,10 @@ def policy_of(lifetime: Lifetime) -> TTLPolicy:
     Raises:
         ConfigurationError: it is neither a policy nor a duration.
     """
-    return lifetime if isinstance(lifetime, TTLPolicy) else TTLPolicy(idle=lifetime)
+    if isinstance(lifetime, TTLPolicy):
+        return lifetime
+    idle_ms = to_ms(lifetime, "ttl", hint="; pass TTLPolicy(idle=None) for no limit")
+    return TTLPolicy(idle=timedelta(milliseconds=idle_ms))
 
 
 DAY: Final = TTLPolicy(idle="24h")

@@ -27,7 +27,6 @@ import time
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
-from datetime import timedelta
 from functools import partial
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
@@ -167,9 +166,8 @@ class Turn:
         self.lending: Lock = Lock()
         self._store = store
         self._key = (where(store), session)
-        at_once = wait in {0, "0", timedelta()}
-        self._wait_s = None if wait is None else 0.0 if at_once else to_ms(wait) / 1_000
-        self._ttl_ms = to_ms(ttl)
+        self._wait_s = None if wait is None else to_ms(wait, "wait", least_ms=0) / 1_000
+        self._ttl_ms = to_ms(ttl, "ttl")
         self._pause_s = _FIRST_PAUSE_S
         self._ahead = 0
         self._since = 0.0

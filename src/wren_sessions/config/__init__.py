@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from wren_sessions._arguments import check_kind
+from wren_sessions._options import FLAG, LIMIT, PREFIX
 from wren_sessions.config.environment import (
     WREN_ENCRYPTION_KEYS,
     WREN_MAX_AGE,
@@ -31,7 +33,6 @@ from wren_sessions.config.environment import (
     find_url,
     read_variables,
 )
-from wren_sessions.config.kinds import FLAG, LIMIT, PREFIX
 from wren_sessions.config.options import LIFETIME, check_policy, check_same, merge, policy_from
 from wren_sessions.config.schemes import Target, is_redis, resolve
 from wren_sessions.config.urls import redact
@@ -93,6 +94,7 @@ class Settings:
             given, kind = getattr(self, name), name.capitalize()
             if given is not None and kind not in {base.__name__ for base in type(given).__mro__}:
                 raise ConfigurationError(f"{name} must be {kind}(…) or None")
+        check_kind(self.prefix, str, "prefix", f"{DEFAULT_PREFIX!r}, for example")
         if self.ttl is not None:
             policy_of(self.ttl)
         if type(self.telemetry).__name__ not in {"bool", "Telemetry"}:

@@ -14,14 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
-from wren_sessions.config.kinds import (
-    FLAG,
-    INTERVAL,
-    NAME,
-    PATH,
+from wren_sessions._options import (
     SIZE,
     SPAN,
-    TIMEOUT,
     Kind,
     one_of,
     whole_number,
@@ -30,6 +25,7 @@ from wren_sessions.config.redis_urls import canonical_redis_url, redis_connectio
 from wren_sessions.config.urls import StoreURL
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.protocols import SessionStore
+from wren_sessions.stores._redis_options import NODE, SOCKET, TCP, TLS
 from wren_sessions.ttl import DAY, FOREVER, TTLPolicy
 
 
@@ -142,25 +138,6 @@ _FILE_OPTIONS: Final[Mapping[str, Kind]] = {
     "busy_timeout": SPAN,
     "threads": whole_number(1),
 }
-_SOCKET_OPTIONS: Final[Mapping[str, Kind]] = {
-    "db": whole_number(0),
-    "socket_timeout": TIMEOUT,
-    "socket_connect_timeout": TIMEOUT,
-    "max_connections": whole_number(1),
-    "health_check_interval": INTERVAL,
-    "client_name": NAME,
-    "protocol": whole_number(2, 3),
-}
-_SERVER_OPTIONS: Final[Mapping[str, Kind]] = {**_SOCKET_OPTIONS, "retries": whole_number(0)}
-_TCP_OPTIONS: Final[Mapping[str, Kind]] = {**_SERVER_OPTIONS, "socket_keepalive": FLAG}
-_TLS_OPTIONS: Final[Mapping[str, Kind]] = {
-    "ssl_ca_certs": PATH,
-    "ssl_ca_path": PATH,
-    "ssl_certfile": PATH,
-    "ssl_keyfile": PATH,
-    "ssl_cert_reqs": one_of("required", "optional", "none"),
-    "ssl_check_hostname": FLAG,
-}
 _LOGIN: Final = frozenset({"username", "password", "credential_provider"})
 _IN_THE_URL: Final = "it is part of the URL, as in redis://user:password@host:6379"
 _OWN_CLIENT: Final = "for this make the client yourself and use RedisStore.from_client(client)"
@@ -169,7 +146,7 @@ _REDIS_HINTS: Final = {
     **dict.fromkeys(("host", "port", "username", "password"), _IN_THE_URL),
     **dict.fromkeys(("connection_pool", "connection_class", "decode_responses"), _OWN_CLIENT),
     **dict.fromkeys(("retry", "retry_on_error", "retry_on_timeout"), _RETRIES),
-    **dict.fromkeys(("ssl", *_TLS_OPTIONS, "ssl_password"), "TLS takes a URL with rediss://"),
+    **dict.fromkeys(("ssl", *TLS, "ssl_password"), "TLS takes a URL with rediss://"),
 }
 
 
@@ -187,22 +164,18 @@ def _redis(options: Mapping[str, Kind], arguments: Collection[str] = _LOGIN) -> 
 
 _TLS_LOGIN: Final = _LOGIN | {"ssl_password"}
 _SENTINEL_LOGIN: Final = frozenset({"sentinel_username", "sentinel_password"})
-_TCP: Final = _redis(_TCP_OPTIONS)
-_TLS: Final = _redis({**_TCP_OPTIONS, **_TLS_OPTIONS}, _TLS_LOGIN)
-_SENTINEL: Final = _redis(_TCP_OPTIONS, _LOGIN | _SENTINEL_LOGIN)
-_SENTINEL_TLS: Final = _redis({**_TCP_OPTIONS, **_TLS_OPTIONS}, _TLS_LOGIN | _SENTINEL_LOGIN)
-_NODE_OPTIONS: Final[Mapping[str, Kind]] = {
-    **{name: kind for name, kind in _TCP_OPTIONS.items() if name not in {"db", "retries"}},
-    "failover_timeout": INTERVAL,
-}
-_CLUSTER: Final = _redis(_NODE_OPTIONS)
-_CLUSTER_TLS: Final = _redis({**_NODE_OPTIONS, **_TLS_OPTIONS}, _TLS_LOGIN)
+_TCP: Final = _redis(TCP)
+_TLS: Final = _redis({**TCP, **TLS}, _TLS_LOGIN)
+_SENTINEL: Final = _redis(TCP, _LOGIN | _SENTINEL_LOGIN)
+_SENTINEL_TLS: Final = _redis({**TCP, **TLS}, _TLS_LOGIN | _SENTINEL_LOGIN)
+_CLUSTER: Final = _redis(NODE)
+_CLUSTER_TLS: Final = _redis({**NODE, **TLS}, _TLS_LOGIN)
 REDIS: Final[Mapping[str, Backend]] = {
     "redis": _TCP,
     "rediss": _TLS,
     "valkey": _TCP,
     "valkeys": _TLS,
-    "unix": _redis(_SERVER_OPTIONS),
+    "unix": _redis(SOCKET),
     "redis+cluster": _CLUSTER,
     "rediss+cluster": _CLUSTER_TLS,
     "valkey+cluster": _CLUSTER,

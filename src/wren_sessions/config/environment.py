@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from wren_sessions.config.kinds import FLAG, Kind, whole_number
+from wren_sessions._options import FLAG, Kind, whole_number
 from wren_sessions.config.options import near
 from wren_sessions.config.redis_urls import MAX_PORT, is_host
 from wren_sessions.config.schemes import is_redis
@@ -105,6 +105,10 @@ def read_variables(environ: Mapping[str, str] | None, *, dotenv: bool | str | Pa
     Raises:
         ConfigurationError: the file cannot be read.
     """
+    if not isinstance(dotenv, bool | str | Path):
+        raise ConfigurationError(
+            "dotenv must be True, False or the path of a file, not a " + type(dotenv).__name__
+        )
     process = os.environ if environ is None else environ
     path = _DOTENV if isinstance(dotenv, bool) else Path(dotenv)
     if dotenv is False or (dotenv is True and not path.is_file()):

@@ -1,18 +1,16 @@
-"""Options of a store, from its URL and from arguments: taking them out, and merging them.
+"""Options of a store, from its URL and from arguments: merging them, and what they say together.
 
-An option that the backend's table does not have is refused. So is one that is given twice with
-different values.
+One that is given twice with different values is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Final, get_args
-from urllib.parse import unquote_plus
 
-from wren_sessions.config.kinds import LIMIT, PREFIX, Kind, one_of
+from wren_sessions._options import LIMIT, PREFIX, Kind, one_of
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.ttl import Refresh, TTLPolicy
 
@@ -38,41 +36,6 @@ def near(name: str, names: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for a name much like one of `names`, else nothing."""
     found = get_close_matches(name, sorted(names), n=1)
     return f"; did you mean {found[0]!r}?" if found else ""
-
-
-def split_query(query: str, wanted: Container[str] | None = None) -> tuple[dict[str, str], str]:
-    """The parameters of a URL, decoded.
-
-    Args:
-        query: what follows the question mark.
-        wanted: which ones to take out; None for all.
-
-    Returns:
-        Their values by name, and the rest of the query as it was.
-
-    Raises:
-        ConfigurationError: one is given twice, or has no value.
-    """
-    taken: dict[str, str] = {}
-    rest = []
-    for part in filter(None, query.split("&")):
-        name, _, value = (unquote_plus(text) for text in part.partition("="))
-        if wanted is not None and name not in wanted:
-            rest.append(part)
-            continue
-        if name in taken or not value:
-            fault = "twice" if name in taken else "without a value"
-            raise ConfigurationError(f"the URL gives the option {name!r} {fault}")
-        taken[name] = value
-    return taken, "&".join(rest)
-
-
-def convert_all(values: Mapping[str, object], kinds: Mapping[str, Kind]) -> dict[str, object]:
-    """The values of options whose names have been checked; None stays None."""
-    return {
-        name: None if value is None else kinds[name].convert(f"the option {name!r}", value)
-        for name, value in values.items()
-    }
 
 
 def merge(url: Mapping[str, object], arguments: Mapping[str, object]) -> dict[str, object]:

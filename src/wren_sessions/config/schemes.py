@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
+from wren_sessions._options import convert_all, split_query
 from wren_sessions.config.backends import BACKENDS, REDIS, Backend, Request
-from wren_sessions.config.options import COMMON, convert_all, merge, near, split_query
+from wren_sessions.config.options import COMMON, merge, near
 from wren_sessions.config.urls import StoreURL, split_url
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.protocols import SessionStore
@@ -83,7 +84,8 @@ def _checked(backend: Backend, given: Mapping[str, object]) -> dict[str, object]
     hints = {**backend.hints, **_ARGUMENT_HINTS}
     _check_names(given, {*backend.options, *backend.arguments}, hints)
     typed = {name: value for name, value in given.items() if name in backend.options}
-    return {**given, **convert_all(typed, backend.options)}
+    rest = {name: value for name, value in given.items() if name not in typed}
+    return {**rest, **convert_all(typed, backend.options)}
 
 
 def _check_names(

@@ -100,9 +100,10 @@ class AsyncSessions:
         attempt = partial(self._operations.update, session_id, change, self._now(), replace=replace)
         if not hasattr(self.store, "turn"):
             return await attempt(attempts=MAX_ATTEMPTS)
+        turn = self.turn(session_id, wait=wait)
         with suppress(*OVERTAKEN):
             return await attempt(attempts=QUICK_ATTEMPTS)
-        async with self.turn(session_id, wait=wait):
+        async with turn:
             return await attempt(attempts=QUICK_ATTEMPTS)
 
     def turn(

@@ -208,9 +208,10 @@ class Sessions:
         attempt = partial(self._operations.update, session_id, change, self._now(), replace=replace)
         if not hasattr(self.store, "turn"):
             return run(attempt(attempts=MAX_ATTEMPTS))
+        turn = self.turn(session_id, wait=wait)
         with suppress(*OVERTAKEN):
             return run(attempt(attempts=QUICK_ATTEMPTS))
-        with self.turn(session_id, wait=wait):
+        with turn:
             return run(attempt(attempts=QUICK_ATTEMPTS))
 
     def turn(

@@ -31,4 +31,4 @@ class FakeClock:
         Raises:
             ConfigurationError: the duration is not valid.
         """
-        self.now_ms += to_ms(duration)
+        self.now_ms += to_ms(duration, "duration")

@@ -176,7 +176,7 @@ class _Erasing:
         if archives is not None and not isinstance(archives, str | Path):
             archives = archives.root
         root = None if archives is None else Path(archives)
-        settle_s = to_ms(settle) / 1_000 if settle else 0
+        settle_s = 0 if settle is None else to_ms(settle, "settle", least_ms=0) / 1_000
         return cls(api, owner, root, settle_s, on_progress, scrub)
 
     async def run(self, *, dry_run: bool) -> ErasureReceipt:

@@ -172,7 +172,8 @@ class _Rekeying:
                 "the store has no encryption: open it with encryption=Encryption([new, old]), or "
                 "set WREN_SESSIONS_ENCRYPTION_KEYS"
             )
-        return cls(api, 0 if unused_for is None else to_ms(unused_for), on_progress, only)
+        unused_ms = 0 if unused_for is None else to_ms(unused_for, "unused_for", least_ms=0)
+        return cls(api, unused_ms, on_progress, only)
 
     async def run(self, sessions: Iterable[str] | None) -> RekeyReport:
         if isinstance(sessions, str):

@@ -59,7 +59,16 @@ from wren_sessions.stores.file.opening import Place, Synchronous
 from wren_sessions.stores.file.sessions import Key
 from wren_sessions.stores.file.sweep import Sweeper, remove_expired
 from wren_sessions.stores.threaded import ThreadedStore
-from wren_sessions.ttl import FOREVER, Duration, Lifetime, Override, TTLPolicy, policy_of, to_ms
+from wren_sessions.ttl import (
+    FOREVER,
+    Duration,
+    Lifetime,
+    Override,
+    TTLPolicy,
+    limit_ms,
+    policy_of,
+    to_ms,
+)
 
 _THREADS: Final = 16
 _BRIEF_SCAN: Final = 128  # records
@@ -111,12 +120,9 @@ class FileStore(Closing):
         self._ttl = FOREVER if ttl is None else policy_of(ttl)
         self._keys = KeySpace(prefix)
         self._clock = clock or _system_ms
-        if os.fspath(path).startswith("file:"):
-            raise ConfigurationError(
-                f"FileStore takes a path, not a URL: FileStore({os.fspath(path)[5:]!r}), or "
-                f"open_store({os.fspath(path)!r})"
-            )
-        self._place = Place(_absolute(path), synchronous, to_ms(busy_timeout), prefix)
+        self._place = Place(
+            _absolute(path), synchronous, to_ms(busy_timeout, "busy_timeout"), prefix
+        )
         self._sweeper = Sweeper(self._clock)
         self._database = Database(self._place, self._sweeper.due)
         self._aio = ThreadedStore(self, threads, self._commit_all)
@@ -362,7 +368,7 @@ class FileStore(Closing):
             ConfigurationError: `idle` is no duration.
         """
         check_session(session)
-        own_idle: Override = "none" if idle is None else to_ms(idle)
+        own_idle: Override = limit_ms(idle, "idle") or "none"
         return self._renew(session, lambda row: row._replace(own_idle=own_idle))
 
     def pin(self, session: str, *, pinned: bool = True) -> Life | None:
@@ -464,8 +470,12 @@ def _system_ms() -> int:
     return int(time.time() * 1_000)
 
 
-def _absolute(path: str | os.PathLike[str]) -> str:
-    name = os.fsdecode(path)
+def _absolute(path: object) -> str:
+    name = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
+    if name.startswith("file:"):
+        raise ConfigurationError(
+            f"FileStore takes a path, not a URL: FileStore({name[5:]!r}), or open_store({name!r})"
+        )
     if not name or "\0" in name or name == ":memory:":
         raise ConfigurationError(
             f"a file store needs the path of a file, not {path!r}; sessions in memory are a "

@@ -60,7 +60,7 @@ from wren_sessions.stores.memory.dump import pack, unpack
 from wren_sessions.stores.memory.session import Change, Session, past
 from wren_sessions.stores.memory.session_index import SessionIndex
 from wren_sessions.stores.threaded import ThreadedStore
-from wren_sessions.ttl import DAY, Duration, Lifetime, Override, TTLPolicy, policy_of, to_ms
+from wren_sessions.ttl import DAY, Duration, Lifetime, Override, TTLPolicy, limit_ms, policy_of
 
 
 class MemoryStore(Closing):
@@ -410,7 +410,7 @@ class MemoryStore(Closing):
         Raises:
             ConfigurationError: `idle` is no duration.
         """
-        return self._alter(session, override="none" if idle is None else to_ms(idle))
+        return self._alter(session, override=limit_ms(idle, "idle") or "none")
 
     def pin(self, session: str, *, pinned: bool = True) -> Life | None:
         """See `SessionStore.pin`."""

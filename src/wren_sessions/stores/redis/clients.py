@@ -31,6 +31,7 @@ from redis.backoff import EqualJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from wren_sessions.errors import ConfigurationError
+from wren_sessions.stores._redis_options import read_options
 from wren_sessions.stores.redis.login import PROTOCOL, alog_in, log_in
 
 Address: TypeAlias = tuple[str, int]
@@ -51,9 +52,10 @@ def blocking_client(url: str, options: dict[str, Any]) -> redis.Redis | Fleet[re
         ConfigurationError: the URL or an option cannot be used.
     """
     parse = redis.connection.parse_url
+    said = read_options(url, options)
     try:
-        several = _several(url, parse)
-        completed = _completed(_given(url, parse, several, options), Retry, log_in)
+        several, given = _given(parse, *said)
+        completed = _completed(given, Retry, log_in)
         if several is not None:
             none = Retry(NoBackoff(), 0)
             if not several.service:
@@ -74,9 +76,10 @@ def asyncio_client(
 ) -> redis.asyncio.Redis | Fleet[redis.asyncio.Redis]:
     """An asyncio client for a URL, for one event loop; errors as `blocking_client`."""
     parse = redis.asyncio.connection.parse_url
+    said = read_options(url, options)
     try:
-        several = _several(url, parse)
-        completed = _completed(_given(url, parse, several, options), AsyncRetry, alog_in)
+        several, given = _given(parse, *said)
+        completed = _completed(given, AsyncRetry, alog_in)
         if several is not None:
             none = AsyncRetry(NoBackoff(), 0)
             if not several.service:
@@ -111,17 +114,18 @@ def _check(pool: Any) -> None:
 
 
 def _given(
-    url: str, parse: Callable[[str], Any], several: _Several | None, options: dict[str, Any]
-) -> dict[str, Any]:
+    parse: Callable[[str], Any], url: str, in_url: dict[str, Any], options: dict[str, Any]
+) -> tuple[_Several | None, dict[str, Any]]:
     """What the URL and the options say; of one server's URL, the URL counts, as in redis-py."""
+    several = _several(url, parse)
     if several is not None:
-        given = {**several.options, **options}
+        given = {**several.options, **in_url, **options}
     else:
-        given = {**options, **parse(url)}
+        given = {**options, **parse(url), **in_url}
         if "connection_class" in options:
             given["connection_class"] = options["connection_class"]
     given.pop("timeout", None)  # how long to wait for a place in a pool: no call does
-    return given
+    return several, given
 
 
 def _completed(

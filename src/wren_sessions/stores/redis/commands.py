@@ -80,7 +80,7 @@ from wren_sessions.stores.redis.replies import (
     segments_of,
 )
 from wren_sessions.stores.redis.scripts import Script, script
-from wren_sessions.ttl import STAGING_MS, Duration, TTLPolicy, to_ms
+from wren_sessions.ttl import STAGING_MS, Duration, TTLPolicy, limit_ms
 
 T = TypeVar("T")
 
@@ -358,7 +358,7 @@ class Commands:
 
     def set_ttl(self, session: str, idle: Duration | None) -> Plan[OwnedLife | None]:
         """See `SessionStore.set_ttl`."""
-        own = b"none" if idle is None else b"%d" % to_ms(idle)
+        own = str(limit_ms(idle, "idle") or "none").encode()
         return self._lifetime(session, b"ttl", own)
 
     def pin(self, session: str, *, pinned: bool = True) -> Plan[OwnedLife | None]:

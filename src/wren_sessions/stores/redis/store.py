@@ -132,11 +132,13 @@ class RedisStore(Closing):
                 ``redis+cluster://host:6379,host:6379`` (with TLS ``rediss+…``).
             ttl: how long sessions live; default 24 hours after the last write.
             prefix: what every key starts with.
-            options: passed to redis-py. Defaults, unless set here or in the URL: 5 s to connect, 10
-                s for an answer, at most 50 connections (four are used for the process's threads and
-                four for each event loop), and three repeats of a command whose connection was lost.
-                In a cluster, these are connections to each node, and ``failover_timeout`` is how
-                long a call waits while slots move or a node is replaced (20 s).
+            options: those of a URL of `open_store`, in the same form (a duration is ``"5s"``, 5 or
+                a `timedelta`), and any other that redis-py takes, as it takes it. Defaults, unless
+                set here or in the URL: 5 s to connect, 10 s for an answer, at most 50 connections
+                (four are used for the process's threads and four for each event loop), and three
+                repeats of a command whose connection was lost. In a cluster, these are connections
+                to each node, and ``failover_timeout`` is how long a call waits while slots move or
+                a node is replaced (20 s).
 
         Raises:
             ConfigurationError: the URL or an option is not valid.

@@ -1,4 +1,4 @@
-"""Types of options: what a value in a URL, an argument or a variable must be, and how it is parsed.
+"""Options: what a value in a URL, an argument or a variable must be, and how it is parsed.
 
 An error names the option and says what it must be. It never quotes the value, which may be a
 password in the wrong place.
@@ -7,11 +7,12 @@ password in the wrong place.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from os import PathLike, fspath
 from typing import Final
+from urllib.parse import unquote_plus
 
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.keys import DEFAULT_PREFIX, KeySpace
@@ -33,10 +34,12 @@ class Kind:
         meaning: what a value must be, for people.
         read: turns text, or the value of an argument, into what the store takes; raises
             `ValueError` or `ConfigurationError` if it cannot.
+        none: whether None is a value, too: no limit.
     """
 
     meaning: str
     read: Callable[[object], object]
+    none: bool = False
 
     def convert(self, name: str, value: object) -> object:
         """What the store takes.
@@ -54,6 +57,48 @@ class Kind:
         except (ValueError, ConfigurationError):
             pass
         raise ConfigurationError(f"{name} must be {self.meaning}")
+
+
+def split_query(query: str, wanted: Container[str] | None = None) -> tuple[dict[str, str], str]:
+    """The parameters of a URL, decoded.
+
+    Args:
+        query: what follows the question mark.
+        wanted: which ones to take out; None for all.
+
+    Returns:
+        Their values by name, and the rest of the query as it was.
+
+    Raises:
+        ConfigurationError: one is given twice, or has no value.
+    """
+    taken: dict[str, str] = {}
+    rest = []
+    for part in filter(None, query.split("&")):
+        name, _, value = (unquote_plus(text) for text in part.partition("="))
+        if wanted is not None and name not in wanted:
+            rest.append(part)
+            continue
+        if name in taken or not value:
+            fault = "twice" if name in taken else "without a value"
+            raise ConfigurationError(f"the URL gives the option {name!r} {fault}")
+        taken[name] = value
+    return taken, "&".join(rest)
+
+
+def convert_all(values: Mapping[str, object], kinds: Mapping[str, Kind]) -> dict[str, object]:
+    """The values of options whose names have been checked.
+
+    None is as if it were left out, unless it is a value of its own: no limit.
+    """
+    return {
+        name: kinds[name].convert(f"the option {name!r}", value)
+        for name, value in values.items()
+        if value is not None or kinds[name].none
+    }
+
+
+# --- types ----------------------------------------------------------------------------------------
 
 
 def whole_number(least: int, most: int | None = None) -> Kind:
@@ -110,10 +155,10 @@ def _read_size(value: object) -> int:
     return size
 
 
-def _read_ms(value: object) -> int:
+def _read_ms(value: object, least_ms: int = 1) -> int:
     if not isinstance(value, str | int | float | timedelta):
         raise ValueError  # noqa: TRY004 -- `Kind.convert` makes it a ConfigurationError
-    return to_ms(value)
+    return to_ms(value, least_ms=least_ms)
 
 
 def _read_limit_ms(value: object) -> int | None:
@@ -126,7 +171,7 @@ def _read_timeout_s(value: object) -> float | None:
 
 
 def _read_interval_s(value: object) -> float:
-    return 0.0 if str(value) in {"0", "0.0"} else _read_ms(value) / 1_000
+    return _read_ms(value, 0) / 1_000
 
 
 def _read_span(value: object) -> timedelta:
@@ -143,8 +188,8 @@ NAME: Final = Kind("a name of printable ASCII characters without spaces", _read_
 PATH: Final = Kind("a path", _read_path)
 FLAG: Final = Kind("1, true, yes or on, or 0, false, no or off", _read_flag)
 SIZE: Final = Kind("a positive whole number, with k, M or G for powers of 1,024", _read_size)
-LIMIT: Final = Kind(f"{_DURATION} (at most 100 years), or none", _read_limit_ms)
-TIMEOUT: Final = Kind(f"{_DURATION}, or none", _read_timeout_s)
+LIMIT: Final = Kind(f"{_DURATION} (at most 100 years), or none", _read_limit_ms, none=True)
+TIMEOUT: Final = Kind(f"{_DURATION}, or none", _read_timeout_s, none=True)
 INTERVAL: Final = Kind(f"{_DURATION}, or 0 for never", _read_interval_s)
 SPAN: Final = Kind(_DURATION, _read_span)
 PREFIX: Final = Kind(

@@ -1,0 +1,69 @@
+"""What may be said of connections to Redis, in a URL and by keyword, and how it is read.
+
+`open_store` takes these alone. `RedisStore.from_url` reads them in the same way, and passes others
+on to redis-py as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from wren_sessions._arguments import check_kind
+from wren_sessions._options import (
+    FLAG,
+    INTERVAL,
+    NAME,
+    PATH,
+    TIMEOUT,
+    Kind,
+    convert_all,
+    one_of,
+    split_query,
+    whole_number,
+)
+
+SOCKET: Final[Mapping[str, Kind]] = {
+    "db": whole_number(0),
+    "socket_timeout": TIMEOUT,
+    "socket_connect_timeout": TIMEOUT,
+    "max_connections": whole_number(1),
+    "health_check_interval": INTERVAL,
+    "client_name": NAME,
+    "protocol": whole_number(2, 3),
+    "retries": whole_number(0),
+}
+TCP: Final[Mapping[str, Kind]] = {**SOCKET, "socket_keepalive": FLAG}
+NODE: Final[Mapping[str, Kind]] = {
+    **{name: kind for name, kind in TCP.items() if name not in {"db", "retries"}},
+    "failover_timeout": INTERVAL,
+}
+TLS: Final[Mapping[str, Kind]] = {
+    "ssl_ca_certs": PATH,
+    "ssl_ca_path": PATH,
+    "ssl_certfile": PATH,
+    "ssl_keyfile": PATH,
+    "ssl_cert_reqs": one_of("required", "optional", "none"),
+    "ssl_check_hostname": FLAG,
+}
+_ALL: Final = {**TCP, **NODE, **TLS}
+
+
+def read_options(
+    url: str, options: Mapping[str, Any]
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The options of a URL and those given by keyword, as redis-py takes them.
+
+    Returns:
+        The URL with the options that only redis-py knows; the others of the URL; and the keywords.
+
+    Raises:
+        ConfigurationError: a value is not what its option takes.
+    """
+    check_kind(url, str, "url", "redis://localhost:6379/0, for example")
+    rest, _, query = url.partition("?")
+    in_url, left = split_query(query, _ALL)
+    known = {name: value for name, value in options.items() if name in _ALL}
+    others = {name: value for name, value in options.items() if name not in _ALL}
+    url = f"{rest}{'?' * bool(left)}{left}"
+    return url, convert_all(in_url, _ALL), {**others, **convert_all(known, _ALL)}

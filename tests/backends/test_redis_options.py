@@ -1,0 +1,67 @@
+"""Options of connections to Redis mean the same by keyword and in a URL, as in `open_store`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+import pytest
+
+from wren_sessions import ConfigurationError, RedisStore
+from wren_sessions.stores.redis.clients import FAILOVER_S, asyncio_client, blocking_client
+
+DURATIONS: Final = ("socket_timeout", "socket_connect_timeout", "health_check_interval")
+
+
+@pytest.mark.parametrize("make", [blocking_client, asyncio_client])
+@pytest.mark.parametrize("given", ["90s", "1m30s", 90, 90.0, "90", timedelta(seconds=90)])
+def test_durations_are_read_as_everywhere(
+    make: Callable[[str, dict[str, Any]], Any], given: Any
+) -> None:
+    """Text with units, seconds or a `timedelta`, by keyword; text also in the URL."""
+    url = "redis+cluster://localhost:1"
+    by_keyword = dict.fromkeys((*DURATIONS, "failover_timeout"), given)
+    made = [make(url, by_keyword)]
+    if isinstance(given, str):
+        query = "&".join(f"{name}={given}" for name in by_keyword)
+        made.append(make(f"{url}?{query}", {}))
+    for fleet in made:
+        assert [fleet.like.connection_kwargs[name] for name in DURATIONS] == [90.0] * 3
+        assert fleet.patience_s == 90.0
+
+
+WRONG: Final[dict[str, tuple[Any, ...]]] = {
+    **dict.fromkeys((*DURATIONS, "failover_timeout"), ("soon", -1, [], True, "1x", float("nan"))),
+    **dict.fromkeys(("db", "max_connections", "retries", "protocol"), ("x", -1, 2.5, [], True)),
+    "client_name": ("a b", 5),
+    "socket_keepalive": ("maybe", 2),
+    "ssl_cert_reqs": ("perhaps", 1),
+}
+
+
+@pytest.mark.parametrize("option", WRONG)
+def test_a_wrong_value_is_refused_with_the_name_of_its_option(option: str) -> None:
+    """By keyword and in the URL, where it would have failed at the first call or counted as set."""
+    kind = "redis+cluster" if option == "failover_timeout" else "redis"
+    url = f"{kind}://:sesame@localhost:1"
+    for wrong in WRONG[option]:
+        ways = [partial(RedisStore.from_url, url, **{option: wrong})]
+        if isinstance(wrong, str):
+            ways.append(partial(RedisStore.from_url, f"{url}?{option}={wrong}"))
+        for way in ways:
+            with pytest.raises(ConfigurationError, match=f"option '{option}' must be ") as caught:
+                way()
+            assert "sesame" not in str(caught.value)
+
+
+def test_none_leaves_an_option_as_it_is() -> None:
+    """None is no limit for a timeout, and the default for everything else."""
+    names = (*DURATIONS, "failover_timeout", "retries", "max_connections", "protocol")
+    nothing: dict[str, Any] = dict.fromkeys(names)
+    with RedisStore.from_url("redis+cluster://localhost:1", **nothing) as store:
+        made: Any = store._blocking_client()
+    assert made.patience_s == FAILOVER_S
+    assert made.like.connection_kwargs["socket_timeout"] is None
+    assert made.like.max_connections == 50
