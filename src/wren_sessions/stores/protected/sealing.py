@@ -25,21 +25,26 @@ from wren_sessions.errors import (
     DecryptionError,
 )
 from wren_sessions.keys import check_owner
-from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore
+from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore, AsyncTurnStore
 from wren_sessions.records import (
+    ArenaParts,
     Commit,
     Committed,
     Held,
     Life,
     Loaded,
+    Name,
     Notes,
     Prune,
     Scanned,
     Seen,
     SessionInfo,
     SessionPage,
+    Span,
     Start,
     Stored,
+    TurnState,
+    TurnStep,
 )
 from wren_sessions.serializers.compression import Compression
 from wren_sessions.serializers.keyring import UID_BYTES, Keyring
@@ -49,6 +54,7 @@ from wren_sessions.stores.protected import headers
 from wren_sessions.stores.protected.bodies import Bodies
 from wren_sessions.stores.protected.headers import Header
 from wren_sessions.stores.protected.owner_keys import OwnerKeys
+from wren_sessions.ttl import Duration
 
 ATTEMPTS: Final = 5
 PAGE: Final = 100
@@ -72,14 +78,14 @@ class _Known(NamedTuple):
         return not commit.new and commit.incarnation in {None, self.incarnation}
 
 
-class Sealing:
-    """The work of both APIs of a protected store, blocking and async.
+class AsyncProtectedStore:
+    """A protected store, to await. Over `Unsuspended`, it does the work of the blocking one.
 
     Args:
         store: the store below.
         keyring: the keys; None to seal nothing.
         compression: how to compress bodies; None for no compression.
-        owner_keys: the keys of owners; None if they have none.
+        owner_keys: the keys of owners, which are closed with the store; None if they have none.
     """
 
     def __init__(
@@ -92,14 +98,16 @@ class Sealing:
         self._store = store
         self._keyring = keyring
         self._bodies = Bodies(keyring, compression)
-        self._owner_keys = owner_keys
+        self.owner_keys = owner_keys
         self._lock = Lock()
         self._sessions: LRU[str, _Known] = LRU(MAX_KNOWN)
 
-    def over(self, store: AsyncSessionStore, owner_keys: OwnerKeys | None = None) -> Sealing:
+    def over(
+        self, store: AsyncSessionStore, owner_keys: OwnerKeys | None = None
+    ) -> AsyncProtectedStore:
         """The same, with the same memory, over the other API of the stores."""
         twin = copy(self)
-        twin._store, twin._owner_keys = store, owner_keys  # noqa: SLF001 -- its own class
+        twin._store, twin.owner_keys = store, owner_keys  # noqa: SLF001 -- its own class
         return twin
 
     # --- writing ---
@@ -116,7 +124,7 @@ class Sealing:
             if known is None or _lacks_header(commit) or not known.fits(commit):
                 known = await self._look(commit.session)  # it takes no earlier one's keys
             owner = key = None
-            if self._owner_keys is not None:
+            if self.owner_keys is not None:
                 owner, key = await self._owner_key(commit, known)
             work = partial(self._sealed, self._keyring, commit, known, key)
             made = await self._unless_gone(commit.session, known and known.incarnation, work)
@@ -126,7 +134,7 @@ class Sealing:
             done = await self._store.commit(sealed)
             if done.outcome == "done" and done.life is not None:
                 self._remember(commit.session, _known(done.life, uid, owner_key=key))
-                if self._owner_keys is not None and (owner is not None or key is None):
+                if self.owner_keys is not None and (owner is not None or key is None):
                     await self._check_owner(commit.session, done.owner, owner, key)
                 return done
             self._forget(commit.session)
@@ -142,7 +150,7 @@ class Sealing:
         A commit to a session that is gone is refused: no key is made for it, perhaps of an owner
         who was erased.
         """
-        assert self._owner_keys is not None  # noqa: S101 -- checked by the caller
+        assert self.owner_keys is not None  # noqa: S101 -- checked by the caller
         if known is not None and known.owner_key is not None:
             return None, known.owner_key
         if commit.incarnation not in {None, known and known.incarnation}:
@@ -150,7 +158,7 @@ class Sealing:
         if known is not None and known.owner is None and commit.owner is not None:
             known = await self._look(commit.session)  # is it somebody else's?
         owner = (known and known.owner) or commit.owner
-        return owner, None if owner is None else await self._owner_keys.of(owner)
+        return owner, None if owner is None else await self.owner_keys.of(owner)
 
     async def _check_owner(
         self, session: str, there: str | None, owner: str | None, key: str | None
@@ -159,12 +167,12 @@ class Sealing:
         if there is None or there == owner:
             return
         self._forget(session)
-        if key is not None and self._owner_keys is not None:
-            await self._owner_keys.lend(key)
+        if key is not None and self.owner_keys is not None:
+            await self.owner_keys.lend(key)
 
     async def _with_keys(self, work: Callable[[], T]) -> T:
         """Seal or open something, and fetch the owner keys that it needs."""
-        return work() if self._owner_keys is None else await self._owner_keys.call(work)
+        return work() if self.owner_keys is None else await self.owner_keys.call(work)
 
     async def _unless_gone(
         self, session: str, incarnation: str | None, work: Callable[[], T]
@@ -247,16 +255,25 @@ class Sealing:
                     return stored
         return None
 
-    async def copy(self, copy: Copy) -> Life | None:
+    async def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Life | None:
         """See `SessionStore.copy`. The copy has the same uid, but its own header."""
-        self._forget(copy.target)
+        copy = Copy(source, target, replace=replace, state=state, expect=expect)
+        self._forget(target)
         for _ in range(ATTEMPTS):
             try:
                 return await self._copied(copy)
             except ConflictError:
-                if copy.expect is not None or isinstance(copy.replace, Life):
+                if expect is not None or isinstance(replace, Life):
                     raise
-        raise self._busy(copy.source)
+        raise self._busy(source)
 
     async def _copied(self, copy: Copy) -> Life | None:
         """Try once; a `ConflictError` if the source was written since its header was read."""
@@ -315,10 +332,10 @@ class Sealing:
         if not await self._noted(info, header, expect):
             raise noted_meanwhile(session)
         owner = info.notes.owner if notes.owner == expect.owner else self._hidden(notes.owner)
-        given, renew = self._owner_keys is not None and owner != info.notes.owner, False
-        if given and self._owner_keys is not None:
-            await self._owner_keys.lend(header.owner_key, info.notes.owner)
-            key = None if owner is None else await self._owner_keys.of(owner)
+        given, renew = self.owner_keys is not None and owner != info.notes.owner, False
+        if given and self.owner_keys is not None:
+            await self.owner_keys.lend(header.owner_key, info.notes.owner)
+            key = None if owner is None else await self.owner_keys.of(owner)
             renew = (header.owner_key or info.notes.owner) is not None
             header = replace(header, owner_key=key)
         # First whose it is: stopped in between, no key of somebody else's has sealed anything.
@@ -489,6 +506,43 @@ class Sealing:
         return replace(
             info, state=header.state, notes=self._bodies.open_notes(info.notes, header.uid)
         )
+
+    # --- what needs no key ---
+
+    async def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
+        """See `SessionStore.read`."""
+        return await self._store.read(session, spans)
+
+    async def heads(self, session: str) -> tuple[Name, ...]:
+        """See `SessionStore.heads`."""
+        return await self._store.heads(session)
+
+    async def touch(self, session: str) -> Life | None:
+        """See `SessionStore.touch`."""
+        return await self._store.touch(session)
+
+    async def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
+        """See `SessionStore.set_ttl`."""
+        return await self._store.set_ttl(session, idle)
+
+    async def pin(self, session: str, *, pinned: bool = True) -> Life | None:
+        """See `SessionStore.pin`."""
+        return await self._store.pin(session, pinned=pinned)
+
+    async def turn(self, step: TurnStep) -> TurnState:
+        """See `TurnStore.turn`. The holder of a turn is not content, so it is not encrypted."""
+        store: AsyncTurnStore = self._store  # type: ignore[assignment] # if the blocking API has it
+        return await store.turn(step)
+
+    async def ping(self) -> None:
+        """See `SessionStore.ping`."""
+        await self._store.ping()
+
+    async def close(self) -> None:
+        """See `SessionStore.close`."""
+        await self._store.close()
+        if self.owner_keys is not None:
+            await self.owner_keys.store.close()
 
     # --- what is known of sessions ---
 

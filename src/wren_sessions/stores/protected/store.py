@@ -17,12 +17,7 @@ from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.keys import KeySpace
-from wren_sessions.protocols import (
-    AsyncSessionStore,
-    AsyncTurnStore,
-    SessionStore,
-    knowing_owners,
-)
+from wren_sessions.protocols import AsyncSessionStore, SessionStore, knowing_owners
 from wren_sessions.records import (
     ArenaParts,
     Commit,
@@ -38,16 +33,13 @@ from wren_sessions.records import (
     SessionPage,
     Span,
     Start,
-    TurnState,
-    TurnStep,
 )
 from wren_sessions.serializers.compression import Compression
 from wren_sessions.serializers.encryption import Encryption
 from wren_sessions.serializers.keyring import Keyring
 from wren_sessions.stores._closing import Closing
-from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.protected.owner_keys import OwnerKeys, check_place
-from wren_sessions.stores.protected.sealing import Sealing
+from wren_sessions.stores.protected.sealing import AsyncProtectedStore
 from wren_sessions.ttl import Duration, TTLPolicy
 
 
@@ -91,11 +83,9 @@ class ProtectedStore(Closing):
         self.protection: Protection = Protection(keyring, compression)
         self.unprotected: SessionStore = store
         self._store = store
-        self._key_store = owner_keys
         self.owner_keys: OwnerKeys | None = blocking
-        self._sealing = Sealing(Unsuspended(store), keyring, compression, blocking)
-        sealing = self._sealing.over(store.aio, awaited)
-        self.aio: AsyncSessionStore = AsyncProtectedStore(store.aio, sealing, owner_keys, awaited)
+        self._sealing = AsyncProtectedStore(Unsuspended(store), keyring, compression, blocking)
+        self.aio: AsyncSessionStore = self._sealing.over(store.aio, awaited)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)  # optional abilities of a store
@@ -192,8 +182,7 @@ class ProtectedStore(Closing):
         expect: Life | None = None,
     ) -> Life | None:
         """See `SessionStore.copy`."""
-        copy = Copy(source, target, replace=replace, state=state, expect=expect)
-        return run(self._sealing.copy(copy))
+        return run(self._sealing.copy(source, target, replace=replace, state=state, expect=expect))
 
     def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
         """See `OwnerStore.annotate`."""
@@ -209,9 +198,7 @@ class ProtectedStore(Closing):
 
     def close(self) -> None:
         """See `SessionStore.close`."""
-        self._store.close()
-        if self._key_store is not None:
-            self._key_store.close()
+        run(self._sealing.close())
 
 
 def _for_owners(
@@ -227,122 +214,3 @@ def _for_owners(
     knowing_owners(store)
     check_place(owner_keys, store)
     return Keyring(encryption, for_owners=True)
-
-
-class AsyncProtectedStore:
-    """The async API of a `ProtectedStore`.
-
-    Args:
-        store: the async API of the store below.
-        sealing: the work, over that API.
-        key_store: the store of the keys of owners, if they have any; closed with this one.
-        owner_keys: these keys.
-    """
-
-    def __init__(
-        self,
-        store: AsyncSessionStore,
-        sealing: Sealing,
-        key_store: SessionStore | None = None,
-        owner_keys: OwnerKeys | None = None,
-    ) -> None:
-        self._store = store
-        self._sealing = sealing
-        self._key_store = key_store
-        self.owner_keys = owner_keys
-
-    async def commit(self, commit: Commit) -> Committed:
-        """See `SessionStore.commit`."""
-        return await self._sealing.commit(commit)
-
-    async def prune(self, prune: Prune) -> Committed:
-        """See `SessionStore.prune`."""
-        return await self._sealing.prune(prune)
-
-    async def load(
-        self,
-        session: str,
-        namespace: str = "",
-        checkpoint_id: str | None = None,
-        held: Held | None = None,
-    ) -> Loaded | None:
-        """See `SessionStore.load`."""
-        return await self._sealing.load(session, namespace, checkpoint_id, held)
-
-    async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
-        """See `SessionStore.scan`."""
-        return await self._sealing.scan(session, starts, limit)
-
-    async def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
-        """See `SessionStore.read`."""
-        return await self._store.read(session, spans)
-
-    async def heads(self, session: str) -> tuple[Name, ...]:
-        """See `SessionStore.heads`."""
-        return await self._store.heads(session)
-
-    async def info(self, session: str) -> SessionInfo | None:
-        """See `SessionStore.info`."""
-        return await self._sealing.info(session)
-
-    async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
-        """See `SessionStore.list_sessions`."""
-        return await self._sealing.list_sessions(cursor, limit)
-
-    async def touch(self, session: str) -> Life | None:
-        """See `SessionStore.touch`."""
-        return await self._store.touch(session)
-
-    async def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
-        """See `SessionStore.set_ttl`."""
-        return await self._store.set_ttl(session, idle)
-
-    async def pin(self, session: str, *, pinned: bool = True) -> Life | None:
-        """See `SessionStore.pin`."""
-        return await self._store.pin(session, pinned=pinned)
-
-    async def delete(self, session: str) -> bool:
-        """See `SessionStore.delete`."""
-        return await self._sealing.delete(session)
-
-    async def delete_owned(self, session: str, owner: str) -> bool:
-        """See `OwnerStore.delete_owned`."""
-        return await self._sealing.delete_owned(session, owner)
-
-    async def copy(
-        self,
-        source: str,
-        target: str,
-        *,
-        replace: bool | Life = False,
-        state: bytes | None = None,
-        expect: Life | None = None,
-    ) -> Life | None:
-        """See `SessionStore.copy`."""
-        copy = Copy(source, target, replace=replace, state=state, expect=expect)
-        return await self._sealing.copy(copy)
-
-    async def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
-        """See `OwnerStore.annotate`."""
-        return await self._sealing.annotate(session, notes, expect)
-
-    async def list_owned(
-        self, owner: str, cursor: str | None = None, limit: int = 100
-    ) -> SessionPage:
-        """See `OwnerStore.list_owned`."""
-        return await self._sealing.list_owned(owner, cursor, limit)
-
-    async def turn(self, step: TurnStep) -> TurnState:
-        """See `TurnStore.turn`. The holder of a turn is not content, so it is not encrypted."""
-        store: AsyncTurnStore = self._store  # type: ignore[assignment] # if the blocking API has it
-        return await store.turn(step)
-
-    async def ping(self) -> None:
-        """See `SessionStore.ping`."""
-        await self._store.ping()
-
-    async def close(self) -> None:
-        """See `SessionStore.close`."""
-        await self._store.close()
-        if self._key_store is not None:
-            await self._key_store.aio.close()
