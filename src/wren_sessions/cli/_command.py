@@ -10,7 +10,7 @@ import gc
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -20,7 +20,12 @@ import typer
 from wren_sessions.cli import _exits
 from wren_sessions.cli._screen import Screen
 from wren_sessions.cli._where import Where, open_there
-from wren_sessions.errors import SessionError, SessionNotFoundError, WrenSessionsError
+from wren_sessions.errors import (
+    ConfigurationError,
+    SessionError,
+    SessionNotFoundError,
+    WrenSessionsError,
+)
 from wren_sessions.protocols import SessionStore
 
 _COMMON: Final = {
@@ -88,9 +93,7 @@ class Run:
     """One run of a command.
 
     Args:
-        where: what was said about the store.
-        screen: where to print.
-        as_json: whether to print JSON.
+        where, screen, as_json: what the command line says.
         makes: whether a file that is not there may be made.
 
     Attributes:
@@ -107,12 +110,21 @@ class Run:
         self._makes = makes
         self._opened: list[SessionStore] = []
 
+    def say(self, facts: Mapping[str, object], words: str) -> None:
+        """Print a result: its facts for programs, or in words."""
+        if self.as_json:
+            self.screen.json(facts)
+        else:
+            self.screen.line(words)
+
     def done(self, session: str, result: str, words: str, **facts: object) -> None:
         """Say what was done with a session: in one word and facts for programs, or in words."""
-        if self.as_json:
-            self.screen.json({"id": session, "result": result, **facts})
-        else:
-            self.screen.line(f"{session}: {words}")
+        self.say({"id": session, "result": result, **facts}, f"{session}: {words}")
+
+    def note(self, words: str) -> None:
+        """Print something beside the result, for people alone."""
+        if not self.as_json:
+            self.screen.note(words)
 
     @cached_property
     def store(self) -> SessionStore:
@@ -135,6 +147,17 @@ class Run:
     def can_ask(self) -> bool:
         """Whether somebody is there to answer a question."""
         return sys.stdin.isatty() and not self.as_json
+
+    def agreed(self, question: str, otherwise: str) -> bool:
+        """Whether somebody says yes.
+
+        Raises:
+            ConfigurationError: nobody is there to ask; its text is `otherwise`.
+        """
+        if not self.can_ask():
+            raise ConfigurationError(otherwise)
+        self.screen.flush()
+        return typer.confirm(question, default=False)
 
 
 def command(

@@ -21,7 +21,7 @@ class Dialogue:
     """Prints messages.
 
     Args:
-        screen: where.
+        screen: where to print them.
         tools: whether to unfold what tools were asked and answered, and system messages.
         full: whether to show long texts whole.
     """

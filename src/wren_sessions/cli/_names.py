@@ -52,7 +52,7 @@ def place_of(store: SessionStore, name: str, at: str | None) -> Address:
         ConfigurationError: both name a checkpoint, and not the same one.
     """
     found = address_of(store, name)
-    wanted = None if at is None else (checkpoint_of(store, found.session, at))
+    wanted = None if at is None else checkpoint_of(store, found.session, at)
     if wanted is None or found.checkpoint_id in {None, wanted}:
         return Address(found.session, found.checkpoint_id or wanted)
     raise ConfigurationError(
@@ -90,13 +90,6 @@ def chosen(
 ) -> Iterator[str]:
     """The ids of the sessions a command is for: those named, those of an owner, or all.
 
-    Args:
-        store: the store.
-        names: ids or addresses.
-        owner: whose sessions.
-        every: whether all are meant.
-        ways: how the command's user can choose, for the error.
-
     Raises:
         ConfigurationError: none of the ways was used, or more than one.
     """
@@ -120,17 +113,17 @@ def nothing_owned(store: SessionStore, owner: str) -> str:
     return f"no session of owner {owner!r} was found: check the name with wren-sessions list"
 
 
-def near_ids(store: SessionStore, wrong: str, most: int = 3) -> list[str]:
-    """Ids like one that is not there, the nearest first; among the first 2,000 sessions."""
+def near_ids(store: SessionStore, wrong: str) -> list[str]:
+    """At most three ids like one that is not there, the nearest first; among the first 2,000."""
     from difflib import get_close_matches
     from itertools import islice
 
     ids = [info.session for info in islice(all_sessions(store, PAGE), LOOKED_AT)]
     if wrong in ids:  # a checkpoint of it was not found
         return []
-    begins = sorted(id_ for id_ in ids if id_.startswith(wrong))[:most]
-    close = get_close_matches(wrong, [id_ for id_ in ids if id_ not in begins], n=most, cutoff=0.6)
-    return [*begins, *close][:most]
+    begins = sorted(id_ for id_ in ids if id_.startswith(wrong))[:3]
+    close = get_close_matches(wrong, [id_ for id_ in ids if id_ not in begins])
+    return [*begins, *close][:3]
 
 
 def complete(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -174,6 +167,12 @@ OwnerOption = Annotated[
 OwnersSessions = Annotated[
     str | None,
     typer.Option("--owner", metavar="NAME", help="All sessions of this owner, instead of ids."),
+]
+MessagesKey = Annotated[
+    str,
+    typer.Option(
+        "--messages", metavar="NAME", help="The name of the list of messages in the state."
+    ),
 ]
 AtCheckpoint = Annotated[
     str | None,

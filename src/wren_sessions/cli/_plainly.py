@@ -47,13 +47,7 @@ _NOT_PLAIN: Final = object()
 
 
 def plain(value: Any, annotation: Any, info: Any) -> Any:
-    """The value if it is plain; `_NOT_PLAIN` if typer should look at it.
-
-    Args:
-        value: from the command line, or a default.
-        annotation: the parameter's type.
-        info: the parameter's description, with the range of a number.
-    """
+    """The value if it is plain; `_NOT_PLAIN` if typer should look at it."""
     if value is None:
         return None
     kinds = {annotation, *get_args(annotation)} - {type(None)}

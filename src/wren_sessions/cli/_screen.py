@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Literal, NamedTuple, TextIO, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from wren_sessions.cli._text import json_line, shown, wrapped
 
@@ -62,15 +62,10 @@ class Screen:
     Args:
         color: whether to use colour; None for where it belongs: on a terminal, and not where
             ``NO_COLOR`` is set or ``TERM`` is ``dumb``.
-        out: where results go; None for the standard output.
-        err: where notes and errors go; None for the standard error.
     """
 
-    def __init__(
-        self, *, color: bool | None = None, out: TextIO | None = None, err: TextIO | None = None
-    ) -> None:
-        self._out = out or sys.stdout
-        self._err = err or sys.stderr
+    def __init__(self, *, color: bool | None = None) -> None:
+        self._out, self._err = sys.stdout, sys.stderr
         self.terminal: bool = self._out.isatty()
         self._color = _wants_color(self.terminal) if color is None else color
         self._color_err = _wants_color(self._err.isatty()) if color is None else color
@@ -95,13 +90,11 @@ class Screen:
             parts.append(self._dress(text, style))
         self._write(" " * indent + "".join(parts))
 
-    def paragraph(self, text: str, *, indent: int = 0, style: Style = "", first: str = "") -> None:
+    def paragraph(self, text: str, *, style: Style = "", first: str = "") -> None:
         """A line of text, wrapped at the edge of a terminal; `first` stands before it."""
-        for number, line in enumerate(
-            wrapped(shown(text, 4_000), self.width - indent - _cells(first))
-        ):
+        for number, line in enumerate(wrapped(shown(text, 4_000), self.width - _cells(first))):
             lead = first if number == 0 else " " * _cells(first)
-            self._write(" " * indent + self._dress(lead + line, style))
+            self._write(self._dress(lead + line, style))
 
     def block_line(self, line: str, *, width: int | None, indent: int) -> None:
         """A line of `_text.block`, wrapped at a width; it is harmless already."""

@@ -16,9 +16,15 @@ import typer
 from wren_sessions.archives import export_session, import_session, import_sessions
 from wren_sessions.archives._paths import folder_name
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import WAYS, OwnersSessions, SomeSessionNames, address_of, chosen
+from wren_sessions.cli._names import (
+    WAYS,
+    MessagesKey,
+    OwnersSessions,
+    SomeSessionNames,
+    address_of,
+    chosen,
+)
 from wren_sessions.cli._text import block
-from wren_sessions.cli.conversation import MessagesKey
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.transcripts._html import Entry, index
 from wren_sessions.viewing.overview import transcript_of
@@ -170,10 +176,7 @@ def _save(
     _check_free(path, force=force)
     _write(path, contents.values())
     for id_ in contents:
-        if run.as_json:
-            run.screen.json({"id": id_, "file": str(path), "format": form})
-        else:
-            run.screen.line(f"{id_}: written to {path}")
+        run.say({"id": id_, "file": str(path), "format": form}, f"{id_}: written to {path}")
 
 
 def _check_free(path: Path, *, force: bool) -> None:
@@ -242,10 +245,7 @@ def import_(
             raise ConfigurationError(f"there is no file {path}: check its name")
     for path in files:
         for id_ in _imported(run, path, new_id, replace=replace, renew=renew):
-            if run.as_json:
-                run.screen.json({"id": id_, "file": path})
-            else:
-                run.screen.line(f"{id_}: imported from {path}")
+            run.say({"id": id_, "file": path}, f"{id_}: imported from {path}")
 
 
 def _imported(

@@ -56,12 +56,9 @@ def fork(
             f"session {target!r} is there already: choose another id, or delete it first",
             session=target,
         ) from None
-    if run.as_json:
-        facts = {"id": made.id, "forked_from": place.session, "checkpoint_id": made.checkpoint_id}
-        run.screen.json(facts)
-    else:
-        where = f" at checkpoint {made.checkpoint_id}" if exact else ""
-        run.screen.line(f"{made.id} is a copy of {place.session}{where}")
+    facts = {"id": made.id, "forked_from": place.session, "checkpoint_id": made.checkpoint_id}
+    where = f" at checkpoint {made.checkpoint_id}" if exact else ""
+    run.say(facts, f"{made.id} is a copy of {place.session}{where}")
 
 
 @command(
@@ -112,11 +109,7 @@ def _prune(store: SessionStore, session: str, keep_last: int, *, dry_run: bool) 
 
 
 class _Untouched:
-    """A store whose prunes do nothing.
-
-    Args:
-        store: where to read.
-    """
+    """A store whose prunes do nothing."""
 
     def __init__(self, store: SessionStore) -> None:
         self.scan = store.scan
@@ -131,16 +124,14 @@ def _print(
     run: Run, session: str, dropped: int, sizes: tuple[int | None, int | None], *, dry_run: bool
 ) -> None:
     before, after = sizes
-    if run.as_json:
-        facts = {
-            "id": session,
-            "dropped": dropped,
-            "dry_run": dry_run,
-            "size_bytes_before": before,
-            "size_bytes": after,
-        }
-        run.screen.json(facts)
-        return
+    facts = {
+        "id": session,
+        "dropped": dropped,
+        "dry_run": dry_run,
+        "size_bytes_before": before,
+        "size_bytes": after,
+    }
     would = "would be dropped" if dry_run else "dropped"
     room = "" if dry_run else f", {size(before)} → {size(after)}"
-    run.screen.line(f"{session}: {dropped} checkpoint{'' if dropped == 1 else 's'} {would}{room}")
+    what = f"{dropped} checkpoint{'' if dropped == 1 else 's'}"
+    run.say(facts, f"{session}: {what} {would}{room}")

@@ -11,7 +11,7 @@ import typer
 
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._dialogue import Dialogue, message_json
-from wren_sessions.cli._names import AtCheckpoint, SessionName, place_of
+from wren_sessions.cli._names import AtCheckpoint, MessagesKey, SessionName, place_of
 from wren_sessions.errors import ConfigurationError, CorruptSessionError, SessionNotFoundError
 from wren_sessions.keys import Address
 from wren_sessions.transcripts import Message, Transcript
@@ -21,12 +21,6 @@ from wren_sessions.viewing.overview import overview, transcript_of, with_status
 Tools = Annotated[
     bool,
     typer.Option("--tools", help="Show tool calls, their results, and system messages in full."),
-]
-MessagesKey = Annotated[
-    str,
-    typer.Option(
-        "--messages", metavar="NAME", help="The name of the list of messages in the state."
-    ),
 ]
 Full = Annotated[bool, typer.Option("--full", help="Do not cut very long texts.")]
 
@@ -78,12 +72,7 @@ def conversation(
 
 
 class Shown:
-    """What of a conversation has been shown.
-
-    Args:
-        run: the command.
-        dialogue: shows messages to people.
-    """
+    """What of a conversation has been shown."""
 
     def __init__(self, run: Run, dialogue: Dialogue) -> None:
         self._run = run

@@ -182,13 +182,11 @@ def _erase(run: Run, owner: str, archives: str | None, *, dry_run: bool, yes: bo
 
 
 def _agreed_to_erase(run: Run, found: ErasureReceipt) -> bool:
-    if not run.can_ask():
-        raise ConfigurationError(
-            f"{_summed(found)} would be erased, and there is no terminal to ask on, or --json was "
-            "given: add --yes, or look first with --dry-run"
-        )
-    what = f"{_summed(found)} from {found.location}"
-    return typer.confirm(f"Erase {what}? There is no way back.", default=False)
+    return run.agreed(
+        f"Erase {_summed(found)} from {found.location}? There is no way back.",
+        f"{_summed(found)} would be erased, and there is no terminal to ask on, or --json was "
+        "given: add --yes, or look first with --dry-run",
+    )
 
 
 def _summed(found: ErasureReceipt) -> str:
@@ -205,18 +203,17 @@ def _summed(found: ErasureReceipt) -> str:
 
 
 def _agreed(run: Run, rows: list[Overview]) -> bool:
-    if not run.can_ask():
-        raise ConfigurationError(
-            f"{len(rows)} session{'' if len(rows) == 1 else 's'} would be deleted, and there is "
-            "no terminal to ask on: add --yes, or look first with --dry-run"
-        )
-    for row in rows[:_NAMED]:
-        run.screen.line(f"  {row.session}  ({_about(row)})")
-    if len(rows) > _NAMED:
-        run.screen.line(f"  … and {len(rows) - _NAMED:,} more")
-    run.screen.flush()
+    if run.can_ask():
+        for row in rows[:_NAMED]:
+            run.screen.line(f"  {row.session}  ({_about(row)})")
+        if len(rows) > _NAMED:
+            run.screen.line(f"  … and {len(rows) - _NAMED:,} more")
     what = "this session" if len(rows) == 1 else f"these {len(rows):,} sessions"
-    return typer.confirm(f"Delete {what} from {run.store.location}?", default=False)
+    return run.agreed(
+        f"Delete {what} from {run.store.location}?",
+        f"{len(rows)} session{'' if len(rows) == 1 else 's'} would be deleted, and there is no "
+        "terminal to ask on: add --yes, or look first with --dry-run",
+    )
 
 
 def _about(row: Overview) -> str:

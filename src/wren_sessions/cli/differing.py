@@ -59,8 +59,8 @@ def diff(
             run.screen.json(change.to_json())
         else:
             _print(run, change)
-    if not found and not run.as_json:
-        run.screen.note("There is no difference.")
+    if not found:
+        run.note("There is no difference.")
 
 
 def _print(run: Run, change: Change) -> None:

@@ -206,23 +206,20 @@ def _known(option: str, value: str | None, known: tuple[str, ...]) -> str | None
 # --- finding --------------------------------------------------------------------------------------
 
 
-class Rest:
+class Rest(NamedTuple):
     """What a listing did not show.
-
-    Args:
-        cursor: where it goes on.
-        more: how many more there are, where that is known.
-        unseen: whether there are sessions that were not looked at.
 
     Attributes:
         foreign: how many entries under the prefix were no sessions.
+        cursor: where it goes on.
+        more: how many more there are, where that is known.
+        unseen: whether there are sessions that were not looked at.
     """
 
-    def __init__(self, cursor: str | None = None, more: int = 0, *, unseen: bool = False) -> None:
-        self.cursor = cursor
-        self.more = more
-        self.unseen = unseen
-        self.foreign = 0
+    foreign: int
+    cursor: str | None = None
+    more: int = 0
+    unseen: bool = False
 
 
 def find(run: Run, query: Query) -> tuple[list[Overview], Rest]:
@@ -230,11 +227,8 @@ def find(run: Run, query: Query) -> tuple[list[Overview], Rest]:
     if query.sort == STORED:
         return _paged(run, query)
     most = LOOKED_AT if query.sort is None and query.limit else None
-    if (
-        query.owner is not None
-        and query.sort is None
-        and query.status is None
-        and not (query.match or query.older_ms)
+    if query.owner is not None and not (
+        query.sort or query.status or query.match or query.older_ms
     ):
         most = query.limit + 1 if query.limit else None  # they come in this order
     rows, rest = _headers(run, most, query.owner)
@@ -245,8 +239,7 @@ def find(run: Run, query: Query) -> tuple[list[Overview], Rest]:
     rows.sort(key=lambda row: (ORDERS[query.sort or "updated"](row), row.session))
     kept = rows[: query.limit] if query.limit else rows
     shown = _looked_at(run, kept, asked=asked) if query.wants_details(len(kept)) else kept
-    rest.more = len(rows) - len(kept)
-    return shown, rest
+    return shown, rest._replace(more=len(rows) - len(kept))
 
 
 def _looked_at(run: Run, rows: list[Overview], *, asked: bool) -> list[Overview]:
@@ -264,15 +257,12 @@ def _headers(run: Run, most: int | None, owner: str | None) -> tuple[list[Overvi
         if page is None:
             break
         rows += [overview(run.store, info) for info in page]
-    rest = Rest(unseen=not walk.ended)
-    rest.foreign = walk.foreign
-    return rows, rest
+    return rows, Rest(walk.foreign, unseen=not walk.ended)
 
 
 def _paged(run: Run, query: Query) -> tuple[list[Overview], Rest]:
     """Pages until there are enough rows; a page is never shown in part, or its rest were lost."""
     rows: dict[str, Overview] = {}
-    rest = Rest()
     asked = query.status is not None
     walk = SessionWalk(Unsuspended(run.store), DETAILED, cursor=query.cursor, owner=query.owner)
     while not walk.ended and (not query.limit or len(rows) < query.limit):
@@ -282,11 +272,10 @@ def _paged(run: Run, query: Query) -> tuple[list[Overview], Rest]:
         if asked:
             fitting = [row for row in detailed(run.store, fitting) if _has_status(row, query)]
         rows |= {row.session: row for row in fitting}
-    rest.cursor, rest.foreign = walk.cursor, walk.foreign
     shown = list(rows.values())
     if query.wants_details(len(shown)):
         shown = _looked_at(run, shown, asked=asked)
-    return shown, rest
+    return shown, Rest(walk.foreign, walk.cursor)
 
 
 def _fits(row: Overview, query: Query) -> bool:

@@ -98,21 +98,14 @@ def _print(run: Run, report: CopyReport, conflicts: Sequence[SessionError], loca
     others = [(id_, "skipped", "exists already, unchanged") for id_ in report.skipped]
     others += [(id_, "expired", "too old for the target: left out") for id_ in report.expired]
     for error in conflicts:
+        why = ("busy", "not copied: others kept writing it")
         if isinstance(error, SessionExistsError):
-            others.append(
-                (
-                    error.session,
-                    "exists",
-                    "not copied: the target has a different one; --replace replaces it",
-                )
-            )
-        else:
-            others.append((error.session, "busy", "not copied: others kept writing it"))
+            why = ("exists", "not copied: the target has a different one; --replace replaces it")
+        others.append((error.session, *why))
         run.code = _exits.CONFLICT
     for id_, result, words in others:
         run.done(id_, result, words)
-    if not run.as_json:
-        run.screen.note(
-            f"{len(report.copied)} copied to {location}, {len(report.skipped)} there already, "
-            f"{len(report.expired)} too old, {len(conflicts)} not copied"
-        )
+    run.note(
+        f"{len(report.copied)} copied to {location}, {len(report.skipped)} there already, "
+        f"{len(report.expired)} too old, {len(conflicts)} not copied"
+    )

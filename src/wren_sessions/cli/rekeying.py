@@ -59,10 +59,9 @@ def _print(run: Run, report: RekeyReport) -> None:
         run.done(id_, result, words)
     for id_, why in report.unreadable.items():
         run.done(id_, "unreadable", f"cannot be read, and stays as it is: {why}", why=why)
-    if not run.as_json:
-        run.screen.note(
-            f"{len(report.rewritten)} rewritten, {len(report.current)} with the newest key "
-            f"already, {len(report.busy)} in use"
-            + (f", {len(report.unreadable)} cannot be read" if report.unreadable else "")
-            + (f"; {report.owner_keys} keys of owners" if report.owner_keys else "")
-        )
+    run.note(
+        f"{len(report.rewritten)} rewritten, {len(report.current)} with the newest key already, "
+        f"{len(report.busy)} in use"
+        + (f", {len(report.unreadable)} cannot be read" if report.unreadable else "")
+        + (f"; {report.owner_keys} keys of owners" if report.owner_keys else "")
+    )

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import typer
-
 from wren_sessions._blocking import Unsuspended
 from wren_sessions._blocking import run as run_engine
 from wren_sessions._walks import SessionWalk
@@ -42,16 +40,7 @@ _SHOWN: Final = 20  # damaged parts that are named
 def check_sessions(
     run: Run, names: list[str], *, repairs: bool, dry_run: bool, yes: bool, save: Path
 ) -> None:
-    """Verify sessions, those that are named or all, and repair them if that is asked for.
-
-    Args:
-        run: the run of the command.
-        names: the sessions; none for all.
-        repairs: whether to repair what is damaged.
-        dry_run: whether only to say what a repair would do.
-        yes: whether not to ask.
-        save: the folder that damaged originals are kept in.
-    """
+    """Verify sessions, those that are named or all, and repair them if that is asked for."""
     for check in _checks(run, names):
         _tell(run, check)
         code = _exits.OK if check.ok else _exits.UNREADABLE
@@ -178,14 +167,11 @@ def _repaired(run: Run, check: SessionCheck, *, dry_run: bool, yes: bool, save: 
 
 
 def _agreed(run: Run, session: str) -> bool:
-    if not run.can_ask():
-        raise ConfigurationError(
-            f"session {session!r} would be repaired, and there is no terminal to ask "
-            "on: add --yes, or look first with --dry-run"
-        )
-    run.screen.flush()
-    question = f"Repair {session}? Damaged parts are left out. The original is saved to a file."
-    return typer.confirm(question, default=False)
+    return run.agreed(
+        f"Repair {session}? Damaged parts are left out. The original is saved to a file.",
+        f"session {session!r} would be repaired, and there is no terminal to ask on: add --yes, or "
+        "look first with --dry-run",
+    )
 
 
 def _saved(run: Run, session: str, folder: Path) -> Path:

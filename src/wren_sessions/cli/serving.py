@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from wren_sessions.cli._command import Run, command
+from wren_sessions.cli._names import MessagesKey
 from wren_sessions.web import check_installed
 
 
@@ -65,12 +66,7 @@ def web(
             "token unless --token is given.",
         ),
     ] = False,
-    messages: Annotated[
-        str,
-        typer.Option(
-            "--messages", metavar="NAME", help="The name of the list of messages in the state."
-        ),
-    ] = "messages",
+    messages: MessagesKey = "messages",
 ) -> None:
     """Show sessions in a browser: conversations, what they wait for, what each step changed.
 

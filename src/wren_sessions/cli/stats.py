@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from itertools import islice
 from statistics import median
@@ -167,17 +167,8 @@ def _plot(run: Run, title: str, counts: dict[str, int]) -> None:
     widest, most = max(map(len, counts)), max(counts.values())
     digits = len(f"{most:,}")
     room = max(1, min(_BAR, run.screen.width - widest - digits - 6))
-    bar = _bars(room, most)
     for name, count in counts.items():
+        eighths = max(1, round(count / most * room * 8))
+        bar = ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
         figures = f"{count:>{digits},}"
-        run.screen.line(f"  {name:<{widest}}  ", figures, "  ", Styled(bar(count), "key"))
-
-
-def _bars(room: int, most: int) -> Callable[[int], str]:
-    """Makes bars whose length is the count; what is not nothing is seen."""
-
-    def bar(count: int) -> str:
-        eighths = max(1, round(count / most * room * 8)) if count else 0
-        return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
-
-    return bar
+        run.screen.line(f"  {name:<{widest}}  ", figures, "  ", Styled(bar, "key"))

@@ -219,8 +219,7 @@ def _told(run: Run, report: MigrateReport, *, write: bool) -> None:
         run.done(id_, result, words)
     for id_ in report.busy:
         run.done(id_, "busy", "in use: left for the next time")
-    if not run.as_json:
-        run.screen.note(
-            f"{len(report.migrated):,} {words}, {report.current:,} need nothing, "
-            f"{len(report.busy):,} in use{'' if write else '; --write does it'}"
-        )
+    run.note(
+        f"{len(report.migrated):,} {words}, {report.current:,} need nothing, "
+        f"{len(report.busy):,} in use{'' if write else '; --write does it'}"
+    )
