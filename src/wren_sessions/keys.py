@@ -40,13 +40,19 @@ Ids are percent-encoded where they hold a separator, a glob or brace, a space or
 character. Two different (prefix, session, namespace, checkpoint) never meet in one name, every
 name is parsed back to what it was built from, and no id ever becomes a pattern. Namespaces stand in
 full, however long: LangGraph's has a name and a UUID for every graph around a subgraph.
+
+A commit has a name too, its token: text that no other commit has, in any process. It is no secret.
 """
 
 from __future__ import annotations
 
+import os
 import re
+from binascii import b2a_base64
 from dataclasses import dataclass
 from hashlib import sha256
+from random import Random
+from time import time_ns
 from typing import Final, Self
 from urllib.parse import unquote
 
@@ -296,3 +302,22 @@ def special_prefix(namespace: str, checkpoint_id: str) -> str:
 def write_key(task_id: str, index: int) -> str:
     """The name of a pending write within its checkpoint: ``<task>/<index>``."""
     return f"{encode(task_id)}/{index}"
+
+
+# --- tokens of commits ----------------------------------------------------------------------------
+
+# A commit needs one each time, and asking the system for random bytes is a call into the kernel,
+# which takes 5 % of a put in memory. So they come from a generator that the system has seeded, anew
+# in each forked child. The clock is mixed in: a process that was copied as a whole, such as a
+# snapshot of a virtual machine, goes on with the same generator in each copy.
+
+_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+_random: Final = Random()  # noqa: S311 -- unique, not secret
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.seed)
+
+
+def new_token() -> str:
+    """A new token: 11 characters, all of them letters, digits, ``-`` and ``_``."""
+    bits = _random.getrandbits(64) ^ time_ns()
+    return b2a_base64(bits.to_bytes(8, "big"))[:11].translate(_SAFE).decode()

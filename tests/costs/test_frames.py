@@ -4,7 +4,7 @@ A saver is warm once it has written and read 20 messages, as in the middle of a 
 a little above what was counted: lower it when a step runs less, and say why if it must run more.
 On Redis, four calls of ours write and read what took thirty of the driver's.
 Counts are Python 3.11's, where a comprehension is a function of its own; later ones count less.
-Tokens of commits are made here (`_tokens`, one module and one function): the standard library's
+Tokens of commits are made here (`keys.new_token`): the standard library's
 way is a call into the kernel, and 5 % of a step. A write to a file asks this process what it wrote
 last (`known`, one module and seven functions): the statement that it spares takes longer.
 """

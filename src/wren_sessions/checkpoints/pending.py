@@ -25,7 +25,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from wren_sessions._blocking import signal_for, stops_a_loop
-from wren_sessions._tokens import new_token
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, WriteBody, encode_write
 from wren_sessions.checkpoints.lineage import check_expired
 from wren_sessions.checkpoints.outcomes import check, expired
@@ -36,7 +35,7 @@ from wren_sessions.checkpoints.turns import Rules, token_in, turns_on
 from wren_sessions.delta.encoder import INLINE_BYTES, DeltaEncoder, Serializer, dump
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import StoreUnavailableError
-from wren_sessions.keys import write_key
+from wren_sessions.keys import new_token, write_key
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Commit, Committed, Life, Name, Write, Writes
 from wren_sessions.serializers._channels import channels_of

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from wren_sessions._tokens import new_token
 from wren_sessions.checkpoints.draft import Draft, Put, draft
 from wren_sessions.checkpoints.get import Reading
 from wren_sessions.checkpoints.header import header
@@ -26,6 +25,7 @@ from wren_sessions.checkpoints.turns import Rules, token_in, turns_on
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import StoreUnavailableError, WrenSessionsError
+from wren_sessions.keys import new_token
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Commit, Committed, Life
 

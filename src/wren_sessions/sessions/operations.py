@@ -10,7 +10,6 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
-from wren_sessions._tokens import new_token
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import check_state
 from wren_sessions.checkpoints.draft import Put
@@ -29,7 +28,7 @@ from wren_sessions.errors import (
     SessionNotFoundError,
     WrenSessionsError,
 )
-from wren_sessions.keys import StagingId
+from wren_sessions.keys import StagingId, new_token
 from wren_sessions.records import (
     Commit,
     Life,

@@ -17,7 +17,6 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import Final, NoReturn, Protocol
 
-from wren_sessions._tokens import new_token
 from wren_sessions._walks import RecordWalk
 from wren_sessions.checkpoints.codec import (
     WriteBody,
@@ -33,7 +32,7 @@ from wren_sessions.errors import (
     SessionExpiredError,
     WrenSessionsError,
 )
-from wren_sessions.keys import StagingId
+from wren_sessions.keys import StagingId, new_token
 from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore, knowing_owners
 from wren_sessions.records import (
     NOTHING_NOTED,

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wren_sessions._tokens import new_token
 from wren_sessions.checkpoints.codec import WriteBody, encode_write
 from wren_sessions.checkpoints.draft import draft
 from wren_sessions.checkpoints.get import Reading
@@ -20,7 +19,7 @@ from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache, Known
 from wren_sessions.checkpoints.versions import Version
 from wren_sessions.delta.encoder import DeltaEncoder
 from wren_sessions.errors import ConflictError
-from wren_sessions.keys import write_key
+from wren_sessions.keys import new_token, write_key
 from wren_sessions.langgraph.convert import put_of, session_of
 from wren_sessions.records import Commit, Life, Name, Write, Writes
 from wren_sessions.serializers.limits import limits_of

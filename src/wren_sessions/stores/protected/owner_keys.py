@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from wren_sessions._tokens import new_token
 from wren_sessions._walks import aall_sessions
 from wren_sessions.errors import ConfigurationError, ConflictError, DecryptionError
+from wren_sessions.keys import new_token
 from wren_sessions.protocols import AsyncSessionStore, SessionStore, knowing_owners
 from wren_sessions.records import Commit, SessionInfo
 from wren_sessions.serializers.keyring import Keyring, OwnerKeyNeededError
