@@ -13,8 +13,13 @@ import pytest
 from wren_sessions.checkpoints import record_cache as _cache
 from wren_sessions.checkpoints.arriving import MAX_OLD, RECENT_S
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue
-from wren_sessions.checkpoints.lineage import MAX_ORIGINS, MAX_PAST, is_persistent
-from wren_sessions.checkpoints.record_cache import MAX_RECORDS, Cache
+from wren_sessions.checkpoints.record_cache import (
+    MAX_ORIGINS,
+    MAX_PAST,
+    MAX_RECORDS,
+    Cache,
+    is_persistent,
+)
 from wren_sessions.delta.base import DeltaBase
 from wren_sessions.delta.extents import Extent
 from wren_sessions.records import Life, Name

@@ -10,7 +10,7 @@ from wren_sessions.errors import (
     SessionExpiredError,
     SessionGoneError,
 )
-from wren_sessions.records import Committed, TurnState
+from wren_sessions.records import Committed, Life, TurnState
 
 
 def gone(session: str) -> NoReturn:
@@ -31,6 +31,17 @@ def expired(session: str) -> NoReturn:
         "Start a new one, or give sessions a longer idle timeout or maximum age",
         session=session,
     )
+
+
+def check_expired(session: str, life: Life | None, now_ms: int) -> Life:
+    """Make sure that a life which is over ended at its deadline; gives it.
+
+    Raises:
+        SessionGoneError: it ended before.
+    """
+    if life is None or life.deadline_ms is None or now_ms < life.deadline_ms:
+        gone(session)
+    return life
 
 
 def conflict(session: str) -> NoReturn:

@@ -14,7 +14,7 @@ may come first. So that no checkpoint is ever stored without the writes that wer
 Of a checkpoint that is not known here, the first write asks the store whether it is there: another
 process may have written it.
 
-`lineage` explains what happens to them if the session went away.
+`record_cache` explains what happens to them if the session went away.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from wren_sessions._blocking import signal_for, stops_a_loop
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, WriteBody, encode_write
-from wren_sessions.checkpoints.lineage import check_expired
-from wren_sessions.checkpoints.outcomes import check, expired
+from wren_sessions.checkpoints.outcomes import check, check_expired, expired
 from wren_sessions.checkpoints.readable import SURE_BYTES, check_readable
 from wren_sessions.checkpoints.record_cache import Cache, KnownForWrites
 from wren_sessions.checkpoints.renaming import MIRRORS, check_names

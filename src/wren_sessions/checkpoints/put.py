@@ -5,8 +5,8 @@ values inline, and covers large ones with bytes that are already in the arena (s
 one commit, whose witnesses are the records that it builds on. If this process does not know the
 parent, it loads it first.
 
-`lineage` explains what happens if the session went away between two calls, and where a put belongs
-that continues nothing, or continues a checkpoint that was never stored.
+`record_cache` explains what happens if the session went away between two calls, and where a put
+belongs that continues nothing, or continues a checkpoint that was never stored.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from dataclasses import replace
 from wren_sessions.checkpoints.draft import Draft, Put, draft
 from wren_sessions.checkpoints.get import Reading
 from wren_sessions.checkpoints.header import header
-from wren_sessions.checkpoints.lineage import check_expired
-from wren_sessions.checkpoints.outcomes import check, expired, gone
+from wren_sessions.checkpoints.outcomes import check, check_expired, expired, gone
 from wren_sessions.checkpoints.pending import Pending
 from wren_sessions.checkpoints.record_cache import Cache, Known
 from wren_sessions.checkpoints.turns import Rules, token_in, turns_on
