@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wren_sessions.checkpoints.header import empty_header, header
+from wren_sessions.checkpoints.put import empty_header, header
 from wren_sessions.records import Name
 
 SECRET: Final = "what was said"

@@ -21,8 +21,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 
 from wren_sessions.checkpoints import Checkpoints
-from wren_sessions.checkpoints.draft import Put
 from wren_sessions.checkpoints.listing import Listing
+from wren_sessions.checkpoints.put import Put
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.config import NOTHING, Settings
 from wren_sessions.config.environment import WREN_URL

@@ -26,7 +26,7 @@ from wren_sessions import (
     import_session,
     open_store,
 )
-from wren_sessions.checkpoints import draft, pending, snapshots
+from wren_sessions.checkpoints import pending, put, snapshots
 from wren_sessions.delta import encoder, protection
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.serializers import budget, limits
@@ -46,7 +46,7 @@ def _counted_from_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is short is looked at as well, so that these tests are quick."""
     for module in (budget, limits):
         monkeypatch.setattr(module, "FREE_BYTES", 4_096)
-    for module in (pending, draft):
+    for module in (pending, put):
         monkeypatch.setattr(module, "SURE_BYTES", 2_048)
 
 

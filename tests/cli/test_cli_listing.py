@@ -12,7 +12,7 @@ from redis import Redis
 
 from cli.running import Cli, Terminal
 from wren_sessions import FileStore, RedisStore, Sessions, TTLPolicy, open_store
-from wren_sessions.checkpoints.header import dump
+from wren_sessions.checkpoints.put import as_header
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Commit, Record
 from wren_sessions.stores.file import connections as _sqlite_pool
@@ -36,7 +36,7 @@ def fill(store: SessionStore, count: int) -> None:
         state = {"checkpoint": {"turn_count": number % 7}, "metadata": {"checkpoint_id": "1"}}
         record = Record(name=("", "1"), parent_id=None, body=b"x" * 100)
         store.commit(
-            Commit(session=f"s{number}", token=str(number), record=record, state=dump(state))
+            Commit(session=f"s{number}", token=str(number), record=record, state=as_header(state))
         )
 
 

@@ -22,8 +22,8 @@ from typing import Any, Final, TypeAlias
 
 from wren_sessions._walks import RecordWalk, aall_sessions
 from wren_sessions.checkpoints.codec import CheckpointRecord, record_of
-from wren_sessions.checkpoints.header import empty_header, header
 from wren_sessions.checkpoints.order import in_order
+from wren_sessions.checkpoints.put import empty_header, header
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.renaming import COUNTERS, about_today, to_today
 from wren_sessions.checkpoints.snapshots import reading

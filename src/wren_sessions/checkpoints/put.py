@@ -1,9 +1,17 @@
-"""Writing checkpoints.
+"""Writing checkpoints: what a put makes, and what it commits.
 
-A put reuses every channel of the parent's record whose version has not changed. It writes small
-values inline, and covers large ones with bytes that are already in the arena (see `draft`). It is
-one commit, whose witnesses are the records that it builds on. If this process does not know the
-parent, it loads it first.
+A put makes a record and a header.
+
+- The *draft* is the record. It reuses every channel of the parent's record whose version has not
+  changed. It keeps small values inline, and covers large ones with bytes that are already in the
+  arena (see `delta`). An import commits drafts too, to the revision that it found.
+- The *header* is JSON that a person can read in redis-cli or a dashboard. It has the shape that the
+  guide of WREN, an interview agent, shows. It holds no content: of the state, top-level numbers
+  and booleans, how many messages there are, and strings only of the channels that the application
+  names.
+
+Both are one commit, whose witnesses are the records that it builds on. If this process does not
+know the parent, it loads it first.
 
 `record_cache` explains what happens if the session went away between two calls, and where a put
 belongs that continues nothing, or continues a checkpoint that was never stored.
@@ -11,22 +19,259 @@ belongs that continues nothing, or continues a checkpoint that was never stored.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
 
-from wren_sessions.checkpoints.draft import Draft, Put, draft
+from wren_sessions.checkpoints.channels import is_internal
+from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, encode_record
 from wren_sessions.checkpoints.get import Reading
-from wren_sessions.checkpoints.header import header
 from wren_sessions.checkpoints.outcomes import check, check_expired, expired, gone
 from wren_sessions.checkpoints.pending import Pending
+from wren_sessions.checkpoints.readable import SURE_BYTES, check_readable
 from wren_sessions.checkpoints.record_cache import Cache, Known
+from wren_sessions.checkpoints.renaming import about_both, check_names, to_both, values_to_write
 from wren_sessions.checkpoints.turns import Rules, token_in, turns_on
-from wren_sessions.delta.encoder import Serializer
+from wren_sessions.checkpoints.versions import Version, as_text
+from wren_sessions.delta.encoder import DeltaEncoder, Grown, Large, Serializer, dump
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import StoreUnavailableError, WrenSessionsError
 from wren_sessions.keys import new_token
 from wren_sessions.protocols import AsyncSessionStore
-from wren_sessions.records import Commit, Committed, Life
+from wren_sessions.records import Commit, Committed, Life, Name, Record
+from wren_sessions.serializers._channels import channels_of
+from wren_sessions.serializers.limits import limits_of
+
+orjson: Any
+try:  # comes with langchain, but not on every platform
+    import orjson
+except ImportError:
+    orjson = None
+
+_VERSION: Final = "1.0"  # of headers
+_SAME: Final = frozenset({int, bool, str})  # what orjson writes as json does, and much faster
+_SHOWN: Final = (int, float, str)
+_METADATA: Final = ("step", "source")
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
+_MAX_INT: Final = 2**63  # what other readers of JSON take without rounding or refusing it
+
+
+# --- the record -----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Put:
+    """A checkpoint to write.
+
+    Attributes:
+        session: the session's id.
+        name: namespace and checkpoint id.
+        parent: the name of the checkpoint that it continues.
+        values: the value of each channel that has one.
+        versions: the version of each channel.
+        seen: for each node, the version of each channel that it has seen.
+        rest: everything else that the checkpoint holds.
+        metadata: its metadata.
+        changed: the channels whose value is to be taken from `values`, whatever the parent has.
+        within: the checkpoints of the graphs that this one's graph runs in.
+        new: the session must not be there.
+        revision: the session's revision that this builds on; None for no condition.
+        owner: whose the session is, if it is nobody's yet.
+        life: the life of the session that this belongs to; None for that of the checkpoint it
+            continues.
+    """
+
+    session: str
+    name: Name
+    parent: Name | None
+    values: Mapping[str, Any]
+    versions: Mapping[str, Version]
+    seen: Mapping[str, Mapping[str, Version]]
+    rest: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    changed: Collection[str]
+    within: Sequence[Name] = ()
+    new: bool = False
+    revision: int | None = None
+    owner: str | None = None
+    life: Life | None = None
+
+    @property
+    def has_history(self) -> bool:
+        """Whether a channel's value lives in the writes of ancestors (`DeltaChannel`)."""
+        return bool(self.metadata.get("counters_since_delta_snapshot"))
+
+
+@dataclass(slots=True)
+class Draft:
+    """A record on its way: what to commit, and what to remember once it is.
+
+    Attributes:
+        record: what to commit.
+        body: what it says; `resolve` says where its values are.
+        witnesses: the records that it builds on.
+    """
+
+    record: Record
+    body: CheckpointRecord
+    witnesses: tuple[Name, ...]
+    _large: list[Large | Grown]
+
+    def resolve(self, base: int) -> None:
+        """Note where the record's own bytes are, now that the store has said so."""
+        for large in self._large:
+            large.resolve(base)
+        self.body.base = base
+
+
+def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> Draft:
+    """The record that a checkpoint becomes.
+
+    Args:
+        put: the checkpoint.
+        serde: the serializer.
+        known: what it may build on.
+        protection: what happens to values before they are stored.
+
+    Raises:
+        SerializationError: a value cannot be stored, or all of them not be read again.
+    """
+    session, (namespace, id_), parent = put.session, put.name, known.parent
+    parent_id, given = put.parent[1] if put.parent else None, put.values
+    channels = channels_of(serde, namespace) if getattr(serde, "channels", None) else None
+    about = [{**put.rest}, {**put.metadata}]
+    if channels is not None:
+        check_names(session, {*put.changed, *given}, channels)
+        given = values_to_write(given, channels)
+        about = about_both(put.rest, put.metadata, channels)
+    encoder = DeltaEncoder(parent, known.records, protection)
+    values: dict[str, StoredValue] = {}
+    versions, changed = put.versions, put.changed
+    before: Mapping[str, Version] = {} if parent is None else parent.versions
+    for channel in {**versions, **given}:
+        stored = None
+        if channel in before and channel not in changed:
+            now, then = versions.get(channel), before[channel]
+            if type(now) is type(then) and (now == then or as_text(now) == as_text(then)):
+                stored = encoder.inherited(channel)
+            if stored is not None and stored.migrated and channel in put.values:
+                stored = None  # it was read in another form, and is written in that form
+        if stored is None and channel in given:
+            stored = encoder.value(channel, given[channel], serde, session)
+        if stored is not None:
+            values[channel] = stored
+    seen: dict[str, dict[str, Version]] = {}
+    for node, own in put.seen.items():
+        seen[node] = {**own}
+    body = CheckpointRecord(
+        parent_id,
+        dump(serde, about, "the metadata of checkpoint %r of session %r", id_, session),
+        {**versions},
+        seen,
+        values,
+        known.persistent_subgraphs,
+        # Ids do not tell the order from here on: see `wren_sessions.checkpoints.order`.
+        parent_id is not None and (parent_id > id_ or (parent is not None and parent.skewed)),
+    )
+    whole = body if channels is None else to_both(body, channels)
+    if encoder.clear_bytes + len(body.meta[1]) > SURE_BYTES or whole is not body:
+        every = [*whole.values.items(), ("its metadata", StoredValue(body.meta[0], [body.meta[1]]))]
+        check_readable(session, every, limits_of(serde).max_memory_bytes, encoder)
+    record = Record(
+        put.name,
+        parent_id,
+        encode_record(whole, put.name),
+        bytes(encoder.appended),
+        encoder.spans(values.values()),
+    )
+    parents = [put.parent] if parent is not None and put.parent else []
+    return Draft(record, body, encoder.witnesses(parents), encoder.large)
+
+
+# --- the header -----------------------------------------------------------------------------------
+
+
+class Latest(Protocol):
+    """What a header tells of a checkpoint: a `Put`, a `Snapshot`, or an `Entry` of a prune."""
+
+    @property
+    def name(self) -> Name:
+        """Namespace and checkpoint id."""
+
+    @property
+    def rest(self) -> Mapping[str, Any]:
+        """What the checkpoint holds besides its channels, of which the timestamp is shown."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Its metadata, of which step and source are shown."""
+
+
+def header(
+    latest: Latest, values: Mapping[str, Any], strings: Collection[str] = ()
+) -> bytes | None:
+    """The header of a session whose latest checkpoint this is; None if it is a subgraph's.
+
+    Args:
+        latest: the checkpoint.
+        values: the channels.
+        strings: the channels whose strings may be shown.
+    """
+    namespace, checkpoint_id = latest.name
+    if namespace != "":
+        return None
+    shown: dict[str, object] = {}
+    for channel, value in values.items():
+        if isinstance(value, _SHOWN) and not is_internal(channel):
+            is_fit = channel in strings if isinstance(value, str) else _is_number(value)
+            if is_fit and type(channel) is str:  # version 0.1.0 saved other keys
+                shown[channel] = value
+    messages = values.get("messages")
+    if isinstance(messages, list):
+        shown["message_count"] = len(messages)
+    about: dict[str, object] = {
+        "timestamp": str(latest.rest.get("ts")),
+        "version": _VERSION,
+        "checkpoint_id": checkpoint_id,
+    }
+    for field in _METADATA:
+        found = latest.metadata.get(field)
+        if isinstance(found, str) or _is_number(found):
+            about[field] = found
+    fields = {"checkpoint": shown, "metadata": about, "config": {}}
+    if orjson is not None and _SAME.issuperset(map(type, (*shown.values(), *about.values()))):
+        try:
+            return bytes(orjson.dumps(fields))
+        except TypeError:  # half a surrogate pair, or a key that is not quite text
+            pass
+    return as_header(fields)
+
+
+def empty_header(timestamp: str) -> bytes:
+    """The header of a session that has no checkpoint yet."""
+    return as_header(
+        {
+            "checkpoint": {},
+            "metadata": {"timestamp": timestamp, "version": _VERSION},
+            "config": {},
+        }
+    )
+
+
+def as_header(fields: Mapping[str, Any]) -> bytes:
+    """A header's fields as JSON; what JSON has no form for is shown as text."""
+    return _ENCODER.encode(fields).encode("utf-8", "replace")
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and -_MAX_INT <= value < _MAX_INT
+
+
+# --- the commit -----------------------------------------------------------------------------------
 
 
 class Writing:

@@ -32,10 +32,10 @@ from wren_sessions._arguments import (
 )
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions.checkpoints import Checkpoints
-from wren_sessions.checkpoints.draft import Put
 from wren_sessions.checkpoints.listing import Listing
 from wren_sessions.checkpoints.pending import TaskWrite
 from wren_sessions.checkpoints.prune import Retention, choice_of, of_runs
+from wren_sessions.checkpoints.put import Put
 from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache
 from wren_sessions.checkpoints.runs import Runs
 from wren_sessions.checkpoints.snapshots import Snapshot

@@ -12,11 +12,10 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import check_state
-from wren_sessions.checkpoints.draft import Put
 from wren_sessions.checkpoints.get import Head
-from wren_sessions.checkpoints.header import empty_header
 from wren_sessions.checkpoints.outcomes import check, conflict
 from wren_sessions.checkpoints.prune import Survey, choice_of
+from wren_sessions.checkpoints.put import Put, empty_header
 from wren_sessions.checkpoints.waiting import step_after
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import (

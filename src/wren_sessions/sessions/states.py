@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import KEYS, is_internal, named
-from wren_sessions.checkpoints.draft import Put
 from wren_sessions.checkpoints.get import Head
+from wren_sessions.checkpoints.put import Put
 from wren_sessions.checkpoints.renaming import COUNTERS, about_today
 from wren_sessions.checkpoints.snapshots import read_value, reading
 from wren_sessions.checkpoints.versions import next_version

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wren_sessions.checkpoints.codec import WriteBody, encode_write
-from wren_sessions.checkpoints.draft import draft
 from wren_sessions.checkpoints.get import Reading
-from wren_sessions.checkpoints.header import header
+from wren_sessions.checkpoints.put import draft, header
 from wren_sessions.checkpoints.readable import check_readable
 from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache, Known
 from wren_sessions.checkpoints.versions import Version

@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from wren_sessions._blocking import run
-from wren_sessions.checkpoints.header import header
 from wren_sessions.checkpoints.order import from_id
+from wren_sessions.checkpoints.put import header
 from wren_sessions.checkpoints.snapshots import read_snapshot
 from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.protection import Protection
