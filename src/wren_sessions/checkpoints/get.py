@@ -21,8 +21,7 @@ from heapq import nlargest
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from wren_sessions._gc import unhurried
-from wren_sessions.checkpoints.codec import CheckpointRecord, damage
-from wren_sessions.checkpoints.metadata import matches
+from wren_sessions.checkpoints.codec import CheckpointRecord, damage, matches
 from wren_sessions.checkpoints.order import Ordered, Place
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.snapshots import (

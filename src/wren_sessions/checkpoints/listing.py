@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from wren_sessions._walks import SessionWalk
+from wren_sessions.checkpoints.codec import matches, metadata_of
 from wren_sessions.checkpoints.get import PAGE, Reading
-from wren_sessions.checkpoints.metadata import matches, metadata_of
 from wren_sessions.checkpoints.order import Place
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.delta.encoder import Serializer

@@ -17,8 +17,8 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
+from wren_sessions.checkpoints.codec import metadata_of
 from wren_sessions.checkpoints.delta_channels import History
-from wren_sessions.checkpoints.metadata import metadata_of
 from wren_sessions.checkpoints.put import Put
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.checkpoints.versions import Counter

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from wren_sessions.checkpoints.metadata import metadata_of
+from wren_sessions.checkpoints.codec import metadata_of
 from wren_sessions.checkpoints.versions import Counter
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.transfer._sources import parent_of
