@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypeAlias
 
-from wren_sessions.checkpoints.versions import Version, stored
+from wren_sessions.checkpoints.codec import unpadded
+from wren_sessions.checkpoints.versions import Version
 from wren_sessions.errors import CorruptSessionError
 from wren_sessions.records import NOTHING_NOTED, Life, Name, Notes, Span
 from wren_sessions.ttl import Override
@@ -193,7 +194,10 @@ def _text(data: bytes) -> str:
 
 
 def _versions(versions: dict[str, Version]) -> dict[str, Version]:
-    return {channel: stored(version) for channel, version in versions.items()}
+    return {
+        channel: unpadded(version) if isinstance(version, str) else version
+        for channel, version in versions.items()
+    }
 
 
 def _value(value: Value) -> list[Any]:

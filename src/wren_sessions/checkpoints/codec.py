@@ -16,14 +16,17 @@ Channel names and versions stand once in a record and are referred to by number.
 the arena. A fourth element says that the offset counts from the record's own base. If the last two
 flags, persistent subgraphs and skewed, are false, they are left out.
 
-The metadata are JSON data, as with every other checkpointer.
+A version that is text has a counter of 10 digits here, and of 32 wherever else: see `versions`. The
+metadata are JSON data, as with every other checkpointer.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import attrgetter
 from types import NoneType
 from typing import Any, Final, NoReturn
@@ -31,7 +34,7 @@ from zlib import crc32
 
 import msgpack
 
-from wren_sessions.checkpoints.versions import Version, alike, unpadded
+from wren_sessions.checkpoints.versions import DIGITS, Version, as_text
 from wren_sessions.delta.base import DeltaBase
 from wren_sessions.delta.extents import (
     MAX_RANGES,
@@ -70,6 +73,12 @@ _OWN: Final = object()  # no node is this
 _OPTIONAL_TEXT: Final = frozenset({str, NoneType})
 _JSON: Final = frozenset({str, int, float, bool, NoneType})
 _SUMS: Final = frozenset({int, bytes})
+
+_STORED_DIGITS: Final = 10  # of a version
+_PADDED: Final = DIGITS - _STORED_DIGITS
+_PADDING: Final = "0" * _PADDED
+_NEXT: Final = _STORED_DIGITS + 1
+_is_padded: Final = re.compile(f"{_PADDING}[0-9]{{{_STORED_DIGITS}}}(?:\\.|\\Z)").match
 
 _PIECES: Final[Callable[[StoredValue], Sequence[Piece]]] = attrgetter("pieces")
 _spare: Final[dict[str, Any]] = {}  # a packer, see `serializers.packing`
@@ -221,7 +230,7 @@ def _packed_values(values: Mapping[str, StoredValue], channels: dict[str, int]) 
 
 
 def decode_record(data: bytes, session: str, what: str, name: Name) -> CheckpointRecord:
-    """What `encode_record` was given, its versions made alike (see `versions`).
+    """What `encode_record` was given, its versions made `alike`.
 
     Args:
         data: the bytes.
@@ -490,6 +499,29 @@ def _check_format(data: bytes, session: str, what: str) -> None:
             "(encryption=, WREN_SESSIONS_ENCRYPTION_KEYS)",
             session=session,
         )
+
+
+# --- versions -------------------------------------------------------------------------------------
+
+
+@lru_cache(1_024)  # a put has most of its versions from the one before
+def unpadded(version: str) -> str:
+    """A version as it is stored: without the zeros that every reader puts back."""
+    return version[_PADDED:] if _is_padded(version) else version
+
+
+def alike(versions: Sequence[Any]) -> list[Any]:
+    """Versions from one record, made comparable with each other."""
+    if str not in map(type, versions):
+        return list(versions)
+    found = []
+    for version in versions:
+        # Nearly all have the width that is stored.
+        usual = type(version) is str and version[_STORED_DIGITS:_NEXT] == "."
+        counter = version[:_STORED_DIGITS] if usual else ""
+        counts = counter.isdecimal() and counter.isascii()
+        found.append(_PADDING + version if counts else as_text(version))
+    return found
 
 
 # --- metadata -------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Versions of channels: how they are counted, stored and compared. Pure, no I/O.
+"""Versions of channels: how they are counted and compared. Pure, no I/O.
 
 LangGraph runs a node when a channel that triggers it has a version above the one that the node has
 seen. It compares with ``>``. So the versions of a thread must be of one kind: numbers, or text that
@@ -9,40 +9,31 @@ is lost without an error.
 LangGraph's own savers, and its server, use text with a counter of 32 digits. So does this package.
 The versions of one record are converted to one kind whenever it is read:
 
-- **Stored** versions have a counter of 10 digits, which is shorter, and which version 0.1.0 wrote.
+- **Stored** versions have a counter of 10 digits, which is shorter, and which version 0.1.0 wrote:
+  see `codec`.
 - **Read** versions are text with 32 digits, whatever the width was. Numbers stay numbers, unless
   the record has text too. Then they become text in the same order.
 - **A saver that counts in its own way** (a subclass with its own ``get_next_version``) gets
   versions of the kind that it makes: see `Counter`.
 - **Any other saver** continues in the kind that it finds. LangGraph may read several checkpoints of
   a thread for one run (a fork, and the latest one), and these may be of different kinds. So a saver
-  returns all of them in the kind that it read or wrote first: see `Kinds`.
+  returns all of them in the kind that it read or wrote first: see `langgraph.convert`.
 """
 
 from __future__ import annotations
 
 import random
-import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
-from itertools import repeat
 from typing import Any, Final, Self, TypeAlias
 
-from wren_sessions._blocking import LRU, Lock
 from wren_sessions.errors import ConfigurationError
 
 Version: TypeAlias = str | int | float
 
 DIGITS: Final = 32
-MAX_KINDS: Final = 10_000
-_STORED_DIGITS: Final = 10
-_PADDED: Final = DIGITS - _STORED_DIGITS
-_PADDING: Final = "0" * _PADDED
-_NEXT: Final = _STORED_DIGITS + 1
-_is_padded: Final = re.compile(f"{_PADDING}[0-9]{{{_STORED_DIGITS}}}(?:\\.|\\Z)").match
 _ALPHABET: Final = string.ascii_letters + string.digits
 
 
@@ -67,31 +58,6 @@ def next_version(current: Any) -> Version:
             "number; go on with the saver class that created it"
         )
     return f"{int(counter) + 1:032}.{''.join(random.choices(_ALPHABET, k=8))}"  # noqa: S311 -- no secret
-
-
-def stored(version: Version) -> Version:
-    """A version as it is stored: without the zeros that every reader puts back."""
-    return unpadded(version) if isinstance(version, str) else version
-
-
-@lru_cache(1_024)  # a put has most of its versions from the one before
-def unpadded(version: str) -> str:
-    """The same of a version that is text."""
-    return version[_PADDED:] if _is_padded(version) else version
-
-
-def alike(versions: Sequence[Any]) -> list[Any]:
-    """Versions from one record, made comparable with each other."""
-    if str not in map(type, versions):
-        return list(versions)
-    found = []
-    for version in versions:
-        # Nearly all have the width that is stored.
-        usual = type(version) is str and version[_STORED_DIGITS:_NEXT] == "."
-        counter = version[:_STORED_DIGITS] if usual else ""
-        counts = counter.isdecimal() and counter.isascii()
-        found.append(_PADDING + version if counts else as_text(version))
-    return found
 
 
 def as_text(version: Any, digits: int = DIGITS) -> Any:
@@ -158,35 +124,3 @@ class Counter:
 
 NUMBERS: Final = Counter(None)
 TEXT: Final = Counter(DIGITS)
-_TEXTS: Final = repeat(str)
-
-
-class Kinds:
-    """The kind of versions in which each thread is counted here. Thread-safe.
-
-    A thread is known by its session and namespace. Of more than `MAX_KINDS` threads, the kind that
-    was found first is forgotten, and found again: to look one up takes no lock.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._found: LRU[tuple[str, str], Counter] = LRU(MAX_KINDS)
-
-    def wrote(self, thread: tuple[str, str], versions: Mapping[str, Version]) -> None:
-        """Whoever counts put these versions: that is the kind from now on."""
-        kind = TEXT if any(map(isinstance, versions.values(), _TEXTS)) else NUMBERS
-        if versions and self._found.get(thread) is not kind:  # hardly ever
-            with self._lock:
-                self._found.keep(thread, kind)
-
-    def read(self, thread: tuple[str, str], versions: Mapping[str, Version]) -> Counter | None:
-        """These versions were read; gives the kind to turn them into, None if they are of it."""
-        if not versions:
-            return None
-        kind = TEXT if any(map(isinstance, versions.values(), _TEXTS)) else NUMBERS
-        kept = self._found.get(thread)
-        if kept is None:
-            with self._lock:
-                kept = self._found.get(thread) or kind
-                self._found.keep(thread, kept)
-        return None if kept is kind else kept

@@ -1,8 +1,9 @@
-"""LangGraph's types from and to ours: configs, checkpoints, tuples. Pure."""
+"""LangGraph's types from and to ours: configs, checkpoints, tuples and versions. No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from itertools import repeat
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,15 +18,18 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
+from wren_sessions._blocking import LRU, Lock
 from wren_sessions.checkpoints.codec import metadata_of
 from wren_sessions.checkpoints.delta_channels import History
 from wren_sessions.checkpoints.put import Put
 from wren_sessions.checkpoints.snapshots import Snapshot
-from wren_sessions.checkpoints.versions import Counter
+from wren_sessions.checkpoints.versions import NUMBERS, TEXT, Counter, Version
 from wren_sessions.errors import ConfigurationError, InvalidSessionIdError
 
+MAX_KINDS: Final = 10_000
 _RUNTIME: Final = "__pregel_runtime"
 _OWN_FIELDS: Final = ("id", "channel_values", "channel_versions", "versions_seen")
+_TEXTS: Final = repeat(str)
 
 
 def thread_of(config: RunnableConfig) -> Any:
@@ -199,3 +203,34 @@ def widened(
         return EncryptedSerializer(serde.cipher, inner)
     widen = getattr(serde, "with_msgpack_allowlist", None)
     return None if widen is None else widen(extra)
+
+
+class Kinds:
+    """The kind of versions in which each thread is counted here. Thread-safe.
+
+    A thread is known by its session and namespace. Of more than `MAX_KINDS` threads, the kind that
+    was found first is forgotten, and found again: to look one up takes no lock.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._found: LRU[tuple[str, str], Counter] = LRU(MAX_KINDS)
+
+    def wrote(self, thread: tuple[str, str], versions: Mapping[str, Version]) -> None:
+        """Whoever counts put these versions: that is the kind from now on."""
+        kind = TEXT if any(map(isinstance, versions.values(), _TEXTS)) else NUMBERS
+        if versions and self._found.get(thread) is not kind:  # hardly ever
+            with self._lock:
+                self._found.keep(thread, kind)
+
+    def read(self, thread: tuple[str, str], versions: Mapping[str, Version]) -> Counter | None:
+        """These versions were read; gives the kind to turn them into, None if they are of it."""
+        if not versions:
+            return None
+        kind = TEXT if any(map(isinstance, versions.values(), _TEXTS)) else NUMBERS
+        kept = self._found.get(thread)
+        if kept is None:
+            with self._lock:
+                kept = self._found.get(thread) or kind
+                self._found.keep(thread, kept)
+        return None if kept is kind else kept

@@ -40,10 +40,11 @@ from wren_sessions.checkpoints.record_cache import DEFAULT_BYTES, Cache
 from wren_sessions.checkpoints.runs import Runs
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.checkpoints.turns import Concurrency, Rules, turns_here, turns_on
-from wren_sessions.checkpoints.versions import Counter, Kinds, next_version
+from wren_sessions.checkpoints.versions import Counter, next_version
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import ConfigurationError, hides_arguments
 from wren_sessions.langgraph.convert import (
+    Kinds,
     config_for,
     history_of,
     named_by,
