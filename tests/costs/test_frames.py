@@ -37,15 +37,15 @@ class Most:
 
 
 MOST: Final = {
-    ("memory", "put"): Most(28, 85, 100),
-    ("memory", "put_writes"): Most(20, 51, 55),
-    ("memory", "get_tuple"): Most(28, 79, 100),
-    ("file", "put"): Most(33, 108, 125),
-    ("file", "put_writes"): Most(27, 75, 82),
-    ("file", "get_tuple"): Most(31, 96, 117),
-    ("redis", "put"): Most(30, 85, 103),
-    ("redis", "put_writes"): Most(23, 57, 64),
-    ("redis", "get_tuple"): Most(32, 100, 129),
+    ("memory", "put"): Most(21, 85, 100),
+    ("memory", "put_writes"): Most(16, 51, 55),
+    ("memory", "get_tuple"): Most(23, 79, 100),
+    ("file", "put"): Most(26, 108, 125),
+    ("file", "put_writes"): Most(23, 75, 82),
+    ("file", "get_tuple"): Most(26, 96, 117),
+    ("redis", "put"): Most(22, 85, 103),
+    ("redis", "put_writes"): Most(19, 57, 64),
+    ("redis", "get_tuple"): Most(27, 100, 129),
 }
 
 
