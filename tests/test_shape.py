@@ -13,7 +13,7 @@ from typing import TypeAlias
 import wren_sessions
 from wren_sessions import keys
 from wren_sessions._invisible import INVISIBLE
-from wren_sessions.stores.redis import commands, replies
+from wren_sessions.stores.redis import listing, load, plans
 from wren_sessions.stores.redis.errors import MEANINGS, WRONG_TYPE
 
 SOURCE = Path(wren_sessions.__file__).parent
@@ -272,9 +272,9 @@ def test_scripts_use_the_field_names_of_keys() -> None:
 def test_scripts_use_the_sizes_of_python() -> None:
     """The format version, the segment's size and the bounds are the same on both sides."""
     common = LUA["_common"]
-    assert f"local SEGMENT = {replies.SEGMENT_BYTES}\n" in common
-    assert f"local MOST = {commands.MAX_NAMES} " in common
-    assert f"local META = '^{replies.FORMAT} " in common
-    assert f"#word > {replies.MAX_DIGITS} " in common
+    assert f"local SEGMENT = {load.SEGMENT_BYTES}\n" in common
+    assert f"local MOST = {load.MAX_NAMES} " in common
+    assert f"local META = '^{plans.FORMAT} " in common
+    assert f"#word > {listing.MAX_DIGITS} " in common
     words = common.partition("local META = ")[2].partition("\n")[0].split(" ")
-    assert len(words) == replies.META_WORDS[b"%d" % replies.FORMAT]
+    assert len(words) == listing.META_WORDS[b"%d" % plans.FORMAT]

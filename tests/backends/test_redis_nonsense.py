@@ -20,8 +20,9 @@ from wren_sessions.keys import KeySpace
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Span
 from wren_sessions.stores.redis import RedisStore
-from wren_sessions.stores.redis.commands import AnotherAnswerError, Commands, Plan
+from wren_sessions.stores.redis.commands import Commands
 from wren_sessions.stores.redis.listing import ListingCommands
+from wren_sessions.stores.redis.plans import AnotherAnswerError, Plan
 from wren_sessions.testing.build import SESSION, put
 from wren_sessions.ttl import TTLPolicy
 

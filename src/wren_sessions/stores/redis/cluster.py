@@ -33,9 +33,10 @@ from redis.crc import key_slot
 
 from wren_sessions._blocking import run
 from wren_sessions.stores.redis.clients import Address, Fleet
-from wren_sessions.stores.redis.commands import Commands, Plan
+from wren_sessions.stores.redis.commands import Commands
 from wren_sessions.stores.redis.errors import CONNECTING
 from wren_sessions.stores.redis.pipeline import TaskPipelines, ThreadPipelines
+from wren_sessions.stores.redis.plans import Plan
 
 _PAUSES: Final = EqualJitterBackoff(cap=0.5, base=0.02)
 _HURRIED_S: Final = 1.0

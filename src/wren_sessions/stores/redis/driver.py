@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from redis import exceptions as driver
 
-from wren_sessions.stores.redis.commands import AnotherAnswerError, Plan
 from wren_sessions.stores.redis.connection import RAW, AsyncLine, Line
 from wren_sessions.stores.redis.errors import WRONG_TYPE, is_demotion
+from wren_sessions.stores.redis.plans import AnotherAnswerError, Plan
 
 
 def send(line: Line, plan: Plan[Any]) -> Any:

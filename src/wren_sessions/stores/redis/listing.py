@@ -10,11 +10,14 @@ import re
 from typing import Any, Final, NamedTuple
 
 from wren_sessions.keys import ABOUT, META, STATE, KeySpace
-from wren_sessions.records import SessionPage
+from wren_sessions.records import Life, SessionInfo, SessionPage
 from wren_sessions.stores._checks import wrong_cursor
-from wren_sessions.stores.redis.commands import Plan, plain
-from wren_sessions.stores.redis.replies import NO_KEY, read_listed, session_of
+from wren_sessions.stores.redis.commands import read_notes, read_override
+from wren_sessions.stores.redis.plans import Plan, plain
 
+_NO_KEY: Final = -2  # what PTTL says of a key that is not there
+META_WORDS: Final = {b"1": 9, b"2": 10}  # by format version
+MAX_DIGITS: Final = 15  # of any number, as in _common.lua
 _LISTED: Final = (STATE.encode(), META.encode(), ABOUT.encode())
 
 
@@ -64,7 +67,7 @@ class ListingCommands:
 
     def _found(self, reply: Any) -> tuple[str | None, list[bytes]]:
         at, names = reply
-        ours = [name for name in names if session_of(self._keys, name) is not None]
+        ours = [name for name in names if _session_of(self._keys, name) is not None]
         return (str(int(at)) if int(at) else None), ours
 
     def list_sessions(self, names: list[bytes], cursor: str | None) -> Plan[Listed]:
@@ -78,9 +81,9 @@ class ListingCommands:
             now_ms = int(seconds) * 1000 + int(micros) // 1000
             each = list(zip(names, rest[::2], rest[1::2], strict=True))
             found = [
-                read_listed(self._keys, name, fields, left_ms, now_ms)
+                _read_listed(self._keys, name, fields, left_ms, now_ms)
                 for name, fields, left_ms in each
-                if left_ms != NO_KEY  # it went away between the two trips
+                if left_ms != _NO_KEY  # it went away between the two trips
                 and not isinstance(left_ms, Exception)
                 and not isinstance(fields, Exception)
             ]
@@ -91,3 +94,40 @@ class ListingCommands:
             return Listed(page, dict(errors))
 
         return plain("", read, *commands, any_type=True)
+
+
+def _session_of(keys: KeySpace, name: bytes) -> str | None:
+    """The session that a key is named after, or None if no session of this store could be."""
+    try:
+        return keys.parse_session_key(name.decode())
+    except UnicodeDecodeError:
+        return None
+
+
+def _read_listed(
+    keys: KeySpace, name: bytes, fields: Any, left_ms: int, now_ms: int
+) -> SessionInfo | None:
+    """One entry of a listing; None if it is no session that this version reads."""
+    state, meta, about = fields or (None, None, None)
+    session = _session_of(keys, name)
+    words = [] if meta is None else meta.split()
+    if session is None or not words or len(words) != META_WORDS.get(words[0]):
+        return None
+    if max(len(words[at]) for at in (2, 3, 4, 5)) > MAX_DIGITS:
+        return None
+    try:
+        idle = read_override(words[4])
+        life = Life(
+            incarnation=words[1].decode(),
+            created_ms=int(words[2]),
+            updated_ms=int(words[3]),
+            now_ms=now_ms,
+            deadline_ms=None if left_ms < 0 else now_ms + left_ms,
+            pinned=words[7] == b"1",
+            revision=int(words[5]),
+        )
+    except ValueError:
+        return None
+    return SessionInfo(
+        session=session, life=life, state=state or b"", idle=idle, notes=read_notes(about)
+    )

@@ -19,7 +19,7 @@ from redis.crc import key_slot
 
 from wren_sessions.keys import decode, encode
 from wren_sessions.records import Life
-from wren_sessions.stores.redis.commands import Commands, Plan, of_key
+from wren_sessions.stores.redis.plans import Plan, Plans, of_key
 
 LATE_MS: Final = 1_000  # how late a listing may be told of a write in a cluster
 OUTAGE_MS: Final = 3_600_000  # and where it cannot be told; at most an idle timeout
@@ -45,17 +45,17 @@ class OwnedCommands:
     """Commands for the listings of owners.
 
     Args:
-        commands: those for the sessions of the store.
+        plans: those of the sessions of the store.
     """
 
-    def __init__(self, commands: Commands) -> None:
-        self._keys = commands.keys
-        self._one_place = commands.one_place
-        self._by_reading = commands.ttl.refresh == "read"
-        limits = (commands.ttl.idle_ms, commands.ttl.max_age_ms)
+    def __init__(self, plans: Plans) -> None:
+        self._keys = plans.keys
+        self._one_place = plans.one_place
+        self._by_reading = plans.ttl.refresh == "read"
+        limits = (plans.ttl.idle_ms, plans.ttl.max_age_ms)
         self._lives_ms = min((ms for ms in limits if ms is not None), default=None)
         self._late_ms = 0
-        if not commands.one_place:
+        if not plans.one_place:
             self._late_ms = max(LATE_MS, min(OUTAGE_MS, self._lives_ms or OUTAGE_MS))
 
     def owned(

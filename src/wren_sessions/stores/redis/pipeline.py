@@ -29,7 +29,6 @@ from redis import exceptions as driver
 from wren_sessions.stores._batching import settle
 from wren_sessions.stores.leader_queue import Batch, LeaderQueue, Ticket, fail_all, twin
 from wren_sessions.stores.redis.clients import disconnect_sentinels
-from wren_sessions.stores.redis.commands import Plan
 from wren_sessions.stores.redis.connection import AsyncLine, Line
 from wren_sessions.stores.redis.driver import (
     asend,
@@ -38,6 +37,7 @@ from wren_sessions.stores.redis.driver import (
     send_together,
 )
 from wren_sessions.stores.redis.errors import NO_LANE
+from wren_sessions.stores.redis.plans import Plan
 
 if TYPE_CHECKING:
     import redis

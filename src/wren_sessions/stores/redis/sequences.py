@@ -30,10 +30,11 @@ from wren_sessions.records import (
 from wren_sessions.stores._checks import check_limit, make_owned_cursor, parse_owned_cursor
 from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.redis.cluster_walk import Place, Walk
-from wren_sessions.stores.redis.commands import MAX_OWNED, Commands, Owned, Plan
+from wren_sessions.stores.redis.commands import Commands, Gone, OwnedLife
 from wren_sessions.stores.redis.listing import ListingCommands
+from wren_sessions.stores.redis.load import read_owned_load
 from wren_sessions.stores.redis.owned import AGAIN_MS, LATE_MS, Entry, OwnedCommands, covers
-from wren_sessions.stores.redis.replies import Gone, OwnedLife, read_owned_load
+from wren_sessions.stores.redis.plans import MAX_OWNED, Owned, Plan
 
 Run: TypeAlias = Callable[[Plan[Any]], Awaitable[Any]]
 

@@ -48,10 +48,11 @@ from wren_sessions.stores.redis.clients import (
     with_own_sentinels,
 )
 from wren_sessions.stores.redis.cluster import ClusterTasks, ClusterThreads
-from wren_sessions.stores.redis.commands import Commands, Plan
+from wren_sessions.stores.redis.commands import Commands
 from wren_sessions.stores.redis.errors import DRIVER_ERRORS, translate
 from wren_sessions.stores.redis.loops import LoopClients
 from wren_sessions.stores.redis.pipeline import TaskPipelines, ThreadPipelines
+from wren_sessions.stores.redis.plans import Plan
 from wren_sessions.stores.redis.sequences import ClusterSequences, Sequences
 from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import DAY, Duration, Lifetime, TTLPolicy, policy_of
