@@ -30,7 +30,7 @@ from wren_sessions import (
     import_session,
     rekey,
 )
-from wren_sessions.serializers import _legacy, budget, compression, limits, lists
+from wren_sessions.serializers import _legacy, budget, compression, limits, safe
 from wren_sessions.serializers.budget import Budget
 from wren_sessions.upgrading._application import Application
 from wren_sessions.upgrading._rewriting import migrate
@@ -73,7 +73,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             found.append(" ".join(f"{f.filename.removeprefix(OURS)}:{f.lineno}" for f in frames))
         return call or Budget(stored_bytes, memory_bytes)
 
-    for module in (_legacy, compression, limits, lists):
+    for module in (_legacy, compression, limits, safe):
         monkeypatch.setattr(module, "budget_for", watched)
     return found
 

@@ -41,7 +41,6 @@ from wren_sessions.serializers._channels import ChannelFunctions, GraphChannels,
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers.budget import MOVE_REMEDY, Budget
 from wren_sessions.serializers.limits import limits_of
-from wren_sessions.serializers.lists import MessageLists
 from wren_sessions.serializers.safe import SafeSerializer
 
 _SEALED: Final = f"{KIND}+"
@@ -317,7 +316,7 @@ def _unpacked(
         typed: its type tag and bytes, if they are at hand.
     """
     known = value.known
-    if known is None or not isinstance(serde, MessageLists):
+    if known is None or not isinstance(serde, SafeSerializer):
         return None
     head = value.pieces[0]
     if not isinstance(head, bytes):

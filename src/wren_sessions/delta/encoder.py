@@ -20,8 +20,9 @@ from wren_sessions.serializers._channels import ChannelFunctions
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._tree import parsed
 from wren_sessions.serializers.budget import MEMORY_BYTES, UNPACKED_SHARE
-from wren_sessions.serializers.lists import MessageLists, PackedList
+from wren_sessions.serializers.packing import PackedList
 from wren_sessions.serializers.packing import pack as msgpack_of
+from wren_sessions.serializers.safe import SafeSerializer
 from wren_sessions.serializers.unreadable import UnreadableValue
 
 _KNOWN: Final = attrgetter("known")
@@ -117,7 +118,7 @@ class DeltaEncoder:
 
     def value(self, channel: str, value: Any, serde: Serializer, session: str) -> StoredValue:
         """Store a channel's value; the session is for errors."""
-        if type(value) is list and self._append and isinstance(serde, MessageLists):
+        if type(value) is list and self._append and isinstance(serde, SafeSerializer):
             same = self._likeliest(channel)
             earlier, size = same.unpacked if same else (None, 0)
             look = partial(self._wrapped if self._wraps else self._listed, channel, same)

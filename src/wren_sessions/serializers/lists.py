@@ -7,9 +7,6 @@ previous one, so `dump_list` shows it the bytes without copying them. And unpack
 Building messages one by one takes longer than unpacking them. So the whole list is built at once,
 field by field, in loops that run in C. The kept objects are never handed out: each call returns new
 messages, with copies of everything in them that can be changed.
-
-A serializer that can do this is one of `MessageLists`. The engine stores the lists of any other one
-like other values.
 """
 
 from __future__ import annotations
@@ -18,27 +15,19 @@ import re
 import secrets
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterable
 from itertools import chain, repeat
 from operator import attrgetter, itemgetter, methodcaller
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
-from wren_sessions._gc import unhurried
 from wren_sessions.serializers._models import FOUR
 from wren_sessions.serializers._wire import (
-    KIND,
     MARKER,
     Builder,
     Table,
 )
-from wren_sessions.serializers.budget import budget_for
-from wren_sessions.serializers.limits import DEEPEST_READ, Limits, fault_of
 from wren_sessions.serializers.packing import (
-    Messages,
     array_header,
-    array_length,
-    new_packer,
     pack_each,
 )
 
@@ -51,7 +40,6 @@ except ImportError:
 _UNUSUAL: Final = (KeyError, RecursionError, TypeError, ValueError)
 """What anything but a list of usual messages raises: the general way reads it, or finds out why it
 cannot."""
-Result = TypeVar("Result")
 Copy = Callable[[Any], Any]
 
 _EMPTY: Final[dict[str, Any]] = {
@@ -73,149 +61,10 @@ begins_usual: Final = re.compile(
     rb"(?:[\x91-\x9f]|\xdc..|\xdd.{4})[\x90-\x9f]\xd6%cM" % (MARKER & 0xFF), re.DOTALL
 ).match
 """Whether data are a list that begins with a usual message: the heads of both, and the mark."""
-_KEPT_LIST_BYTES: Final = 8 * 1_048_576  # a packer keeps its buffer: a larger one is not kept
-_spare: Final[dict[str, Any]] = {}  # a packer, see `packing`
 _BORDER: Final = secrets.token_bytes(8)  # nobody can know it who writes values
 _PACKED_BORDER: Final = b"\xc4\x08" + _BORDER
 _copy: Final = methodcaller("copy")
 _all_values: Final = chain.from_iterable
-
-
-class PackedList(NamedTuple):
-    """A list as it was packed.
-
-    Attributes:
-        kind: its type tag.
-        head: the array's head.
-        elements: the bytes of its elements, which are gone when whoever looks at them returns.
-        unchanged: whether those of the messages that were unpacked earlier are left out, because
-            the list begins with the same ones.
-    """
-
-    kind: str
-    head: bytes
-    elements: memoryview
-    unchanged: bool
-
-
-class MessageLists:
-    """Knows which messages of a list are new: the base of `SafeSerializer`."""
-
-    _limits: Limits
-    _messages: Messages
-    _table: Table
-    _packs_lists: bool  # a subclass with a `dumps_typed` or `loads_typed` of its own
-    _reads_lists: bool  # has a format of its own
-
-    def dump_list(
-        self,
-        value: list[Any],
-        look: Callable[[PackedList], Result | None],
-        earlier: Unpacked | None = None,
-    ) -> Result | None:
-        """Let the bytes of a list of messages be looked at where they are packed.
-
-        Stores use it to compare a list with the one before; head and elements together are what
-        `dumps_typed` gives.
-
-        Args:
-            value: a list.
-            look: given the packed list.
-            earlier: what `load_list` gave for the list before; None to leave nothing out.
-
-        Returns:
-            What `look` returned; None, and nothing was looked at, for any other list, and where a
-            subclass has a `dumps_typed` of its own.
-
-        Raises:
-            SerializationError: the list is too large.
-        """
-        if not self._packs_lists or not self._messages.begins(value):
-            return None
-        unchanged = earlier is not None and earlier.begins(value)
-        known = earlier.count if earlier and unchanged else 0
-        rest = value[known:]  # another thread may append to it
-        packer = _spare.pop("packer", None) or new_packer(autoreset=False)
-        if not self._messages.pack(rest, packer):
-            return None
-        found: Result | None = None
-        head = array_header(known + len(rest))
-        with memoryview(packer.getbuffer()) as elements:
-            size = len(head) + len(elements)
-            if size > self._limits.free_bytes:
-                self._limits.check_written(array_header(len(rest)) + elements)
-            whole = size + (earlier.size_bytes if earlier and unchanged else 0)
-            if not unchanged or whole <= self._limits.sure_bytes:
-                found = look(PackedList(KIND, head, elements, unchanged))
-        packer.reset()
-        if size < _KEPT_LIST_BYTES:
-            _spare["packer"] = packer
-        return found
-
-    def load_list(
-        self, kind: str, data: bytes, earlier: Unpacked | None = None
-    ) -> tuple[list[Any], Unpacked] | None:
-        """A list of messages again, of which some may have been unpacked before.
-
-        Args:
-            kind: its type tag.
-            data: its bytes, without those of the messages in `earlier`.
-            earlier: what an earlier call gave for the list's first messages, or for a longer list
-                that begins with this one.
-
-        Returns:
-            The list, all of it built anew, and what is to be kept for later calls; None for any
-            other value, and where a subclass has a `loads_typed` of its own.
-        """
-        if kind != KIND or not self._reads_lists:
-            return None
-        count, header = array_length(data)
-        before = earlier or _NOTHING
-        if before.count > count:
-            before = before.first(count)
-        fresh = count - before.count
-        size = before.size_bytes + len(data)
-        if fresh < 0 or not header or size > self._limits.sure_bytes:
-            return None
-        if not fresh:
-            return (unhurried(size, before.build), before) if len(data) == header else None
-        data = data if earlier is None else array_header(fresh) + data[header:]
-        if fault_of(data) is not None:
-            return None
-        budget = budget_for(len(data), self._limits.max_memory_bytes)
-        budget.build(data)
-        found = unhurried(size, read_messages, data, self._table, before)
-        if found is None:  # the general way will count it
-            budget.undo()
-        return found
-
-    def load_lists(self, stored: Sequence[bytes]) -> Iterator[list[Any]]:
-        """Several lists of messages again, read as one; none where one of them is something else.
-
-        Args:
-            stored: the bytes of each.
-        """
-        return iter(self._at_once(stored, partial(read_lists, table=self._table, many=True)))
-
-    def _at_once(
-        self, stored: Collection[bytes], read: Callable[[bytes], list[Any]]
-    ) -> Sequence[Any]:
-        """Several values, checked and read as one; none where that cannot be done.
-
-        Args:
-            stored: the bytes of each.
-            read: reads them, put together with borders.
-        """
-        whole = bordered(stored)
-        if len(whole) > self._limits.sure_bytes or fault_of(whole) is not None:
-            return ()
-        self._limits.check_depth(whole, DEEPEST_READ + 1)
-        budget = budget_for(len(whole), self._limits.max_memory_bytes)
-        budget.build(whole)
-        found = unhurried(len(whole), read, whole)
-        if not found:  # who reads them one by one will count them
-            budget.undo()
-        return found
 
 
 class Shape(NamedTuple):
@@ -373,7 +222,7 @@ class Unpacked:
         return messages
 
 
-_NOTHING: Final = Unpacked()
+NOTHING: Final = Unpacked()
 
 
 def read_messages(

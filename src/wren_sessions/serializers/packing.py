@@ -27,7 +27,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Sequence
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -490,6 +490,23 @@ class Messages:
                 held.append(values)
                 put([mark, *values])
         return held
+
+
+class PackedList(NamedTuple):
+    """A list as it was packed.
+
+    Attributes:
+        kind: its type tag.
+        head: the array's head.
+        elements: the bytes of its elements, which are gone when whoever looks at them returns.
+        unchanged: whether those of the messages that were unpacked earlier are left out, because
+            the list begins with the same ones.
+    """
+
+    kind: str
+    head: bytes
+    elements: memoryview
+    unchanged: bool
 
 
 def _general_writer(profile: ModelProfile, kind: bytes, lower: Lower) -> Write:

@@ -14,10 +14,10 @@ type. `_wire` describes the format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Literal, NoReturn, Self
+from typing import Any, Final, Literal, NoReturn, Self, TypeVar
 
 from msgpack import unpackb
 
@@ -49,24 +49,40 @@ from wren_sessions.serializers._wire import (
     no_extension,
     read,
 )
-from wren_sessions.serializers.budget import current_budget
-from wren_sessions.serializers.limits import DEEPEST_READ, Limits
-from wren_sessions.serializers.lists import MessageLists, begins_usual, read_lists, within_borders
+from wren_sessions.serializers.budget import budget_for, current_budget
+from wren_sessions.serializers.limits import DEEPEST_READ, Limits, fault_of
+from wren_sessions.serializers.lists import (
+    NOTHING,
+    Unpacked,
+    begins_usual,
+    bordered,
+    read_lists,
+    read_messages,
+    within_borders,
+)
 from wren_sessions.serializers.migrations import Migrations
 from wren_sessions.serializers.packing import (
     KINDS,
     SCALARS,
     Lower,
     Messages,
+    PackedList,
     Packing,
+    array_header,
+    array_length,
     lowering,
+    new_packer,
     pack,
     written,
 )
 from wren_sessions.serializers.plain import PLAIN_OBJECTS, PlainObject, plain_called, read_simple
 
+Result = TypeVar("Result")
+_KEPT_LIST_BYTES: Final = 8 * 1_048_576  # a packer keeps its buffer: a larger one is not kept
+_spare: Final[dict[str, Any]] = {}  # a packer, see `packing`
 
-class SafeSerializer(MessageLists):
+
+class SafeSerializer:
     """Turns values into bytes and back; LangGraph's ``SerializerProtocol``.
 
     These come back equal in value and type: builtin and standard-library values, data types as
@@ -114,6 +130,7 @@ class SafeSerializer(MessageLists):
         self._use(Allowlist(allow, strict=strict))
 
     def _use(self, allowed: Allowlist) -> None:
+        # A subclass that packs or reads itself has a format of its own.
         self._packs_lists = type(self).dumps_typed is SafeSerializer.dumps_typed
         self._reads_lists = type(self).loads_typed is SafeSerializer.loads_typed
         self._allowed = allowed
@@ -283,6 +300,116 @@ class SafeSerializer(MessageLists):
             if self._strict or not error.deferrable:
                 raise
         return self._again.read(stored)
+
+    def dump_list(
+        self,
+        value: list[Any],
+        look: Callable[[PackedList], Result | None],
+        earlier: Unpacked | None = None,
+    ) -> Result | None:
+        """Let the bytes of a list of messages be looked at where they are packed.
+
+        Stores use it to compare a list with the one before; head and elements together are what
+        `dumps_typed` gives.
+
+        Args:
+            value: a list.
+            look: given the packed list.
+            earlier: what `load_list` gave for the list before; None to leave nothing out.
+
+        Returns:
+            What `look` returned; None, and nothing was looked at, for any other list, and where a
+            subclass has a `dumps_typed` of its own.
+
+        Raises:
+            SerializationError: the list is too large.
+        """
+        if not self._packs_lists or not self._messages.begins(value):
+            return None
+        unchanged = earlier is not None and earlier.begins(value)
+        known = earlier.count if earlier and unchanged else 0
+        rest = value[known:]  # another thread may append to it
+        packer = _spare.pop("packer", None) or new_packer(autoreset=False)
+        if not self._messages.pack(rest, packer):
+            return None
+        found: Result | None = None
+        head = array_header(known + len(rest))
+        with memoryview(packer.getbuffer()) as elements:
+            size = len(head) + len(elements)
+            if size > self._limits.free_bytes:
+                self._limits.check_written(array_header(len(rest)) + elements)
+            whole = size + (earlier.size_bytes if earlier and unchanged else 0)
+            if not unchanged or whole <= self._limits.sure_bytes:
+                found = look(PackedList(KIND, head, elements, unchanged))
+        packer.reset()
+        if size < _KEPT_LIST_BYTES:
+            _spare["packer"] = packer
+        return found
+
+    def load_list(
+        self, kind: str, data: bytes, earlier: Unpacked | None = None
+    ) -> tuple[list[Any], Unpacked] | None:
+        """A list of messages again, of which some may have been unpacked before.
+
+        Args:
+            kind: its type tag.
+            data: its bytes, without those of the messages in `earlier`.
+            earlier: what an earlier call gave for the list's first messages, or for a longer list
+                that begins with this one.
+
+        Returns:
+            The list, all of it built anew, and what is to be kept for later calls; None for any
+            other value, and where a subclass has a `loads_typed` of its own.
+        """
+        if kind != KIND or not self._reads_lists:
+            return None
+        count, header = array_length(data)
+        before = earlier or NOTHING
+        if before.count > count:
+            before = before.first(count)
+        fresh = count - before.count
+        size = before.size_bytes + len(data)
+        if fresh < 0 or not header or size > self._limits.sure_bytes:
+            return None
+        if not fresh:
+            return (unhurried(size, before.build), before) if len(data) == header else None
+        data = data if earlier is None else array_header(fresh) + data[header:]
+        if fault_of(data) is not None:
+            return None
+        budget = budget_for(len(data), self._limits.max_memory_bytes)
+        budget.build(data)
+        found = unhurried(size, read_messages, data, self._table, before)
+        if found is None:  # the general way will count it
+            budget.undo()
+        return found
+
+    def load_lists(self, stored: Sequence[bytes]) -> Iterator[list[Any]]:
+        """Several lists of messages again, read as one; none where one of them is something else.
+
+        Args:
+            stored: the bytes of each.
+        """
+        return iter(self._at_once(stored, partial(read_lists, table=self._table, many=True)))
+
+    def _at_once(
+        self, stored: Collection[bytes], read: Callable[[bytes], list[Any]]
+    ) -> Sequence[Any]:
+        """Several values, checked and read as one; none where that cannot be done.
+
+        Args:
+            stored: the bytes of each.
+            read: reads them, put together with borders.
+        """
+        whole = bordered(stored)
+        if len(whole) > self._limits.sure_bytes or fault_of(whole) is not None:
+            return ()
+        self._limits.check_depth(whole, DEEPEST_READ + 1)
+        budget = budget_for(len(whole), self._limits.max_memory_bytes)
+        budget.build(whole)
+        found = unhurried(len(whole), read, whole)
+        if not found:  # who reads them one by one will count them
+            budget.undo()
+        return found
 
     def with_migrations(self, migrations: Migrations) -> Self:
         """A copy of this serializer with other migrations.
