@@ -17,16 +17,16 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from itertools import chain, repeat
-from operator import attrgetter, itemgetter, methodcaller
+from operator import itemgetter, methodcaller
 from typing import Any, Final, NamedTuple
 
-from wren_sessions.serializers._models import FOUR
 from wren_sessions.serializers._wire import (
     MARKER,
     Builder,
     Table,
 )
 from wren_sessions.serializers.packing import (
+    KnownMessages,
     array_header,
     pack_each,
 )
@@ -40,7 +40,6 @@ except ImportError:
 _UNUSUAL: Final = (KeyError, RecursionError, TypeError, ValueError)
 """What anything but a list of usual messages raises: the general way reads it, or finds out why it
 cannot."""
-Copy = Callable[[Any], Any]
 
 _EMPTY: Final[dict[str, Any]] = {
     "additional_kwargs": {},
@@ -54,7 +53,6 @@ _PLAIN: Final[set[tuple[type, tuple[type, ...]]]] = set()
 where what `_EMPTY` names is empty."""
 _CONTAINERS: Final = frozenset({dict, list})
 _SIMPLE: Final = frozenset({str, type(None)})  # equal and of one type: the same
-_PARTS: Final = tuple(map(attrgetter, FOUR))  # not all at once: a tuple each sets off collections
 _DEEPEST: Final = 32
 _MESSAGE_BYTES: Final = 700  # what a message takes besides its texts, about
 begins_usual: Final = re.compile(
@@ -64,7 +62,6 @@ begins_usual: Final = re.compile(
 _BORDER: Final = secrets.token_bytes(8)  # nobody can know it who writes values
 _PACKED_BORDER: Final = b"\xc4\x08" + _BORDER
 _copy: Final = methodcaller("copy")
-_all_values: Final = chain.from_iterable
 
 
 class Shape(NamedTuple):
@@ -85,30 +82,19 @@ class Shape(NamedTuple):
     setters: list[Callable[[Any, Any], None]]
 
 
-class Unpacked:
-    """The messages of a list. What is in it never changes; `grown` makes another one.
+class Unpacked(KnownMessages):
+    """The messages of a list, to be built again. What is in it never changes: `grown` makes others.
 
     Attributes:
-        count: how many there are.
         size_bytes: of what they were unpacked from, at the most.
         kept_bytes: how much memory they take, about.
     """
 
     def __init__(self) -> None:
-        self.count = self.size_bytes = self.kept_bytes = 0
-        # Of the usual messages: their parts, …
-        self._kinds: list[type] = []
-        self._fields: list[dict[str, Any]] = []
-        self._names: list[set[str]] = []
-        self._types: list[type] = []  # of all fields
-        # … which have fields for tool calls, and what else has to be copied: where, and how.
-        self._calls: list[int] = []
-        self._changeable: list[tuple[int, str, Copy, Any]] = []
-        self._images: list[bytes] = []  # the bytes of what can be changed
-        self._comparable = True  # a bytearray equals bytes, and is packed as they are
+        super().__init__()
+        self.size_bytes = self.kept_bytes = 0
+        self._calls: list[int] = []  # which of the usual messages have fields for tool calls
         self._setters: list[Callable[[Any, Any], None]] = []
-        # The others, with their places in the list.
-        self._others: list[tuple[int, list[Any]]] = []
 
     def first(self, count: int) -> Unpacked:
         """The first of them."""
@@ -174,31 +160,6 @@ class Unpacked:
                 self._images += pack_each([value])
         if len(self._changeable) == before and len(_PLAIN) < _MOST_PLAIN:
             _PLAIN.add((kind, types))
-
-    def begins(self, messages: list[Any]) -> bool:
-        """Whether a list begins with messages that are the same as these in every respect.
-
-        1, 1.0 and True are not the same, nor are 0.0 and -0.0, nor a text and one of a subclass.
-        """
-        first = messages[: self.count]
-        if self._others or not self._comparable or list(map(type, first)) != self._kinds:
-            return False
-        # Each step runs in C, and tells apart what the others take for the same.
-        try:
-            fields, names, extras, privates = map(list, map(map, _PARTS, repeat(first)))
-            return (
-                fields == self._fields
-                and names == self._names
-                and extras.count({}) == privates.count(None) == self.count
-                and list(map(type, _all_values(map(dict.values, fields)))) == self._types
-                and (
-                    not self._changeable
-                    or pack_each([fields[at][name] for at, name, _, _ in self._changeable])
-                    == self._images
-                )
-            )
-        except Exception:  # noqa: BLE001 -- what comparing unknown objects raises; they are others
-            return False
 
     def build(self) -> list[Any]:
         """New messages, which share nothing that can be changed."""

@@ -26,7 +26,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Sequence
-from operator import itemgetter
+from itertools import chain, repeat
+from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -34,12 +35,13 @@ import msgpack
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers import _standard
 from wren_sessions.serializers._deep import Part, Unsorted
-from wren_sessions.serializers._models import ModelProfile, names_to_mask
+from wren_sessions.serializers._models import FOUR, ModelProfile, names_to_mask
 from wren_sessions.serializers._standard import Write, write_int, write_odd_dict
 from wren_sessions.serializers._wire import FIELDS, MARK, MARKER, MESSAGES, marker, usual_kind
 from wren_sessions.serializers.limits import DEEPEST, Limits, fault_of, over
 
 Lower = Callable[[Any], Any]
+Copy = Callable[[Any], Any]
 ValuesOf = Callable[[dict[str, Any]], tuple[Any, ...]]
 
 SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
@@ -55,6 +57,8 @@ _LONG: Final = 65_536  # … one of fewer than these a header of three, and else
 ARRAYS: Final = {**dict.fromkeys(range(0x90, 0xA0), 1), 0xDC: 3, 0xDD: 5}  # header's length
 KINDS: Final = {name: kind for kind, name in MESSAGES.items()}
 _MOST_KNOWN: Final = 8
+_PARTS: Final = tuple(map(attrgetter, FOUR))  # not all at once: a tuple each sets off collections
+_all_values: Final = chain.from_iterable
 _AT_ONCE: Final = 200  # messages; of more, each step takes fresh memory, and is slower
 KEPT_BYTES: Final = 1_048_576  # a packer that grew larger is not kept
 
@@ -490,6 +494,52 @@ class Messages:
                 held.append(values)
                 put([mark, *values])
         return held
+
+
+class KnownMessages:
+    """Messages that a list may begin with: they need not be packed again.
+
+    Attributes:
+        count: how many there are.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        # Of the usual messages: their parts, and what has to be copied: where, and how.
+        self._kinds: list[type] = []
+        self._fields: list[dict[str, Any]] = []
+        self._names: list[set[str]] = []
+        self._types: list[type] = []  # of all fields
+        self._changeable: list[tuple[int, str, Copy, Any]] = []
+        self._images: list[bytes] = []  # the bytes of what can be changed
+        self._comparable = True  # a bytearray equals bytes, and is packed as they are
+        # The others, with their places in the list.
+        self._others: list[tuple[int, list[Any]]] = []
+
+    def begins(self, messages: list[Any]) -> bool:
+        """Whether a list begins with messages that are the same as these in every respect.
+
+        1, 1.0 and True are not the same, nor are 0.0 and -0.0, nor a text and one of a subclass.
+        """
+        first = messages[: self.count]
+        if self._others or not self._comparable or list(map(type, first)) != self._kinds:
+            return False
+        # Each step runs in C, and tells apart what the others take for the same.
+        try:
+            fields, names, extras, privates = map(list, map(map, _PARTS, repeat(first)))
+            return (
+                fields == self._fields
+                and names == self._names
+                and extras.count({}) == privates.count(None) == self.count
+                and list(map(type, _all_values(map(dict.values, fields)))) == self._types
+                and (
+                    not self._changeable
+                    or pack_each([fields[at][name] for at, name, _, _ in self._changeable])
+                    == self._images
+                )
+            )
+        except Exception:  # noqa: BLE001 -- what comparing unknown objects raises; they are others
+            return False
 
 
 class PackedList(NamedTuple):
