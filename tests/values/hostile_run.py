@@ -17,7 +17,7 @@ from values import hostile_payloads, kinds
 from wren_sessions import Limits, Migrations, PlainObject, PlainSerializer, SafeSerializer
 from wren_sessions.errors import WrenSessionsError
 from wren_sessions.serializers._shapes import hints_of
-from wren_sessions.serializers._wire import Builder
+from wren_sessions.serializers.unpacking import Builder
 
 WATCHED: Final = (
     "import",

@@ -23,8 +23,7 @@ from values import kinds
 from values.comparing import same
 from wren_sessions import PlainObject, PlainSerializer, SafeSerializer
 from wren_sessions.errors import SerializationError
-from wren_sessions.serializers import lists as reading
-from wren_sessions.serializers import packing
+from wren_sessions.serializers import packing, unpacking
 from wren_sessions.serializers._wire import FIELDS, MESSAGES
 from wren_sessions.serializers.packing import array_header, array_length
 
@@ -91,7 +90,7 @@ def test_messages_come_back_the_same(
     """Usual and odd ones, in any order, also where the fast libraries are not installed."""
     if not with_libraries:
         monkeypatch.setattr(packing, "orjson", None)
-        monkeypatch.setattr(reading, "ormsgpack", None)
+        monkeypatch.setattr(unpacking, "ormsgpack", None)
     serde = SafeSerializer()
     for _ in range(2):  # a serializer gets to know the classes at first
         assert same(serde.loads_typed(serde.dumps_typed(others)), others)

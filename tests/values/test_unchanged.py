@@ -19,8 +19,8 @@ from langchain_core.messages import (
 
 from values.comparing import same
 from wren_sessions import SafeSerializer
-from wren_sessions.serializers.lists import Unpacked
 from wren_sessions.serializers.packing import PackedList
+from wren_sessions.serializers.unpacking import Unpacked
 
 
 class Text(str):

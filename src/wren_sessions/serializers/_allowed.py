@@ -27,8 +27,9 @@ from wren_sessions.serializers._resolve import (
     ref_of,
 )
 from wren_sessions.serializers._value_types import value_profile
-from wren_sessions.serializers._wire import check_hashes, split_version, type_name
+from wren_sessions.serializers._wire import split_version, type_name
 from wren_sessions.serializers.plain import PlainObject, parts_of
+from wren_sessions.serializers.unpacking import check_hashes
 
 Allowed: TypeAlias = type | str | tuple[str, ...]
 

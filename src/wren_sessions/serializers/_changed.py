@@ -28,18 +28,9 @@ from wren_sessions.serializers._standard import Write
 from wren_sessions.serializers._state import listed
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._tree import kind_of, objects_in, parsed
-from wren_sessions.serializers._wire import (
-    CHANNEL,
-    SHAPED,
-    Build,
-    Builder,
-    Table,
-    damaged,
-    marker,
-    read,
-    split_version,
-)
+from wren_sessions.serializers._wire import CHANNEL, SHAPED, Build, marker, split_version
 from wren_sessions.serializers.packing import Lower, pack
+from wren_sessions.serializers.unpacking import Builder, Table, damaged, read
 
 _KEPT: Final = b"K"  # an object, and what is kept aside of it: stands in no stored value
 _KEPT_MARK: Final = marker(_KEPT)

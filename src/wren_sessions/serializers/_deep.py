@@ -1,6 +1,6 @@
 """Lowering without a call for each level: values as deep as `Limits` allows, from any stack.
 
-The usual way, `lowering` in `checkpoints.put`, calls itself for each level, which is fast. But the
+The usual way, `lowering` in `packing`, calls itself for each level, which is fast. But the
 interpreter allows only a thousand nested calls, and the caller uses some of them. Here each level
 is lowered separately. Its parts are left as `Part`, and processed one after the other.
 """

@@ -14,18 +14,9 @@ from wren_sessions.serializers._models import mask_to_names, names_to_mask
 from wren_sessions.serializers._shapes import named, shaped
 from wren_sessions.serializers._standard import BUILDERS, Write, keyed
 from wren_sessions.serializers._tree import OBJECTS
-from wren_sessions.serializers._wire import (
-    MESSAGES,
-    Build,
-    Builder,
-    Table,
-    check_hashes,
-    marker,
-    read,
-    type_name,
-    usual_kind,
-)
+from wren_sessions.serializers._wire import MESSAGES, Build, marker, type_name, usual_kind
 from wren_sessions.serializers.packing import Lower, pack
+from wren_sessions.serializers.unpacking import Builder, Table, check_hashes, read
 
 _OF_LIBRARIES: Final = (b"A", b"N", b"U", b"g", b"w", b"x", b"y")
 _SETS: Final = frozenset({b"p", b"v"})  # have a set of the fields that were set

@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgpack
 
 from wren_sessions.errors import SerializationError
-from wren_sessions.serializers._wire import MARKER, damaged, marker
+from wren_sessions.serializers._wire import MARKER, marker
 from wren_sessions.serializers.packing import pack
+from wren_sessions.serializers.unpacking import damaged
 
 OBJECTS: Final = frozenset({b"o", b"p", b"v", b"n", b"e"})
 """The kinds of envelopes that name a class of the application."""

@@ -1,4 +1,4 @@
-r"""The format of stored values, and the one reader of it: pure, names no class of anybody.
+r"""The format of stored values, and how classes are named in them. Pure.
 
 A value is msgpack. What msgpack has no type for is an *envelope*: an array whose first element is
 an extension value, the marker, of `MARKER` code and with a kind as its data::
@@ -61,12 +61,12 @@ for the n-th key of the map (the n-th of `FIELDS`), or a list of names.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgpack
 
-from wren_sessions.errors import SerializationError, WrenSessionsError
+from wren_sessions.errors import SerializationError
 
 KIND: Final = "safe"  # the type tag of a value in this format
 MARKER: Final = -16
@@ -76,10 +76,7 @@ SHAPED: Final = frozenset({b"o", b"p", b"v", b"n"})  # their markers may say mor
 MAIN_MARK: Final = "#__main__"  # behind the name of a class: its module ran as the program
 _MARK: Final = re.compile(rf"(?:{MAIN_MARK}|#[0-9a-f]{{16}})?(?:#v[1-9][0-9]{{0,8}})?\Z")
 _VERSION: Final = re.compile(r"#v([1-9][0-9]{0,8})\Z")
-_USUAL_BYTES: Final = 4
-_MOST_BUILDERS: Final = 1_024
-_MANY_KEYS: Final = 1_000
-_SAME_HASHES: Final = 100
+USUAL_BYTES: Final = 4
 
 _BASE: Final = "langchain_core.messages."
 MESSAGES: Final = {
@@ -148,135 +145,9 @@ def marker(kind: bytes) -> Any:
     return tuple.__new__(msgpack.ExtType, (MARKER, kind))
 
 
-class Builder:
-    """A marker as it was read: builds the value of its envelope.
-
-    Attributes:
-        build: takes the envelope's items.
-        shape: how lists of such values are built at once; None where they are not.
-    """
-
-    shape: Any = None
-
-    def __init__(self, build: Build) -> None:
-        self.build: Build = build
-
-
-class Table(dict[bytes, Builder]):
-    """The builders of all kinds of envelopes.
-
-    Args:
-        builds: what builds the value of each kind.
-        usual: makes the builder of usual messages of a kind, with some fields set.
-        shaped: makes that of objects that say the types of their fields; None for a builder that
-            does not look at them.
-    """
-
-    def __init__(
-        self,
-        builds: Mapping[bytes, Build | Builder],
-        usual: Callable[[bytes, int], Builder],
-        shaped: Callable[[bytes], Build] | None = None,
-    ) -> None:
-        super().__init__(
-            (kind, build if isinstance(build, Builder) else Builder(build))
-            for kind, build in builds.items()
-        )
-        self._usual = usual
-        self._shaped = shaped
-
-    def with_builders(self, builders: Mapping[bytes, Builder]) -> Table:
-        """The same table, and more kinds of envelopes."""
-        return Table({**self, **builders}, self._usual, self._shaped)
-
-    def __missing__(self, kind: bytes) -> Builder:
-        if kind[:1] in SHAPED and len(kind) % 2:
-            builder = self[kind[:1]] if self._shaped is None else Builder(self._shaped(kind))
-            if len(self) < _MOST_BUILDERS:
-                self[kind] = builder
-            return builder
-        names = FIELDS[kind[:2]]
-        mask = int.from_bytes(kind[2:])
-        if len(kind) != _USUAL_BYTES or mask >> len(names):
-            raise KeyError
-        builder = self._usual(kind[:2], mask)
-        if len(self) < _MOST_BUILDERS:
-            self[kind] = builder
-        return builder
-
-
 def usual_kind(kind: bytes, mask: int) -> bytes:
     """The kind of a usual message with some fields set."""
-    return kind + mask.to_bytes(_USUAL_BYTES - len(kind))
-
-
-def read(data: bytes, table: Mapping[bytes, Builder]) -> Any:
-    """The value of bytes in this format.
-
-    Args:
-        data: the bytes, which `Limits.check_stored` has passed.
-        table: builds the value of each kind of envelope.
-
-    Raises:
-        SerializationError: the data is damaged, or what a builder raised.
-    """
-    try:
-        return _unpacked(data, table)
-    except WrenSessionsError:
-        raise
-    except RecursionError:
-        raise SerializationError(
-            "the value cannot be read here, since the program has nearly used up its stack: read "
-            "it where fewer calls are open, or raise sys.setrecursionlimit"
-        ) from None
-    except Exception as error:  # noqa: BLE001 -- whatever damaged data makes a builder raise
-        raise damaged(error) from None
-
-
-def no_extension(code: int, kind: bytes) -> Any:
-    """Refuse an extension value where there are none."""
-    raise SerializationError(f"the stored value has an extension, {code} {kind!r}")
-
-
-def damaged(error: Exception) -> SerializationError:
-    """The error for data that made something else raise one, whose own text may hold content."""
-    return SerializationError(
-        f"the stored value is damaged, or was not written by this package ({type(error).__name__})"
-    )
-
-
-def _unpacked(data: bytes, table: Mapping[bytes, Builder]) -> Any:
-    open_markers = 0
-    own, marked = MARKER, Builder  # these functions run for each list: locals are faster
-
-    def extension(code: int, kind: bytes) -> Any:
-        nonlocal open_markers
-        if code != own:
-            raise SerializationError(f"the stored value has an unknown extension, {code}")
-        open_markers += 1
-        return table[kind]
-
-    def built(items: list[Any]) -> Any:
-        nonlocal open_markers
-        if items and issubclass(type(items[0]), marked):  # `isinstance` would ask the object
-            open_markers -= 1
-            return items[0].build(items)
-        return items
-
-    value = msgpack.unpackb(
-        data, list_hook=built, ext_hook=extension, unicode_errors="surrogatepass"
-    )
-    if open_markers:
-        raise SerializationError("the stored value is damaged: an envelope has lost its list")
-    return value
-
-
-def check_hashes(keys: Collection[Any]) -> None:
-    """Refuse keys that were chosen so that a dict or set of them takes for ever to build."""
-    if len(keys) > _MANY_KEYS:
-        hashes = sorted(map(hash, keys))
-        if any(a == b for a, b in zip(hashes, hashes[_SAME_HASHES:], strict=False)):
-            raise SerializationError("the stored value has too many keys with the same hash")
+    return kind + mask.to_bytes(USUAL_BYTES - len(kind))
 
 
 def type_name(ref: Any) -> str:

@@ -12,7 +12,7 @@ are looked at, since another thread may change it.
 
 Langchain's messages have a fast path: exact classes, written from their fields (`Messages`). A
 *usual* message has exactly the fields that its class has had for a long time (`FIELDS` in `_wire`),
-in order. It is written as the values of these fields, and `lists` builds it again. All other
+in order. It is written as the values of these fields, and `unpacking` builds it again. All other
 messages and classes take the general way, `ModelProfile`. That writes a map, and readers know both
 forms.
 
@@ -20,6 +20,10 @@ Writing first assumes that the values in usual messages are plain. One call of o
 them then checks this: orjson refuses what msgpack would change silently (a bytearray would become
 bytes), and msgpack in strict mode refuses the rest. If orjson is not installed, or refuses
 something, each field is checked.
+
+Lists of messages grow with a conversation, and are stored again at each step. The engine compares
+the packed list with the previous one, so it looks at the bytes where they are (`PackedList`). If a
+list begins with messages that are known already (`KnownMessages`), only the rest is packed.
 """
 
 from __future__ import annotations

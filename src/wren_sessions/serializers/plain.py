@@ -21,18 +21,9 @@ from typing import Any, Final, NoReturn
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers._legacy import Objects, read_legacy
 from wren_sessions.serializers._standard import BUILDERS, keyed
-from wren_sessions.serializers._wire import (
-    FIELDS,
-    KIND,
-    MESSAGES,
-    Build,
-    Builder,
-    Table,
-    check_hashes,
-    read,
-    type_name,
-)
+from wren_sessions.serializers._wire import FIELDS, KIND, MESSAGES, Build, type_name
 from wren_sessions.serializers.limits import DEEPEST_READ, Limits
+from wren_sessions.serializers.unpacking import Builder, Table, check_hashes, read
 
 HIDDEN: Final = "**********"
 _MAPPINGS: Final = frozenset({dict, OrderedDict, Counter, defaultdict})

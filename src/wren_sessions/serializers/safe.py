@@ -31,7 +31,6 @@ from wren_sessions.serializers._channels import ChannelFunctions, ChannelPlan, V
 from wren_sessions.serializers._deep import Part, lowered_deep
 from wren_sessions.serializers._legacy import Objects, read_legacy
 from wren_sessions.serializers._legacy_objects import LegacyObjects, stored_ref
-from wren_sessions.serializers._messages_read import message_builders, usual_builder
 from wren_sessions.serializers._models import ModelProfile
 from wren_sessions.serializers._plan import Plan
 from wren_sessions.serializers._resolve import is_official, load_official, loaded
@@ -40,26 +39,9 @@ from wren_sessions.serializers._stored_objects import finding
 from wren_sessions.serializers._subclasses import build_subclass, subclass_writer
 from wren_sessions.serializers._tree import Raw
 from wren_sessions.serializers._value_types import build_sentinel, core_writer
-from wren_sessions.serializers._wire import (
-    CHANNEL,
-    KIND,
-    MARK,
-    Build,
-    Table,
-    no_extension,
-    read,
-)
+from wren_sessions.serializers._wire import CHANNEL, KIND, MARK, Build
 from wren_sessions.serializers.budget import budget_for, current_budget
 from wren_sessions.serializers.limits import DEEPEST_READ, Limits, fault_of
-from wren_sessions.serializers.lists import (
-    NOTHING,
-    Unpacked,
-    begins_usual,
-    bordered,
-    read_lists,
-    read_messages,
-    within_borders,
-)
 from wren_sessions.serializers.migrations import Migrations
 from wren_sessions.serializers.packing import (
     KINDS,
@@ -76,6 +58,20 @@ from wren_sessions.serializers.packing import (
     written,
 )
 from wren_sessions.serializers.plain import PLAIN_OBJECTS, PlainObject, plain_called, read_simple
+from wren_sessions.serializers.unpacking import (
+    NOTHING,
+    Table,
+    Unpacked,
+    begins_usual,
+    bordered,
+    message_builders,
+    no_extension,
+    read,
+    read_lists,
+    read_messages,
+    usual_builder,
+    within_borders,
+)
 
 Result = TypeVar("Result")
 _KEPT_LIST_BYTES: Final = 8 * 1_048_576  # a packer keeps its buffer: a larger one is not kept
