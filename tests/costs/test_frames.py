@@ -37,15 +37,15 @@ class Most:
 
 
 MOST: Final = {
-    ("memory", "put"): Most(21, 85, 100),
-    ("memory", "put_writes"): Most(16, 51, 55),
-    ("memory", "get_tuple"): Most(23, 79, 100),
-    ("file", "put"): Most(26, 108, 125),
-    ("file", "put_writes"): Most(23, 75, 82),
-    ("file", "get_tuple"): Most(26, 96, 117),
-    ("redis", "put"): Most(22, 85, 103),
-    ("redis", "put_writes"): Most(19, 57, 64),
-    ("redis", "get_tuple"): Most(27, 100, 129),
+    ("memory", "put"): Most(18, 85, 100),
+    ("memory", "put_writes"): Most(15, 51, 55),
+    ("memory", "get_tuple"): Most(21, 79, 100),
+    ("file", "put"): Most(23, 108, 125),
+    ("file", "put_writes"): Most(22, 75, 82),
+    ("file", "get_tuple"): Most(24, 96, 117),
+    ("redis", "put"): Most(19, 85, 103),
+    ("redis", "put_writes"): Most(18, 57, 64),
+    ("redis", "get_tuple"): Most(25, 100, 129),
 }
 
 
