@@ -192,10 +192,11 @@ CHANGES: Final[dict[str, Callable[[SessionStore], object]]] = {
 @pytest.mark.parametrize(
     ("change", "when"), [("owner", "asked"), ("pin", "asked"), ("owner", "looked at")]
 )
+@pytest.mark.parametrize("choice", ["--owner ann --older-than 1ms", "--status done"])
 def test_what_was_given_away_or_pinned_meanwhile_is_kept(
-    cli: Cli, file_url: str, monkeypatch: pytest.MonkeyPatch, change: str, when: str
+    cli: Cli, file_url: str, monkeypatch: pytest.MonkeyPatch, *, change: str, when: str, choice: str
 ) -> None:
-    """A choice by owner holds for the owner's sessions, to the last moment."""
+    """A choice holds for the sessions of who owned them then, to the last moment."""
     from wren_sessions.cli import deleting
 
     with open_store(file_url) as store:
@@ -217,9 +218,29 @@ def test_what_was_given_away_or_pinned_meanwhile_is_kept(
 
     monkeypatch.setattr(deleting, "_agreed", agreed)
     monkeypatch.setattr(FileStore, "delete_owned", handed_over)
-    chosen = ("delete", "--owner", "ann", "--older-than", "1ms", "--json")
-    found = {row["id"]: row["deleted"] for row in cli(*chosen, url=file_url).json}
-    assert found == {"hostile": False, "empty": True}
+    answer = cli("delete", *choice.split(), "--json", url=file_url).json
+    assert len(answer) > 1
+    assert {row["id"] for row in answer if not row["deleted"]} == {"hostile"}
+
+
+@pytest.mark.parametrize("before", [None, "ann"])
+def test_what_is_chosen_by_status_is_kept_for_its_new_owner(
+    cli: Cli, file_url: str, monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    """Whether it was somebody's when it was chosen, or nobody's."""
+    from wren_sessions.cli import deleting
+
+    with open_store(file_url) as store:
+        Sessions(store).annotate("hostile", owner=before)
+
+    def agreed(run: Any, rows: list[Any]) -> bool:
+        with open_store(file_url) as store:
+            CHANGES["owner"](store)
+        return True
+
+    monkeypatch.setattr(deleting, "_agreed", agreed)
+    found = cli("delete", "--status", "done", "--json", url=file_url).json
+    assert {row["id"] for row in found if not row["deleted"]} == {"hostile"}
 
 
 @pytest.mark.parametrize(

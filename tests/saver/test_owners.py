@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 from uuid import UUID
@@ -28,6 +29,7 @@ from wren_sessions._blocking import Unsuspended, run
 from wren_sessions._walks import SessionWalk
 from wren_sessions.errors import (
     ConfigurationError,
+    ConflictError,
     DecryptionError,
     InvalidSessionIdError,
     SessionExistsError,
@@ -188,6 +190,21 @@ async def test_sessions_are_annotated(calls: Calls) -> None:
     assert (await calls.list(owner="ann")).sessions == ()
     with pytest.raises(SessionNotFoundError):
         await calls.annotate("nowhere", title="x")
+
+
+async def test_what_was_handed_over_is_not_deleted(calls: Calls) -> None:
+    """A deletion for an owner is for the owner's sessions: others stay, with all that they have."""
+    for id_ in ("one", "two"):
+        await calls.create(id_, owner="ann", state={"n": 1})
+    listed = await calls.list(owner="ann")
+    await calls.annotate("two", owner="bob")
+    gone = []
+    for info in listed.sessions:
+        with suppress(ConflictError):
+            gone.append(await calls.delete(info.session, owner="ann"))
+    assert gone == [True]
+    assert await calls.get("one") is None
+    assert (await calls.load("two")).state == {"n": 1}
 
 
 async def test_listings_can_be_narrowed(calls: Calls) -> None:

@@ -34,7 +34,7 @@ from wren_sessions.errors import (
     SessionExistsError,
     WrenSessionsError,
 )
-from wren_sessions.protocols import AsyncSessionStore
+from wren_sessions.protocols import AsyncOwnerStore, AsyncSessionStore
 from wren_sessions.records import (
     Life,
     Name,
@@ -195,10 +195,19 @@ class Pruning:
         finally:
             self._retaining.discard(session)
 
-    async def delete(self, session: str) -> bool:
-        """Delete a session; False if it was not there."""
+    async def delete(self, session: str, owner: str | None = None) -> bool:
+        """Delete a session, if it is this owner's; False if it was not there.
+
+        Raises:
+            ConflictError: it is somebody else's. It stays, with what waits for its checkpoints.
+        """
+        if owner is None:
+            self._cache.absent(session, deleted=True)
+            return await self._store.delete(session)
+        knowing: AsyncOwnerStore = self._store  # type: ignore[assignment] # the caller has looked
+        done = await knowing.delete_owned(session, owner)
         self._cache.absent(session, deleted=True)
-        return await self._store.delete(session)
+        return done
 
     async def copy(self, source: str, target: str) -> Life | None:
         """Copy a session, whole, to an id that is free; None if it is not there."""

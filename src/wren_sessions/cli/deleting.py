@@ -31,6 +31,7 @@ from wren_sessions.viewing.overview import STATUSES, Overview, overview, with_st
 from wren_sessions.viewing.times import ago, size
 
 _NAMED: Final = 20  # sessions that the question names
+_HANDED_OVER: Final = "kept: it was given to somebody else meanwhile"
 
 
 @command(
@@ -95,8 +96,8 @@ def delete(
 
     Name them, or choose them with --owner, --older-than and --status: sessions that match all of
     these are deleted. Pinned sessions stay, unless you name them or add --pinned. A chosen session
-    that is written in the meantime stays too. The command asks first. With --owner alone, it erases
-    everything of the owner, including pinned sessions.
+    that is written, pinned or given to somebody else in the meantime stays too. The command asks
+    first. With --owner alone, it erases everything of the owner, including pinned sessions.
     """
     by_choice = {older_than, status, owner} != {None}
     if [bool(sessions), by_choice, expired].count(True) != 1:
@@ -118,7 +119,7 @@ def delete(
         _list(run, rows)
     elif yes or _agreed(run, rows):
         for row in rows:
-            _delete(run, row, owner, strict=not by_choice)
+            _delete(run, row, chosen=by_choice)
     else:
         run.code = FAILED
         run.screen.note("Nothing was deleted.")
@@ -222,12 +223,16 @@ def _about(row: Overview) -> str:
     return ", ".join([*parts, *(["pinned"] if row.life.pinned else [])])
 
 
-def _delete(run: Run, row: Overview, owner: str | None, *, strict: bool) -> None:
+def _delete(run: Run, row: Overview, *, chosen: bool) -> None:
     """Delete one session. If it was not named, only if it has not changed since it was chosen."""
-    if not strict:
+    owner = row.owner if chosen else None
+    if chosen:
         now = run.store.info(row.session)
         if now is None or _known(now.life) != _known(row.life):
             _tell(run, row, "kept: it was written, pinned or went away meanwhile", deleted=False)
+            return
+        if now.owner != owner:
+            _tell(run, row, _HANDED_OVER, deleted=False)
             return
     try:
         if owner is None:
@@ -235,7 +240,7 @@ def _delete(run: Run, row: Overview, owner: str | None, *, strict: bool) -> None
         else:
             done = knowing_owners(run.store).delete_owned(row.session, owner)
     except ConflictError:
-        _tell(run, row, "kept: it was given to somebody else meanwhile", deleted=False)
+        _tell(run, row, _HANDED_OVER, deleted=False)
         return
     _tell(run, row, "deleted" if done else "had gone already", deleted=done)
 

@@ -168,9 +168,11 @@ class AsyncSessions:
             session_id, await self.store.aio.pin(session_id, pinned=pinned)
         )
 
-    async def delete(self, session_id: str) -> bool:
+    async def delete(self, session_id: str, *, owner: str | None = None) -> bool:
         """See `Sessions.delete`."""
-        return await self._operations.delete(session_id)
+        if owner is not None:
+            knowing_owners(self.store)
+        return await self._operations.delete(session_id, owner)
 
     async def prune(self, session_id: str, *, keep_last: int = 1) -> int:
         """See `Sessions.prune`."""

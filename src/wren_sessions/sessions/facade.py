@@ -334,9 +334,24 @@ class Sessions:
         """Never let a session expire, or (``pinned=False``) let it expire again."""
         return self._operations.found(session_id, self.store.pin(session_id, pinned=pinned))
 
-    def delete(self, session_id: str) -> bool:
-        """Delete a session. False if it did not exist."""
-        return run(self._operations.delete(session_id))
+    def delete(self, session_id: str, *, owner: str | None = None) -> bool:
+        """Delete a session.
+
+        Args:
+            session_id: the session.
+            owner: whose session it has to be, so that a loop over `owned` deletes nothing that was
+                handed over since it was listed. None (default) to delete it whoever owns it.
+
+        Returns:
+            False if it did not exist.
+
+        Raises:
+            ConflictError: it has another owner, or none; nothing was deleted.
+            ConfigurationError: `owner` is given, and the store does not support owners.
+        """
+        if owner is not None:
+            knowing_owners(self.store)
+        return run(self._operations.delete(session_id, owner))
 
     def prune(self, session_id: str, *, keep_last: int = 1) -> int:
         """Drop a session's earlier checkpoints, and what only they hold; its state stays.

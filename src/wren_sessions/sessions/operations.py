@@ -292,9 +292,9 @@ class SessionOperations:
         written.life = replace(written.life, revision=written.revision)
         return written
 
-    async def delete(self, session_id: str) -> bool:
+    async def delete(self, session_id: str, owner: str | None) -> bool:
         """Delete a session."""
-        return await self._checkpoints.pruning.delete(session_id)
+        return await self._checkpoints.pruning.delete(session_id, owner)
 
     async def fork(self, session_id: str, new_id: str, at: str | None) -> Session:
         """Copy a session to a new id, as it was at one of its checkpoints."""
