@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from langgraph.checkpoint.base import CheckpointTuple, empty_checkpoint
 
 from saver.backends import Backend
-from wren_sessions import Retention, Sessions, SessionSaver
+from wren_sessions import InvalidSessionIdError, Retention, Sessions, SessionSaver
+from wren_sessions.checkpoints import order
+from wren_sessions.keys import MAX_ID_BYTES
 
 THREAD: Final[Any] = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
 
@@ -253,3 +257,53 @@ async def test_what_is_left_of_runs_begins_with_their_latest(
     assert b'"checkpoint_id":"12"' in info.state
     await saver.adelete_for_runs(["two"])
     assert latest(saver) == "92"
+
+
+# --- ids of the greatest length -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["x", "\x7f", "é", "\U0010ffff"])
+def test_ids_may_be_as_long_as_ids_can_be(backend: Backend, end: str) -> None:
+    """Checkpoints whose ids leave no room for a higher id are listed, continued and pruned."""
+
+    def longest(number: Any) -> str:
+        ends = end * ((MAX_ID_BYTES - 4) // len(end.encode()))
+        return f"{number}".ljust(MAX_ID_BYTES - len(ends.encode()), "0") + ends
+
+    saver = SessionSaver(backend.store())
+    write(saver, tuple(map(longest, (1, 2, 3))))
+    write(saver, ((longest(4), longest(1)),))
+    listed = ids(saver.list(THREAD))
+    assert listed == [*map(longest, (4, 3, 2, 1))]
+    for place, id_ in enumerate(listed, 1):
+        assert ids(saver.list(THREAD, before=at(id_))) == listed[place:]
+    found = saver.get_tuple(at(longest(4)))
+    assert found is not None
+    assert found.parent_config == at(longest(1))
+    saver.prune(["t"], strategy="keep_last", keep_last=2)
+    assert ids(saver.list(THREAD)) == listed[:2]
+
+
+EDGES: Final = "\0a\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"
+SHORT: Final = st.text(EDGES, min_size=1, max_size=4).filter(lambda id_: len(id_.encode()) <= 4)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(id_=SHORT, other=SHORT)
+def test_a_scan_starts_just_above_an_id(
+    monkeypatch: pytest.MonkeyPatch, id_: str, other: str
+) -> None:
+    """No id is between one and where a scan starts that is to bring it first."""
+    monkeypatch.setattr(order, "MAX_ID_BYTES", 4)
+    above = order.from_id("", id_).before
+    assert above is None or id_ < above
+    assert above is None or len(above.encode()) <= 4
+    assert not (id_ < other and (above is None or other < above))
+
+
+@pytest.mark.parametrize("id_", ["x" * (MAX_ID_BYTES + 1), "\ud800", 5])
+def test_what_is_no_id_is_refused(saver: SessionSaver, id_: Any) -> None:
+    """A listing that is to go on behind it says what is wrong."""
+    write(saver, ("1",))
+    with pytest.raises(InvalidSessionIdError, match="an id must be"):
+        list(saver.list(THREAD, before=at(id_)))

@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from wren_sessions._gc import unhurried
 from wren_sessions.checkpoints.codec import CheckpointRecord, damage, matches
-from wren_sessions.checkpoints.order import Ordered, Place
+from wren_sessions.checkpoints.order import Ordered, Place, one
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.snapshots import (
     Snapshot,
@@ -36,7 +36,6 @@ from wren_sessions.delta.base import ArenaView, DeltaBase
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import CorruptSessionError, WrenSessionsError
-from wren_sessions.keys import MAX_ID_BYTES
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
     ArenaParts,
@@ -44,7 +43,6 @@ from wren_sessions.records import (
     Life,
     Name,
     Span,
-    Start,
     Stored,
     merge_spans,
     missing,
@@ -112,16 +110,8 @@ class Reading:
         parent = found.parent_id
         if parent is None or found.below in {"", parent}:
             return found
-        there = await self._is_there(session, found.name[0], parent)
-        return found if there else replace(found, parent_id=None)
-
-    async def _is_there(self, session: str, namespace: str, checkpoint_id: str) -> bool:
-        just_above = f"{checkpoint_id}\0"
-        if len(just_above.encode()) > MAX_ID_BYTES:
-            loaded = await self.store.load(session, namespace, checkpoint_id)
-            return loaded is not None
-        scanned = await self.store.scan(session, [Start(namespace, just_above)], 1)
-        return any(stored.name[1] == checkpoint_id for stored in scanned.records)
+        there = await one(self.store, session, found.name[0], parent)
+        return found if there.records else replace(found, parent_id=None)
 
     async def record(
         self, session: str, namespace: str, checkpoint_id: str | None, serde: Serializer

@@ -23,16 +23,18 @@ continuing from a checkpoint of a skewed history takes a walk from the head to t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from wren_sessions.checkpoints.codec import CheckpointRecord, damage, record_of
-from wren_sessions.keys import MAX_ID_BYTES
+from wren_sessions.keys import MAX_ID_BYTES, encode
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Life, Name, Scanned, Start, Stored
 
 _LOOKS: Final = 4  # for a head that moves
+_SURROGATES: Final = range(0xD800, 0xE000)  # which no text has
 _MORE: Final = 100  # records that are read at once while others are left out
 
 
@@ -88,8 +90,29 @@ def in_order(head: str | None, bodies: Mapping[str, CheckpointRecord]) -> Iterat
 
 
 def from_id(namespace: str, checkpoint_id: str) -> Start:
-    """Where a scan starts that brings this checkpoint first, if it is there."""
-    return Start(namespace, f"{checkpoint_id}\0")  # the next higher id
+    """Where a scan starts that brings this checkpoint first, if it is there: at the next higher id.
+
+    Raises:
+        InvalidSessionIdError: it is no id.
+    """
+    encode(checkpoint_id)
+    above = f"{checkpoint_id}\0"
+    if len(above.encode()) > MAX_ID_BYTES:
+        return Start(namespace, _above_longest(checkpoint_id))
+    return Start(namespace, above)
+
+
+def _above_longest(checkpoint_id: str) -> str | None:
+    """The next higher id than one that cannot be longer; None if there is none."""
+    for at in range(len(checkpoint_id) - 1, -1, -1):
+        code = ord(checkpoint_id[at]) + 1
+        if code == _SURROGATES.start:
+            code = _SURROGATES.stop
+        if code <= sys.maxunicode:
+            above = checkpoint_id[:at] + chr(code)
+            if len(above.encode()) <= MAX_ID_BYTES:
+                return above
+    return None
 
 
 def just(namespace: str, checkpoint_id: str) -> Place:
@@ -283,7 +306,5 @@ class Ordered:
 
 def _start(place: Place) -> Start:
     if place.begun or place.before is None:
-        return Start(place.namespace, place.before)
-    if len(place.before.encode()) >= MAX_ID_BYTES:  # there is no longer id
         return Start(place.namespace, place.before)
     return from_id(place.namespace, place.before)

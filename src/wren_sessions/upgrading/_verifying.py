@@ -15,9 +15,9 @@ from typing import Final
 
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions._walks import RecordWalk, SessionWalk, all_sessions
+from wren_sessions.checkpoints.order import from_id
 from wren_sessions.delta.protection import Protection, protection_of
 from wren_sessions.errors import CorruptSessionError, WrenSessionsError
-from wren_sessions.keys import MAX_ID_BYTES
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.records import ArenaParts, Name, Start, Stored
 from wren_sessions.serializers.budget import OverBudgetError
@@ -135,9 +135,7 @@ class _Session:
         return found
 
     async def _latest(self, name: Name) -> list[Cause]:
-        namespace, id_ = name
-        above = f"{id_}\0" if len(id_.encode()) < MAX_ID_BYTES else None
-        page = await self._store.scan(self._session, [Start(namespace, above)], 1)
+        page = await self._store.scan(self._session, [from_id(*name)], 1)
         return await self._judged(page.records)
 
     async def _all(self, namespace: str) -> list[Cause]:

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from wren_sessions._blocking import LRU, Lock
 from wren_sessions._walks import RecordWalk
+from wren_sessions.checkpoints.order import from_id
 from wren_sessions.delta.extents import digest
 from wren_sessions.errors import (
     ConfigurationError,
@@ -238,8 +239,7 @@ class AsyncProtectedStore:
             return after
         named = dict(prune.heads).get("")
         if named is not None and ("", named) not in prune.drop:
-            start = Start("", f"{named}\0")
-            scanned = await self._store.scan(prune.session, [start], 1)
+            scanned = await self._store.scan(prune.session, [from_id("", named)], 1)
             if [stored.name[1] for stored in scanned.records] == [named]:
                 return _naming(after, scanned.records[0])
         if ("", header.head) not in prune.drop:
