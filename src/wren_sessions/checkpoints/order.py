@@ -61,6 +61,13 @@ class Place:
     listed: frozenset[str] = frozenset()
     below: str | None = None
 
+    @property
+    def start(self) -> Start:
+        """Where its scan starts: before it has begun, with the checkpoint itself."""
+        if self.begun or self.before is None:
+            return Start(self.namespace, self.before)
+        return from_id(self.namespace, self.before)
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -165,7 +172,7 @@ class Ordered:
         if first.line or first.after or first.listed:
             return await self._line(first, places[1:])
         more = first.before is not None and not first.begun
-        scanned = await self._scan([_start(place) for place in places], self._limit + more)
+        scanned = await self._scan([place.start for place in places], self._limit + more)
         found: list[Stored] = []
         covered = len(places) - len(scanned.rest)
         for at, place in enumerate(places[: covered + 1]):
@@ -302,9 +309,3 @@ class Ordered:
         if body is None:
             body = self._bodies[stored.name] = record_of(self._session, stored)
         return body
-
-
-def _start(place: Place) -> Start:
-    if place.begun or place.before is None:
-        return Start(place.namespace, place.before)
-    return from_id(place.namespace, place.before)

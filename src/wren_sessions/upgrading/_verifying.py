@@ -19,7 +19,7 @@ from wren_sessions.checkpoints.order import from_id
 from wren_sessions.delta.protection import Protection, protection_of
 from wren_sessions.errors import CorruptSessionError, WrenSessionsError
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
-from wren_sessions.records import ArenaParts, Name, Start, Stored
+from wren_sessions.records import ArenaParts, Start, Stored
 from wren_sessions.serializers.budget import OverBudgetError
 from wren_sessions.upgrading._application import Application
 from wren_sessions.upgrading._judging import judged_checkpoint
@@ -131,12 +131,12 @@ class _Session:
             return [] if await self._store.info(self._session) else None
         found: list[Cause] = []
         for name in heads:
-            found += await (self._all(name[0]) if history else self._latest(name))
+            if history:
+                found += await self._all(name[0])
+            else:
+                page = await self._store.scan(self._session, [from_id(*name)], 1)
+                found += await self._judged(page.records)
         return found
-
-    async def _latest(self, name: Name) -> list[Cause]:
-        page = await self._store.scan(self._session, [from_id(*name)], 1)
-        return await self._judged(page.records)
 
     async def _all(self, namespace: str) -> list[Cause]:
         scan = partial(self._store.scan, self._session)
