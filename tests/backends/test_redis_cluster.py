@@ -25,7 +25,7 @@ from wren_sessions.errors import ConfigurationError, SessionExistsError, StoreUn
 from wren_sessions.keys import KeySpace
 from wren_sessions.records import Start
 from wren_sessions.stores.redis import RedisStore
-from wren_sessions.stores.redis.pipeline import LANES
+from wren_sessions.stores.redis.trips import LANES
 from wren_sessions.testing.build import SESSION, add, put, write
 
 WRITERS: Final = 6

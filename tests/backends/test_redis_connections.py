@@ -33,7 +33,7 @@ from wren_sessions import __version__, open_store
 from wren_sessions.errors import StoreTimeoutError, StoreUnavailableError, WrenSessionsError
 from wren_sessions.stores.redis import RedisStore
 from wren_sessions.stores.redis.clients import Fleet, asyncio_client, blocking_client
-from wren_sessions.stores.redis.wire import packed
+from wren_sessions.stores.redis.plans import packed
 from wren_sessions.testing.build import SESSION, put
 
 pytestmark = pytest.mark.redis_server

@@ -16,8 +16,8 @@ from fakeredis.commands_mixins import scripting_mixin
 from wren_sessions.errors import StoreUnavailableError
 from wren_sessions.records import Name, Span, Start
 from wren_sessions.stores.redis import RedisStore
-from wren_sessions.stores.redis.pipeline import ThreadPipelines
 from wren_sessions.stores.redis.plans import Plan
+from wren_sessions.stores.redis.threads import ThreadPipelines
 from wren_sessions.testing.build import SESSION, add, prune, put, write
 
 MOST_ARGUMENTS: Final = 3_900

@@ -20,8 +20,8 @@ from servers import ServerAddress
 from wren_sessions.errors import CorruptSessionError, StoreTimeoutError
 from wren_sessions.records import Committed, Loaded, SessionPage
 from wren_sessions.stores.redis import RedisStore
-from wren_sessions.stores.redis.pipeline import LANES, MOST
 from wren_sessions.stores.redis.scripts import script
+from wren_sessions.stores.redis.trips import LANES, MOST
 from wren_sessions.testing.build import SESSION, add, done, info, pending, put, write
 
 Call: TypeAlias = tuple[Any, ...]

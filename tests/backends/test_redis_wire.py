@@ -15,8 +15,10 @@ import redis.asyncio
 from redis import exceptions as driver
 from redis.connection import Connection
 
-from wren_sessions.stores.redis import wire
-from wren_sessions.stores.redis.wire import aexchange, exchange, is_quiet, packed
+from wren_sessions.stores.redis import tasks
+from wren_sessions.stores.redis.plans import packed
+from wren_sessions.stores.redis.tasks import aexchange
+from wren_sessions.stores.redis.threads import exchange, is_quiet
 
 PING = packed(("PING",))
 LONG = b"$70000\r\n" + b"x" * 70_000 + b"\r\n"
@@ -255,14 +257,14 @@ async def test_an_awaited_reply_in_two_pieces_is_copied_once(
     async_ends: AsyncEnds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its text is made when all of it came, and not a second time."""
-    value: Any = vars(wire._Pieces)["value"].fget
+    value: Any = vars(tasks._Pieces)["value"].fget
     made: list[Any] = []
 
     def counted(pieces: Any) -> Any:
         made.append(value(pieces))
         return made[-1]
 
-    monkeypatch.setattr(wire._Pieces, "value", property(counted))
+    monkeypatch.setattr(tasks._Pieces, "value", property(counted))
     async_ends.server.sendall(LONG[:-1])
     reading = asyncio.create_task(aexchange(async_ends.connection, PING))
     for _ in range(10):

@@ -11,8 +11,9 @@ import pytest
 import redis.asyncio.connection
 import redis.connection
 
-from wren_sessions.stores.redis import connection
-from wren_sessions.stores.redis.wire import aexchange, exchange
+from wren_sessions.stores.redis import tasks, threads
+from wren_sessions.stores.redis.tasks import aexchange
+from wren_sessions.stores.redis.threads import exchange
 
 
 class Trips:
@@ -55,8 +56,8 @@ def counted_trips() -> Iterator[Trips]:
                 kind, "send_packed_command", _noting(kind.send_packed_command, trips.sent)
             )
             patch.setattr(kind, "read_response", _noting(kind.read_response, trips.read))
-        patch.setattr(connection, "exchange", _exchanging(trips))
-        patch.setattr(connection, "aexchange", _aexchanging(trips))
+        patch.setattr(threads, "exchange", _exchanging(trips))
+        patch.setattr(tasks, "aexchange", _aexchanging(trips))
         yield trips
 
 

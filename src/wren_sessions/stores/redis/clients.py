@@ -4,6 +4,8 @@ A URL of one server is redis-py's. One with Sentinels names the service and the 
 them: ``redis+sentinel://user:password@host:26379,host:26379/service/0``. User, password and TLS
 (``rediss+sentinel``) are those of the servers; Sentinels get the same timeouts and TLS, and a login
 of their own. A cluster's URL names some of its nodes: ``redis+cluster://host:6379,host:6379``.
+
+Trips are sent by copies of a client, each with one connection (`over`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass
 from importlib.util import find_spec
+from inspect import getattr_static
+from types import FunctionType
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 from urllib.parse import unquote
 
@@ -28,6 +32,7 @@ import redis.sentinel
 from redis import exceptions as driver
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import EqualJitterBackoff, NoBackoff
+from redis.client import NEVER_DECODE
 from redis.retry import Retry
 
 from wren_sessions.errors import ConfigurationError
@@ -46,7 +51,7 @@ FAILOVER_S: Final = 20.0  # a cluster takes 15 s to miss a node, as it is delive
 def blocking_client(url: str, options: dict[str, Any]) -> redis.Redis | Fleet[redis.Redis]:
     """A client for a URL, or the clients of a cluster.
 
-    Each trip has a connection made like the client's, see `connection`.
+    Each trip has a connection made like the client's, see `over`.
 
     Raises:
         ConfigurationError: the URL or an option cannot be used.
@@ -262,6 +267,7 @@ async def disconnect_sentinels(client: redis.asyncio.Redis) -> None:
 # --- a cluster ------------------------------------------------------------------------------------
 
 
+T = TypeVar("T")
 C = TypeVar("C", redis.Redis, redis.asyncio.Redis)
 
 
@@ -338,8 +344,48 @@ def _nodes_of(manager: Any) -> list[Any]:
     return list({**manager.startup_nodes, **manager.nodes_cache}.values())
 
 
-def _as_it_is(address: Address) -> Address:
-    return address
+def _as_it_is(value: T, **_: Any) -> T:
+    return value
+
+
+# --- a client with one connection -----------------------------------------------------------------
+
+
+RAW: Final = {NEVER_DECODE: True}
+MOVES: Final = "should_reconnect"  # whether the server said that it goes away: redis-py 6.4 and on
+LOST: Final = (driver.ConnectionError, driver.TimeoutError, OSError)
+
+
+def is_plain(client: redis.Redis | redis.asyncio.Redis) -> bool:
+    """Whether the driver's own functions send a client's commands, with nothing around them."""
+    kind, kwargs = client.connection_pool.connection_class, client.connection_pool.connection_kwargs
+    theirs = (*_found(client, "execute_command", "parse_response"), *_found(kind, *_OVER_IT))
+    parts = [kwargs[name] for name in _IN_IT if kwargs.get(name) is not None]
+    return all(part.__module__.startswith("redis.") for part in parts) and all(
+        type(one) is FunctionType and one.__globals__["__name__"].startswith("redis.")
+        for one in theirs
+    )
+
+
+_OVER_IT: Final = ("send_command", "pack_command", "send_packed_command", "read_response")
+_IN_IT: Final = ("command_packer", "encoder_class", "parser_class")
+
+
+def _found(there: object, *names: str) -> list[Any]:
+    return [getattr_static(there, name) for name in names]
+
+
+def over(connection: redis.ConnectionPool | redis.asyncio.ConnectionPool, client: C) -> C:
+    """A copy of a client that sends over a connection."""
+    found = copy(client)
+    its = vars(found)
+    its["connection_pool"] = connection
+    its["connection"] = None  # one that the client keeps for itself
+    for name in ("single_connection_client", "_single_connection_client"):
+        if name in its:
+            its[name] = False
+    its["response_callbacks"] = {**client.response_callbacks, "PING": _as_it_is}
+    return found
 
 
 # --- names ----------------------------------------------------------------------------------------

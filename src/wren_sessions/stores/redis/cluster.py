@@ -1,10 +1,10 @@
 """Trips in a cluster: each plan goes to the node that has its session, and follows it if it moves.
 
 A session is one key, so it lies in one slot, and a slot belongs to one node. Each node gets trips
-of its own, like a single server (`pipeline`). Calls at the same time share them, over connections
-that no exception can mix up. So redis-py's clients for clusters do not send anything here. Their
-map of slots is not used either: it takes a connection to create, belongs to one event loop, and has
-other names in other versions.
+of its own, like a single server (`threads`, `tasks`). Calls at the same time share them, over
+connections that no exception can mix up. So redis-py's clients for clusters do not send anything
+here. Their map of slots is not used either: it takes a connection to create, belongs to one event
+loop, and has other names in other versions.
 
 For each plan, this module handles what a node replies instead of an answer:
 
@@ -25,7 +25,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from redis import exceptions as driver
 from redis.backoff import EqualJitterBackoff
@@ -35,8 +35,9 @@ from wren_sessions._blocking import run
 from wren_sessions.stores.redis.clients import Address, Fleet
 from wren_sessions.stores.redis.commands import Commands
 from wren_sessions.stores.redis.errors import CONNECTING
-from wren_sessions.stores.redis.pipeline import TaskPipelines, ThreadPipelines
 from wren_sessions.stores.redis.plans import Plan
+from wren_sessions.stores.redis.tasks import TaskPipelines, Trips
+from wren_sessions.stores.redis.threads import ThreadPipelines
 
 _PAUSES: Final = EqualJitterBackoff(cap=0.5, base=0.02)
 _HURRIED_S: Final = 1.0
@@ -102,17 +103,7 @@ class Slots:
         return len(self._moved) > _CORRECTIONS
 
 
-class _Node(Protocol):
-    """The trips to one node, to await."""
-
-    async def send(self, plan: Plan[Any]) -> Any:
-        """See `TaskPipelines.send`."""
-
-    async def close(self) -> None:
-        """See `TaskPipelines.close`."""
-
-
-N = TypeVar("N", bound=_Node)
+N = TypeVar("N", bound=Trips)
 
 
 class _Router(Generic[N]):
@@ -309,6 +300,6 @@ class ClusterTasks:
         await _close(self._router.nodes.values())
 
 
-async def _close(nodes: Iterable[_Node]) -> None:
+async def _close(nodes: Iterable[Trips]) -> None:
     for node in list(nodes):
         await node.close()

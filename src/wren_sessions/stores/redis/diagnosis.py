@@ -17,9 +17,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from wren_sessions.stores._diagnosis import Diagnosis, Trouble
-from wren_sessions.stores.redis.clients import Fleet
+from wren_sessions.stores.redis.clients import RAW, Fleet
 from wren_sessions.stores.redis.cluster import Slots
-from wren_sessions.stores.redis.connection import RAW
 from wren_sessions.stores.redis.errors import meaning_of, text_of
 from wren_sessions.stores.redis.facts import ERRORS, facts_of, of_slots, together
 

@@ -23,7 +23,7 @@ import redis
 from redis import exceptions as driver
 
 from wren_sessions.stores._diagnosis import Fact
-from wren_sessions.stores.redis.connection import RAW
+from wren_sessions.stores.redis.clients import RAW
 
 ERRORS: Final = (driver.RedisError, OSError)
 

@@ -14,7 +14,6 @@ import redis
 from redis import exceptions as driver
 
 from wren_sessions import __version__
-from wren_sessions.stores.redis.wire import packed
 
 PROTOCOL: Final = 2
 _NAME: Final = f"redis-py(wren-sessions_v{__version__})"  # as the driver writes who builds on it
@@ -107,4 +106,5 @@ def _names(connection: Any) -> list[_Step]:
 
 def _together(connection: Any, steps: list[_Step]) -> list[bytes]:
     encode = connection.encoder.encode  # a password may have another encoding than UTF-8
-    return [b"".join([packed(list(map(encode, step.command))) for step in steps])]
+    packed: list[bytes] = connection.pack_commands([map(encode, step.command) for step in steps])
+    return packed

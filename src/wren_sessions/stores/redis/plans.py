@@ -1,4 +1,4 @@
-"""One round trip: what is sent, and how its answer is known and read. Pure, no I/O.
+"""One round trip: what is sent, in bytes, and how its answer is known and read. Pure, no I/O.
 
 A `Plan` is a script with its key and arguments, or a few plain commands, and the function that
 turns the reply into the method's result. `plans` has what all of them share; `commit` and `load`
@@ -14,6 +14,7 @@ not as it was written is a `CorruptSessionError` that names the session.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -201,6 +202,40 @@ def of_key(
     """A plan of a script with a key that is no session's."""
     nonce, found = _nonce(), script(name)
     return Plan("", read, ((*found.with_key, key, *args, nonce),), nonce, found, at=at)
+
+
+# --- bytes ----------------------------------------------------------------------------------------
+
+
+LIST: Final = re.compile(rb"\*(\d{1,6})\r\n")
+TEXT: Final = re.compile(rb"\$(\d{1,9})\r\n")
+_EOL: Final = b"\r\n"
+
+
+def packed(command: Sequence[Any]) -> bytes:
+    """A command as the server reads it: its words are bytes or texts."""
+    parts = [b"*%d\r\n" % len(command)]
+    for word in command:
+        raw = word if type(word) is bytes else str(word).encode()
+        parts += (b"$%d\r\n" % len(raw), raw, _EOL)
+    return b"".join(parts)
+
+
+def whole(came: bytes) -> bytes | list[bytes] | None:
+    """The reply that bytes are, if it is one text or a list of texts; None if it is another."""
+    texts: list[bytes] = []
+    head = LIST.match(came)
+    at, count = (head.end(), int(head[1])) if head else (0, 1)
+    while len(texts) < count:
+        if (length := TEXT.match(came, at)) is None:
+            return None
+        begin = length.end()
+        end = begin + int(length[1])
+        texts.append(came[begin:end])
+        at = end + 2
+    if at != len(came):
+        return None
+    return texts if head else texts[0]
 
 
 # --- arguments ------------------------------------------------------------------------------------

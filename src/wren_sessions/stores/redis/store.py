@@ -2,8 +2,8 @@
 
 It works with any Redis from 6.2 on, without modules, and with Valkey. Every method is one round
 trip (`list_sessions` takes two). Methods that are called at the same time share round trips
-(`pipeline`). Lifetimes use the server's clock. The two classes here send the plans of `commands`,
-blocking and with asyncio.
+(`threads`, `tasks`). Lifetimes use the server's clock. The two classes here send the plans of
+`commands`, blocking and with asyncio.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ from wren_sessions.stores.redis.clients import (
 from wren_sessions.stores.redis.cluster import ClusterTasks, ClusterThreads
 from wren_sessions.stores.redis.commands import Commands
 from wren_sessions.stores.redis.errors import DRIVER_ERRORS, translate
-from wren_sessions.stores.redis.loops import LoopClients
-from wren_sessions.stores.redis.pipeline import TaskPipelines, ThreadPipelines
 from wren_sessions.stores.redis.plans import Plan
 from wren_sessions.stores.redis.sequences import ClusterSequences, Sequences
+from wren_sessions.stores.redis.tasks import LoopClients, TaskPipelines
+from wren_sessions.stores.redis.threads import ThreadPipelines
 from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import DAY, Duration, Lifetime, TTLPolicy, policy_of
 
