@@ -43,9 +43,9 @@ MOST: Final = {
     ("file", "put"): Most(23, 108, 125),
     ("file", "put_writes"): Most(22, 75, 82),
     ("file", "get_tuple"): Most(24, 96, 117),
-    ("redis", "put"): Most(19, 85, 103),
-    ("redis", "put_writes"): Most(18, 57, 64),
-    ("redis", "get_tuple"): Most(25, 100, 129),
+    ("redis", "put"): Most(16, 85, 103),
+    ("redis", "put_writes"): Most(15, 57, 64),
+    ("redis", "get_tuple"): Most(22, 100, 129),
 }
 
 
