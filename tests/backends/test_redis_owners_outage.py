@@ -138,6 +138,48 @@ async def test_a_session_is_not_given_to_somebody_whose_list_cannot_be_told(
     assert left(client) == NO_KEY
 
 
+async def test_nothing_is_copied_for_somebody_whose_list_cannot_be_told(
+    there: AsyncSessionStore, cut: Cut
+) -> None:
+    """The list would lack the copy. The same call works later."""
+    await done(there, put("1", session="one", owner="ann"))
+    cut(True)
+    with pytest.raises(StoreUnavailableError):
+        await there.copy("one", "two")
+    assert await there.info("two") is None
+    cut(False)
+    assert await there.copy("one", "two") is not None
+    assert set(await listed(there)) == {"one", "two"}
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+async def test_a_list_knows_a_copy_though_its_maker_died(
+    client: redis.Redis, limited: RedisStore, face: str, *, pinned: bool
+) -> None:
+    """It was told before, and holds for as long as the copy."""
+    there = face_of(limited, face)
+    await done(there, put("1", session="one", owner="ann"))
+    await there.pin("one", pinned=pinned)
+    with dying_before_a_list_is_told_again(limited), pytest.raises(KeyboardInterrupt):
+        await there.copy("one", "two")
+    await there.delete("one")
+    assert await listed(there) == ["two"]
+    assert left(client) == (NO_END if pinned else 1)
+    await there.pin("two", pinned=False)
+
+
+@contextmanager
+def dying_before_a_list_is_told_again(store: RedisStore) -> Iterator[None]:
+    """As if the process ended once the copy was made."""
+
+    async def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store.sequences, "listed", die)
+        yield
+
+
 async def test_a_list_that_is_none_keeps_nobody_from_deleting(
     client: redis.Redis, there: AsyncSessionStore, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -278,6 +320,17 @@ async def test_what_a_list_would_lack_is_an_error(
             await there.set_ttl(one, "90h")
     await there.set_ttl(one, "90h")
     await done(there, put("1", session=new, owner="ann"))
+    assert set(await listed(there)) == {one, new}
+
+
+async def test_a_list_knows_a_copy_on_another_node_though_its_maker_died(
+    spread: RedisStore, face: str, far: list[str]
+) -> None:
+    """It was told before, as on a single server."""
+    there, (one, new, _) = face_of(spread, face), far
+    await done(there, put("1", session=one, owner="ann"))
+    with dying_before_a_list_is_told_again(spread), pytest.raises(KeyboardInterrupt):
+        await there.copy(one, new)
     assert set(await listed(there)) == {one, new}
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from secrets import token_hex
 from typing import Any, Final, NamedTuple
 
-from wren_sessions.keys import ABOUT, check_owner, encode, parse_record_field
+from wren_sessions.keys import ABOUT, StagingId, check_owner, encode, parse_record_field
 from wren_sessions.records import (
     NOTHING_NOTED,
     Committed,
@@ -46,6 +46,18 @@ class OwnedLife(NamedTuple):
     life: Life
     owner: str | None
     former: str | None = None
+
+
+class Untold(NamedTuple):
+    """A copy that was not made yet, because its owner's listing is to be told first.
+
+    Attributes:
+        life: the life that it will have.
+        owner: whose it will be; empty for nobody.
+    """
+
+    life: Life
+    owner: str
 
 
 class Gone(NamedTuple):
@@ -166,23 +178,32 @@ class Commands(CommitPlans, LoadPlans):
         command = ("HGET", self.key(session), ":meta")
         return plain(session, lambda replies: (replies[0] or b"").startswith(b"2 "), command)
 
-    def copy(self, copy: Copy) -> Plan[OwnedLife | None]:
-        """See `SessionStore.copy`."""
-        read = partial(self._read_copied, copy)
-        return self._scripted("copy", copy.source, self._copying(copy), read, copy.target)
+    def copy(self, copy: Copy, told: str | None = None) -> Plan[OwnedLife | Untold | None]:
+        """See `SessionStore.copy`.
 
-    def copy_out(self, copy: Copy) -> Plan[tuple[bytes, bytes] | None]:
+        Args:
+            copy: the copy.
+            told: the owner whose listing was told of it; None for nobody.
+        """
+        staging = type(copy.target) is StagingId
+        word = "" if staging else "-" if told is None else check_owner(told)
+        args = (*self._copying(copy), word.encode())
+        read = partial(self._read_copied, copy)
+        return self._scripted("copy", copy.source, args, read, copy.target)
+
+    def copy_out(self, copy: Copy) -> Plan[tuple[Untold, tuple[bytes, bytes]] | None]:
         """The first half of `copy` where another node has the target: life and fields."""
 
-        def read(words: list[bytes], reply: Any) -> tuple[bytes, bytes] | None:
+        def read(words: list[bytes], reply: Any) -> tuple[Untold, tuple[bytes, bytes]] | None:
             if words[0] == b"done":
-                return reply[1], reply[2]
+                return Untold(life_at(words, 1), holder_of(words[8])), (reply[1], reply[2])
             self._read_copied(copy, words, None)
             return None
 
-        return self._scripted("copy_out", copy.source, (_expected(copy.expect),), read)
+        args = (_expected(copy.expect), *self._clocks(copy.target))
+        return self._scripted("copy_out", copy.source, args, read)
 
-    def copy_in(self, copy: Copy, dumped: tuple[bytes, bytes]) -> Plan[OwnedLife | None]:
+    def copy_in(self, copy: Copy, dumped: tuple[bytes, bytes]) -> Plan[OwnedLife | Untold | None]:
         """The second half. The first one has checked what is expected of the source."""
         args = (*self._copying(replace(copy, expect=None)), *dumped)
         return self._scripted("copy_in", copy.target, args, partial(self._read_copied, copy))
@@ -195,7 +216,9 @@ class Commands(CommitPlans, LoadPlans):
         how = (token_hex(8).encode(), b"1" if copy.replace else b"", copy.state or b"")
         return (*self._clocks(copy.target), *how, _expected(copy.expect), there)
 
-    def _read_copied(self, copy: Copy, words: list[bytes], _: Any) -> OwnedLife | None:
+    def _read_copied(self, copy: Copy, words: list[bytes], _: Any) -> OwnedLife | Untold | None:
+        if words[0] == b"owned":
+            return Untold(life_at(words, 1), holder_of(words[8]))
         if words[0] == b"exists":
             raise copy.exists()
         if words[0] == b"conflict":

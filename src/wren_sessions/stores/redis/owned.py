@@ -101,9 +101,18 @@ class OwnedCommands:
         args = (" ".join(words).encode(),)
         return of_key("list_in", key, args, lambda *_: None, self._at(key))
 
-    def announce(self, owner: str, session: str) -> Plan[int | None]:
-        """Tell a listing that a session is about to be written; when that ends, None for never."""
-        lives_ms = self._lives_ms and self._lives_ms + self._late_ms
+    def announce(self, owner: str, session: str, life: Life | None = None) -> Plan[int | None]:
+        """Tell a listing that a session is about to be written; when that ends, None for never.
+
+        Args:
+            owner: whose it will be.
+            session: its id.
+            life: the life that it will have; None for a new one.
+        """
+        lives_ms = self._lives_ms
+        if life is not None:
+            lives_ms = None if life.deadline_ms is None else life.deadline_ms - life.now_ms
+        lives_ms = lives_ms and lives_ms + self._late_ms
 
         def read(words: list[bytes], _: Any) -> int | None:
             return lives_ms and int(words[1]) + lives_ms

@@ -30,7 +30,7 @@ from wren_sessions.records import (
 from wren_sessions.stores._checks import check_limit, make_owned_cursor, parse_owned_cursor
 from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.redis.cluster_walk import Place, Walk
-from wren_sessions.stores.redis.commands import Commands, Gone, OwnedLife
+from wren_sessions.stores.redis.commands import Commands, Gone, OwnedLife, Untold
 from wren_sessions.stores.redis.listing import ListingCommands
 from wren_sessions.stores.redis.load import read_owned_load
 from wren_sessions.stores.redis.owned import AGAIN_MS, LATE_MS, Entry, OwnedCommands, covers
@@ -64,8 +64,22 @@ class Sequences:
         return page
 
     async def copy(self, run: Run, copy: Copy) -> Life | None:
-        """See `SessionStore.copy`."""
-        return await self.listed(run, copy.target, await run(self._commands.copy(copy)))
+        """See `SessionStore.copy`. Nothing is copied if its owner's listing cannot be told."""
+        told: str | None = None
+        for _ in range(_TRIES):
+            made: OwnedLife | Untold | None = await run(self._commands.copy(copy, told))
+            if not isinstance(made, Untold):
+                return await self.listed(run, copy.target, made)
+            told = await self._announce(run, copy, made)
+        raise copy.conflict()
+
+    async def _announce(self, run: Run, copy: Copy, untold: Untold) -> str | None:
+        """Tell the listing of its owner of a copy that is about to be made; who that is."""
+        owner = untold.owner or None
+        if owner is not None and type(copy.target) is not StagingId:
+            await run(self._owned.announce(owner, copy.target, untold.life))
+            self._untold.pop(owner, None)
+        return owner
 
     # --- owners ---
 
@@ -302,9 +316,11 @@ class ClusterSequences(Sequences):
         commands = self._commands
         if key_slot(commands.key(copy.source)) == key_slot(commands.key(copy.target)):
             return await super().copy(run, copy)
-        dumped = await run(commands.copy_out(copy))
-        if dumped is None:
+        found: tuple[Untold, tuple[bytes, bytes]] | None = await run(commands.copy_out(copy))
+        if found is None:
             return None
+        untold, dumped = found
+        await self._announce(run, copy, untold)
         made = await run(commands.copy_in(copy, dumped))
         return await self.listed(run, copy.target, made)
 

@@ -11,8 +11,9 @@ local function as_expected(known, there, key)
     .. (redis.call('HGET', key, ':about') or '')
 end
 
--- Make `target` a copy of a session with this life; `fill` brings the session's fields there.
-local function copied(target, life, now, fill)
+-- Make `target` a copy of a session with this life; `fill` brings the session's fields there. If `untold`, only
+-- say what its owner's sorted set is to be told first.
+local function copied(target, life, now, untold, fill)
   if redis.call('EXISTS', target) == 1 then
     local raw = redis.call('TYPE', target).ok == 'hash' and redis.call('HGET', target, ':meta')
     if raw and string.match(raw, '^%S+ (%S+)') == ARGV[3] then
@@ -26,6 +27,7 @@ local function copied(target, life, now, fill)
   life.updated = now
   local ends = deadline(life, now, ARGV[1], ARGV[2])
   if ends and ends <= now then return 'expired' end
+  if untold then return 'owned ' .. life_text(K, life, now, ends or false) .. owner_of(K) end
   local former = lasting_owner_of(target)
   fill()
   if redis.call('HDEL', target, ':turn') == 1 and life.count then life.count = life.count - 1 end

@@ -5,7 +5,9 @@
 --       5 the copy's header, or ''
 --       6 incarnation and revision that the session has, or ''   7 the same of what is replaced, perhaps
 --         with pin, own idle timeout and what is noted about it: `as_expected` in _copies.lua
--- Reply 'done <life> <owner or -> <owner of what was replaced, if that had no end, or ->' | 'miss'
+--       8 the owner whose sorted set was told of the copy, - if it is nobody's, or '' if none is to be told
+-- Reply 'owned <life that the copy will have> <owner>', and nothing was written: their set is to be told first
+--       | 'done <life> <owner or -> <owner of what was replaced, if that had no end, or ->' | 'miss'
 --       | 'exists' | 'conflict' | 'expired' | 'foreign' | 'version <v>'
 -- A copy that was made already with this incarnation is answered as the first time.
 local life, refusal = open(K)
@@ -13,7 +15,7 @@ if refusal then return refusal end
 if not life then return 'miss' end
 namespaces(life) -- none of their heads is lost
 -- Here comes _copies.lua.
-return copied(KEYS[2], life, now_ms(), function()
+return copied(KEYS[2], life, now_ms(), ARGV[8] ~= '' and owner_of(K) ~= ' ' .. ARGV[8], function()
   if type(redis.pcall('COPY', K, KEYS[2], 'REPLACE')) ~= 'table' then return end
   local all = redis.call('HGETALL', K) -- some servers have no COPY
   redis.call('HSET', K, ':meta', redis.call('HGET', K, ':meta')) -- fails if nothing may be written

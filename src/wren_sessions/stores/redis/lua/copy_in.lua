@@ -6,6 +6,6 @@
 local life, refusal = life_of(K, ARGV[8])
 if refusal then return refusal end
 -- Here comes _copies.lua.
-return copied(K, life, now_ms(), function()
+return copied(K, life, now_ms(), false, function()
   redis.call('RESTORE', K, '0', ARGV[9], 'REPLACE')
 end)
