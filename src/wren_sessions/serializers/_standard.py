@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
+from importlib.util import find_spec
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -21,14 +23,13 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
 )
-from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
+from pathlib import Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
 from typing import Any, Final
 from uuid import UUID, SafeUUID
-from zoneinfo import ZoneInfo
+from zoneinfo import TZPATH, ZoneInfo
 
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers._wire import CHANNEL, Build, marker
-from wren_sessions.serializers._zones import exists, zone
 
 Write = Callable[[Any], list[Any]]  # gives the items of an envelope
 
@@ -54,6 +55,7 @@ _NETWORKS: Final = {
 _FLAGS: Final = (
     re.ASCII | re.IGNORECASE | re.LOCALE | re.MULTILINE | re.DOTALL | re.UNICODE | re.VERBOSE
 )
+_ZONE_NAME: Final = re.compile(r"[A-Za-z0-9_+-]{1,64}(/[A-Za-z0-9_+-]{1,64}){0,3}")
 _PATTERN_LENGTH: Final = 65_536
 _FRACTION_BITS: Final = 65_536  # the greatest common divisor of larger ones takes too long
 
@@ -86,10 +88,23 @@ def _write_timezone(zone: timezone) -> list[Any]:
     return [_TIMEZONE, offset // timedelta(microseconds=1), *name]
 
 
+@lru_cache(1_024)
+def _zone_exists(name: str) -> bool:
+    """Whether there is a zone of a name here, in installed zone files."""
+    # `ZoneInfo` itself would import parts of tzdata by the name, whatever it is.
+    if not _ZONE_NAME.fullmatch(name):
+        return False
+    folders = [Path(path) for path in TZPATH]
+    data = find_spec("tzdata")
+    if data is not None and data.origin is not None:
+        folders.append(Path(data.origin).parent / "zoneinfo")
+    return any((folder / name).is_file() for folder in folders)
+
+
 def _write_zoneinfo(zone: ZoneInfo) -> list[Any]:
     if zone.key is None:
         raise SerializationError("a ZoneInfo without a key cannot be stored; make it by its name")
-    if not exists(zone.key):
+    if not _zone_exists(zone.key):
         raise SerializationError(
             "a ZoneInfo whose key is not the name of a time zone cannot be stored; make it by its "
             "name"
@@ -232,6 +247,14 @@ def _build_timezone(items: list[Any]) -> timezone:
     return UTC if not offset and not name else timezone(timedelta(microseconds=offset), *name)
 
 
+def _build_zoneinfo(items: list[Any]) -> ZoneInfo:
+    if not _zone_exists(items[1]):
+        raise SerializationError(
+            "a stored time zone is not known on this system; install the package tzdata"
+        )
+    return ZoneInfo(items[1])
+
+
 def _build_uuid(items: list[Any]) -> UUID:
     _, data, *safety = items
     return UUID(bytes=data, is_safe=SafeUUID[safety[0]] if safety else SafeUUID.unknown)
@@ -274,7 +297,7 @@ BUILDERS: Final[dict[bytes, Build]] = {
     b"a": lambda items: date.fromisoformat(items[1]),
     b"l": lambda items: timedelta(*items[1:]),
     b"z": _build_timezone,
-    b"Z": lambda items: zone(items[1]),
+    b"Z": _build_zoneinfo,
     b"u": _build_uuid,
     b"P": _build_path,
     b"I": lambda items: _NETWORKS[items[1]](items[2]),
