@@ -13,12 +13,11 @@ from typing import Any, Final
 
 from wren_sessions._blocking import LRU
 from wren_sessions.errors import SerializationError
-from wren_sessions.serializers._channel_migrations import ChannelChanges, MigrateValue
 from wren_sessions.serializers._stored_objects import called
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._tree import kind_of
 from wren_sessions.serializers._wire import CHANNEL, KIND, marker
-from wren_sessions.serializers.migrations import Migrations
+from wren_sessions.serializers.migrations import ChannelChanges, MigrateValue, Migrations
 from wren_sessions.serializers.packing import Lower, pack
 from wren_sessions.serializers.unreadable import UnreadableValue
 

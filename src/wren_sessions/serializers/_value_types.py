@@ -1,8 +1,9 @@
-"""Pydantic's own value types: URLs, sizes, card numbers; and classes that derive from them.
+"""Values of libraries' own classes: pydantic's URLs, sizes and card numbers; langchain's texts.
 
 A URL is written as text, and built from it by pydantic's own parser, which is in Rust. An
 application's class may add constraints, but these were checked when the URL was created. Numbers
-and texts of such a class are written as plain ones, with their attributes.
+and texts of such a class are written as plain ones, with their attributes. So are the subclasses of
+str and dict that langchain returns (such as ``message.text``), and that applications store.
 """
 
 from __future__ import annotations
@@ -12,12 +13,21 @@ from typing import Any, Final
 
 from wren_sessions.errors import SerializationError, UnsafeTypeError
 from wren_sessions.serializers._profiles import Profile
-from wren_sessions.serializers._resolve import attribute, loaded, mro, name_of, solid_base
+from wren_sessions.serializers._resolve import (
+    attribute,
+    find,
+    loaded,
+    mro,
+    name_of,
+    official,
+    solid_base,
+)
 from wren_sessions.serializers._standard import Write, write_zone
 from wren_sessions.serializers._state import State
-from wren_sessions.serializers._wire import SENTINELS, marker
+from wren_sessions.serializers._wire import SENTINELS, SUBCLASSES, marker
+from wren_sessions.serializers.packing import Lower
 
-_URL, _VALUE, _SENTINEL = map(marker, (b"U", b"w", b"g"))
+_URL, _VALUE, _SENTINEL, _SUBCLASS = map(marker, (b"U", b"w", b"g", b"x"))
 # Where the classes of time zones and sentinels are, in all releases and Pythons.
 _CORE_MODULES: Final = frozenset(
     {"pydantic_core", "pydantic_core._pydantic_core", "typing_extensions", "typing", "builtins"}
@@ -163,3 +173,34 @@ def build_sentinel(items: list[Any]) -> Any:
 
 def _sentinel(name: str) -> Any:
     return loaded(*name.split(":"))
+
+
+# --- subclasses of str and dict that langchain returns --------------------------------------------
+
+
+def subclass_writer(kind: type, lower: Lower) -> Write | None:
+    """What writes values of such a class; None for any other class."""
+    name = name_of(kind)
+    if name not in SUBCLASSES or find(name) is not kind:
+        return None
+    if SUBCLASSES[name] is dict:
+        return lambda value: [_SUBCLASS, name, lower(dict(value))]
+    return lambda value: [_SUBCLASS, name, str.__str__(value)]
+
+
+def build_subclass(items: list[Any]) -> Any:
+    """A value of an envelope's items."""
+    _, name, content = items
+    base = SUBCLASSES.get(name)
+    if base is None or type(content) is not base:
+        raise SerializationError("the stored value is damaged: a text or dict of an unknown class")
+    kind = official(name)
+    if kind is None or not issubclass(kind, base):
+        raise UnsafeTypeError(
+            f"the value holds a {name}, which the installed langchain-core does not have"
+        )
+    if base is str:
+        return str.__new__(kind, content)
+    found: Any = dict.__new__(kind)
+    found.update(content)
+    return found

@@ -36,9 +36,13 @@ from wren_sessions.serializers._plan import Plan
 from wren_sessions.serializers._resolve import is_official, load_official, loaded
 from wren_sessions.serializers._standard import BUILDERS, PATHS, Write, keyed
 from wren_sessions.serializers._stored_objects import finding
-from wren_sessions.serializers._subclasses import build_subclass, subclass_writer
 from wren_sessions.serializers._tree import Raw
-from wren_sessions.serializers._value_types import build_sentinel, core_writer
+from wren_sessions.serializers._value_types import (
+    build_sentinel,
+    build_subclass,
+    core_writer,
+    subclass_writer,
+)
 from wren_sessions.serializers._wire import CHANNEL, KIND, MARK, Build
 from wren_sessions.serializers.budget import budget_for, current_budget
 from wren_sessions.serializers.limits import DEEPEST_READ, Limits, fault_of
