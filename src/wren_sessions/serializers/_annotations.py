@@ -67,12 +67,7 @@ _MOVED: Final = {"pathlib._local": "pathlib"}  # Python 3.13 alone has it there
 
 
 def annotation_name(annotation: Any, name_of: Name) -> Any:
-    """The name of an annotation.
-
-    Args:
-        annotation: an argument of a parametrized model.
-        name_of: gives the name of a class.
-    """
+    """The name of an annotation, such as an argument of a parametrized model."""
     return _Namer(name_of).of(annotation)
 
 

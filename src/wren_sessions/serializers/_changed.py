@@ -37,14 +37,7 @@ _KEPT_MARK: Final = marker(_KEPT)
 
 
 class Rereading:
-    """Reads values whose classes may have changed.
-
-    Args:
-        allowed: the classes that may be built.
-        table: builds what stands in values.
-        plan: what the application has declared.
-        strict: whether nothing is kept aside.
-    """
+    """Reads values whose classes may have changed; a strict one keeps nothing aside."""
 
     def __init__(self, allowed: Allowlist, table: Table, plan: Plan, *, strict: bool) -> None:
         self._strict = strict
@@ -55,12 +48,7 @@ class Rereading:
         self._table = table.with_builders({**builders, _KEPT: Builder(self._attached)})
 
     def read(self, stored: bytes, functions: ChannelFunctions | None = None) -> Any:
-        """The value of bytes that were checked.
-
-        Args:
-            stored: the bytes.
-            functions: of its channel.
-        """
+        """The value of bytes that were checked, with the functions of its channel."""
         try:
             data = self._put_right(stored, functions)
         except WrenSessionsError:

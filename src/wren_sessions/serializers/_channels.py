@@ -31,13 +31,7 @@ _HOLDERS: Final = {  # what LangGraph puts around the value of a channel, and in
 
 
 class Versioned:
-    """A channel's value, to be written with its version.
-
-    Args:
-        channel: the channel.
-        version: up to which version functions have brought it.
-        value: the value.
-    """
+    """A channel's value, to be written with the version up to which functions have brought it."""
 
     __slots__ = ("channel", "value", "version")
 
@@ -52,12 +46,7 @@ class Versioned:
 
 
 class ChannelFunctions:
-    """What brings the values of one channel to its highest version.
-
-    Args:
-        channel: the channel.
-        functions: by version.
-    """
+    """What brings the values of one channel to its highest version: functions, by version."""
 
     def __init__(self, channel: str, functions: Mapping[int, MigrateValue]) -> None:
         self._channel = channel
@@ -106,10 +95,7 @@ def split_channel(tree: Any) -> tuple[int, Any]:
 
 
 class GraphChannels:
-    """The channels of one graph.
-
-    Args:
-        changes: what has changed in them.
+    """The channels of one graph, and what has changed in them.
 
     Attributes:
         names: what each renamed channel is called today.
@@ -145,11 +131,7 @@ def _last(name: str, names: Mapping[str, str]) -> str:
 
 
 class ChannelPlan:
-    """The channels of all graphs.
-
-    Args:
-        migrations: what is declared.
-    """
+    """The channels of all graphs."""
 
     def __init__(self, migrations: Migrations) -> None:
         self._migrations = migrations
@@ -194,11 +176,6 @@ def graph_path(namespace: str) -> str:
 
 
 def channels_of(serde: object, namespace: str) -> GraphChannels | None:
-    """What a serializer knows of changes in the channels of a graph; None if nothing is declared.
-
-    Args:
-        serde: the serializer.
-        namespace: what the graph writes to.
-    """
+    """What a serializer knows of changes in the channels of a graph; None without any."""
     plan = getattr(serde, "channels", None)
     return plan.of(namespace) if isinstance(plan, ChannelPlan) else None

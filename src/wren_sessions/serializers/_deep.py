@@ -14,11 +14,7 @@ from wren_sessions.serializers.limits import DEEPEST
 
 
 class Part:
-    """A part of a value, to be lowered later.
-
-    Args:
-        value: the part.
-    """
+    """A part of a value, to be lowered later."""
 
     __slots__ = ("value",)
 

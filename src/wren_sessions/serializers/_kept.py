@@ -80,12 +80,7 @@ class Kept:
 
 
 class FieldsSet(set[str]):
-    """The names of the fields of a model that were set, and what is kept aside of it.
-
-    Args:
-        names: the names.
-        kept: what is kept.
-    """
+    """The names of the fields of a model that were set, and what is kept aside of it."""
 
     __slots__ = ("kept",)
 
@@ -124,12 +119,7 @@ class Split(NamedTuple):
 
 
 def split(profile: Profile, items: list[Any]) -> Split | None:
-    """Take from an object what its class has no place for; None if there is nothing.
-
-    Args:
-        profile: of the class.
-        items: the items of the envelope, as they are stored.
-    """
+    """Take from an object what its class has no place for; None if there is nothing."""
     if not isinstance(profile, StateProfile | ModelProfile | Model1Profile):
         return None
     fields = items[2]
@@ -200,10 +190,6 @@ class _Copied:
     """Makes the copy of an object, and keeps aside with it what is kept aside of the object.
 
     Pickled, it is what makes any object: whoever unpickles one need not have this package.
-
-    Args:
-        make: makes the copy.
-        kept: what is kept.
     """
 
     def __init__(self, make: Callable[..., Any], kept: Kept) -> None:

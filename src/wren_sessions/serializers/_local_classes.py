@@ -43,9 +43,6 @@ _guard: Final = _Guard()
 class Notes:
     """What is known of one class.
 
-    Args:
-        kind: the class.
-
     Attributes:
         mark: what follows its name in stored data; empty until it is needed.
         profile: how its objects are written and built, a `Profile`; None until that is known.

@@ -23,11 +23,7 @@ _PLACE: Final = 3  # of what says which fields were set
 
 
 class Plan:
-    """What is declared, ready to be applied.
-
-    Args:
-        migrations: what is declared.
-        lower: turns what functions return into trees.
+    """What is declared, ready to be applied. What functions return is lowered to trees.
 
     Attributes:
         declares: whether anything is declared.

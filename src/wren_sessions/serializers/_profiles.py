@@ -64,11 +64,7 @@ _FIXED_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class Profile:
-    """How instances of one class are written and built.
-
-    Args:
-        kind: the class.
-    """
+    """How instances of one class are written and built."""
 
     tag: ClassVar[bytes]
     defaults: Defaults = MappingProxyType({})

@@ -98,10 +98,6 @@ def _annotations(kind: type, names: Iterable[str]) -> dict[str, Any]:
 class Shape:
     """The types of a class's fields.
 
-    Args:
-        kind: the class.
-        names: its fields.
-
     Attributes:
         by_name: two bytes of each field.
         whole: all of them; empty where no field says anything.
@@ -215,11 +211,7 @@ def _instance(kind: type) -> Any:
 
 
 class _InstanceOf:
-    """Has pydantic look at the class alone.
-
-    Args:
-        kind: the class.
-    """
+    """Has pydantic look at the class of a value alone."""
 
     def __init__(self, kind: type) -> None:
         self._kind = kind
@@ -236,11 +228,7 @@ class _InstanceOf:
 
 
 class _Hidden:
-    """Stands for an object of the application, so that pydantic asks it nothing.
-
-    Args:
-        value: the object.
-    """
+    """Stands for an object of the application, so that pydantic asks it nothing."""
 
     __slots__ = ("value",)
 

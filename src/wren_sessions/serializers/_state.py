@@ -10,12 +10,7 @@ from wren_sessions.serializers._resolve import caches, dict_of, name_of, slots_o
 
 
 class State:
-    """The attributes of a class's instances, wherever they are kept.
-
-    Args:
-        kind: the class.
-        but: slots that are somebody else's business.
-    """
+    """The attributes of instances of a class, wherever they are kept; not the slots in `but`."""
 
     def __init__(self, kind: type, but: Iterable[str] = ()) -> None:
         self.slots = {name: slot for name, slot in slots_of(kind).items() if name not in but}

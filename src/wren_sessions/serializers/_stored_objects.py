@@ -84,13 +84,7 @@ def plain(tree: Any) -> Any:
 
 
 def called(function: Callable[[Any], Any], name: str, tree: Any, lower: Lower) -> Any:
-    """What a function of a migration makes of a tree, as a tree.
-
-    Args:
-        function: of the application.
-        name: what it is, for errors.
-        tree: what it gets, as plain data.
-        lower: turns what it returns into a tree.
+    """What a function of a migration makes of a tree, as a tree. Errors call it `name`.
 
     Raises:
         SerializationError: it failed, or what it returned cannot be stored.

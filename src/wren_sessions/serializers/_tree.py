@@ -21,11 +21,7 @@ OBJECTS: Final = frozenset({b"o", b"p", b"v", b"n", b"e"})
 
 
 class Raw:
-    """A stored value that stays as it is.
-
-    Args:
-        data: its bytes.
-    """
+    """A stored value that stays as it is: its bytes."""
 
     __slots__ = ("data",)
 

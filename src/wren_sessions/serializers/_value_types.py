@@ -43,12 +43,7 @@ _BASES: Final[Mapping[str, type]] = {
 
 
 class UrlProfile(Profile):
-    """A URL of pydantic 2, or one of the core's own.
-
-    Args:
-        kind: the class.
-        core: the class of the core's that parses it.
-    """
+    """A URL of pydantic 2, or one of the core's own; the core's class parses it."""
 
     tag = b"U"
 
@@ -91,12 +86,7 @@ class UrlProfile(Profile):
 
 
 class ValueProfile(Profile):
-    """A number or text of a class of pydantic's, with attributes.
-
-    Args:
-        kind: the class.
-        base: the builtin class that it derives from.
-    """
+    """A number or text of a class of pydantic's, with attributes: the class derives from `base`."""
 
     tag = b"w"
 

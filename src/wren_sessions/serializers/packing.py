@@ -357,12 +357,7 @@ def array_length(data: bytes) -> tuple[int, int]:
 
 
 class _Usual:
-    """How usual messages of a class are written.
-
-    Args:
-        kind: of the envelope, without the fields that are set.
-        general: writes the other messages of the class.
-    """
+    """How usual messages of a class are written; `general` writes the others of the class."""
 
     def __init__(self, kind: bytes, general: Write) -> None:
         self.general = general
@@ -390,11 +385,7 @@ class _Usual:
 
 
 class Messages:
-    """Writes the messages of one serializer.
-
-    Args:
-        lower: writes what is in a message's fields.
-    """
+    """Writes the messages of one serializer."""
 
     def __init__(self, lower: Lower) -> None:
         self._lower = lower

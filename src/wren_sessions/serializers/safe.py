@@ -412,11 +412,7 @@ class SafeSerializer:
         return found
 
     def with_migrations(self, migrations: Migrations) -> Self:
-        """A copy of this serializer with other migrations.
-
-        Args:
-            migrations: how.
-        """
+        """A copy of this serializer with other migrations."""
         return self._clone(self._allowed, migrations)
 
     def with_msgpack_allowlist(self, extra_allowlist: Iterable[Allowed]) -> Self:

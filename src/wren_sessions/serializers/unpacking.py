@@ -130,11 +130,7 @@ class Table(dict[bytes, Builder]):
 
 
 def read(data: bytes, table: Mapping[bytes, Builder]) -> Any:
-    """The value of bytes in this format.
-
-    Args:
-        data: the bytes, which `Limits.check_stored` has passed.
-        table: builds the value of each kind of envelope.
+    """The value of bytes in this format, which `Limits.check_stored` has passed.
 
     Raises:
         SerializationError: the data is damaged, or what a builder raised.
@@ -203,9 +199,6 @@ def bordered(parts: Collection[bytes]) -> bytes:
 
     The borders show that each part ends where its own value does. If a damaged part lacks what the
     next one has too much of, they are an array when they are put together, but of other values.
-
-    Args:
-        parts: each the bytes of one value.
     """
     return array_header(2 * len(parts) + 1) + _PACKED_BORDER.join((b"", *parts, b""))
 
