@@ -7,7 +7,7 @@ page finds out. It may not lack what is there.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
@@ -19,9 +19,10 @@ from redis.crc import key_slot
 from backends.faces import face_of, opened
 from backends.test_redis_owners import LIST, NO_END, NO_KEY, annotate, left, listed
 from backends.trips import counted_trips
+from remedies.proposals import tries
 from servers import ClusterServers
 from wren_sessions import aerase_owner, erase_owner
-from wren_sessions.errors import ConflictError, StoreUnavailableError
+from wren_sessions.errors import ConflictError, CorruptSessionError, StoreUnavailableError
 from wren_sessions.keys import KeySpace
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import NOTHING_NOTED, Notes
@@ -190,6 +191,46 @@ async def test_a_list_that_is_none_keeps_nobody_from_deleting(
     assert await there.delete("one")
     assert LIST in warnings_of(caplog)[0]
     client.delete(LIST)
+
+
+NO_LISTS: Final[dict[str, Callable[[redis.Redis], object]]] = {
+    "text": lambda client: client.set(LIST, "no list"),
+    "a list": lambda client: client.rpush(LIST, "one"),
+    "a name that is none": lambda client: client.zadd(LIST, {b"\xff": 1}),
+    "no name": lambda client: client.zadd(LIST, {b"": 1}),
+    "a time that is none": lambda client: client.zadd(LIST, {b"one": "inf"}),
+}
+
+
+@tries("touch or write the owner's sessions, which puts each of them into the list again")
+@pytest.mark.parametrize("what", NO_LISTS)
+async def test_what_should_be_a_list_is_named(
+    client: redis.Redis, there: AsyncSessionStore, what: str
+) -> None:
+    """The error names the key, nothing is half written, and what it says brings the list back."""
+    await done(there, put("1", session="one", owner="ann"))
+    await done(there, put("1", session="nobodys"))
+    client.delete(LIST)
+    NO_LISTS[what](client)
+    calls: list[Callable[[], Awaitable[object]]] = [lambda: listed(there)]
+    if client.type(LIST) != b"zset":
+        calls += [
+            lambda: done(there, put("1", session="new", owner="ann")),
+            lambda: done(there, put("2", session="one", owner="ann")),
+            lambda: annotate(there, "nobodys", Notes("ann"), NOTHING_NOTED),
+            lambda: there.copy("one", "copy"),
+            lambda: there.touch("one"),
+        ]
+    before = client.hgetall("langgraph:checkpoint:one:latest")
+    for call in calls:
+        with pytest.raises(CorruptSessionError, match=f"the key '{LIST}' should hold the list"):
+            await call()
+    assert client.hgetall("langgraph:checkpoint:one:latest") == before
+    assert client.exists(*(f"langgraph:checkpoint:{name}:latest" for name in ("new", "copy"))) == 0
+    assert (await info(there, "nobodys")).owner is None
+    client.delete(LIST)
+    await there.touch("one")
+    assert await listed(there) == ["one"]
 
 
 async def test_a_title_needs_no_list(there: AsyncSessionStore, cut: Cut) -> None:

@@ -65,17 +65,32 @@ def is_demotion(outcome: object) -> bool:
     return isinstance(outcome, driver.ResponseError) and _READONLY in str(outcome)
 
 
-def translate(error: Exception, location: str, session: str) -> NoReturn:
+def no_listing(key: str, why: str, session: str = "") -> CorruptSessionError:
+    """The error for an owner's listing that cannot be used."""
+    return CorruptSessionError(
+        f"the key {key!r} should hold the list of an owner's sessions, but {why}: delete that key, "
+        "and touch or write the owner's sessions, which puts each of them into the list again",
+        session=session,
+    )
+
+
+def translate(error: Exception, location: str, session: str, listing: str) -> NoReturn:
     """Raise our error for one of the driver's, chained, with what to do next.
 
     Args:
         error: one of `DRIVER_ERRORS`.
         location: where the server is, for the text.
         session: which session it is about, or empty.
+        listing: the key of the owner's listing that it is about, or tells besides; or empty.
     """
     forget_frames(error)  # the driver's hold the password while it logs in
     text = text_of(error)
-    about = f" (session {session!r})" if session else ""
+    about = f" (session {session!r})" if session else f" (list {listing!r})" if listing else ""
+    if listing and (not session or _OF_LISTING in text):
+        if WRONG_TYPE in text:
+            raise no_listing(listing, f"on {location} it holds something else", session) from error
+        if meaning_of(error) is None and "user_script" in text:
+            raise no_listing(listing, f"on {location} it is damaged ({text})", session) from error
     if WRONG_TYPE in text:
         raise CorruptSessionError(
             f"the key of session {session!r} on {location} is not a session but another type of "
@@ -106,6 +121,7 @@ def translate(error: Exception, location: str, session: str) -> NoReturn:
     raise kind(f"Redis at {location}{about}: {hint or _NO_ANSWER} ({text})") from error
 
 
+_OF_LISTING: Final = "LISTING "  # see _owners.lua
 _DAMAGED: Final = re.compile(r"DAMAGED (\S+)")  # see _common.lua
 
 _UNREACHED: Final = (

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from redis.crc import key_slot
 
-from wren_sessions.keys import decode, encode
+from wren_sessions.keys import check_session, decode, encode
 from wren_sessions.records import Life
 from wren_sessions.stores.redis.plans import Plan, Plans, of_key
 
@@ -65,6 +65,8 @@ class OwnedCommands:
 
         def read(words: list[bytes], reply: Any) -> tuple[int, list[Entry]]:
             names = [decode(name.decode()) for name in reply[1::3]]
+            for name in names:
+                check_session(name)
             ends = [None if word == b"-" else int(word or 0) for word in reply[3::3]]
             return int(words[1]), list(map(Entry, names, map(int, reply[2::3]), ends))
 

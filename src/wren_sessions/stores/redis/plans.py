@@ -9,7 +9,7 @@ replies are few joined texts where they can be: the driver works on each of them
 
 Every answer identifies itself: a plan has a nonce, which a script gives back as the first word of
 its reply (see `scripts`), and which a PING behind plain commands gives back. Whatever is stored and
-not as it was written is a `CorruptSessionError` that names the session.
+not as it was written is a `CorruptSessionError` that names the session, or the list.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from secrets import randbits
 from typing import Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 
 from wren_sessions._blocking import LRU
-from wren_sessions.errors import CorruptSessionError, FormatVersionError
+from wren_sessions.errors import CorruptSessionError, FormatVersionError, InvalidSessionIdError
 from wren_sessions.keys import KeySpace, StagingId, decode, encode, encode_namespace, record_field
 from wren_sessions.records import Life, Span
+from wren_sessions.stores.redis.errors import no_listing
 from wren_sessions.stores.redis.scripts import Script, script
 from wren_sessions.ttl import STAGING_MS, TTLPolicy
 
@@ -78,6 +79,16 @@ class Plan(NamedTuple, Generic[T]):
             return None
         return self.commands[0][1 if self.script is None else 3]
 
+    @property
+    def listing(self) -> str:
+        """The key of the owner's listing that it is about, or tells besides; empty for none."""
+        if self.script is None:
+            return ""
+        _, _, count, *keys = self.commands[0]
+        if not self.session:
+            return str(keys[0].decode())
+        return keys[1].decode() if self.script.name == "commit" and count == b"2" else ""
+
     def answered(self, replies: list[Any]) -> Any:
         """The reply of the script or the replies of the commands, without the nonce.
 
@@ -112,7 +123,9 @@ class Plan(NamedTuple, Generic[T]):
             _refuse(self.session, words)
         try:
             return self.read(words, reply)
-        except (ValueError, TypeError, LookupError):
+        except (ValueError, TypeError, LookupError, InvalidSessionIdError):
+            if not self.session:
+                raise no_listing(self.listing, "what it holds is damaged") from None
             corrupt(self.session, "what its key holds is damaged")
 
 

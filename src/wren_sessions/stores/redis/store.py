@@ -226,7 +226,7 @@ class RedisStore(Closing):
         try:
             return plan.result(trips.send(plan))
         except DRIVER_ERRORS as error:
-            translate(error, self.location, plan.session)
+            translate(error, self.location, plan.session, plan.listing)
 
     async def _awaited(self, plan: Plan[T]) -> T:
         return self._run(plan)
@@ -397,7 +397,7 @@ class AsyncRedisStore:
         try:
             return plan.result(await found.trips.send(plan))
         except DRIVER_ERRORS as error:
-            translate(error, self._store.location, plan.session)
+            translate(error, self._store.location, plan.session, plan.listing)
 
     async def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""

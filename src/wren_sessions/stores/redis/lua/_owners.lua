@@ -3,13 +3,20 @@
 -- first member is of the session that ends last, and the set ends with that one.
 local NEVER = 999999999999999
 
+-- A call whose error says that it is the set's.
+local function of_set(...)
+  local reply = redis.pcall(...)
+  if type(reply) == 'table' and reply.err then error('LISTING ' .. reply.err, 0) end
+  return reply
+end
+
 -- Note when a session was written, and when it ends (nil or false for never). `later`: an end that is there
 -- already only moves forward.
 local function listed(set, name, updated, ends, later)
   ends = ends or NEVER
-  local there = later and redis.call('ZSCORE', set, ':' .. name)
+  local there = later and of_set('ZSCORE', set, ':' .. name)
   if there then ends = math.max(ends, -tonumber(there)) end
-  redis.call('ZADD', set, updated, name, '-' .. int(ends), ':' .. name)
+  of_set('ZADD', set, updated, name, '-' .. int(ends), ':' .. name)
 end
 
 local function let_end(set)

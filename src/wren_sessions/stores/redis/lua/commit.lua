@@ -351,26 +351,24 @@ set(
     .. ' ' .. last_ns .. (count and ' ' .. int(count + more) or '')
 )
 
--- Write.
-local ends_text = ends and int(ends) or '-'
-for at = 1, #out, MOST do
-  redis.call('HSET', K, unpack(out, at, math.min(at + MOST - 1, #out)))
-end
+-- Write. The set comes first: another type of value may stand at its key, which ends the script.
 if not renew then
   -- Here comes _ends.lua.
   ends = ends_at(K)
-  ends_text = ends and int(ends) or '-'
-elseif ends then
-  redis.call('PEXPIREAT', K, ends_text)
-else
-  redis.call('PERSIST', K)
 end
+local ends_text = ends and int(ends) or '-'
 if KEYS[2] and theirs == string.match(KEYS[2], '[^:]+$') then
   -- Here comes _owners.lua.
   local name = string.match(K, '([^:]+):latest$')
   -- What renews a session besides may have told a later end.
   listed(KEYS[2], name, now_text, ends, refresh == 'read' or mine ~= NONE)
   let_end(KEYS[2])
+end
+for at = 1, #out, MOST do
+  redis.call('HSET', K, unpack(out, at, math.min(at + MOST - 1, #out)))
+end
+if renew then
+  if ends then redis.call('PEXPIREAT', K, ends_text) else redis.call('PERSIST', K) end
 end
 return NONCE .. 'done ' .. said .. now_text .. ' ' .. ends_text .. ' ' .. pinned .. ' ' .. revision
   .. ' ' .. base .. (theirs and ' ' .. theirs or ''), true
