@@ -20,7 +20,6 @@ from functools import partial
 from heapq import nlargest
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from wren_sessions._gc import unhurried
 from wren_sessions.checkpoints.codec import CheckpointRecord, damage, matches
 from wren_sessions.checkpoints.order import Ordered, Place, one
 from wren_sessions.checkpoints.record_cache import Cache
@@ -47,7 +46,7 @@ from wren_sessions.records import (
     merge_spans,
     missing,
 )
-from wren_sessions.serializers.budget import OverBudgetError
+from wren_sessions.serializers.budget import OverBudgetError, unhurried
 
 T = TypeVar("T")
 _Found: TypeAlias = tuple[Life, Stored, ArenaView]  # of a record, with the session's life

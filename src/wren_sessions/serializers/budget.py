@@ -1,4 +1,4 @@
-"""What one call may take in memory, counted before anything is built. Pure.
+"""What one call may take in memory, counted before anything is built.
 
 A few stored bytes can need a lot of memory: data that compresses well, the same bytes of an arena
 over and over, millions of empty dicts. So reading counts first. The bytes that are really stored
@@ -13,23 +13,31 @@ Outside of such a call, each value has a budget of its own.
 Counting takes time. So a value first counts as the most that its bytes can become, `most_objects`.
 It is counted exactly only if that is more than what is left. When a checkpoint is written, all its
 values are counted together, so that it can be read again.
+
+While much is built, the garbage collector waits: see `unhurried`.
 """
 
 from __future__ import annotations
 
+import gc
 import re
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from math import inf
 from types import TracebackType
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from wren_sessions.errors import SerializationError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 FREE_BYTES: Final = 524_288  # so little is not looked at: it takes 100 times as much at the worst
 MEMORY_BYTES: Final = 150_000_000  # what objects may take besides `OBJECTS_FACTOR`
 OBJECTS_FACTOR: Final = 24  # times what is stored
 UNPACKED_SHARE: Final = 2  # what may come out of compression: half of that, besides …
 UNPACKED_FACTOR: Final = 16  # times what went in
+_LARGE_BYTES: Final = 65_536  # from there on, the collector would come again and again
 
 # What msgpack's tokens become, in bytes: runs of one sort, by the name of their group.
 # (Groups repeat no more than 512 times at once: each time takes memory.)
@@ -265,3 +273,18 @@ def _text(data: bytes | memoryview, at: int) -> tuple[int, int]:
     behind = at + 1 + size
     length = int.from_bytes(data[at + 1 : behind])
     return behind + length + (head in _EXT_LENGTHS), _TEXT if head in _LENGTHS else 500
+
+
+def unhurried(size_bytes: int, build: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `build` gives for these arguments; without garbage collection if it is a lot of bytes.
+
+    To build thousands of objects sets it off again and again, and each time it finds nothing: what
+    is being built is in use. So it waits for some milliseconds.
+    """
+    if size_bytes <= _LARGE_BYTES or not gc.isenabled():
+        return build(*args, **kwargs)
+    try:
+        gc.disable()
+        return build(*args, **kwargs)
+    finally:
+        gc.enable()

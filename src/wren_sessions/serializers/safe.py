@@ -22,7 +22,6 @@ from typing import Any, Final, Literal, NoReturn, Self, TypeVar
 from msgpack import unpackb
 
 from wren_sessions._arguments import check_kind
-from wren_sessions._gc import unhurried
 from wren_sessions.errors import ConfigurationError, SerializationError, WrenSessionsError
 from wren_sessions.serializers import _numpy
 from wren_sessions.serializers._allowed import Allowed, Allowlist
@@ -44,7 +43,7 @@ from wren_sessions.serializers._value_types import (
     subclass_writer,
 )
 from wren_sessions.serializers._wire import CHANNEL, KIND, MARK, Build
-from wren_sessions.serializers.budget import budget_for, current_budget
+from wren_sessions.serializers.budget import budget_for, current_budget, unhurried
 from wren_sessions.serializers.limits import DEEPEST_READ, Limits, fault_of
 from wren_sessions.serializers.migrations import Migrations
 from wren_sessions.serializers.packing import (
