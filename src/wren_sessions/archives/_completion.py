@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import PREVIOUS, ROOT, SENT, is_internal, is_next
 from wren_sessions.checkpoints.get import Head
-from wren_sessions.checkpoints.snapshots import reading
+from wren_sessions.checkpoints.snapshots import loads, reading
 from wren_sessions.checkpoints.waiting import step_after
-from wren_sessions.delta.encoder import Serializer, loads
+from wren_sessions.delta.encoder import Serializer
 from wren_sessions.records import SessionInfo
 from wren_sessions.sessions.operations import not_found
 from wren_sessions.transcripts._values import by_name

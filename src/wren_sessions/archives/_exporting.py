@@ -17,9 +17,8 @@ from wren_sessions._walks import RecordWalk
 from wren_sessions.archives._format import Checkpoint, Lines, Opening, Write
 from wren_sessions.archives._stream import Remembering, Stream
 from wren_sessions.checkpoints.codec import damage, record_of, writes_of
-from wren_sessions.checkpoints.snapshots import read_record, reading
+from wren_sessions.checkpoints.snapshots import opened, read_record, reading
 from wren_sessions.delta.base import ArenaView
-from wren_sessions.delta.encoder import opened
 from wren_sessions.delta.protection import PLAIN, Protection
 from wren_sessions.errors import ConflictError, CorruptSessionError, SerializationError
 from wren_sessions.protocols import AsyncSessionStore

@@ -22,8 +22,8 @@ from wren_sessions.checkpoints.codec import (
 )
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.renaming import to_today, writes_today
-from wren_sessions.checkpoints.snapshots import in_order, size_of
-from wren_sessions.delta.encoder import Serializer, opened, resolved, value_of
+from wren_sessions.checkpoints.snapshots import in_order, opened, size_of, value_of
+from wren_sessions.delta.encoder import Serializer, resolved
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import SessionGoneError
 from wren_sessions.protocols import AsyncSessionStore

@@ -26,8 +26,8 @@ from wren_sessions.checkpoints.order import in_order
 from wren_sessions.checkpoints.put import empty_header, header
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.renaming import COUNTERS, about_today, to_today
-from wren_sessions.checkpoints.snapshots import reading
-from wren_sessions.delta.encoder import Serializer, load_about
+from wren_sessions.checkpoints.snapshots import load_about, reading
+from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import (
     ConfigurationError,
     ConflictError,

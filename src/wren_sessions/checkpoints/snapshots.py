@@ -1,5 +1,9 @@
 """Values from stored checkpoints. Pure, no I/O.
 
+The pieces of a value are put together, its bytes are opened if they were sealed or compressed, and
+the serializer makes the value of them. What does not fit the application's classes any more becomes
+an `UnreadableValue`, so that the rest can be read.
+
 If this process has read or written the beginning of a list before, that part is not decoded again.
 Only the bytes behind it are checked and unpacked. The messages of the known part are built from
 what was kept of them. This helps from one step of a thread to the next, with earlier checkpoints,
@@ -19,29 +23,27 @@ from wren_sessions.checkpoints.codec import (
     CheckpointRecord,
     StoredValue,
     WriteBody,
+    damage,
     record_of,
     writes_of,
 )
 from wren_sessions.checkpoints.renaming import about_today, to_today, values_today, writes_today
 from wren_sessions.checkpoints.versions import Version
-from wren_sessions.delta.base import ArenaView, DeltaBase
-from wren_sessions.delta.encoder import (
-    INLINE_BYTES,
-    Serializer,
-    load_about,
-    opened,
-    resolved,
-    value_of,
-)
-from wren_sessions.delta.extents import Extent
+from wren_sessions.delta.base import ArenaView, DeltaBase, Plain
+from wren_sessions.delta.encoder import INLINE_BYTES, Serializer, resolved
+from wren_sessions.delta.extents import Extent, unpack
 from wren_sessions.delta.protection import Protection
+from wren_sessions.errors import DecryptionError, SerializationError, WrenSessionsError
 from wren_sessions.records import ArenaParts, Name, Stored
-from wren_sessions.serializers import KIND
+from wren_sessions.serializers import KIND, reads_own
 from wren_sessions.serializers._channels import ChannelFunctions, GraphChannels, channels_of
 from wren_sessions.serializers._told import TOLD
+from wren_sessions.serializers._tree import parsed
 from wren_sessions.serializers.budget import MOVE_REMEDY, Budget
 from wren_sessions.serializers.limits import limits_of
+from wren_sessions.serializers.packing import pack
 from wren_sessions.serializers.safe import SafeSerializer
+from wren_sessions.serializers.unreadable import UnreadableValue
 
 _SEALED: Final = f"{KIND}+"
 _EXTENTS: Final = {Extent}
@@ -402,3 +404,118 @@ def read_metadata(session: str, stored: Stored, serde: Serializer) -> Mapping[st
     with reading(session, stored, serde=serde):
         body = record_of(session, stored)
         return load_about(serde, body.meta, f"{what} of session {session!r}")[1]
+
+
+# --- bytes and values -----------------------------------------------------------------------------
+
+
+def unwrap(
+    protection: Protection, stored: tuple[str, bytes], what: str
+) -> tuple[str, bytes, Plain | None]:
+    """A value's type tag and bytes as the serializer gave them; `what` names it in errors."""
+    try:
+        return protection.unwrap(*stored)
+    except (SerializationError, DecryptionError) as error:
+        raise type(error)(f"{what} cannot be read: {error.message}") from error
+
+
+def opened(
+    session: str, value: StoredValue, arena: ArenaParts, protection: Protection, what: str
+) -> tuple[tuple[str, bytes], bytes, Plain | None]:
+    """A resolved value's type tag and bytes, its bytes as they are stored, and what those hide.
+
+    Raises:
+        CorruptSessionError: the arena lacks some of them, or has others than were written.
+    """
+    stored = unpack(value.pieces, arena)  # type: ignore[arg-type] # resolved: none is fresh
+    if stored is None:
+        raise damage(session, what)
+    about = f"{what} of session {session!r}"
+    kind, data, plain = unwrap(protection, (value.kind, stored), about)
+    return (kind, data), stored, plain
+
+
+def loads(
+    serde: Serializer,
+    typed: tuple[str, bytes],
+    what: str,
+    functions: ChannelFunctions | None = None,
+) -> Any:
+    """A value from its type tag and bytes.
+
+    Args:
+        serde: the serializer.
+        typed: type tag and bytes.
+        what: what it is, for errors.
+        functions: what changes the value of its channel; `serde` has told of them.
+    """
+    try:
+        if functions is not None and not functions.have_run(typed):
+            return serde.load_channel(typed, functions)  # type: ignore[attr-defined]
+        return serde.loads_typed(typed)
+    except Exception as error:  # noqa: BLE001 -- whatever a serializer raises
+        return _loads_otherwise(serde, typed, what, error)
+
+
+def _loads_otherwise(
+    serde: Serializer, typed: tuple[str, bytes], what: str, error: Exception
+) -> Any:
+    """A value that another serializer wrote; raises if it cannot be read so either."""
+    if isinstance(error, WrenSessionsError):
+        raise error
+    if typed[0] == KIND and isinstance(error, NotImplementedError):
+        # LangGraph's serializers know their own tags: this was written before one was set.
+        return reads_own(serde).loads_typed(typed)
+    raise SerializationError(
+        f"{what} cannot be read back by {type(serde).__name__} (type {typed[0]!r}): {error}"
+    ) from error
+
+
+def load_about(
+    serde: Serializer, typed: tuple[str, bytes], what: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a checkpoint says besides its channels, and its metadata.
+
+    Where a part of it does not fit the application's classes any more, that part alone is an
+    `UnreadableValue`.
+
+    Args:
+        serde: the serializer.
+        typed: type tag and bytes.
+        what: what it is, for errors.
+    """
+    try:
+        rest, metadata = loads(serde, typed, what)
+    except SerializationError as error:
+        if not error.deferrable or typed[0] != KIND:
+            raise
+        rest, metadata = (
+            {
+                name: value_of(serde, (KIND, pack(item)), f"{name!r} in {what}")
+                for name, item in part.items()
+            }
+            for part in parsed(typed[1])
+        )
+    return rest, metadata
+
+
+def value_of(
+    serde: Serializer,
+    typed: tuple[str, bytes],
+    what: str,
+    functions: ChannelFunctions | None = None,
+) -> Any:
+    """The same; an `UnreadableValue` where the application's classes do not fit any more."""
+    try:
+        try:
+            if functions is not None and not functions.have_run(typed):
+                return serde.load_channel(typed, functions)  # type: ignore[attr-defined]
+            return serde.loads_typed(typed)
+        except Exception as error:  # noqa: BLE001 -- whatever a serializer raises
+            return _loads_otherwise(serde, typed, what, error)
+    except SerializationError as error:
+        if not error.deferrable:
+            raise
+        message = f"{what} cannot be read: {error.message}"
+        why = type(error)(message, deferrable=True, line=error.line)
+        return UnreadableValue(typed, why)

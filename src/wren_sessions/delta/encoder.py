@@ -1,4 +1,7 @@
-"""Values as pieces and records, and back: where the serializer meets the arena. Pure, no I/O."""
+"""Values as pieces of records: where the serializer meets the arena. Pure, no I/O.
+
+The way back, from stored checkpoints to values, is `checkpoints.snapshots`.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,16 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol
 from zlib import crc32
 
-from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, damage
+from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue
 from wren_sessions.delta.base import MAX_OTHERS, DeltaBase, Plain
 from wren_sessions.delta.cover import MAX_PIECES, pack
-from wren_sessions.delta.extents import Extent, NewExtent, Piece, digest, unpack
+from wren_sessions.delta.extents import Extent, NewExtent, Piece, digest
 from wren_sessions.delta.protection import PLAIN, Protection, Wrapped, is_sealed
-from wren_sessions.errors import DecryptionError, SerializationError, WrenSessionsError
-from wren_sessions.records import ArenaParts, Name, Span, merge_spans
-from wren_sessions.serializers import KIND, reads_own
-from wren_sessions.serializers._channels import ChannelFunctions
+from wren_sessions.errors import SerializationError
+from wren_sessions.records import Name, Span, merge_spans
 from wren_sessions.serializers._told import TOLD
-from wren_sessions.serializers._tree import parsed
 from wren_sessions.serializers.budget import MEMORY_BYTES, UNPACKED_SHARE
 from wren_sessions.serializers.packing import PackedList
-from wren_sessions.serializers.packing import pack as msgpack_of
 from wren_sessions.serializers.safe import SafeSerializer
 from wren_sessions.serializers.unreadable import UnreadableValue
 
@@ -316,32 +315,6 @@ def _unstorable(value: Any, what: str, error: Exception) -> SerializationError:
     )
 
 
-def unwrap(
-    protection: Protection, stored: tuple[str, bytes], what: str
-) -> tuple[str, bytes, Plain | None]:
-    """A value's type tag and bytes as the serializer gave them; `what` names it in errors."""
-    try:
-        return protection.unwrap(*stored)
-    except (SerializationError, DecryptionError) as error:
-        raise type(error)(f"{what} cannot be read: {error.message}") from error
-
-
-def opened(
-    session: str, value: StoredValue, arena: ArenaParts, protection: Protection, what: str
-) -> tuple[tuple[str, bytes], bytes, Plain | None]:
-    """A resolved value's type tag and bytes, its bytes as they are stored, and what those hide.
-
-    Raises:
-        CorruptSessionError: the arena lacks some of them, or has others than were written.
-    """
-    stored = unpack(value.pieces, arena)  # type: ignore[arg-type] # resolved: none is fresh
-    if stored is None:
-        raise damage(session, what)
-    about = f"{what} of session {session!r}"
-    kind, data, plain = unwrap(protection, (value.kind, stored), about)
-    return (kind, data), stored, plain
-
-
 def resolved(pieces: Iterable[Piece], base: int) -> list[bytes | Extent]:
     """A value's pieces, once it is known where its record's own bytes are."""
     found: list[bytes | Extent] = []
@@ -351,89 +324,3 @@ def resolved(pieces: Iterable[Piece], base: int) -> list[bytes | Extent]:
         else:
             found.append(piece)
     return found
-
-
-def loads(
-    serde: Serializer,
-    typed: tuple[str, bytes],
-    what: str,
-    functions: ChannelFunctions | None = None,
-) -> Any:
-    """A value from its type tag and bytes.
-
-    Args:
-        serde: the serializer.
-        typed: type tag and bytes.
-        what: what it is, for errors.
-        functions: what changes the value of its channel; `serde` has told of them.
-    """
-    try:
-        if functions is not None and not functions.have_run(typed):
-            return serde.load_channel(typed, functions)  # type: ignore[attr-defined]
-        return serde.loads_typed(typed)
-    except Exception as error:  # noqa: BLE001 -- whatever a serializer raises
-        return _loads_otherwise(serde, typed, what, error)
-
-
-def _loads_otherwise(
-    serde: Serializer, typed: tuple[str, bytes], what: str, error: Exception
-) -> Any:
-    """A value that another serializer wrote; raises if it cannot be read so either."""
-    if isinstance(error, WrenSessionsError):
-        raise error
-    if typed[0] == KIND and isinstance(error, NotImplementedError):
-        # LangGraph's serializers know their own tags: this was written before one was set.
-        return reads_own(serde).loads_typed(typed)
-    raise SerializationError(
-        f"{what} cannot be read back by {type(serde).__name__} (type {typed[0]!r}): {error}"
-    ) from error
-
-
-def load_about(
-    serde: Serializer, typed: tuple[str, bytes], what: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a checkpoint says besides its channels, and its metadata.
-
-    Where a part of it does not fit the application's classes any more, that part alone is an
-    `UnreadableValue`.
-
-    Args:
-        serde: the serializer.
-        typed: type tag and bytes.
-        what: what it is, for errors.
-    """
-    try:
-        rest, metadata = loads(serde, typed, what)
-    except SerializationError as error:
-        if not error.deferrable or typed[0] != KIND:
-            raise
-        rest, metadata = (
-            {
-                name: value_of(serde, (KIND, msgpack_of(item)), f"{name!r} in {what}")
-                for name, item in part.items()
-            }
-            for part in parsed(typed[1])
-        )
-    return rest, metadata
-
-
-def value_of(
-    serde: Serializer,
-    typed: tuple[str, bytes],
-    what: str,
-    functions: ChannelFunctions | None = None,
-) -> Any:
-    """The same; an `UnreadableValue` where the application's classes do not fit any more."""
-    try:
-        try:
-            if functions is not None and not functions.have_run(typed):
-                return serde.load_channel(typed, functions)  # type: ignore[attr-defined]
-            return serde.loads_typed(typed)
-        except Exception as error:  # noqa: BLE001 -- whatever a serializer raises
-            return _loads_otherwise(serde, typed, what, error)
-    except SerializationError as error:
-        if not error.deferrable:
-            raise
-        message = f"{what} cannot be read: {error.message}"
-        why = type(error)(message, deferrable=True, line=error.line)
-        return UnreadableValue(typed, why)

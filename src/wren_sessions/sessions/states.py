@@ -17,9 +17,9 @@ from wren_sessions.checkpoints.channels import KEYS, is_internal, named
 from wren_sessions.checkpoints.get import Head
 from wren_sessions.checkpoints.put import Put
 from wren_sessions.checkpoints.renaming import COUNTERS, about_today
-from wren_sessions.checkpoints.snapshots import read_value, reading
+from wren_sessions.checkpoints.snapshots import load_about, loads, read_value, reading
 from wren_sessions.checkpoints.versions import next_version
-from wren_sessions.delta.encoder import Serializer, dump, load_about, loads
+from wren_sessions.delta.encoder import Serializer, dump
 from wren_sessions.errors import SerializationError
 from wren_sessions.records import Life
 from wren_sessions.serializers import new_checkpoint_id

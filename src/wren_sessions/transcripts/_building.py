@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import messages_channel
 from wren_sessions.checkpoints.codec import CheckpointRecord, writes_of
-from wren_sessions.checkpoints.snapshots import in_order, read_record, reading
+from wren_sessions.checkpoints.snapshots import in_order, loads, opened, read_record, reading
 from wren_sessions.checkpoints.waiting import next_step
-from wren_sessions.delta.encoder import Serializer, loads, opened
+from wren_sessions.delta.encoder import Serializer
 from wren_sessions.records import ArenaParts, Stored
 from wren_sessions.serializers.budget import Budget
 from wren_sessions.serializers.limits import limits_of

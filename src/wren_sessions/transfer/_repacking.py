@@ -12,9 +12,9 @@ from typing import Final, Protocol, TypeAlias
 
 from wren_sessions._blocking import LRU
 from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, encode_record
-from wren_sessions.checkpoints.snapshots import read_record, reading
+from wren_sessions.checkpoints.snapshots import opened, read_record, reading
 from wren_sessions.delta.base import ArenaView
-from wren_sessions.delta.encoder import DeltaEncoder, Serializer, opened
+from wren_sessions.delta.encoder import DeltaEncoder, Serializer
 from wren_sessions.delta.extents import Extent
 from wren_sessions.delta.protection import Protection
 from wren_sessions.records import ArenaParts, Name, Record, Span, Stored, merge_spans

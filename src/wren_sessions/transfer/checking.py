@@ -23,9 +23,8 @@ from typing import Any, Final
 from wren_sessions._blocking import run
 from wren_sessions._walks import RecordWalk
 from wren_sessions.checkpoints.codec import writes_of
-from wren_sessions.checkpoints.snapshots import read_record, reading
+from wren_sessions.checkpoints.snapshots import opened, read_record, reading
 from wren_sessions.delta.base import ArenaView
-from wren_sessions.delta.encoder import opened
 from wren_sessions.delta.protection import Protection, unprotected
 from wren_sessions.errors import (
     ConflictError,

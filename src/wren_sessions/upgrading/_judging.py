@@ -8,10 +8,10 @@ from typing import Any, Final
 from wren_sessions.checkpoints.channels import BRANCH, is_internal
 from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, record_of, writes_of
 from wren_sessions.checkpoints.renaming import MIRRORS, renamed_in, writes_today
-from wren_sessions.checkpoints.snapshots import read_record, reading
+from wren_sessions.checkpoints.snapshots import loads, opened, read_record, reading
 from wren_sessions.checkpoints.waiting import INTERRUPT
 from wren_sessions.delta.base import ArenaView
-from wren_sessions.delta.encoder import Serializer, loads, opened
+from wren_sessions.delta.encoder import Serializer
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import SerializationError
 from wren_sessions.records import ArenaParts, Stored

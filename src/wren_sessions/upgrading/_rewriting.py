@@ -14,7 +14,8 @@ from wren_sessions._blocking import Unsuspended, run
 from wren_sessions._walks import all_sessions
 from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody
 from wren_sessions.checkpoints.renaming import MIRRORS, about_both, about_today, to_both, to_today
-from wren_sessions.delta.encoder import Serializer, loads
+from wren_sessions.checkpoints.snapshots import loads
+from wren_sessions.delta.encoder import Serializer
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import ConflictError, SerializationError
 from wren_sessions.protocols import SessionStore

@@ -19,9 +19,8 @@ from wren_sessions.checkpoints.channels import BRANCH, SENT, is_internal, is_nex
 from wren_sessions.checkpoints.codec import CheckpointRecord, record_of, writes_of
 from wren_sessions.checkpoints.order import Place, just, one
 from wren_sessions.checkpoints.record_cache import Cache
-from wren_sessions.checkpoints.snapshots import Snapshot, in_order, reading
+from wren_sessions.checkpoints.snapshots import Snapshot, in_order, opened, reading, value_of
 from wren_sessions.checkpoints.waiting import next_step, step_after
-from wren_sessions.delta.encoder import opened, value_of
 from wren_sessions.delta.extents import Extent
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import (
