@@ -171,11 +171,7 @@ class WriteBody:
 
 
 def encode_record(body: CheckpointRecord, name: Name) -> bytes:
-    """A record's body as bytes.
-
-    Args:
-        body: what it says. It keeps them, if `decode_record` makes just this of them.
-        name: the checkpoint's namespace and id.
+    """A record's body as bytes. It keeps them, if `decode_record` makes just this of them.
 
     Raises:
         SerializationError: a name or a version cannot be written down.
@@ -232,11 +228,7 @@ def _packed_values(values: Mapping[str, StoredValue], channels: dict[str, int]) 
 def decode_record(data: bytes, session: str, what: str, name: Name) -> CheckpointRecord:
     """What `encode_record` was given, its versions made `alike`.
 
-    Args:
-        data: the bytes.
-        session: its session, for errors.
-        what: what it is, for errors.
-        name: the namespace and id of the checkpoint that it stands at.
+    `name` is the checkpoint that it stands at; `session` and `what` are for errors.
 
     Raises:
         CorruptSessionError: the bytes are not as they were written.

@@ -56,13 +56,7 @@ class History:
 
 
 class Histories:
-    """Histories of channels in the sessions of one store.
-
-    Args:
-        store: where they are.
-        cache: what this process remembers of them.
-        protection: what happened to values before they were stored.
-    """
+    """Histories of channels in the sessions of one store."""
 
     def __init__(self, store: AsyncSessionStore, cache: Cache, protection: Protection) -> None:
         self._store = store

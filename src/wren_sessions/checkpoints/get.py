@@ -73,13 +73,7 @@ class Head(NamedTuple):
 
 
 class Reading:
-    """Reading from the sessions of one store.
-
-    Args:
-        store: where they are.
-        cache: what this process remembers of them; it learns from what is read.
-        protection: what happened to values before they were stored.
-    """
+    """Reading from the sessions of one store; the cache learns from what is read."""
 
     def __init__(self, store: AsyncSessionStore, cache: Cache, protection: Protection) -> None:
         self.store = store
@@ -169,13 +163,7 @@ class Reading:
     async def load(
         self, session: str, namespace: str, checkpoint_id: str | None
     ) -> tuple[Stored, ArenaView] | None:
-        """A checkpoint as it is stored, with the parts of the arena that it refers to.
-
-        Args:
-            session: the session's id.
-            namespace: the namespace.
-            checkpoint_id: which checkpoint; None for the latest.
-        """
+        """A checkpoint as it is stored (None: the latest), with what it refers to of the arena."""
         found = await self._load(session, namespace, checkpoint_id)
         if found is None:
             return None
@@ -228,12 +216,7 @@ class Reading:
         Their values are read as the checkpoints are asked for, a few at a time: so there are never
         a hundred copies of a long list at once.
 
-        Args:
-            session: the session's id.
-            places: where to start, in each namespace.
-            limit: how many to look at.
-            serde: the serializer.
-            where: metadata that they must have.
+        Of `limit` checkpoints that are looked at, those with the metadata `where` are given.
         """
         for _ in range(3):
             page = await Ordered(self.store, session, limit).page(places)

@@ -79,12 +79,7 @@ class Page:
 
 
 def in_order(head: str | None, bodies: Mapping[str, CheckpointRecord]) -> Iterator[str]:
-    """The ids of a namespace's checkpoints, in order.
-
-    Args:
-        head: its latest checkpoint.
-        bodies: what each checkpoint says, by id.
-    """
+    """The ids of a namespace's checkpoints in order, from its head and what each of them says."""
     line: dict[str, None] = {}
     at = head
     while at is not None and at in bodies and at not in line:
@@ -149,13 +144,7 @@ async def one(
 
 
 class Ordered:
-    """Records of one session in order, for one page.
-
-    Args:
-        store: where it is.
-        session: the session.
-        limit: how many at the most, at least 1.
-    """
+    """Records of one session in order, for a page of at most `limit`, which is 1 or more."""
 
     def __init__(self, store: AsyncSessionStore, session: str, limit: int) -> None:
         self._store = store

@@ -85,14 +85,7 @@ class _Batch(NamedTuple):
 
 
 class Pending:
-    """Pending writes of the sessions of one store.
-
-    Args:
-        store: where they are.
-        cache: what this process remembers of them.
-        protection: what happens to values before they are stored.
-        rules: what holds for those who write; None for nothing.
-    """
+    """Pending writes of the sessions of one store."""
 
     def __init__(
         self,

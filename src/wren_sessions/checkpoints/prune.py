@@ -126,12 +126,7 @@ Choice: TypeAlias = Callable[[Survey], set[Name]]
 
 
 class Pruning:
-    """Prunes of the sessions of one store.
-
-    Args:
-        store: where they are.
-        cache: what this process remembers of them.
-    """
+    """Prunes of the sessions of one store."""
 
     def __init__(self, store: AsyncSessionStore, cache: Cache) -> None:
         self._store = store
@@ -143,12 +138,8 @@ class Pruning:
     ) -> int:
         """Drop what is chosen; a session that is not there is no error.
 
-        Args:
-            session: the session.
-            choose: what to drop.
-            serde: the serializer.
-            latest: what is to be the latest checkpoint of the root namespace; None for the first
-                one that is left in the order of `order`.
+        `latest` becomes the latest checkpoint of the root namespace; None for the first one that is
+        left in the order of `order`.
 
         Returns:
             How many records were dropped.

@@ -127,13 +127,7 @@ class Draft:
 
 
 def draft(put: Put, serde: Serializer, known: Known, protection: Protection) -> Draft:
-    """The record that a checkpoint becomes.
-
-    Args:
-        put: the checkpoint.
-        serde: the serializer.
-        known: what it may build on.
-        protection: what happens to values before they are stored.
+    """The record that a checkpoint becomes, built on what is known.
 
     Raises:
         SerializationError: a value cannot be stored, or all of them not be read again.
@@ -214,10 +208,7 @@ def header(
 ) -> bytes | None:
     """The header of a session whose latest checkpoint this is; None if it is a subgraph's.
 
-    Args:
-        latest: the checkpoint.
-        values: the channels.
-        strings: the channels whose strings may be shown.
+    `strings` are the channels whose strings may be shown.
     """
     namespace, checkpoint_id = latest.name
     if namespace != "":

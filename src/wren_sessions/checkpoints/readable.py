@@ -53,11 +53,7 @@ def check_readable(
 ) -> None:
     """Make sure that values can be read again together, by whoever has the same limits.
 
-    Args:
-        session: their session.
-        values: channel and value, as they are to be stored.
-        memory_bytes: see `Limits.max_memory_bytes`.
-        packer: what packed them; None for values that are inline.
+    `packer` is what packed them; None for values that are inline.
 
     Raises:
         SerializationError: they cannot.

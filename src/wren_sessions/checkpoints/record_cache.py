@@ -255,11 +255,7 @@ class Cache:
     def known(self, session: str, name: Name, parent: Name | None, within: Sequence[Name]) -> Known:
         """What is known when a checkpoint is to be written; if its life is, it is begun by this.
 
-        Args:
-            session: its session.
-            name: the checkpoint.
-            parent: the one that it continues.
-            within: those of the graphs that its graph runs in.
+        `within` are the checkpoints of the graphs that its graph runs in.
         """
         with self._lock:
             lineage = self._lineages.get(session)
@@ -288,12 +284,7 @@ class Cache:
     ) -> None:
         """A checkpoint was written, with the pending writes that came before it.
 
-        Args:
-            session: its session.
-            life: the session's life since then.
-            name: the checkpoint.
-            body: its record.
-            parent: the one that it continues, whose record is forgotten.
+        `parent` is the one that it continues, whose record is forgotten.
         """
         with self._lock:
             lineage = self._live(session, life, name)
@@ -402,10 +393,7 @@ class Cache:
     def end(self, session: str, name: Name, *, unsure: bool) -> None:
         """Its put failed; its pending writes stay, for it may be tried again.
 
-        Args:
-            session: its session.
-            name: the checkpoint.
-            unsure: whether it may be there all the same.
+        If `unsure`, it may be there all the same.
         """
         with self._lock:
             lineage = self._lineages.get(session)
@@ -463,11 +451,7 @@ class Cache:
     def hold(self, session: str, name: Name, writes: Any, known: KnownForWrites) -> bool:
         """Remember pending writes for the commit of their checkpoint, unless that has moved on.
 
-        Args:
-            session: their session.
-            name: the checkpoint.
-            writes: the writes.
-            known: what was known when they came.
+        `known` is what was known when they came.
 
         Returns:
             Whether nothing more need be done. It must if the checkpoint is there by now, is on its

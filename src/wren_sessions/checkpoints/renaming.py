@@ -130,11 +130,6 @@ def about_both(
 def check_names(session: str, names: Iterable[str], channels: GraphChannels) -> None:
     """Refuse to write a channel under a name that is read as another, or dropped.
 
-    Args:
-        session: whose channels they are.
-        names: the channels to write.
-        channels: what is declared of them.
-
     Raises:
         ConfigurationError: it would be lost.
     """

@@ -81,13 +81,7 @@ def read_snapshot(
 ) -> tuple[Snapshot, CheckpointRecord]:
     """A stored checkpoint with its values, and its record's body.
 
-    Args:
-        session: its session.
-        stored: as it is stored.
-        arena: what it refers to.
-        serde: the serializer.
-        protection: what happened to values before they were stored.
-        known: the record as this process wrote or read it last, perhaps.
+    `known` is the record as this process wrote or read it last, if it did.
     """
     with reading(session, stored, serde=serde):
         return _snapshot(session, stored, arena, serde, protection, known=known)
@@ -198,14 +192,8 @@ def read_record(
 ) -> tuple[dict[str, tuple[str, bytes]], CheckpointRecord]:
     """Type tag and bytes of each value of a record, and its body with its pieces resolved.
 
-    Args:
-        session: its session.
-        stored: as it is stored.
-        arena: what it refers to.
-        protection: what happened to values before they were stored.
-        serde: the serializer that is to read the values, if that is known: its limits hold, and
-            channels have the names that it knows.
-        known: see `read_snapshot`.
+    `serde` is the serializer that is to read the values, if that is known: its limits hold, and
+    channels have the names that it knows. `known` is as for `read_snapshot`.
     """
     with reading(session, stored, serde=serde):
         channels = channels_of(serde, stored.name[0])
@@ -255,15 +243,7 @@ def read_value(
     what: str,
     functions: ChannelFunctions | None = None,
 ) -> Any:
-    """A value from its type tag and bytes.
-
-    Args:
-        value: as a record names it.
-        serde: the serializer.
-        typed: type tag and bytes.
-        what: what it is, for errors.
-        functions: what changes the value of its channel.
-    """
+    """A value as a record names it, from its type tag and bytes; `what` is for errors."""
     messages = None if functions else _unpacked(value, serde, typed)
     if messages is not None:
         return messages
@@ -310,13 +290,7 @@ def _held(value: StoredValue, arena: ArenaView) -> DeltaBase | None:
 def _unpacked(
     value: StoredValue, serde: Serializer, typed: tuple[str, bytes] | None = None
 ) -> list[Any] | None:
-    """A known list of messages; None if it is something else.
-
-    Args:
-        value: the list.
-        serde: the serializer.
-        typed: its type tag and bytes, if they are at hand.
-    """
+    """A known list of messages; None if it is something else. `typed` is given if at hand."""
     known = value.known
     if known is None or not isinstance(serde, SafeSerializer):
         return None
@@ -441,13 +415,9 @@ def loads(
     what: str,
     functions: ChannelFunctions | None = None,
 ) -> Any:
-    """A value from its type tag and bytes.
+    """A value from its type tag and bytes; `what` is for errors.
 
-    Args:
-        serde: the serializer.
-        typed: type tag and bytes.
-        what: what it is, for errors.
-        functions: what changes the value of its channel; `serde` has told of them.
+    `functions` change the value of its channel; `serde` has told of them.
     """
     try:
         if functions is not None and not functions.have_run(typed):
@@ -478,11 +448,6 @@ def load_about(
 
     Where a part of it does not fit the application's classes any more, that part alone is an
     `UnreadableValue`.
-
-    Args:
-        serde: the serializer.
-        typed: type tag and bytes.
-        what: what it is, for errors.
     """
     try:
         rest, metadata = loads(serde, typed, what)

@@ -90,10 +90,8 @@ class Rules:
     def lend(self, session: str, run: object) -> None:
         """Remember the context of a run that is in a turn.
 
-        Args:
-            session: the session.
-            run: what all calls of the run have, and no other run has; None if there is no such
-                thing: then nothing is remembered.
+        `run` is what all calls of the run have, and no other run has. If there is no such thing
+        (None), nothing is remembered.
         """
         turn = (turns_on.get() or {}).get((self._where, session))
         if run is not None and turn is not None and not turn.over:

@@ -45,11 +45,7 @@ class NextStep(Generic[T]):
 
 
 def next_step(writes: Iterable[tuple[str, str, T]]) -> NextStep[T]:
-    """The step that these pending writes are of.
-
-    Args:
-        writes: task id, channel and value of each, in LangGraph's order.
-    """
+    """The step that pending writes are of: task id, channel and value, in LangGraph's order."""
     writes = tuple(writes)
     finished = {task for task, channel, _ in writes if channel not in _NO_RESULT}
     left = [write for write in writes if write[0] not in finished]

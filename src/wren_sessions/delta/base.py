@@ -113,11 +113,9 @@ class DeltaBase:
         return self.plain.body if self.plain else self.body
 
     def continued(self, pieces: Sequence[Extent], arena: ArenaParts) -> DeltaBase | None:
-        """What lies in these pieces, if they go on where this value ends, or are the same.
+        """What lies in a list's pieces, if they go on where this value ends, or are the same.
 
-        Args:
-            pieces: of a list.
-            arena: has what is not known of them.
+        `arena` has what is not known of them.
         """
         if tuple(pieces) == self._written:
             return self
@@ -138,11 +136,7 @@ class DeltaBase:
         return None if rest is None else self.grown(fresh + rest, added)
 
     def begun(self, pieces: Sequence[Extent]) -> DeltaBase | None:
-        """What lies in these pieces, if this value begins with it.
-
-        Args:
-            pieces: of a list.
-        """
+        """What lies in a list's pieces, if this value begins with it."""
         if self.plain is not None:
             return None
         size = 0
@@ -205,10 +199,7 @@ class DeltaBase:
     def begins(self, data: bytes | memoryview, start: int, skipped: int = 0) -> bool:
         """Whether other data go on with the body from `start` on. Copies nothing.
 
-        Args:
-            data: the data.
-            start: where.
-            skipped: how many bytes of the body are left out in them.
+        `skipped` bytes of the body are left out in them.
         """
         if len(data) - start < self.size - skipped:
             return False

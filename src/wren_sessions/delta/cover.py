@@ -58,11 +58,8 @@ def cover(
 ) -> list[Run]:
     """Cover ``data[start:]`` with runs of known values and literal rests, in order.
 
-    Args:
-        data: the new value's bytes.
-        start: how many of them are a container's header, which is not covered.
-        same: the value at the parent, the likeliest beginning.
-        others: further known values.
+    Before `start` is a container's header, which is not covered. `same` is the value at the parent,
+    the likeliest beginning.
     """
     if same is not None and same.size and same.begins(data, start):
         first = _beginning(data, start, others, Run(same, 0, same.size))

@@ -60,9 +60,6 @@ def shared_too_often(values: Iterable[Sequence[Piece]]) -> str | None:
 
     Each record and pending write that is written or read is looked at, so the usual one, whose
     values are short, passes in one loop.
-
-    Args:
-        values: the pieces of each value of one record.
     """
     total, seen = 0, []
     for pieces in values:

@@ -96,10 +96,7 @@ class Protection:
     def wrap(self, kind: str, data: bytes, known: Iterable[DeltaBase]) -> Wrapped | None:
         """A value for the arena; None if it goes there as it is.
 
-        Args:
-            kind: its type tag.
-            data: its bytes.
-            known: values that it may share chunks with, the likeliest first.
+        `known` are values that it may share chunks with, the likeliest first.
         """
         if self._mode is None:
             return None

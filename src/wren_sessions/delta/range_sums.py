@@ -21,11 +21,7 @@ _ONE: Final = 0x80000000
 
 
 class RangeSums:
-    """The CRC-32 of ranges of some bytes.
-
-    Args:
-        data: the bytes.
-    """
+    """The CRC-32 of ranges of some bytes."""
 
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
