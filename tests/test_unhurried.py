@@ -10,7 +10,7 @@ from langchain_core.messages import HumanMessage
 
 from backends.chats import Chat
 from wren_sessions import SessionSaver
-from wren_sessions.serializers.budget import unhurried
+from wren_sessions.serializers.limits import unhurried
 from wren_sessions.stores.memory import MemoryStore
 
 LARGE = 1_000_000

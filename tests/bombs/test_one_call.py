@@ -30,8 +30,8 @@ from wren_sessions import (
     import_session,
     rekey,
 )
-from wren_sessions.serializers import _legacy, budget, compression, limits, safe
-from wren_sessions.serializers.budget import Budget
+from wren_sessions.serializers import _legacy, compression, limits, safe
+from wren_sessions.serializers.limits import Budget
 from wren_sessions.upgrading._application import Application
 from wren_sessions.upgrading._rewriting import migrate
 from wren_sessions.upgrading._verifying import verify
@@ -66,8 +66,8 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Where something was read outside of a call: the frames of this package."""
     found: list[str] = []
 
-    def watched(stored_bytes: int, memory_bytes: int = budget.MEMORY_BYTES) -> Budget:
-        call = budget.current_budget.get()
+    def watched(stored_bytes: int, memory_bytes: int = limits.MEMORY_BYTES) -> Budget:
+        call = limits.current_budget.get()
         if call is None:
             frames = [f for f in traceback.extract_stack()[:-1] if f.filename.startswith(OURS)]
             found.append(" ".join(f"{f.filename.removeprefix(OURS)}:{f.lineno}" for f in frames))

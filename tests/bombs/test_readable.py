@@ -29,8 +29,8 @@ from wren_sessions import (
 from wren_sessions.checkpoints import pending, put, snapshots
 from wren_sessions.delta import encoder, protection
 from wren_sessions.errors import ConfigurationError
-from wren_sessions.serializers import budget, limits
-from wren_sessions.serializers.budget import OverBudgetError
+from wren_sessions.serializers import limits
+from wren_sessions.serializers.limits import OverBudgetError
 from wren_sessions.transfer.checking import check_session
 from wren_sessions.transfer.repairing import repair_session
 from wren_sessions.upgrading._application import Application
@@ -44,15 +44,14 @@ TIGHT, WIDE = (SafeSerializer(limits=Limits(max_memory_bytes=n)) for n in (SMALL
 @pytest.fixture(autouse=True)
 def _counted_from_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is short is looked at as well, so that these tests are quick."""
-    for module in (budget, limits):
-        monkeypatch.setattr(module, "FREE_BYTES", 4_096)
+    monkeypatch.setattr(limits, "FREE_BYTES", 4_096)
     for module in (pending, put):
         monkeypatch.setattr(module, "SURE_BYTES", 2_048)
 
 
 def less(size: int, memory_bytes: int = SMALL, **rest: Any) -> AbstractContextManager[None]:
     """A call that has less than the usual budget."""
-    return budget.Budget(size, memory_bytes, **rest)
+    return limits.Budget(size, memory_bytes, **rest)
 
 
 def dense(number: int = 0) -> list[Any]:

@@ -25,7 +25,7 @@ from wren_sessions.delta.extents import Extent, shared_too_often
 from wren_sessions.errors import CorruptSessionError, FormatVersionError, InvalidSessionIdError
 from wren_sessions.keys import check_owner
 from wren_sessions.records import Life, Name, Notes, Span
-from wren_sessions.serializers.budget import OverBudgetError, budget_for
+from wren_sessions.serializers.limits import OverBudgetError, budget_for
 from wren_sessions.ttl import MAX_MS, MAX_TIME_MS
 
 MAX_NUMBER: Final = 10**15

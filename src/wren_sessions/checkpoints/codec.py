@@ -52,9 +52,8 @@ from wren_sessions.errors import (
 )
 from wren_sessions.keys import write_key
 from wren_sessions.records import Name, Stored, StoredWrite
-from wren_sessions.serializers.budget import Budget, OverBudgetError
 from wren_sessions.serializers.compression import Compression, decompress
-from wren_sessions.serializers.limits import check_sequence
+from wren_sessions.serializers.limits import Budget, OverBudgetError, check_sequence
 from wren_sessions.serializers.packing import KEPT_BYTES
 
 FORMAT: Final = 1

@@ -35,8 +35,7 @@ from wren_sessions.records import (
     merge_spans,
 )
 from wren_sessions.serializers._channels import GraphChannels, channels_of
-from wren_sessions.serializers.budget import Budget
-from wren_sessions.serializers.limits import limits_of
+from wren_sessions.serializers.limits import Budget, limits_of
 
 PAGE: Final = 128
 

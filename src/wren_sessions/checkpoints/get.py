@@ -46,7 +46,7 @@ from wren_sessions.records import (
     merge_spans,
     missing,
 )
-from wren_sessions.serializers.budget import OverBudgetError, unhurried
+from wren_sessions.serializers.limits import OverBudgetError, unhurried
 
 T = TypeVar("T")
 _Found: TypeAlias = tuple[Life, Stored, ArenaView]  # of a record, with the session's life

@@ -1,6 +1,6 @@
 """Checks that what is written can be read again within the limits of memory. Pure.
 
-Reading counts all values of a checkpoint together (see `wren_sessions.serializers.budget`). So they
+Reading counts all values of a checkpoint together (see `wren_sessions.serializers.limits`). So they
 are counted together before they are written. Unchanged values, and the known beginning of a list,
 are not counted again: the most memory that their objects can take was remembered with their bytes.
 The objects themselves are counted only if that maximum is too much.
@@ -16,7 +16,7 @@ from wren_sessions.delta.base import DeltaBase
 from wren_sessions.delta.encoder import DeltaEncoder, Grown, Large
 from wren_sessions.delta.protection import clear_head
 from wren_sessions.serializers import KIND
-from wren_sessions.serializers.budget import (
+from wren_sessions.serializers.limits import (
     FREE_BYTES,
     OBJECTS_FACTOR,
     UNPACKED_FACTOR,
@@ -24,8 +24,8 @@ from wren_sessions.serializers.budget import (
     most_objects,
     objects_bytes,
     objects_limit,
+    over,
 )
-from wren_sessions.serializers.limits import over
 
 SURE_BYTES: Final = FREE_BYTES // 2  # values of so many bytes can be read, whatever is in them
 _NAMED: Final = 3  # channels, the largest, that an error names

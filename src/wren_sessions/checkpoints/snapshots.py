@@ -39,8 +39,7 @@ from wren_sessions.serializers import KIND, reads_own
 from wren_sessions.serializers._channels import ChannelFunctions, GraphChannels, channels_of
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._tree import parsed
-from wren_sessions.serializers.budget import MOVE_REMEDY, Budget
-from wren_sessions.serializers.limits import limits_of
+from wren_sessions.serializers.limits import MOVE_REMEDY, Budget, limits_of
 from wren_sessions.serializers.packing import pack
 from wren_sessions.serializers.safe import SafeSerializer
 from wren_sessions.serializers.unreadable import UnreadableValue
@@ -90,7 +89,7 @@ def read_snapshot(
 def reading(
     session: str, *records: Stored, serde: Serializer | None = None
 ) -> AbstractContextManager[None]:
-    """Within it, all that is read of these records counts together: see `budget`.
+    """Within it, all that is read of these records counts together: see `limits`.
 
     Args:
         session: their session.

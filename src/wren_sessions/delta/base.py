@@ -18,7 +18,7 @@ from zlib import crc32
 from wren_sessions.delta.extents import Extent, Piece, Sum, checksum, digest, unpack
 from wren_sessions.records import ArenaParts, Span
 from wren_sessions.serializers._elements import elements
-from wren_sessions.serializers.budget import most_objects, objects_bytes
+from wren_sessions.serializers.limits import most_objects, objects_bytes
 
 MAX_OTHERS: Final = 8  # known values that one is compared with
 
@@ -29,7 +29,7 @@ class Plain(NamedTuple):
     Attributes:
         before: what stands in front of the sealed value.
         body: the bytes that were cut into chunks.
-        surplus_bytes: how much more of them comes out of compression than is due, see `budget`.
+        surplus_bytes: how much more of them comes out of compression than is due, see `limits`.
     """
 
     before: bytes
@@ -178,7 +178,7 @@ class DeltaBase:
 
     @property
     def weight(self) -> int:
-        """What its objects take in memory, at the most; see `budget`."""
+        """What its objects take in memory, at the most; see `limits`."""
         if self._weight is None:
             self._weight = most_objects(self.clear)
         return self._weight

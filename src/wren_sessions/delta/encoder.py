@@ -19,7 +19,7 @@ from wren_sessions.delta.protection import PLAIN, Protection, Wrapped, is_sealed
 from wren_sessions.errors import SerializationError
 from wren_sessions.records import Name, Span, merge_spans
 from wren_sessions.serializers._told import TOLD
-from wren_sessions.serializers.budget import MEMORY_BYTES, UNPACKED_SHARE
+from wren_sessions.serializers.limits import MEMORY_BYTES, UNPACKED_SHARE
 from wren_sessions.serializers.packing import PackedList
 from wren_sessions.serializers.safe import SafeSerializer
 from wren_sessions.serializers.unreadable import UnreadableValue
@@ -92,7 +92,7 @@ class DeltaEncoder:
         appended: what is new.
         large: the values that are not inline.
         clear_bytes: how long the values are when they are read.
-        surplus_bytes: how much more of it comes out of compression than is due, see `budget`.
+        surplus_bytes: how much more of it comes out of compression than is due, see `limits`.
     """
 
     def __init__(

@@ -28,11 +28,10 @@ from wren_sessions.delta.extents import Piece
 from wren_sessions.errors import DecryptionError, SerializationError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.serializers._elements import boundaries, cuts
-from wren_sessions.serializers.budget import surplus
 from wren_sessions.serializers.compression import Compression, decompress
 from wren_sessions.serializers.encryption import Encryption
 from wren_sessions.serializers.keyring import UID_BYTES, Keyring
-from wren_sessions.serializers.limits import check_sequence
+from wren_sessions.serializers.limits import check_sequence, surplus
 from wren_sessions.serializers.packing import header_length
 
 _WRAPPED: Final = re.compile(r"(.*)\+(sealed|zstd)\.(\d{1,9})\.(\d{1,9})", re.DOTALL)

@@ -17,8 +17,7 @@ import msgpack
 
 from wren_sessions.errors import SerializationError, UnsafeTypeError, WrenSessionsError
 from wren_sessions.serializers._standard import BUILDERS, PATHS, build_pattern
-from wren_sessions.serializers.budget import Budget, budget_for
-from wren_sessions.serializers.limits import Limits
+from wren_sessions.serializers.limits import Budget, Limits, budget_for
 
 _SINGLE, _POSITIONAL, _KEYWORD, _METHOD, _PYDANTIC_1, _PYDANTIC_2, _NUMPY, _DELTA = range(8)
 _DELTA_NAME: Final = "langgraph.checkpoint.serde.types:_DeltaSnapshot"

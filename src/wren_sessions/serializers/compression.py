@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from wren_sessions.errors import ConfigurationError, SerializationError
-from wren_sessions.serializers.budget import UNPACKED_FACTOR, budget_for
+from wren_sessions.serializers.limits import UNPACKED_FACTOR, budget_for
 
 MAX_BYTES: Final = 256 * 1_048_576
 _LEVELS: Final = range(1, 20)

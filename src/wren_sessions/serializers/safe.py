@@ -43,8 +43,14 @@ from wren_sessions.serializers._value_types import (
     subclass_writer,
 )
 from wren_sessions.serializers._wire import CHANNEL, KIND, MARK, Build
-from wren_sessions.serializers.budget import budget_for, current_budget, unhurried
-from wren_sessions.serializers.limits import DEEPEST_READ, Limits, fault_of
+from wren_sessions.serializers.limits import (
+    DEEPEST_READ,
+    Limits,
+    budget_for,
+    current_budget,
+    fault_of,
+    unhurried,
+)
 from wren_sessions.serializers.migrations import Migrations
 from wren_sessions.serializers.packing import (
     KINDS,

@@ -24,7 +24,7 @@ from wren_sessions.errors import SerializationError
 from wren_sessions.records import Life
 from wren_sessions.serializers import new_checkpoint_id
 from wren_sessions.serializers._channels import channels_of
-from wren_sessions.serializers.budget import Budget
+from wren_sessions.serializers.limits import Budget
 from wren_sessions.sessions.delta_channels import (
     Delta,
     check_settled,

@@ -13,8 +13,7 @@ from wren_sessions.checkpoints.snapshots import in_order, loads, opened, read_re
 from wren_sessions.checkpoints.waiting import next_step
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.records import ArenaParts, Stored
-from wren_sessions.serializers.budget import Budget
-from wren_sessions.serializers.limits import limits_of
+from wren_sessions.serializers.limits import Budget, limits_of
 from wren_sessions.sessions.delta_channels import unwrapped
 from wren_sessions.sessions.operations import SessionOperations, not_found
 from wren_sessions.transcripts._content import text_or_none

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from wren_sessions.errors import FormatVersionError
-from wren_sessions.serializers.budget import OverBudgetError, budget_for
+from wren_sessions.serializers.limits import OverBudgetError, budget_for
 from wren_sessions.transcripts._data import Message, ToolCall, Transcript, damaged_file
 from wren_sessions.transcripts._messages import answered, message_of
 from wren_sessions.transcripts._values import json_text

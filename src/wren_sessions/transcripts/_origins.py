@@ -23,8 +23,7 @@ from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.errors import WrenSessionsError
 from wren_sessions.records import Start, Stored
-from wren_sessions.serializers.budget import Budget
-from wren_sessions.serializers.limits import limits_of
+from wren_sessions.serializers.limits import Budget, limits_of
 from wren_sessions.transcripts._lists import (
     Elements,
     Identity,

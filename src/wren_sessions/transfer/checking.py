@@ -36,7 +36,7 @@ from wren_sessions.errors import (
 )
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.records import ArenaParts, Name, SessionInfo, Start, Stored, merge_spans
-from wren_sessions.serializers.budget import OverBudgetError
+from wren_sessions.serializers.limits import OverBudgetError
 from wren_sessions.transfer._api import StoreApi
 
 PAGE: Final = 16

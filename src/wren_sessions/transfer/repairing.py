@@ -24,7 +24,7 @@ from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import ConfigurationError, ConflictError, CorruptSessionError
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.records import ArenaParts, Name, Scanned, SessionInfo, Span, Start, Stored
-from wren_sessions.serializers.budget import MOVE_REMEDY
+from wren_sessions.serializers.limits import MOVE_REMEDY
 from wren_sessions.serializers.plain import PlainSerializer
 from wren_sessions.transfer._api import StoreApi
 from wren_sessions.transfer._repacking import Repacking

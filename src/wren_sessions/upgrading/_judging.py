@@ -17,7 +17,7 @@ from wren_sessions.errors import SerializationError
 from wren_sessions.records import ArenaParts, Stored
 from wren_sessions.serializers._channels import ChannelFunctions, GraphChannels, channels_of
 from wren_sessions.serializers._told import TOLD
-from wren_sessions.serializers.budget import OverBudgetError
+from wren_sessions.serializers.limits import OverBudgetError
 from wren_sessions.serializers.migrations import ChannelChanges
 from wren_sessions.upgrading._application import Application, Shape
 from wren_sessions.upgrading._report import Cause

@@ -20,7 +20,7 @@ from wren_sessions.delta.protection import Protection, protection_of
 from wren_sessions.errors import CorruptSessionError, WrenSessionsError
 from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.records import ArenaParts, Start, Stored
-from wren_sessions.serializers.budget import OverBudgetError
+from wren_sessions.serializers.limits import OverBudgetError
 from wren_sessions.upgrading._application import Application
 from wren_sessions.upgrading._judging import judged_checkpoint
 from wren_sessions.upgrading._report import Cause, Report

@@ -17,8 +17,7 @@ import msgpack
 
 from wren_sessions.errors import CorruptSessionError, FormatVersionError, SerializationError
 from wren_sessions.records import Span
-from wren_sessions.serializers.budget import Budget, OverBudgetError
-from wren_sessions.serializers.limits import check_sequence
+from wren_sessions.serializers.limits import Budget, OverBudgetError, check_sequence
 from wren_sessions.stores.memory.arena import Arena
 from wren_sessions.stores.memory.session import KeptRecord, KeptWrite, Namespace, Session
 from wren_sessions.ttl import MAX_MS, MAX_TIME_MS, Override
