@@ -39,13 +39,13 @@ class Most:
 MOST: Final = {
     ("memory", "put"): Most(18, 85, 100),
     ("memory", "put_writes"): Most(15, 51, 55),
-    ("memory", "get_tuple"): Most(19, 79, 100),
+    ("memory", "get_tuple"): Most(18, 79, 100),
     ("file", "put"): Most(23, 108, 125),
     ("file", "put_writes"): Most(22, 75, 82),
-    ("file", "get_tuple"): Most(22, 96, 117),
+    ("file", "get_tuple"): Most(21, 96, 117),
     ("redis", "put"): Most(16, 85, 103),
     ("redis", "put_writes"): Most(15, 57, 64),
-    ("redis", "get_tuple"): Most(20, 100, 129),
+    ("redis", "get_tuple"): Most(19, 100, 129),
 }
 
 
