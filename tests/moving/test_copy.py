@@ -36,9 +36,18 @@ from wren_sessions import (
 )
 from wren_sessions.keys import StagingId
 from wren_sessions.protocols import SessionStore
-from wren_sessions.records import ArenaParts, Commit, Committed, Record, SessionInfo, Span
+from wren_sessions.records import (
+    ArenaParts,
+    Commit,
+    Committed,
+    Life,
+    Notes,
+    Record,
+    SessionInfo,
+    Span,
+)
 from wren_sessions.testing import FakeClock
-from wren_sessions.ttl import STAGING_MS
+from wren_sessions.ttl import STAGING_MS, Duration
 
 
 async def copied(
@@ -453,12 +462,31 @@ class Damaging(MemoryStore):
         found = super().scan(session, starts, limit)
         return type(found)(records=(), life=found.life) if self.broken == "not there" else found
 
+    def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
+        """Forget the tags."""
+        if self.broken == "notes":
+            notes = Notes(notes.owner)
+        return super().annotate(session, notes, expect)
 
-@pytest.mark.parametrize("broken", ["record", "header", "arena", "latest", "not there"])
+    def pin(self, session: str, *, pinned: bool = True) -> Life | None:
+        """Do not."""
+        return super().pin(session, pinned=pinned and self.broken != "pin")
+
+    def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
+        """Set no limit."""
+        return super().set_ttl(session, None if self.broken == "timeout" else idle)
+
+
+@pytest.mark.parametrize(
+    "broken", ["record", "header", "arena", "latest", "not there", "notes", "pin", "timeout"]
+)
 def test_what_the_target_holds_is_compared(broken: str) -> None:
     """A target that gives back something else is found out, and nothing of it is kept."""
     source, target = MemoryStore(), Damaging()
     talk(SessionSaver(source), 20)
+    Sessions(source).annotate("t", owner="ann", tags=["old"])
+    source.set_ttl("t", "9h")
+    source.pin("t")
     target.broken = broken
     with pytest.raises(CorruptSessionError, match="was not copied"):
         copy_sessions(source, target)

@@ -27,7 +27,7 @@ from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import Name, SessionInfo, Start
 from wren_sessions.transfer._api import StoreApi
 from wren_sessions.transfer._rebasing import shape_of
-from wren_sessions.transfer._repacking import Repacking
+from wren_sessions.transfer._repacking import Repacking, notes_in
 from wren_sessions.transfer._reports import CopiedSession, CopyReport, OnProgress
 from wren_sessions.transfer._staging import PAGE, ChangedError, Staging
 
@@ -121,10 +121,7 @@ class Copying:
 
     def _setting(self, info: SessionInfo, there: SessionInfo) -> str | None:
         """What differs between a session and its copy, besides records; None if nothing does."""
-        encryption, owner = self.target.protection.encryption, info.owner
-        if encryption is not None and owner is not None:
-            owner = encryption.hidden_owner(owner)
-        if info.notes._replace(owner=owner) != there.notes:
+        if notes_in(self.target.protection, info.notes) != there.notes:
             return "another owner or other notes"
         if (info.life.pinned, info.idle) != (there.life.pinned, there.idle):
             return "another pin or idle timeout"

@@ -17,7 +17,7 @@ from wren_sessions.delta.base import ArenaView
 from wren_sessions.delta.encoder import DeltaEncoder, Serializer
 from wren_sessions.delta.extents import Extent
 from wren_sessions.delta.protection import Protection
-from wren_sessions.records import ArenaParts, Name, Record, Span, Stored, merge_spans
+from wren_sessions.records import ArenaParts, Name, Notes, Record, Span, Stored, merge_spans
 
 Typed: TypeAlias = tuple[str, bytes]
 
@@ -48,6 +48,13 @@ class Repacked:
     packer: DeltaEncoder
 
 
+def notes_in(protection: Protection, notes: Notes) -> Notes:
+    """Notes as a store with this protection gives them back: it may hide the owner."""
+    if protection.encryption is None or notes.owner is None:
+        return notes
+    return notes._replace(owner=protection.encryption.hidden_owner(notes.owner))
+
+
 class Repacking:
     """Repacks the records of one session while they are copied.
 
@@ -56,6 +63,9 @@ class Repacking:
         target: what they are to be protected by.
         conversion: changes records on the way; None to leave them as they are.
         serde: the serializer that converts: its limits hold.
+
+    Attributes:
+        target: see there.
     """
 
     def __init__(
@@ -68,7 +78,7 @@ class Repacking:
         self._source = source
         self._serde = serde
         self._conversion = conversion
-        self._target = target
+        self.target: Protection = target
         self._known: LRU[Name, CheckpointRecord] = LRU(MAX_KNOWN)
 
     def record(
@@ -80,7 +90,7 @@ class Repacking:
             if self._conversion is not None:
                 body, data = self._conversion.read(stored.name, body, data)
         parent = self._known.get((stored.name[0], parent_id or ""))
-        packer = DeltaEncoder(parent, self._newest_first(), protection=self._target)
+        packer = DeltaEncoder(parent, self._newest_first(), protection=self.target)
         values = {channel: packer.packed(channel, *typed) for channel, typed in data.items()}
         body = whole = replace(body, values=values)
         if self._conversion is not None:
@@ -104,7 +114,7 @@ class Repacking:
         self, session: str, stored: Stored, writes: list[WriteBody], arena: ArenaParts
     ) -> tuple[Span, ...]:
         """Change a record's pending writes for the target; where they refer to its arena."""
-        packer = DeltaEncoder(None, self._newest_first(), appends=False, protection=self._target)
+        packer = DeltaEncoder(None, self._newest_first(), appends=False, protection=self.target)
         what = f"a pending write of checkpoint {stored.name[1]!r}"
         with reading(session, stored, serde=self._serde):
             for write in writes:

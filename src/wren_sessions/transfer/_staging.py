@@ -54,7 +54,7 @@ from wren_sessions.records import (
     Writes,
 )
 from wren_sessions.transfer._rebasing import Places, Rebase, ranged, spans_of
-from wren_sessions.transfer._repacking import Repacking, spans_in
+from wren_sessions.transfer._repacking import Repacking, notes_in, spans_in
 from wren_sessions.transfer._reports import Entry, OnProgress, Progress, parents_first
 
 PAGE: Final = 100
@@ -104,6 +104,9 @@ class Staging:
         self._source = source
         self._target = target
         self._info = info
+        self._seen = Seen.of(info.life, info.idle, info.notes)
+        notes = info.notes if repacking is None else notes_in(repacking.target, info.notes)
+        self._copied = Seen.of(info.life, info.idle, notes)
         self._repacking = repacking
         self._on_progress = on_progress
         self._staging = StagingId(info.session)
@@ -342,6 +345,8 @@ class Staging:
             self._taken()
         if info.state != self._info.state:
             await self._differs("its header differs when read back")
+        if not self._copied.is_as(Seen.of(info.life, info.idle, info.notes)):
+            await self._differs("its pin, idle timeout or notes differ when read back")
         await self._check_source()
         return info.life
 
@@ -353,8 +358,7 @@ class Staging:
             known.life.revision,
         ):
             raise ChangedError
-        seen = Seen.of(known.life, known.idle, known.notes)
-        if not seen.is_as(Seen.of(now.life, now.idle, now.notes)):
+        if not self._seen.is_as(Seen.of(now.life, now.idle, now.notes)):
             raise ChangedError
 
     async def _check_records(self, heads: Sequence[Name]) -> None:
