@@ -289,13 +289,7 @@ class SessionArchiver:
 
 
 class AsyncSessionArchiver:
-    """The async methods of `SessionArchiver`. Files are written in another thread.
-
-    Args:
-        archiver: the archiver.
-        completion: finds out which sessions are complete, over the store's async API.
-        collecting: collects the contents of archives, over the store's async API.
-    """
+    """The async methods of `SessionArchiver`. Files are written in another thread."""
 
     def __init__(
         self, archiver: SessionArchiver, completion: Completion, collecting: Collecting

@@ -25,13 +25,7 @@ Complete: TypeAlias = str | Callable[[Mapping[str, Any]], bool]
 
 
 class Completion:
-    """Finds out which sessions are complete.
-
-    Args:
-        checkpoints: the checkpoints of the store.
-        serde: reads values as plain data.
-        complete: the name or function that decides; see `SessionArchiver`.
-    """
+    """Finds out which sessions are complete; `complete` decides, see `SessionArchiver`."""
 
     def __init__(self, checkpoints: Checkpoints, serde: Serializer, complete: Complete) -> None:
         self._checkpoints = checkpoints

@@ -35,14 +35,7 @@ class Contents:
 
 
 class Collecting:
-    """Collects the contents of archives.
-
-    Args:
-        checkpoints: the checkpoints of the store.
-        serde: reads values as plain data.
-        messages: the name of the list of messages.
-        channels: the channels that go into a profile, besides numbers and booleans.
-    """
+    """Collects the contents of archives; see `SessionArchiver` for its channels."""
 
     def __init__(
         self,

@@ -38,28 +38,19 @@ ATTEMPTS: Final = 5
 
 
 class Exporting:
-    """An export of one session, page by page.
-
-    Args:
-        store: where the session is.
-        session: the session's id.
-        protection: how its values were encrypted and compressed before they were stored.
-        now: the time to write into the file.
-        on_progress: called with a `Progress` after every checkpoint.
-    """
+    """An export of one session, page by page."""
 
     def __init__(
         self,
         store: AsyncSessionStore,
         session: str,
         protection: Protection = PLAIN,
-        now: datetime | None = None,
         on_progress: OnProgress | None = None,
     ) -> None:
         self._store = store
         self._session = session
         self._protection = Remembering(protection)
-        self._now = now or datetime.now(UTC)
+        self._now = datetime.now(UTC)
         self._on_progress = on_progress
         self._lines = Lines()
         self._stream = Stream()

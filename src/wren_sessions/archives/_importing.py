@@ -67,11 +67,6 @@ class _Landing(Staging):
 async def landed(export: Export, api: StoreApi, plan: ImportPlan) -> str:
     """Import a session and return its id.
 
-    Args:
-        export: the session.
-        api: of the store to import it into.
-        plan: how to import it.
-
     Raises:
         SessionExistsError: there is a session with this id, and it must not be replaced.
         SessionExpiredError: it is older than the store's maximum age.

@@ -34,9 +34,6 @@ class ExportSource:
     """The calls of a store that copying a session needs, answered from an export. Never suspends.
 
     It has one session, whose arena is the stream of the export.
-
-    Args:
-        export: the export.
     """
 
     def __init__(self, export: Export) -> None:

@@ -39,12 +39,7 @@ def _escape_json(match: re.Match[str]) -> str:
 
 
 def shown(text: str, most: int = CELL) -> str:
-    """A text in one line, without anything that a terminal obeys.
-
-    Args:
-        text: any.
-        most: how many characters to show; what is cut off is counted at the end.
-    """
+    """A text in one line, without anything that a terminal obeys; what is cut off is counted."""
     if text.isascii() and text.isprintable() and len(text) <= most:
         return text
     if len(text) <= most:
@@ -53,12 +48,7 @@ def shown(text: str, most: int = CELL) -> str:
 
 
 def block(text: str, most: int = BLOCK) -> list[str]:
-    """A text in its own lines, without anything that a terminal obeys.
-
-    Args:
-        text: any.
-        most: how many characters to show; what is cut off is counted in a line of its own.
-    """
+    """A text in its own lines, without anything that a terminal obeys; the same holds."""
     kept = text[:most].replace("\r\n", "\n").replace("\t", "    ")
     lines = _unsafe(_C0_BUT_NEWLINE).sub(_escape, kept).split("\n")
     if len(text) > most:

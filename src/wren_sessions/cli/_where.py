@@ -32,10 +32,6 @@ class Where(NamedTuple):
 def open_there(where: Where, *, may_make: bool = False) -> SessionStore:
     """Open the store that is meant.
 
-    Args:
-        where: what the command line says.
-        may_make: whether a file that is not there is made.
-
     Raises:
         ConfigurationError: nothing is configured, or it is the memory of a process.
         StoreUnavailableError: a file is not there, and must not be made.

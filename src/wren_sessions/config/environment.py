@@ -136,11 +136,7 @@ def _read_file(path: Path) -> dict[str, str | None]:
 
 
 def find_url(variables: Variables, *, use_redis: bool) -> tuple[str, str] | None:
-    """Which store the variables name.
-
-    Args:
-        variables: what is set.
-        use_redis: False to overlook every Redis server.
+    """Which store the variables name; without `use_redis`, every Redis server is overlooked.
 
     Returns:
         Its URL and the variable that decided, or None if they name none.

@@ -62,12 +62,7 @@ def check_same(name: str, in_url: object, other: object, where: str) -> None:
 
 
 def policy_from(values: Mapping[str, object], default: TTLPolicy) -> TTLPolicy:
-    """The lifetime that ``ttl``, ``max_age`` and ``refresh`` describe.
-
-    Args:
-        values: converted options; those that are no part of a lifetime do not matter.
-        default: what holds for the parts that are not there.
-    """
+    """The lifetime that ``ttl``, ``max_age`` and ``refresh`` describe, completed by a default."""
     parts = {**_parts_of(default), **values}
     refresh: Refresh = parts["refresh"]  # type: ignore[assignment]  # `COMMON` has checked it
     return TTLPolicy(_span(parts["ttl"]), _span(parts["max_age"]), refresh)

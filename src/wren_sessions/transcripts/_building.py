@@ -39,7 +39,7 @@ class Transcribing:
     """Makes transcripts of the sessions of one store.
 
     Args:
-        checkpoints: of the store.
+        checkpoints: those of the store.
         serde: reads values as plain data, or as what the application keeps.
         dated: which messages are to have times; all by default.
     """

@@ -76,14 +76,6 @@ class Head:
 class Origins:
     """A walk from one checkpoint back.
 
-    Args:
-        checkpoints: of the store.
-        serde: reads values as plain data.
-        session: the session.
-        channel: the name of the list of messages.
-        head: where the walk begins.
-        wanted: which messages to place.
-
     Attributes:
         heads: type tag and bytes of what each visited checkpoint says besides its values.
     """

@@ -40,11 +40,7 @@ def _interrupt(raw: Any) -> Interrupt:
 
 
 def question_text(value: Any) -> str:
-    """The text of what an interrupt asks; what else it has besides the question is below, as JSON.
-
-    Args:
-        value: of the interrupt.
-    """
+    """The text of what an interrupt asks; what it has besides the question is below, as JSON."""
     if isinstance(value, str):
         return str(value)
     if is_plain_object(value):

@@ -17,12 +17,7 @@ _HIDDEN: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{INVISIBLE}]")
 
 
 def show_hidden(text: str, mark: Callable[[str], str] | None = None) -> str:
-    """Text with such characters replaced by their names.
-
-    Args:
-        text: any text.
-        mark: what to make of a name; by default it stands in angle brackets, ``⟨U+202E⟩``.
-    """
+    """Text with such characters replaced by their names, in angle brackets if `mark` is None."""
     write = mark or "⟨{}⟩".format
     lines = text.replace("\r\n", "\n")
     return _HIDDEN.sub(lambda found: write(f"U+{ord(found.group()):04X}"), lines)

@@ -110,11 +110,7 @@ def _rewritten(store: SessionStore, serde: Serializer, info: SessionInfo) -> boo
 
 
 class _Today:
-    """Brings records to the form that a serializer's migrations give them.
-
-    Args:
-        serde: the serializer.
-    """
+    """Brings records to the form that a serializer's migrations give them."""
 
     def __init__(self, serde: Serializer) -> None:
         self._serde = serde

@@ -107,14 +107,7 @@ def _without(error: WrenSessionsError, session: str) -> str:
 
 
 class _Session:
-    """One session.
-
-    Args:
-        store: where it is.
-        session: its id.
-        app: the application.
-        protection: what happened to values before they were stored.
-    """
+    """One session, read as an application would."""
 
     def __init__(
         self, store: AsyncSessionStore, session: str, app: Application, protection: Protection

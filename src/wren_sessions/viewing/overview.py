@@ -127,14 +127,7 @@ def overview(store: SessionStore, info: SessionInfo) -> Overview:
 
 
 def transcript_of(store: SessionStore, session: str, at: str | None, messages: str) -> Transcript:
-    """A session's transcript, titled as in listings.
-
-    Args:
-        store: where the session is.
-        session: its id.
-        at: the id or address of a checkpoint, or ``latest``; None for the latest.
-        messages: the name of the list of messages.
-    """
+    """A session's transcript at a checkpoint, or at the latest one; titled as in listings."""
     exact = None if at is None else Reader(store).named(session, at)
     found = looking(store).transcript(session, checkpoint_id=exact, messages=messages)
     info = None if found.title else store.info(session)
@@ -192,12 +185,8 @@ def with_last_messages(
 ) -> list[Overview]:
     """The same with what was said last, and turns where the header tells none.
 
-    This reads states: of small sessions whose sizes are known, and not too many.
-
-    Args:
-        store: where the sessions are.
-        rows: the sessions.
-        only_turns: read no session whose turns are known.
+    This reads states: of small sessions whose sizes are known, and not too many. With `only_turns`,
+    it reads no session whose turns are known.
     """
     small, left = set(), SAID_BYTES
     for row in rows:

@@ -74,11 +74,7 @@ def checkpoints_of(store: SessionStore) -> Checkpoints:
 
 
 class Looking:
-    """A store where loading a checkpoint does not count as use of its session.
-
-    Args:
-        store: the store; all else goes to it.
-    """
+    """A store where loading a checkpoint does not count as use of its session."""
 
     def __init__(self, store: SessionStore) -> None:
         self._store = store
@@ -114,11 +110,7 @@ def looking(store: SessionStore) -> Sessions:
 
 
 class Reader:
-    """Reads the sessions of one store.
-
-    Args:
-        store: the store.
-    """
+    """Reads the sessions of one store."""
 
     def __init__(self, store: SessionStore) -> None:
         self._store = store
@@ -147,10 +139,7 @@ class Reader:
     def snapshot(self, session: str, at: str | None, namespace: str = "") -> Snapshot | None:
         """One checkpoint, the latest if none is named; None for a session without any.
 
-        Args:
-            session: the session.
-            at: a checkpoint's id, or a part of it that no other checkpoint begins or ends with.
-            namespace: the namespace.
+        It is named by its id, or by a part of it that no other one begins or ends with.
 
         Raises:
             SessionNotFoundError: there is no such session, or no such checkpoint.

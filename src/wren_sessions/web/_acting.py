@@ -32,14 +32,7 @@ _NO_LIMIT: Final = "none"
 
 
 class Acting:
-    """Changes the sessions of a store.
-
-    Args:
-        store: the store.
-        index: its sessions, which are looked at again after a change.
-        runs: the runs that answers start.
-        graph: goes on after an answer; None where the app has not given one.
-    """
+    """Changes the sessions of a store; `graph`, if there is one, goes on after an answer."""
 
     def __init__(
         self, store: SessionStore, index: Index, runs: Runs, graph: Resuming | None

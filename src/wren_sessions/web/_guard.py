@@ -77,12 +77,7 @@ class Rules:
 
 
 class Guard:
-    """Lets requests through to an app, or answers them.
-
-    Args:
-        app: the app.
-        rules: who may ask.
-    """
+    """Lets requests through to an app, or answers them."""
 
     def __init__(self, app: ASGIApp, rules: Rules) -> None:
         self._app = app

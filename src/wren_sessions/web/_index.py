@@ -84,11 +84,7 @@ def key_of(row: Overview) -> tuple[int, str]:
 
 
 class Index:
-    """What is known of the sessions of a store.
-
-    Args:
-        clock: tells how much time has passed, in seconds.
-    """
+    """What is known of the sessions of a store."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

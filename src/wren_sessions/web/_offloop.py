@@ -21,12 +21,7 @@ _AWAITED: Final = {name for name in vars(AsyncSessionStore) if not name.startswi
 
 
 class Awaited:
-    """A store whose methods block a thread while they are awaited in an event loop.
-
-    Args:
-        store: the store.
-        loop: the running event loop.
-    """
+    """A store whose methods block a thread while they are awaited in the running event loop."""
 
     def __init__(self, store: SessionStore, loop: asyncio.AbstractEventLoop) -> None:
         self._store = store
@@ -47,23 +42,14 @@ class Awaited:
 
 
 class OffLoop:
-    """Runs functions that work on a store.
-
-    Args:
-        store: the store.
-    """
+    """Runs functions that work on a store."""
 
     def __init__(self, store: SessionStore) -> None:
         self._store = store
         self._threads = ThreadPoolExecutor(_THREADS, "wren-sessions-web")
 
     async def __call__(self, function: Callable[..., T], *args: Any) -> T:
-        """What a function gives that takes a store first.
-
-        Args:
-            function: runs in a thread.
-            args: its other arguments.
-        """
+        """What a function gives that takes a store first, and runs in a thread."""
         loop = asyncio.get_running_loop()
         store = Awaited(self._store, loop)
         return await loop.run_in_executor(self._threads, function, store, *args)

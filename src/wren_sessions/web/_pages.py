@@ -38,15 +38,7 @@ _EXPORTS: Final = {
 
 
 class Pages:
-    """The pages of a store.
-
-    Args:
-        store: the store.
-        index: its sessions.
-        runs: the runs that answers started.
-        messages: what the list of messages is called.
-        about: what all templates are given.
-    """
+    """The pages of a store; `about` is what all templates are given."""
 
     def __init__(
         self, store: SessionStore, index: Index, runs: Runs, messages: str, about: dict[str, Any]

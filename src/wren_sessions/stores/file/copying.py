@@ -15,15 +15,7 @@ from wren_sessions.ttl import TTLPolicy
 def copy(
     connection: sqlite3.Connection, prefix: str, copy: Copy, policy: TTLPolicy, now_ms: int
 ) -> Life | None:
-    """Copy a session, whole; see `SessionStore.copy`.
-
-    Args:
-        connection: in a write transaction.
-        prefix: that of source and target.
-        copy: what to copy, and on which conditions.
-        policy: how long the copy lives.
-        now_ms: the store's clock.
-    """
+    """Copy a session, whole; see `SessionStore.copy`."""
     row = sessions.find(connection, Key(prefix, copy.source), now_ms)
     if row is None:
         return None

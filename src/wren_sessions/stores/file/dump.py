@@ -29,13 +29,7 @@ _PARTS: Final = ("records", "heads", "writes", "notes")
 
 
 def dump(connection: sqlite3.Connection, key: Key, now_ms: int) -> bytes | None:
-    """The bytes of a session file with one session; None if it is not there.
-
-    Args:
-        connection: to the file, within a transaction.
-        key: the session.
-        now_ms: the store's clock.
-    """
+    """The bytes of a session file with one session; None if it is not there."""
     sid = find_sid(connection, key, now_ms)
     if sid is None:
         return None

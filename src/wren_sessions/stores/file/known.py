@@ -44,11 +44,7 @@ class Remembered(NamedTuple):
 
 
 class Known:
-    """What is known of sessions; to be asked and told inside a write transaction.
-
-    Args:
-        connection: the writer's.
-    """
+    """What the writer's connection knows of sessions; used inside a write transaction."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

@@ -190,12 +190,8 @@ def _missed(
 ) -> None:
     """Make sure that a checkpoint which is not there never was.
 
-    Args:
-        connection: to the file.
-        row: the session.
-        namespace: the checkpoint's namespace.
-        head: the latest checkpoint of that, if that is the one.
-        count: how many records the namespace has; None if it has no head, or it is not known.
+    `head` is the namespace's latest checkpoint, if that is the one; `count` says how many records
+    the namespace has, and is None if it has no head or that is not known.
     """
     if head is not None:
         _no_record(row.sid, namespace)
@@ -218,11 +214,7 @@ def _whole(
 ) -> tuple[Stored, int]:
     """A record with its writes, and their sum.
 
-    Args:
-        connection: to the file.
-        sid: the session's number.
-        namespace: the record's namespace.
-        cells: those of the record, the next lower id, and whether there are writes.
+    The cells are those of the record, the next lower id, and whether there are writes.
     """
     *own, lower, below, any_writes = cells
     name, base, spans, body = record_of(own)

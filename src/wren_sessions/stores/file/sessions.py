@@ -142,11 +142,7 @@ def sweep_in_time(connection: sqlite3.Connection, row: Row) -> Row:
 def copy(connection: sqlite3.Connection, row: Row, target: str, state: bytes | None) -> None:
     """Copy a session, whole, to an id of the same prefix that is not there.
 
-    Args:
-        connection: in a write transaction.
-        row: the source's, with the incarnation, time of writing and deadline of the copy.
-        target: the copy's id.
-        state: the copy's header; None for the source's.
+    The row is the source's, with the incarnation, time of writing and deadline of the copy.
     """
     life = (row.incarnation, row.updated_ms, row.deadline_ms, row.deadline_ms)
     sid = connection.execute(_COPY, (target, *life, state, row.sid)).lastrowid or 0

@@ -26,11 +26,7 @@ _DUE: Final = "SELECT sid FROM sessions WHERE sweep_ms <= ? ORDER BY sweep_ms LI
 
 
 class Sweeper:
-    """Knows when to sweep.
-
-    Args:
-        clock: gives milliseconds since 1970.
-    """
+    """Knows when to sweep."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock

@@ -168,16 +168,7 @@ def commit(
     *,
     known: Known,
 ) -> Committed:
-    """Write a commit, if its conditions hold.
-
-    Args:
-        connection: in a write transaction.
-        key: the session's.
-        commit: what to write.
-        policy: how long the session lives.
-        now_ms: the store's clock.
-        known: what the connection's last commits wrote.
-    """
+    """Write a commit, if its conditions hold."""
     remembered = _remembered(known, key, commit, now_ms)
     seen = remembered or _look(connection, key, commit, now_ms)
     base = _applied(commit, seen)
@@ -225,8 +216,7 @@ def _answer(
 def _looking(what: tuple[bool, bool, bool, bool]) -> str:
     """The statement that answers all conditions; it asks for what a commit has.
 
-    Args:
-        what: whether that is a record, a witness, writes, and one that replaces another.
+    That may be a record, a witness, writes, and one that replaces another.
     """
     record, witness, writes, replaced = what
     parts = (
@@ -497,11 +487,7 @@ def _count_writes(
 def _add_writes(connection: sqlite3.Connection, sid: int, writes: Writes, replaced: int) -> int:
     """Write pending writes; how much the sum of their checkpoint is more than before.
 
-    Args:
-        connection: in a write transaction.
-        sid: the session's number.
-        writes: the writes.
-        replaced: whether the first of them that replaces another one does so.
+    `replaced` says whether the first of them that replaces another one does so.
     """
     place = (sid, *writes.name)
     spans = pack_spans(writes.spans) if writes.spans else b""

@@ -54,11 +54,7 @@ def pack(session: Session) -> bytes:
 
 
 def unpack(name: str, data: bytes) -> Session:
-    """The session that `pack` packed.
-
-    Args:
-        name: the id it is to have.
-        data: the bytes.
+    """The session that `pack` packed, under the id that it is to have.
 
     Raises:
         CorruptSessionError: these are not such bytes, or they are damaged.

@@ -23,12 +23,7 @@ _STALE_ENTRIES = 64
 
 
 class SessionIndex:
-    """The sessions, and the bounds on them.
-
-    Args:
-        max_sessions: how many sessions to keep at the most; None for no bound.
-        max_bytes: how many bytes they may take together; None for no bound.
-    """
+    """The sessions, and the bounds on them; None is no bound."""
 
     def __init__(self, max_sessions: int | None, max_bytes: int | None) -> None:
         self._max_sessions = max_sessions

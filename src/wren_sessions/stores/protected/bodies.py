@@ -23,24 +23,16 @@ _NOTES: Final = "notes"
 
 
 class Bodies:
-    """Seals and opens the bodies of sessions.
-
-    Args:
-        keyring: the keys; None to seal nothing.
-        compression: how to compress; None for no compression.
-    """
+    """Seals and opens the bodies of sessions; without a keyring, it only compresses."""
 
     def __init__(self, keyring: Keyring | None, compression: Compression | None) -> None:
         self._keyring = keyring
         self._compression = compression
 
     def seal(self, commit: Commit, uid: bytes | None, key: str | None = None) -> Commit:
-        """A commit with its bodies sealed and compressed.
+        """A commit with its bodies compressed, and sealed if the session has a uid.
 
-        Args:
-            commit: the commit.
-            uid: of the session; None to seal nothing.
-            key: the id of the owner's key; None for the app's newest key.
+        They are sealed with an owner's key if its id is given, else with the app's newest key.
         """
         record, writes = commit.record, commit.writes
         if record is not None:
