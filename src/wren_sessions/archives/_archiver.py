@@ -14,16 +14,15 @@ process dies before it archives its sessions, ``archive_completed()`` does it la
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias, cast
 
-from wren_sessions._arguments import check_store
 from wren_sessions._blocking import Unsuspended, run
-from wren_sessions._walks import aall_sessions, all_sessions
+from wren_sessions._walks import aall_sessions
 from wren_sessions.archives._completion import Complete, Completion
 from wren_sessions.archives._contents import Collecting, Contents
 from wren_sessions.archives._files import refuse_links, write_files
@@ -33,17 +32,17 @@ from wren_sessions.archives._sealed import About, about_of, is_current, sealed, 
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.delta.encoder import Serializer
-from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import (
     CorruptSessionError,
     FormatVersionError,
     SessionNotFoundError,
 )
-from wren_sessions.protocols import AsyncSessionStore, SessionStore
+from wren_sessions.protocols import SessionStore
 from wren_sessions.records import SessionInfo
 from wren_sessions.stores.protected.owner_keys import owner_keys_of
+from wren_sessions.transcripts._building import reader
 from wren_sessions.transcripts._profiles import CHANNELS
-from wren_sessions.transcripts._reading import reader
+from wren_sessions.transfer._api import StoreApi
 
 CONVERSATION_FILE: Final = Path("logs/conversation.json")
 PROFILE_FILE: Final = Path("profiles/profile.json")
@@ -131,18 +130,18 @@ class SessionArchiver:
     ) -> None:
         self.root: Path = Path(root)
         self._seal = seal
-        store = getattr(sessions, "store", sessions)
-        check_store(store, type(self).__name__)
-        self._store = cast("SessionStore", store)
+        self._store = cast("SessionStore", getattr(sessions, "store", sessions))
         reads = reader(serde or getattr(sessions, "serde", None))
 
-        def work(face: AsyncSessionStore) -> tuple[Completion, Collecting]:
-            checkpoints = Checkpoints(face, Cache(0), (), protection_of(self._store))
+        def over(api: StoreApi) -> AsyncSessionArchiver:
+            checkpoints = Checkpoints(api.store, Cache(0), (), api.protection)
             completion = Completion(checkpoints, reads, complete)
-            return completion, Collecting(checkpoints, reads, messages, channels)
+            collecting = Collecting(checkpoints, reads, messages, channels)
+            return AsyncSessionArchiver(self, api, completion, collecting)
 
-        self._completion, self._collecting = work(Unsuspended(self._store))
-        self.aio: AsyncSessionArchiver = AsyncSessionArchiver(self, *work(self._store.aio))
+        name = type(self).__name__
+        self._blocking = over(StoreApi.blocking(self._store, name))
+        self.aio: AsyncSessionArchiver = over(StoreApi.awaitable(self._store, name))
 
     def folder(self, session: str) -> Path:
         """Where the files of a session are, or would be.
@@ -215,7 +214,7 @@ class SessionArchiver:
             StoreUnavailableError: a file cannot be written.
             ConflictError: the session was pruned or deleted in the meantime.
         """
-        return self._write(run(self._collecting.collect(session)))
+        return run(self._blocking.archive(session))
 
     def archive_if_complete(self, session: str) -> Archive | None:
         """Archive a session if it is complete and has changed since it was last archived.
@@ -228,9 +227,7 @@ class SessionArchiver:
         Raises:
             SessionNotFoundError: there is no such session. Other errors are those of `archive`.
         """
-        if not run(self._completion.check(session)):
-            return None
-        return self._archived(self._store.info(session)) or self.archive(session)
+        return run(self._blocking.archive_if_complete(session))
 
     def archive_completed(self) -> tuple[Archive, ...]:
         """Archive all complete sessions that have changed since they were last archived.
@@ -241,14 +238,7 @@ class SessionArchiver:
         Returns:
             The new archives.
         """
-        found = []
-        for info in all_sessions(self._store):
-            if self._completion.denied(info) or self._archived(info):
-                continue
-            with suppress(SessionNotFoundError):  # it ended since it was listed
-                if run(self._completion.check(info.session)):
-                    found.append(self.archive(info.session))
-        return tuple(found)
+        return run(self._blocking.archive_completed())
 
     def _archived(self, info: SessionInfo | None) -> Archive | None:
         """The archive of a session if it is up to date."""
@@ -292,36 +282,44 @@ class AsyncSessionArchiver:
     """The async methods of `SessionArchiver`. Files are written in another thread."""
 
     def __init__(
-        self, archiver: SessionArchiver, completion: Completion, collecting: Collecting
+        self,
+        archiver: SessionArchiver,
+        api: StoreApi,
+        completion: Completion,
+        collecting: Collecting,
     ) -> None:
         self._archiver = archiver
+        self._api = api
         self._completion = completion
         self._collecting = collecting
 
     async def find(self, session: str) -> Archive | None:
         """See `SessionArchiver.find`."""
-        return await asyncio.to_thread(self._archiver.find, session)
+        found: Archive | None = await self._api.off(partial(self._archiver.find, session))
+        return found
 
     async def read(self, path: Path) -> str:
         """See `SessionArchiver.read`."""
-        return await asyncio.to_thread(self._archiver.read, path)
+        return str(await self._api.off(partial(self._archiver.read, path)))
 
     async def archive(self, session: str) -> Archive:
         """See `SessionArchiver.archive`."""
         contents = await self._collecting.collect(session)
-        return await asyncio.to_thread(self._archiver._write, contents)  # noqa: SLF001
+        write = partial(self._archiver._write, contents)  # noqa: SLF001
+        archive: Archive = await self._api.off(write)
+        return archive
 
     async def archive_if_complete(self, session: str) -> Archive | None:
         """See `SessionArchiver.archive_if_complete`."""
         if not await self._completion.check(session):
             return None
-        info = await self._archiver._store.aio.info(session)  # noqa: SLF001
+        info = await self._api.store.info(session)
         return await self._archived(info) or await self.archive(session)
 
     async def archive_completed(self) -> tuple[Archive, ...]:
         """See `SessionArchiver.archive_completed`."""
         found = []
-        async for info in aall_sessions(self._archiver._store.aio):  # noqa: SLF001
+        async for info in aall_sessions(self._api.store):
             if self._completion.denied(info) or await self._archived(info):
                 continue
             with suppress(SessionNotFoundError):  # it ended since it was listed
@@ -330,4 +328,6 @@ class AsyncSessionArchiver:
         return tuple(found)
 
     async def _archived(self, info: SessionInfo | None) -> Archive | None:
-        return await asyncio.to_thread(self._archiver._archived, info)  # noqa: SLF001
+        look = partial(self._archiver._archived, info)  # noqa: SLF001
+        found: Archive | None = await self._api.off(look)
+        return found

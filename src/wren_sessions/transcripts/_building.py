@@ -1,10 +1,17 @@
-"""Builds a session's transcript from what is stored."""
+"""Builds a session's transcript from what is stored.
+
+A list of messages may be stored as the writes to it (LangGraph's `DeltaChannel`). Then its value is
+stored at some checkpoints only, and elsewhere, the application's reducer makes it. Here it is made
+as for LangGraph's messages: a written message is appended, replaces the one with its id, or removes
+one. The messages of such a list have neither checkpoint nor time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any, Final
 
 from wren_sessions.checkpoints import Checkpoints
 from wren_sessions.checkpoints.channels import messages_channel
@@ -14,17 +21,40 @@ from wren_sessions.checkpoints.waiting import next_step
 from wren_sessions.delta.encoder import Serializer
 from wren_sessions.records import ArenaParts, Stored
 from wren_sessions.serializers.limits import Budget, limits_of
-from wren_sessions.sessions.delta_channels import unwrapped
+from wren_sessions.sessions.delta_channels import replayed, unwrapped
 from wren_sessions.sessions.operations import SessionOperations, not_found
 from wren_sessions.transcripts._content import text_or_none
 from wren_sessions.transcripts._data import Message, Transcript
-from wren_sessions.transcripts._messages import UNKNOWN, answered, groups_of, messages_of
+from wren_sessions.transcripts._messages import (
+    UNKNOWN,
+    answered,
+    groups_of,
+    message_of,
+    messages_of,
+)
 from wren_sessions.transcripts._origins import ALL, Dated, Head, Origins
 from wren_sessions.transcripts._questions import interrupts_in, question_text
-from wren_sessions.transcripts._reading import reader
-from wren_sessions.transcripts._rebuilding import rebuilt
 from wren_sessions.transcripts._values import by_name
 from wren_sessions.ttl import is_shown, utc_time
+
+_OURS: Final = "wren_sessions.serializers"
+_LANGGRAPHS: Final = "langgraph.checkpoint.serde.jsonplus"
+_REMOVE: Final = "remove"
+_REMOVE_ALL: Final = "__remove_all__"
+
+
+def reader(given: Serializer | None) -> Serializer:
+    """A serializer that reads what `given` wrote.
+
+    What the package's own serializers and LangGraph's default one write is read as plain data,
+    which needs none of the application's classes. Any other serializer reads its own.
+    """
+    module = _OURS if given is None else type(given).__module__
+    if given is None or module == _LANGGRAPHS or module.startswith(_OURS):
+        from wren_sessions.serializers.plain import PlainSerializer
+
+        return PlainSerializer()
+    return given
 
 
 async def transcript_of(
@@ -93,9 +123,7 @@ class Transcribing:
         if typed is None:
             if channel not in body.versions:
                 return ()
-            checkpoints, serde = self._checkpoints, self._serde
-            values = await rebuilt(checkpoints, serde, session, stored.name[1], channel)
-            return messages_of(values)
+            return messages_of(await self._rebuilt(session, stored.name[1], channel))
         with reading(session, stored, serde=self._serde):
             value = loads(self._serde, typed, f"{channel!r} of session {session!r}")
         groups = groups_of(unwrapped(value))
@@ -107,6 +135,23 @@ class Transcribing:
             return messages
         head = Head(stored.name[1], body, *typed, count=len(groups))
         return await self._dated(session, channel, head, groups)
+
+    async def _rebuilt(self, session: str, checkpoint_id: str, channel: str) -> list[Any]:
+        """The messages of a list at a checkpoint that does not store it."""
+        read = self._checkpoints.histories.read
+        histories = await read(session, "", checkpoint_id, [channel], self._serde)
+        base, writes = replayed(histories[channel])
+        found: dict[object, Any] = {}
+        for value in writes if base is None else [base, *writes]:
+            for raw in value if isinstance(value, list) else [value]:
+                message = message_of(raw)
+                if message.role != _REMOVE:
+                    found[object() if message.id is None else message.id] = raw
+                elif message.id == _REMOVE_ALL:
+                    found.clear()
+                else:
+                    found.pop(message.id, None)
+        return list(found.values())
 
     async def _dated(
         self, session: str, channel: str, head: Head, groups: Sequence[Sequence[Message]]

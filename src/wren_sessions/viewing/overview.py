@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from wren_sessions._blocking import run
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.errors import WrenSessionsError
 from wren_sessions.protocols import SessionStore
@@ -26,9 +27,9 @@ from wren_sessions.viewing.states import (
     FAULTS,
     Reader,
     interrupts_of,
-    looking,
     state_of,
     status_of,
+    transcribing,
 )
 from wren_sessions.viewing.times import iso
 from wren_sessions.viewing.values import GLIMPSE, glimpse
@@ -129,7 +130,7 @@ def overview(store: SessionStore, info: SessionInfo) -> Overview:
 def transcript_of(store: SessionStore, session: str, at: str | None, messages: str) -> Transcript:
     """A session's transcript at a checkpoint, or at the latest one; titled as in listings."""
     exact = None if at is None else Reader(store).named(session, at)
-    found = looking(store).transcript(session, checkpoint_id=exact, messages=messages)
+    found = run(transcribing(store).run(session, exact, messages))
     info = None if found.title else store.info(session)
     return found if info is None else replace(found, title=overview(store, info).title)
 

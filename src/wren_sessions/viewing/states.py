@@ -7,10 +7,10 @@ the rest of its checkpoint can be shown. Damaged data is an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions._walks import RecordWalk
@@ -42,19 +42,28 @@ from wren_sessions.records import (
     merge_spans,
 )
 from wren_sessions.serializers.plain import PlainObject, PlainSerializer
-from wren_sessions.sessions import Sessions
 from wren_sessions.sessions.delta_channels import UNKNOWN, channels_apart, unwrapped, values_apart
 from wren_sessions.sessions.operations import not_found
 from wren_sessions.transcripts._building import Transcribing
-from wren_sessions.transcripts._origins import Dated
+from wren_sessions.transcripts._origins import ALL, Dated
 from wren_sessions.transcripts._questions import interrupts_in
 
 FAULTS: Final = (CorruptSessionError, DecryptionError, FormatVersionError, SerializationError)
 """Why a session cannot be read: it is damaged, sealed with another key, or of another version."""
+T = TypeVar("T")
+
 DONE: Final = "done"
 JOIN: Final = "join:"  # a channel that starts a node once all that it waits for have run
 PAGE: Final = 20  # states are whole conversations
 _NAMES: Final = 200
+
+
+def attempt(look: Callable[[], T]) -> tuple[T | None, str]:
+    """What a function gives, or why it cannot be read."""
+    try:
+        return look(), ""
+    except FAULTS as error:
+        return None, error.message
 
 
 class Viewer(PlainSerializer):
@@ -97,16 +106,10 @@ class Looking:
         return Loaded(life=found.life, stored=found.records[0], arena=None)
 
 
-def transcribing(store: SessionStore, dated: Dated) -> Transcribing:
+def transcribing(store: SessionStore, dated: Dated = ALL) -> Transcribing:
     """Makes transcripts of the sessions of a store, for looking at them: over `Unsuspended`."""
     target: Any = Looking(store)
     return Transcribing(checkpoints_of(target), Viewer(), dated)
-
-
-def looking(store: SessionStore) -> Sessions:
-    """The sessions of a store, for looking at them."""
-    target: Any = Looking(store)
-    return Sessions(target, serde=Viewer(), cache_bytes=0)
 
 
 class Reader:

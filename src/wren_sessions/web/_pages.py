@@ -21,8 +21,8 @@ from wren_sessions.records import SessionInfo
 from wren_sessions.sessions.operations import not_found
 from wren_sessions.transcripts import Transcript
 from wren_sessions.viewing.overview import STATUSES, transcript_of
+from wren_sessions.viewing.states import attempt
 from wren_sessions.web import _histories, _trees, _views
-from wren_sessions.web._faults import attempt
 from wren_sessions.web._index import Index, Query
 from wren_sessions.web._offloop import OffLoop
 from wren_sessions.web._render import Page, render

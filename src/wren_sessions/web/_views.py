@@ -24,9 +24,8 @@ from wren_sessions.transcripts._origins import Dated
 from wren_sessions.transcripts._questions import interrupts_in, question_text
 from wren_sessions.transcripts._values import json_text, jsonable
 from wren_sessions.viewing.overview import Overview, detailed, overview
-from wren_sessions.viewing.states import Reader, state_of, transcribing
+from wren_sessions.viewing.states import Reader, attempt, state_of, transcribing
 from wren_sessions.viewing.values import glimpse
-from wren_sessions.web._faults import attempt
 from wren_sessions.web._index import Found, Index, Query
 from wren_sessions.web._markdown import RENDERED, markdown, pictures
 
