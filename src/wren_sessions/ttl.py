@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from dataclasses import dataclass
 from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from typing import Final, Literal, TypeAlias, get_args
@@ -103,6 +104,16 @@ def describe_ms(ms: int | None) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2])
+
+
+def past(deadline_ms: int | None, now_ms: int) -> bool:
+    """Whether a deadline has come."""
+    return deadline_ms is not None and deadline_ms <= now_ms
+
+
+def system_ms() -> int:
+    """The system's clock: milliseconds since 1970."""
+    return int(time.time() * 1_000)
 
 
 def is_shown(time: datetime) -> bool:

@@ -98,11 +98,6 @@ class Row(NamedTuple):
         )
 
 
-def past(deadline_ms: int | None, now_ms: int) -> bool:
-    """Whether a deadline has come."""
-    return deadline_ms is not None and deadline_ms <= now_ms
-
-
 def deadline_ms(
     policy: TTLPolicy,
     now_ms: int,
@@ -195,6 +190,12 @@ def record_of(cells: Sequence[Any]) -> tuple[str, int, list[Span], bytes]:
     if not 0 <= base <= ARENA_BYTES:
         damaged("records", name, "base is out of range")
     return name, base, unpack_spans(packed, "records", name), body
+
+
+def number(connection: sqlite3.Connection, statement: str, *args: int | str) -> int:
+    """What a statement counts, or a setting that is a number."""
+    (found,) = connection.execute(statement, args).fetchone()
+    return int(found)
 
 
 def name_of(found: object, row: object, table: str = "records", column: str = "id") -> str:

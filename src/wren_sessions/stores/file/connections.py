@@ -30,7 +30,7 @@ from wren_sessions._blocking import Lock
 from wren_sessions.errors import StoreUnavailableError, WrenSessionsError
 from wren_sessions.stores.file import log
 from wren_sessions.stores.file.errors import SQLITE_ERRORS, SQLiteError, is_passing, translated
-from wren_sessions.stores.file.group_commit import GroupCommit, Operation
+from wren_sessions.stores.file.group_commit import GroupCommit, Operation, roll_back
 from wren_sessions.stores.file.known import Known
 from wren_sessions.stores.file.opening import (
     Identity,
@@ -343,9 +343,7 @@ def _transact(connection: sqlite3.Connection, operation: Callable[[sqlite3.Conne
         answer = operation(connection)
         connection.execute("COMMIT")
     except BaseException:
-        with suppress(sqlite3.Error):
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+        roll_back(connection)
         raise
     return answer
 

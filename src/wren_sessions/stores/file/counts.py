@@ -29,7 +29,7 @@ import sqlite3
 from typing import Final
 
 from wren_sessions.records import Name
-from wren_sessions.stores.file.cells import MASK, Row, damaged, name_of, weight
+from wren_sessions.stores.file.cells import MASK, Row, damaged, name_of, number, weight
 
 _WRITES: Final = """
     SELECT key FROM writes WHERE sid = ? AND namespace = ? AND id = ?"""
@@ -50,7 +50,7 @@ def count_namespaces(connection: sqlite3.Connection, row: Row) -> None:
         DamagedError: some namespace is gone.
     """
     if row.namespaces is not None:
-        (found,) = connection.execute(_NAMESPACES, (row.sid,)).fetchone()
+        found = number(connection, _NAMESPACES, row.sid)
         if found != row.namespaces:
             damaged("heads", row.sid, f"there are {found} namespaces, and were {row.namespaces}")
 
@@ -59,7 +59,4 @@ def all_records(
     connection: sqlite3.Connection, sid: int, namespace: str, count: int | None
 ) -> bool:
     """Whether no record of a namespace is gone; yes where `count`, of its head, is not known."""
-    if count is None:
-        return True
-    (found,) = connection.execute(_RECORDS, (sid, namespace)).fetchone()
-    return bool(found == count)
+    return count is None or number(connection, _RECORDS, sid, namespace) == count

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from wren_sessions.stores._diagnosis import Diagnosis, Fact
+from wren_sessions.stores.file.cells import number
 from wren_sessions.stores.file.sessions import OF_PREFIX
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -60,15 +61,10 @@ def _around(file: Path) -> Asked:
 
 
 def _inside(connection: sqlite3.Connection, prefix: str, now_ms: int) -> Asked:
-    free = _number(connection, "PRAGMA freelist_count")
+    free = number(connection, "PRAGMA freelist_count")
     return {
-        "schema": _number(connection, "PRAGMA user_version"),
-        "sessions": _number(connection, _LIVING, prefix, now_ms),
-        "expired_sessions": _number(connection, _EXPIRED, prefix, now_ms),
-        "unused_bytes": free * _number(connection, "PRAGMA page_size"),
+        "schema": number(connection, "PRAGMA user_version"),
+        "sessions": number(connection, _LIVING, prefix, now_ms),
+        "expired_sessions": number(connection, _EXPIRED, prefix, now_ms),
+        "unused_bytes": free * number(connection, "PRAGMA page_size"),
     }
-
-
-def _number(connection: sqlite3.Connection, statement: str, *args: int | str) -> int:
-    (found,) = connection.execute(statement, args).fetchone()
-    return int(found)

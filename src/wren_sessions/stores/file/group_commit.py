@@ -98,7 +98,7 @@ class GroupCommit(LeaderQueue[Operation]):
                     _run_chore(connection, chore)
                 self._commit(connection)
         except BaseException:
-            _roll_back(connection)
+            roll_back(connection)
             raise
         return answer
 
@@ -123,11 +123,11 @@ class GroupCommit(LeaderQueue[Operation]):
                 self._end(connection, tickets, batch, chore)
             batch.settled = True
         except sqlite3.Error as error:
-            _roll_back(connection)
+            roll_back(connection)
             if not batch.settled:
                 fail_all(tickets, error, batch)
         except BaseException:
-            _roll_back(connection)
+            roll_back(connection)
             raise
 
     def _take_along(self, connection: sqlite3.Connection, chore: Operation | None) -> None:
@@ -166,7 +166,7 @@ def _run_together(connection: sqlite3.Connection, tickets: Sequence[Ticket[Opera
         try:
             ticket.give(ticket.work(connection))
         except Exception as error:
-            _roll_back(connection)
+            roll_back(connection)
             if len(tickets) > 1:
                 raise _LostError from error
             ticket.fail(error)
@@ -200,7 +200,8 @@ def _undo_to(connection: sqlite3.Connection, savepoint: str, error: Exception) -
     connection.execute(f"ROLLBACK TO {savepoint}")
 
 
-def _roll_back(connection: sqlite3.Connection) -> None:
+def roll_back(connection: sqlite3.Connection) -> None:
+    """Undo a transaction that has failed, if there is one."""
     with suppress(sqlite3.Error):
         if connection.in_transaction:
             connection.execute("ROLLBACK")

@@ -25,9 +25,9 @@ from wren_sessions.records import (
 from wren_sessions.stores._checks import make_owned_cursor, noted_meanwhile
 from wren_sessions.stores._turns import held, stepped
 from wren_sessions.stores.file import sessions
-from wren_sessions.stores.file.cells import Row, damaged, header_of, past, row_of
+from wren_sessions.stores.file.cells import Row, damaged, header_of, number, row_of
 from wren_sessions.stores.file.sessions import Key
-from wren_sessions.ttl import TTLPolicy
+from wren_sessions.ttl import TTLPolicy, past
 
 T = TypeVar("T")
 
@@ -156,7 +156,7 @@ def owned(
     place, *whose = of
     values = (*whose, *(before or _LAST), now_ms, limit + 1)
     found = connection.execute(_OWNED, values).fetchall()
-    (total,) = connection.execute(_COUNT, whose).fetchone()
+    total = number(connection, _COUNT, *whose)
     infos = tuple(_info(cells, now_ms) for cells in found[:limit])
     more = len(found) > limit
     cursor = make_owned_cursor(place, found[limit - 1][-1], infos[-1].session) if more else None

@@ -15,6 +15,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from wren_sessions._blocking import Lock
 from wren_sessions.errors import ConfigurationError, StoreUnavailableError
+from wren_sessions.stores.file.cells import number
 from wren_sessions.stores.file.errors import code_of
 from wren_sessions.stores.file.schema import (
     APPLICATION_ID,
@@ -180,8 +181,8 @@ def _version(connection: sqlite3.Connection, place: Place) -> int:
         ConfigurationError: it has those of somebody else, or of a newer version.
         DamagedSchemaError: its tables are not those that this package makes.
     """
-    owner = _number(connection, "PRAGMA application_id")
-    version = _number(connection, "PRAGMA user_version")
+    owner = number(connection, "PRAGMA application_id")
+    version = number(connection, "PRAGMA user_version")
     if owner == APPLICATION_ID:
         if version > VERSION:
             raise ConfigurationError(
@@ -191,17 +192,12 @@ def _version(connection: sqlite3.Connection, place: Place) -> int:
             )
         check_schema(connection, version)
         return version
-    if owner or version or _number(connection, "SELECT count(*) FROM sqlite_master"):
+    if owner or version or number(connection, "SELECT count(*) FROM sqlite_master"):
         raise ConfigurationError(
             f"{place.path} is the SQLite database of another application. It was left as it is; "
             "choose another path"
         )
     return 0
-
-
-def _number(connection: sqlite3.Connection, statement: str) -> int:
-    (found,) = connection.execute(statement).fetchone()
-    return int(found)
 
 
 def _make_tables(connection: sqlite3.Connection, place: Place) -> int:
@@ -231,7 +227,7 @@ def _upgrade(connection: sqlite3.Connection, place: Place) -> None:
             connection.execute(statement)
     if version == 1:
         connection.execute("INSERT INTO prefixes VALUES (?, ?)", (UPGRADED, place.prefix))
-    count = _number(connection, "SELECT count(*) FROM sessions")
+    count = number(connection, "SELECT count(*) FROM sessions")
     connection.execute("COMMIT")
     connection.execute("PRAGMA ignore_check_constraints = OFF")
     if version == 1 and count:

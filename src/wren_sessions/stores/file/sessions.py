@@ -8,8 +8,9 @@ from __future__ import annotations
 import sqlite3
 from typing import Final, NamedTuple
 
-from wren_sessions.stores.file.cells import Row, past, row_of
+from wren_sessions.stores.file.cells import Row, row_of
 from wren_sessions.stores.file.schema import ARENA_BITS, SESSIONS_PER_FILE
+from wren_sessions.ttl import past
 
 
 def select(rest: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, get_args
@@ -51,7 +50,7 @@ from wren_sessions.stores._checks import (
 from wren_sessions.stores._closing import Closing
 from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.file import copying, noting, pruning, reading, sessions, writing
-from wren_sessions.stores.file.cells import Row, past
+from wren_sessions.stores.file.cells import Row
 from wren_sessions.stores.file.connections import Database
 from wren_sessions.stores.file.diagnosis import Diagnosis, diagnose
 from wren_sessions.stores.file.dump import counted, dump, names
@@ -66,7 +65,9 @@ from wren_sessions.ttl import (
     Override,
     TTLPolicy,
     limit_ms,
+    past,
     policy_of,
+    system_ms,
     to_ms,
 )
 
@@ -119,7 +120,7 @@ class FileStore(Closing):
         check_whole_number(threads, "threads", 1)
         self._ttl = FOREVER if ttl is None else policy_of(ttl)
         self._keys = KeySpace(prefix)
-        self._clock = clock or _system_ms
+        self._clock = clock or system_ms
         self._place = Place(
             _absolute(path), synchronous, to_ms(busy_timeout, "busy_timeout"), prefix
         )
@@ -219,16 +220,7 @@ class FileStore(Closing):
         state: bytes | None = None,
         expect: Life | None = None,
     ) -> Life | None:
-        """See `SessionStore.copy`.
-
-        Raises:
-            InvalidSessionIdError: an id cannot be a name.
-            ConfigurationError: source and target are the same session.
-            SessionExistsError: the target is there and `replace` is False; nothing was written.
-            ConflictError: source or target are not as `expect` or `replace` say; nothing was
-                written.
-            SessionExpiredError: the source's age is past the maximum.
-        """
+        """See `SessionStore.copy`."""
         copy = Copy(source, target, replace=replace, state=state, expect=expect)
         return self._database.write(
             lambda connection: copying.copy(
@@ -361,12 +353,7 @@ class FileStore(Closing):
         return self._renew(session, lambda row: row)
 
     def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
-        """See `SessionStore.set_ttl`.
-
-        Raises:
-            InvalidSessionIdError: the id cannot be a name.
-            ConfigurationError: `idle` is no duration.
-        """
+        """See `SessionStore.set_ttl`."""
         check_session(session)
         own_idle: Override = limit_ms(idle, "idle") or "none"
         return self._renew(session, lambda row: row._replace(own_idle=own_idle))
@@ -464,10 +451,6 @@ class FileStore(Closing):
         """See `SessionStore.close`. Waits for calls under way; a later call reopens the file."""
         self._aio.shutdown()
         self._database.close()
-
-
-def _system_ms() -> int:
-    return int(time.time() * 1_000)
 
 
 def _absolute(path: object) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from wren_sessions.stores.file import sessions
+from wren_sessions.stores.file.cells import number
 
 _PAUSE_MS: Final = 1_000
 _ROWS: Final = 1_000  # a sweep ends when it has removed so many, and goes on with the next commit
@@ -47,8 +48,8 @@ class Sweeper:
 
     def shrink(self, connection: sqlite3.Connection) -> None:
         """Give back some free pages; if there are more, the next commit goes on with it."""
-        free = _number(connection, "PRAGMA freelist_count")
-        kept = max(_KEPT_PAGES, _number(connection, "PRAGMA page_count") // _KEPT_PART)
+        free = number(connection, "PRAGMA freelist_count")
+        kept = max(_KEPT_PAGES, number(connection, "PRAGMA page_count") // _KEPT_PART)
         for _ in range(min(free - kept, _PAGES)):
             connection.execute("PRAGMA incremental_vacuum(1)")  # the driver takes only one step
         if free > kept + _PAGES:
@@ -65,8 +66,3 @@ def remove_expired(connection: sqlite3.Connection, now_ms: int) -> bool:
         if connection.total_changes >= enough:
             return at == len(due) < _SESSIONS
     return len(due) < _SESSIONS
-
-
-def _number(connection: sqlite3.Connection, statement: str) -> int:
-    (found,) = connection.execute(statement).fetchone()
-    return int(found)

@@ -36,7 +36,6 @@ from wren_sessions.stores.file.cells import (
     name_of,
     pack_span,
     pack_spans,
-    past,
     row_of,
     weight,
 )
@@ -44,7 +43,7 @@ from wren_sessions.stores.file.counts import count_namespaces, summed
 from wren_sessions.stores.file.known import Known, Remembered
 from wren_sessions.stores.file.schema import ARENA_BITS
 from wren_sessions.stores.file.sessions import Key
-from wren_sessions.ttl import TTLPolicy
+from wren_sessions.ttl import TTLPolicy, past
 
 _RECENT: Final = 16  # tokens kept: more than are on their way at once, for one session
 

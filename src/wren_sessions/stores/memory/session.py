@@ -33,7 +33,7 @@ from wren_sessions.records import (
     merge_spans,
 )
 from wren_sessions.stores.memory.arena import Arena
-from wren_sessions.ttl import Override, TTLPolicy
+from wren_sessions.ttl import Override, TTLPolicy, past
 
 
 class KeptRecord(NamedTuple):
@@ -171,7 +171,7 @@ class Session:
 
     def expired(self, now_ms: int) -> bool:
         """Whether its deadline has come."""
-        return self.deadline_ms is not None and self.deadline_ms <= now_ms
+        return past(self.deadline_ms, now_ms)
 
     def renew(
         self,
@@ -421,11 +421,6 @@ class Session:
             namespaces={name: kept.copy() for name, kept in self.namespaces.items()},
             writes={name: kept.copy() for name, kept in self.writes.items()},
         )
-
-
-def past(deadline_ms: int | None, now_ms: int) -> bool:
-    """Whether a deadline has come."""
-    return deadline_ms is not None and deadline_ms <= now_ms
 
 
 def _name_bytes(name: Name) -> int:

@@ -1,25 +1,70 @@
-"""All sessions of a memory store: found by id, by last use and by deadline. No lock, no clock.
+"""All sessions of a memory store: by id, last use, deadline and owner. No lock, no clock.
 
 Three orders are kept, each as cheaply as possible: a dict in the order of last use (for eviction),
 a sorted list of ids (for listings), and a heap of deadlines (for sweeping). The heap has at most
 one valid entry per session. If a deadline moves later, its entry is not updated. It is put back
-when it comes up too early. So renewing a session, which every write does, costs nothing.
+when it comes up too early. So renewing a session, which every write does, costs nothing. `Owners`
+keeps those that have an owner in the order in which they were written.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 
 from wren_sessions.errors import StoreUnavailableError
 from wren_sessions.keys import StagingId
-from wren_sessions.stores.memory.owners import Owners
 from wren_sessions.stores.memory.session import Session
 
 _SWEEP_AT_ONCE = 16
 _STALE_ENTRIES = 64
+
+
+class Owners:
+    """The names of owned sessions: for each owner, in the order in which they were written."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, tuple[str, int]] = {}
+        self._owned: dict[str, list[tuple[int, str]]] = {}
+
+    def note(self, name: str, session: Session) -> None:
+        """Put a session where it belongs now."""
+        owner = session.notes.owner
+        if owner is None:
+            self.drop(name)
+        elif self._places.get(name) != (owner, session.updated_ms) and type(name) is not StagingId:
+            self.drop(name)
+            self._places[name] = owner, session.updated_ms
+            insort(self._owned.setdefault(owner, []), (session.updated_ms, name))
+
+    def drop(self, name: str) -> None:
+        """Forget a session, if it is here."""
+        place = self._places.pop(name, None)
+        if place is None:
+            return
+        owner, updated_ms = place
+        owned = self._owned[owner]
+        del owned[bisect_left(owned, (updated_ms, name))]
+        if not owned:
+            del self._owned[owner]
+
+    def rebuild(self, sessions: Iterable[tuple[str, Session]]) -> None:
+        """Work out everything anew."""
+        self._places, self._owned = {}, {}
+        for name, session in sessions:
+            self.note(name, session)
+
+    def page(self, owner: str, before: tuple[int, str] | None, limit: int) -> list[tuple[int, str]]:
+        """At most `limit` names with their times, the latest first, behind one of them."""
+        owned = self._owned.get(owner, [])
+        end = len(owned) if before is None else bisect_left(owned, before)
+        return owned[max(0, end - limit) : end][::-1]
+
+    def count(self, owner: str) -> int:
+        """How many sessions an owner has."""
+        return len(self._owned.get(owner, ()))
 
 
 class SessionIndex:

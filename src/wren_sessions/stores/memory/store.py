@@ -7,16 +7,13 @@ evicts whole sessions, the least recently used first. Pinned ones stay.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace as changed
 from itertools import islice
 
 from wren_sessions._arguments import check_callable, check_whole_number
 from wren_sessions._blocking import Lock
-from wren_sessions.errors import (
-    CorruptSessionError,
-)
+from wren_sessions.errors import CorruptSessionError
 from wren_sessions.keys import DEFAULT_PREFIX, KeySpace, check_session
 from wren_sessions.records import (
     ArenaParts,
@@ -57,10 +54,20 @@ from wren_sessions.stores._closing import Closing
 from wren_sessions.stores._copies import Copy
 from wren_sessions.stores._turns import held, stepped
 from wren_sessions.stores.memory.dump import pack, unpack
-from wren_sessions.stores.memory.session import Change, Session, past
+from wren_sessions.stores.memory.session import Change, Session
 from wren_sessions.stores.memory.session_index import SessionIndex
 from wren_sessions.stores.threaded import ThreadedStore
-from wren_sessions.ttl import DAY, Duration, Lifetime, Override, TTLPolicy, limit_ms, policy_of
+from wren_sessions.ttl import (
+    DAY,
+    Duration,
+    Lifetime,
+    Override,
+    TTLPolicy,
+    limit_ms,
+    past,
+    policy_of,
+    system_ms,
+)
 
 
 class MemoryStore(Closing):
@@ -96,7 +103,7 @@ class MemoryStore(Closing):
                 check_whole_number(most, option, 1)
         self._ttl = DAY if ttl is None else policy_of(ttl)
         self._keys = KeySpace(prefix)
-        self._clock = clock or _system_ms
+        self._clock = clock or system_ms
         self._lock = Lock(self._mend)
         self._begun: tuple[str, Session, Change] | None = None  # what is being applied
         self._index = SessionIndex(max_sessions, max_bytes)
@@ -136,7 +143,6 @@ class MemoryStore(Closing):
         """See `SessionStore.commit`.
 
         Raises:
-            InvalidSessionIdError: an id cannot be a name.
             StoreUnavailableError: the store is bounded, and full; nothing was written or evicted.
         """
         check_commit(commit)
@@ -234,12 +240,6 @@ class MemoryStore(Closing):
         """See `SessionStore.copy`.
 
         Raises:
-            InvalidSessionIdError: an id cannot be a name.
-            ConfigurationError: source and target are the same session.
-            SessionExistsError: the target is there and `replace` is False; nothing was written.
-            ConflictError: source or target are not as `expect` or `replace` say; nothing was
-                written.
-            SessionExpiredError: the source's age is past the maximum.
             StoreUnavailableError: the store is bounded, and full; nothing was written or evicted.
         """
         copy = Copy(source, target, replace=replace, state=state, expect=expect)
@@ -405,11 +405,7 @@ class MemoryStore(Closing):
         return self._alter(session)
 
     def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
-        """See `SessionStore.set_ttl`.
-
-        Raises:
-            ConfigurationError: `idle` is no duration.
-        """
+        """See `SessionStore.set_ttl`."""
         return self._alter(session, override=limit_ms(idle, "idle") or "none")
 
     def pin(self, session: str, *, pinned: bool = True) -> Life | None:
@@ -472,10 +468,6 @@ class MemoryStore(Closing):
 
     def close(self) -> None:
         """See `SessionStore.close`. There is nothing to give back; the sessions stay."""
-
-
-def _system_ms() -> int:
-    return int(time.time() * 1_000)
 
 
 def _committed(outcome: Outcome, session: Session | None, now_ms: int, base: int = 0) -> Committed:
