@@ -444,7 +444,7 @@ async def test_an_older_state_does_not_replace_a_newer_one(face: str, tmp_path: 
     use = Face(face, MemoryStore(), tmp_path)
     use.sessions.save("s", {"n": 1})
     slow = SessionArchiver(use.sessions, tmp_path)
-    contents = run(slow._collecting.collect("s"))
+    contents = run(slow._blocking._collecting.collect("s"))
     use.sessions.save("s", {"n": 2})
     newer = await use("archive", "s")
     assert slow._write(contents) == newer

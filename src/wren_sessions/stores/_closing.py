@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
-
-class _AsyncFace(Protocol):
-    async def close(self) -> None: ...
-
-
-class _Store(Protocol):
-    @property
-    def aio(self) -> _AsyncFace: ...
-
-    def close(self) -> None: ...
+from wren_sessions.protocols import SessionStore
 
 
 class Closing:
@@ -23,23 +13,11 @@ class Closing:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self: _Store,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
+    def __exit__(self: SessionStore, *_: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self: _Store,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
+    async def __aexit__(self: SessionStore, *_: object) -> None:
         await self.aio.close()

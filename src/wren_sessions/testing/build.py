@@ -72,26 +72,15 @@ def add(
     return commit(writes=Writes(name=(ns, checkpoint_id), entries=entries, spans=spans), **parts)
 
 
-def prune(
-    life: Life | None,
-    *names: Name,
-    session: str = SESSION,
-    keep: tuple[Span, ...] = (),
-    free: tuple[Span, ...] = (),
-    heads: tuple[Name, ...] = (),
-    renew: bool = False,
-) -> Prune:
-    """A prune of records, worked out from a session as it was then."""
+def prune(life: Life | None, *names: Name, session: str = SESSION, **parts: Any) -> Prune:
+    """A prune of records from a session as it was then; `parts` are those of `Prune`."""
     assert life is not None
     return Prune(
         session=session,
         incarnation=life.incarnation,
         revision=life.revision,
         drop=names,
-        keep=keep,
-        free=free,
-        heads=heads,
-        renew=renew,
+        **parts,
     )
 
 
@@ -164,11 +153,9 @@ async def seen(face: AsyncSessionStore, session: str = SESSION) -> Seen:
     return Seen.of(found.life, found.idle, found.notes)
 
 
-async def scan_ids(
-    face: AsyncSessionStore, *starts: Start, limit: int = MANY, session: str = SESSION
-) -> list[str]:
-    """The ids of one page of a scan; of the root namespace, if no start is given."""
-    page = await face.scan(session, starts or [Start("")], limit)
+async def scan_ids(face: AsyncSessionStore, *starts: Start, session: str = SESSION) -> list[str]:
+    """The ids of a scan; of the root namespace, if no start is given."""
+    page = await face.scan(session, starts or [Start("")], MANY)
     return [stored.name[1] for stored in page.records]
 
 

@@ -99,14 +99,23 @@ class ContractBase:
         for face in opened:
             await face.close()
 
+    def opening(
+        self, face_of: FaceOf, make_store: MakeStore, method: str = "commit", lacking: str = ""
+    ) -> OpenFace:
+        """Makes stores that hold nothing and gives a face of them; skips if they lack a method."""
+
+        def open_face(ttl: TTLPolicy | None = None) -> AsyncSessionStore:
+            store = make_store(ttl=ttl)
+            if not hasattr(store, method):
+                pytest.skip(lacking)
+            return face_of(store)
+
+        return open_face
+
     @pytest.fixture
     def open_face(self, face_of: FaceOf, make_store: MakeStore) -> OpenFace:
         """Makes stores that hold nothing and gives a face of them."""
-
-        def open_face(ttl: TTLPolicy | None = None) -> AsyncSessionStore:
-            return face_of(make_store(ttl=ttl))
-
-        return open_face
+        return self.opening(face_of, make_store)
 
     @pytest.fixture
     def open_tenant(self, face_of: FaceOf, make_tenant: MakeTenant) -> OpenTenant:

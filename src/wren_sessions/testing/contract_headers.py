@@ -9,8 +9,17 @@ import pytest
 
 from wren_sessions.errors import ConflictError
 from wren_sessions.protocols import AsyncSessionStore
-from wren_sessions.records import Prune
-from wren_sessions.testing.build import SESSION, commit, done, info, listed, loaded, put, seen
+from wren_sessions.testing.build import (
+    SESSION,
+    commit,
+    done,
+    info,
+    listed,
+    loaded,
+    prune,
+    put,
+    seen,
+)
 from wren_sessions.testing.contract_base import ContractBase
 from wren_sessions.ttl import Override
 
@@ -38,27 +47,15 @@ class HeaderContract(ContractBase):
         """It replaces the header with the records, or not at all."""
         await done(face, put("1", state=b"one"))
         life = (await done(face, put("2", state=b"two"))).life
-        assert life is not None
-        prune = Prune(
-            session=SESSION,
-            incarnation=life.incarnation,
-            revision=life.revision,
-            drop=(("", "2"),),
-            state=b"one again",
-        )
-        stale = await face.prune(replace(prune, revision=life.revision - 1))
+        pruning = prune(life, ("", "2"), state=b"one again")
+        stale = await face.prune(replace(pruning, revision=pruning.revision - 1))
         assert (stale.outcome, (await info(face)).state) == ("conflict", b"two")
-        assert (await face.prune(prune)).outcome == "done"
+        assert (await face.prune(pruning)).outcome == "done"
         assert (await info(face)).state == b"one again"
 
     async def test_a_prune_without_a_header_leaves_it(self, face: AsyncSessionStore) -> None:
         """None is no header."""
-        life = (await done(face, put("1", state=b"one"))).life
-        assert life is not None
-        prune = Prune(
-            session=SESSION, incarnation=life.incarnation, revision=life.revision, drop=()
-        )
-        await face.prune(prune)
+        await face.prune(prune((await done(face, put("1", state=b"one"))).life))
         assert (await info(face)).state == b"one"
 
     async def test_a_copy_has_the_header_it_is_given(self, face: AsyncSessionStore) -> None:

@@ -24,8 +24,7 @@ from wren_sessions.testing.build import (
     seen,
     write,
 )
-from wren_sessions.testing.contract_base import ContractBase, FaceOf, MakeStore, PassTime
-from wren_sessions.testing.contract_turns import OpenTurns
+from wren_sessions.testing.contract_base import ContractBase, FaceOf, MakeStore, OpenFace, PassTime
 
 NO_LIMITS: tuple[Any, ...] = (0, -1, True, "5", 1.5, None)
 ANNS = Notes("ann", b'{"title":"one"}')
@@ -36,19 +35,13 @@ class OwnerContract(ContractBase):
     """Owners: their listings, and what is noted, as long as the session is there."""
 
     @pytest.fixture
-    def open_owners(self, make_store: MakeStore, face_of: FaceOf) -> OpenTurns:
+    def open_owners(self, face_of: FaceOf, make_store: MakeStore) -> OpenFace:
         """Makes stores that hold nothing; skips where they do not know owners."""
-
-        def open_owners(ttl: object = None) -> AsyncSessionStore:
-            store = make_store(ttl=ttl)  # type: ignore[arg-type] # as the tests give it
-            if not hasattr(store, "annotate"):
-                pytest.skip("the store does not know owners (protocols.OwnerStore)")
-            return face_of(store)
-
-        return open_owners
+        lacking = "the store does not know owners (protocols.OwnerStore)"
+        return self.opening(face_of, make_store, "annotate", lacking)
 
     @pytest.fixture
-    def owned(self, open_owners: OpenTurns) -> AsyncSessionStore:
+    def owned(self, open_owners: OpenFace) -> AsyncSessionStore:
         """One face of a store with its default lifetime."""
         return open_owners()
 
@@ -182,7 +175,7 @@ class OwnerContract(ContractBase):
         await self.note(owned, ANNS, expect=Notes("ann"))
         await done(owned, add("1", write("task", 0, b"pending")))
         before = (await info(owned)).life
-        renewed = await owned.prune(replace(prune(before, renew=True), state=b'{"renewed":1}'))
+        renewed = await owned.prune(prune(before, renew=True, state=b'{"renewed":1}'))
         there = await info(owned)
         assert renewed.life is not None
         assert (renewed.outcome, renewed.life.incarnation) == ("done", there.life.incarnation)
@@ -206,7 +199,7 @@ class OwnerContract(ContractBase):
         assert (await loaded(owned)).stored.name == ("", "2")
 
     async def test_what_is_gone_is_not_listed(
-        self, open_owners: OpenTurns, pass_time: PassTime
+        self, open_owners: OpenFace, pass_time: PassTime
     ) -> None:
         """Deleted, pruned away or expired; the others count as they are."""
         face = open_owners(self.idle(9))
@@ -225,7 +218,7 @@ class OwnerContract(ContractBase):
         assert (await self.ids(face, "ann"), await self.ids(face, "bob")) == (["s3"], ["s0"])
 
     async def test_a_session_that_lives_on_is_listed(
-        self, open_owners: OpenTurns, pass_time: PassTime
+        self, open_owners: OpenFace, pass_time: PassTime
     ) -> None:
         """One that is pinned, used, or has a timeout of its own, longer than others."""
         face = open_owners(self.idle(4))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 import pytest
 
@@ -20,33 +20,20 @@ from wren_sessions.testing.build import (
     scan_ids,
     write,
 )
-from wren_sessions.testing.contract_base import ContractBase, FaceOf, MakeStore, PassTime
+from wren_sessions.testing.contract_base import ContractBase, FaceOf, MakeStore, OpenFace, PassTime
 from wren_sessions.ttl import TTLPolicy, to_ms
 
 What = Literal["take", "keep", "leave"]
-
-
-class OpenTurns(Protocol):
-    """Makes a store with turns and gives one face of it."""
-
-    def __call__(self, ttl: TTLPolicy | None = None) -> AsyncSessionStore:
-        """Make a store; ttl None is the store's own default."""
 
 
 class TurnContract(ContractBase):
     """Turns: who has one alone writes, and it ends by itself."""
 
     @pytest.fixture
-    def open_turns(self, make_store: MakeStore, face_of: FaceOf) -> OpenTurns:
+    def open_turns(self, face_of: FaceOf, make_store: MakeStore) -> OpenFace:
         """Makes stores that hold nothing; skips where they have no turns."""
-
-        def open_turns(ttl: TTLPolicy | None = None) -> AsyncSessionStore:
-            store = make_store(ttl=ttl)
-            if not hasattr(store, "turn"):
-                pytest.skip("the store has no turns (protocols.TurnStore)")
-            return face_of(store)
-
-        return open_turns
+        lacking = "the store has no turns (protocols.TurnStore)"
+        return self.opening(face_of, make_store, "turn", lacking)
 
     async def step(
         self, face: AsyncSessionStore, what: What, token: str, ticks: float = 3, **more: Any
@@ -62,7 +49,7 @@ class TurnContract(ContractBase):
         )
         return await cast("AsyncTurnStore", face).turn(step)
 
-    async def test_one_at_a_time_has_the_turn(self, open_turns: OpenTurns) -> None:
+    async def test_one_at_a_time_has_the_turn(self, open_turns: OpenFace) -> None:
         """Whoever comes second is told who has it, and since when; to take it again is fine."""
         face = open_turns()
         await done(face, put("1"))
@@ -75,7 +62,7 @@ class TurnContract(ContractBase):
         assert (await self.step(face, "leave", "a")).mine
         assert (await self.step(face, "take", "b")).mine
 
-    async def test_a_commit_of_somebody_else_is_held(self, open_turns: OpenTurns) -> None:
+    async def test_a_commit_of_somebody_else_is_held(self, open_turns: OpenFace) -> None:
         """While there is a turn, only commits that carry its token are written."""
         face = open_turns()
         await done(face, put("1"))
@@ -96,7 +83,7 @@ class TurnContract(ContractBase):
         await self.step(face, "leave", "a")
         await done(face, put("3", parent="2"))
 
-    async def test_a_repeated_commit_answers_as_before(self, open_turns: OpenTurns) -> None:
+    async def test_a_repeated_commit_answers_as_before(self, open_turns: OpenFace) -> None:
         """A commit that was written in a turn is known again when the turn is over."""
         face = open_turns()
         await done(face, put("1"))
@@ -107,7 +94,7 @@ class TurnContract(ContractBase):
         assert (await done(face, written)).base == first.base
 
     async def test_a_turn_that_is_over_cannot_be_written_in(
-        self, open_turns: OpenTurns, pass_time: PassTime
+        self, open_turns: OpenFace, pass_time: PassTime
     ) -> None:
         """It ends when it is not kept, also where nobody has taken it since."""
         face = open_turns()
@@ -125,7 +112,7 @@ class TurnContract(ContractBase):
         await done(face, put("3", parent="2", turn="b"))
 
     async def test_a_turn_that_is_kept_goes_on(
-        self, open_turns: OpenTurns, pass_time: PassTime
+        self, open_turns: OpenFace, pass_time: PassTime
     ) -> None:
         """Keeping it counts from then; it is the same turn."""
         face = open_turns()
@@ -137,7 +124,7 @@ class TurnContract(ContractBase):
             assert (kept.mine, kept.since_ms) == (True, since_ms)
         await done(face, put("2", parent="1", turn="a"))
 
-    async def test_who_comes_first_gets_it_first(self, open_turns: OpenTurns) -> None:
+    async def test_who_comes_first_gets_it_first(self, open_turns: OpenFace) -> None:
         """The queue is in the order of asking; asking again keeps the place."""
         face = open_turns()
         await done(face, put("1"))
@@ -155,7 +142,7 @@ class TurnContract(ContractBase):
         assert (await self.step(face, "take", "d")).mine
 
     async def test_who_does_not_ask_again_loses_the_place(
-        self, open_turns: OpenTurns, pass_time: PassTime
+        self, open_turns: OpenFace, pass_time: PassTime
     ) -> None:
         """A place is kept for as long as its owner said."""
         face = open_turns()
@@ -168,7 +155,7 @@ class TurnContract(ContractBase):
         await self.step(face, "leave", "a")
         assert (await self.step(face, "take", "b")).mine
 
-    async def test_a_session_begins_in_a_turn(self, open_turns: OpenTurns) -> None:
+    async def test_a_session_begins_in_a_turn(self, open_turns: OpenFace) -> None:
         """One that is not there is made, empty; what is written first may want it to be new."""
         face = open_turns(self.idle(9))
         assert (await self.step(face, "take", "a")).mine
@@ -185,7 +172,7 @@ class TurnContract(ContractBase):
         assert await scan_ids(face) == ["1"]
 
     async def test_a_session_that_a_turn_alone_made_goes_with_it(
-        self, open_turns: OpenTurns, pass_time: PassTime
+        self, open_turns: OpenFace, pass_time: PassTime
     ) -> None:
         """Nothing was written: nothing is left, whether the turn was left or ended."""
         face = open_turns(TTLPolicy(idle=None))
@@ -202,14 +189,14 @@ class TurnContract(ContractBase):
         assert await listed(face) == {}
         assert (await face.commit(put("1", turn="b"))).outcome == "gone"
 
-    async def test_only_to_take_a_turn_makes_a_session(self, open_turns: OpenTurns) -> None:
+    async def test_only_to_take_a_turn_makes_a_session(self, open_turns: OpenFace) -> None:
         """Keeping or leaving what was never taken does nothing."""
         face = open_turns()
         for what in ("keep", "leave"):
             assert not (await self.step(face, what, "a")).mine
         assert await face.info(SESSION) is None
 
-    async def test_a_turn_is_use(self, open_turns: OpenTurns, pass_time: PassTime) -> None:
+    async def test_a_turn_is_use(self, open_turns: OpenFace, pass_time: PassTime) -> None:
         """A session does not run out of idle time in a turn that is kept."""
         face = open_turns(self.idle(4))
         await done(face, put("1"))
@@ -219,7 +206,7 @@ class TurnContract(ContractBase):
             assert (await self.step(face, "keep", "a", ticks=5)).mine
         await done(face, put("2", parent="1", turn="a"))
 
-    async def test_a_copy_is_nobodys(self, open_turns: OpenTurns) -> None:
+    async def test_a_copy_is_nobodys(self, open_turns: OpenFace) -> None:
         """A turn stays with its session: a copy can be written by all."""
         face = open_turns()
         await done(face, put("1"))
@@ -228,7 +215,7 @@ class TurnContract(ContractBase):
         await done(face, put("2", parent="1", session="copy"))
         assert (await face.commit(put("2", parent="1"))).outcome == "held"
 
-    async def test_a_prune_leaves_the_turn(self, open_turns: OpenTurns) -> None:
+    async def test_a_prune_leaves_the_turn(self, open_turns: OpenFace) -> None:
         """What is dropped meanwhile does not end it."""
         face = open_turns()
         await done(face, put("1"))
@@ -240,7 +227,7 @@ class TurnContract(ContractBase):
         await self.step(face, "leave", "a")
         assert await scan_ids(face) == ["3", "2"]
 
-    async def test_a_deleted_session_is_gone_for_its_turn(self, open_turns: OpenTurns) -> None:
+    async def test_a_deleted_session_is_gone_for_its_turn(self, open_turns: OpenFace) -> None:
         """What its holder writes then does not bring it back."""
         face = open_turns()
         await done(face, put("1"))
@@ -250,14 +237,14 @@ class TurnContract(ContractBase):
         assert not (await self.step(face, "keep", "a")).mine
         assert await face.info(SESSION) is None
 
-    async def test_of_many_that_ask_at_once_one_gets_it(self, open_turns: OpenTurns) -> None:
+    async def test_of_many_that_ask_at_once_one_gets_it(self, open_turns: OpenFace) -> None:
         """There is one turn, whoever is asked."""
         face = open_turns()
         await done(face, put("1"))
         states = await asyncio.gather(*(self.step(face, "take", f"t{n}") for n in range(8)))
         assert sum(state.mine for state in states) == 1
 
-    async def test_what_must_continue_the_latest_does(self, open_turns: OpenTurns) -> None:
+    async def test_what_must_continue_the_latest_does(self, open_turns: OpenFace) -> None:
         """With `Commit.latest`, a record whose parent is not the head is a conflict."""
         face = open_turns()
         await done(face, put("1", latest=True))
