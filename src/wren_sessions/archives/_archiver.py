@@ -6,6 +6,8 @@
     user_profiles/<session>/profiles/profile.json      what was found out
     user_profiles/<session>/session.jsonl              the whole session, to restore it
 
+All of them are made from one checkpoint (`Contents`).
+
 Nothing watches a running graph: a checkpointer does not know which step is the last one, and
 writing files would slow it down. An app calls ``archiver.archive_if_complete(id)`` after running
 its graph. This costs one read if the session is not complete or the archive is up to date. If a
@@ -24,8 +26,9 @@ from typing import Final, Protocol, TypeAlias, cast
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions._walks import aall_sessions
 from wren_sessions.archives._completion import Complete, Completion
-from wren_sessions.archives._contents import Collecting, Contents
+from wren_sessions.archives._exporting import Exporting
 from wren_sessions.archives._files import refuse_links, write_files
+from wren_sessions.archives._format import Opening
 from wren_sessions.archives._paths import folder_name
 from wren_sessions.archives._restoring import SESSION_FILE, opened
 from wren_sessions.archives._sealed import About, about_of, is_current, sealed, unsealed
@@ -39,13 +42,83 @@ from wren_sessions.errors import (
 )
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import SessionInfo
+from wren_sessions.sessions.operations import SessionOperations
 from wren_sessions.stores.protected.owner_keys import owner_keys_of
-from wren_sessions.transcripts._building import reader
+from wren_sessions.transcripts import Profile, Transcript
+from wren_sessions.transcripts._building import Transcribing, reader
 from wren_sessions.transcripts._profiles import CHANNELS
 from wren_sessions.transfer._api import StoreApi
 
 CONVERSATION_FILE: Final = Path("logs/conversation.json")
 PROFILE_FILE: Final = Path("profiles/profile.json")
+ATTEMPTS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """The texts of an archive.
+
+    Attributes:
+        opening: the first line of the session's file.
+        session: the whole session, as lines.
+        transcript: what was said.
+        profile: what was found out.
+    """
+
+    opening: Opening
+    session: str
+    transcript: Transcript
+    profile: Profile
+
+
+class Collecting:
+    """Collects the contents of archives; see `SessionArchiver` for its channels."""
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        serde: Serializer,
+        messages: str,
+        channels: Collection[str],
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._transcribing = Transcribing(checkpoints, serde)
+        self._sessions = SessionOperations(checkpoints, serde)
+        self._messages = messages
+        self._channels = channels
+
+    async def collect(self, session: str) -> Contents:
+        """Collect the contents for one session.
+
+        Raises:
+            SessionNotFoundError: there is no such session.
+            ConflictError: it was pruned or deleted in the meantime.
+        """
+        for attempt in range(ATTEMPTS):
+            export = Exporting(self._checkpoints.store, session, self._checkpoints.protection)
+            lines: list[str] = []
+            while (more := await export.more()) is not None:
+                lines += more
+            opening = export.begun
+            try:
+                return await self._rest(opening, "".join(lines))
+            except SessionNotFoundError:  # its latest checkpoint was pruned, or it ended
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError  # the last attempt returns or raises
+
+    async def _rest(self, opening: Opening, lines: str) -> Contents:
+        session, head = opening.session, dict(opening.heads).get("")
+        transcript = await self._transcribing.run(session, head, self._messages)
+        found = await self._sessions.load(session, head)
+        profile = Profile.of(
+            session,
+            found.state,
+            channels=self._channels,
+            checkpoint_id=head,
+            updated=transcript.updated,
+        )
+        return Contents(opening=opening, session=lines, transcript=transcript, profile=profile)
 
 
 class HasStore(Protocol):

@@ -24,7 +24,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "list": ("listing", "list_sessions", _LOOK),
     "show": ("showing", "show", _LOOK),
     "history": ("history", "history", _LOOK),
-    "diff": ("differing", "diff", _LOOK),
+    "diff": ("history", "diff", _LOOK),
     "conversation": ("conversation", "conversation", _LOOK),
     "log": ("conversation", "log", _LOOK),
     "stats": ("stats", "stats", _LOOK),

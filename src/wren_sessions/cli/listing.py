@@ -12,13 +12,14 @@ from wren_sessions._blocking import Unsuspended
 from wren_sessions._blocking import run as run_now
 from wren_sessions._walks import SessionWalk
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import PAGE, OwnerOption, duration_ms
+from wren_sessions.cli._names import OwnerOption, duration_ms
 from wren_sessions.cli._screen import Cell, Column, Style, Styled
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.viewing.overview import (
     STATUSES,
     Overview,
     detailed,
+    headers,
     overview,
     with_last_messages,
 )
@@ -231,7 +232,7 @@ def find(run: Run, query: Query) -> tuple[list[Overview], Rest]:
         query.sort or query.status or query.match or query.older_ms
     ):
         most = query.limit + 1 if query.limit else None  # they come in this order
-    rows, rest = _headers(run, most, query.owner)
+    rows, walk = headers(run.store, most, query.owner)
     rows = [row for row in rows if _fits(row, query)]
     asked = query.sort == "size" or query.status is not None
     if asked:
@@ -239,25 +240,13 @@ def find(run: Run, query: Query) -> tuple[list[Overview], Rest]:
     rows.sort(key=lambda row: (ORDERS[query.sort or "updated"](row), row.session))
     kept = rows[: query.limit] if query.limit else rows
     shown = _looked_at(run, kept, asked=asked) if query.wants_details(len(kept)) else kept
-    return shown, rest._replace(more=len(rows) - len(kept))
+    return shown, Rest(walk.foreign, more=len(rows) - len(kept), unseen=not walk.ended)
 
 
 def _looked_at(run: Run, rows: list[Overview], *, asked: bool) -> list[Overview]:
     """Sessions with their details, unless these were asked for, and with what was said in them."""
     rows = rows if asked else detailed(run.store, rows)
     return with_last_messages(run.store, rows, only_turns=not _is_wide(run))
-
-
-def _headers(run: Run, most: int | None, owner: str | None) -> tuple[list[Overview], Rest]:
-    """What the headers of all sessions tell, or of about so many."""
-    walk = SessionWalk(Unsuspended(run.store), PAGE, owner=owner)
-    rows: list[Overview] = []
-    while most is None or len(rows) < most:
-        page = run_now(walk.next_page())
-        if page is None:
-            break
-        rows += [overview(run.store, info) for info in page]
-    return rows, Rest(walk.foreign, unseen=not walk.ended)
 
 
 def _paged(run: Run, query: Query) -> tuple[list[Overview], Rest]:

@@ -11,12 +11,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from wren_sessions._walks import all_sessions
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import PAGE
 from wren_sessions.cli._screen import Cell, Styled
 from wren_sessions.ttl import utc_time
-from wren_sessions.viewing.overview import Overview, detailed, overview
+from wren_sessions.viewing.overview import Overview, detailed, headers
 from wren_sessions.viewing.times import size
 
 SAMPLE: Final = 500
@@ -73,7 +71,7 @@ def stats(
     This reads every header. The size and status are read only for a sample, with one request per
     session.
     """
-    rows = [overview(run.store, info) for info in all_sessions(run.store, PAGE)]
+    rows, _ = headers(run.store)
     asked = detailed(run.store, list(islice(rows, sample or None)))
     report = _report(rows, asked)
     if run.as_json:

@@ -26,7 +26,6 @@ Trouble: TypeAlias = Literal[
 ]
 
 Fact: TypeAlias = str | int | float | bool | None
-HEALTHY: Final = None
 # What Redis is told of a user who may do all that this package does, under the default prefix.
 RIGHTS: Final = (
     "~langgraph:checkpoint:* +@read +@write +@keyspace +@scripting +@connection -@dangerous "
@@ -47,6 +46,6 @@ class Diagnosis:
     """
 
     kind: str
-    trouble: Trouble | None = HEALTHY
+    trouble: Trouble | None = None
     detail: str = ""
     facts: Mapping[str, Fact] = field(default_factory=dict)

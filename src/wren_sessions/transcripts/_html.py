@@ -19,10 +19,10 @@ from itertools import chain, pairwise
 from typing import Final, NamedTuple, Self
 from urllib.parse import quote
 
+from wren_sessions._invisible import show_hidden
 from wren_sessions.transcripts._data import Message, ToolCall, Transcript
 from wren_sessions.transcripts._markdown import NAMES, stamp
 from wren_sessions.transcripts._values import json_text
-from wren_sessions.transcripts._visible import show_hidden
 
 _FENCED: Final = re.compile(r"^```[^\n`]*\n(.*?)(?:\n```[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _CODE: Final = re.compile(r"`([^`\n]+)`")

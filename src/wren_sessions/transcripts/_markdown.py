@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
+from wren_sessions._invisible import show_hidden
 from wren_sessions.transcripts._data import Message, ToolCall, Transcript
 from wren_sessions.transcripts._values import json_text
-from wren_sessions.transcripts._visible import show_hidden
 
 NAMES: Final = {
     "human": "Human",

@@ -15,7 +15,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from wren_sessions._blocking import run
+from wren_sessions._blocking import Unsuspended, run
+from wren_sessions._walks import SessionWalk
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.errors import WrenSessionsError
 from wren_sessions.protocols import SessionStore
@@ -34,6 +35,7 @@ from wren_sessions.viewing.states import (
 from wren_sessions.viewing.times import iso
 from wren_sessions.viewing.values import GLIMPSE, glimpse
 
+PAGE: Final = 500  # headers
 AT_ONCE: Final = 16  # questions to a server that is far away, which answers them in one trip time
 NEAR_S: Final = 0.005  # one that answers sooner is asked one after the other: threads cost more
 SAID_BYTES_EACH: Final = 256 << 10  # what a session takes whose last message a listing reads
@@ -125,6 +127,17 @@ def overview(store: SessionStore, info: SessionInfo) -> Overview:
         owner=info.owner,
         tags=info.tags,
     )
+
+
+def headers(
+    store: SessionStore, most: int | None = None, owner: str | None = None
+) -> tuple[list[Overview], SessionWalk]:
+    """What the headers of all sessions tell, or of about so many; and the walk, where it ended."""
+    walk = SessionWalk(Unsuspended(store), PAGE, owner=owner)
+    rows: list[Overview] = []
+    while (most is None or len(rows) < most) and (page := run(walk.next_page())) is not None:
+        rows += [overview(store, info) for info in page]
+    return rows, walk
 
 
 def transcript_of(store: SessionStore, session: str, at: str | None, messages: str) -> Transcript:

@@ -12,10 +12,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from wren_sessions._invisible import show_hidden
 from wren_sessions.errors import ConfigurationError, ConflictError, WrenSessionsError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.sessions import Sessions
-from wren_sessions.transcripts._visible import show_hidden
 from wren_sessions.viewing.states import Reader, Viewer
 from wren_sessions.web._index import Index
 from wren_sessions.web._offloop import OffLoop

@@ -13,15 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
 from typing import Final, NamedTuple
 
-from wren_sessions._blocking import Unsuspended, run
-from wren_sessions._walks import SessionWalk
 from wren_sessions.protocols import SessionStore
-from wren_sessions.viewing.overview import Overview, detailed, overview, with_last_messages
+from wren_sessions.viewing.overview import Overview, detailed, headers, with_last_messages
 
 NEWEST: Final = 10_000  # sessions that are looked at, unless somebody asks for all
 PAGE: Final = 50
 LOOKS: Final = 500  # sessions whose status one request asks for
-_WALKED: Final = 500
 _FRESH_S: Final = 2.0
 _SHARE: Final = 20  # a walk of a second is made every 20 seconds
 
@@ -183,13 +180,7 @@ class _Walk:
 
     def _go(self, store: SessionStore, clock: Callable[[], float]) -> None:
         begun = clock()
-        walk = SessionWalk(Unsuspended(store), _WALKED)
-        rows: list[Overview] = []
-        while self._most is None or len(rows) < self._most:
-            page = run(walk.next_page())
-            if page is None:
-                break
-            rows += [overview(store, info) for info in page]
+        rows, walk = headers(store, self._most)
         rows.sort(key=key_of)
         self.rows, self.unseen, self.foreign = rows, not walk.ended, walk.foreign
         self._old_at = clock() + max(_FRESH_S, _SHARE * (clock() - begun))

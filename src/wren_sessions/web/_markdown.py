@@ -18,7 +18,7 @@ from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from markupsafe import Markup, escape
 
-from wren_sessions.transcripts._visible import show_hidden
+from wren_sessions._invisible import show_hidden
 
 RENDERED: Final = 12_000  # characters of a message that are rendered; the rest is a link away
 _LINK: Final = re.compile(r"(?:https?://|mailto:)", re.IGNORECASE)

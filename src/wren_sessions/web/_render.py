@@ -14,10 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
+from wren_sessions._invisible import show_hidden
 from wren_sessions.records import Life
 from wren_sessions.transcripts._markdown import NAMES
 from wren_sessions.transcripts._values import json_text
-from wren_sessions.transcripts._visible import show_hidden
 from wren_sessions.ttl import describe_ms
 from wren_sessions.viewing.overview import STATUSES
 from wren_sessions.viewing.times import ago, expiry, iso, local, local_text, size

@@ -20,8 +20,6 @@ from wren_sessions.stores._diagnosis import Diagnosis, Fact
 from wren_sessions.stores.file.cells import number
 from wren_sessions.stores.file.sessions import OF_PREFIX
 
-__all__ = ["Diagnosis", "diagnose"]
-
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _COUNT: Final = "SELECT count(*) FROM sessions s WHERE "
 _LIVING: Final = f"{_COUNT} {OF_PREFIX} AND (deadline_ms IS NULL OR deadline_ms > ?)"

@@ -49,10 +49,11 @@ from wren_sessions.stores._checks import (
 )
 from wren_sessions.stores._closing import Closing
 from wren_sessions.stores._copies import Copy
+from wren_sessions.stores._diagnosis import Diagnosis
 from wren_sessions.stores.file import copying, noting, pruning, reading, sessions, writing
 from wren_sessions.stores.file.cells import Row
 from wren_sessions.stores.file.connections import Database
-from wren_sessions.stores.file.diagnosis import Diagnosis, diagnose
+from wren_sessions.stores.file.diagnosis import diagnose
 from wren_sessions.stores.file.dump import counted, dump, names
 from wren_sessions.stores.file.opening import Place, Synchronous
 from wren_sessions.stores.file.sessions import Key
