@@ -98,28 +98,3 @@ def _one_line(text: str) -> str:
 
 def _time(time: Any) -> str:
     return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def message_json(message: Message) -> dict[str, Any]:
-    """A message as plain data."""
-    return {
-        "role": message.role,
-        "text": message.text,
-        "tool_calls": [
-            {
-                "id": call.id,
-                "name": call.name,
-                "args": jsonable(call.args),
-                "result": call.result,
-                "error": call.error,
-            }
-            for call in message.tool_calls
-        ],
-        "tool_call_id": message.tool_call_id,
-        "name": message.name,
-        "id": message.id,
-        "time": message.time.isoformat() if message.time else None,
-        "checkpoint_id": message.checkpoint_id,
-        "status": message.status,
-        "pending": message.pending,
-    }

@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._dialogue import Dialogue, message_json
+from wren_sessions.cli._dialogue import Dialogue
 from wren_sessions.cli._names import AtCheckpoint, MessagesKey, SessionName, place_of
 from wren_sessions.errors import ConfigurationError, CorruptSessionError, SessionNotFoundError
 from wren_sessions.keys import Address
 from wren_sessions.transcripts import Message, Transcript
-from wren_sessions.transcripts._values import shared_start
+from wren_sessions.transcripts._values import jsonable, shared_start
 from wren_sessions.viewing.overview import overview, transcript_of, with_status
 
 Tools = Annotated[
@@ -104,7 +104,7 @@ class Shown:
     def _print(self, messages: Sequence[Message]) -> None:
         if self._run.as_json:
             for message in messages:
-                self._run.screen.json(message_json(message))
+                self._run.screen.json(jsonable(message))
         else:
             self._dialogue.messages(messages)
         self._run.screen.flush()

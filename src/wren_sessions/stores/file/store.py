@@ -13,7 +13,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, get_args
+from typing import Final, TypeVar, get_args
 
 from wren_sessions._arguments import check_callable, check_whole_number
 from wren_sessions.errors import ConfigurationError
@@ -71,6 +71,8 @@ from wren_sessions.ttl import (
     system_ms,
     to_ms,
 )
+
+T = TypeVar("T")
 
 _THREADS: Final = 16
 _BRIEF_SCAN: Final = 128  # records
@@ -331,10 +333,13 @@ class FileStore(Closing):
 
     def info(self, session: str) -> SessionInfo | None:
         """See `SessionStore.info`. The size is that of its rows, without SQLite's own bytes."""
+        return self._ask(session, reading.info)
+
+    def _ask(self, session: str, question: Callable[[sqlite3.Connection, Key, int], T]) -> T:
+        """The answer to a question about one session."""
         check_session(session)
-        return self._database.read(
-            lambda connection: reading.info(connection, self._key(session), self._clock()), session
-        )
+        key = self._key(session)
+        return self._database.read(lambda found: question(found, key, self._clock()), session)
 
     def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `SessionStore.list_sessions`. Sorted by id."""
@@ -422,27 +427,18 @@ class FileStore(Closing):
 
     def names(self, session: str) -> tuple[Name, ...]:
         """The names of all records, even of those that no head leads to."""
-        check_session(session)
-        return self._database.read(
-            lambda connection: names(connection, self._key(session), self._clock()), session
-        )
+        return self._ask(session, names)
 
     def counted(self, session: str) -> bool:
         """Whether the rows record how many parts there are; not if version 0.1.0 wrote them."""
-        check_session(session)
-        return self._database.read(
-            lambda connection: counted(connection, self._key(session), self._clock()), session
-        )
+        return self._ask(session, counted)
 
     def dump(self, session: str) -> bytes | None:
         """A session file with only this session, as bytes; None if it does not exist.
 
         Its rows are copied as they are, even if they are damaged.
         """
-        check_session(session)
-        return self._database.read(
-            lambda connection: dump(connection, self._key(session), self._clock()), session
-        )
+        return self._ask(session, dump)
 
     def diagnose(self) -> Diagnosis:
         """The state of the file and its folder. Changes nothing."""
