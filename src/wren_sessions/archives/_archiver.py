@@ -76,11 +76,13 @@ class Collecting:
 
     def __init__(
         self,
+        api: StoreApi,
         checkpoints: Checkpoints,
         serde: Serializer,
         messages: str,
         channels: Collection[str],
     ) -> None:
+        self.api = api
         self._checkpoints = checkpoints
         self._transcribing = Transcribing(checkpoints, serde)
         self._sessions = SessionOperations(checkpoints, serde)
@@ -209,8 +211,8 @@ class SessionArchiver:
         def over(api: StoreApi) -> AsyncSessionArchiver:
             checkpoints = Checkpoints(api.store, Cache(0), (), api.protection)
             completion = Completion(checkpoints, reads, complete)
-            collecting = Collecting(checkpoints, reads, messages, channels)
-            return AsyncSessionArchiver(self, api, completion, collecting)
+            collecting = Collecting(api, checkpoints, reads, messages, channels)
+            return AsyncSessionArchiver(self, completion, collecting)
 
         name = type(self).__name__
         self._blocking = over(StoreApi.blocking(self._store, name))
@@ -355,14 +357,10 @@ class AsyncSessionArchiver:
     """The async methods of `SessionArchiver`. Files are written in another thread."""
 
     def __init__(
-        self,
-        archiver: SessionArchiver,
-        api: StoreApi,
-        completion: Completion,
-        collecting: Collecting,
+        self, archiver: SessionArchiver, completion: Completion, collecting: Collecting
     ) -> None:
         self._archiver = archiver
-        self._api = api
+        self._api = collecting.api
         self._completion = completion
         self._collecting = collecting
 

@@ -99,7 +99,7 @@ class ContractBase:
         for face in opened:
             await face.close()
 
-    def opening(
+    def _opening(
         self, face_of: FaceOf, make_store: MakeStore, method: str = "commit", lacking: str = ""
     ) -> OpenFace:
         """Makes stores that hold nothing and gives a face of them; skips if they lack a method."""
@@ -115,7 +115,7 @@ class ContractBase:
     @pytest.fixture
     def open_face(self, face_of: FaceOf, make_store: MakeStore) -> OpenFace:
         """Makes stores that hold nothing and gives a face of them."""
-        return self.opening(face_of, make_store)
+        return self._opening(face_of, make_store)
 
     @pytest.fixture
     def open_tenant(self, face_of: FaceOf, make_tenant: MakeTenant) -> OpenTenant:

@@ -25,13 +25,15 @@ NOWHERE = ("", "nowhere")
 class ConditionContract(ContractBase):
     """Conditions: what a commit builds on must be there, or nothing is written."""
 
-    async def refused(self, face: AsyncSessionStore, what: Commit, outcome: str) -> None:
+    async def refused(
+        self, face: AsyncSessionStore, what: Commit, outcome: str, session: str = SESSION
+    ) -> None:
         """Commit what must be refused, and make sure that nothing was written."""
-        before = await face.info(SESSION) and await info(face)
+        before = await face.info(session) and await info(face, session)
         sessions = set(await listed(face))
         committed = await face.commit(what)
         assert committed.outcome == outcome
-        assert (await face.info(SESSION) and await info(face)) == before
+        assert (await face.info(session) and await info(face, session)) == before
         assert set(await listed(face)) == sessions
         assert (committed.life and committed.life.incarnation) == (
             before and before.life.incarnation

@@ -38,7 +38,7 @@ class OwnerContract(ContractBase):
     def open_owners(self, face_of: FaceOf, make_store: MakeStore) -> OpenFace:
         """Makes stores that hold nothing; skips where they do not know owners."""
         lacking = "the store does not know owners (protocols.OwnerStore)"
-        return self.opening(face_of, make_store, "annotate", lacking)
+        return self._opening(face_of, make_store, "annotate", lacking)
 
     @pytest.fixture
     def owned(self, open_owners: OpenFace) -> AsyncSessionStore:

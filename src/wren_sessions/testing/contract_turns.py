@@ -33,7 +33,7 @@ class TurnContract(ContractBase):
     def open_turns(self, face_of: FaceOf, make_store: MakeStore) -> OpenFace:
         """Makes stores that hold nothing; skips where they have no turns."""
         lacking = "the store has no turns (protocols.TurnStore)"
-        return self.opening(face_of, make_store, "turn", lacking)
+        return self._opening(face_of, make_store, "turn", lacking)
 
     async def step(
         self, face: AsyncSessionStore, what: What, token: str, ticks: float = 3, **more: Any
