@@ -124,7 +124,7 @@ def test_the_newest_come_first(
         found = cli("list", "--limit", "2", "--json", url=url)
         assert [row["id"] for row in found.json] == ["new2", "new1"]
     monkeypatch.setattr("wren_sessions.cli.listing.LOOKED_AT", 4)
-    monkeypatch.setattr("wren_sessions.cli.listing.PAGE", 4)
+    monkeypatch.setattr("wren_sessions.viewing.overview.PAGE", 4)
     assert "--sort updated looks at all" in cli("list", url=file_url).err
     whole = cli("list", "--sort", "updated", "--limit", "1", url=file_url)
     assert "looks at all" not in whole.err

@@ -120,7 +120,7 @@ def test_a_large_store_is_looked_at_in_part_unless_all_is_asked_for(
 ) -> None:
     """The page says so, and has a link to all."""
     monkeypatch.setattr("wren_sessions.web._index.NEWEST", 10)
-    monkeypatch.setattr("wren_sessions.web._index._WALKED", 10)
+    monkeypatch.setattr("wren_sessions.viewing.overview.PAGE", 10)
     store = MemoryStore()
     for number in range(25):
         Sessions(store).save(f"s{number:03}", {"n": number})

@@ -28,7 +28,7 @@ from wren_sessions.cli._findings import (
     ok,
     warning,
 )
-from wren_sessions.cli._names import complete
+from wren_sessions.cli._names import PAGE, complete
 from wren_sessions.cli._screen import Style
 from wren_sessions.cli._where import diagnosis_of, path_of
 from wren_sessions.config import NOTHING, Settings, open_store
@@ -43,7 +43,6 @@ _SIGNS: Final[dict[Level, tuple[str, Style]]] = {
     "failed": ("FAILED ", "bad"),
 }
 _NOBODY: Final = "wren-sessions-check-nobody"
-_PAGE: Final = 500
 
 
 @command(
@@ -216,7 +215,7 @@ def _elsewhere(store: SessionStore, facts: Any) -> Iterator[Finding]:
     """Whether the sessions are perhaps in another database of the server."""
     if not facts.get("elsewhere") or facts.get("keys"):
         return
-    if not store.list_sessions(None, _PAGE).sessions:
+    if not store.list_sessions(None, PAGE).sessions:
         yield warning(
             "database",
             f"database {facts['database']} is empty; others have keys: {facts['elsewhere']}",
@@ -227,7 +226,7 @@ def _elsewhere(store: SessionStore, facts: Any) -> Iterator[Finding]:
 def _of_sessions(store: SessionStore) -> Iterator[Finding]:
     """How many there are; asking also shows whether this user may do what reading takes."""
     store.info(_NOBODY)
-    walk, count = SessionWalk(Unsuspended(store), _PAGE), 0
+    walk, count = SessionWalk(Unsuspended(store), PAGE), 0
     while (page := run_now(walk.next_page())) is not None:
         count += len(page)
     yield ok("sessions", f"{count:,} under the prefix {store.keys.prefix}")
