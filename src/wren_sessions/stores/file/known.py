@@ -18,7 +18,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final, NamedTuple
 
-from wren_sessions.stores.file.cells import Row, number
+from wren_sessions.stores.file.cells import Row
 from wren_sessions.stores.file.sessions import Key
 
 _MOST: Final = 1_024
@@ -88,4 +88,5 @@ class Known:
         self._changes = self._connection.total_changes
 
     def _data_version(self) -> int:
-        return number(self._connection, "PRAGMA data_version")
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
