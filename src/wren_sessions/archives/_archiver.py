@@ -56,14 +56,7 @@ ATTEMPTS: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """The texts of an archive.
-
-    Attributes:
-        opening: the first line of the session's file.
-        session: the whole session, as lines.
-        transcript: what was said.
-        profile: what was found out.
-    """
+    """The texts of an archive, and the first line of its session's file."""
 
     opening: Opening
     session: str

@@ -143,14 +143,7 @@ class ExportSource:
 
 @dataclass(frozen=True, slots=True)
 class ImportPlan:
-    """How to import a session.
-
-    Attributes:
-        session: the new id; None for the session's own id.
-        replace: whether to replace an existing session with this id.
-        renew: whether it counts as created now.
-        on_progress: called after every checkpoint.
-    """
+    """How to import a session: the arguments of `import_session`."""
 
     session: str | None = None
     replace: bool = False

@@ -70,13 +70,9 @@ class Query(NamedTuple):
     Attributes:
         sort: one of `ORDERS`; `STORED` for the store's own order, page by page; None for the newest
             among the first `LOOKED_AT`.
-        match: text that the id must have in it.
-        status: what the status must be.
         older_ms: how long ago it must have been written at least.
         limit: how many to show; 0 for all.
-        cursor: where to go on.
         details: whether to ask for sizes and status; None for up to `DETAILED` sessions.
-        owner: whose sessions; None for all.
     """
 
     sort: str | None

@@ -56,15 +56,7 @@ ALL: Final = Dated()
 
 @dataclass(slots=True)
 class Head:
-    """The checkpoint that a transcript is made from.
-
-    Attributes:
-        id: its id.
-        body: its record.
-        kind: the type tag of its list of messages.
-        data: the bytes of that list.
-        count: how many messages there are.
-    """
+    """The checkpoint that a transcript is made from, with its list of messages as it is stored."""
 
     id: str
     body: CheckpointRecord

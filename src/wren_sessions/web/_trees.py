@@ -23,14 +23,7 @@ _CHANGED: Final = 600  # characters of a changed value
 
 
 class Look(NamedTuple):
-    """Which state to look at.
-
-    Attributes:
-        session: the session.
-        at: the checkpoint; None for the latest one.
-        namespace: the namespace.
-        internal: whether LangGraph's own channels are shown too.
-    """
+    """Which state to look at, with LangGraph's own channels or without."""
 
     session: str
     at: str | None
