@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgpack
 
-from wren_sessions.errors import DecryptionError
+from wren_sessions.delta.extents import digest
+from wren_sessions.errors import CorruptSessionError, DecryptionError
+from wren_sessions.records import Stored
 from wren_sessions.serializers.keyring import Keyring, is_owner_key, key_id_of
 
 _READABLE: Final = ("timestamp", "version", "checkpoint_id", "step", "source")
@@ -41,6 +43,12 @@ class Header:
     head: str | None = None
     digest: bytes = b""
     owner_key: str | None = None
+
+    def naming(self, stored: Stored | None) -> Header:
+        """It with a checkpoint as the latest; None for no checkpoint."""
+        if stored is None:
+            return replace(self, head=None, digest=b"")
+        return replace(self, head=stored.name[1], digest=digest(stored.body))
 
 
 def seal(keyring: Keyring, session: str, header: Header) -> bytes:
@@ -127,3 +135,17 @@ def _sealed(state: bytes) -> bytes | None:
         return b64decode(text, validate=True)
     except ValueError:
         return b""  # damaged: no key opens it
+
+
+def check_head(session: str, header: Header, stored: Stored) -> None:
+    """Check that the latest checkpoint is the one that the header names."""
+    if header.uid is None:
+        return
+    same = not header.digest or header.digest == digest(stored.body)
+    if header.head != stored.name[1] or not same:
+        raise CorruptSessionError(
+            f"the latest checkpoint of session {session!r} is not the one that its header names "
+            f"({stored.name[1]!r}, not {header.head!r}): somebody put an older one in its place; "
+            "restore the session from a copy, or delete it",
+            session=session,
+        )

@@ -22,7 +22,6 @@ from wren_sessions.delta.extents import digest
 from wren_sessions.errors import (
     ConfigurationError,
     ConflictError,
-    CorruptSessionError,
     DecryptionError,
 )
 from wren_sessions.keys import check_owner
@@ -82,11 +81,8 @@ class _Known(NamedTuple):
 class AsyncProtectedStore:
     """A protected store, to await. Over `Unsuspended`, it does the work of the blocking one.
 
-    Args:
-        store: the store below.
-        keyring: the keys; None to seal nothing.
-        compression: how to compress bodies; None for no compression.
-        owner_keys: the keys of owners, which are closed with the store; None if they have none.
+    Without a keyring it seals nothing, without compression it compresses nothing, and without keys
+    of owners, sessions are sealed with the app's keys.
     """
 
     def __init__(
@@ -241,10 +237,10 @@ class AsyncProtectedStore:
         if named is not None and ("", named) not in prune.drop:
             scanned = await self._store.scan(prune.session, [from_id("", named)], 1)
             if [stored.name[1] for stored in scanned.records] == [named]:
-                return _naming(after, scanned.records[0])
+                return after.naming(scanned.records[0])
         if ("", header.head) not in prune.drop:
             return after
-        return _naming(after, await self._highest_left(prune))
+        return after.naming(await self._highest_left(prune))
 
     async def _highest_left(self, prune: Prune) -> Stored | None:
         """The checkpoint of the highest id of the root namespace that a prune leaves."""
@@ -458,7 +454,7 @@ class AsyncProtectedStore:
         """What was loaded, opened with the header that came with it."""
         header = headers.read(keyring, session, loaded.state)
         if latest:
-            _check_head(session, header, loaded.stored)
+            headers.check_head(session, header, loaded.stored)
         known = _known(loaded.life, header.uid, header.state, header.owner_key)
         self._remember(session, known)
         stored = self._bodies.open(session, header.uid, loaded.stored)
@@ -598,13 +594,6 @@ def _known(
     return _Known(life.incarnation, uid, life.revision, state, owner_key)
 
 
-def _naming(header: Header, stored: Stored | None) -> Header:
-    """A header that names a checkpoint as the latest."""
-    if stored is None:
-        return replace(header, head=None, digest=b"")
-    return replace(header, head=stored.name[1], digest=digest(stored.body))
-
-
 def _lacks_header(commit: Commit) -> bool:
     """Whether a commit moves the root namespace's head without a header for it."""
     record = commit.record
@@ -618,17 +607,3 @@ def _was_ours(commit: Commit, sealed: Commit, done: Committed) -> bool:
     if done.outcome == "gone":
         return commit.incarnation is None and sealed.incarnation is not None
     return done.outcome == "conflict" and commit.revision != sealed.revision
-
-
-def _check_head(session: str, header: Header, stored: Stored) -> None:
-    """Check that the latest checkpoint is the one that the header names."""
-    if header.uid is None:
-        return
-    same = not header.digest or header.digest == digest(stored.body)
-    if header.head != stored.name[1] or not same:
-        raise CorruptSessionError(
-            f"the latest checkpoint of session {session!r} is not the one that its header names "
-            f"({stored.name[1]!r}, not {header.head!r}): somebody put an older one in its place; "
-            "restore the session from a copy, or delete it",
-            session=session,
-        )
