@@ -250,20 +250,14 @@ def _known(life: Life) -> tuple[str, int, bool]:
 
 
 def _tell(run: Run, row: Overview, what: str, *, deleted: bool) -> None:
-    if run.as_json:
-        run.screen.json({"id": row.session, "deleted": deleted})
-    else:
-        run.screen.line(f"{row.session}: {what}")
+    run.say({"id": row.session, "deleted": deleted}, f"{row.session}: {what}")
 
 
 def _list(run: Run, rows: list[Overview]) -> None:
     for row in rows:
-        if run.as_json:
-            run.screen.json({"id": row.session, "deleted": False, "dry_run": True})
-        else:
-            run.screen.line(f"{row.session}: would be deleted ({_about(row)})")
-    if not run.as_json:
-        run.screen.note(f"{len(rows):,} session{'' if len(rows) == 1 else 's'} would be deleted.")
+        facts = {"id": row.session, "deleted": False, "dry_run": True}
+        run.say(facts, f"{row.session}: would be deleted ({_about(row)})")
+    run.note(f"{len(rows):,} session{'' if len(rows) == 1 else 's'} would be deleted.")
 
 
 def _sweep(run: Run, *, dry_run: bool) -> None:
