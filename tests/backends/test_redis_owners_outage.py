@@ -28,6 +28,7 @@ from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import NOTHING_NOTED, Notes
 from wren_sessions.stores.redis import RedisStore
 from wren_sessions.stores.redis.owned import AGAIN_MS, OUTAGE_MS
+from wren_sessions.stores.redis.sequences import Sequences
 from wren_sessions.testing.build import done, info, prune, put
 
 USER: Final = "few"
@@ -161,7 +162,7 @@ async def test_a_list_knows_a_copy_though_its_maker_died(
     there = face_of(limited, face)
     await done(there, put("1", session="one", owner="ann"))
     await there.pin("one", pinned=pinned)
-    with dying_before_a_list_is_told_again(limited), pytest.raises(KeyboardInterrupt):
+    with dying_before_a_list_is_told_again(), pytest.raises(KeyboardInterrupt):
         await there.copy("one", "two")
     await there.delete("one")
     assert await listed(there) == ["two"]
@@ -170,14 +171,14 @@ async def test_a_list_knows_a_copy_though_its_maker_died(
 
 
 @contextmanager
-def dying_before_a_list_is_told_again(store: RedisStore) -> Iterator[None]:
+def dying_before_a_list_is_told_again() -> Iterator[None]:
     """As if the process ended once the copy was made."""
 
     async def die(*_: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store.sequences, "listed", die)
+        patch.setattr(Sequences, "listed", die)
         yield
 
 
@@ -370,7 +371,7 @@ async def test_a_list_knows_a_copy_on_another_node_though_its_maker_died(
     """It was told before, as on a single server."""
     there, (one, new, _) = face_of(spread, face), far
     await done(there, put("1", session=one, owner="ann"))
-    with dying_before_a_list_is_told_again(spread), pytest.raises(KeyboardInterrupt):
+    with dying_before_a_list_is_told_again(), pytest.raises(KeyboardInterrupt):
         await there.copy(one, new)
     assert set(await listed(there)) == {one, new}
 

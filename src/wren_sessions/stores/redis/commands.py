@@ -188,7 +188,12 @@ class Commands(CommitPlans, LoadPlans):
         staging = type(copy.target) is StagingId
         word = "" if staging else "-" if told is None else check_owner(told)
         args = (*self._copying(copy), word.encode())
-        read = partial(self._read_copied, copy)
+
+        def read(words: list[bytes], _: Any) -> OwnedLife | Untold | None:
+            if words[0] == b"owned":
+                return Untold(life_at(words, 1), holder_of(words[8]))
+            return self._read_copied(copy, words, None)
+
         return self._scripted("copy", copy.source, args, read, copy.target)
 
     def copy_out(self, copy: Copy) -> Plan[tuple[Untold, tuple[bytes, bytes]] | None]:
@@ -203,7 +208,7 @@ class Commands(CommitPlans, LoadPlans):
         args = (_expected(copy.expect), *self._clocks(copy.target))
         return self._scripted("copy_out", copy.source, args, read)
 
-    def copy_in(self, copy: Copy, dumped: tuple[bytes, bytes]) -> Plan[OwnedLife | Untold | None]:
+    def copy_in(self, copy: Copy, dumped: tuple[bytes, bytes]) -> Plan[OwnedLife | None]:
         """The second half. The first one has checked what is expected of the source."""
         args = (*self._copying(replace(copy, expect=None)), *dumped)
         return self._scripted("copy_in", copy.target, args, partial(self._read_copied, copy))
@@ -216,9 +221,7 @@ class Commands(CommitPlans, LoadPlans):
         how = (token_hex(8).encode(), b"1" if copy.replace else b"", copy.state or b"")
         return (*self._clocks(copy.target), *how, _expected(copy.expect), there)
 
-    def _read_copied(self, copy: Copy, words: list[bytes], _: Any) -> OwnedLife | Untold | None:
-        if words[0] == b"owned":
-            return Untold(life_at(words, 1), holder_of(words[8]))
+    def _read_copied(self, copy: Copy, words: list[bytes], _: Any) -> OwnedLife | None:
         if words[0] == b"exists":
             raise copy.exists()
         if words[0] == b"conflict":

@@ -6,10 +6,10 @@ fields of one size each; a reply has those that the caller does not hold already
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 from zlib import crc32
 
 import msgpack
@@ -109,12 +109,14 @@ def _read_loaded(
     return Loaded(life=life, stored=stored, arena=arena, state=state)
 
 
-def read_owned_load(
-    read: Callable[[list[bytes], Any], Loaded | None], words: list[bytes], reply: Any
-) -> tuple[Loaded | None, str | None]:
-    """The answer to a load that renews the session's life, and whose the session is."""
-    owner = None if words[0] == b"miss" else holder_of(words.pop()) or None
-    return read(words, reply), owner
+def and_owner(load: Plan[Loaded | None]) -> Plan[tuple[Loaded | None, str | None]]:
+    """A load that renews the session's life, and also tells whose the session is."""
+
+    def read(words: list[bytes], reply: Any) -> tuple[Loaded | None, str | None]:
+        owner = None if words[0] == b"miss" else holder_of(words.pop()) or None
+        return load.read(words, reply), owner
+
+    return cast("Plan[Any]", load)._replace(read=read)
 
 
 def _read_heads(_: list[bytes], reply: Any) -> tuple[Name, ...]:

@@ -1,29 +1,35 @@
-"""Calls that take more than one trip: a page of sessions, owners' lists, a copy to another node.
+"""All calls of a store, as coroutines: most are one trip, and some are several in a row.
 
-They are coroutines that send plans with a given function. Blocking callers pass one that never
-suspends.
+Several take a page of sessions, an owner's list, and a copy to another node. The coroutines wait
+for nothing but trips. So the async API is one of them, and blocking callers run the same ones over
+trips that never suspend.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Final, Protocol, TypeVar
 
 from redis.crc import key_slot
 
 from wren_sessions.errors import CorruptSessionError, StoreUnavailableError
 from wren_sessions.keys import StagingId
 from wren_sessions.records import (
+    ArenaParts,
     Commit,
     Committed,
+    Held,
     Life,
     Loaded,
+    Name,
     Notes,
     Prune,
+    Scanned,
     SessionInfo,
     SessionPage,
+    Span,
+    Start,
     TurnState,
     TurnStep,
 )
@@ -32,77 +38,138 @@ from wren_sessions.stores._copies import Copy
 from wren_sessions.stores.redis.cluster_walk import Place, Walk
 from wren_sessions.stores.redis.commands import Commands, Gone, OwnedLife, Untold
 from wren_sessions.stores.redis.listing import ListingCommands
-from wren_sessions.stores.redis.load import read_owned_load
-from wren_sessions.stores.redis.owned import AGAIN_MS, LATE_MS, Entry, OwnedCommands, covers
+from wren_sessions.stores.redis.load import and_owner
+from wren_sessions.stores.redis.owned import AGAIN_MS, LATE_MS, OwnedCommands, covers
 from wren_sessions.stores.redis.plans import MAX_OWNED, Owned, Plan
+from wren_sessions.ttl import Duration
 
-Run: TypeAlias = Callable[[Plan[Any]], Awaitable[Any]]
+T = TypeVar("T")
 
 logger: Final = logging.getLogger("wren_sessions")
 
 _TRIES: Final = 5
 
 
+class Run(Protocol):
+    """A function that sends a plan."""
+
+    async def __call__(self, plan: Plan[T], /) -> T:
+        """What the method returns that the plan is of."""
+
+
 class Sequences:
-    """On one server.
+    """Calls to one server.
 
     Args:
         commands: what is sent.
+        run: sends it.
+        close: closes the connections; later calls open them again.
     """
 
-    def __init__(self, commands: Commands) -> None:
+    def __init__(self, commands: Commands, run: Run, close: Callable[[], Awaitable[None]]) -> None:
         self._commands = commands
+        self._run = run
+        self._close = close
         self._listing = ListingCommands(commands.keys)
         self._owned = OwnedCommands(commands)
-        self._untold: dict[str, int] = {}  # owners whose listings could not be told: until when
 
-    async def list_sessions(self, run: Run, cursor: str | None, limit: int) -> SessionPage:
+    async def close(self) -> None:
+        """Close this event loop's connections and the blocking ones."""
+        await self._close()
+
+    # --- one trip ---
+
+    async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
+        """See `SessionStore.scan`."""
+        return await self._run(self._commands.scan(session, starts, limit))
+
+    async def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
+        """See `SessionStore.read`."""
+        return await self._run(self._commands.read(session, spans))
+
+    async def heads(self, session: str) -> tuple[Name, ...]:
+        """See `SessionStore.heads`."""
+        return await self._run(self._commands.heads(session))
+
+    async def info(self, session: str) -> SessionInfo | None:
+        """See `SessionStore.info`."""
+        return await self._run(self._commands.info(session))
+
+    async def ping(self) -> None:
+        """See `SessionStore.ping`."""
+        await self._run(self._commands.ping())
+
+    # --- lists and copies ---
+
+    async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `SessionStore.list_sessions`."""
         limit = check_limit(limit)
-        after, names = await run(self._listing.find_keys(cursor, limit))
-        page: SessionPage = (await run(self._listing.list_sessions(names, after))).page
-        return page
+        after, names = await self._run(self._listing.find_keys(cursor, limit))
+        return (await self._run(self._listing.list_sessions(names, after))).page
 
-    async def copy(self, run: Run, copy: Copy) -> Life | None:
+    async def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool | Life = False,
+        state: bytes | None = None,
+        expect: Life | None = None,
+    ) -> Life | None:
         """See `SessionStore.copy`. Nothing is copied if its owner's listing cannot be told."""
+        return await self._copy(Copy(source, target, replace=replace, state=state, expect=expect))
+
+    async def _copy(self, copy: Copy) -> Life | None:
         told: str | None = None
         for _ in range(_TRIES):
-            made: OwnedLife | Untold | None = await run(self._commands.copy(copy, told))
+            made = await self._run(self._commands.copy(copy, told))
             if not isinstance(made, Untold):
-                return await self.listed(run, copy.target, made)
-            told = await self._announce(run, copy, made)
+                return await self.listed(copy.target, made)
+            told = await self._announce(copy, made)
         raise copy.conflict()
 
-    async def _announce(self, run: Run, copy: Copy, untold: Untold) -> str | None:
+    async def _announce(self, copy: Copy, untold: Untold) -> str | None:
         """Tell the listing of its owner of a copy that is about to be made; who that is."""
         owner = untold.owner or None
         if owner is not None and type(copy.target) is not StagingId:
-            await run(self._owned.announce(owner, copy.target, untold.life))
-            self._untold.pop(owner, None)
+            await self._run(self._owned.announce(owner, copy.target, untold.life))
+            self._commands.untold.pop(owner, None)
         return owner
 
     # --- owners ---
 
-    async def commit(self, run: Run, commit: Commit, plan: Plan[Committed]) -> Committed:
-        """See `SessionStore.commit`, of a commit with an owner to a cluster.
+    async def commit(self, commit: Commit) -> Committed:
+        """See `SessionStore.commit`."""
+        plan = self._commands.commit(commit)
+        if commit.owner is not None and not self._commands.one_place:
+            return await self._commit_announced(commit, plan, commit.owner)
+        done = await self._run(plan)
+        if done.owner is not None:
+            await self.committed(commit, done)
+        return done
+
+    async def _commit_announced(
+        self, commit: Commit, plan: Plan[Committed], owner: str
+    ) -> Committed:
+        """A commit with an owner to a cluster.
 
         The owner's listing is told first, unless the session is known to be somebody's. So if it
         cannot be told, nothing is written.
         """
-        owners, owner, announced = self._commands.owners, commit.owner, None
+        owners, announced = self._commands.owners, None
         known = commit.incarnation and owners.get(commit.incarnation)
-        if owner is not None and not known and type(commit.session) is not StagingId:
-            ends_ms = await run(self._owned.announce(owner, commit.session))
-            self._untold.pop(owner, None)
+        if not known and type(commit.session) is not StagingId:
+            ends_ms = await self._run(self._owned.announce(owner, commit.session))
+            self._commands.untold.pop(owner, None)
             announced = Owned(owner, 0, ends_ms)
-        done: Committed = await run(plan)
+        done = await self._run(plan)
         if done.life is not None and done.owner is not None:
             if announced is not None and done.owner == owner:
                 owners.keep(done.life.incarnation, announced)
-            await self.committed(run, commit, done)
+            await self.committed(commit, done)
         return done
 
-    async def committed(self, run: Run, commit: Commit, done: Committed) -> None:
+    async def committed(self, commit: Commit, done: Committed) -> None:
         """See to it that the owner's listing knows of a commit that is done."""
         life, owner = done.life, done.owner
         if life is None or owner is None or type(commit.session) is StagingId:
@@ -116,34 +183,31 @@ class Sequences:
             late_ms = done.now_ms - (known.listed_ms if known else 0)
             listed = owned and late_ms < LATE_MS
         if not listed:
-            await self._list_in(run, owner, commit.session, life)
+            await self._list_in(owner, commit.session, life)
         elif not owned:
             owners.keep(life.incarnation, Owned(owner, done.now_ms))
 
-    async def _list_in(
-        self, run: Run, owner: str, session: str, life: Life, *, used: bool = False
-    ) -> None:
+    async def _list_in(self, owner: str, session: str, life: Life, *, used: bool = False) -> None:
         """Tell a listing of a session. That may fail if it stays for as long as the session."""
         owners = self._commands.owners
         known = owners.get(life.incarnation)
         sure = known is not None and known.owner == owner and covers(known.ends_ms, life)
         plan = self._owned.list_in(owner, {session: life}, used=used)
-        if await self._tell(run, plan, owner, session, life.now_ms, sure=used or sure):
+        if await self._tell(plan, owner, session, life.now_ms, sure=used or sure):
             ends_ms = self._owned.end_of(life, used=used)
             owners.keep(life.incarnation, Owned(owner, life.now_ms, ends_ms))
 
-    async def _list_out(self, run: Run, owner: str, session: str, now_ms: int) -> None:
+    async def _list_out(self, owner: str, session: str, now_ms: int) -> None:
         """Tell a listing that a session is not in it. If it cannot be told, a page finds out."""
         plan = self._owned.list_in(owner, out=[session], out_ms=now_ms)
-        await self._tell(run, plan, owner, session, now_ms, sure=True)
+        await self._tell(plan, owner, session, now_ms, sure=True)
 
     async def _tell(
-        self, run: Run, plan: Plan[None], owner: str, session: str, now_ms: int, *, sure: bool
+        self, plan: Plan[None], owner: str, session: str, now_ms: int, *, sure: bool
     ) -> bool:
         """Tell a listing something after the call itself is done; whether it was told.
 
         Args:
-            run: sends plans.
             plan: what it is told.
             owner: whose listing it is.
             session: what it is about.
@@ -151,27 +215,40 @@ class Sequences:
             sure: whether the listing is right, or corrected when it is read, if it is not told.
                 Then that is no error, and the listing is left alone for some time.
         """
-        if sure and now_ms < self._untold.get(owner, 0):
+        if sure and now_ms < self._commands.untold.get(owner, 0):
             return False
         try:
-            await run(plan._replace(hurried=sure))
+            await self._run(plan._replace(hurried=sure))
         except (StoreUnavailableError, CorruptSessionError) as error:
-            log = logger.debug if owner in self._untold else logger.warning
+            log = logger.debug if owner in self._commands.untold else logger.warning
             log(
                 "the list %s could not be updated for session %r; reading the list, or writing the "
                 "session again, will update it: %s",
                 *(self._commands.keys.owner_key(owner), session, error),
             )
-            if len(self._untold) >= MAX_OWNED:
-                self._untold.clear()
-            self._untold[owner] = now_ms + AGAIN_MS
+            if len(self._commands.untold) >= MAX_OWNED:
+                self._commands.untold.clear()
+            self._commands.untold[owner] = now_ms + AGAIN_MS
             if not sure:
                 raise
             return False
-        self._untold.pop(owner, None)
+        self._commands.untold.pop(owner, None)
         return True
 
-    async def listed(self, run: Run, session: str, found: OwnedLife | None) -> Life | None:
+    async def touch(self, session: str) -> Life | None:
+        """See `SessionStore.touch`."""
+        return await self.listed(session, await self._run(self._commands.touch(session)))
+
+    async def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
+        """See `SessionStore.set_ttl`."""
+        return await self.listed(session, await self._run(self._commands.set_ttl(session, idle)))
+
+    async def pin(self, session: str, *, pinned: bool = True) -> Life | None:
+        """See `SessionStore.pin`."""
+        found = await self._run(self._commands.pin(session, pinned=pinned))
+        return await self.listed(session, found)
+
+    async def listed(self, session: str, found: OwnedLife | None) -> Life | None:
         """See to it that the owner's listing knows a session that was copied or lives longer."""
         if found is None:
             return None
@@ -179,31 +256,35 @@ class Sequences:
         if type(session) is StagingId:
             return life
         if owner is not None:
-            await self._list_in(run, owner, session, life)
+            await self._list_in(owner, session, life)
         if former is not None and former != owner:
-            await self._list_out(run, former, session, life.updated_ms)
+            await self._list_out(former, session, life.updated_ms)
         return life
 
-    async def load(self, run: Run, load: Plan[Any]) -> Loaded | None:
-        """See `SessionStore.load`: reading renews the session, and its owner's listing is told."""
-        if type(load.session) is StagingId:
-            return await run(load)  # type: ignore[no-any-return] # what the plan reads
-        found: tuple[Loaded | None, str | None]
-        found = await run(load._replace(read=partial(read_owned_load, load.read)))
-        loaded, owner = found
+    async def load(
+        self,
+        session: str,
+        namespace: str = "",
+        checkpoint_id: str | None = None,
+        held: Held | None = None,
+    ) -> Loaded | None:
+        """See `SessionStore.load`. If reading renews the session, its owner's listing is told."""
+        load = self._commands.load(session, namespace, checkpoint_id, held)
+        if self._commands.ttl.refresh != "read" or type(session) is StagingId:
+            return await self._run(load)
+        loaded, owner = await self._run(and_owner(load))
         if loaded is not None and owner is not None:
-            await self._used(run, owner, load.session, loaded.life)
+            await self._used(owner, session, loaded.life)
         return loaded
 
-    async def turn(self, run: Run, step: TurnStep) -> TurnState:
+    async def turn(self, step: TurnStep) -> TurnState:
         """See `TurnStore.turn`: taking and keeping a turn renews the session, too."""
-        found: tuple[TurnState, OwnedLife | None] = await run(self._commands.turn(step))
-        state, renewed = found
+        state, renewed = await self._run(self._commands.turn(step))
         if renewed is not None and renewed.owner is not None:
-            await self._used(run, renewed.owner, step.session, renewed.life)
+            await self._used(renewed.owner, step.session, renewed.life)
         return state
 
-    async def _used(self, run: Run, owner: str, session: str, life: Life) -> None:
+    async def _used(self, owner: str, session: str, life: Life) -> None:
         """Tell the owner's listing if it would end too early.
 
         The call does not fail if it cannot be told: the next use tells it.
@@ -211,56 +292,63 @@ class Sequences:
         known = self._commands.owners.get(life.incarnation)
         ends_ms = known.ends_ms if known is not None and known.owner == owner else 0
         if self._owned.is_wrong(ends_ms, life):
-            await self._list_in(run, owner, session, life, used=True)
+            await self._list_in(owner, session, life, used=True)
 
-    async def prune(self, run: Run, prune: Prune) -> Committed:
+    async def prune(self, prune: Prune) -> Committed:
         """See `SessionStore.prune`."""
-        done: Committed = await run(self._commands.prune(prune))
+        done = await self._run(self._commands.prune(prune))
         if done.owner is not None:
-            await self._list_out(run, done.owner, prune.session, done.now_ms)
+            await self._list_out(done.owner, prune.session, done.now_ms)
         return done
 
-    async def delete(self, run: Run, session: str, owner: str | None = None) -> bool:
-        """See `SessionStore.delete`, and with an owner `OwnerStore.delete_owned`."""
-        commands = self._commands
-        plan = commands.delete(session) if owner is None else commands.delete_owned(session, owner)
-        gone: Gone = await run(plan)
+    async def delete(self, session: str) -> bool:
+        """See `SessionStore.delete`."""
+        return await self._delete(session, self._commands.delete(session))
+
+    async def delete_owned(self, session: str, owner: str) -> bool:
+        """See `OwnerStore.delete_owned`."""
+        return await self._delete(session, self._commands.delete_owned(session, owner))
+
+    async def _delete(self, session: str, plan: Plan[Gone]) -> bool:
+        gone = await self._run(plan)
         if gone.owner is not None:
-            await self._list_out(run, gone.owner, session, gone.now_ms)
+            await self._list_out(gone.owner, session, gone.now_ms)
         return gone.there
 
-    async def annotate(self, run: Run, session: str, notes: Notes, expect: Notes) -> Life | None:
+    async def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
         """See `OwnerStore.annotate`. Nothing is noted if a new owner's listing cannot be told."""
-        plan: Plan[Life | None] = self._commands.annotate(session, notes, expect)
+        plan = self._commands.annotate(session, notes, expect)
         owner, told = notes.owner, None
         if owner == expect.owner or type(session) is StagingId:
-            return await run(plan)  # type: ignore[no-any-return] # what the plan reads
+            return await self._run(plan)
         if owner is not None:
-            seen: SessionInfo | None = await run(self._commands.info(session))
+            seen = await self._run(self._commands.info(session))
             if seen is not None and seen.notes in {expect, notes}:
-                await run(self._owned.list_in(owner, {session: seen.life}))
+                await self._run(self._owned.list_in(owner, {session: seen.life}))
                 told = Owned(owner, 0, self._owned.end_of(seen.life))
-        life: Life | None = await run(plan)
+        life = await self._run(plan)
         if life is None:
             return None
         if expect.owner is not None:
-            await self._list_out(run, expect.owner, session, life.updated_ms)
+            await self._list_out(expect.owner, session, life.updated_ms)
         self._commands.owners.pop(life.incarnation, None)
         if told is not None:
             self._commands.owners.keep(life.incarnation, told)
         if owner is not None:
-            await self._list_in(run, owner, session, life)
+            await self._list_in(owner, session, life)
         return life
 
-    async def list_owned(self, run: Run, owner: str, cursor: str | None, limit: int) -> SessionPage:
+    async def list_owned(
+        self, owner: str, cursor: str | None = None, limit: int = 100
+    ) -> SessionPage:
         """See `OwnerStore.list_owned`."""
         limit, place = check_limit(limit), f"redis {self._commands.keys.owner_key(owner)}"
         before = parse_owned_cursor(place, cursor)
-        total, found = await run(self._owned.owned(owner, before, limit + 1))
-        self._untold.pop(owner, None)
-        some: list[Entry] = found[:limit]
+        total, found = await self._run(self._owned.owned(owner, before, limit + 1))
+        self._commands.untold.pop(owner, None)
+        some = found[:limit]
         names = [self._commands.key(entry.session) for entry in some]
-        infos = await self._infos(run, names) if names else ()
+        infos = await self._infos(names) if names else ()
         theirs = {info.session: info for info in infos if info.owner == owner}
         gone = [entry.session for entry in some if entry.session not in theirs]
         late = {
@@ -270,70 +358,67 @@ class Sequences:
         }
         if gone or late:
             last_ms = max(entry.written_ms for entry in some)
-            await run(self._owned.list_in(owner, late, out=gone, out_ms=last_ms))
+            await self._run(self._owned.list_in(owner, late, out=gone, out_ms=last_ms))
         sessions = tuple(theirs[entry.session] for entry in some if entry.session in theirs)
         more = None
         if len(found) > limit:
             more = make_owned_cursor(place, some[-1].written_ms, some[-1].session)
         return SessionPage(sessions=sessions, cursor=more, total=total - len(gone))
 
-    async def _infos(self, run: Run, names: list[bytes]) -> Sequence[SessionInfo]:
-        page: SessionPage = (await run(self._listing.list_sessions(names, None))).page
-        return page.sessions
+    async def _infos(self, names: list[bytes]) -> Sequence[SessionInfo]:
+        return (await self._run(self._listing.list_sessions(names, None))).page.sessions
 
 
 class ClusterSequences(Sequences):
-    """In a cluster."""
+    """Calls to a cluster."""
 
-    async def list_sessions(self, run: Run, cursor: str | None, limit: int) -> SessionPage:
+    async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `SessionStore.list_sessions`; `Walk` says in which order, and what the cursor is."""
         limit, walk = check_limit(limit), Walk.read(cursor)
         for number in range(_TRIES):
             plan = self._listing.find_keys_of_node(walk.scan, limit, walk.at)
-            after, found, nodes = await run(plan._replace(fresh=number > 0))
+            after, found, nodes = await self._run(plan._replace(fresh=number > 0))
             step = walk.step(after, nodes.decode())
             if step is not None:
                 names = [name for name in found if not walk.was_at(key_slot(name))]
-                return await self._described(run, walk.at, names, step.cursor)
+                return await self._described(walk.at, names, step.cursor)
             walk = walk.again()
         raise StoreUnavailableError(f"the cluster's nodes do not agree on who has slot {walk.at}")
 
-    async def _described(
-        self, run: Run, at: Place, names: list[bytes], cursor: str | None
-    ) -> SessionPage:
+    async def _described(self, at: Place, names: list[bytes], cursor: str | None) -> SessionPage:
         plan = self._listing.list_sessions(names, cursor)._replace(at=at, scattered=True)
-        page, elsewhere = await run(plan)
-        sessions, foreign = list(page.sessions), page.foreign
-        for name in elsewhere:  # its slot is on its way, or came to another node just now
+        found = await self._run(plan)
+        sessions, foreign = list(found.page.sessions), found.page.foreign
+        for name in found.elsewhere:  # its slot is on its way, or came to another node just now
             one = self._listing.list_sessions([name], cursor)._replace(at=key_slot(name))
-            more = (await run(one)).page
+            more = (await self._run(one)).page
             sessions += more.sessions
             foreign += more.foreign
         return SessionPage(sessions=tuple(sessions), cursor=cursor, foreign=foreign)
 
-    async def copy(self, run: Run, copy: Copy) -> Life | None:
-        """See `SessionStore.copy`: another node gets the session whole, in one step."""
+    async def _copy(self, copy: Copy) -> Life | None:
+        """Another node gets the session whole, in one step."""
         commands = self._commands
         if key_slot(commands.key(copy.source)) == key_slot(commands.key(copy.target)):
-            return await super().copy(run, copy)
-        found: tuple[Untold, tuple[bytes, bytes]] | None = await run(commands.copy_out(copy))
+            return await super()._copy(copy)
+        found = await self._run(commands.copy_out(copy))
         if found is None:
             return None
         untold, dumped = found
-        await self._announce(run, copy, untold)
-        made = await run(commands.copy_in(copy, dumped))
-        return await self.listed(run, copy.target, made)
+        await self._announce(copy, untold)
+        made = await self._run(commands.copy_in(copy, dumped))
+        return await self.listed(copy.target, made)
 
-    async def _infos(self, run: Run, names: list[bytes]) -> Sequence[SessionInfo]:
-        found: list[SessionInfo] = []
+    async def _infos(self, names: list[bytes]) -> Sequence[SessionInfo]:
+        infos: list[SessionInfo] = []
         while names:  # one trip to each node
             first, at = names[0], key_slot(names[0])
             plan = self._listing.list_sessions(names, None)
-            page, elsewhere = await run(plan._replace(at=at, scattered=True))
-            found += page.sessions
-            names = [name for name in names if name in elsewhere]
+            found = await self._run(plan._replace(at=at, scattered=True))
+            infos += found.page.sessions
+            names = [name for name in names if name in found.elsewhere]
             if first in names:  # its slot is on its way
                 plan = self._listing.list_sessions([first], None)
-                found += (await run(plan._replace(at=at))).page.sessions
+                infos += (await self._run(plan._replace(at=at))).page.sessions
                 names.remove(first)
-        return found
+        return infos

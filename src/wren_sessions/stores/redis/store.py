@@ -37,7 +37,6 @@ from wren_sessions.records import (
     TurnStep,
 )
 from wren_sessions.stores._closing import Closing
-from wren_sessions.stores._copies import Copy
 from wren_sessions.stores._diagnosis import Diagnosis
 from wren_sessions.stores.redis.clients import (
     Fleet,
@@ -103,17 +102,20 @@ class RedisStore(Closing):
         self._lock = Lock()
         self._pipelines = None if client is None else _threads(_place_of(client))
         self._async_client = None if async_client is None else _place_of(async_client)
-        self._aio: AsyncSessionStore
+        self._clients = LoopClients(self.make_tasks)
         place = self._async_client or self._blocking_client()
         of_cluster = isinstance(place, Fleet)
         self._commands = Commands(self.keys, self.ttl, one_place=not of_cluster)
-        if client is not None and url is None:
-            self._aio = ThreadedStore(self, _THREADS)
-        else:
-            self._aio = AsyncRedisStore(self, self._commands)
-        self.location: str = location_of(place)
         kind = ClusterSequences if of_cluster else Sequences
-        self.sequences: ClusterSequences | Sequences = kind(self._commands)
+        self.sequences: ClusterSequences | Sequences = kind(
+            self._commands, self._run_in_thread, self._close_all
+        )
+        self._aio: AsyncSessionStore = (
+            ThreadedStore(self, _THREADS)
+            if client is not None and url is None
+            else kind(self._commands, self._run_in_loop, self._close_all)
+        )
+        self.location: str = location_of(place)
 
     @classmethod
     @hides_arguments
@@ -228,24 +230,35 @@ class RedisStore(Closing):
         except DRIVER_ERRORS as error:
             translate(error, self.location, plan.session, plan.listing)
 
-    async def _awaited(self, plan: Plan[T]) -> T:
+    async def _run_in_thread(self, plan: Plan[T]) -> T:
         return self._run(plan)
+
+    async def _run_in_loop(self, plan: Plan[T]) -> T:
+        found = await self._clients.current()
+        try:
+            return plan.result(await found.trips.send(plan))
+        except DRIVER_ERRORS as error:
+            translate(error, self.location, plan.session, plan.listing)
+
+    async def _close_all(self) -> None:
+        await self._clients.close()
+        if self.has_blocking_face:
+            self.close()
 
     # --- the protocol ---
 
     def commit(self, commit: Commit) -> Committed:
         """See `SessionStore.commit`."""
-        plan = self._commands.commit(commit)
         if commit.owner is not None and not self._commands.one_place:
-            return run(self.sequences.commit(self._awaited, commit, plan))
-        done = self._run(plan)
+            return run(self.sequences.commit(commit))
+        done = self._run(self._commands.commit(commit))
         if done.owner is not None:
-            run(self.sequences.committed(self._awaited, commit, done))
+            run(self.sequences.committed(commit, done))
         return done
 
     def prune(self, prune: Prune) -> Committed:
         """See `SessionStore.prune`."""
-        return run(self.sequences.prune(self._awaited, prune))
+        return run(self.sequences.prune(prune))
 
     def load(
         self,
@@ -255,10 +268,9 @@ class RedisStore(Closing):
         held: Held | None = None,
     ) -> Loaded | None:
         """See `SessionStore.load`."""
-        plan = self._commands.load(session, namespace, checkpoint_id, held)
         if self.ttl.refresh == "read":
-            return run(self.sequences.load(self._awaited, plan))
-        return self._run(plan)
+            return run(self.sequences.load(session, namespace, checkpoint_id, held))
+        return self._run(self._commands.load(session, namespace, checkpoint_id, held))
 
     def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
         """See `SessionStore.scan`."""
@@ -278,42 +290,39 @@ class RedisStore(Closing):
 
     def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `SessionStore.list_sessions`."""
-        return run(self.sequences.list_sessions(self._awaited, cursor, limit))
+        return run(self.sequences.list_sessions(cursor, limit))
 
     def touch(self, session: str) -> Life | None:
         """See `SessionStore.touch`."""
-        found = self._run(self._commands.touch(session))
-        return run(self.sequences.listed(self._awaited, session, found))
+        return run(self.sequences.touch(session))
 
     def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
         """See `SessionStore.set_ttl`."""
-        found = self._run(self._commands.set_ttl(session, idle))
-        return run(self.sequences.listed(self._awaited, session, found))
+        return run(self.sequences.set_ttl(session, idle))
 
     def pin(self, session: str, *, pinned: bool = True) -> Life | None:
         """See `SessionStore.pin`."""
-        found = self._run(self._commands.pin(session, pinned=pinned))
-        return run(self.sequences.listed(self._awaited, session, found))
+        return run(self.sequences.pin(session, pinned=pinned))
 
     def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
         """See `OwnerStore.annotate`."""
-        return run(self.sequences.annotate(self._awaited, session, notes, expect))
+        return run(self.sequences.annotate(session, notes, expect))
 
     def list_owned(self, owner: str, cursor: str | None = None, limit: int = 100) -> SessionPage:
         """See `OwnerStore.list_owned`."""
-        return run(self.sequences.list_owned(self._awaited, owner, cursor, limit))
+        return run(self.sequences.list_owned(owner, cursor, limit))
 
     def turn(self, step: TurnStep) -> TurnState:
         """See `TurnStore.turn`."""
-        return run(self.sequences.turn(self._awaited, step))
+        return run(self.sequences.turn(step))
 
     def delete(self, session: str) -> bool:
         """See `SessionStore.delete`."""
-        return run(self.sequences.delete(self._awaited, session))
+        return run(self.sequences.delete(session))
 
     def delete_owned(self, session: str, owner: str) -> bool:
         """See `OwnerStore.delete_owned`."""
-        return run(self.sequences.delete(self._awaited, session, owner))
+        return run(self.sequences.delete_owned(session, owner))
 
     def copy(
         self,
@@ -325,8 +334,7 @@ class RedisStore(Closing):
         expect: Life | None = None,
     ) -> Life | None:
         """See `SessionStore.copy`."""
-        copy = Copy(source, target, replace=replace, state=state, expect=expect)
-        return run(self.sequences.copy(self._awaited, copy))
+        return run(self.sequences.copy(source, target, replace=replace, state=state, expect=expect))
 
     def ping(self) -> None:
         """See `SessionStore.ping`."""
@@ -375,133 +383,3 @@ def _place_of(client: Any) -> Any:
 
 def _threads(place: redis.Redis | Fleet[redis.Redis]) -> ThreadPipelines | ClusterThreads:
     return ClusterThreads(place) if isinstance(place, Fleet) else ThreadPipelines(place)
-
-
-class AsyncRedisStore:
-    """The async API of a `RedisStore`: the same plans over asyncio clients.
-
-    There is one client for each event loop. It is created at first use, and closed with the loop.
-
-    Args:
-        store: the store that makes the clients.
-        plans: what to send.
-    """
-
-    def __init__(self, store: RedisStore, plans: Commands) -> None:
-        self._store = store
-        self._plans = plans
-        self._clients = LoopClients(store.make_tasks)
-
-    async def _run(self, plan: Plan[T]) -> T:
-        found = await self._clients.current()
-        try:
-            return plan.result(await found.trips.send(plan))
-        except DRIVER_ERRORS as error:
-            translate(error, self._store.location, plan.session, plan.listing)
-
-    async def commit(self, commit: Commit) -> Committed:
-        """See `SessionStore.commit`."""
-        plan = self._plans.commit(commit)
-        if commit.owner is not None and not self._plans.one_place:
-            return await self._store.sequences.commit(self._run, commit, plan)
-        done = await self._run(plan)
-        if done.owner is not None:
-            await self._store.sequences.committed(self._run, commit, done)
-        return done
-
-    async def prune(self, prune: Prune) -> Committed:
-        """See `SessionStore.prune`."""
-        return await self._store.sequences.prune(self._run, prune)
-
-    async def load(
-        self,
-        session: str,
-        namespace: str = "",
-        checkpoint_id: str | None = None,
-        held: Held | None = None,
-    ) -> Loaded | None:
-        """See `SessionStore.load`."""
-        plan = self._plans.load(session, namespace, checkpoint_id, held)
-        if self._store.ttl.refresh == "read":
-            return await self._store.sequences.load(self._run, plan)
-        return await self._run(plan)
-
-    async def scan(self, session: str, starts: Sequence[Start], limit: int) -> Scanned:
-        """See `SessionStore.scan`."""
-        return await self._run(self._plans.scan(session, starts, limit))
-
-    async def read(self, session: str, spans: Sequence[Span]) -> ArenaParts | None:
-        """See `SessionStore.read`."""
-        return await self._run(self._plans.read(session, spans))
-
-    async def heads(self, session: str) -> tuple[Name, ...]:
-        """See `SessionStore.heads`."""
-        return await self._run(self._plans.heads(session))
-
-    async def info(self, session: str) -> SessionInfo | None:
-        """See `SessionStore.info`."""
-        return await self._run(self._plans.info(session))
-
-    async def list_sessions(self, cursor: str | None = None, limit: int = 100) -> SessionPage:
-        """See `SessionStore.list_sessions`."""
-        return await self._store.sequences.list_sessions(self._run, cursor, limit)
-
-    async def touch(self, session: str) -> Life | None:
-        """See `SessionStore.touch`."""
-        found = await self._run(self._plans.touch(session))
-        return await self._store.sequences.listed(self._run, session, found)
-
-    async def set_ttl(self, session: str, idle: Duration | None) -> Life | None:
-        """See `SessionStore.set_ttl`."""
-        found = await self._run(self._plans.set_ttl(session, idle))
-        return await self._store.sequences.listed(self._run, session, found)
-
-    async def pin(self, session: str, *, pinned: bool = True) -> Life | None:
-        """See `SessionStore.pin`."""
-        found = await self._run(self._plans.pin(session, pinned=pinned))
-        return await self._store.sequences.listed(self._run, session, found)
-
-    async def annotate(self, session: str, notes: Notes, expect: Notes) -> Life | None:
-        """See `OwnerStore.annotate`."""
-        return await self._store.sequences.annotate(self._run, session, notes, expect)
-
-    async def list_owned(
-        self, owner: str, cursor: str | None = None, limit: int = 100
-    ) -> SessionPage:
-        """See `OwnerStore.list_owned`."""
-        return await self._store.sequences.list_owned(self._run, owner, cursor, limit)
-
-    async def turn(self, step: TurnStep) -> TurnState:
-        """See `TurnStore.turn`."""
-        return await self._store.sequences.turn(self._run, step)
-
-    async def delete(self, session: str) -> bool:
-        """See `SessionStore.delete`."""
-        return await self._store.sequences.delete(self._run, session)
-
-    async def delete_owned(self, session: str, owner: str) -> bool:
-        """See `OwnerStore.delete_owned`."""
-        return await self._store.sequences.delete(self._run, session, owner)
-
-    async def copy(
-        self,
-        source: str,
-        target: str,
-        *,
-        replace: bool | Life = False,
-        state: bytes | None = None,
-        expect: Life | None = None,
-    ) -> Life | None:
-        """See `SessionStore.copy`."""
-        copy = Copy(source, target, replace=replace, state=state, expect=expect)
-        return await self._store.sequences.copy(self._run, copy)
-
-    async def ping(self) -> None:
-        """See `SessionStore.ping`."""
-        await self._run(self._plans.ping())
-
-    async def close(self) -> None:
-        """Close this event loop's connections and the blocking ones."""
-        await self._clients.close()
-        if self._store.has_blocking_face:
-            self._store.close()
