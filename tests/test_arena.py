@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from wren_sessions.delta.base import DeltaBase
 from wren_sessions.delta.cover import MAX_PIECES, pack
+from wren_sessions.delta.encoder import resolved
 from wren_sessions.delta.extents import Extent, NewExtent, Piece, unpack
 from wren_sessions.records import ArenaParts, Span, merge_spans
 from wren_sessions.serializers._elements import (
@@ -52,11 +53,11 @@ class Shelf:
         same = self.known[0] if self.known else None
         pieces, used = pack(data, same, self.known[1:], append)
         assert all(known in self.known for known in used)
-        resolved = [p.resolved(len(self.arena)) if isinstance(p, NewExtent) else p for p in pieces]
+        there = resolved(pieces, len(self.arena))
         self.appended_bytes = len(own)
         self.arena += own
-        self.known = [DeltaBase(data, resolved, like=same), *self.known][:KEPT]
-        return resolved
+        self.known = [DeltaBase(data, there, like=same), *self.known][:KEPT]
+        return there
 
     def get(self, pieces: Sequence[bytes | Extent]) -> bytes | None:
         """Read a value from the parts of the arena that it names, as a store answers them."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wren_sessions.checkpoints.codec import StoredValue
+from wren_sessions.delta.encoder import resolved
 from wren_sessions.delta.extents import Extent, NewExtent, unpack
 from wren_sessions.records import ArenaParts, Span
 from wren_sessions.transfer._rebasing import Places, Rebase
@@ -47,9 +48,7 @@ def test_values_read_the_same(records: list[list[StoredValue]]) -> None:
         target, base = target + append, len(target)
         rebase.appended(base)
         for before, after in zip(record, moved, strict=True):
-            after.pieces = [
-                p.resolved(base) if isinstance(p, NewExtent) else p for p in after.pieces
-            ]
+            after.pieces = resolved(after.pieces, base)
             assert read(after, target) == read(before, ARENA)
     used = {
         byte

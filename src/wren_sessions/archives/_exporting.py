@@ -22,7 +22,7 @@ from wren_sessions.checkpoints.codec import damage, record_of, writes_of
 from wren_sessions.checkpoints.snapshots import opened, read_record, reading
 from wren_sessions.delta.base import ArenaView, DeltaBase, Plain
 from wren_sessions.delta.cover import pack
-from wren_sessions.delta.encoder import INLINE_BYTES
+from wren_sessions.delta.encoder import INLINE_BYTES, resolved
 from wren_sessions.delta.extents import Extent, NewExtent
 from wren_sessions.delta.protection import PLAIN, Protection
 from wren_sessions.errors import ConflictError, CorruptSessionError, SerializationError
@@ -82,15 +82,12 @@ class Stream:
         same = self._recent.get(parent, {}).get(channel)
         others = [v for known in reversed(self._recent.values()) for v in known.values()]
         pieces, _ = pack(data, same, others[:MAX_RECENT], self._append)
-        resolved = [
-            piece.resolved(self._size) if isinstance(piece, NewExtent) else piece
-            for piece in pieces
-        ]
-        known = DeltaBase(data, resolved, same)
+        there = resolved(pieces, self._size)
+        known = DeltaBase(data, there, same)
         if name not in self._recent:
             self._recent.keep(name, {})
         self._recent[name][channel] = known
-        return Value(kind, list(map(_piece, resolved)))
+        return Value(kind, list(map(_piece, there)))
 
     def _append(self, data: bytes) -> NewExtent:
         fresh = NewExtent(len(self._fresh), len(data), crc32(data))

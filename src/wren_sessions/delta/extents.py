@@ -43,10 +43,6 @@ class NewExtent(NamedTuple):
     length: int
     sum: Sum
 
-    def resolved(self, base: int) -> Extent:
-        """The same piece once the store has said where the commit's bytes are."""
-        return Extent(base + self.offset, self.length, self.sum)
-
 
 Piece: TypeAlias = bytes | Extent | NewExtent
 
