@@ -12,7 +12,16 @@ from langgraph.types import Command, interrupt
 
 from saver.backends import TellingSaver, place
 from values.changing import App, dataclass_kind, model_kind
-from wren_sessions import MemoryStore, Migrations, SessionSaver, UnreadableValue, open_store
+from wren_sessions import (
+    Compression,
+    Encryption,
+    MemoryStore,
+    Migrations,
+    ProtectedStore,
+    SessionSaver,
+    UnreadableValue,
+    open_store,
+)
 from wren_sessions.errors import SerializationError
 
 CONFIG: Final[Any] = {"configurable": {"thread_id": "ann"}}
@@ -114,6 +123,34 @@ def test_nodes_that_make_new_objects_in_turns(app: App) -> None:
         app.releases(newer if turn % 2 else older)
         found = graph(store, new if turn % 2 else old).invoke({}, CONFIG)["it"]
     assert found == newer(kept=1, turns=20, city="Bonn")
+
+
+@pytest.mark.parametrize(
+    "protection",
+    [{}, {"compression": Compression()}, {"encryption": Encryption([("key", bytes(32))])}],
+    ids=["plain", "compressed", "encrypted"],
+)
+@pytest.mark.parametrize("place", ["before", "behind", "around"])
+def test_new_objects_beside_a_long_text(app: App, place: str, protection: Any) -> None:
+    """No field is lost either where the long part of a value is compressed or encrypted."""
+    older, newer = dataclass_kind(turns=0), dataclass_kind(turns=0, city="")
+    places = {"before": ("it", "text"), "behind": ("text", "it"), "around": ("it", "text", "too")}
+
+    def step(state: State) -> State:
+        every = state["it"].items()
+        return {"it": {k: v if k == "text" else replace(v, turns=v.turns + 1) for k, v in every}}
+
+    store = ProtectedStore(MemoryStore(), **protection) if protection else MemoryStore()
+    found = app.releases(newer)(kept=1, city="Bonn")
+    text = "a long text, " * 300
+    first: Any = {"it": {key: text if key == "text" else found for key in places[place]}}
+    graph(store, step).invoke(first, CONFIG)
+    app.releases(older)
+    graph(store, step).invoke({}, CONFIG)
+    app.releases(newer)
+    objects = dict(graph(store, step).get_state(CONFIG).values["it"])
+    assert objects.pop("text") == text
+    assert [*objects.values()] == [newer(kept=1, turns=2, city="Bonn")] * len(objects)
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -30,7 +30,7 @@ from wren_sessions.checkpoints.codec import (
 from wren_sessions.checkpoints.renaming import about_today, to_today, values_today, writes_today
 from wren_sessions.checkpoints.versions import Version
 from wren_sessions.delta.base import ArenaView, DeltaBase, Plain
-from wren_sessions.delta.encoder import INLINE_BYTES, Serializer, resolved
+from wren_sessions.delta.encoder import INLINE_BYTES, Serializer, resolved, whole
 from wren_sessions.delta.extents import Extent, unpack
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import DecryptionError, SerializationError, WrenSessionsError
@@ -205,16 +205,9 @@ def read_record(
         for channel, value in body.values.items():
             value.known = _held(value, arena)
             about = f"channel {channel!r} of checkpoint {stored.name[1]!r}"
-            data[channel] = _whole(value) or _read(session, value, arena, protection, about)
+            known_here = whole(value) if value.known else None
+            data[channel] = known_here or _read(session, value, arena, protection, about)
         return data, body
-
-
-def _whole(value: StoredValue) -> tuple[str, bytes] | None:
-    """Type tag and bytes of a known list; None where it is sealed or compressed."""
-    known = value.known
-    if known is None or known.plain is not None or not isinstance(value.pieces[0], bytes):
-        return None
-    return value.kind, value.pieces[0] + known.body
 
 
 def _value(

@@ -132,7 +132,7 @@ class DeltaEncoder:
         TOLD.anew = False
         kind, data = dump(serde, value, _WHAT, channel, session)
         if TOLD.anew and self._parent is not None and channel in self._parent.values:
-            before = _whole(self._parent.values[channel])
+            before = whole(self._parent.values[channel])
             if before is not None and hasattr(serde, "carried"):
                 data = serde.carried(before, data)
         return self.packed(channel, kind, data)
@@ -284,17 +284,19 @@ class DeltaEncoder:
         return tuple(names)
 
 
-def _whole(value: StoredValue) -> tuple[str, bytes] | None:
-    """Type tag and bytes of a value, if they are known."""
-    known, pieces = value.known, value.pieces
-    inline = [piece for piece in (pieces[0], pieces[-1])[: len(pieces)] if isinstance(piece, bytes)]
-    if known is None or not known.size:
-        return (value.kind, b"".join(inline)) if len(inline) == len(pieces) else None
+def whole(value: StoredValue) -> tuple[str, bytes] | None:
+    """A resolved value's type tag and bytes as the serializer gave them, if they are known."""
+    pieces, known = value.pieces, value.known
+    ranged = sum(piece.length for piece in pieces if not isinstance(piece, bytes))
+    if not ranged:
+        return value.kind, b"".join(pieces)  # type: ignore[arg-type] # all of them are inline
+    if known is None or known.size != ranged:
+        return None
     head = pieces[0] if isinstance(pieces[0], bytes) else b""
-    if known.plain is not None:
-        return value.kind.partition("+")[0], head.removeprefix(known.plain.before) + known.clear
-    tail = pieces[-1] if len(pieces) > 1 and isinstance(pieces[-1], bytes) else b""
-    return value.kind, head + known.body + tail
+    tail = pieces[-1] if isinstance(pieces[-1], bytes) else b""
+    if known.plain is None:
+        return value.kind, head + known.body + tail
+    return value.kind.partition("+")[0], head.removeprefix(known.plain.before) + known.clear + tail
 
 
 def dump(serde: Serializer, value: Any, what: str, *names: str) -> tuple[str, bytes]:
