@@ -25,12 +25,12 @@ import redis
 import redis.asyncio
 import redis.asyncio.cluster
 import redis.asyncio.connection
+import redis.asyncio.retry
 import redis.asyncio.sentinel
 import redis.cluster
 import redis.connection
 import redis.sentinel
 from redis import exceptions as driver
-from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import EqualJitterBackoff, NoBackoff
 from redis.client import NEVER_DECODE
 from redis.retry import Retry
@@ -56,44 +56,30 @@ def blocking_client(url: str, options: dict[str, Any]) -> redis.Redis | Fleet[re
     Raises:
         ConfigurationError: the URL or an option cannot be used.
     """
-    parse = redis.connection.parse_url
-    said = read_options(url, options)
-    try:
-        several, given = _given(parse, *said)
-        completed = _completed(given, Retry, log_in)
-        if several is not None:
-            none = Retry(NoBackoff(), 0)
-            if not several.service:
-                return _fleet(redis.ConnectionPool, several, completed, none)
-            client: redis.Redis = _primary(redis.sentinel.Sentinel, several, completed, none)
-        else:
-            pool: Any = redis.ConnectionPool(**completed)
-            client = redis.Redis(connection_pool=pool)
-        _check(client.connection_pool)
-        return client
-    except _UNUSABLE:
-        pass
-    raise _refusal()
+    made: redis.Redis | Fleet[redis.Redis] = _client(redis, url, options)
+    return made
 
 
 def asyncio_client(
     url: str, options: dict[str, Any]
 ) -> redis.asyncio.Redis | Fleet[redis.asyncio.Redis]:
     """An asyncio client for a URL, for one event loop; errors as `blocking_client`."""
-    parse = redis.asyncio.connection.parse_url
+    made: redis.asyncio.Redis | Fleet[redis.asyncio.Redis] = _client(redis.asyncio, url, options)
+    return made
+
+
+def _client(face: Any, url: str, options: dict[str, Any]) -> Any:
+    """A client of `redis` or `redis.asyncio`, which have the same names for the same things."""
     said = read_options(url, options)
     try:
-        several, given = _given(parse, *said)
-        completed = _completed(given, AsyncRetry, alog_in)
-        if several is not None:
-            none = AsyncRetry(NoBackoff(), 0)
-            if not several.service:
-                return _fleet(redis.asyncio.ConnectionPool, several, completed, none)
-            kind = redis.asyncio.sentinel.Sentinel
-            client: redis.asyncio.Redis = _primary(kind, several, completed, none)
+        several, given = _given(face.connection.parse_url, *said)
+        completed = _completed(given, face)
+        if several is None:
+            client = face.Redis(connection_pool=face.ConnectionPool(**completed))
+        elif several.service:
+            client = _primary(face, several, completed)
         else:
-            pool: Any = redis.asyncio.ConnectionPool(**completed)
-            client = redis.asyncio.Redis(connection_pool=pool)
+            return _fleet(face, several, completed)
         _check(client.connection_pool)
         return client
     except _UNUSABLE:
@@ -133,9 +119,7 @@ def _given(
     return several, given
 
 
-def _completed(
-    options: dict[str, Any], kind: type[Retry | AsyncRetry], login: Callable[[Any], Any]
-) -> dict[str, Any]:
+def _completed(options: dict[str, Any], face: Any) -> dict[str, Any]:
     """The options, with ours where nothing is said.
 
     A command whose connection was lost is repeated, which is safe: a commit is applied once however
@@ -145,10 +129,11 @@ def _completed(
     given = {**options}
     repeats = given.pop("retries", _REPEATS)
     retry: Any = given.get("retry") or Retry(EqualJitterBackoff(cap=0.5, base=0.02), repeats, lost)
-    if not isinstance(retry, kind):  # a policy is the same, its two classes are not
-        retry = kind(retry._backoff, retry._retries, retry._supported_errors)  # noqa: SLF001
+    if not isinstance(retry, face.retry.Retry):  # a policy is the same, its two classes are not
+        retry = face.retry.Retry(retry._backoff, retry._retries, retry._supported_errors)  # noqa: SLF001
     ours = {**_DEFAULTS, "retry_on_error": [*lost]}
-    if kind is Retry or sys.version_info < (3, 14):
+    if face is redis or sys.version_info < (3, 14):
+        login = log_in if face is redis else alog_in
         ours |= {**_unnamed(), "redis_connect_func": login}
     # Else redis-py asks whether the login is a coroutine with what Python 3.14 warns of.
     if "maint_notifications_config" not in given:  # which only the driver's default protocol has
@@ -204,14 +189,10 @@ def _several(url: str, parse: Any) -> _Several | None:
     return _Several(addresses, unquote(found["service"] or ""), each[0])
 
 
-def _primary(kind: Any, several: _Several, completed: dict[str, Any], none: Any) -> Any:
+def _primary(face: Any, several: _Several, completed: dict[str, Any]) -> Any:
     """A client of the primary that Sentinels name, whenever it connects.
 
-    Args:
-        kind: redis-py's class of Sentinels.
-        several: the URL.
-        completed: options.
-        none: repeats nothing: where one Sentinel does not answer, the next one is asked.
+    Nothing is repeated: where one Sentinel does not answer, the next one is asked.
     """
     options = {**completed}
     if options.pop("connection_class", None) is not None:
@@ -224,7 +205,8 @@ def _primary(kind: Any, several: _Several, completed: dict[str, Any], none: Any)
     for name in ("username", "password"):
         if (value := options.pop(f"sentinel_{name}", None)) is not None:
             theirs[name] = value
-    sentinels = kind(several.addresses, sentinel_kwargs={**theirs, "retry": none}, **options)
+    theirs["retry"] = _never(face)
+    sentinels = face.sentinel.Sentinel(several.addresses, sentinel_kwargs=theirs, **options)
     return sentinels.master_for(several.service)
 
 
@@ -289,30 +271,34 @@ class Fleet(Generic[C]):
 
     def client(self, address: Address) -> C:
         """A client of one node. It repeats nothing: whoever has a session may be another node."""
-        awaited = isinstance(self.like, redis.asyncio.ConnectionPool)
+        face: Any = redis
+        if isinstance(self.like, redis.asyncio.ConnectionPool):
+            face = redis.asyncio
         host, port = address
         kwargs = {
             **self.like.connection_kwargs,
             "host": host,
             "port": port,
-            "retry": AsyncRetry(NoBackoff(), 0) if awaited else Retry(NoBackoff(), 0),
+            "retry": _never(face),
             "retry_on_error": [],
         }
-        pool = (redis.asyncio if awaited else redis).ConnectionPool(
-            self.like.connection_class, self.like.max_connections, **kwargs
-        )
-        client: C = (redis.asyncio if awaited else redis).Redis(connection_pool=pool)
+        pool = face.ConnectionPool(self.like.connection_class, self.like.max_connections, **kwargs)
+        client: C = face.Redis(connection_pool=pool)
         return client
 
 
-def _fleet(kind: Any, several: _Several, completed: dict[str, Any], none: Any) -> Fleet[Any]:
-    driver_of = redis.asyncio.cluster if kind is redis.asyncio.ConnectionPool else redis.cluster
-    options = {**completed, "retry": none, "retry_on_error": []}
-    if hasattr(driver_of, "ClusterParser"):  # before redis-py 6, no other one knows MOVED and ASK
-        options.setdefault("parser_class", driver_of.ClusterParser)
+def _never(face: Any) -> Any:
+    """How often something is repeated: not at all."""
+    return face.retry.Retry(NoBackoff(), 0)
+
+
+def _fleet(face: Any, several: _Several, completed: dict[str, Any]) -> Fleet[Any]:
+    options = {**completed, "retry": _never(face), "retry_on_error": []}
+    if hasattr(face.cluster, "ClusterParser"):  # before redis-py 6, none other knows MOVED and ASK
+        options.setdefault("parser_class", face.cluster.ClusterParser)
     patience_s = options.pop("failover_timeout", FAILOVER_S)
     host, port = several.addresses[0]
-    like = kind(**options, host=host, port=port)
+    like = face.ConnectionPool(**options, host=host, port=port)
     _check(like)
     return Fleet(tuple(several.addresses), like, _as_it_is, patience_s)
 
