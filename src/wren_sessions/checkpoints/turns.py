@@ -28,7 +28,6 @@ from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
-from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -262,12 +261,7 @@ class Turn:
                 if not store.turn(self._step("keep")).mine:
                     return
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.over:
             return
         self._ended()
@@ -302,12 +296,7 @@ class Turn:
                 if not (await store.turn(self._step("keep"))).mine:
                     return
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self.over:
             return
         self._ended()
