@@ -17,13 +17,11 @@ from wren_sessions.stores.redis import RedisStore
 from wren_sessions.testing import FakeClock, MakeStore, MakeTenant, PassTime, StoreContract
 from wren_sessions.testing.contract_arena import ArenaContract
 from wren_sessions.testing.contract_base import ContractBase, FaceOf, OpenFace
-from wren_sessions.testing.contract_commits import CommitContract
-from wren_sessions.testing.contract_conditions import ConditionContract
+from wren_sessions.testing.contract_commits import CommitContract, ConditionContract
 from wren_sessions.testing.contract_copies import CopyContract
 from wren_sessions.testing.contract_prefixes import PrefixContract
 from wren_sessions.testing.contract_prunes import PruneContract
-from wren_sessions.testing.contract_records import RecordContract
-from wren_sessions.testing.contract_scans import ScanContract
+from wren_sessions.testing.contract_records import RecordContract, ScanContract
 from wren_sessions.testing.contract_sessions import SessionContract
 from wren_sessions.testing.contract_writes import WriteContract
 from wren_sessions.ttl import TTLPolicy

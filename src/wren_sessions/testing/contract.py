@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from wren_sessions.testing.contract_arena import ArenaContract
 from wren_sessions.testing.contract_base import MakeStore, MakeTenant, PassTime
-from wren_sessions.testing.contract_commits import CommitContract
-from wren_sessions.testing.contract_conditions import ConditionContract
+from wren_sessions.testing.contract_commits import CommitContract, ConditionContract
 from wren_sessions.testing.contract_copies import CopyContract
 from wren_sessions.testing.contract_expiry import ExpiryContract
-from wren_sessions.testing.contract_headers import HeaderContract
 from wren_sessions.testing.contract_ids import IdContract
-from wren_sessions.testing.contract_lives import LifeContract
+from wren_sessions.testing.contract_lives import LifeContract, SettingContract
 from wren_sessions.testing.contract_owners import OwnerContract
 from wren_sessions.testing.contract_prefixes import PrefixContract
 from wren_sessions.testing.contract_prunes import PruneContract
-from wren_sessions.testing.contract_records import RecordContract
-from wren_sessions.testing.contract_scans import ScanContract
-from wren_sessions.testing.contract_sessions import SessionContract
-from wren_sessions.testing.contract_settings import SettingContract
+from wren_sessions.testing.contract_records import RecordContract, ScanContract
+from wren_sessions.testing.contract_sessions import HeaderContract, SessionContract
 from wren_sessions.testing.contract_turns import TurnContract
 from wren_sessions.testing.contract_writes import WriteContract
 
