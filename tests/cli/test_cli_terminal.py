@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from cli.running import Cli, Result, apart, terminal
 from wren_sessions import Sessions, open_store
 from wren_sessions.cli._text import block, json_line, shown, wrapped
-from wren_sessions.viewing.graph import draw
+from wren_sessions.viewing.steps import draw
 
 INTERVIEW: Final = "cli_20251108_145739"
 OURS: Final = re.compile(r"\x1b\[[0-9;]*m")

@@ -13,9 +13,8 @@ from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import SessionName, checkpoint_of, place_of
 from wren_sessions.cli._screen import Styled
 from wren_sessions.keys import Address
-from wren_sessions.viewing.graph import draw
 from wren_sessions.viewing.states import Reader, state_of
-from wren_sessions.viewing.steps import Entry, entries
+from wren_sessions.viewing.steps import Entry, draw, entries
 from wren_sessions.viewing.times import local_text
 from wren_sessions.viewing.values import Change, changes, glimpse
 

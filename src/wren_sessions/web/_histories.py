@@ -12,9 +12,8 @@ from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.errors import SessionNotFoundError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Life, Stored
-from wren_sessions.viewing.graph import draw
 from wren_sessions.viewing.states import Reader, attempt
-from wren_sessions.viewing.steps import Entry, entry
+from wren_sessions.viewing.steps import Entry, draw, entry
 
 STEPS: Final = 20  # on a page: states are whole conversations
 PLOTTED: Final = 400  # checkpoints of a plot
