@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from wren_sessions.checkpoints import record_cache as _cache
-from wren_sessions.checkpoints.arriving import MAX_OLD, RECENT_S
+from wren_sessions.checkpoints.arriving import MAX_OLD, RECENT_S, Putting
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue
 from wren_sessions.checkpoints.record_cache import (
     MAX_ORIGINS,
@@ -27,6 +27,7 @@ from wren_sessions.records import Life, Name
 SESSION: Final = "cli_20251108_145739"
 FIRST: Final = ("", "c1")
 SECOND: Final = ("", "c2")
+PUT: Final = Putting()
 
 
 def life(incarnation: str = "a", now_ms: int = 1_000) -> Life:
@@ -78,8 +79,8 @@ def hold(cache: Cache, name: Name, writes: Any) -> bool:
 
 def written(cache: Cache, name: Name) -> tuple[Any, ...]:
     """A checkpoint that continues nothing is written; gives the writes that came before it."""
-    waited = cache.begin(SESSION, name, life())
-    cache.written(SESSION, life(), name, body(), None)
+    waited = cache.begin(SESSION, name, life(), PUT)
+    cache.written(SESSION, life(), name, body(), None, putting=PUT)
     return tuple(waited)
 
 
@@ -373,17 +374,17 @@ def test_writes_are_remembered_for_a_checkpoint_that_is_not_there() -> None:
 def test_writes_of_a_checkpoint_on_its_way_are_remembered_only_if_they_are_stored() -> None:
     """Its commit has been made: it cannot take them in any more."""
     cache = Cache()
-    cache.begin(SESSION, FIRST, None)
+    cache.begin(SESSION, FIRST, None, PUT)
     assert waits(cache, FIRST) == (None, True)
     assert not hold(cache, FIRST, early())
     assert not hold(cache, FIRST, early("a"))
-    cache.begin(SESSION, FIRST, life("a"))
+    cache.begin(SESSION, FIRST, life("a"), PUT)
     assert not hold(cache, FIRST, early())
     assert not hold(cache, FIRST, early("b"))
     stored = early("a")
     assert hold(cache, FIRST, stored)
     assert not cache.for_writes(SESSION, FIRST).waits
-    assert cache.begin(SESSION, FIRST, None) == (stored,)  # it begins another life
+    assert cache.begin(SESSION, FIRST, None, PUT) == (stored,)  # it begins another life
 
 
 def test_writes_are_enough_if_their_checkpoint_came_while_they_were_stored() -> None:
@@ -391,9 +392,9 @@ def test_writes_are_enough_if_their_checkpoint_came_while_they_were_stored() -> 
     cache = Cache()
     cache.live(SESSION, life("a"))
     before = cache.for_writes(SESSION, FIRST)
-    cache.begin(SESSION, FIRST, life("a"))
+    cache.begin(SESSION, FIRST, life("a"), PUT)
     on_its_way = cache.for_writes(SESSION, FIRST)
-    cache.written(SESSION, life("a"), FIRST, body(), None)
+    cache.written(SESSION, life("a"), FIRST, body(), None, putting=PUT)
     assert not cache.hold(SESSION, FIRST, early("a"), before)
     assert not cache.hold(SESSION, FIRST, early(), on_its_way)
     assert not cache.hold(SESSION, FIRST, early("b"), on_its_way)
@@ -406,24 +407,42 @@ def test_who_waits_for_a_checkpoint_on_its_way_is_told_once(*, fails: bool) -> N
     cache = Cache()
     first, second, other = _Sent(), _Sent(), _Sent()
     assert not cache.await_put(SESSION, FIRST, first)
-    cache.begin(SESSION, FIRST, None)
-    cache.begin(SESSION, SECOND, None)
+    cache.begin(SESSION, FIRST, None, PUT)
+    cache.begin(SESSION, SECOND, None, PUT)
     assert cache.await_put(SESSION, FIRST, first)
     assert cache.await_put(SESSION, FIRST, second)
     assert cache.await_put(SESSION, SECOND, other)
     for _ in range(2):
         if fails:
-            cache.end(SESSION, FIRST, unsure=True)
+            cache.end(SESSION, FIRST, PUT, unsure=True)
         else:
-            cache.written(SESSION, life(), FIRST, body(), None)
+            cache.written(SESSION, life(), FIRST, body(), None, putting=PUT)
     assert (first.times, second.times, other.times) == (1, 1, 0)
     assert not cache.await_put(SESSION, FIRST, first)
+
+
+@pytest.mark.parametrize("unsure", [False, True])
+def test_of_two_puts_the_last_one_counts(*, unsure: bool) -> None:
+    """Writes that come while one of them is on its way wait for it, and are not remembered."""
+    cache, other, sent = Cache(), Putting(), _Sent()
+    cache.begin(SESSION, FIRST, None, PUT)
+    cache.begin(SESSION, FIRST, None, other)
+    cache.begin(SESSION, FIRST, None, other)  # it says more about itself
+    assert cache.await_put(SESSION, FIRST, sent)
+    cache.end(SESSION, FIRST, PUT, unsure=unsure)
+    assert waits(cache, FIRST) == (None, True)
+    assert not hold(cache, FIRST, early())
+    cache.end(SESSION, FIRST, PUT, unsure=unsure)  # it ends once
+    assert sent.times == 0
+    cache.end(SESSION, FIRST, other, unsure=False)
+    assert (sent.times, waits(cache, FIRST)) == (1, (None, False))
+    assert cache.for_writes(SESSION, FIRST).unsure is unsure
 
 
 def test_a_forked_child_waits_for_no_put_of_its_parent() -> None:
     """The thread that makes it is not there; what it writes may be stored or not."""
     cache = Cache()
-    cache.begin(SESSION, FIRST, None)
+    cache.begin(SESSION, FIRST, None, PUT)
     sent = _Sent()
     assert cache.await_put(SESSION, FIRST, sent)
     cache.renew()
@@ -438,8 +457,8 @@ def test_writes_stay_for_a_checkpoint_whose_put_failed() -> None:
     waiting = {name: early() for name in (FIRST, SECOND)}
     for name, writes in waiting.items():
         assert hold(cache, name, writes)
-        assert cache.begin(SESSION, name, None) == (writes,)
-        cache.end(SESSION, name, unsure=True)
+        assert cache.begin(SESSION, name, None, PUT) == (writes,)
+        cache.end(SESSION, name, PUT, unsure=True)
     assert waits(cache, FIRST) == (None, False)
     assert written(cache, FIRST) == (waiting[FIRST],)
     cache.absent(SESSION)
@@ -453,20 +472,22 @@ def test_writes_of_a_checkpoint_whose_put_failed_are_remembered_only_if_they_are
     waiting = early()
     hold(cache, FIRST, waiting)
     cache.live(SESSION, life("a"))
-    cache.begin(SESSION, FIRST, life("a"))
-    cache.end(SESSION, FIRST, unsure=True)
+    cache.begin(SESSION, FIRST, life("a"), PUT)
+    cache.end(SESSION, FIRST, PUT, unsure=True)
     known = cache.for_writes(SESSION, FIRST)
     assert (known.unsure, known.early, known.expected) == (True, (waiting,), life("a"))
-    cache.begin(SESSION, FIRST, life("a"))
-    cache.end(SESSION, FIRST, unsure=False)  # the next try fails for certain, the first may come
+    cache.begin(SESSION, FIRST, life("a"), PUT)
+    cache.end(
+        SESSION, FIRST, PUT, unsure=False
+    )  # the next try fails for certain, the first may come
     assert cache.for_writes(SESSION, FIRST).unsure
     assert not hold(cache, FIRST, early())
     assert not hold(cache, FIRST, early("b"))
     assert hold(cache, FIRST, early("a"))
     assert cache.found(SESSION, FIRST)[0] is waiting
-    assert cache.begin(SESSION, FIRST, None) == ()
+    assert cache.begin(SESSION, FIRST, None, PUT) == ()
     assert not cache.for_writes(SESSION, FIRST).unsure
-    cache.end(SESSION, FIRST, unsure=False)
+    cache.end(SESSION, FIRST, PUT, unsure=False)
     assert not cache.for_writes(SESSION, FIRST).unsure
 
 
@@ -475,9 +496,9 @@ def test_what_a_put_on_its_way_contains_is_not_given_again() -> None:
     cache = Cache()
     waiting = early()
     hold(cache, FIRST, waiting)
-    assert cache.begin(SESSION, FIRST, None) == (waiting,)
+    assert cache.begin(SESSION, FIRST, None, PUT) == (waiting,)
     assert cache.found(SESSION, FIRST) == ()
-    cache.end(SESSION, FIRST, unsure=True)
+    cache.end(SESSION, FIRST, PUT, unsure=True)
     assert cache.found(SESSION, FIRST) == [waiting]
 
 
@@ -509,12 +530,12 @@ def test_puts_that_may_still_come_are_remembered(monkeypatch: pytest.MonkeyPatch
         return [name for name in names if cache.for_writes(SESSION, name).unsure]
 
     for name in names:
-        cache.begin(SESSION, name, None)
-        cache.end(SESSION, name, unsure=True)
+        cache.begin(SESSION, name, None, PUT)
+        cache.end(SESSION, name, PUT, unsure=True)
     assert unsure() == names
     now_s[0] += RECENT_S
-    cache.begin(SESSION, FIRST, None)
-    cache.end(SESSION, FIRST, unsure=True)
+    cache.begin(SESSION, FIRST, None, PUT)
+    cache.end(SESSION, FIRST, PUT, unsure=True)
     assert unsure() == names[-MAX_OLD + 1 :]
 
 
@@ -555,7 +576,7 @@ def test_writes_of_a_checkpoint_that_another_continues_do_not_wait() -> None:
     stored, kept_here = early("a"), early()
     for writes in (stored, kept_here, stored):
         assert hold(cache, FIRST, writes)
-    cache.written(SESSION, life("a"), SECOND, body(), FIRST)
+    cache.written(SESSION, life("a"), SECOND, body(), FIRST, putting=PUT)
     assert written(cache, FIRST) == (kept_here,)
 
 
@@ -563,10 +584,10 @@ def test_a_checkpoint_that_is_being_written_counts_for_those_within_it() -> None
     """A subgraph's checkpoint may come before the root's has been written."""
     cache = Cache()
     cache.live(SESSION, life("a"), FIRST)
-    cache.begin(SESSION, SECOND, life("a"))
+    cache.begin(SESSION, SECOND, life("a"), PUT)
     assert cache.life_of(SESSION, [SECOND]) == life("a")
     assert waits(cache, SECOND) == (None, True)
-    cache.end(SESSION, SECOND, unsure=True)
+    cache.end(SESSION, SECOND, PUT, unsure=True)
     assert cache.life_of(SESSION, [SECOND]) is None
 
 

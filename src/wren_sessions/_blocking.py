@@ -37,7 +37,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from threading import get_ident
 from types import FrameType, TracebackType
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from weakref import WeakSet
 
 from wren_sessions.errors import StoreUnavailableError, WrenSessionsError
@@ -59,6 +59,9 @@ from wren_sessions.records import (
     Start,
 )
 from wren_sessions.ttl import Duration
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -222,13 +225,20 @@ class ThreadSignal:
         return self._lock.acquire(timeout=seconds)
 
 
+def running_loop() -> AbstractEventLoop:
+    """The event loop that runs now."""
+    import asyncio
+
+    return asyncio.get_running_loop()
+
+
 class LoopSignal:
     """A signal for a caller on the event loop that runs now."""
 
     def __init__(self) -> None:
         import asyncio
 
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         self._sent = asyncio.Event()
 
     def send(self) -> None:

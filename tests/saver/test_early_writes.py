@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Final, cast
@@ -17,7 +18,13 @@ from langgraph.checkpoint.serde.types import INTERRUPT
 
 from saver.backends import Awaited
 from saver.chains import config, pending
-from wren_sessions import FileStore, MemoryStore, SessionSaver, StoreUnavailableError
+from wren_sessions import (
+    ConflictError,
+    FileStore,
+    MemoryStore,
+    SessionSaver,
+    StoreUnavailableError,
+)
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Commit, Committed
 
@@ -138,6 +145,79 @@ async def test_a_call_that_stops_the_loop_of_its_put_does_not_stop_it_for_long(
     slow.go_on.set()
     await putting
     assert (await pending(saver, config(checkpoint_id="c1"))) == []
+
+
+class _GatedStore(Awaited):
+    """A store that answers each commit of a checkpoint when it is told to.
+
+    Attributes:
+        gates: one for each, in their order; its result None lets the commit be made.
+    """
+
+    def __init__(self, store: SessionStore) -> None:
+        super().__init__(store)
+        self.gates: list[asyncio.Future[None]] = []
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Wait, and commit."""
+        if commit.record is not None:
+            self.gates.append(asyncio.get_running_loop().create_future())
+            await self.gates[-1]
+        return await super().commit(commit)
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+async def test_what_comes_between_two_puts_is_with_the_one_that_is_stored(refused: int) -> None:
+    """One of two puts of a checkpoint at once is refused, and the other does not lose it."""
+    store = MemoryStore()
+    gated = _GatedStore(store)
+    saver, at = SessionSaver(cast("SessionStore", gated)), config(checkpoint_id="c1")
+    puts = [asyncio.create_task(saver.aput(config(), CHECKPOINT, {}, {})) for _ in range(2)]
+    for _ in range(9):
+        await asyncio.sleep(0)
+    gated.gates[refused].set_exception(ConflictError("refused", session="t"))
+    await asyncio.wait([puts[refused]])
+    writing = asyncio.create_task(saver.aput_writes(at, [("a", 1)], "task"))
+    for _ in range(9):
+        await asyncio.sleep(0)
+    gated.gates[1 - refused].set_result(None)
+    await asyncio.wait([writing, *puts])
+    assert isinstance(puts[refused].exception(), ConflictError)
+    await writing
+    assert await pending(SessionSaver(store), at) == [("task", "a", 1)]
+
+
+@pytest.mark.parametrize("kind", [_LateStore, _GatedStore])
+def test_a_put_whose_loop_was_closed_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, kind: type[_LateStore | _GatedStore]
+) -> None:
+    """Its task is kept, and never goes on: writes are stored if the checkpoint is there."""
+    store = MemoryStore()
+    late = kind(store)
+    saver, at = SessionSaver(cast("SessionStore", late)), config(checkpoint_id="c1")
+    loop = asyncio.new_event_loop()
+    putting = loop.create_task(saver.aput(config(), CHECKPOINT, {}, {}))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    monkeypatch.setattr("wren_sessions.checkpoints.pending._LOOK_S", 0)
+    monkeypatch.setattr("wren_sessions.checkpoints.pending._LOOKS", 1)
+    if isinstance(late, _LateStore):
+        late.go_on = asyncio.Event()
+        late.go_on.set()
+        asyncio.run(saver.aput_writes(at, [("a", 1)], "task"))
+        found = SessionSaver(store).get_tuple(at)
+        assert found is not None
+        assert found.pending_writes == [("task", "a", 1)]
+    else:
+        with pytest.raises(StoreUnavailableError, match="could not be stored, or its answer was"):
+            asyncio.run(saver.aput_writes(at, [("a", 1)], "task"))
+    end(putting)
+
+
+def end(task: asyncio.Task[Any]) -> None:
+    """Let a task go that can never go on."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined] # that it is pending is no news
+    cast("Coroutine[Any, Any, Any]", task.get_coro()).close()
 
 
 async def test_writes_that_a_failed_put_overtakes_are_with_its_checkpoint() -> None:

@@ -9,13 +9,29 @@ ago. Of what is older, a few are kept.
 from __future__ import annotations
 
 import time
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from wren_sessions._blocking import Signal
 from wren_sessions.records import Life, Name
 
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
 RECENT_S: Final = 900.0  # how long a checkpoint may take to come behind its writes or a failed put
 MAX_OLD: Final = 64  # checkpoints of one session that are remembered for longer than that
+
+
+class Putting:
+    """A put on its way.
+
+    Attributes:
+        incarnation: the life that its checkpoint will belong to, as far as it is known: the session
+            may expire, and the checkpoint begin another life.
+        loop: the event loop that it is awaited on; None if it blocks its thread.
+    """
+
+    incarnation: str | None = None
+    loop: AbstractEventLoop | None = None
 
 
 class Early:
@@ -51,8 +67,8 @@ class Arriving:
     """What this process knows of checkpoints that are not there yet. Has no lock, does no I/O.
 
     Attributes:
-        begun: the incarnations of those that are being written, as far as it is known: the session
-            may expire, and the checkpoint begin another life.
+        begun: the puts that are on their way. A checkpoint may have several: of two at once, one
+            may be refused, and the other must not lose what came between.
         awaited: what to send when one of them is stored, or has failed.
         unsure: those whose put failed, and which may be there all the same: an answer was lost, or
             a driver still repeats the call.
@@ -62,10 +78,33 @@ class Arriving:
     __slots__ = ("awaited", "begun", "early", "unsure")
 
     def __init__(self) -> None:
-        self.begun: dict[Name, str | None] = {}
+        self.begun: dict[Name, list[Putting]] = {}
         self.awaited: dict[Name, list[Signal]] = {}
         self.unsure: dict[Name, Unsure] = {}
         self.early: dict[Name, Early] = {}
+
+    def begin(self, name: Name, putting: Putting) -> None:
+        """Remember a put, once."""
+        puts = self.begun.setdefault(name, [])
+        if putting not in puts:
+            puts.append(putting)
+
+    def end(self, name: Name, putting: Putting, *, unsure: bool) -> None:
+        """Forget a put that failed; who waits for it goes on with the last one."""
+        puts = self.begun.get(name, [])
+        if putting in puts:
+            puts.remove(putting)
+            if unsure:
+                self.fail(name, putting.incarnation)
+        if not puts:
+            self.begun.pop(name, None)
+            self.let_go(name)
+
+    def end_closed(self, name: Name) -> None:
+        """Forget the puts that never go on, because their event loop was closed."""
+        for putting in [*self.begun.get(name, ())]:
+            if putting.loop is not None and putting.loop.is_closed():
+                self.end(name, putting, unsure=True)
 
     def let_go(self, name: Name) -> None:
         """Tell those who wait for a checkpoint that it is not being written any more."""

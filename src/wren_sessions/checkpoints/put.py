@@ -25,6 +25,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
+from wren_sessions._blocking import Unsuspended, running_loop
+from wren_sessions.checkpoints.arriving import Putting
 from wren_sessions.checkpoints.channels import is_internal
 from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, encode_record
 from wren_sessions.checkpoints.get import Reading
@@ -296,6 +298,7 @@ class Writing:
         self._header_strings = frozenset(header_strings)
         self._protection = protection
         self._rules = rules
+        self._awaited = not isinstance(store, Unsuspended)
         self.pending: Pending = Pending(store, cache, protection, rules)
 
     async def put(self, put: Put, serde: Serializer) -> None:
@@ -309,24 +312,28 @@ class Writing:
             ConflictError: it is somebody else's to write now, or the turn that this is in was
                 lost; where the rules want that, also: it does not continue the latest checkpoint.
         """
-        session, name, parent = put.session, put.name, put.parent
+        session, name, parent, putting = put.session, put.name, put.parent, Putting()
+        if self._awaited:
+            putting.loop = running_loop()
         try:
-            known, begins = self._cache.known(session, name, parent, put.within), False
+            known, begins = self._cache.known(session, name, parent, put.within, putting), False
             if known.life is None or known.parent is None or put.life is not None:
-                known, begins = await self._whose(put, serde, known)
+                known, begins = await self._whose(put, serde, known, putting)
             ours = draft(put, serde, known, self._protection)
             if ours.body.skewed:  # what is stored before it may be pruned: see `Pending.commit_of`
-                known = known._replace(early=self._cache.begin(session, name, None))
+                known = known._replace(early=self._cache.begin(session, name, None, putting))
             done = await self._store.commit(self._commit(put, ours, known, begins=begins))
             if done.outcome != "done":
-                ours, done = await self._otherwise(put, serde, known, ours, done, begins=begins)
+                ours, done = await self._otherwise(
+                    put, serde, known, ours, done, putting=putting, begins=begins
+                )
             assert done.life is not None  # noqa: S101 -- a commit that is done has one
             ours.resolve(done.base)
-            self._cache.written(session, done.life, name, ours.body, parent)
+            self._cache.written(session, done.life, name, ours.body, parent, putting=putting)
         except BaseException as error:
             refused = isinstance(error, WrenSessionsError)
             unsure = not refused or isinstance(error, StoreUnavailableError)
-            self._cache.end(session, name, unsure=unsure)
+            self._cache.end(session, name, putting, unsure=unsure)
             self._cache.forget(session)
             raise
 
@@ -359,7 +366,9 @@ class Writing:
 
     # --- the less usual ---------------------------------------------------------------------------
 
-    async def _whose(self, put: Put, serde: Serializer, known: Known) -> tuple[Known, bool]:
+    async def _whose(
+        self, put: Put, serde: Serializer, known: Known, putting: Putting
+    ) -> tuple[Known, bool]:
         """What a put belongs to that continues nothing, or what is not known here.
 
         Returns:
@@ -373,7 +382,7 @@ class Writing:
         begins = orphan and life is None
         if (begins and self._cache.knows(session)) or (orphan and put.has_history):
             gone(session)
-        early = self._cache.begin(session, put.name, life)
+        early = self._cache.begin(session, put.name, life, putting)
         records = [] if life is None else self._cache.records(session)
         persistent_subgraphs = self._cache.has_persistent_subgraphs(session, life)
         return Known(parent, life, records, persistent_subgraphs, early), begins
@@ -398,6 +407,7 @@ class Writing:
         ours: Draft,
         done: Committed,
         *,
+        putting: Putting,
         begins: bool,
     ) -> tuple[Draft, Committed]:
         """Write a checkpoint whole, where what it builds on has gone, and may have."""
@@ -418,7 +428,7 @@ class Writing:
             in_turn = token_in(self._rules, session) is not None
             if put.name[0] != "" or put.has_history or persistent_subgraphs or in_turn:
                 expired(session)  # a turn ends with its session
-            early = self._cache.begin(session, put.name, None)
+            early = self._cache.begin(session, put.name, None, putting)
             nothing = nothing._replace(life=None, early=early)
             ours = draft(put, serde, nothing, self._protection)
             again = replace(self._commit(put, ours, nothing, begins=True), revision=None)

@@ -60,7 +60,7 @@ from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
 from wren_sessions._blocking import LRU, Lock, Signal, renew_in_child
-from wren_sessions.checkpoints.arriving import Arriving
+from wren_sessions.checkpoints.arriving import Arriving, Putting
 from wren_sessions.checkpoints.codec import CheckpointRecord
 from wren_sessions.records import Life, Name
 
@@ -121,8 +121,8 @@ class Lineage:
         for name in names:
             origin = self.origins.get(name)
             seen = self.seen.get(origin) if origin else None
-            if seen is None:
-                seen = self.seen.get(begun.get(name) or "")
+            if seen is None and name in begun:
+                seen = self.seen.get(begun[name][-1].incarnation or "")
             if seen is not None:
                 return seen.life
         return None
@@ -240,8 +240,8 @@ class Cache:
         """Wait for no put of a parent in its forked child; nobody knows whether it is stored."""
         for lineage in self._lineages.values():
             arriving = lineage.arriving
-            for name, incarnation in arriving.begun.items():
-                arriving.fail(name, incarnation)
+            for name, puts in arriving.begun.items():
+                arriving.fail(name, puts[-1].incarnation)
             arriving.begun.clear()
             arriving.awaited.clear()
 
@@ -252,7 +252,14 @@ class Cache:
 
     # --- for a put --------------------------------------------------------------------------------
 
-    def known(self, session: str, name: Name, parent: Name | None, within: Sequence[Name]) -> Known:
+    def known(
+        self,
+        session: str,
+        name: Name,
+        parent: Name | None,
+        within: Sequence[Name],
+        putting: Putting,
+    ) -> Known:
         """What is known when a checkpoint is to be written; if its life is, it is begun by this.
 
         `within` are the checkpoints of the graphs that its graph runs in.
@@ -273,14 +280,25 @@ class Cache:
                 records.reverse()
             if life is None:
                 return Known(found, None, records, persistent_subgraphs=False)
-            lineage.arriving.begun[name] = life.incarnation
+            putting.incarnation, begun = life.incarnation, lineage.arriving.begun
+            if name in begun:
+                lineage.arriving.begin(name, putting)
+            else:
+                begun[name] = [putting]
             persistent_subgraphs = lineage.seen[life.incarnation].persistent_subgraphs
             waiting = lineage.arriving.early.get(name)
             early = tuple(waiting.batches) if waiting else ()
             return Known(found, life, records, persistent_subgraphs, early)
 
     def written(
-        self, session: str, life: Life, name: Name, body: CheckpointRecord, parent: Name | None
+        self,
+        session: str,
+        life: Life,
+        name: Name,
+        body: CheckpointRecord,
+        parent: Name | None,
+        *,
+        putting: Putting | None = None,
     ) -> None:
         """A checkpoint was written, with the pending writes that came before it.
 
@@ -290,7 +308,11 @@ class Cache:
             lineage = self._live(session, life, name)
             self._remember(session, name, body, parent)
             arriving = lineage.arriving
-            arriving.begun.pop(name, None)
+            puts = arriving.begun.get(name)
+            if puts and putting in puts:
+                puts.remove(putting)
+                if not puts:
+                    del arriving.begun[name]
             if arriving.awaited:
                 arriving.let_go(name)
             if arriving.unsure:
@@ -377,7 +399,7 @@ class Cache:
             lineage = self._lineages.get(session)
             return lineage is not None and (lineage.deleted or bool(lineage.seen))
 
-    def begin(self, session: str, name: Name, life: Life | None) -> Sequence[Any]:
+    def begin(self, session: str, name: Name, life: Life | None, putting: Putting) -> Sequence[Any]:
         """A checkpoint is being written, in this life or as the first of one.
 
         Returns:
@@ -386,24 +408,20 @@ class Cache:
         with self._lock:
             lineage = self._lineages.get(session) or self._new_lineage(session)
             arriving = lineage.arriving
-            arriving.begun[name] = life.incarnation if life else None
+            putting.incarnation = life.incarnation if life else None
+            arriving.begin(name, putting)
             waiting = arriving.early.get(name)
             return tuple(waiting.batches) if waiting else ()
 
-    def end(self, session: str, name: Name, *, unsure: bool) -> None:
+    def end(self, session: str, name: Name, putting: Putting, *, unsure: bool) -> None:
         """Its put failed; its pending writes stay, for it may be tried again.
 
         If `unsure`, it may be there all the same.
         """
         with self._lock:
             lineage = self._lineages.get(session)
-            if lineage is None:
-                return
-            arriving = lineage.arriving
-            if unsure and name in arriving.begun:
-                arriving.fail(name, arriving.begun[name])
-            arriving.begun.pop(name, None)
-            arriving.let_go(name)
+            if lineage is not None:
+                lineage.arriving.end(name, putting, unsure=unsure)
 
     def found(self, session: str, name: Name) -> Sequence[Any]:
         """A checkpoint is there, though no put of it has ended well; gives what waited for it.
@@ -422,7 +440,10 @@ class Cache:
         """Have a signal sent when a checkpoint is written or not; False if it is not on its way."""
         with self._lock:
             lineage = self._lineages.get(session)
-            if lineage is None or name not in lineage.arriving.begun:
+            if lineage is None:
+                return False
+            lineage.arriving.end_closed(name)
+            if name not in lineage.arriving.begun:
                 return False
             signals = lineage.arriving.awaited.setdefault(name, [])
             if signal not in signals:
@@ -440,7 +461,7 @@ class Cache:
             records.reverse()
             life, arriving = lineage.of(name), lineage.arriving
             begun, unsure = name in arriving.begun, arriving.unsure.get(name)
-            expected = lineage.life(arriving.begun[name]) if begun else None
+            expected = lineage.life(arriving.begun[name][-1].incarnation) if begun else None
             if unsure and not begun:
                 expected = lineage.life(unsure.incarnation)
             waiting = arriving.early.get(name)
@@ -463,7 +484,7 @@ class Cache:
             incarnation, arriving = writes.incarnation, lineage.arriving
             if life := lineage.of(name):
                 return known.begun and bool(life.incarnation == incarnation)
-            put_in = [arriving.begun[name]] if name in arriving.begun else []
+            put_in = [putting.incarnation for putting in arriving.begun.get(name, ())]
             if name in arriving.unsure:
                 put_in.append(arriving.unsure[name].incarnation)
             if any(incarnation is None or each != incarnation for each in put_in):
