@@ -118,7 +118,7 @@ class Crowd:
 
     def _pipelines(self) -> Any:
         if self._face == "async":
-            return self._store._clients._clients[asyncio.get_running_loop()].trips
+            return self._store._loops._clients[asyncio.get_running_loop()].trips
         return self._store._pipelines
 
     def _under_way(self) -> int:

@@ -51,7 +51,7 @@ from wren_sessions.stores.redis.commands import Commands
 from wren_sessions.stores.redis.errors import DRIVER_ERRORS, translate
 from wren_sessions.stores.redis.plans import Plan
 from wren_sessions.stores.redis.sequences import ClusterSequences, Sequences
-from wren_sessions.stores.redis.tasks import LoopClients, TaskPipelines
+from wren_sessions.stores.redis.tasks import LoopTrips, TaskPipelines
 from wren_sessions.stores.redis.threads import ThreadPipelines
 from wren_sessions.stores.threaded import ThreadedStore
 from wren_sessions.ttl import DAY, Duration, Lifetime, TTLPolicy, policy_of
@@ -102,7 +102,7 @@ class RedisStore(Closing):
         self._lock = Lock()
         self._pipelines = None if client is None else _threads(_place_of(client))
         self._async_client = None if async_client is None else _place_of(async_client)
-        self._clients = LoopClients(self.make_tasks)
+        self._loops = LoopTrips(self.make_tasks)
         place = self._async_client or self._blocking_client()
         of_cluster = isinstance(place, Fleet)
         self._commands = Commands(self.keys, self.ttl, one_place=not of_cluster)
@@ -234,14 +234,14 @@ class RedisStore(Closing):
         return self._run(plan)
 
     async def _run_in_loop(self, plan: Plan[T]) -> T:
-        found = await self._clients.current()
+        trips = await self._loops.current()
         try:
-            return plan.result(await found.trips.send(plan))
+            return plan.result(await trips.send(plan))
         except DRIVER_ERRORS as error:
             translate(error, self.location, plan.session, plan.listing)
 
     async def _close_all(self) -> None:
-        await self._clients.close()
+        await self._loops.close()
         if self.has_blocking_face:
             self.close()
 

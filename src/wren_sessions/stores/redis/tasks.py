@@ -390,24 +390,11 @@ class Trips(Protocol):
         """See `TaskPipelines.close`."""
 
 
-class LoopClient:
-    """What one event loop sends over.
+class _Client(NamedTuple):
+    """What one event loop sends over, and what closes it with the loop."""
 
-    Attributes:
-        trips: sends.
-    """
-
-    def __init__(self, trips: Trips) -> None:
-        self.trips = trips
-        self._keeper = _kept(self.trips)
-
-    async def open(self) -> None:
-        """Make sure that connections are closed with their event loop."""
-        await anext(self._keeper)
-
-    async def close(self) -> None:
-        """Close the connections; they open again when used."""
-        await self._keeper.aclose()
+    trips: Trips
+    keeper: AsyncGenerator[None]
 
 
 async def _kept(trips: Trips) -> AsyncGenerator[None]:
@@ -418,8 +405,8 @@ async def _kept(trips: Trips) -> AsyncGenerator[None]:
         await trips.close()
 
 
-class LoopClients:
-    """The asyncio clients of one store, one for each event loop: connections belong to their loop.
+class LoopTrips:
+    """The trips of one store, for each event loop its own: connections belong to their loop.
 
     Args:
         make: makes the trips of one event loop.
@@ -428,7 +415,7 @@ class LoopClients:
     def __init__(self, make: Callable[[], Trips]) -> None:
         self._make = make
         self._lock = Lock()  # loops may run in several threads
-        self._clients: dict[asyncio.AbstractEventLoop, LoopClient] = {}
+        self._clients: dict[asyncio.AbstractEventLoop, _Client] = {}
         self._inherited: list[object] = []  # a child neither uses nor closes what its parent does
         renew_in_child(self)
 
@@ -437,20 +424,21 @@ class LoopClients:
         self._inherited.append(self._clients)
         self._clients = {}
 
-    async def current(self) -> LoopClient:
-        """The running loop's client, made when first asked for."""
+    async def current(self) -> Trips:
+        """The running loop's trips, made when first asked for."""
         loop = asyncio.get_running_loop()
         if (found := self._clients.get(loop)) is not None:
-            return found
+            return found.trips
         with self._lock:  # only this thread adds this loop
             self._clients = {at: kept for at, kept in self._clients.items() if not at.is_closed()}
-            found = self._clients[loop] = LoopClient(self._make())
-        await found.open()
-        return found
+            trips = self._make()
+            found = self._clients[loop] = _Client(trips, _kept(trips))
+        await anext(found.keeper)
+        return found.trips
 
     async def close(self) -> None:
-        """Close the running loop's client."""
+        """Close the running loop's connections; they open again when used."""
         with self._lock:
             found = self._clients.pop(asyncio.get_running_loop(), None)
         if found is not None:
-            await found.close()
+            await found.keeper.aclose()
