@@ -10,18 +10,15 @@ from typing import Any, Final, TypeAlias
 
 from wren_sessions.errors import ConfigurationError, SerializationError, UnsafeTypeError
 from wren_sessions.serializers._annotations import LITERAL
+from wren_sessions.serializers._classes import attribute, hashes_itself, mro, name_of
 from wren_sessions.serializers._local_classes import notes_on, notes_so_far
 from wren_sessions.serializers._main_module import import_name, is_main, module_at
 from wren_sessions.serializers._models import model_profile
 from wren_sessions.serializers._profiles import Profile, profile_of
 from wren_sessions.serializers._resolve import (
-    attribute,
     find_ref,
     has_name,
-    hashes_itself,
     is_official,
-    mro,
-    name_of,
     number_generic,
     official,
     ref_of,

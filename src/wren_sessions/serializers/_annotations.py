@@ -17,6 +17,7 @@ from dataclasses import MISSING
 from functools import partial
 from typing import Any, Final
 
+from wren_sessions.serializers._classes import attribute, mro, space
 from wren_sessions.serializers._main_module import import_name
 from wren_sessions.serializers._standard import WRITERS
 from wren_sessions.serializers._wire import MAIN_MARK, split_mark
@@ -176,8 +177,8 @@ def _special(value: Any) -> str:
     """The name of what typing has made: a special form, a type variable, a new type, an alias."""
     if type(value).__name__ == "TypeVar":
         return f"~{value.__name__}"
-    for attribute in ("__qualname__", "__name__", "_name", "__forward_arg__"):
-        name = getattr(value, attribute, None)
+    for own_name in ("__qualname__", "__name__", "_name", "__forward_arg__"):
+        name = getattr(value, own_name, None)
         if type(name) is str:
             module = getattr(value, "__module__", None)
             own = type(module) is str and module not in _TYPING
@@ -194,8 +195,8 @@ def moved(name: str) -> str:
 def state_of(value: Any, kind: type) -> dict[str, Any]:
     """An object's attributes, without asking the object."""
     found: dict[str, Any] = {}
-    for base in type.__dict__["__mro__"].__get__(kind):
-        for name, member in type.__dict__["__dict__"].__get__(base).items():
+    for base in mro(kind):
+        for name, member in space(base).items():
             if type(member) is types.MemberDescriptorType:
                 try:
                     found.setdefault(name, member.__get__(value))
@@ -208,11 +209,8 @@ def state_of(value: Any, kind: type) -> dict[str, Any]:
 
 def _defaults(kind: type) -> Mapping[str, Any]:
     """The defaults of a dataclass: a field that a new release adds does not change old names."""
-    for base in type.__dict__["__mro__"].__get__(kind):
-        fields = type.__dict__["__dict__"].__get__(base).get("__dataclass_fields__")
-        if type(fields) is dict:
-            return {name: field.default for name, field in fields.items()}
-    return {}
+    fields = attribute(kind, "__dataclass_fields__")
+    return {name: each.default for name, each in fields.items()} if type(fields) is dict else {}
 
 
 def _is_plain(value: Any) -> bool:

@@ -20,12 +20,12 @@ from typing import Any, Final
 from wren_sessions.errors import SerializationError, WrenSessionsError
 from wren_sessions.serializers._allowed import Allowlist
 from wren_sessions.serializers._channels import ChannelFunctions
+from wren_sessions.serializers._classes import listed
 from wren_sessions.serializers._kept import Kept, Split, attach, joined, kept_of, split
 from wren_sessions.serializers._plan import Plan
 from wren_sessions.serializers._profiles import Profile
 from wren_sessions.serializers._shapes import named, shaped
 from wren_sessions.serializers._standard import Write
-from wren_sessions.serializers._state import listed
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._tree import kind_of, objects_in, parsed
 from wren_sessions.serializers._wire import CHANNEL, SHAPED, Build, marker, split_version

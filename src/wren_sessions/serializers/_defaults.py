@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from wren_sessions.serializers import _numpy
-from wren_sessions.serializers._resolve import (
+from wren_sessions.serializers._classes import (
+    State,
     attribute,
     hashes_itself,
     loaded,
@@ -22,7 +23,6 @@ from wren_sessions.serializers._resolve import (
     solid_base,
 )
 from wren_sessions.serializers._standard import FACTORIES, WRITERS
-from wren_sessions.serializers._state import State
 
 Default = Callable[[], Any]
 Defaults = Mapping[str, Default | None]  # of each field; None where it has none

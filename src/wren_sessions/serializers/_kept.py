@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 from weakref import ref as weakref
 
+from wren_sessions.serializers._classes import attribute, listed
 from wren_sessions.serializers._models import (
     Model1Profile,
     ModelProfile,
@@ -30,8 +31,6 @@ from wren_sessions.serializers._models import (
     names_to_mask,
 )
 from wren_sessions.serializers._profiles import Profile, StateProfile
-from wren_sessions.serializers._resolve import attribute
-from wren_sessions.serializers._state import listed
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._tree import Raw
 

@@ -14,6 +14,7 @@ from weakref import ref as weakref
 
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers._allowed import Allowlist
+from wren_sessions.serializers._classes import attribute, mro, space
 from wren_sessions.serializers._main_module import module_at
 from wren_sessions.serializers._models import Model1Profile, ModelProfile
 from wren_sessions.serializers._profiles import (
@@ -22,15 +23,7 @@ from wren_sessions.serializers._profiles import (
     Profile,
     StateProfile,
 )
-from wren_sessions.serializers._resolve import (
-    attribute,
-    find,
-    find_ref,
-    generic_of,
-    mro,
-    ref_of,
-    space,
-)
+from wren_sessions.serializers._resolve import find, find_ref, generic_of, ref_of
 from wren_sessions.serializers._revive import AGAIN, Reviver, with_fields
 from wren_sessions.serializers._wire import MESSAGES
 

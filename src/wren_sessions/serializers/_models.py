@@ -12,10 +12,9 @@ from functools import cached_property
 from typing import Any, Final
 
 from wren_sessions.errors import SerializationError
+from wren_sessions.serializers._classes import State, attribute, loaded, mro, slots_of, space
 from wren_sessions.serializers._defaults import Default, Defaults, default_of
 from wren_sessions.serializers._profiles import Profile
-from wren_sessions.serializers._resolve import attribute, loaded, mro, slots_of, space
-from wren_sessions.serializers._state import State
 
 FOUR: Final = (
     "__dict__",

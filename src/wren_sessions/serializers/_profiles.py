@@ -18,21 +18,21 @@ from typing import Any, ClassVar, Final, NoReturn
 
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers._annotations import same_scalar
-from wren_sessions.serializers._defaults import Default, Defaults, default_of, giving
-from wren_sessions.serializers._resolve import (
+from wren_sessions.serializers._classes import (
+    State,
     attribute,
     dict_of,
-    is_official,
+    listed,
     loaded,
     mro,
     name_of,
-    ref_of,
     slots_of,
     solid_base,
     space,
 )
+from wren_sessions.serializers._defaults import Default, Defaults, default_of, giving
+from wren_sessions.serializers._resolve import is_official, ref_of
 from wren_sessions.serializers._shapes import UNKNOWN, Shape, named
-from wren_sessions.serializers._state import State, listed
 from wren_sessions.serializers._told import TOLD
 from wren_sessions.serializers._wire import marker
 

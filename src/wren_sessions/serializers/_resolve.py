@@ -7,26 +7,20 @@ whose code would run.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache, cached_property
+from functools import cache
 from importlib import import_module
-from types import (
-    FunctionType,
-    GetSetDescriptorType,
-    MemberDescriptorType,
-    ModuleType,
-    WrapperDescriptorType,
-)
+from types import ModuleType
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 from weakref import ref as weakref
 
 from wren_sessions.errors import SerializationError
 from wren_sessions.serializers._annotations import annotation_name
+from wren_sessions.serializers._classes import loaded, mro, name_of, solid_base, space
 from wren_sessions.serializers._local_classes import class_of, notes_so_far, numbered
-from wren_sessions.serializers._main_module import import_name, is_main, module_at, modules_of
+from wren_sessions.serializers._main_module import is_main, module_at, modules_of
 from wren_sessions.serializers._meanings import closest
 from wren_sessions.serializers._wire import (
     MAIN_MARK,
@@ -37,13 +31,7 @@ from wren_sessions.serializers._wire import (
     type_name,
 )
 
-_MRO: Final = type.__dict__["__mro__"].__get__
-_DICT: Final = type.__dict__["__dict__"].__get__
-_BASE: Final = type.__dict__["__base__"].__get__
-_FLAGS: Final = type.__dict__["__flags__"].__get__
-_HEAP: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 _generic_refs: WeakKeyDictionary[type, _GenericRef] = WeakKeyDictionary()
-_LIBRARIES: Final = frozenset({"enum", "langchain_core", "langgraph", "pydantic"})
 
 # LangGraph's own list of what may be built from stored data, as far as it is not in `_standard`.
 OFFICIAL: Final[Mapping[str, tuple[str, ...]]] = {
@@ -91,23 +79,6 @@ def load_official() -> None:
             import_module(module)
 
 
-def mro(kind: type) -> tuple[type, ...]:
-    """A class and its bases, past any metaclass."""
-    found: tuple[type, ...] = _MRO(kind)
-    return found
-
-
-def space(kind: type) -> Mapping[str, Any]:
-    """A class's own attributes, past any metaclass."""
-    found: Mapping[str, Any] = _DICT(kind)
-    return found
-
-
-def attribute(kind: type, name: str) -> Any:
-    """An attribute as it stands in the class or a base; None if there is none."""
-    return next((space(base)[name] for base in mro(kind) if name in space(base)), None)
-
-
 def find(ref: str) -> type | None:
     """The class of a name ``"module:QualName"``, if its module is loaded and has it.
 
@@ -148,22 +119,11 @@ def _class_in(module: ModuleType, path: str) -> type | None:
     return found if path else None
 
 
-def name_of(kind: type) -> str:
-    """A class's name, as errors have it."""
-    return f"{import_name(str(kind.__module__))}:{kind.__qualname__}"
-
-
 def has_name(ref: Any) -> bool:
     """Whether a name leads to a stored class, and to those that parametrize it, in any process."""
     if type(ref) is str:
         return split_mark(ref)[1] in {"", MAIN_MARK}
     return all(map(has_name, ref))
-
-
-def loaded(module: str, name: str) -> type | None:
-    """A library's class, if the library is loaded."""
-    found = sys.modules.get(module)
-    return None if found is None else found.__dict__.get(name)
 
 
 # --- parametrized pydantic models -----------------------------------------------------------------
@@ -226,7 +186,7 @@ def _generic_ref(kind: type, generic: tuple[type, tuple[Any, ...]]) -> _GenericR
 
     def named(part: type) -> Any:
         name = ref_of(part)
-        if _FLAGS(part) & _HEAP:  # a builtin class keeps its name
+        if solid_base(part) is not part:  # a builtin class keeps its name
             classes.append((weakref(part), name))
         return name
 
@@ -287,64 +247,3 @@ def ref_here(ref: Any) -> Any:
         return list(map(ref_here, ref)) if type(ref) is list else ref
     kind = find(ref) if ":" in ref else None
     return ref if kind is None or generic_of(kind) is not None else ref_of(kind)
-
-
-# --- what instances are made of -------------------------------------------------------------------
-
-
-def slots_of(kind: type) -> dict[str, MemberDescriptorType]:
-    """The slots of a class's instances, by name; of equal names the one that counts."""
-    found: dict[str, MemberDescriptorType] = {}
-    hidden: set[str] = set()
-    for base in mro(kind):
-        members = space(base)
-        found |= {
-            name: member
-            for name, member in members.items()
-            if type(member) is MemberDescriptorType and name not in hidden
-        }
-        hidden.update(members)
-    return found
-
-
-def dict_of(kind: type) -> GetSetDescriptorType | None:
-    """What reads and replaces an instance's ``__dict__``; None if instances have none."""
-    found = attribute(kind, "__dict__")
-    return found if type(found) is GetSetDescriptorType else None
-
-
-def solid_base(kind: type) -> type:
-    """The builtin type whose memory layout instances have; object for ordinary classes."""
-    found: Any = kind
-    while _FLAGS(found) & _HEAP:
-        found = _BASE(found)
-    return found  # type: ignore[no-any-return] # a class, as its bases are
-
-
-def caches(kind: type) -> Iterator[str]:
-    """The names of cached properties: what they hold can be made again, and is not stored."""
-    for base in mro(kind):
-        for name, member in space(base).items():
-            if type(member) is cached_property:
-                yield name
-
-
-# --- hashing --------------------------------------------------------------------------------------
-
-
-def hashes_itself(kind: type) -> bool:
-    """Whether hashing or comparing an instance runs a method that the application wrote.
-
-    Methods that dataclasses and pydantic generate, and those of enums and tuples, are not its own.
-    """
-    return any(_written(attribute(kind, name)) for name in ("__hash__", "__eq__"))
-
-
-def _written(method: Any) -> bool:
-    if method is None or type(method) is WrapperDescriptorType:
-        return False  # not hashable at all, or by what object or a builtin type does
-    if type(method) is not FunctionType:
-        return True
-    # Dataclasses compile theirs from text.
-    generated = method.__code__.co_filename.startswith("<")
-    return not generated and method.__module__.partition(".")[0] not in _LIBRARIES

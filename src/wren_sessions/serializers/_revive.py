@@ -18,9 +18,10 @@ from typing import Annotated, Any, Final, Optional, TypeAlias, Union, get_args, 
 
 from wren_sessions.serializers._allowed import Allowlist
 from wren_sessions.serializers._annotations import same_scalar
+from wren_sessions.serializers._classes import attribute, mro
 from wren_sessions.serializers._models import Model1Profile, ModelProfile
 from wren_sessions.serializers._profiles import NamedTupleProfile, Profile, StateProfile
-from wren_sessions.serializers._resolve import attribute, mro, ref_of
+from wren_sessions.serializers._resolve import ref_of
 from wren_sessions.serializers._shapes import hints_of, infos_of
 from wren_sessions.serializers._standard import FACTORIES
 from wren_sessions.serializers._value_types import ValueProfile

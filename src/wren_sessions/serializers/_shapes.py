@@ -36,7 +36,7 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from wren_sessions.serializers._annotations import annotation_name
-from wren_sessions.serializers._resolve import attribute, mro, name_of, solid_base
+from wren_sessions.serializers._classes import attribute, mro, name_of, solid_base
 from wren_sessions.serializers._wire import marker
 
 _BYTES: Final = 2  # for each field

@@ -12,18 +12,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from wren_sessions.errors import SerializationError, UnsafeTypeError
+from wren_sessions.serializers._classes import State, attribute, loaded, mro, name_of, solid_base
 from wren_sessions.serializers._profiles import Profile
-from wren_sessions.serializers._resolve import (
-    attribute,
-    find,
-    loaded,
-    mro,
-    name_of,
-    official,
-    solid_base,
-)
+from wren_sessions.serializers._resolve import find, official
 from wren_sessions.serializers._standard import Write, write_zone
-from wren_sessions.serializers._state import State
 from wren_sessions.serializers._wire import SENTINELS, SUBCLASSES, marker
 from wren_sessions.serializers.packing import Lower
 

@@ -27,12 +27,13 @@ from wren_sessions.serializers import _numpy
 from wren_sessions.serializers._allowed import Allowed, Allowlist
 from wren_sessions.serializers._changed import Rereading, writer
 from wren_sessions.serializers._channels import ChannelFunctions, ChannelPlan, Versioned
+from wren_sessions.serializers._classes import loaded
 from wren_sessions.serializers._deep import Part, lowered_deep
 from wren_sessions.serializers._legacy import Objects, read_legacy
 from wren_sessions.serializers._legacy_objects import LegacyObjects, stored_ref
 from wren_sessions.serializers._models import ModelProfile
 from wren_sessions.serializers._plan import Plan
-from wren_sessions.serializers._resolve import is_official, load_official, loaded
+from wren_sessions.serializers._resolve import is_official, load_official
 from wren_sessions.serializers._standard import BUILDERS, PATHS, Write, keyed
 from wren_sessions.serializers._stored_objects import finding
 from wren_sessions.serializers._tree import Raw
