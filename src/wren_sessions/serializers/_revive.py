@@ -13,8 +13,7 @@ import types
 import typing
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Mapping
-from functools import reduce
-from typing import Annotated, Any, Final, Optional, TypeAlias, Union, get_args, get_origin
+from typing import Annotated, Any, Final, TypeAlias, Union, get_args, get_origin
 
 from wren_sessions.serializers._allowed import Allowlist
 from wren_sessions.serializers._annotations import same_scalar
@@ -22,7 +21,7 @@ from wren_sessions.serializers._classes import attribute, mro
 from wren_sessions.serializers._models import Model1Profile, ModelProfile
 from wren_sessions.serializers._profiles import NamedTupleProfile, Profile, StateProfile
 from wren_sessions.serializers._resolve import ref_of
-from wren_sessions.serializers._shapes import hints_of, infos_of
+from wren_sessions.serializers._shapes import declared, hints_of, infos_of
 from wren_sessions.serializers._standard import FACTORIES
 from wren_sessions.serializers._value_types import ValueProfile
 
@@ -240,20 +239,11 @@ def _is_root(kind: type) -> bool:
 
 def _annotations(profile: Profile) -> Mapping[str, Any]:
     infos = infos_of(profile.kind)
-    if isinstance(profile, Model1Profile):
-        return {
-            name: Optional[field.outer_type_] if field.allow_none else field.outer_type_  # noqa: UP045 -- of any annotation
-            for name, field in infos.items()
-        }
-    if infos:  # pydantic takes the metadata off an annotation: here it comes back
-        return {
-            name: reduce(
-                lambda kind, extra: Annotated[kind, extra], field.metadata, field.annotation
-            )
-            for name, field in infos.items()
-        }
-    hints = hints_of(profile.kind)
-    return {name: hints.get(name, _UNKNOWN) for name in profile.defaults}
+    found = declared(profile.kind, infos or profile.defaults, _UNKNOWN)
+    for name, info in infos.items():  # pydantic takes the metadata off an annotation
+        for extra in getattr(info, "metadata", ()):
+            found[name] = Annotated[found[name], extra]
+    return found
 
 
 def _bare(annotation: Any, owner: Profile) -> Any:

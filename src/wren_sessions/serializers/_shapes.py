@@ -81,11 +81,12 @@ def hints_of(kind: type) -> Mapping[str, Any]:
     return _hints[kind]
 
 
-def _annotations(kind: type, names: Iterable[str]) -> dict[str, Any]:
+def declared(kind: type, names: Iterable[str], unread: Any) -> dict[str, Any]:
+    """The annotations of a class's fields; `unread` for one that cannot be read."""
     infos = infos_of(kind)
     if not infos:
         hints = hints_of(kind)
-        return {name: hints.get(name, Any) for name in names}
+        return {name: hints.get(name, unread) for name in names}
     found = {}
     for name in names:
         info = infos[name]
@@ -104,9 +105,8 @@ class Shape:
     """
 
     def __init__(self, kind: type, names: Collection[str]) -> None:
-        self._annotations = {
-            name: _reduced(each) for name, each in _annotations(kind, names).items()
-        }
+        annotations = declared(kind, names, Any)
+        self._annotations = {name: _reduced(each) for name, each in annotations.items()}
         self.by_name = {name: _digest(each) for name, each in self._annotations.items()}
         says = any(each != _ANY for each in self.by_name.values())
         self.whole = b"".join(self.by_name.values()) if says else b""
