@@ -305,5 +305,6 @@ def test_a_scan_starts_just_above_an_id(
 def test_what_is_no_id_is_refused(saver: SessionSaver, id_: Any) -> None:
     """A listing that is to go on behind it says what is wrong."""
     write(saver, ("1",))
-    with pytest.raises(InvalidSessionIdError, match="an id must be"):
-        list(saver.list(THREAD, before=at(id_)))
+    for config in (THREAD, at("1")):
+        with pytest.raises(InvalidSessionIdError, match="an id must be"):
+            list(saver.list(config, before=at(id_)))

@@ -12,6 +12,7 @@ from wren_sessions.checkpoints.get import PAGE, Reading
 from wren_sessions.checkpoints.order import Place
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.delta.encoder import Serializer
+from wren_sessions.keys import encode
 
 Found: TypeAlias = Iterable[tuple[str, Snapshot]]
 """Checkpoints with the session of each, to be looked at before more are asked for."""
@@ -30,6 +31,9 @@ class Listing:
             there, only those with a lower id.
         where: metadata that they must have.
         limit: how many at the most; None for all.
+
+    Raises:
+        InvalidSessionIdError: `before` is no id.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class Listing:
         where: Mapping[str, Any],
         limit: int | None,
     ) -> None:
+        if before is not None:
+            encode(before)
         self._reading = reading
         self._store = reading.store
         self._serde = serde
