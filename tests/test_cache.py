@@ -69,7 +69,7 @@ def waits(cache: Cache, name: Name) -> tuple[Life | None, bool]:
 
 def early(incarnation: str | None = None) -> Any:
     """Pending writes of a checkpoint that is not there; None: they are not stored yet."""
-    return SimpleNamespace(incarnation=incarnation)
+    return SimpleNamespace(incarnation=incarnation, size_bytes=1)
 
 
 def hold(cache: Cache, name: Name, writes: Any) -> bool:

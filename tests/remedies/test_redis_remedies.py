@@ -192,6 +192,28 @@ def test_a_server_that_answers_late(admin: Redis, server: RedisServer) -> None:
         assert patient.info("s") is None
 
 
+@tries("save less at once, or raise proto-max-bulk-len there")
+def test_a_value_that_is_too_large_for_the_server(
+    admin: Redis, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, and nothing was written. Less can be saved, or the same where it may be."""
+    monkeypatch.setattr("wren_sessions.stores.redis.errors.MAX_BYTES", 1_048_576)
+    before: Any = admin.config_get("proto-max-bulk-len")
+    large = {"data": b"1" * 3_000_000}
+    with RedisStore.from_url(server.url, retries=0) as store:
+        sessions = Sessions(store)
+        sessions.save("s", {"data": b"1"})  # the server knows the script
+        admin.config_set("proto-max-bulk-len", 1_048_576)
+        try:
+            with pytest.raises(StoreUnavailableError, match=r"a value of 3,\d+,\d+ bytes"):
+                sessions.save("s", large)
+            assert sessions.load("s").state == {"data": b"1"}
+            sessions.save("s", {"data": b"1" * 900_000})
+        finally:
+            admin.config_set("proto-max-bulk-len", before["proto-max-bulk-len"])
+        assert sessions.save("s", large).state == large
+
+
 @tries("it has too many clients: close some")
 def test_connections(admin: Redis, server: RedisServer) -> None:
     """Fewer clients. The application's own pool is not what calls wait for."""

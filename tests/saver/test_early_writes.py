@@ -16,6 +16,7 @@ import pytest
 from langgraph.checkpoint.base import Checkpoint, empty_checkpoint
 from langgraph.checkpoint.serde.types import INTERRUPT
 
+from remedies.proposals import tries
 from saver.backends import Awaited
 from saver.chains import config, pending
 from wren_sessions import (
@@ -145,6 +146,25 @@ async def test_a_call_that_stops_the_loop_of_its_put_does_not_stop_it_for_long(
     slow.go_on.set()
     await putting
     assert (await pending(saver, config(checkpoint_id="c1"))) == []
+
+
+@tries("would wait for the checkpoint")
+def test_what_waits_for_a_checkpoint_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is refused was not stored; behind the checkpoint it is stored by itself."""
+    monkeypatch.setattr("wren_sessions.checkpoints.arriving.MAX_BYTES", 1_000)
+    saver, at = SessionSaver(MemoryStore()), config(checkpoint_id="c1")
+    saver.put_writes(at, [("a", b"1" * 600), ("b", b"2" * 600)], "large")  # alone, it may
+    with pytest.raises(StoreUnavailableError, match="put the checkpoint first"):
+        saver.put_writes(at, [("a", b"3")], "small")
+    saver.put(config(), CHECKPOINT, {}, {})
+    saver.put_writes(at, [("a", b"3")], "small")
+    found = saver.get_tuple(at)
+    assert found is not None
+    assert [(task, channel) for task, channel, _ in found.pending_writes or ()] == [
+        ("large", "a"),
+        ("large", "b"),
+        ("small", "a"),
+    ]
 
 
 class _GatedStore(Awaited):

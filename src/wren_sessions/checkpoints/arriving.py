@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
 RECENT_S: Final = 900.0  # how long a checkpoint may take to come behind its writes or a failed put
+MAX_BYTES: Final = 256 * 1_048_576  # what may wait for one checkpoint, whose commit contains it
 MAX_OLD: Final = 64  # checkpoints of one session that are remembered for longer than that
 
 
@@ -40,14 +41,16 @@ class Early:
     Attributes:
         batches: the writes, as they came; each knows the incarnation that it is stored in, if any.
         unstored: whether some are not stored.
+        size_bytes: how much those take.
         since_s: when the first came, by this process's own clock.
     """
 
-    __slots__ = ("batches", "since_s", "unstored")
+    __slots__ = ("batches", "since_s", "size_bytes", "unstored")
 
     def __init__(self, since_s: float) -> None:
         self.batches: list[Any] = []
         self.unstored: bool = False
+        self.size_bytes: int = 0
         self.since_s: float = since_s
 
 
@@ -111,14 +114,19 @@ class Arriving:
         for signal in self.awaited.pop(name, ()):
             signal.send()
 
-    def hold(self, name: Name, writes: Any) -> None:
-        """Remember pending writes until their checkpoint is stored."""
+    def hold(self, name: Name, writes: Any) -> bool:
+        """Remember pending writes until their checkpoint is stored; False if they are too many."""
         early = self.early.get(name)
+        size_bytes = writes.size_bytes if writes.incarnation is None else 0
+        if early is not None and early.size_bytes and early.size_bytes + size_bytes > MAX_BYTES:
+            return False
         if early is None:
             early = self.early[name] = Early(time.monotonic())
             _give_up_old(self.early)
         early.unstored = early.unstored or writes.incarnation is None
+        early.size_bytes += size_bytes
         early.batches.append(writes)
+        return True
 
     def fail(self, name: Name, incarnation: str | None) -> None:
         """Remember that a put failed without a clear answer."""

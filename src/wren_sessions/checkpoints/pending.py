@@ -83,6 +83,11 @@ class _Batch(NamedTuple):
     writes: Sequence[tuple[TaskWrite, tuple[str, bytes]]]
     incarnation: str | None = None
 
+    @property
+    def size_bytes(self) -> int:
+        """How much the values take."""
+        return sum(len(data) for _, (_, data) in self.writes)
+
 
 class Pending:
     """Pending writes of the sessions of one store."""

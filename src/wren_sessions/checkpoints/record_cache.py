@@ -60,8 +60,9 @@ from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
 from wren_sessions._blocking import LRU, Lock, Signal, renew_in_child
-from wren_sessions.checkpoints.arriving import Arriving, Putting
+from wren_sessions.checkpoints.arriving import MAX_BYTES, Arriving, Putting
 from wren_sessions.checkpoints.codec import CheckpointRecord
+from wren_sessions.errors import StoreUnavailableError
 from wren_sessions.records import Life, Name
 
 MAX_LIVES: Final = 10_000
@@ -489,7 +490,12 @@ class Cache:
                 put_in.append(arriving.unsure[name].incarnation)
             if any(incarnation is None or each != incarnation for each in put_in):
                 return False
-            arriving.hold(name, writes)
+            if not arriving.hold(name, writes):
+                raise StoreUnavailableError(
+                    f"the pending writes of a task in session {session!r} were not stored: with "
+                    f"them, more than {MAX_BYTES:,} bytes would wait for the checkpoint "
+                    f"{name[1]!r}; put the checkpoint first"
+                )
             return True
 
     def has_persistent_subgraphs(self, session: str, life: Life | None) -> bool:

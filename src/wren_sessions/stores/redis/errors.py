@@ -74,7 +74,9 @@ def no_listing(key: str, why: str, session: str = "") -> CorruptSessionError:
     )
 
 
-def translate(error: Exception, location: str, session: str, listing: str) -> NoReturn:
+def translate(
+    error: Exception, location: str, session: str, listing: str, largest_bytes: int
+) -> NoReturn:
     """Raise our error for one of the driver's, chained, with what to do next.
 
     Args:
@@ -82,6 +84,7 @@ def translate(error: Exception, location: str, session: str, listing: str) -> No
         location: where the server is, for the text.
         session: which session it is about, or empty.
         listing: the key of the owner's listing that it is about, or tells besides; or empty.
+        largest_bytes: how much the largest part of what was sent takes.
     """
     forget_frames(error)  # the driver's hold the password while it logs in
     text = text_of(error)
@@ -106,6 +109,9 @@ def translate(error: Exception, location: str, session: str, listing: str) -> No
         ) from error
     meaning = meaning_of(error)
     hint = None if meaning is None else meaning.text
+    cut = largest_bytes > MAX_BYTES and isinstance(error, _CUT)  # its answer may get lost
+    if _BULK in text or (cut and hint is None):
+        hint = _TOO_LARGE.format(largest_bytes)
     if hint is None and isinstance(error, driver.TimeoutError | TimeoutError):
         raise StoreTimeoutError(
             f"Redis at {location} did not answer in time{about}: the call may or may not have "
@@ -121,6 +127,12 @@ def translate(error: Exception, location: str, session: str, listing: str) -> No
     raise kind(f"Redis at {location}{about}: {hint or _NO_ANSWER} ({text})") from error
 
 
+_CUT: Final = (driver.ConnectionError, ConnectionError)
+_BULK: Final = "invalid bulk length"
+
+MAX_BYTES: Final = 512 * 1_048_576
+"""The largest part of a command that a server takes, unless it is configured otherwise."""
+
 _OF_LISTING: Final = "LISTING "  # see _owners.lua
 _DAMAGED: Final = re.compile(r"DAMAGED (\S+)")  # see _common.lua
 
@@ -131,6 +143,10 @@ _UNREACHED: Final = (
 _BUSY: Final = (
     "all connections to it were busy for as long as an answer may take, and nothing was sent: "
     "check the server's load and the network, or raise socket_timeout"
+)
+_TOO_LARGE: Final = (
+    "it closed the connection on a value of {:,} bytes, and nothing was written: save less at "
+    "once, or raise proto-max-bulk-len there"
 )
 _REFUSED: Final = "it refused the user name or password: check them"
 _HAS_NONE: Final = "it has no password, but one was given: leave it out, or set one there"

@@ -89,6 +89,11 @@ class Plan(NamedTuple, Generic[T]):
             return str(keys[0].decode())
         return keys[1].decode() if self.script.name == "commit" and count == b"2" else ""
 
+    @property
+    def largest_bytes(self) -> int:
+        """How much the largest part of it takes that is sent."""
+        return max(len(part) for command in self.commands for part in command)
+
     def answered(self, replies: list[Any]) -> Any:
         """The reply of the script or the replies of the commands, without the nonce.
 

@@ -228,7 +228,7 @@ class RedisStore(Closing):
         try:
             return plan.result(trips.send(plan))
         except DRIVER_ERRORS as error:
-            translate(error, self.location, plan.session, plan.listing)
+            translate(error, self.location, plan.session, plan.listing, plan.largest_bytes)
 
     async def _run_in_thread(self, plan: Plan[T]) -> T:
         return self._run(plan)
@@ -238,7 +238,7 @@ class RedisStore(Closing):
         try:
             return plan.result(await trips.send(plan))
         except DRIVER_ERRORS as error:
-            translate(error, self.location, plan.session, plan.listing)
+            translate(error, self.location, plan.session, plan.listing, plan.largest_bytes)
 
     async def _close_all(self) -> None:
         await self._loops.close()
