@@ -131,12 +131,8 @@ def _plugin(point: EntryPoint) -> Backend:
                 f"the store for {point.name}:// cannot be imported from {point.value}: {error}"
             ) from error
 
-    return Backend(load, _make_plugin, check=_unchanged, open_ended=True)
+    def make(kind: Any, request: Request) -> SessionStore:
+        maker = getattr(kind, "from_url", kind)
+        return request.call(maker, request.parts.join(), **request.options)
 
-
-def _unchanged(parts: StoreURL) -> StoreURL:
-    return parts
-
-
-def _make_plugin(kind: Any, request: Request) -> SessionStore:
-    return request.call(getattr(kind, "from_url", kind), request.parts.join(), **request.options)
+    return Backend(load, make, check=lambda parts: parts, open_ended=True)

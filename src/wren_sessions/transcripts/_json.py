@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -189,8 +189,7 @@ def times_located(text: str | bytes, name: str) -> Iterator[None]:
 
 def _read(raw: Any, name: str, *, ours: bool) -> Message:
     """A message of ours is read as it was written, any other as far as it is understood."""
-    reads: Callable[[Any, str], Message] = _exact if ours else _foreign
-    message = reads(raw, name)
+    message = _exact(raw, name) if ours else message_of(raw)
     if not isinstance(raw, Mapping):
         return message
     stamp = raw.get("timestamp") or raw.get("time") or raw.get("created_at")
@@ -226,8 +225,3 @@ def _exact(raw: Any, name: str) -> Message:
         id=optional(raw, "id", str, name),
         status=optional(raw, "status", str, name),
     )
-
-
-def _foreign(raw: Any, name: str) -> Message:
-    del name
-    return message_of(raw)

@@ -45,7 +45,7 @@ def _nested(value: Any, depth: int) -> Any:
     if isinstance(value, list | tuple | deque):
         return [jsonable(item, depth) for item in value]
     if isinstance(value, set | frozenset):
-        return sorted((jsonable(item, depth) for item in value), key=_sorting)
+        return sorted((jsonable(item, depth) for item in value), key=json.dumps)
     if is_plain_object(value):
         return jsonable(value.value, depth)
     fields = fields_of(value)
@@ -123,10 +123,6 @@ def json_text(fields: Any) -> str:
     except UnicodeEncodeError:  # half of a surrogate pair, which only escapes can write down
         text = json.dumps(fields, indent=2)
     return f"{text}\n"
-
-
-def _sorting(value: Any) -> str:
-    return json.dumps(value)
 
 
 def shared_start(

@@ -60,8 +60,9 @@ def environment() -> Environment:
         "local": local,
         "local_text": local_text,
         "size": size,
-        "as_sent": as_sent,
-        "json_sent": lambda value: as_sent(json_text(value).rstrip()),
+        # In a form, a text is sent back as it was: escaped, and not otherwise changed.
+        "as_sent": escape,
+        "json_sent": lambda value: escape(json_text(value).rstrip()),
         "duration": lambda ms: describe_ms(int(ms)),
         "role": lambda role: NAMES.get(role, role),
     }
@@ -80,11 +81,6 @@ def ends(life: Life) -> str:
     if life.pinned or life.deadline_ms is None:
         return "pinned" if life.pinned else "never expires"
     return f"expires in {expiry(life)}"
-
-
-def as_sent(text: str) -> Markup:
-    """A text in a form, which is sent back as it was: escaped, and not otherwise changed."""
-    return escape(text)
 
 
 def lanes(signs: str) -> Markup:
