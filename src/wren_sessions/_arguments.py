@@ -1,5 +1,7 @@
 """Checks of arguments: a wrong type is an error at once, which names the class and what to pass.
 
+Each of these raises `ConfigurationError`. `taker` is the class or function that takes the argument.
+
 Texts are never quoted where they may be a URL, which can hold a password.
 """
 
@@ -15,15 +17,7 @@ _METHODS: Final = tuple(name for name in vars(SessionStore) if not name.startswi
 
 
 def check_store(store: Any, taker: str) -> None:
-    """Refuse what is not a store.
-
-    Args:
-        store: what was given.
-        taker: the class or function that takes it, for the error.
-
-    Raises:
-        ConfigurationError: it is something else.
-    """
+    """Refuse what is not a store."""
     missing = [name for name in _METHODS if not hasattr(store, name)]
     if missing or isinstance(store, type):
         raise ConfigurationError(f"{taker} takes a session store, {_instead(store, missing)}")
@@ -43,7 +37,7 @@ def _instead(store: Any, missing: Collection[str]) -> str:
 
 
 def check_saver(saver: Any, name: str, taker: str) -> None:
-    """Refuse what is not a LangGraph checkpointer; arguments and errors as `check_store`."""
+    """Refuse what is not a LangGraph checkpointer."""
     if not hasattr(saver, "get_tuple") or isinstance(saver, type):
         hint = ""
         if all(hasattr(saver, method) for method in _METHODS):
@@ -54,7 +48,7 @@ def check_saver(saver: Any, name: str, taker: str) -> None:
 
 
 def check_serde(serde: Any, taker: str) -> None:
-    """Refuse what is not a serializer; None is fine. Arguments and errors as `check_store`."""
+    """Refuse what is not a serializer; None is fine."""
     usable = hasattr(serde, "dumps_typed") and hasattr(serde, "loads_typed")
     if serde is not None and (not usable or isinstance(serde, type)):
         raise ConfigurationError(
@@ -64,11 +58,7 @@ def check_serde(serde: Any, taker: str) -> None:
 
 
 def check_names(names: Any, option: str) -> None:
-    """Refuse what is not several names.
-
-    Raises:
-        ConfigurationError: it is one text, or holds something other than text.
-    """
+    """Refuse what is not several names."""
     if isinstance(names, str):
         raise ConfigurationError(f"{option} must be several names, not one text: [{names!r}]")
     if not isinstance(names, Collection):
@@ -79,11 +69,7 @@ def check_names(names: Any, option: str) -> None:
 
 
 def check_whole_number(value: Any, option: str, least: int = 0) -> None:
-    """Refuse what is not a whole number, or is below `least`.
-
-    Raises:
-        ConfigurationError: it is something else.
-    """
+    """Refuse what is not a whole number, or is below `least`."""
     if type(value) is not int or value < least:
         raise ConfigurationError(
             f"{option} must be a whole number of at least {least}, not {_shown(value)}"
@@ -91,11 +77,7 @@ def check_whole_number(value: Any, option: str, least: int = 0) -> None:
 
 
 def check_kind(value: Any, kind: type, option: str, example: str) -> None:
-    """Refuse a value that is not of a class; None is fine.
-
-    Raises:
-        ConfigurationError: it is of another.
-    """
+    """Refuse a value that is not of a class; None is fine."""
     if value is not None and not isinstance(value, kind):
         raise ConfigurationError(
             f"{option} must be a {kind.__name__}, not {_shown(value)}: {example}"
@@ -103,11 +85,7 @@ def check_kind(value: Any, kind: type, option: str, example: str) -> None:
 
 
 def check_callable(value: Callable[..., Any] | None, option: str, gives: str) -> None:
-    """Refuse what cannot be called; None is fine.
-
-    Raises:
-        ConfigurationError: it cannot.
-    """
+    """Refuse what cannot be called; None is fine."""
     if value is not None and not callable(value):
         raise ConfigurationError(
             f"{option} must be a function that gives {gives}, not {_shown(value)}"

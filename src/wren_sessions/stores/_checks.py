@@ -1,4 +1,8 @@
-"""Checks of arguments before a store is asked: ids, numbers and cursors. Pure."""
+"""Checks of arguments before a store is asked: ids, numbers and cursors. Pure.
+
+An id that cannot be a name is an `InvalidSessionIdError`; a number or a cursor that cannot be used
+is a `ConfigurationError`.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +31,7 @@ _MOST: Final = (1 << 31) - 2  # more than a page holds; SQLite and Redis count s
 
 
 def _check(value: str) -> None:
-    """Refuse what cannot be (a part of) a name. Most ids are short ASCII: no need to encode them.
-
-    Raises:
-        InvalidSessionIdError: it is such an id.
-    """
+    """Refuse what is no part of a name. Most ids are short ASCII: no need to encode them."""
     if type(value) is not str or len(value) > MAX_ID_BYTES or not value.isascii():
         encode(value)
 
@@ -55,11 +55,7 @@ def _check_name(namespace: str, checkpoint_id: str) -> None:
 
 
 def check_commit(commit: Commit) -> None:
-    """Refuse a commit in which an id cannot be a name.
-
-    Raises:
-        InvalidSessionIdError: that is so.
-    """
+    """Refuse a commit in which an id cannot be a name."""
     _check_session(commit.session)
     if commit.owner is not None:
         check_owner(commit.owner)
@@ -81,11 +77,7 @@ def check_commit(commit: Commit) -> None:
 
 
 def check_notes(session: str, notes: Notes) -> None:
-    """Refuse notes whose session or owner cannot be a name.
-
-    Raises:
-        InvalidSessionIdError: that is so.
-    """
+    """Refuse notes whose session or owner cannot be a name."""
     check_session(session)
     if notes.owner is not None:
         check_owner(notes.owner)
@@ -108,22 +100,14 @@ def not_theirs(session: str) -> ConflictError:
 
 
 def check_prune(prune: Prune) -> None:
-    """Refuse a prune in which an id cannot be a name.
-
-    Raises:
-        InvalidSessionIdError: that is so.
-    """
+    """Refuse a prune in which an id cannot be a name."""
     check_session(prune.session)
     for name in (*prune.drop, *prune.heads):
         record_field(*name)
 
 
 def check_names(session: str, namespace: str, checkpoint_id: str | None) -> None:
-    """Refuse ids that cannot be names; no checkpoint id (None) is fine.
-
-    Raises:
-        InvalidSessionIdError: one is such an id.
-    """
+    """Refuse ids that cannot be names; no checkpoint id (None) is fine."""
     _check_session(session)
     if checkpoint_id is not None:
         _check_name(namespace, checkpoint_id)
@@ -132,12 +116,7 @@ def check_names(session: str, namespace: str, checkpoint_id: str | None) -> None
 
 
 def check_scan(session: str, starts: Sequence[Start], limit: int) -> None:
-    """Refuse a scan that makes no sense.
-
-    Raises:
-        InvalidSessionIdError: an id cannot be a name.
-        ConfigurationError: the limit is below 1.
-    """
+    """Refuse a scan that makes no sense."""
     check_session(session)
     for start in starts:
         encode_namespace(start.namespace)
@@ -146,11 +125,7 @@ def check_scan(session: str, starts: Sequence[Start], limit: int) -> None:
 
 
 def check_limit(limit: Any) -> int:
-    """The limit of a page, as stores can count it.
-
-    Raises:
-        ConfigurationError: it is not a whole number of at least 1.
-    """
+    """The limit of a page, as stores can count it."""
     check_whole_number(limit, "limit", 1)
     return int(min(limit, _MOST))
 
@@ -161,11 +136,7 @@ def make_cursor(session: str) -> str:
 
 
 def parse_cursor(cursor: Any) -> str:
-    """The session a page ended with; empty at the beginning.
-
-    Raises:
-        ConfigurationError: `make_cursor` did not make this.
-    """
+    """The session a page ended with; empty at the beginning."""
     if cursor is None:
         return ""
     session = _decoded(cursor.removeprefix(_CURSOR)) if isinstance(cursor, str) else ""
@@ -188,11 +159,7 @@ def make_owned_cursor(place: str, updated_ms: int, session: str) -> str:
 
 
 def parse_owned_cursor(place: str, cursor: str | None) -> tuple[int, str] | None:
-    """When the session that a page ended with was written, and its id; None at the beginning.
-
-    Raises:
-        ConfigurationError: `make_owned_cursor` did not make this, or made it for another place.
-    """
+    """When the session that a page ended with was written, and its id; None at the beginning."""
     if cursor is None:
         return None
     found = re.fullmatch(rf"{_CURSOR}(\d{{1,15}}):([^:]+):[0-9a-f]+", str(cursor))

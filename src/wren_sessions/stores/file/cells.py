@@ -136,11 +136,7 @@ _row: Callable[[Sequence[Any]], Row] = partial(tuple.__new__, Row)
 
 
 def row_of(cells: Sequence[Any]) -> Row:
-    """A session's row.
-
-    Raises:
-        DamagedError: a cell cannot be what it holds.
-    """
+    """A session's row."""
     sid, _, _, _, _, _, own_idle, pinned, revision, end, tail, _, namespaces, log = cells
     if tuple(map(type, cells)) not in _ROWS:
         _blame("sessions", sid, Row._fields, cells, _ROW_KINDS)
@@ -180,9 +176,6 @@ def record_of(cells: Sequence[Any]) -> tuple[str, int, list[Span], bytes]:
 
     Returns:
         The same with the spans, which are ascending and do not overlap.
-
-    Raises:
-        DamagedError: a cell cannot be what it holds.
     """
     name, base, packed, body = cells
     if not (type(name) is str and type(base) is int and type(packed) is type(body) is bytes):
@@ -214,9 +207,6 @@ def writes_of(
 
     Returns:
         The writes, what all of them link to, and their sum.
-
-    Raises:
-        DamagedError: a cell cannot be what it holds.
     """
     if not rows:
         return (), [], 0
@@ -242,11 +232,7 @@ def pack_spans(spans: Iterable[Span]) -> bytes:
 
 
 def unpack_spans(packed: bytes, table: str, row: object, *, ordered: bool = True) -> list[Span]:
-    """What `pack_spans` packed; if it is ordered, so many spans hold no byte twice.
-
-    Raises:
-        DamagedError: they cannot be what was packed in this row.
-    """
+    """What `pack_spans` packed; if it is ordered, so many spans hold no byte twice."""
     if len(packed) % _PAIR.size:
         damaged(table, row, "spans end in the middle")
     spans = list(map(Span._make, _PAIR.iter_unpack(packed)))

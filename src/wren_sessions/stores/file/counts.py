@@ -44,11 +44,7 @@ def summed(connection: sqlite3.Connection, sid: int, name: Name) -> int:
 
 
 def count_namespaces(connection: sqlite3.Connection, row: Row) -> None:
-    """Make sure that a namespace which is not there never was.
-
-    Raises:
-        DamagedError: some namespace is gone.
-    """
+    """Make sure that a namespace which is not there never was."""
     if row.namespaces is not None:
         found = number(connection, _NAMESPACES, row.sid)
         if found != row.namespaces:

@@ -449,11 +449,7 @@ def _pack_with_own(record: Record, end: int) -> bytes:
 
 
 def _append(connection: sqlite3.Connection, row: Row, data: bytes) -> tuple[int, int]:
-    """Append to an arena; its new end, and where its last row starts.
-
-    Raises:
-        DamagedError: the last row is not as it was.
-    """
+    """Append to an arena; its new end, and where its last row starts."""
     start, end, tail = row.sid << ARENA_BITS, row.arena_end, row.arena_tail
     if tail < end and end - tail + len(data) <= _PAGE_BYTES:
         if not connection.execute(_APPEND, (data, start | tail, end - tail)).rowcount:
