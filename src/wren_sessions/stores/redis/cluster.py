@@ -32,9 +32,9 @@ from redis.backoff import EqualJitterBackoff
 from redis.crc import key_slot
 
 from wren_sessions._blocking import run
-from wren_sessions.stores.redis.clients import Address, Fleet
+from wren_sessions.stores.redis.clients import LOST, Address, Fleet
 from wren_sessions.stores.redis.commands import Commands
-from wren_sessions.stores.redis.errors import CONNECTING
+from wren_sessions.stores.redis.errors import CONNECTING, DRIVER_ERRORS
 from wren_sessions.stores.redis.plans import Plan
 from wren_sessions.stores.redis.tasks import TaskPipelines, Trips
 from wren_sessions.stores.redis.threads import ThreadPipelines
@@ -172,7 +172,7 @@ class _Router(Generic[N]):
             return self._slots
         try:
             return await self._learn(failed)
-        except (driver.RedisError, OSError):
+        except DRIVER_ERRORS:
             return seen
 
     async def _learn(self, failed: Address | None) -> Slots:
@@ -184,7 +184,7 @@ class _Router(Generic[N]):
         known = {*self._fleet.seeds, *(self._slots.nodes if self._slots else ())}
         *first, last = sorted(known, key=lambda one: (one == failed, random.random()))  # noqa: S311
         for address in first:
-            with suppress(driver.ConnectionError, driver.TimeoutError, OSError):
+            with suppress(*LOST):
                 return await self._told(address)
         return await self._told(last)
 

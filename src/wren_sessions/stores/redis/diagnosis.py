@@ -19,8 +19,8 @@ from redis.retry import Retry
 from wren_sessions.stores._diagnosis import Diagnosis, Trouble
 from wren_sessions.stores.redis.clients import RAW, Fleet
 from wren_sessions.stores.redis.cluster import Slots
-from wren_sessions.stores.redis.errors import meaning_of, text_of
-from wren_sessions.stores.redis.facts import ERRORS, facts_of, of_slots, together
+from wren_sessions.stores.redis.errors import DRIVER_ERRORS, meaning_of, text_of
+from wren_sessions.stores.redis.facts import facts_of, of_slots, together
 
 _PING: Final = b"PING\r\n"
 _REDIS_SIGNS: Final = (b"+PONG", b"-NOAUTH", b"-DENIED", b"-ERR", b"-LOADING", b"-MASTERDOWN")
@@ -55,7 +55,7 @@ def diagnose_cluster(fleet: Fleet[redis.Redis], key: str) -> Diagnosis:
         return _explained(client, error)
     try:
         slots: Any = client.execute_command("CLUSTER", "SLOTS", **RAW)
-    except ERRORS as refused:
+    except DRIVER_ERRORS as refused:
         return Diagnosis("redis", "rights" if "perm" in str(refused) else "other", str(refused))
     kwargs = client.connection_pool.connection_kwargs
     asked = Slots(slots, (kwargs["host"], kwargs["port"]), fleet.remap)
@@ -78,7 +78,7 @@ def _refusal_of(client: redis.Redis) -> Exception | None:
         connection.connect()
         connection.send_command("PING")
         connection.read_response()
-    except ERRORS as error:
+    except DRIVER_ERRORS as error:
         return error
     finally:
         connection.disconnect()

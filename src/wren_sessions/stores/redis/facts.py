@@ -24,8 +24,7 @@ from redis import exceptions as driver
 
 from wren_sessions.stores._diagnosis import Fact
 from wren_sessions.stores.redis.clients import RAW
-
-ERRORS: Final = (driver.RedisError, OSError)
+from wren_sessions.stores.redis.errors import DRIVER_ERRORS
 
 # A field of INFO that one kind of server has, and what that kind is called; the first that fits.
 _KINDS: Final = (
@@ -100,7 +99,7 @@ def facts_of(client: redis.Redis, key: str) -> dict[str, Fact]:
     try:
         told: Any = client.info()
         info = {str(name): value for name, value in told.items()}
-    except ERRORS as error:
+    except DRIVER_ERRORS as error:
         facts |= _of_refusal(error)
     else:
         facts |= _of_info(client, info, database)
@@ -125,7 +124,7 @@ def _of_info(client: redis.Redis, info: Mapping[str, Any], database: int) -> dic
     try:
         points: Any = client.config_get("save")
         saves = any(points.values()) if points else None
-    except ERRORS:
+    except DRIVER_ERRORS:
         pass
     kind, version = _kind_of(info)
     aof, keyspace = _number(info.get("aof_enabled")), info.get(f"db{database}")
@@ -189,7 +188,7 @@ def _clock_ms(client: redis.Redis) -> int | None:
         before = time.time()
         seconds, micros = client.time()
         after = time.time()
-    except (*ERRORS, TypeError, ValueError):
+    except (*DRIVER_ERRORS, TypeError, ValueError):
         return None
     now = int(seconds) + int(micros) % 1_000_000 / 1e6  # Envoy gives all microseconds since 1970
     return round((now - (before + after) / 2) * 1_000)
@@ -227,7 +226,7 @@ def _answered(client: redis.Redis, command: Sequence[str], key: str) -> object:
     """What a command gave, or the error that it was; a script gives the error of what it calls."""
     try:
         return client.execute_command(*(key if part == _KEY else part for part in command), **RAW)
-    except ERRORS as error:
+    except DRIVER_ERRORS as error:
         return error
 
 

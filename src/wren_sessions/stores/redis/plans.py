@@ -158,14 +158,14 @@ class Plans:
 
     Attributes:
         owners: what is known of owned sessions, by their incarnation.
-        untold: owners whose listings could not be told, and until when they are left alone.
+        left_alone: owners whose listings could not be told, and until when they are left alone.
     """
 
     def __init__(self, keys: KeySpace, ttl: TTLPolicy, *, one_place: bool = True) -> None:
         self.keys = keys
         self.one_place = one_place
         self.owners: LRU[str, Owned] = LRU(MAX_OWNED)
-        self.untold: dict[str, int] = {}
+        self.left_alone: dict[str, int] = {}
         self.ttl = ttl
         age = _word(ttl.max_age_ms)
         policy = f"{_word(ttl.idle_ms)} {age} {ttl.refresh}"

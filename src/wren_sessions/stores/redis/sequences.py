@@ -133,7 +133,7 @@ class Sequences:
         owner = untold.owner or None
         if owner is not None and type(copy.target) is not StagingId:
             await self._run(self._owned.announce(owner, copy.target, untold.life))
-            self._commands.untold.pop(owner, None)
+            self._commands.left_alone.pop(owner, None)
         return owner
 
     # --- owners ---
@@ -160,7 +160,7 @@ class Sequences:
         known = commit.incarnation and owners.get(commit.incarnation)
         if not known and type(commit.session) is not StagingId:
             ends_ms = await self._run(self._owned.announce(owner, commit.session))
-            self._commands.untold.pop(owner, None)
+            self._commands.left_alone.pop(owner, None)
             announced = Owned(owner, 0, ends_ms)
         done = await self._run(plan)
         if done.life is not None and done.owner is not None:
@@ -215,24 +215,24 @@ class Sequences:
             sure: whether the listing is right, or corrected when it is read, if it is not told.
                 Then that is no error, and the listing is left alone for some time.
         """
-        if sure and now_ms < self._commands.untold.get(owner, 0):
+        if sure and now_ms < self._commands.left_alone.get(owner, 0):
             return False
         try:
             await self._run(plan._replace(hurried=sure))
         except (StoreUnavailableError, CorruptSessionError) as error:
-            log = logger.debug if owner in self._commands.untold else logger.warning
+            log = logger.debug if owner in self._commands.left_alone else logger.warning
             log(
                 "the list %s could not be updated for session %r; reading the list, or writing the "
                 "session again, will update it: %s",
                 *(self._commands.keys.owner_key(owner), session, error),
             )
-            if len(self._commands.untold) >= MAX_OWNED:
-                self._commands.untold.clear()
-            self._commands.untold[owner] = now_ms + AGAIN_MS
+            if len(self._commands.left_alone) >= MAX_OWNED:
+                self._commands.left_alone.clear()
+            self._commands.left_alone[owner] = now_ms + AGAIN_MS
             if not sure:
                 raise
             return False
-        self._commands.untold.pop(owner, None)
+        self._commands.left_alone.pop(owner, None)
         return True
 
     async def touch(self, session: str) -> Life | None:
@@ -345,7 +345,7 @@ class Sequences:
         limit, place = check_limit(limit), f"redis {self._commands.keys.owner_key(owner)}"
         before = parse_owned_cursor(place, cursor)
         total, found = await self._run(self._owned.owned(owner, before, limit + 1))
-        self._commands.untold.pop(owner, None)
+        self._commands.left_alone.pop(owner, None)
         some = found[:limit]
         names = [self._commands.key(entry.session) for entry in some]
         infos = await self._infos(names) if names else ()
