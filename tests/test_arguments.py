@@ -13,10 +13,12 @@ from langgraph.checkpoint.memory import InMemorySaver
 from remedies.proposals import tries
 from wren_sessions import (
     ConfigurationError,
+    Encryption,
     FileStore,
     MemoryStore,
     ProtectedStore,
     RedisStore,
+    SafeSerializer,
     SessionArchiver,
     Sessions,
     SessionSaver,
@@ -106,6 +108,26 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "prefix": (lambda: open_store("memory://", prefix=5), "prefix must be a str, not 5"),  # type: ignore[arg-type]
     "path": (lambda: FileStore(5), "needs the path of a file, not 5"),  # type: ignore[arg-type]
     "dotenv": (lambda: open_store("memory://", dotenv=5), "dotenv must be True, False or"),  # type: ignore[arg-type]
+    "migrations": (
+        lambda: SessionSaver(MemoryStore(), migrations={}),  # type: ignore[arg-type]
+        "migrations must be a Migrations, not a dict",
+    ),
+    "concurrency": (
+        lambda: SessionSaver(MemoryStore(), concurrency=[]),  # type: ignore[arg-type]
+        r"concurrency must be 'last', 'reject' or 'wait', not \[\]",
+    ),
+    "missing": (lambda: SafeSerializer(missing=[]), "missing= must be"),  # type: ignore[arg-type]
+    "order": (lambda: Sessions(MemoryStore()).list(order=[]), "order must be"),  # type: ignore[arg-type]
+    "keys": (lambda: Encryption(5), "encryption keys must be several"),  # type: ignore[arg-type]
+    "a key": (lambda: Encryption([("k",)]), "must be 'id:base64' or"),  # type: ignore[list-item]
+    "owner_secret": (
+        lambda: Encryption(Encryption.generate_key("k"), owner_secret="sesame" * 9),  # type: ignore[arg-type]
+        "owner_secret must have at least",
+    ),
+    "archives": (
+        lambda: erase_owner(MemoryStore(), "ann", archives=5),  # type: ignore[arg-type]
+        "archives must be a folder, or a SessionArchiver",
+    ),
     "url": (lambda: RedisStore.from_url(5), "url must be a str, not 5"),  # type: ignore[arg-type]
     "clock": (lambda: MemoryStore(clock=1), "milliseconds since 1970"),  # type: ignore[arg-type]
     "nothing to connect to": (RedisStore, r"RedisStore\.from_url\(url\)"),

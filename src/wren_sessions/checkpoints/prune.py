@@ -284,7 +284,7 @@ def choice_of(strategy: str, keep_last: int | None) -> Choice | None:
     """
     if strategy == "delete_all":  # as the Agent Server calls it
         strategy = "delete"
-    if strategy not in {"keep_latest", "delete", "keep_last"}:
+    if strategy not in ("keep_latest", "delete", "keep_last"):
         raise ConfigurationError(
             f"{strategy!r} is not a strategy of prune: use 'keep_latest', 'keep_last' or 'delete'"
         )

@@ -120,7 +120,7 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         super().__init__(serde=chosen_serializer(serde, migrations, name))
         self.store = store
         self._retention = retention
-        if concurrency not in {"last", "reject", "wait"}:
+        if concurrency not in ("last", "reject", "wait"):
             raise ConfigurationError(
                 f"concurrency must be 'last', 'reject' or 'wait', not {concurrency!r}"
             )

@@ -52,6 +52,10 @@ class Encryption:
         owner_secret: bytes | None = None,
     ) -> None:
         self._keys: dict[str, bytes] = {}
+        if not isinstance(keys, str | Iterable):
+            raise ConfigurationError(
+                "encryption keys must be several: Encryption([Encryption.generate_key()])"
+            )
         for given in [keys] if isinstance(keys, str) else keys:
             key_id, key = _key(given)
             if key_id in self._keys:
@@ -59,7 +63,8 @@ class Encryption:
             self._keys[key_id] = key
         if not self._keys:
             raise ConfigurationError("encryption needs at least one key: Encryption.generate_key()")
-        if owner_secret is not None and len(owner_secret) < _SECRET_BYTES:
+        secret: object = owner_secret
+        if secret is not None and not (isinstance(secret, bytes) and len(secret) >= _SECRET_BYTES):
             raise ConfigurationError(
                 f"owner_secret must have at least {_SECRET_BYTES} bytes: secrets.token_bytes(32)"
             )
@@ -109,8 +114,11 @@ class Encryption:
         return self._owner_secret is not None
 
 
+_PARTS: Final = 2  # of a key: its id, and its bytes
+
+
 def _key(given: object) -> tuple[str, bytes]:
-    if isinstance(given, tuple):
+    if isinstance(given, tuple) and len(given) == _PARTS:
         key_id, key = given
     elif isinstance(given, str):
         key_id, colon, text = given.partition(":")

@@ -123,7 +123,7 @@ class SafeSerializer:
         missing: Literal["error", "plain"] = "error",
         migrations: Migrations | None = None,
     ) -> None:
-        if missing not in {"error", "plain"}:
+        if missing not in ("error", "plain"):
             raise ConfigurationError(f"missing= must be 'error' or 'plain', not {missing!r}")
         check_kind(migrations, Migrations, "migrations", "migrations=Migrations()")
         self._migrations = migrations or Migrations()
@@ -419,6 +419,7 @@ class SafeSerializer:
 
     def with_migrations(self, migrations: Migrations) -> Self:
         """A copy of this serializer with other migrations."""
+        check_kind(migrations, Migrations, "migrations", "migrations=Migrations()")
         return self._clone(self._allowed, migrations)
 
     def with_msgpack_allowlist(self, extra_allowlist: Iterable[Allowed]) -> Self:

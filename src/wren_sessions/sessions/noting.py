@@ -117,7 +117,7 @@ async def listing(
     order: str | None,
 ) -> SessionPage:
     """One page of sessions; see `Sessions.list`."""
-    if order not in {None, "updated"}:
+    if order not in (None, "updated"):
         raise ConfigurationError(f"order must be 'updated' or None, not {order!r}")
     if tag is not None:
         _tag(tag)

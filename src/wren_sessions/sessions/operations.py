@@ -27,7 +27,7 @@ from wren_sessions.errors import (
     SessionNotFoundError,
     WrenSessionsError,
 )
-from wren_sessions.keys import StagingId, new_token
+from wren_sessions.keys import StagingId, check_session, new_token
 from wren_sessions.records import (
     Commit,
     Life,
@@ -172,6 +172,8 @@ class SessionOperations:
         owner: str | None,
     ) -> Session:
         """Create a new session."""
+        if session_id is not None:
+            check_session(session_id)
         if state is not None:
             check_state(session_id or prefix, state)
         id_ = session_id if session_id is not None else f"{prefix}_{secrets.token_hex(_ID_BYTES)}"

@@ -174,7 +174,9 @@ class _Erasing:
         knowing_owners(api.place)
         check_owner(owner)
         if archives is not None and not isinstance(archives, str | Path):
-            archives = archives.root
+            archives = getattr(archives, "root", None)
+            if archives is None:
+                raise ConfigurationError("archives must be a folder, or a SessionArchiver")
         root = None if archives is None else Path(archives)
         settle_s = 0 if settle is None else to_ms(settle, "settle", least_ms=0) / 1_000
         return cls(api, owner, root, settle_s, on_progress, scrub)
