@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from wren_sessions.delta.base import DeltaBase
 from wren_sessions.delta.cover import MAX_PIECES, pack
-from wren_sessions.delta.encoder import resolved
-from wren_sessions.delta.extents import Extent, NewExtent, Piece, unpack
-from wren_sessions.records import ArenaParts, Span, merge_spans
-from wren_sessions.serializers._elements import (
+from wren_sessions.delta.elements import (
     MIN_ELEMENT_BYTES,
     boundaries,
     elements,
 )
+from wren_sessions.delta.encoder import resolved
+from wren_sessions.delta.extents import Extent, NewExtent, Piece, unpack
+from wren_sessions.records import ArenaParts, Span, merge_spans
 from wren_sessions.serializers.packing import header_length
 
 Edit: TypeAlias = Callable[[list[Any], random.Random], list[Any]]

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 from zlib import crc32
 
+from wren_sessions.delta.elements import elements
 from wren_sessions.delta.extents import Extent, Piece, Sum, checksum, digest, unpack
 from wren_sessions.records import ArenaParts, Span
-from wren_sessions.serializers._elements import elements
 from wren_sessions.serializers.limits import most_objects, objects_bytes
 
 MAX_OTHERS: Final = 8  # known values that one is compared with

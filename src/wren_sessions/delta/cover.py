@@ -26,12 +26,12 @@ from itertools import accumulate, combinations, pairwise
 from typing import Final, NamedTuple
 
 from wren_sessions.delta.base import DeltaBase
-from wren_sessions.delta.extents import Extent, NewExtent, Piece
-from wren_sessions.serializers._elements import (
+from wren_sessions.delta.elements import (
     MIN_ELEMENT_BYTES,
     boundaries,
     elements,
 )
+from wren_sessions.delta.extents import Extent, NewExtent, Piece
 from wren_sessions.serializers.packing import header_length
 
 MAX_PIECES: Final = 32

@@ -24,10 +24,10 @@ import msgpack
 
 from wren_sessions.delta.base import DeltaBase, Plain
 from wren_sessions.delta.cover import first_inline, last_inline
+from wren_sessions.delta.elements import boundaries, cuts
 from wren_sessions.delta.extents import Piece
 from wren_sessions.errors import DecryptionError, SerializationError
 from wren_sessions.protocols import SessionStore
-from wren_sessions.serializers._elements import boundaries, cuts
 from wren_sessions.serializers.compression import Compression, decompress
 from wren_sessions.serializers.encryption import Encryption
 from wren_sessions.serializers.keyring import UID_BYTES, Keyring
