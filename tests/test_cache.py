@@ -12,7 +12,7 @@ import pytest
 
 from wren_sessions.checkpoints import record_cache as _cache
 from wren_sessions.checkpoints.arriving import MAX_OLD, RECENT_S, Putting
-from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue
+from wren_sessions.checkpoints.codec import CheckpointRecord
 from wren_sessions.checkpoints.record_cache import (
     MAX_ORIGINS,
     MAX_PAST,
@@ -20,7 +20,7 @@ from wren_sessions.checkpoints.record_cache import (
     Cache,
     is_persistent,
 )
-from wren_sessions.delta.base import DeltaBase
+from wren_sessions.delta.base import DeltaBase, StoredValue
 from wren_sessions.delta.extents import Extent
 from wren_sessions.records import Life, Name
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from wren_sessions.checkpoints.codec import (
     FORMAT,
     CheckpointRecord,
-    StoredValue,
     WriteBody,
     decode_record,
     encode_record,
@@ -22,6 +21,7 @@ from wren_sessions.checkpoints.codec import (
     writes_of,
 )
 from wren_sessions.checkpoints.versions import Version
+from wren_sessions.delta.base import StoredValue
 from wren_sessions.delta.extents import Extent, NewExtent
 from wren_sessions.errors import (
     CorruptSessionError,

@@ -14,13 +14,13 @@ import redis
 from golden import content
 from wren_sessions import Compression, FileStore, RedisStore, SessionSaver
 from wren_sessions.checkpoints.codec import (
-    StoredValue,
     WriteBody,
     compressed,
     encode_write,
     plain_frame,
     writes_of,
 )
+from wren_sessions.delta.base import StoredValue
 from wren_sessions.errors import CorruptSessionError
 from wren_sessions.keys import write_key
 from wren_sessions.records import Stored, StoredWrite

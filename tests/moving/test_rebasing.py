@@ -8,7 +8,7 @@ from zlib import crc32
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wren_sessions.checkpoints.codec import StoredValue
+from wren_sessions.delta.base import StoredValue
 from wren_sessions.delta.encoder import resolved
 from wren_sessions.delta.extents import Extent, NewExtent, unpack
 from wren_sessions.records import ArenaParts, Span

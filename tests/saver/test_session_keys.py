@@ -21,12 +21,8 @@ from wren_sessions import (
     Sessions,
     SessionSaver,
 )
-from wren_sessions.checkpoints.codec import (
-    CheckpointRecord,
-    StoredValue,
-    decode_record,
-    encode_record,
-)
+from wren_sessions.checkpoints.codec import CheckpointRecord, decode_record, encode_record
+from wren_sessions.delta.base import StoredValue
 
 KEPT = [
     "user:name",

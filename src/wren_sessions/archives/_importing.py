@@ -12,13 +12,8 @@ from functools import cache
 
 from wren_sessions.archives._format import Checkpoint, Value
 from wren_sessions.archives._parsing import Export
-from wren_sessions.checkpoints.codec import (
-    CheckpointRecord,
-    StoredValue,
-    WriteBody,
-    encode_record,
-    encode_write,
-)
+from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, encode_record, encode_write
+from wren_sessions.delta.base import StoredValue
 from wren_sessions.delta.extents import Extent
 from wren_sessions.delta.protection import PLAIN, Protection
 from wren_sessions.delta.range_sums import RangeSums

@@ -35,7 +35,7 @@ from zlib import crc32
 import msgpack
 
 from wren_sessions.checkpoints.versions import DIGITS, Version, as_text
-from wren_sessions.delta.base import DeltaBase
+from wren_sessions.delta.base import DeltaBase, StoredValue
 from wren_sessions.delta.extents import (
     MAX_RANGES,
     SHARED_BYTES,
@@ -81,23 +81,6 @@ _is_padded: Final = re.compile(f"{_PADDING}[0-9]{{{_STORED_DIGITS}}}(?:\\.|\\Z)"
 
 _PIECES: Final[Callable[[StoredValue], Sequence[Piece]]] = attrgetter("pieces")
 _spare: Final[dict[str, Any]] = {}  # a packer, see `serializers.packing`
-
-
-@dataclass(slots=True)
-class StoredValue:
-    """A value as a record names it.
-
-    Attributes:
-        kind: the serializer's type tag.
-        pieces: where its bytes are.
-        known: its bytes, where they are worth remembering.
-        migrated: whether it was read in another form than it is stored in.
-    """
-
-    kind: str
-    pieces: Sequence[Piece]
-    known: DeltaBase | None = None
-    migrated: bool = False
 
 
 @dataclass(slots=True)

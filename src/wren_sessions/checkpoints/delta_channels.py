@@ -13,7 +13,6 @@ from typing import Any, Final, NoReturn
 
 from wren_sessions.checkpoints.codec import (
     CheckpointRecord,
-    StoredValue,
     WriteBody,
     damage,
     record_of,
@@ -23,6 +22,7 @@ from wren_sessions.checkpoints.codec import (
 from wren_sessions.checkpoints.record_cache import Cache
 from wren_sessions.checkpoints.renaming import to_today, writes_today
 from wren_sessions.checkpoints.snapshots import in_order, opened, size_of, value_of
+from wren_sessions.delta.base import StoredValue
 from wren_sessions.delta.encoder import Serializer, resolved
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import SessionGoneError

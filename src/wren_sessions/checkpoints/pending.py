@@ -25,12 +25,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from wren_sessions._blocking import signal_for, stops_a_loop
-from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, WriteBody, encode_write
+from wren_sessions.checkpoints.codec import CheckpointRecord, WriteBody, encode_write
 from wren_sessions.checkpoints.outcomes import check, check_expired, expired
 from wren_sessions.checkpoints.readable import SURE_BYTES, check_readable
 from wren_sessions.checkpoints.record_cache import Cache, KnownForWrites
 from wren_sessions.checkpoints.renaming import MIRRORS, check_names
 from wren_sessions.checkpoints.turns import Rules, token_in, turns_on
+from wren_sessions.delta.base import StoredValue
 from wren_sessions.delta.encoder import INLINE_BYTES, DeltaEncoder, Serializer, dump
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import StoreUnavailableError

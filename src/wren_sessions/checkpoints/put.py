@@ -28,7 +28,7 @@ from typing import Any, Final, Protocol
 from wren_sessions._blocking import Unsuspended, running_loop
 from wren_sessions.checkpoints.arriving import Putting
 from wren_sessions.checkpoints.channels import is_internal
-from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, encode_record
+from wren_sessions.checkpoints.codec import CheckpointRecord, encode_record
 from wren_sessions.checkpoints.get import Reading
 from wren_sessions.checkpoints.outcomes import check, check_expired, expired, gone
 from wren_sessions.checkpoints.pending import Pending
@@ -37,6 +37,7 @@ from wren_sessions.checkpoints.record_cache import Cache, Known
 from wren_sessions.checkpoints.renaming import about_both, check_names, to_both, values_to_write
 from wren_sessions.checkpoints.turns import Rules, token_in, turns_on
 from wren_sessions.checkpoints.versions import Version, as_text
+from wren_sessions.delta.base import StoredValue
 from wren_sessions.delta.encoder import DeltaEncoder, Grown, Large, Serializer, dump
 from wren_sessions.delta.protection import Protection
 from wren_sessions.errors import StoreUnavailableError, WrenSessionsError

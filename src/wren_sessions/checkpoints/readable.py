@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from wren_sessions.checkpoints.codec import StoredValue
-from wren_sessions.delta.base import DeltaBase
+from wren_sessions.delta.base import DeltaBase, StoredValue
 from wren_sessions.delta.encoder import DeltaEncoder, Grown, Large
 from wren_sessions.delta.protection import clear_head
 from wren_sessions.serializers import KIND

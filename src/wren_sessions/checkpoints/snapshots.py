@@ -21,7 +21,6 @@ from typing import Any, Final
 
 from wren_sessions.checkpoints.codec import (
     CheckpointRecord,
-    StoredValue,
     WriteBody,
     damage,
     record_of,
@@ -29,7 +28,7 @@ from wren_sessions.checkpoints.codec import (
 )
 from wren_sessions.checkpoints.renaming import about_today, to_today, values_today, writes_today
 from wren_sessions.checkpoints.versions import Version
-from wren_sessions.delta.base import ArenaView, DeltaBase, Plain
+from wren_sessions.delta.base import ArenaView, DeltaBase, Plain, StoredValue
 from wren_sessions.delta.encoder import INLINE_BYTES, Serializer, resolved, whole
 from wren_sessions.delta.extents import Extent, unpack
 from wren_sessions.delta.protection import Protection

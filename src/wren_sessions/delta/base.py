@@ -12,6 +12,7 @@ if all of it had been sent.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 from zlib import crc32
 
@@ -367,3 +368,20 @@ class ArenaView(ArenaParts):
             together.append(part[: span.end - at])
             at += len(together[-1])
         return b"".join(together)
+
+
+@dataclass(slots=True)
+class StoredValue:
+    """A value as a record names it.
+
+    Attributes:
+        kind: the serializer's type tag.
+        pieces: where its bytes are.
+        known: its bytes, where they are worth remembering.
+        migrated: whether it was read in another form than it is stored in.
+    """
+
+    kind: str
+    pieces: Sequence[Piece]
+    known: DeltaBase | None = None
+    migrated: bool = False

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from zlib import crc32
 
-from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue
-from wren_sessions.delta.base import MAX_OTHERS, DeltaBase, Plain
+from wren_sessions.delta.base import MAX_OTHERS, DeltaBase, Plain, StoredValue
 from wren_sessions.delta.cover import MAX_PIECES, pack
 from wren_sessions.delta.extents import Extent, NewExtent, Piece, digest
 from wren_sessions.delta.protection import PLAIN, Protection, Wrapped, is_sealed
@@ -23,6 +22,9 @@ from wren_sessions.serializers.limits import MEMORY_BYTES, UNPACKED_SHARE
 from wren_sessions.serializers.packing import PackedList
 from wren_sessions.serializers.safe import SafeSerializer
 from wren_sessions.serializers.unreadable import UnreadableValue
+
+if TYPE_CHECKING:
+    from wren_sessions.checkpoints.codec import CheckpointRecord
 
 _KNOWN: Final = attrgetter("known")
 _WHAT: Final = "channel %r of session %r"

@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 
 import msgpack
 
-from wren_sessions.checkpoints.codec import StoredValue
+from wren_sessions.delta.base import StoredValue
 from wren_sessions.delta.protection import is_sealed
 from wren_sessions.records import Span
 from wren_sessions.serializers._wire import KIND

@@ -14,8 +14,9 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
 
-from wren_sessions.checkpoints.codec import CheckpointRecord, StoredValue, writes_of
+from wren_sessions.checkpoints.codec import CheckpointRecord, writes_of
 from wren_sessions.checkpoints.snapshots import body_of
+from wren_sessions.delta.base import StoredValue
 from wren_sessions.delta.extents import Extent, NewExtent, Piece, Sum, digest
 from wren_sessions.delta.range_sums import RangeSums
 from wren_sessions.records import ArenaParts, Span, Stored, merge_spans
