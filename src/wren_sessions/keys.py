@@ -125,8 +125,6 @@ def encode_namespace(value: str) -> str:
 
 
 def _encode(value: str, max_bytes: int, what: str) -> str:
-    if type(value) is str and _PLAIN(value) and value not in _RESERVED:
-        return value
     if type(value) is StagingId:
         return value
     if not isinstance(value, str):
