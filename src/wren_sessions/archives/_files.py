@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -40,8 +40,8 @@ def write_files(root: Path, contents: Mapping[Path, str | bytes]) -> None:
             refuse_links(root, path.parent)
             _make_folder(path.parent)
             _remove_stale(path)
-            staged[path] = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-            _write(staged[path], text if isinstance(text, bytes) else text.encode())
+            staged[path] = temporary_for(path)
+            write_synced(staged[path], [text if isinstance(text, bytes) else text.encode()])
         for path, temporary in staged.items():
             temporary.replace(path)
         for folder in {path.parent for path in contents}:
@@ -80,10 +80,16 @@ def refuse_links(root: Path, folder: Path) -> None:
         folder = folder.parent
 
 
-def _write(path: Path, data: bytes) -> None:
+def temporary_for(path: Path) -> Path:
+    """The name under which a file is written."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+
+
+def write_synced(path: Path, parts: Iterable[bytes]) -> None:
+    """Write a new file that only this user can read, and wait until it is on the disk."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
     with os.fdopen(handle, "wb") as file:
-        file.write(data)
+        file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
 

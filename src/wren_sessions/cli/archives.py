@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from wren_sessions.archives import export_session, import_session, import_sessions
+from wren_sessions.archives._files import temporary_for, write_synced
 from wren_sessions.archives._paths import folder_name
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import (
@@ -32,7 +32,6 @@ from wren_sessions.viewing.overview import transcript_of
 SESSION: Final = "session"
 FORMATS: Final = {SESSION: ".jsonl", "json": ".json", "markdown": ".md", "html": ".html"}
 INDEX: Final = "index.html"
-_MODE: Final = 0o600
 
 
 @command(
@@ -186,14 +185,9 @@ def _check_free(path: Path, *, force: bool) -> None:
 
 def _write(path: Path, contents: Iterable[Iterable[str]]) -> None:
     """Write a file atomically."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    temporary = temporary_for(path)
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            for parts in contents:
-                file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
+        write_synced(temporary, (part.encode() for parts in contents for part in parts))
         temporary.replace(path)
     finally:
         with suppress(OSError):
