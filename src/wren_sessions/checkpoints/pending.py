@@ -9,7 +9,9 @@ may come first. So that no checkpoint is ever stored without the writes that wer
 - If that is not known (a session's first turn), or if they share bytes with other checkpoints,
   which a prune may free in the meantime, they need their checkpoint. If it is on its way, they wait
   until it is stored. If it has not come yet, they are remembered here, and are part of its commit.
-- If its put has failed without a clear answer, they are stored if it is there, and refused if not.
+- If its put has failed without a clear answer, or will never go on because its event loop was
+  closed, they are stored if it is there, and refused if not.
+- If it is put twice at once, the last of the two that is on its way counts.
 
 Of a checkpoint that is not known here, the first write asks the store whether it is there: another
 process may have written it.

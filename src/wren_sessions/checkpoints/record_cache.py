@@ -309,11 +309,9 @@ class Cache:
             lineage = self._live(session, life, name)
             self._remember(session, name, body, parent)
             arriving = lineage.arriving
-            puts = arriving.begun.get(name)
-            if puts and putting in puts:
-                puts.remove(putting)
-                if not puts:
-                    del arriving.begun[name]
+            puts = arriving.begun.pop(name, None)
+            if puts and len(puts) > 1:
+                arriving.begun[name] = [each for each in puts if each is not putting]
             if arriving.awaited:
                 arriving.let_go(name)
             if arriving.unsure:
