@@ -23,6 +23,7 @@ from redis import exceptions as driver
 from wren_sessions._blocking import Lock, renew_in_child
 from wren_sessions.stores._batching import settle
 from wren_sessions.stores.leader_queue import twin
+from wren_sessions.stores.redis import trips
 from wren_sessions.stores.redis.clients import (
     LOST,
     MOVES,
@@ -33,19 +34,6 @@ from wren_sessions.stores.redis.clients import (
 )
 from wren_sessions.stores.redis.errors import NO_LANE, is_demotion
 from wren_sessions.stores.redis.plans import LIST, TEXT, Plan, packed, whole
-from wren_sessions.stores.redis.trips import (
-    MOST,
-    NONSENSE,
-    commands_of,
-    given,
-    in_full,
-    lanes_of,
-    nonsense,
-    not_loaded,
-    outcomes_of,
-    patience_of,
-    put_in,
-)
 
 _Lost: TypeAlias = Callable[[Any, Exception], Any]
 
@@ -244,19 +232,19 @@ async def _adisconnect(connection: Any, _: Exception) -> None:
 async def asend(line: AsyncLine, plan: Plan[Any]) -> Any:
     """See `send`."""
     if len(plan.commands) > 1 or plan.asking:
-        return given((await asend_together(line, [plan]))[0])
+        return trips.given((await asend_together(line, [plan]))[0])
     await line.connection.begin()
     try:
         try:
             reply = await line.execute(plan.commands[0])
         except driver.NoScriptError:  # the server has not seen it yet, or forgot it
-            reply = await line.execute(in_full(plan).commands[0])
+            reply = await line.execute(trips.in_full(plan).commands[0])
         answer = plan.answered([reply])
     except driver.ResponseError as error:  # a whole reply
         line.connection.unfinished = is_demotion(error)
         raise
-    except NONSENSE as error:
-        raise nonsense(error) from error
+    except trips.NONSENSE as error:
+        raise trips.nonsense(error) from error
     line.connection.unfinished = False
     return answer
 
@@ -266,14 +254,14 @@ async def asend_together(line: AsyncLine, plans: Sequence[Plan[Any]]) -> list[An
     await line.connection.begin()
     try:
         async with line.client.pipeline(transaction=False) as pipe:
-            for command in commands_of(plans):
+            for command in trips.commands_of(plans):
                 pipe.execute_command(*command, **RAW)
-            outcomes = outcomes_of(plans, await pipe.execute(raise_on_error=False))
-    except NONSENSE as error:
-        raise nonsense(error) from error
+            outcomes = trips.outcomes_of(plans, await pipe.execute(raise_on_error=False))
+    except trips.NONSENSE as error:
+        raise trips.nonsense(error) from error
     line.connection.unfinished = any(map(is_demotion, outcomes))
-    unknown = not_loaded(plans, outcomes)
-    return put_in(outcomes, await asend_together(line, unknown)) if unknown else outcomes
+    unknown = trips.not_loaded(plans, outcomes)
+    return trips.put_in(outcomes, await asend_together(line, unknown)) if unknown else outcomes
 
 
 # --- trips of many tasks --------------------------------------------------------------------------
@@ -300,7 +288,7 @@ class TaskPipelines:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client  # the lanes' connections ask its pool where a primary is
         self._lanes: list[AsyncLine] = []  # as many as were needed at the same time
-        self._patience_s = patience_of(client)
+        self._patience_s = trips.patience_of(client)
         self._queue: deque[_Waiting] = deque()
         self._shared: set[asyncio.Task[None]] = set()  # the event loop does not keep its tasks
         self._watch: asyncio.TimerHandle | None = None
@@ -334,7 +322,7 @@ class TaskPipelines:
         for lane in self._lanes:
             if lane.free:
                 return lane
-        if len(self._lanes) == lanes_of(self._client):
+        if len(self._lanes) == trips.lanes_of(self._client):
             return None
         self._lanes.append(AsyncLine(self._client))
         return self._lanes[-1]
@@ -342,7 +330,7 @@ class TaskPipelines:
     def _go_on(self) -> None:
         """A trip is over: those who wait go."""
         while self._queue and (lane := self._free_lane()):
-            first = [self._queue.popleft() for _ in range(min(len(self._queue), MOST))]
+            first = [self._queue.popleft() for _ in range(min(len(self._queue), trips.MOST))]
             now = time.monotonic()
             for waiting in first:
                 if now - waiting.since > self._patience_s:
@@ -397,12 +385,12 @@ class _Client(NamedTuple):
     keeper: AsyncGenerator[None]
 
 
-async def _kept(trips: Trips) -> AsyncGenerator[None]:
+async def _kept(sender: Trips) -> AsyncGenerator[None]:
     """An event loop ends the generators that wait in it, and so closes connections in time."""
     try:
         yield
     finally:
-        await trips.close()
+        await sender.close()
 
 
 class LoopTrips:
@@ -431,8 +419,8 @@ class LoopTrips:
             return found.trips
         with self._lock:  # only this thread adds this loop
             self._clients = {at: kept for at, kept in self._clients.items() if not at.is_closed()}
-            trips = self._make()
-            found = self._clients[loop] = _Client(trips, _kept(trips))
+            made = self._make()
+            found = self._clients[loop] = _Client(made, _kept(made))
         await anext(found.keeper)
         return found.trips
 

@@ -45,22 +45,10 @@ import redis
 from redis import exceptions as driver
 
 from wren_sessions.stores.leader_queue import Batch, LeaderQueue, Ticket, fail_all
+from wren_sessions.stores.redis import trips
 from wren_sessions.stores.redis.clients import LOST, MOVES, RAW, is_plain, over
 from wren_sessions.stores.redis.errors import NO_LANE, is_demotion
 from wren_sessions.stores.redis.plans import Plan, packed, whole
-from wren_sessions.stores.redis.trips import (
-    MOST,
-    NONSENSE,
-    commands_of,
-    given,
-    in_full,
-    lanes_of,
-    nonsense,
-    not_loaded,
-    outcomes_of,
-    patience_of,
-    put_in,
-)
 
 _Lost: TypeAlias = Callable[[Any, Exception], Any]
 
@@ -206,19 +194,19 @@ def _disconnect(connection: Any, _: Exception) -> None:
 def send(line: Line, plan: Plan[Any]) -> Any:
     """Send a plan and return the reply of its script, or the replies of its commands."""
     if len(plan.commands) > 1 or plan.asking:
-        return given(send_together(line, [plan])[0])
+        return trips.given(send_together(line, [plan])[0])
     line.connection.begin()
     try:
         try:
             reply = line.execute(plan.commands[0])
         except driver.NoScriptError:  # the server has not seen it yet, or forgot it
-            reply = line.execute(in_full(plan).commands[0])
+            reply = line.execute(trips.in_full(plan).commands[0])
         answer = plan.answered([reply])
     except driver.ResponseError as error:  # a whole reply
         line.connection.unfinished = is_demotion(error)
         raise
-    except NONSENSE as error:
-        raise nonsense(error) from error
+    except trips.NONSENSE as error:
+        raise trips.nonsense(error) from error
     line.connection.unfinished = False
     return answer
 
@@ -228,14 +216,14 @@ def send_together(line: Line, plans: Sequence[Plan[Any]]) -> list[Any]:
     line.connection.begin()
     try:
         with line.client.pipeline(transaction=False) as pipe:
-            for command in commands_of(plans):
+            for command in trips.commands_of(plans):
                 pipe.execute_command(*command, **RAW)
-            outcomes = outcomes_of(plans, pipe.execute(raise_on_error=False))
-    except NONSENSE as error:
-        raise nonsense(error) from error
+            outcomes = trips.outcomes_of(plans, pipe.execute(raise_on_error=False))
+    except trips.NONSENSE as error:
+        raise trips.nonsense(error) from error
     line.connection.unfinished = any(map(is_demotion, outcomes))
-    unknown = not_loaded(plans, outcomes)
-    return put_in(outcomes, send_together(line, unknown)) if unknown else outcomes
+    unknown = trips.not_loaded(plans, outcomes)
+    return trips.put_in(outcomes, send_together(line, unknown)) if unknown else outcomes
 
 
 # --- trips of many threads ------------------------------------------------------------------------
@@ -248,13 +236,13 @@ class _ThreadLane(LeaderQueue[Plan[Any]]):
         client: a client; the lane sends over a connection of its own, made as the client's are.
     """
 
-    most = MOST
+    most = trips.MOST
 
     def __init__(self, client: redis.Redis) -> None:
         super().__init__()
         self._client = client
         self._line: Line | None = None
-        self._patience_s = patience_of(client)
+        self._patience_s = trips.patience_of(client)
 
     def alone(self, work: Plan[Any]) -> Any:
         """Send one plan."""
@@ -314,7 +302,7 @@ class ThreadPipelines:
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        self._lanes = [_ThreadLane(self.client) for _ in range(lanes_of(self.client))]
+        self._lanes = [_ThreadLane(self.client) for _ in range(trips.lanes_of(self.client))]
 
     def send(self, plan: Plan[Any]) -> Any:
         """Send a plan, perhaps with others, and return what `Plan.result` takes.
