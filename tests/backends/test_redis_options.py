@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from wren_sessions import ConfigurationError, RedisStore
+from wren_sessions import ConfigurationError, RedisStore, open_store
 from wren_sessions.stores.redis.clients import FAILOVER_S, asyncio_client, blocking_client
 
 DURATIONS: Final = ("socket_timeout", "socket_connect_timeout", "health_check_interval")
@@ -39,6 +39,17 @@ WRONG: Final[dict[str, tuple[Any, ...]]] = {
     "socket_keepalive": ("maybe", 2),
     "ssl_cert_reqs": ("perhaps", 1),
 }
+LOGINS: Final = ("username", "password", "ssl_password", "sentinel_username", "sentinel_password")
+
+
+@pytest.mark.parametrize("option", [*LOGINS, "credential_provider"])
+@pytest.mark.parametrize("wrong", [[], {}, True, object()])
+def test_a_login_of_the_wrong_type_is_refused(option: str, wrong: Any) -> None:
+    """It would be left out, or refused by the server in other words."""
+    for make in (partial(open_store, dotenv=False), RedisStore.from_url):
+        url = "rediss+sentinel://localhost:1/service"
+        with pytest.raises(ConfigurationError, match=f"option '{option}' must be "):
+            make(url, **{option: wrong})
 
 
 @pytest.mark.parametrize("option", WRONG)

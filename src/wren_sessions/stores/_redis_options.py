@@ -49,6 +49,27 @@ TLS: Final[Mapping[str, Kind]] = {
 _ALL: Final = {**TCP, **NODE, **TLS}
 
 
+def _read_secret(value: object) -> object:
+    if not isinstance(value, str | bytes | int) or isinstance(value, bool):
+        raise ValueError  # noqa: TRY004 -- `Kind.convert` makes it a ConfigurationError
+    return value
+
+
+def _read_provider(value: object) -> object:
+    if not hasattr(value, "get_credentials"):
+        raise ValueError
+    return value
+
+
+_SECRET: Final = Kind("text", _read_secret)
+_KEYWORDS: Final = {
+    **_ALL,
+    **dict.fromkeys(("username", "password", "ssl_password"), _SECRET),
+    **dict.fromkeys(("sentinel_username", "sentinel_password"), _SECRET),
+    "credential_provider": Kind("an object that has get_credentials()", _read_provider),
+}
+
+
 def read_options(
     url: str, options: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -63,7 +84,7 @@ def read_options(
     check_kind(url, str, "url", "redis://localhost:6379/0, for example")
     rest, _, query = url.partition("?")
     in_url, left = split_query(query, _ALL)
-    known = {name: value for name, value in options.items() if name in _ALL}
-    others = {name: value for name, value in options.items() if name not in _ALL}
+    known = {name: value for name, value in options.items() if name in _KEYWORDS}
+    others = {name: value for name, value in options.items() if name not in _KEYWORDS}
     url = f"{rest}{'?' * bool(left)}{left}"
-    return url, convert_all(in_url, _ALL), {**others, **convert_all(known, _ALL)}
+    return url, convert_all(in_url, _ALL), {**others, **convert_all(known, _KEYWORDS)}
