@@ -22,6 +22,7 @@ from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata, empty_chec
 from costs.frames import Frames, frames_of
 from saver.backends import place
 from wren_sessions import SessionSaver
+from wren_sessions.stores.file import sweep
 
 MESSAGES: Final = 20
 BEFORE: Final[RunnableConfig] = {"configurable": {"thread_id": "frames", "checkpoint_ns": ""}}
@@ -91,9 +92,10 @@ class Chat:
 
 @pytest.mark.parametrize("backend", ["memory", "file", "redis"])
 def test_a_warm_step_runs_no_more_of_us_than_it_did(
-    backend: str, request: pytest.FixtureRequest
+    backend: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A put, its writes and a read pass no more modules, functions and calls than the bounds."""
+    monkeypatch.setattr(sweep, "_PAUSE_MS", 10**9)  # else one step a second sweeps a file as well
     # A file is swept once a second by its clock, with a commit: here no time passes.
     clock: dict[str, Any] = {"clock": lambda: 1_700_000_000_000} if backend == "file" else {}
     with SessionSaver.from_url(place(backend, request), **clock) as saver:
