@@ -19,7 +19,7 @@ SOURCE = Path(wren_sessions.__file__).parent
 
 LAYERS = (
     {"errors", "keys", "protocols", "records", "ttl"},
-    {"_arguments", "_blocking", "_invisible", "_options", "serializers"},
+    {"_arguments", "_blocking", "_damage", "_invisible", "_options", "serializers"},
     {"_walks", "delta", "checkpoints"},
     {"stores"},
     {"config"},

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from cli.running import Cli, Terminal, apart
 from golden import content
@@ -163,3 +164,41 @@ def test_a_session_of_an_early_version_is_unverified(cli: Cli, tmp_path: Path) -
     assert "unverified" in found.out
     (facts,) = cli("check", "--all", "--json", url=f"file:{path}").json
     assert (facts["ok"], facts["unverified"]) == (True, True)
+
+
+@pytest.fixture
+def broken_below(redis_url: str) -> str:
+    """A server with a session whose oldest checkpoint is damaged."""
+    with open_store(redis_url, dotenv=False) as store:
+        names = [Sessions(store).save(BROKEN, {"turn_count": n}).checkpoint_id for n in range(3)]
+    with Redis.from_url(redis_url) as client:
+        client.hset(f"langgraph:checkpoint:{BROKEN}:latest", names[0], b"garbage")
+    return redis_url
+
+
+@tries("add --repair to keep what is intact; the original is saved to a file first")
+@pytest.mark.parametrize("place", ["broken", "broken_below"])
+def test_no_error_about_a_damaged_part_proposes_to_delete_all(
+    cli: Cli, place: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """It names the check, and that one the repair, which keeps what is intact."""
+    url = request.getfixturevalue(place)
+    shown = cli("show", BROKEN, url=url)
+    assert shown.code == 5
+    assert f"wren-sessions check --session {BROKEN} to see what is intact" in shown.err
+    assert "delete" not in shown.err
+    found = cli("check", "--session", BROKEN, url=url)
+    assert "delete" not in found.out
+    assert "restore" not in found.out
+    assert "→ add --repair to keep what is intact" in " ".join(found.out.split())
+    kept = ("--repair", "--yes", "--save", str(tmp_path / "kept"))
+    assert cli("check", "--session", BROKEN, *kept, url=url).code == 0
+    assert cli("show", BROKEN, url=url).code == 0
+
+
+def test_a_session_of_which_nothing_is_intact(cli: Cli, file_url: str) -> None:
+    """Only then it is proposed to delete it."""
+    with closing(sqlite3.connect(file_url.removeprefix("file:"))) as connection, connection:
+        connection.execute("UPDATE records SET body = x'0100'")
+    found = cli("check", "--all", url=file_url)
+    assert found.out.count("nothing can be kept: delete it, and restore it from a copy") == 7

@@ -41,7 +41,6 @@ UNTRIED: Final[dict[str, str]] = {
     "check the file and its folder": "for whatever SQLite says that is not known here",
     "install the package tzdata": "the zones of this machine would have to go",
     "try again soon": "it takes a server that is slow to start",
-    "is damaged ({}); delete it, and restore it": "for what a script meets that no check knows",
 }
 
 _FOUND: Final = list(proposals())

@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 from zlib import crc32
 
 from wren_sessions._blocking import LRU
+from wren_sessions._damage import damage_error
 from wren_sessions._walks import RecordWalk
 from wren_sessions.archives._format import Checkpoint, Lines, Opening, Piece, Value, Write
 from wren_sessions.checkpoints.codec import damage, record_of, writes_of
@@ -25,7 +26,7 @@ from wren_sessions.delta.cover import pack
 from wren_sessions.delta.encoder import INLINE_BYTES, resolved
 from wren_sessions.delta.extents import Extent, NewExtent
 from wren_sessions.delta.protection import PLAIN, Protection
-from wren_sessions.errors import ConflictError, CorruptSessionError, SerializationError
+from wren_sessions.errors import ConflictError, SerializationError
 from wren_sessions.protocols import AsyncSessionStore
 from wren_sessions.records import (
     ArenaParts,
@@ -224,10 +225,8 @@ class Exporting:
             if arena is not None:
                 return [self._line(stored, arena) for stored in found]
             # It was deleted or pruned between the two calls: look again.
-        raise CorruptSessionError(
-            f"session {self._session!r} was not exported: its arena is damaged; restore the "
-            "session from a copy, or delete it",
-            session=self._session,
+        raise damage_error(
+            self._session, f"session {self._session!r} was not exported: its arena is damaged"
         )
 
     async def _stored(self, names: list[Name]) -> list[Stored]:

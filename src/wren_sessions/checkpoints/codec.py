@@ -34,6 +34,7 @@ from zlib import crc32
 
 import msgpack
 
+from wren_sessions._damage import damage_error
 from wren_sessions.checkpoints.versions import DIGITS, Version, as_text
 from wren_sessions.delta.base import DeltaBase, StoredValue
 from wren_sessions.delta.extents import (
@@ -312,11 +313,7 @@ def writes_of(
 
 def damage(session: str, what: str) -> CorruptSessionError:
     """The error for bytes that are not as they were written."""
-    return CorruptSessionError(
-        f"session {session!r} cannot be read: {what} is damaged; restore the session from a copy, "
-        "go back to an earlier checkpoint, or delete it",
-        session=session,
-    )
+    return damage_error(session, f"session {session!r} cannot be read: {what} is damaged")
 
 
 def check_shared(values: Iterable[StoredValue], session: str, what: str) -> None:
@@ -327,10 +324,9 @@ def check_shared(values: Iterable[StoredValue], session: str, what: str) -> None
     """
     wrong = shared_too_often(map(_PIECES, values))
     if wrong is not None:
-        raise CorruptSessionError(
-            f"session {session!r} cannot be read: {what} was not written by this package: {wrong}; "
-            "restore the session from a copy, go back to an earlier checkpoint, or delete it",
-            session=session,
+        raise damage_error(
+            session,
+            f"session {session!r} cannot be read: {what} was not written by this package: {wrong}",
         )
 
 

@@ -34,6 +34,8 @@ _UNVERIFIED: Final = (
     "it was written by an early version, which did not count its parts: a lost checkpoint or "
     "pending write would not be noticed"
 )
+_ADVICE: Final = "add --repair to keep what is intact; the original is saved to a file first"
+_LOST: Final = "nothing can be kept: delete it, and restore it from a copy if there is one"
 _SHOWN: Final = 20  # damaged parts that are named
 
 
@@ -43,6 +45,8 @@ def check_sessions(
     """Verify sessions, those that are named or all, and repair them if that is asked for."""
     for check in _checks(run, names):
         _tell(run, check)
+        if not (repairs or check.ok or run.as_json):
+            run.screen.paragraph(_ADVICE if check.latest else _LOST, first="         → ")
         code = _exits.OK if check.ok else _exits.UNREADABLE
         if repairs and not check.ok:
             code = _repaired(run, check, dry_run=dry_run, yes=yes, save=save)

@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, Final
 
 from wren_sessions._blocking import run
+from wren_sessions._damage import advice
 from wren_sessions._walks import RecordWalk
 from wren_sessions.checkpoints.codec import writes_of
 from wren_sessions.checkpoints.snapshots import opened, read_record, reading
@@ -336,6 +337,7 @@ class Checking:
     def _found(
         self, namespace: str | None, checkpoint_id: str | None, why: str, **more: Any
     ) -> None:
+        why = why.removesuffix(advice(self.session))
         self._damaged.append(
             Damaged(namespace=namespace, checkpoint_id=checkpoint_id, why=why, **more)
         )

@@ -6,6 +6,7 @@ import re
 import sqlite3
 from typing import Final, TypeAlias, get_args
 
+from wren_sessions._damage import damage_error
 from wren_sessions.errors import (
     CorruptSessionError,
     SerializationError,
@@ -108,11 +109,7 @@ def translated(error: SQLiteError, path: str, session: str = "") -> WrenSessions
     damage = _damage(error, code)
     if damage:
         which = f"session {session!r}" if session else "a session"
-        return CorruptSessionError(
-            f"{which} in the session file {path} is damaged: {damage}. Delete it, and restore it "
-            "from a copy if there is one",
-            session=session,
-        )
+        return damage_error(session, f"{which} in the session file {path} is damaged: {damage}")
     if code in _BUSY:
         return StoreTimeoutError(
             f"the session file {path} stayed locked by another process for the whole busy "

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, NoReturn
 
-from wren_sessions.errors import CorruptSessionError
+from wren_sessions._damage import damage_error
 from wren_sessions.keys import MAX_ID_BYTES
 from wren_sessions.records import (
     ArenaParts,
@@ -163,11 +163,8 @@ def load(
         raise TooLongError
     arena = read(connection, row.sid, spans)
     if arena is None:
-        raise CorruptSessionError(
-            f"checkpoint {stored.name!r} of session {key.session!r} refers to bytes that are not "
-            "there. Restore the session from a backup, or delete it",
-            session=key.session,
-        )
+        what = f"checkpoint {stored.name!r} of session {key.session!r}"
+        raise damage_error(key.session, f"{what} refers to bytes that are not there")
     return row, Loaded(
         life=row.life(now_ms),
         stored=stored,

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, NoReturn
 
 from redis import exceptions as driver
 
+from wren_sessions._damage import damage_error
 from wren_sessions.errors import (
     CorruptSessionError,
     StoreTimeoutError,
@@ -102,10 +103,9 @@ def translate(
             session=session,
         ) from error
     if damage := _DAMAGED.search(text):
-        raise CorruptSessionError(
-            f"session {session!r} on {location} cannot be read: its field {damage[1]!r} is "
-            "damaged; delete it, and restore it from a copy if there is one",
-            session=session,
+        raise damage_error(
+            session,
+            f"session {session!r} on {location} cannot be read: its field {damage[1]!r} is damaged",
         ) from error
     meaning = meaning_of(error)
     hint = None if meaning is None else meaning.text
@@ -118,10 +118,8 @@ def translate(
             "happened; check the server's load and the network, or raise socket_timeout"
         ) from error
     if hint is None and "user_script" in text:
-        raise CorruptSessionError(
-            f"session {session!r} on {location} is damaged ({text}); delete it, and restore it "
-            "from a copy if there is one",
-            session=session,
+        raise damage_error(
+            session, f"session {session!r} on {location} is damaged ({text})"
         ) from error
     kind = StoreTimeoutError if isinstance(error, driver.TimeoutError) else StoreUnavailableError
     raise kind(f"Redis at {location}{about}: {hint or _NO_ANSWER} ({text})") from error

@@ -23,6 +23,7 @@ from secrets import randbits
 from typing import Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 
 from wren_sessions._blocking import LRU
+from wren_sessions._damage import damage_error
 from wren_sessions.errors import CorruptSessionError, FormatVersionError, InvalidSessionIdError
 from wren_sessions.keys import KeySpace, StagingId, decode, encode, encode_namespace, record_field
 from wren_sessions.records import Life, Span
@@ -344,8 +345,4 @@ def _newer(session: str, version: bytes) -> NoReturn:
 
 def corrupt(session: str, why: str) -> NoReturn:
     """Raise the error for stored data that is not as it was written."""
-    raise CorruptSessionError(
-        f"session {session!r} cannot be read: {why}; delete it, and restore it from a copy if "
-        "there is one",
-        session=session,
-    )
+    raise damage_error(session, f"session {session!r} cannot be read: {why}")
