@@ -36,6 +36,7 @@ from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import ConfigurationError, CorruptSessionError, WrenSessionsError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.stores.protected.owner_keys import owner_keys_of
+from wren_sessions.viewing.overview import header_of, missing_key, missing_keys
 
 _SIGNS: Final[dict[Level, tuple[str, Style]]] = {
     "ok": ("ok     ", "good"),
@@ -227,8 +228,10 @@ def _of_sessions(store: SessionStore) -> Iterator[Finding]:
     """How many there are; asking also shows whether this user may do what reading takes."""
     store.info(_NOBODY)
     walk, count = SessionWalk(Unsuspended(store), PAGE), 0
+    missing: list[str] = []
     while (page := run_now(walk.next_page())) is not None:
         count += len(page)
+        missing += filter(None, (missing_key(store, header_of(info)) for info in page))
     yield ok("sessions", f"{count:,} under the prefix {store.keys.prefix}")
     if walk.foreign:
         yield warning(
@@ -241,6 +244,8 @@ def _of_sessions(store: SessionStore) -> Iterator[Finding]:
     if encryption is not None:
         yield ok("encryption", f"on, new data with the key {encryption.newest!r}")
         yield ok("owners", "hidden" if encryption.hides_owners else "shown")
+    if missing:
+        yield warning("encryption", *missing_keys(missing))
     keys = owner_keys_of(store)
     if keys is not None:
         run_now(keys.store.ping())

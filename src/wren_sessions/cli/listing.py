@@ -20,6 +20,7 @@ from wren_sessions.viewing.overview import (
     Overview,
     detailed,
     headers,
+    missing_keys,
     overview,
     with_last_messages,
 )
@@ -320,6 +321,8 @@ def _cells(row: Overview, *, owned: bool, wide: bool) -> list[Cell]:
 def _notes(run: Run, rows: list[Overview], rest: Rest) -> Iterator[str]:
     where = run.store.location
     yield f"{len(rows)} session{'' if len(rows) == 1 else 's'} shown, in {where}"
+    if keys := [row.missing_key for row in rows if row.missing_key is not None]:
+        yield ": ".join(missing_keys(keys))
     if any(row.status is None for row in rows):
         yield "Sizes and status are not shown: add --details"
     if rest.cursor is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -18,9 +18,11 @@ from typing import Any, Final, NamedTuple
 from wren_sessions._blocking import Unsuspended, run
 from wren_sessions._walks import SessionWalk
 from wren_sessions.checkpoints.snapshots import Snapshot
+from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import WrenSessionsError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Life, SessionInfo
+from wren_sessions.serializers.keyring import is_owner_key
 from wren_sessions.transcripts import Transcript, message_of
 from wren_sessions.transcripts._questions import question_text
 from wren_sessions.viewing.states import (
@@ -66,6 +68,7 @@ class Overview(NamedTuple):
         first: what a person said first, in a few words; empty if that was not asked.
         owner: whose it is.
         tags: its tags.
+        missing_key: the key that it is encrypted with, where the store has not got it.
     """
 
     session: str
@@ -82,6 +85,7 @@ class Overview(NamedTuple):
     first: str = ""
     owner: str | None = None
     tags: tuple[str, ...] = ()
+    missing_key: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -126,6 +130,29 @@ def overview(store: SessionStore, info: SessionInfo) -> Overview:
         title=info.title or (title if isinstance(title := values.get("title"), str) else ""),
         owner=info.owner,
         tags=info.tags,
+        missing_key=missing_key(store, state),
+    )
+
+
+def missing_key(store: SessionStore, header: Mapping[str, Any]) -> str | None:
+    """The key that a session is encrypted with, where the store has not got it.
+
+    An owner's key that a store with keys has not got was destroyed: nobody can set it.
+    """
+    about = header.get("encryption")
+    if not isinstance(about, dict) or "sealed" not in about:
+        return None
+    key = str(about.get("key"))
+    return None if is_owner_key(key) and protection_of(store).encryption is not None else key
+
+
+def missing_keys(keys: Sequence[str]) -> tuple[str, str]:
+    """What is said of sessions with missing keys, one each; and what to do."""
+    names = ", ".join(sorted(map(repr, set(keys))))
+    many = "session is" if len(keys) == 1 else "sessions are"
+    return (
+        f"{len(keys):,} {many} encrypted, and not with a key that is set here (but {names})",
+        "set WREN_SESSIONS_ENCRYPTION_KEYS as the app does",
     )
 
 
