@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import operator
+import re
 import shlex
 import shutil
 import subprocess
@@ -24,10 +25,11 @@ from langgraph.graph.message import add_messages
 from langgraph.types import Command, interrupt
 
 from servers import ServerAddress
-from wren_sessions import SessionSaver
+from wren_sessions import Sessions, SessionSaver
 from wren_sessions.stores.redis import RedisStore
 
 SESSIONS: Final = ("cli_20251108_145739", "cli_20251108_150324", "user: ann/1")
+DOCS: Final = Path(__file__).parents[2] / "docs"
 SESSION: Final = SESSIONS[0]
 KEY: Final = f"langgraph:checkpoint:{SESSION}:latest"
 SECRET: Final = "I would rather talk about albatrosses."
@@ -121,7 +123,7 @@ def shell(request: pytest.FixtureRequest, redis_server: ServerAddress) -> Shell:
 
     def run(line: str) -> str:
         command, *pipes = line.split(" | ")
-        output: str = request.param(redis_server.url, command.split())
+        output: str = request.param(redis_server.url, shlex.split(command))
         for program in pipes:
             words = shlex.split(program)
             path = shutil.which(words[0]) or pytest.skip(f"no {words[0]}")
@@ -153,6 +155,21 @@ class TestGuide:
     def test_count_total_sessions(self, shell: Shell) -> None:
         """``| wc -l`` counts sessions, not checkpoints."""
         assert int(shell("KEYS langgraph:checkpoint:* | wc -l")) == len(SESSIONS)
+
+    def test_sessions_with_owners(self, shell: Shell, saver: SessionSaver) -> None:
+        """``:*:latest``, as the pages write it, leaves out the keys of owners."""
+        Sessions(saver.store).create("hers", owner="ann")
+        for page in ("how-to/the-guide-today", "how-to/move-from-pickled-sessions"):
+            text = (DOCS / f"{page}.md").read_text("utf-8").replace("\\|", "|")
+            counts = [
+                len(shell(command).split())
+                for command in re.findall(r"`(KEYS '[^`]*)`", text)
+                if "wc" not in command
+            ]
+            assert counts == [len(SESSIONS) + 1] * 2
+        assert int(shell("KEYS 'langgraph:checkpoint:*:latest' | wc -l")) == len(SESSIONS) + 1
+        tutorial = (DOCS / "tutorials/interview.md").read_text("utf-8")
+        assert "langgraph:checkpoint:*'" not in tutorial
 
     def test_list_just_session_ids(self, shell: Shell, saver: SessionSaver) -> None:
         """``| cut -d: -f3 | sort -u`` gives the ids, which hold no colon however they are named."""

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from redis import Redis
 
 from cli.running import Cli
+from remedies.proposals import tries
 from servers import RedisServer, free_port, start_server
 from wren_sessions import FileStore, Sessions, open_store
 from wren_sessions.cli._findings import TROUBLES, of_server
@@ -77,6 +78,15 @@ def test_troubles_with_login_are_told_apart(cli: Cli, server: RedisServer) -> No
     assert trouble(cli, f"redis://stranger:secret@127.0.0.1:{port}/0") == "password"
     assert trouble(cli, f"redis://:secret@127.0.0.1:{port}/9") == "database"
     assert trouble(cli, f"redis://nobody:pw@127.0.0.1:{port}/0") == "rights"
+
+
+@tries("leave it out of REDIS_PASSWORD or the URL, or set one at the server")
+def test_a_password_that_the_server_does_not_have(cli: Cli, server_url: str) -> None:
+    """Here as in `list`: not that it is wrong, but that there is none."""
+    url = server_url.replace("redis://", "redis://:x@")
+    assert trouble(cli, url) == "needless-password"
+    assert "it has no password, but one was given" in cli("list", url=url).err
+    assert cli("check", url=server_url).code in {0, 7}
 
 
 def test_rights_for_other_keys_are_too_few(cli: Cli, server: RedisServer) -> None:

@@ -68,6 +68,10 @@ TROUBLES: Final[Mapping[str, tuple[str, str]]] = {
             "%2F %3F %23 %40"
         ),
     ),
+    "needless-password": (
+        "the server has no password, but one was given",
+        "leave it out of REDIS_PASSWORD or the URL, or set one at the server",
+    ),
     "no-password": (
         "the server requires a password, and none was given",
         "set REDIS_PASSWORD, or write redis://default:PASSWORD@HOST:PORT",

@@ -17,6 +17,7 @@ Trouble: TypeAlias = Literal[
     "certificate",  # its certificate is not trusted, or is another host's
     "not-redis",  # something else listens there
     "password",  # user name or password are wrong
+    "needless-password",  # one was given, and it has none
     "no-password",  # it wants one, and none was given
     "rights",  # the user may not do what is needed
     "sentinel",  # the Sentinels name no primary that can be used

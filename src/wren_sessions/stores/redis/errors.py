@@ -179,7 +179,7 @@ MEANINGS: Final[tuple[Meaning, ...]] = (
     Meaning(driver.TimeoutError, CONNECTING, _UNREACHED),
     Meaning(driver.TimeoutError, NO_LANE, _BUSY),
     Meaning(driver.InvalidResponse, "", _NO_REDIS),
-    Meaning(driver.RedisError, "without any password configured", _HAS_NONE, "password"),
+    Meaning(driver.RedisError, "without any password configured", _HAS_NONE, "needless-password"),
     Meaning(driver.RedisError, "invalid username-password", _REFUSED, "password"),
     Meaning(driver.RedisError, "invalid password", _REFUSED, "password"),
     Meaning(driver.AuthenticationError, "", _WANTS_ONE, "no-password"),
