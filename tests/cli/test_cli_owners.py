@@ -102,7 +102,6 @@ def test_a_copy_takes_the_sessions_of_an_owner(cli: Cli, url: str, tmp_path: Pat
     assert set(named(cli("list", "--owner", "ann", "--json", url=target))) == set(ANNS)
     again = cli("copy", "--owner", "ann", "--to", target, "--json", url=url).json
     assert [row["result"] for row in again] == ["skipped"] * 2
-    assert named(cli("copy", "--owner", "who", "--to", target, "--json", url=url)) == []
 
 
 @pytest.mark.leaves_keys("the list of an owner who had a pinned session does not expire")
@@ -167,6 +166,30 @@ def test_sessions_are_chosen_in_one_way(cli: Cli, url: str, command: tuple[str, 
     assert "say which sessions, in one of these ways: their ids, " in found.err
     assert "--owner NAME" in found.err
     assert "must not be empty" in cli(*command, "--owner", "", url=url).err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("copy", "--to", "file:t.db"),
+        ("delete", "--yes"),
+        ("delete", "--older-than", "1d"),
+        ("ttl",),
+        ("ttl", "--pin"),
+        ("ttl", "--set", "7d"),
+        ("touch",),
+        ("export", "-o", "who/"),
+        ("prune", "--keep-last", "1"),
+    ],
+    ids=" ".join,
+)
+def test_an_owner_without_sessions_is_an_error(
+    cli: Cli, url: str, command: tuple[str, ...]
+) -> None:
+    """A name that is not quite right does not pass for work that was done."""
+    found = cli(*command, "--owner", "an", url=url)
+    assert (found.code, found.out) == (3, "")
+    assert "no session of owner 'an' was found: check the name with wren-sessions list" in found.err
 
 
 # --- what is shown --------------------------------------------------------------------------------

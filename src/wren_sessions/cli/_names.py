@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Annotated, Final
 
 import typer
 
 from wren_sessions._walks import all_sessions
 from wren_sessions.delta.protection import protection_of
-from wren_sessions.errors import ConfigurationError, WrenSessionsError
+from wren_sessions.errors import ConfigurationError, SessionNotFoundError, WrenSessionsError
 from wren_sessions.keys import Address, check_session
 from wren_sessions.protocols import SessionStore
+from wren_sessions.records import SessionInfo
 from wren_sessions.ttl import to_ms
 
 LOOKED_AT: Final = 2_000  # sessions, for near ids
@@ -92,25 +94,38 @@ def chosen(
 
     Raises:
         ConfigurationError: none of the ways was used, or more than one.
+        SessionNotFoundError: the owner has none.
     """
     if [bool(names), owner is not None, every].count(True) != 1:
         raise ConfigurationError(f"say which sessions, in one of these ways: {ways}")
     if names:
         return iter([address_of(store, name).session for name in names])
-    return (info.session for info in all_sessions(store, PAGE, owner))
+    return (info.session for info in owned(store, owner))
 
 
-def nothing_owned(store: SessionStore, owner: str) -> str:
-    """What to say where an owner has no sessions."""
+def owned(store: SessionStore, owner: str | None) -> Iterator[SessionInfo]:
+    """The sessions of an owner, or of all where none is named.
+
+    Raises:
+        SessionNotFoundError: the owner has none.
+    """
+    found = all_sessions(store, PAGE, owner)
+    for first in found:
+        return chain([first], found)
+    if owner is not None:
+        raise nothing_owned(store, owner)
+    return iter(())
+
+
+def nothing_owned(store: SessionStore, owner: str) -> SessionNotFoundError:
+    """What to raise where an owner has no sessions."""
     page = store.list_sessions(None, PAGE)
+    why = "check the name with wren-sessions list"
     if any((info.owner or "").startswith("hmac-") for info in page.sessions) and not getattr(
         protection_of(store).encryption, "hides_owners", False
     ):
-        return (
-            f"no session of owner {owner!r} was found: owners are hidden in this store, so set "
-            "WREN_SESSIONS_OWNER_SECRET"
-        )
-    return f"no session of owner {owner!r} was found: check the name with wren-sessions list"
+        why = "owners are hidden in this store, so set WREN_SESSIONS_OWNER_SECRET"
+    return SessionNotFoundError(f"no session of owner {owner!r} was found: {why}", session="")
 
 
 def near_ids(store: SessionStore, wrong: str) -> list[str]:

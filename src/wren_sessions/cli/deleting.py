@@ -10,19 +10,18 @@ from typing import Annotated, Final
 
 import typer
 
-from wren_sessions._walks import all_sessions
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._exits import FAILED
 from wren_sessions.cli._names import (
-    PAGE,
     SomeSessionNames,
     address_of,
     duration_ms,
     nothing_owned,
+    owned,
 )
 from wren_sessions.cli._progress import progress_bar
 from wren_sessions.cli._where import diagnosis_of
-from wren_sessions.errors import ConfigurationError, ConflictError, SessionNotFoundError
+from wren_sessions.errors import ConfigurationError, ConflictError
 from wren_sessions.protocols import knowing_owners
 from wren_sessions.records import Life
 from wren_sessions.sessions.operations import not_found
@@ -146,7 +145,7 @@ def _chosen(
     if status is not None and status not in STATUSES:
         raise ConfigurationError(f"--status must be one of {', '.join(STATUSES)}, not {status!r}")
     older_ms = 0 if older_than is None else duration_ms("--older-than", older_than)
-    for info in list(all_sessions(run.store, PAGE, owner)):
+    for info in list(owned(run.store, owner)):
         row = overview(run.store, info)
         if row.life.now_ms - row.life.updated_ms < older_ms or (row.life.pinned and not pinned):
             continue
@@ -160,7 +159,7 @@ def _chosen(
 def _erase(run: Run, owner: str, archives: str | None, *, dry_run: bool, yes: bool) -> None:
     found = erase_owner(run.store, owner, archives=archives, dry_run=True)
     if not (found.sessions or found.archives or found.keys):
-        raise SessionNotFoundError(nothing_owned(run.store, owner), session="")
+        raise nothing_owned(run.store, owner)
     if not dry_run and not yes and not _agreed_to_erase(run, found):
         run.code = FAILED
         run.screen.note("Nothing was erased.")
