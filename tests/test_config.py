@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
 from datetime import timedelta
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -20,6 +22,7 @@ from wren_sessions import FileStore, MemoryStore, RedisStore
 from wren_sessions.config import Settings, open_store
 from wren_sessions.config.backends import BACKENDS
 from wren_sessions.config.options import COMMON
+from wren_sessions.config.schemes import NAMED
 from wren_sessions.delta.protection import protection_of
 from wren_sessions.errors import ConfigurationError
 from wren_sessions.serializers.compression import Compression
@@ -356,3 +359,15 @@ def test_real_redis_that_is_down() -> None:
     assert not isinstance(caught.value, ConfigurationError)
     assert CANARY not in f"{caught.value!r} {store!r} {store.location}"
     store.close()
+
+
+def test_a_misspelled_argument_gets_the_nearest() -> None:
+    """Also one that every backend has; all of them are listed where none is near."""
+    for url in ("memory://", "file:x.db", "redis://localhost"):
+        assert "did you mean 'ttl'?" in refusal(partial(open_store, url, tttl=1))
+    assert "dotenv, encryption, " in refusal(lambda: open_store("memory://", zzzzzz=1))
+    assert set(NAMED) == {
+        name
+        for name, one in signature(open_store).parameters.items()
+        if one.kind is one.KEYWORD_ONLY
+    }

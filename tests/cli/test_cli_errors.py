@@ -218,6 +218,10 @@ def test_what_is_not_encrypted_can_be_migrated(
     """Once encryption is on plain sessions are refused, until they are rewritten."""
     monkeypatch.setenv("WREN_SESSIONS_ENCRYPTION_KEYS", Encryption.generate_key())
     assert cli("show", INTERVIEW, url=file_url).code == 5
+    for argv in (("rekey",), ("rekey", "--json"), ("check", "--session", INTERVIEW)):
+        said = " ".join(cli(*argv, url=file_url).out.split())
+        assert "encrypt it with `wren-sessions rekey --migrate`" in said
+        assert "Encryption(" not in said
     found = cli("rekey", INTERVIEW, "--migrate", "--unused-for", "0", url=file_url)
     assert (found.code, "rewritten" in found.out) == (0, True)
     assert cli("show", INTERVIEW, "--key", "turn_count", url=file_url).json == [3]

@@ -283,7 +283,9 @@ def secured(tmp_path: Path) -> Iterator[tuple[int, Path]]:
 
 
 @tries(
-    "no format is called {}: end it in {}, or say --format", "choose another id, or delete it first"
+    "no format is called {}: end it in {}, or say --format",
+    "choose another id, or delete it first",
+    "there is no folder {}: make it, or check its name",
 )
 def test_names_that_cannot_be_used(cli: Cli, url: str, tmp_path: Path) -> None:
     """An ending that is no format writes nothing; an id that is taken stays as it is."""
@@ -294,6 +296,11 @@ def test_names_that_cannot_be_used(cli: Cli, url: str, tmp_path: Path) -> None:
     assert cli("export", "s", "-o", "x.html", url=url).code == 0
     assert cli("export", "s", "-o", "x.pdf", "--format", "html", url=url).code == 0
     assert (tmp_path / "x.pdf").read_bytes() == (tmp_path / "x.html").read_bytes()
+    for name in ("s.html", "s.jsonl"):
+        nowhere = cli("export", "s", "-o", f"nodir/{name}", url=url)
+        assert (nowhere.code, "there is no folder nodir: make it" in nowhere.err) == (2, True)
+    (tmp_path / "nodir").mkdir()
+    assert cli("export", "s", "-o", "nodir/s.html", url=url).code == 0
     taken = cli("fork", "s", "t", url=url)
     assert taken.code == 6
     assert "replace=" not in taken.err

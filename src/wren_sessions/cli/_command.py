@@ -232,13 +232,18 @@ def _guarded(run: Run, function: Callable[..., None], options: dict[str, Any]) -
     return run.code
 
 
+def in_options(text: str) -> str:
+    """What an error says, with options of commands in place of arguments of Python."""
+    for argument, option in _ARGUMENTS.items():
+        text = text.replace(argument, option)
+    return text
+
+
 def told(run: Run, error: WrenSessionsError) -> int:
     """Print an error; the exit code for it."""
     code = _exits.code_of(error)
     near = _near(run, error)
-    message = error.message
-    for argument, option in _ARGUMENTS.items():
-        message = message.replace(argument, option)
+    message = in_options(error.message)
     if run.as_json:
         facts = {"error": type(error).__name__, "message": message, "exit_code": code}
         if isinstance(error, SessionError):

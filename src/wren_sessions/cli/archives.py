@@ -185,6 +185,8 @@ def _check_free(path: Path, *, force: bool) -> None:
 
 def _write(path: Path, contents: Iterable[Iterable[str]]) -> None:
     """Write a file atomically."""
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"there is no folder {path.parent}: make it, or check its name")
     temporary = temporary_for(path)
     try:
         write_synced(temporary, (part.encode() for parts in contents for part in parts))
@@ -230,7 +232,7 @@ def import_(
     """Import exported sessions into any store, with their history, age, own timeout and pin.
 
     Each file is first read and checked completely. A session appears at once, or not at all. Its
-    remaining time is counted from now.
+    remaining time is counted from now, which also counts as its last write.
     """
     if new_id is not None and len(files) > 1:
         raise ConfigurationError("--as goes with one file")

@@ -49,7 +49,10 @@ def delete(
     older_than: Annotated[
         str | None,
         typer.Option(
-            "--older-than", metavar="TIME", help="Sessions not written for this long, such as 7d."
+            "--older-than",
+            metavar="TIME",
+            help="Sessions not written for this long, such as 7d; copying and importing count as "
+            "writing.",
         ),
     ] = None,
     status: Annotated[

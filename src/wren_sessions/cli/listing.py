@@ -131,7 +131,8 @@ def list_sessions(
         typer.Option(
             "--older-than",
             metavar="TIME",
-            help="Only sessions that were last written this long ago, such as 7d.",
+            help="Only sessions that were last written this long ago, such as 7d; copying and "
+            "importing count as writing.",
         ),
     ] = None,
     limit: Annotated[

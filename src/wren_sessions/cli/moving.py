@@ -58,8 +58,9 @@ def copy(
     """Copy sessions to another store: the named ones, those of an owner, or all.
 
     Checkpoints, pending writes, age, pin, idle timeout, owner, title and tags are copied. The
-    remaining time starts again, by the target's lifetime (set it in its URL: ?ttl=24h). Sessions
-    that are the same in the target already are skipped, so you can run an interrupted copy again.
+    remaining time starts again, by the target's lifetime (set it in its URL: ?ttl=24h). The
+    time of the copy counts as the last write, in list and for --older-than. Sessions that are the
+    same in the target already are skipped, so you can run an interrupted copy again.
     If the target has a different session with the same id, that session is not replaced, unless you
     pass --replace. The others are copied, and the exit code is 6. The source is only read.
     """

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from wren_sessions.cli._command import Run, command
+from wren_sessions.cli._command import Run, command, in_options
 from wren_sessions.cli._exits import CONFLICT, OK, UNREADABLE
 from wren_sessions.cli._names import SomeSessionNames, UnusedFor, address_of, duration_ms
 from wren_sessions.cli._progress import progress_bar
@@ -57,7 +57,8 @@ def _print(run: Run, report: RekeyReport) -> None:
     results += [(id_, "busy", "in use: left for the next time") for id_ in report.busy]
     for id_, result, words in results:
         run.done(id_, result, words)
-    for id_, why in report.unreadable.items():
+    for id_, told in report.unreadable.items():
+        why = in_options(told)
         run.done(id_, "unreadable", f"cannot be read, and stays as it is: {why}", why=why)
     run.note(
         f"{len(report.rewritten)} rewritten, {len(report.current)} with the newest key already, "

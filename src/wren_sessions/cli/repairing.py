@@ -15,7 +15,7 @@ from wren_sessions._walks import SessionWalk
 from wren_sessions.archives._files import write_files
 from wren_sessions.archives._paths import folder_name
 from wren_sessions.cli import _exits
-from wren_sessions.cli._command import Run
+from wren_sessions.cli._command import Run, in_options
 from wren_sessions.cli._exits import code_of
 from wren_sessions.cli._names import PAGE, address_of
 from wren_sessions.cli._progress import progress_bar
@@ -114,7 +114,7 @@ def _tell(run: Run, check: SessionCheck) -> None:
     text = f"{check.session}: {count:,} intact checkpoints can be read ({latest})"
     run.screen.paragraph(text, first="DAMAGED  ", style="bad")
     for part in check.damaged[:_SHOWN]:
-        run.screen.paragraph(f"{_place(part)}: {part.why}", first="         - ")
+        run.screen.paragraph(f"{_place(part)}: {in_options(part.why)}", first="         - ")
     if len(check.damaged) > _SHOWN:
         run.screen.paragraph(f"and {len(check.damaged) - _SHOWN:,} more", first="         - ")
 

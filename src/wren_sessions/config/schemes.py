@@ -26,6 +26,19 @@ ENTRY_POINTS: Final = "wren_sessions.stores"
 _LIFETIME: Final = "say it in the URL, or as ttl=TTLPolicy(idle=…, max_age=…, refresh=…)"
 _ARGUMENT_HINTS: Final = {"max_age": _LIFETIME, "refresh": _LIFETIME}
 
+NAMED: Final = (
+    "compression",
+    "dotenv",
+    "encryption",
+    "owner_keys",
+    "prefix",
+    "require_persistent",
+    "telemetry",
+    "ttl",
+    "use_redis",
+)
+"""The arguments of `open_store` for every backend: it may be one of these that is misspelled."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -82,19 +95,24 @@ def _checked(backend: Backend, given: Mapping[str, object]) -> dict[str, object]
     if backend.open_ended:
         return dict(given)
     hints = {**backend.hints, **_ARGUMENT_HINTS}
-    _check_names(given, {*backend.options, *backend.arguments}, hints)
+    _check_names(given, {*backend.options, *backend.arguments}, hints, NAMED)
     typed = {name: value for name, value in given.items() if name in backend.options}
     rest = {name: value for name, value in given.items() if name not in typed}
     return {**rest, **convert_all(typed, backend.options)}
 
 
 def _check_names(
-    given: Mapping[str, object], known: Collection[str], hints: Mapping[str, str]
+    given: Mapping[str, object],
+    known: Collection[str],
+    hints: Mapping[str, str],
+    named: Collection[str] = (),
 ) -> None:
+    """Refuse a name that is not known; `named` are those that the caller has taken out."""
     for name in given:
         if name not in known:
-            advice = f": {hints[name]}" if name in hints else near(name, known)
-            listed = "" if advice else f" (known here: {', '.join(sorted(known))})"
+            names = {*known, *named}
+            advice = f": {hints[name]}" if name in hints else near(name, names)
+            listed = "" if advice else f" (known here: {', '.join(sorted(names))})"
             raise ConfigurationError(f"unknown option {name!r}{advice}{listed}")
 
 
