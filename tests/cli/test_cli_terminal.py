@@ -74,6 +74,24 @@ def test_a_narrow_terminal_keeps_what_matters(file_url: str, columns: int) -> No
         assert INTERVIEW in text
 
 
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_what_names_a_row_is_cut_last(tmp_path: Path, columns: int) -> None:
+    """Owners, types and texts give way to an id and to the name of a value."""
+    url, name = f"file:{tmp_path}/s.db", "current_analysis_of_everything"
+    with open_store(url, dotenv=False) as store:
+        made = Sessions(store).create(owner="ann", state={name: {"a": 1}, "long": "x" * 300})
+        Sessions(store).annotate(made.id, title="A long title " * 9)
+    shown_all = plain(terminal("list", "--url", url, columns=columns)).splitlines()
+    assert shown_all[1].split()[0] == made.id
+    assert ("OWNER" in shown_all[0]) == (columns > 60)
+    owned = plain(terminal("list", "--owner", "ann", "--url", url, columns=columns))
+    assert made.id in owned
+    assert "OWNER" not in owned
+    rows = plain(terminal("show", made.id, "--url", url, columns=columns)).splitlines()
+    (row,) = (line for line in rows if line.startswith("curr"))
+    assert row.split("  ") == [name, "dict of 1", '{"a": 1}']
+
+
 def test_colour_says_nothing_that_words_do_not(file_url: str) -> None:
     """With and without it the text is the same."""
     coloured = terminal("list", "--url", file_url, columns=100)

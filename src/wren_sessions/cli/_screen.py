@@ -1,8 +1,9 @@
 """What is printed: lines, tables and fields for people, tab-separated text in a pipe, JSON lines.
 
-On a terminal, a table is aligned and fits the width: the least important columns are left out
-first, then texts are cut. In a pipe, nothing is cut or coloured. Colour never says anything that
-the words do not. Every text goes through `_text` here, so commands can pass on what they read.
+On a terminal, a table is aligned and fits the width: the least important columns are left out, and
+texts are cut, the widest first. What names a row is cut only where it takes most of the width. In a
+pipe, nothing is cut or coloured. Colour never says anything that the words do not. Every text goes
+through `_text` here, so commands can pass on what they read.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Column(NamedTuple):
         right: whether it is aligned to the right.
         least: how many cells it keeps at least; None if it is never cut.
         drop: which columns are left out first where the terminal is narrow: those with the
-            highest number; 0 for never.
+            highest number; 0 for never. One that is never left out is cut only after all others.
     """
 
     title: str
@@ -223,22 +224,23 @@ def _cut(text: str, width: int) -> str:
 
 
 def _fitted(columns: Sequence[Column], natural: Sequence[int], width: int) -> list[int]:
-    """The width of each column; 0 for one that is left out."""
+    """The width of each column; 0 for one that is left out.
+
+    Columns are left out before one that always stays is cut, unless it takes most of the width.
+    """
     widths = list(natural)
-    order = sorted(range(len(columns)), key=lambda at: -columns[at].drop)
-    for at in order:
-        cut = [
-            each if column.least is None else min(column.least, each)
-            for column, each in zip(columns, widths, strict=True)
-        ]
-        if _total(cut) <= width or not columns[at].drop:
-            break
-        widths[at] = 0
-    for at in order:
-        column = columns[at]
-        over = _total(widths) - width
-        if over > 0 and column.least is not None and widths[at]:
-            widths[at] = max(min(column.least, widths[at]), widths[at] - over)
+    least = [
+        each if column.least is None else min(column.least, each)
+        for column, each in zip(columns, natural, strict=True)
+    ]
+    stay = [at for at, column in enumerate(columns) if not column.drop]
+    go = sorted(set(range(len(columns))) - {*stay}, key=lambda at: columns[at].drop)
+    whole = [natural[at] if 3 * natural[at] <= 2 * width else least[at] for at in stay]
+    while go and _total(whole + [least[at] for at in go]) > width:
+        widths[go.pop()] = 0
+    for group in go, stay:
+        while _total(widths) > width and (able := [at for at in group if widths[at] > least[at]]):
+            widths[max(able, key=widths.__getitem__)] -= 1
     return widths
 
 

@@ -32,7 +32,7 @@ STORED: Final = "none"
 _NEVER: Final = 2**63
 
 COLUMNS: Final = (
-    Column("ID", least=19),
+    Column("ID", least=28),
     Column("TURNS", right=True, drop=2),
     Column("MSGS", right=True, drop=3),
     Column("SIZE", right=True, drop=5),
@@ -189,7 +189,7 @@ def list_sessions(
         found, rest = find(run, query)
         if watch and not run.as_json:
             run.screen.clear()
-        _print(run, found, rest, watch=watch)
+        _print(run, query, found, rest, watch=watch)
         if not watch:
             return
         run.screen.flush()
@@ -282,7 +282,7 @@ def _has_status(row: Overview, query: Query) -> bool:
 # --- showing --------------------------------------------------------------------------------------
 
 
-def _print(run: Run, rows: list[Overview], rest: Rest, *, watch: bool) -> None:
+def _print(run: Run, query: Query, rows: list[Overview], rest: Rest, *, watch: bool) -> None:
     if run.as_json:
         for row in rows:
             run.screen.json(row.to_json())
@@ -290,7 +290,7 @@ def _print(run: Run, rows: list[Overview], rest: Rest, *, watch: bool) -> None:
             run.screen.error_json({"cursor": rest.cursor})
         return
     if rows:
-        owned = run.screen.terminal and any(row.owner for row in rows)
+        owned = run.screen.terminal and query.owner is None and any(row.owner for row in rows)
         wide = _is_wide(run)
         columns = (*COLUMNS, *([OWNER] if owned else ()), *(MORE if wide else ()))
         run.screen.table(columns, (_cells(row, owned=owned, wide=wide) for row in rows))

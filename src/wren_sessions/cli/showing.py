@@ -29,7 +29,11 @@ from wren_sessions.viewing.steps import checkpoint_json
 from wren_sessions.viewing.times import UNKNOWN, ago, expiry, local, local_text, size
 from wren_sessions.viewing.values import glimpse, type_of
 
-_VALUES = (Column("NAME", least=12), Column("TYPE", least=12), Column("VALUE", least=10))
+_VALUES = (
+    Column("NAME", least=12),
+    Column("TYPE", least=12, drop=2),
+    Column("VALUE", least=10, drop=1),
+)
 
 
 @command(
