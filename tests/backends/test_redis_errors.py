@@ -8,7 +8,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import pytest
 import pytest_asyncio
@@ -17,6 +17,7 @@ import redis.asyncio
 
 from backends.chats import THREAD, Chat
 from backends.faces import face_of, opened, saver_on
+from backends.test_redis_trips import CALLS
 from recording import CANARY, assert_no_canary
 from servers import RedisServer, ServerAddress, free_port, start_server
 from wren_sessions import Encryption, SessionSaver, Settings, open_store
@@ -26,7 +27,7 @@ from wren_sessions.errors import (
     StoreUnavailableError,
     WrenSessionsError,
 )
-from wren_sessions.protocols import SessionStore
+from wren_sessions.protocols import AsyncSessionStore, SessionStore
 from wren_sessions.stores.redis import RedisStore
 from wren_sessions.testing.build import SESSION, done, put
 
@@ -35,6 +36,8 @@ pytestmark = pytest.mark.redis_server
 KEY: Final = f"langgraph:checkpoint:{THREAD}:latest"
 HERE: Final = "127.0.0.1"
 NOWHERE: Final = "no-such-host.invalid"
+
+Calls: TypeAlias = dict[str, Callable[[AsyncSessionStore], Awaitable[object]]]
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +133,20 @@ async def test_each_wrong_way_is_told_apart(way: Way, face: str) -> None:
             assert_no_canary(caught.value)
         with pytest.raises(way.kind, match="Redis at"):
             await face_of(store, face).list_sessions()
+
+
+async def test_no_call_fails_otherwise_where_nothing_listens(face: str) -> None:
+    """Every call of a store, also a copy and what is an owner's, says where it found nothing."""
+    owned: Calls = {
+        "owned": lambda there: there.commit(put("1", owner="ann")),
+        "list_owned": lambda there: there.list_owned("ann"),  # type: ignore[attr-defined]
+        "delete_owned": lambda there: there.delete_owned(SESSION, "ann"),  # type: ignore[attr-defined]
+        "list_sessions": lambda there: there.list_sessions(),
+    }
+    async with opened(f"redis://{HERE}:{free_port()}/0", retries=0) as store:
+        for call in (CALLS | owned).values():
+            with pytest.raises(StoreUnavailableError, match="check host and port"):
+                await call(face_of(store, face))
 
 
 async def test_what_listens_may_be_no_redis(face: str) -> None:

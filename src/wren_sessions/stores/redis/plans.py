@@ -191,7 +191,7 @@ class Plans:
         if not others:
             return Plan(session, read, ((*found.with_key, key, *args, nonce),), nonce, found)
         keys = [key, *map(self.key, others)]
-        command = ("EVALSHA", found.sha, len(keys), *keys, *args, nonce)
+        command = ("EVALSHA", found.sha, b"%d" % len(keys), *keys, *args, nonce)
         return Plan(session, read, (command,), nonce, found)
 
 
