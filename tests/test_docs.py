@@ -125,6 +125,21 @@ def test_what_is_to_be_installed_can_be() -> None:
     assert {"cli", "langgraph", "testing", "web"} <= named
 
 
+def test_what_the_examples_import_can_be_installed() -> None:
+    """A page that needs FastAPI, which is in no extra, says how to get it."""
+    pages = [page for page in PAGES if "from fastapi" in page.read_text()]
+    assert len(pages) >= 2
+    for page in pages:
+        assert "pip install fastapi" in page.read_text(), page_id(page)
+
+
+def test_the_readme_leads_those_who_know_the_old_guide() -> None:
+    """To the page about its commands, and to the one about Redis Cloud."""
+    readme = (ROOT / "README.md").read_text()
+    assert "docs/how-to/the-guide-today.md" in readme
+    assert "docs/how-to/redis-cloud.md" in readme
+
+
 def test_the_readme_installs_the_same_from_the_source_as_from_an_index() -> None:
     """Today's command and that of the day of the release have the same extras."""
     install = (ROOT / "README.md").read_text().partition("## Install")[2].partition("\n## ")[0]

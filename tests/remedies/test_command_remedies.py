@@ -40,6 +40,7 @@ def url(tmp_path: Path) -> str:
             for number in range(2):
                 state = {"n": number, "messages": [{"role": "user", "content": "hello"}]}
                 sessions.save(name, state)
+        sessions.annotate("s", owner="ann")
     return found
 
 
@@ -313,3 +314,20 @@ def test_names_that_cannot_be_used(cli: Cli, url: str, tmp_path: Path) -> None:
     assert cli("import", "s.jsonl", "--replace", url=url).code == 0
     cli("export", "s", "-o", "s.json", url=url)
     assert cli("import", "s.json", url=url).err.startswith("error: s.json, line 1: ")
+
+
+@tries("has several lines of JSON. If `wren-sessions export` wrote it, import it")
+def test_files_of_another_command(cli: Cli, url: str) -> None:
+    """`import` says which of the exports it takes, and `log` names `import` for that one."""
+    for name in ("e.jsonl", "e.json", "e.html", "e.md"):
+        assert cli("export", "s", "-o", name, url=url).code == 0
+    for name in ("e.json", "e.html", "e.md"):
+        refused = cli("import", name, "--replace", url=url)
+        assert refused.code == 5
+        assert "its .json, .md and .html are conversations" in refused.err
+    refused = cli("log", "e.jsonl")
+    assert refused.code == 5
+    assert "import it: wren-sessions import FILE" in refused.err
+    assert "restore" not in refused.err
+    assert cli("import", "e.jsonl", "--replace", url=url).code == 0
+    assert cli("log", "e.json").code == 0

@@ -236,7 +236,7 @@ def test_a_listing_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @tries(
     "nothing was written. Use another copy of the file",
-    "Take a file that `wren-sessions export` or export_session wrote",
+    "Take a .jsonl file that `wren-sessions export` or export_session wrote",
     "there are several sessions in this file: use import_sessions",
 )
 def test_exports() -> None:
@@ -246,7 +246,7 @@ def test_exports() -> None:
     with pytest.raises(CorruptSessionError, match="Use another copy of the file"):
         import_session(target, lines[:-1])
     import_session(target, lines)
-    with pytest.raises(CorruptSessionError, match="Take a file that"):
+    with pytest.raises(CorruptSessionError, match=r"Take a \.jsonl file that"):
         import_session(target, ['{"messages": []}'])
     several = list(export_sessions(filled("s", "u")))
     with pytest.raises(CorruptSessionError, match="use import_sessions"):

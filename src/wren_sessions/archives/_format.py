@@ -209,8 +209,9 @@ def refuse(session: str, why: str) -> NoReturn:
     """Raise the error for a file that cannot be used."""
     if not session:
         raise CorruptSessionError(
-            f"this is not an export of a session: {why}; nothing was written. Take a file that "
-            "`wren-sessions export` or export_session wrote",
+            f"this is not an export of a session: {why}; nothing was written. Take a .jsonl file "
+            "that `wren-sessions export` or export_session wrote: its .json, .md and .html are "
+            "conversations, which cannot be imported",
             session="",
         )
     raise CorruptSessionError(

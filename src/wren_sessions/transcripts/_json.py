@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from wren_sessions.errors import FormatVersionError
+from wren_sessions.errors import CorruptSessionError, FormatVersionError
 from wren_sessions.serializers.limits import OverBudgetError, budget_for
 from wren_sessions.transcripts._data import Message, ToolCall, Transcript, damaged_file
 from wren_sessions.transcripts._messages import answered, message_of
@@ -117,6 +117,12 @@ def parsed(text: str | bytes, name: str) -> Any:
     except OverBudgetError as error:
         raise damaged_file(name, error.why) from None
     except (ValueError, RecursionError) as error:
+        if getattr(error, "msg", "") == "Extra data":
+            raise CorruptSessionError(
+                f"{name} is no conversation: it has several lines of JSON. If `wren-sessions "
+                "export` wrote it, import it: wren-sessions import FILE",
+                session="",
+            ) from None
         raise damaged_file(name, f"it is not JSON, or is cut off ({error})") from None
 
 
