@@ -17,6 +17,10 @@ def damage_error(session: str, what: str) -> CorruptSessionError:
 
 
 def advice(session: str) -> str:
-    """How such an error ends; `session` is empty if it is not known which one it is."""
-    which = f"--session {shlex.quote(session)}" if session else "--all"
+    """How such an error ends; `session` is empty if it is not known which one it is.
+
+    A name with line breaks or other hidden characters is not repeated: it could forge log lines.
+    """
+    named = session and session.isprintable()
+    which = f"--session {shlex.quote(session)}" if named else "--all"
     return f"; run wren-sessions check {which} to see what is intact, and add --repair to keep that"

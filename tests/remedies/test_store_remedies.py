@@ -121,6 +121,19 @@ def test_a_damaged_session(
         sessions.delete("s")
 
 
+def test_a_damaged_session_whose_name_has_hidden_characters(path: Path, cli: Cli) -> None:
+    """They are not in the error as they are, which would forge lines of a log; all are checked."""
+    name = "s\n2026-01-01 ERROR \x1b[2J\u202e"
+    with FileStore(path) as store:
+        Sessions(store).save(name, STATE)
+    spoil(f"file:{path}", "record")
+    with FileStore(path) as store, pytest.raises(CorruptSessionError) as no:
+        Sessions(store).load(name)
+    assert str(no.value).isprintable()
+    assert "run wren-sessions check --all" in str(no.value)
+    assert cli("check", "--all", url=f"file:{path}").code
+
+
 def test_an_earlier_checkpoint_of_a_damaged_session(path: Path) -> None:
     """It can be read, and a fork of it goes on."""
     with FileStore(path) as store:

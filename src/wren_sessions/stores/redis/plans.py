@@ -93,7 +93,7 @@ class Plan(NamedTuple, Generic[T]):
     @property
     def largest_bytes(self) -> int:
         """How much the largest part of it takes that is sent."""
-        return max(len(str(p) if isinstance(p, int) else p) for c in self.commands for p in c)
+        return max(len(part) for command in self.commands for part in command)
 
     def answered(self, replies: list[Any]) -> Any:
         """The reply of the script or the replies of the commands, without the nonce.
