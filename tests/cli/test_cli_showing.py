@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import pytest
@@ -10,7 +11,7 @@ from langgraph.channels.delta import DeltaChannel
 from langgraph.graph import START, StateGraph
 from typing_extensions import TypedDict
 
-from cli.running import Cli
+from cli.running import Cli, terminal
 from cli.sample_app import HOSTILE
 from wren_sessions import FileStore, Sessions, SessionSaver, open_store
 
@@ -33,6 +34,30 @@ def test_a_session_is_shown_whole(cli: Cli, url: str) -> None:
     assert found["parts"]["checkpoints_bytes"] > 500
     assert found["checkpoint"]["step"] == 3
     assert found["next"] == found["interrupts"] == []
+
+
+def test_the_parts_of_a_session_add_up(cli: Cli, url: str) -> None:
+    """What is none of the named parts is called other."""
+    (found,) = cli("show", INTERVIEW, "--json", url=url).json
+    assert found["parts"]["other_bytes"] > 0
+    assert sum(found["parts"].values()) == found["size_bytes"]
+    assert "; other " in cli("show", INTERVIEW, url=url).out
+
+
+def test_messages_that_are_dicts_are_shown_as_said(cli: Cli, tmp_path: Path) -> None:
+    """In the state and in a list, as messages of LangChain are; other dicts are not."""
+    url = f"file:{tmp_path}/s.db"
+    said = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Who are you?"}]
+    with open_store(url, dotenv=False) as store:
+        Sessions(store).save("s", {"messages": said[:1]})
+        state = {"messages": said, "last": {"type": "ai", "content": "hm"}, "job": {"role": "cook"}}
+        Sessions(store).save("s", state)
+    shown = {line.split("\t")[0]: line for line in cli("show", "s", url=url).lines}
+    assert shown["messages"].endswith("\t… ai: Who are you?")
+    assert shown["last"].endswith("\tai: hm")
+    assert shown["job"].endswith('\t{"role": "cook"}')
+    wide = terminal("list", "--url", url, columns=200, NO_COLOR="1").out
+    assert wide.splitlines()[1].endswith("  ai: Who are you?")
 
 
 def test_a_viewer_needs_none_of_the_apps_classes(cli: Cli, file_url: str) -> None:

@@ -138,6 +138,7 @@ def _sizes(row: Overview, parts: Parts) -> Iterator[str]:
     yield f"checkpoints {size(parts.checkpoints_bytes)}"
     yield f"lists and large values {size(parts.arena_bytes)}"
     yield f"pending writes {size(parts.writes_bytes)}"
+    yield f"other {size(parts.other_bytes)}"
 
 
 def _checkpoint(run: Run, snapshot: Snapshot | None) -> None:

@@ -230,6 +230,7 @@ class Parts:
         checkpoints_bytes: of the checkpoints' records, small values included.
         writes_bytes: of pending writes.
         arena_bytes: of lists and large values, which checkpoints share.
+        other_bytes: of the rest, such as names and indexes; 0 if the store does not tell its size.
     """
 
     namespaces: dict[str, int]
@@ -237,6 +238,7 @@ class Parts:
     checkpoints_bytes: int = 0
     writes_bytes: int = 0
     arena_bytes: int = 0
+    other_bytes: int = 0
 
     def to_json(self) -> dict[str, int]:
         """The sizes as plain data."""
@@ -245,6 +247,7 @@ class Parts:
             "checkpoints_bytes": self.checkpoints_bytes,
             "pending_writes_bytes": self.writes_bytes,
             "lists_and_large_values_bytes": self.arena_bytes,
+            "other_bytes": self.other_bytes,
         }
 
 
@@ -261,6 +264,7 @@ def parts_of(store: SessionStore, info: SessionInfo) -> Parts:
             parts.writes_bytes += sum(len(write.body) for write in stored.writes)
             spans += stored.spans
     parts.arena_bytes = sum(span.length for span in merge_spans(spans))
+    parts.other_bytes = max(0, (info.size_bytes or 0) - sum(parts.to_json().values()))
     return parts
 
 

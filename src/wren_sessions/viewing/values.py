@@ -17,6 +17,7 @@ GLIMPSE: Final = 160  # characters of a value
 _ITEMS: Final = 8
 _KINDS: Final = 3
 _MESSAGES: Final = ("Message", "MessageChunk")
+_SPEAKERS: Final = ("human", "ai", "system", "tool")
 _GONE: Final = object()
 
 
@@ -49,7 +50,10 @@ def glimpse(value: Any, most: int = GLIMPSE) -> str:
 
 
 def is_message(value: Any) -> bool:
-    """Whether a value is one of LangChain's messages."""
+    """Whether a value is one of LangChain's messages, or a dict of a role and what was said."""
+    if isinstance(value, Mapping):
+        speaks = isinstance(value.get("role"), str) or value.get("type") in _SPEAKERS
+        return speaks and "content" in value
     return is_plain_object(value) and str(value.type_name).endswith(_MESSAGES)
 
 
