@@ -247,7 +247,7 @@ def test_a_damaged_session_is_left_out_of_listings_and_can_be_deleted(path: Path
     with FileStore(path) as store:
         page = store.list_sessions()
         assert ([info.session for info in page.sessions], page.foreign) == ([GRAPH], 1)
-        with pytest.raises(CorruptSessionError, match="Delete it"):
+        with pytest.raises(CorruptSessionError, match="run wren-sessions check"):
             store.info(OTHER)
         assert store.delete(OTHER)
         assert store.list_sessions().foreign == 0
