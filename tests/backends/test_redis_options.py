@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -39,6 +40,19 @@ WRONG: Final[dict[str, tuple[Any, ...]]] = {
     "socket_keepalive": ("maybe", 2),
     "ssl_cert_reqs": ("perhaps", 1),
 }
+
+
+@pytest.mark.parametrize("make", [blocking_client, asyncio_client])
+@pytest.mark.parametrize("mode", list(ssl.VerifyMode))
+def test_how_a_certificate_is_checked_may_be_said_as_ssl_says_it(
+    make: Callable[[str, dict[str, Any]], Any], mode: ssl.VerifyMode
+) -> None:
+    """`ssl.CERT_NONE` and the others are taken, as by redis-py, and mean what the words mean."""
+    pool = make("rediss://localhost:1", {"ssl_cert_reqs": mode}).connection_pool
+    word = pool.connection_kwargs["ssl_cert_reqs"]
+    assert word == mode.name.removeprefix("CERT_").lower()
+
+
 LOGINS: Final = ("username", "password", "ssl_password", "sentinel_username", "sentinel_password")
 
 

@@ -23,6 +23,14 @@ from wren_sessions._options import (
     whole_number,
 )
 
+_CHECKS: Final = one_of("required", "optional", "none")
+
+
+def _read_check(value: object) -> object:
+    mode = getattr(value, "name", None)  # of `ssl.CERT_NONE` and the others, which redis-py takes
+    return _CHECKS.read(value if mode is None else str(mode).removeprefix("CERT_").lower())
+
+
 SOCKET: Final[Mapping[str, Kind]] = {
     "db": whole_number(0),
     "socket_timeout": TIMEOUT,
@@ -43,7 +51,7 @@ TLS: Final[Mapping[str, Kind]] = {
     "ssl_ca_path": PATH,
     "ssl_certfile": PATH,
     "ssl_keyfile": PATH,
-    "ssl_cert_reqs": one_of("required", "optional", "none"),
+    "ssl_cert_reqs": Kind(_CHECKS.meaning, _read_check),
     "ssl_check_hostname": FLAG,
 }
 _ALL: Final = {**TCP, **NODE, **TLS}
