@@ -139,6 +139,20 @@ def test_a_log_of_another_program_reads(cli: Cli, tmp_path: Path) -> None:
     assert "  hi \\x1b[31m" in cli("log", str(path)).lines
 
 
+def test_a_list_that_is_not_in_the_state_is_an_error(cli: Cli, tmp_path: Path) -> None:
+    """Not a conversation without messages, unless the list is there and empty, or nothing is."""
+    url = f"file:{tmp_path}/s.db"
+    with open_store(url, dotenv=False) as store:
+        Sessions(store).save("s", {"talk": [said("one")], "messages": [], "turn_count": 1})
+        Sessions(store).create("new")
+    wrong = cli("conversation", "s", "--messages", "msgs", url=url)
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "the state has no 'msgs'; it has: talk, messages, turn_count" in wrong.err
+    assert "one" in cli("conversation", "s", "--messages", "talk", url=url).out
+    assert cli("conversation", "s", url=url).code == 0
+    assert cli("conversation", "new", url=url).code == 0
+
+
 @pytest.mark.parametrize("text", ["", "{", "null", "[" * 100_000, '{"messages": 3}'])
 def test_a_file_that_is_no_conversation_is_refused(cli: Cli, tmp_path: Path, text: str) -> None:
     """With the exit code of what cannot be read, and no traceback."""

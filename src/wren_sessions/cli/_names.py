@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -126,6 +126,17 @@ def nothing_owned(store: SessionStore, owner: str) -> SessionNotFoundError:
     ):
         why = "owners are hidden in this store, so set WREN_SESSIONS_OWNER_SECRET"
     return SessionNotFoundError(f"no session of owner {owner!r} was found: {why}", session="")
+
+
+def value_of(state: Mapping[str, Any], name: str) -> Any:
+    """A value of a state.
+
+    Raises:
+        ConfigurationError: the state has none of this name; those it has are named.
+    """
+    if name in state:
+        return state[name]
+    raise ConfigurationError(f"the state has no {name!r}; it has: {', '.join(state) or 'nothing'}")
 
 
 def near_ids(store: SessionStore, wrong: str) -> list[str]:

@@ -11,12 +11,13 @@ import typer
 
 from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._dialogue import Dialogue
-from wren_sessions.cli._names import AtCheckpoint, MessagesKey, SessionName, place_of
+from wren_sessions.cli._names import AtCheckpoint, MessagesKey, SessionName, place_of, value_of
 from wren_sessions.errors import ConfigurationError, CorruptSessionError, SessionNotFoundError
 from wren_sessions.keys import Address
 from wren_sessions.transcripts import Message, Transcript
-from wren_sessions.transcripts._values import jsonable, shared_start
+from wren_sessions.transcripts._values import by_name, jsonable, shared_start
 from wren_sessions.viewing.overview import overview, transcript_of, with_status
+from wren_sessions.viewing.states import Reader, state_of
 
 Tools = Annotated[
     bool,
@@ -59,14 +60,20 @@ def conversation(
 ) -> None:
     """Show the conversation of a session: its messages in order, with tool calls folded.
 
-    A question that waits for an answer comes last. This needs none of the app's classes, and does
+    A question that waits for an answer comes last. If the state has no such list, the error names
+    what it has; --follow waits for it instead. This needs none of the app's classes, and does
     not change the session.
     """
     if follow and at is not None:
         raise ConfigurationError("--follow does not go with --at: an old checkpoint stays as it is")
     place = place_of(run.store, session, at)
+    transcript = transcript_of(run.store, place.session, place.checkpoint_id, messages)
+    if not transcript.messages and not follow:
+        snapshot = Reader(run.store).snapshot(place.session, place.checkpoint_id)
+        if state := by_name(state_of(snapshot)):
+            value_of(state, messages)
     shown = Shown(run, Dialogue(run.screen, tools=tools, full=full))
-    shown.begin(transcript_of(run.store, place.session, place.checkpoint_id, messages))
+    shown.begin(transcript)
     if follow:
         _follow(run, shown, interval, place, messages)
 

@@ -9,10 +9,9 @@ import typer
 
 from wren_sessions.checkpoints.snapshots import Snapshot
 from wren_sessions.cli._command import Run, command
-from wren_sessions.cli._names import AtCheckpoint, SessionName, place_of
+from wren_sessions.cli._names import AtCheckpoint, SessionName, place_of, value_of
 from wren_sessions.cli._screen import Cell, Column, Styled
 from wren_sessions.cli.listing import STYLES
-from wren_sessions.errors import ConfigurationError
 from wren_sessions.transcripts._questions import question_text
 from wren_sessions.transcripts._values import jsonable
 from wren_sessions.viewing.overview import Overview, overview, with_status
@@ -74,10 +73,7 @@ def show(
     snapshot = reader.snapshot(place.session, place.checkpoint_id, namespace)
     state = state_of(snapshot, internal=internal)
     if key is not None:
-        if key not in state:
-            known = ", ".join(state) or "nothing"
-            raise ConfigurationError(f"the state has no {key!r}; it has: {known}")
-        run.screen.json(jsonable(state[key]))
+        run.screen.json(jsonable(value_of(state, key)))
         return
     info = reader.info(place.session)
     row = with_status(run.store, overview(run.store, info))
