@@ -197,7 +197,23 @@ def test_old_pickles_are_counted_and_left_out(cli: Cli, redis_url: str) -> None:
         found = cli("list", url=redis_url)
         assert client.get("langgraph:checkpoint:old:latest") == b"\x80\x04N."
     assert (found.code, found.out) == (0, "")
-    assert "1 other entries" in found.err
+    assert "1 other entry under this prefix is no session of this package" in found.err
+
+
+def test_a_list_names_a_prefix_of_its_own(cli: Cli, file_url: str) -> None:
+    """An empty list may be due to it; the usual prefix is not named."""
+    found = cli("list", "--prefix", "x", url=file_url).err.rstrip()
+    assert found.startswith("0 sessions shown, in file:")
+    assert found.endswith(", under prefix 'x'")
+    assert "under prefix" not in cli("list", url=file_url).err
+
+
+def test_notes_are_whole_while_watching(file_url: str) -> None:
+    """They are wrapped where a row would be cut."""
+    watch = Terminal("list", "--watch", "--prefix", "xyz", "--url", file_url, columns=40)
+    assert "'xyz'" in watch.until("'xyz'")
+    watch.interrupt()
+    assert watch.end().code == 130
 
 
 def test_times_that_are_left_are_shown(cli: Cli, tmp_path: Path) -> None:

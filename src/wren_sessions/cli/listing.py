@@ -15,6 +15,7 @@ from wren_sessions.cli._command import Run, command
 from wren_sessions.cli._names import OwnerOption, duration_ms
 from wren_sessions.cli._screen import Cell, Column, Style, Styled
 from wren_sessions.errors import ConfigurationError
+from wren_sessions.keys import DEFAULT_PREFIX
 from wren_sessions.viewing.overview import (
     STATUSES,
     Overview,
@@ -296,7 +297,7 @@ def _print(run: Run, query: Query, rows: list[Overview], rest: Rest, *, watch: b
         run.screen.table(columns, (_cells(row, owned=owned, wide=wide) for row in rows))
     for note in _notes(run, rows, rest):
         if watch:
-            run.screen.line(Styled(note, "dim"))
+            run.screen.paragraph(note, style="dim")
         else:
             run.screen.note(note)
 
@@ -320,7 +321,8 @@ def _cells(row: Overview, *, owned: bool, wide: bool) -> list[Cell]:
 
 
 def _notes(run: Run, rows: list[Overview], rest: Rest) -> Iterator[str]:
-    where = run.store.location
+    prefix = run.store.keys.prefix
+    where = run.store.location + ("" if prefix == DEFAULT_PREFIX else f", under prefix {prefix!r}")
     yield f"{len(rows)} session{'' if len(rows) == 1 else 's'} shown, in {where}"
     if keys := [row.missing_key for row in rows if row.missing_key is not None]:
         yield ": ".join(missing_keys(keys))
@@ -336,7 +338,9 @@ def _notes(run: Run, rows: list[Overview], rest: Rest) -> Iterator[str]:
     if rest.more:
         yield f"{rest.more:,} more: raise --limit, or --limit 0 for all"
     if rest.foreign:
+        one = rest.foreign == 1
         yield (
-            f"{rest.foreign} other entries under this prefix are not sessions of this package, "
+            f"{rest.foreign:,} other {'entry' if one else 'entries'} under this prefix "
+            f"{'is no session' if one else 'are no sessions'} of this package, "
             "such as old pickled sessions: left out"
         )
