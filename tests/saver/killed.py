@@ -1,6 +1,7 @@
 """A process that runs the first turn of a graph, and is killed behind one of its commits.
 
-Run with a session file and a number: behind the commit with that number, the process kills itself.
+Run with a session file and a number: behind the commit with that number, the process kills itself,
+or behind its turn if that takes fewer (writes that meet their checkpoint go in its commit).
 It prints a line for all pending writes that its saver has taken until then.
 """
 
@@ -62,6 +63,7 @@ def _run(path: str) -> None:
         )
         app = graph.compile(checkpointer=_Telling(store))
         app.invoke({"found": [LONG]}, {"configurable": {"thread_id": "first"}})
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
