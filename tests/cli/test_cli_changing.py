@@ -59,7 +59,10 @@ def test_a_lifetime_is_shown_set_and_ended(cli: Cli, url: str) -> None:
 def test_no_idle_limit_can_be_set(cli: Cli, file_url: str) -> None:
     """``none`` is one."""
     assert cli("ttl", INTERVIEW, "--set", "1h", url=file_url).code == 0
+    assert "own timeout\t1h" in cli("ttl", INTERVIEW, url=file_url).lines
     assert cli("ttl", INTERVIEW, "--set", "none", "--json", url=file_url).json[0]["expires"] is None
+    shown = cli("ttl", INTERVIEW, url=f"{file_url}?ttl=1d").lines
+    assert shown[-2:] == ["own timeout\tnone", "store's policy\tidle 1d, refreshed on write"]
 
 
 def test_options_of_a_lifetime_exclude_each_other(cli: Cli, file_url: str) -> None:

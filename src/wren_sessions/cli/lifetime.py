@@ -13,6 +13,7 @@ from wren_sessions.cli._screen import Cell
 from wren_sessions.errors import ConfigurationError, SessionExpiredError
 from wren_sessions.protocols import SessionStore
 from wren_sessions.records import Life
+from wren_sessions.ttl import describe_ms
 from wren_sessions.viewing.times import expiry, iso, local
 
 _NO_LIMIT: Final = "none"
@@ -117,10 +118,13 @@ def _print(run: Run, session: str, life: Life) -> None:
         run.screen.json(life_json(session, life))
         return
     ends = "" if life.deadline_ms is None else f" (at {local(life.deadline_ms)})"
+    info = run.store.info(session)
+    own = None if info is None else info.idle
     pairs: list[tuple[str, Cell]] = [
         ("session", session),
         ("expires in", f"{expiry(life)}{ends}"),
-        ("policy", str(run.store.ttl)),
+        ("own timeout", describe_ms(own) if isinstance(own, int) else own or ""),
+        ("store's policy", str(run.store.ttl)),
     ]
     run.screen.fields(pairs)
 
