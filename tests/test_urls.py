@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from redis.connection import parse_url
 
 from recording import CANARY, Recorder, assert_no_canary, empty_environment, recorded, refusal
+from wren_sessions import Sessions, SessionSaver, open_store
 from wren_sessions.config import Settings
 from wren_sessions.config.urls import redact, split_url
 from wren_sessions.errors import ConfigurationError
@@ -410,3 +411,12 @@ def test_no_error_shows_a_password(
             open_url(url)
     except ConfigurationError as error:
         assert_no_canary(error)
+
+
+def test_what_uses_a_store_is_printed_with_it() -> None:
+    """Without the password."""
+    with open_store("redis://u:secret@localhost:1/0", dotenv=False) as store:
+        for made in (Sessions(store), Sessions(store).aio, SessionSaver(store)):
+            assert repr(made) == f"{type(made).__name__}({store!r})"
+            assert "localhost:1" in repr(made)
+            assert "secret" not in repr(made)

@@ -196,6 +196,9 @@ class SessionSaver(BaseCheckpointSaver[Any]):
         saver._owns_store = True
         return saver
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.store!r})"
+
     def setup(self) -> None:
         """There is nothing to set up; LangGraph users expect the method."""
 

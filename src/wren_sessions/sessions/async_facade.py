@@ -47,6 +47,9 @@ class AsyncSessions:
         self._operations = operations
         self._now = now
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.store!r})"
+
     async def create(
         self,
         session_id: str | None = None,

@@ -103,6 +103,9 @@ class Sessions:
         self._operations = SessionOperations(blocking, serde)
         self.aio: AsyncSessions = AsyncSessions(store, SessionOperations(awaited, serde), self._now)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.store!r})"
+
     def create(
         self,
         session_id: str | None = None,
