@@ -12,7 +12,8 @@ from cli.running import Cli, terminal
 from cli.sample_app import HOSTILE
 from cli.test_cli_terminal import UNSAFE, plain
 from remedies.proposals import tries
-from wren_sessions import Encryption, SessionArchiver, Sessions, open_store
+from wren_sessions import Encryption, FileStore, SessionArchiver, Sessions, open_store
+from wren_sessions.testing import FakeClock
 
 ANNS = ["of_ann_2", "of_ann_1"]  # the last written first
 OTHERS = ["of_bob", "nobodys"]
@@ -122,20 +123,20 @@ def test_lifetimes_are_set_by_owner(cli: Cli, url: str) -> None:
 
 def test_one_that_is_too_old_does_not_end_the_others(cli: Cli, tmp_path: Path) -> None:
     """It stays pinned and is reported; the exit code says so."""
-    url = f"file:{tmp_path}/sessions.db"
-    with open_store(f"{url}?max_age=100ms", dotenv=False) as store:
-        sessions = Sessions(store)
-        for name in ("old", "new"):
+    path, now_ms = tmp_path / "sessions.db", time.time_ns() // 1_000_000
+    for name, then_ms in (("old", now_ms - 7_200_000), ("new", now_ms)):
+        with FileStore(path, clock=FakeClock(then_ms)) as store:
+            sessions = Sessions(store)
             sessions.save(name, {"n": 1})
             sessions.annotate(name, owner="ann")
             sessions.pin(name)
-            time.sleep(0.12 if name == "old" else 0)
-    found = cli("ttl", "--owner", "ann", "--unpin", "--json", url=f"{url}?max_age=100ms")
+    found = cli("ttl", "--owner", "ann", "--unpin", "--json", url=f"file:{path}?max_age=1h")
     assert found.code == 3
     assert "past the maximum age" in found.err
     assert "old" in found.err
-    assert set(named(cli("ttl", "--owner", "ann", "--json", url=url))) >= {"old"}
-    assert cli("ttl", "old", "--json", url=url).json[0]["pinned"]
+    there = cli("ttl", "--owner", "ann", "--json", url=f"file:{path}").json
+    pinned = {row["id"]: row["pinned"] for row in there}
+    assert pinned == {"old": True, "new": False}
 
 
 def test_prune_and_export_take_an_owner(cli: Cli, url: str, tmp_path: Path) -> None:
