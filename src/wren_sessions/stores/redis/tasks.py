@@ -153,7 +153,7 @@ class OneAsyncConnection(redis.asyncio.ConnectionPool):
         unfinished: something was sent, and its answer was not read to the end, or was another's.
     """
 
-    unfinished = False
+    unfinished: bool = False
 
     def __init__(self, like: redis.asyncio.ConnectionPool) -> None:
         super().__init__(like.connection_class, 1, **like.connection_kwargs)

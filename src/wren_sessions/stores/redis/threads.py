@@ -118,7 +118,7 @@ class OneConnection(redis.ConnectionPool):
         unfinished: something was sent, and its answer was not read to the end, or was another's.
     """
 
-    unfinished = False
+    unfinished: bool = False
 
     def __init__(self, like: redis.ConnectionPool) -> None:
         super().__init__(like.connection_class, 1, **like.connection_kwargs)
