@@ -2,7 +2,7 @@
 
 The address of a thing is ``<prefix>:<session>:<latest | checkpoint id>``. The command line takes
 it, and on Redis ``<prefix>:<session>:latest`` *is* the key: one hash holds the whole session, so
-``KEYS <prefix>:*`` shows each session once and ``TTL`` is the session's. The prefix is
+``KEYS <prefix>:*:latest`` shows each session once and ``TTL`` is the session's. The prefix is
 ``langgraph:checkpoint`` unless configured.
 
 The schema of that hash, written down here and built nowhere else:
